@@ -1,0 +1,179 @@
+"""The words for columns, labels and splits, and how a wrong one is reported."""
+
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+from fedcohort.errors import StudyError
+
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\W\d][\w .\-/]*$")]
+Whole = Annotated[int, Field(strict=True)]
+Real = Annotated[float, Field(strict=True)]
+Level = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=256)]
+
+
+building: ContextVar[bool] = ContextVar("building", default=False)
+
+
+class Frozen(BaseModel):
+    """Unknown keys, NaN and infinity are refused; nothing changes afterwards.
+
+    Raises:
+        StudyError: names every wrong field, from the outermost object down.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    def __init__(self, **fields: object) -> None:
+        if building.get():  # inside another object: pydantic collects the faults with their paths
+            super().__init__(**fields)
+            return
+        token = building.set(True)
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise StudyError(describe_errors(type(self).__name__.lower(), error)) from None
+        finally:
+            building.reset(token)
+
+
+class Numeric(Frozen):
+    """A number with a declared range, in the column's own unit; no range: one is found by summing."""
+
+    low: Real | None = None
+    high: Real | None = None
+
+    def __init__(self, low: float | None = None, high: float | None = None, **extra: object) -> None:
+        super().__init__(low=low, high=high, **extra)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("give both low and high, or neither")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """(low, high), or None when nobody declared them."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+
+class Categorical(Frozen):
+    """A column with a closed list of levels, encoded one-hot; a missing value is a level of its own."""
+
+    levels: tuple[Level, ...] = Field(min_length=2, max_length=1024)
+
+    def __init__(self, levels: Iterable[Level] = (), **extra: object) -> None:
+        super().__init__(levels=tuple(levels), **extra)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({str(level) for level in self.levels}) != len(self.levels):
+            raise ValueError("levels must be distinct")
+        return self
+
+
+def tag_by_key(by_key: Mapping[str, str], bare: str = "bare") -> Discriminator:
+    """Tell which kind of object is meant by the key that only it has, so that faults read well."""
+
+    def tag(value: object) -> str:
+        if isinstance(value, Mapping):
+            return next((kind for key, kind in by_key.items() if key in value), by_key[""])
+        return bare if isinstance(value, str) else type(value).__name__.lower()
+
+    return Discriminator(tag)
+
+
+Column = Annotated[
+    Annotated[Numeric, Tag("numeric")] | Annotated[Categorical, Tag("categorical")],
+    tag_by_key({"levels": "categorical", "": "numeric"}),
+]
+
+
+class Binary(Frozen):
+    """A yes-or-no label; `positive` is the level that counts as yes."""
+
+    column: Identifier
+    positive: Level = 1
+    negative: Level = 0
+
+    def __init__(self, column: str = "", **extra: object) -> None:
+        super().__init__(column=column, **extra)
+
+
+class Classes(Frozen):
+    """A label with three or more levels."""
+
+    column: Identifier
+    levels: tuple[Level, ...] = Field(min_length=3, max_length=256)
+
+    def __init__(self, column: str = "", levels: Iterable[Level] = (), **extra: object) -> None:
+        super().__init__(column=column, levels=tuple(levels), **extra)
+
+
+class Number(Frozen):
+    """A label that is a number with a declared range (regression)."""
+
+    column: Identifier
+    low: Real
+    high: Real
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+        return self
+
+
+class Survival(Frozen):
+    """A label that is a time and whether the event was seen."""
+
+    time: Identifier
+    event: Identifier
+
+    def __init__(self, time: str = "", event: str = "", **extra: object) -> None:
+        super().__init__(time=time, event=event, **extra)
+
+
+Label = Binary | Classes | Number | Survival
+AnyLabel = Annotated[
+    Annotated[Identifier, Tag("bare")]
+    | Annotated[Binary, Tag("binary")]
+    | Annotated[Classes, Tag("classes")]
+    | Annotated[Number, Tag("number")]
+    | Annotated[Survival, Tag("survival")],
+    tag_by_key({"time": "survival", "event": "survival", "levels": "classes", "low": "number", "": "binary"}),
+]
+
+
+class Holdout(Frozen):
+    """Hold out this fraction of patients, by keyed hash of patient_id."""
+
+    fraction: Annotated[float, Field(strict=True, gt=0, lt=1)]
+
+    def __init__(self, fraction: float = 0.0, **extra: object) -> None:
+        super().__init__(fraction=fraction, **extra)
+
+
+AnySplit = Annotated[
+    Annotated[Identifier, Tag("bare")] | Annotated[Holdout, Tag("holdout")], tag_by_key({"": "holdout"})
+]
+
+_TAGS = frozenset(
+    {"name", "list", "mapping", "numeric", "categorical", "describe", "train", "evaluate", "holdout"}
+)
+
+
+def describe_errors(where: str, error: ValidationError) -> str:
+    """Say each fault of a file in a line: file, field, what is wrong; never a value."""
+    lines = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        field = ".".join(str(part) for part in fault["loc"] if part not in _TAGS)
+        message = fault["msg"].removeprefix("Value error, ")
+        lines.append(f"{where}: {field}: {message}" if field else f"{where}: {message}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What carries tasks and contributions between coordinator and nodes."""

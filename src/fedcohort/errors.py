@@ -1,0 +1,160 @@
+"""Every error that fedcohort raises, in one tree.
+
+    FedcohortError
+    ├── StudyError            a study (TOML, JSON or Python) is not valid
+    ├── ConfigError           config.json, site.toml or a command line is not valid
+    ├── DataError             a site's data do not fit the study
+    │   ├── SchemaError       a table, column, type or level is missing or differs
+    │   ├── CohortError       a cohort's query is not allowed, or selects nothing
+    │   └── ValueRangeError   NaN, infinity, or a value beyond what was declared
+    ├── PolicyError           this site does not allow it
+    │   ├── NotApprovedError  nobody at the site has approved this study hash
+    │   ├── ApprovalExpiredError
+    │   └── CohortTooSmallError
+    ├── WireError             a message that cannot be read or must not be sent
+    │   ├── MessageTooLargeError
+    │   ├── VersionError      the other side speaks another protocol version
+    │   └── LinkClosedError   the connection ended
+    ├── AuthenticationError   unknown site, wrong key, bad signature or token
+    ├── KeyFileError          a key file is missing, broken, or readable by others
+    ├── RoundError            a round could not be finished
+    │   ├── TooFewSitesError  fewer than min_sites answered in time
+    │   └── SaturationError   a value did not fit the range of its block
+    ├── StoreError            a database is locked, read-only, full or damaged
+    └── StudyFailedError      what a researcher gets when a study ended without a result
+
+A message says what was wrong, where, and what to do. `code` is all that one
+process tells another about an error: it never carries data or counts.
+"""
+
+
+class FedcohortError(Exception):
+    """Root of the tree; `code` is the word that may leave the process."""
+
+    code = "internal"
+
+
+class StudyError(FedcohortError):
+    """A study is not valid."""
+
+    code = "study-invalid"
+
+
+class ConfigError(FedcohortError):
+    """A configuration file or command line is not valid."""
+
+    code = "config-invalid"
+
+
+class DataError(FedcohortError):
+    """A site's data do not fit the study."""
+
+    code = "data-invalid"
+
+
+class SchemaError(DataError):
+    """A table, column, type or level is missing or differs."""
+
+    code = "schema-mismatch"
+
+
+class CohortError(DataError):
+    """A cohort's query is not allowed, or selects nothing."""
+
+    code = "cohort-refused"
+
+
+class ValueRangeError(DataError):
+    """NaN, infinity, or a value beyond what was declared."""
+
+    code = "value-out-of-range"
+
+
+class PolicyError(FedcohortError):
+    """The site's policy does not allow what was asked."""
+
+    code = "policy-refused"
+
+
+class NotApprovedError(PolicyError):
+    """Nobody at this site has approved this study hash."""
+
+    code = "not-approved"
+
+
+class ApprovalExpiredError(PolicyError):
+    """The site's approval has expired."""
+
+    code = "approval-expired"
+
+
+class CohortTooSmallError(PolicyError):
+    """The cohort has fewer patients than the site's policy demands."""
+
+    code = "cohort-too-small"
+
+
+class WireError(FedcohortError):
+    """A message cannot be read, or must not be sent."""
+
+    code = "message-invalid"
+
+
+class MessageTooLargeError(WireError):
+    """A message is larger than the limit."""
+
+    code = "message-too-large"
+
+
+class VersionError(WireError):
+    """The other side speaks another protocol version."""
+
+    code = "version-unsupported"
+
+
+class LinkClosedError(WireError):
+    """The connection ended."""
+
+    code = "link-closed"
+
+
+class AuthenticationError(FedcohortError):
+    """Unknown site, wrong key, bad signature or bad token."""
+
+    code = "not-authenticated"
+
+
+class KeyFileError(FedcohortError):
+    """A key file is missing, broken, or readable by others."""
+
+    code = "key-file"
+
+
+class RoundError(FedcohortError):
+    """A round could not be finished."""
+
+    code = "round-failed"
+
+
+class TooFewSitesError(RoundError):
+    """Fewer than min_sites answered in time."""
+
+    code = "too-few-sites"
+
+
+class SaturationError(RoundError):
+    """A value did not fit the range of its block."""
+
+    code = "saturation"
+
+
+class StoreError(FedcohortError):
+    """A database is locked, read-only, full or damaged."""
+
+    code = "store"
+
+
+class StudyFailedError(FedcohortError):
+    """A study ended without a result."""
+
+    code = "study-failed"

@@ -1,0 +1,1 @@
+"""How one site's vector is hidden from the coordinator while the sum is not."""

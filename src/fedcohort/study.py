@@ -1,0 +1,291 @@
+"""What a researcher writes: a study, frozen and validated once.
+
+The same words stand in Python, TOML and JSON. A study is its canonical JSON:
+`Study.hash` is SHA-256 over it, and is what a hospital approves, what every
+message names, and what cannot change afterwards.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from fedcohort.columns import (
+    AnyLabel,
+    AnySplit,
+    Binary,
+    Categorical,
+    Classes,
+    Column,
+    Frozen,
+    Holdout,
+    Identifier,
+    Label,
+    Name,
+    Number,
+    Numeric,
+    Real,
+    Survival,
+    building,
+    describe_errors,
+)
+from fedcohort.errors import StudyError
+
+__all__ = [
+    "Binary",
+    "Categorical",
+    "Classes",
+    "Cohort",
+    "Column",
+    "Describe",
+    "Evaluate",
+    "Holdout",
+    "Label",
+    "Number",
+    "Numeric",
+    "Privacy",
+    "SavedModel",
+    "Study",
+    "Survival",
+    "Train",
+    "parse_study",
+    "read_saved_model",
+]
+
+MAX_STUDY_BYTES = 64 * 2**20
+"""A study with a saved model inside is still one small file."""
+
+
+class Cohort(Frozen):
+    """The patients and columns that a study selects at every site."""
+
+    table: Identifier = "records"
+    columns: Annotated[
+        Annotated[tuple[Identifier, ...], Tag("list")] | Annotated[dict[Identifier, Column], Tag("mapping")],
+        Discriminator(lambda value: "mapping" if isinstance(value, Mapping) else "list"),
+    ]
+    label: AnyLabel | None = None
+    where: Annotated[str, Field(max_length=10_000)] | None = None
+    bounds: dict[Identifier, tuple[Real, Real]] = Field(default_factory=dict)
+    split: AnySplit | None = Holdout(0.2)
+    patient_id: Identifier = "patient_id"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = list(self.columns)
+        if not names:
+            raise ValueError("columns: name at least one column")
+        if len(set(names)) != len(names):
+            raise ValueError("columns: a column is named twice")
+        unknown = set(self.bounds) - set(names)
+        if unknown:
+            raise ValueError(f"bounds: {', '.join(sorted(unknown))} is not among the columns")
+        for name, (low, high) in self.bounds.items():
+            if low >= high:
+                raise ValueError(f"bounds.{name}: low {low:g} must be below high {high:g}")
+        categorical = {name for name, kind in self.schema_.items() if isinstance(kind, Categorical)}
+        if categorical & set(self.bounds):
+            raise ValueError("bounds: a categorical column has none")
+        overlap = set(self.label_columns) & set(names)
+        if overlap:
+            raise ValueError(f"label: {', '.join(sorted(overlap))} is also among the columns")
+        return self
+
+    @property
+    def schema_(self) -> dict[str, Column]:
+        """Every column with its kind; `bounds` narrow or give a numeric column's range."""
+        kinds = self.columns if isinstance(self.columns, dict) else {name: Numeric() for name in self.columns}
+        return {
+            name: Numeric(*self.bounds[name]) if name in self.bounds else kind for name, kind in kinds.items()
+        }
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns that the label reads; empty without a label."""
+        match self.label:
+            case None:
+                return ()
+            case str():
+                return (self.label,)
+            case Survival():
+                return (self.label.time, self.label.event)
+            case _:
+                return (self.label.column,)
+
+    @property
+    def typed_label(self) -> Label | None:
+        """The label with its kind; a bare name means binary, 1 against 0."""
+        return Binary(self.label) if isinstance(self.label, str) else self.label
+
+    @property
+    def is_explicit(self) -> bool:
+        """True when columns and label carry their kinds, so that every site reads them alike."""
+        return isinstance(self.columns, dict) and not isinstance(self.label, str)
+
+
+class Describe(Frozen):
+    """Count, missing, mean, standard deviation and levels by column."""
+
+    kind: Literal["describe"] = "describe"
+
+
+def _keras_config(model: object) -> object:
+    """Take a Keras model as its JSON configuration; names and mappings pass through."""
+    return json.loads(model.to_json()) if hasattr(model, "to_json") else model
+
+
+ModelName = Literal["logistic", "mlp_medical", "cnn_medical"]
+Model = Annotated[ModelName | dict[str, Any], BeforeValidator(_keras_config)]
+
+
+class Train(Frozen):
+    """Train a Keras model; features are standardised by the federated mean and deviation.
+
+    `fedavg` (McMahan et al. 2017) takes `local_epochs` of SGD at each site and averages;
+    `fedsgd` takes one gradient over all training rows a round. `proximal_mu` is FedProx
+    (Li et al. 2020); `server_optimizer` momentum or adam is FedAvgM or FedAdam (Reddi et al. 2021).
+    """
+
+    kind: Literal["train"] = "train"
+    model: Model = "mlp_medical"
+    algorithm: Literal["fedavg", "fedsgd"] = "fedavg"
+    rounds: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 30
+    local_epochs: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 1
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 32
+    learning_rate: Annotated[float, Field(strict=True, gt=0, le=100)] = 0.1
+    l2: Annotated[float, Field(strict=True, ge=0, le=1_000)] = 0.0
+    proximal_mu: Annotated[float, Field(strict=True, ge=0, le=1_000)] = 0.0
+    server_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    server_learning_rate: Annotated[float, Field(strict=True, gt=0, le=100)] | None = None
+    importance: Annotated[bool, Field(strict=True)] = True
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.algorithm == "fedsgd" and (self.local_epochs != 1 or self.proximal_mu):
+            raise ValueError(
+                "algorithm fedsgd takes one gradient a round: leave out local_epochs and proximal_mu"
+            )
+        return self
+
+
+class SavedModel(Frozen):
+    """A trained model inside a study: configuration, weights and how features are encoded."""
+
+    model: Model
+    weights: Annotated[str, Field(max_length=MAX_STUDY_BYTES)]
+    """float32, little endian, layer after layer, in base64."""
+    mean: tuple[Real, ...]
+    deviation: tuple[Real, ...]
+
+
+class Evaluate(Frozen):
+    """Measure a trained model on the cohort's held-out patients; `model` is a Result or its folder."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    model: SavedModel
+    importance: Annotated[bool, Field(strict=True)] = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _saved(cls, data: object) -> object:
+        if not isinstance(data, dict) or "model" not in data:
+            return data
+        model = data["model"]
+        if isinstance(model, str | Path):
+            return {**data, "model": read_saved_model(Path(model))}
+        return {**data, "model": getattr(model, "saved_model", model)}
+
+
+def read_saved_model(folder: Path) -> SavedModel:
+    """Read what `result.save(folder)` wrote.
+
+    Raises:
+        StudyError: the folder holds no saved model, or it is damaged.
+    """
+    path = folder / "model.json"
+    try:
+        return SavedModel.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}; give the folder that result.save wrote") from error
+    except ValidationError as error:
+        raise StudyError(describe_errors(str(path), error)) from None
+
+
+class Privacy(Frozen):
+    """Differential privacy of the whole study, a patient's data being the unit."""
+
+    epsilon: Annotated[float, Field(strict=True, gt=0)]
+    delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-5
+
+
+class Study(Frozen):
+    """One question to all sites."""
+
+    name: Name
+    cohort: Cohort
+    analysis: Annotated[Describe | Train | Evaluate, Field(discriminator="kind")]
+    privacy: Privacy | None = None
+    protection: Literal["none", "masks", "paillier", "ckks"] = "none"
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
+    min_sites: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 2
+    round_timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=86_400)] = 120.0
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.privacy is not None:
+            raise ValueError("privacy: differential privacy is not in this version; leave [privacy] out")
+        if self.protection != "none":
+            raise ValueError(f"protection: {self.protection!r} is not in this version; use 'none'")
+        if not isinstance(self.analysis, Describe):
+            if self.cohort.label is None:
+                raise ValueError(f"cohort.label: {self.analysis.kind} needs a label")
+            if isinstance(self.cohort.label, Survival):
+                raise ValueError(
+                    f"cohort.label: {self.analysis.kind} cannot use a survival label; describe can"
+                )
+        return self
+
+    @property
+    def canonical(self) -> bytes:
+        """The study as canonical JSON: sorted keys, no white space, UTF-8."""
+        data = self.model_dump(mode="json")
+        return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON, in hex: what a hospital approves."""
+        return hashlib.sha256(self.canonical).hexdigest()
+
+
+def parse_study(data: bytes | Mapping[str, Any], where: str = "study") -> Study:
+    """Make a study from JSON bytes or a mapping.
+
+    Raises:
+        StudyError: names each wrong field of `where`.
+    """
+    if isinstance(data, bytes):
+        if len(data) > MAX_STUDY_BYTES:
+            raise StudyError(f"{where}: larger than {MAX_STUDY_BYTES >> 20} MiB")
+        try:
+            data = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise StudyError(f"{where}: not JSON: {error}") from None
+    if not isinstance(data, Mapping):
+        raise StudyError(f"{where}: must be a table of keys, such as name, [cohort] and [analysis]")
+    token = building.set(True)
+    try:
+        return Study.model_validate(dict(data))
+    except ValidationError as error:
+        raise StudyError(describe_errors(where, error)) from None
+    finally:
+        building.reset(token)

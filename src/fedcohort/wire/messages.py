@@ -1,0 +1,119 @@
+"""What coordinator and nodes say to each other, as plain frozen records.
+
+The local engine passes these records as they are; `codec` turns them into
+Protobuf and back. Nothing here reads or writes; arrays are never changed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+SiteId = str
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A researcher's study, shown to a site for its consent."""
+
+    study: bytes
+    """Canonical JSON; its SHA-256 is the study hash."""
+    researcher: str
+    researcher_key: bytes
+    """Ed25519 public key, 32 bytes."""
+    signature: bytes
+    """By the researcher's key, over `study_signing_bytes(study)`."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A site's signed answer to a proposal: yes with limits and expiry, or no with a code."""
+
+    study_hash: str
+    site: SiteId
+    approved: bool
+    code: str = ""
+    max_rounds: int = 0
+    expires_at: int = 0
+    """Seconds since 1970, UTC."""
+    signature: bytes = b""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Keys between sites, sealed and relayed (protections that need them)."""
+
+    study_hash: str
+    round: int
+    attempt: int
+    parcels: Mapping[SiteId, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One round's question: the state that every site computes on."""
+
+    study_hash: str
+    round: int
+    attempt: int
+    phase: str
+    arrays: Mapping[str, Array]
+    state_digest: bytes
+    """SHA-256 over phase, round and arrays (`state_digest`)."""
+    roster: tuple[SiteId, ...]
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """A site's answer to a task: one protected vector of ring integers."""
+
+    study_hash: str
+    round: int
+    attempt: int
+    site: SiteId
+    state_digest: bytes
+    body: bytes
+    extras: Mapping[SiteId, bytes] = field(default_factory=dict)
+    signature: bytes = b""
+
+
+@dataclass(frozen=True)
+class OpenRequest:
+    """Who has contributed: a site helps to open their sum, once a round."""
+
+    study_hash: str
+    round: int
+    attempt: int
+    survivors: tuple[SiteId, ...]
+    total: bytes
+    extras: Mapping[SiteId, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Help:
+    """A site's part in opening a sum."""
+
+    study_hash: str
+    round: int
+    attempt: int
+    site: SiteId
+    body: bytes
+    signature: bytes = b""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened: a refusal (`code` of an error), a catalogue, a study's end."""
+
+    kind: str
+    study_hash: str = ""
+    round: int = 0
+    attempt: int = 0
+    code: str = ""
+    detail: bytes = b""
+    """Canonical JSON of declared facts, such as a site's catalogue; never data."""
+
+
+Message = Proposal | Approval | Setup | Task | Contribution | OpenRequest | Help | Event
