@@ -1,1 +1,20 @@
 """Pure mathematics: each file is one family of sums over patients, and what follows from the sum."""
+
+from collections.abc import Callable
+
+from fedcohort.analyses.contract import Analysis
+from fedcohort.analyses.describe import describe
+from fedcohort.analyses.evaluate import evaluate
+from fedcohort.analyses.train import train
+from fedcohort.study import Study
+
+ANALYSES: dict[str, Callable[[Study], Analysis]] = {
+    "describe": describe,
+    "train": train,
+    "evaluate": evaluate,
+}
+
+
+def build_analysis(study: Study) -> Analysis:
+    """The analysis that a study asks for."""
+    return ANALYSES[study.analysis.kind](study)

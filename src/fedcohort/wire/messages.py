@@ -6,12 +6,13 @@ Protobuf and back. Nothing here reads or writes; arrays are never changed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 SiteId = str
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""Which columns a cohort has, its label among them, and their values in a table."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.columns import Binary, Categorical, Classes, Column, Number, Numeric, Survival
+from fedcohort.study import Cohort
+from fedcohort.table import Table
+
+
+def described_columns(cohort: Cohort) -> dict[str, Column]:
+    """Every column that can be described: the cohort's own, then the label's."""
+    columns = dict(cohort.schema_)
+    match cohort.typed_label:
+        case Binary(column=name, negative=negative, positive=positive):
+            columns[name] = Categorical((negative, positive))
+        case Classes(column=name, levels=levels):
+            columns[name] = Categorical(levels)
+        case Number(column=name, low=low, high=high):
+            columns[name] = Numeric(low, high)
+        case Survival(time=time, event=event):
+            columns |= {time: Numeric(), event: Categorical((0, 1))}
+        case None:
+            pass
+    return columns
+
+
+def numeric_columns(columns: dict[str, Column]) -> dict[str, Numeric]:
+    """Those that are numbers, in order."""
+    return {name: column for name, column in columns.items() if isinstance(column, Numeric)}
+
+
+def categorical_columns(columns: dict[str, Column]) -> dict[str, Categorical]:
+    """Those that are levels, in order."""
+    return {name: column for name, column in columns.items() if isinstance(column, Categorical)}
+
+
+def values_of(table: Table, cohort: Cohort, name: str) -> NDArray[np.float64]:
+    """A column's or label's values as float64; level indices for levels, NaN where missing."""
+    if name in table.columns:
+        values = table.columns[name]
+        return np.where(values < 0, np.nan, values) if values.dtype.kind == "i" else values.astype(np.float64)
+    label = table.event if isinstance(cohort.label, Survival) and name == cohort.label.event else table.label
+    if label is None:
+        raise ValueError(f"the table has no column {name}")
+    return label
+
+
+def numeric_matrix(table: Table, cohort: Cohort, names: list[str]) -> NDArray[np.float64]:
+    """(n_rows, n_columns) float64, NaN where missing."""
+    if not names:
+        return np.zeros((table.n_rows, 0))
+    return np.stack([values_of(table, cohort, name) for name in names], axis=1)
+
+
+def level_counts(values: NDArray[np.float64], n_levels: int) -> NDArray[np.int64]:
+    """(n_levels + 1,): rows by level, the missing last."""
+    return np.bincount(np.where(np.isnan(values), n_levels, values).astype(np.int64), minlength=n_levels + 1)

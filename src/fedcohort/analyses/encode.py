@@ -1,0 +1,69 @@
+"""How a cohort's columns become a model's features, alike at every site.
+
+A numeric column is standardised by the federated mean and deviation, a missing
+value taking the mean; a categorical column is one-hot, a missing value being a
+level of its own.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.columns_of import numeric_columns, numeric_matrix, values_of
+from fedcohort.columns import Number, Numeric
+from fedcohort.study import Cohort
+from fedcohort.table import Table
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Features in the order of the cohort's columns.
+
+    Attributes:
+        mean, deviation: (n_numeric,) in the columns' own units.
+    """
+
+    cohort: Cohort
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    def features(self, table: Table) -> NDArray[np.float32]:
+        """(n_rows, n_features) float32."""
+        names = list(numeric_columns(self.cohort.schema_))
+        safe_mean = np.nan_to_num(self.mean)
+        divisor = np.where(np.nan_to_num(self.deviation) > 0, np.nan_to_num(self.deviation), 1.0)
+        standard = np.nan_to_num((numeric_matrix(table, self.cohort, names) - safe_mean) / divisor)
+        position = {name: index for index, name in enumerate(names)}
+        parts: list[NDArray[np.float64]] = []
+        for name, kind in self.cohort.schema_.items():
+            if isinstance(kind, Numeric):
+                parts.append(standard[:, position[name], None])
+            else:
+                levels = np.nan_to_num(values_of(table, self.cohort, name), nan=len(kind.levels))
+                parts.append(np.eye(len(kind.levels) + 1)[levels.astype(np.int64)])
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def targets(self, table: Table) -> NDArray[np.float32]:
+        """(n_rows,) float32: 0 or 1, a class index, or a number scaled to [-1, 1] by its declared range."""
+        if table.label is None:
+            raise ValueError("the cohort has no label")
+        if isinstance(self.cohort.label, Number):
+            low, high = self.cohort.label.low, self.cohort.label.high
+            return ((table.label - (low + high) / 2) / ((high - low) / 2)).astype(np.float32)
+        return table.label.astype(np.float32)
+
+
+def feature_slices(cohort: Cohort) -> dict[str, slice]:
+    """Which features each column became."""
+    slices, start = {}, 0
+    for name, kind in cohort.schema_.items():
+        width = 1 if isinstance(kind, Numeric) else len(kind.levels) + 1
+        slices[name] = slice(start, start + width)
+        start += width
+    return slices
+
+
+def n_features(cohort: Cohort) -> int:
+    """Width of the feature matrix."""
+    return sum(part.stop - part.start for part in feature_slices(cohort).values())

@@ -1,0 +1,77 @@
+"""Evaluate: measure a trained model on the cohort, in one sum."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
+from fedcohort.analyses.encode import Encoder, feature_slices
+from fedcohort.analyses.evaluation import Evaluation, evaluation_layout, evaluation_report, sum_evaluation
+from fedcohort.analyses.model_of import model_of, task_of
+from fedcohort.columns import Numeric
+from fedcohort.errors import StudyError
+from fedcohort.study import Evaluate, SavedModel, Study
+from fedcohort.table import Table
+from fedcohort.vector import Layout, Vector
+
+if TYPE_CHECKING:
+    from fedcohort.models.local import LocalModel
+
+
+@dataclass(frozen=True)
+class EvaluateAnalysis:
+    """The model, its weights and its encoding are part of the study, and so of what a hospital approves."""
+
+    study: Study
+    saved: SavedModel
+    evaluation: Evaluation
+
+    @cached_property
+    def model(self) -> "LocalModel":
+        """The compiled model; tensorflow is imported here and not before."""
+        return model_of(self.study, self.saved.model)
+
+    def start(self) -> State:
+        """One round, which needs nothing but the study."""
+        return State("evaluate")
+
+    def layout(self, state: State) -> Layout:
+        """Metrics, confusion, calibration and importance."""
+        return evaluation_layout(self.evaluation)
+
+    def prepare(self, table: Table) -> Local:
+        """Encode as the model was trained, and read its weights."""
+        from fedcohort.models.saved import weights_from_base64
+
+        encoder = Encoder(self.study.cohort, np.array(self.saved.mean), np.array(self.saved.deviation))
+        x, y = encoder.features(table), encoder.targets(table)
+        predict = partial(self.model.predict, weights_from_base64(self.saved.weights, self.model.n_weights))
+
+        def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
+            return sum_evaluation(self.evaluation, predict, x, y, table.split, draw), site_state
+
+        return local
+
+    def update(self, state: State, total: Vector) -> State:
+        """One sum, and it is done."""
+        kept = {name: np.asarray(values) for name, values in total.items()}
+        return replace(state, phase="done", round=state.round + 1, kept=kept, finished=True)
+
+    def report(self, state: State) -> Report:
+        """Metrics by split, confusion, calibration and importance."""
+        return evaluation_report(self.evaluation, state.kept)
+
+
+def evaluate(study: Study) -> EvaluateAnalysis:
+    """The analysis of `fc.Evaluate(model=...)`."""
+    if not isinstance(study.analysis, Evaluate):
+        raise StudyError("analysis: not an evaluation")
+    task = task_of(study.cohort)
+    saved = study.analysis.model
+    n_numeric = sum(isinstance(kind, Numeric) for kind in study.cohort.schema_.values())
+    if len(saved.mean) != n_numeric or len(saved.deviation) != n_numeric:
+        raise StudyError(f"analysis.model: made for other columns than the cohort's {n_numeric} numeric ones")
+    columns = feature_slices(study.cohort) if study.analysis.importance else {}
+    return EvaluateAnalysis(study, saved, Evaluation(task, columns))

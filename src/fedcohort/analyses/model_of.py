@@ -1,0 +1,42 @@
+"""Which model and which task a cohort and its label ask for."""
+
+from typing import TYPE_CHECKING, Any
+
+from fedcohort.analyses.encode import n_features
+from fedcohort.analyses.metrics import Task
+from fedcohort.columns import Classes, Holdout, Number
+from fedcohort.errors import StudyError
+from fedcohort.study import Cohort, Study, Survival
+from fedcohort.table import SPLITS
+
+if TYPE_CHECKING:
+    from fedcohort.models.local import LocalModel
+
+
+def task_of(cohort: Cohort) -> Task:
+    """The label and the splits that metrics name."""
+    label = cohort.typed_label
+    if label is None or isinstance(label, Survival):
+        raise StudyError("cohort.label: a model needs a binary, class or number label")
+    match cohort.split:
+        case None:
+            return Task(label, ("train",))
+        case Holdout():
+            return Task(label, ("train", "test"))
+        case _:
+            return Task(label, tuple(SPLITS))
+
+
+def model_of(study: Study, model: str | dict[str, Any]) -> "LocalModel":
+    """Build and compile a study's model; the same one for every site of a process."""
+    from fedcohort.models.head import Head
+    from fedcohort.models.local import local_model
+
+    match study.cohort.typed_label:
+        case Number():
+            head = Head("number", 1)
+        case Classes(levels=levels):
+            head = Head("classes", len(levels))
+        case _:
+            head = Head("binary", 1)
+    return local_model(model, (n_features(study.cohort),), head, study.seed)

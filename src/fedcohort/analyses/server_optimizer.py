@@ -1,0 +1,46 @@
+"""What the coordinator does with the mean update: FedAvg, FedAvgM and FedAdam.
+
+Reddi et al. 2021, "Adaptive federated optimization", algorithm 2 (arXiv 2003.00295).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.study import Train
+from fedcohort.vector import Array
+
+MOMENTUM = 0.9
+BETA_1, BETA_2, TAU = 0.9, 0.99, 1e-3
+DEFAULT_RATE = {"sgd": 1.0, "momentum": 1.0, "adam": 0.01}
+
+Floats = NDArray[np.float64]
+
+
+def server_step(
+    train: Train, weights: Floats, update: Floats, kept: Mapping[str, Array], trainable: NDArray[np.bool_]
+) -> tuple[Floats, dict[str, Array]]:
+    """Move the weights by the mean update of all sites.
+
+    Args:
+        weights, update: (n_weights,); moving statistics (not `trainable`) take the update as it is.
+        kept: what this optimiser kept from the last round; empty at first.
+    Returns:
+        new weights, and what to keep.
+    """
+    rate = train.server_learning_rate or DEFAULT_RATE[train.server_optimizer]
+    zero = np.zeros_like(update)
+    memory: dict[str, Array] = {}
+    match train.server_optimizer:
+        case "sgd":
+            step = rate * update
+        case "momentum":
+            memory["momentum"] = MOMENTUM * kept.get("momentum", zero) + update
+            step = rate * memory["momentum"]
+        case "adam":
+            first = BETA_1 * kept.get("momentum", zero) + (1 - BETA_1) * update
+            second = BETA_2 * kept.get("variance", zero + TAU**2) + (1 - BETA_2) * np.square(update)
+            memory = {"momentum": first, "variance": second}
+            step = rate * first / (np.sqrt(second) + TAU)
+    return weights + np.where(trainable, step, update), memory

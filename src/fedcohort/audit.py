@@ -1,0 +1,92 @@
+"""The append-only event log: every entry names the hash of the one before it.
+
+Who changes or removes an entry breaks every hash after it; who keeps a copy of
+the newest hash can tell. Coordinator and nodes keep one each, in their own
+database. An entry holds codes, hashes, names and byte counts: never data.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    select,
+)
+
+from fedcohort.errors import StoreError
+
+GENESIS = bytes(32)
+
+Detail = Mapping[str, str | int | float | list[str] | None]
+
+
+def events_table(metadata: MetaData) -> Table:
+    """The table `events` for a store's metadata."""
+    return Table(
+        "events",
+        metadata,
+        Column("sequence", Integer, primary_key=True),
+        Column("at_ms", BigInteger, nullable=False),
+        Column("kind", String(64), nullable=False),
+        Column("study_hash", String(64), nullable=False),
+        Column("detail", Text, nullable=False),
+        Column("hash", LargeBinary(32), nullable=False),
+    )
+
+
+def link_hash(previous: bytes, at_ms: int, kind: str, study_hash: str, detail: str) -> bytes:
+    """SHA-256 of an entry and of the hash before it."""
+    entry = json.dumps([previous.hex(), at_ms, kind, study_hash, detail], separators=(",", ":"))
+    return hashlib.sha256(entry.encode()).digest()
+
+
+def newest(table: Table, connection: Connection) -> tuple[int, bytes]:
+    """Number of entries, and the hash of the last."""
+    query = select(table.c.sequence, table.c.hash).order_by(table.c.sequence.desc()).limit(1)
+    row = connection.execute(query).first()
+    return (row.sequence, row.hash) if row else (0, GENESIS)
+
+
+def append(
+    table: Table, connection: Connection, kind: str, study_hash: str = "", detail: Detail | None = None
+) -> None:
+    """Add an entry inside the caller's transaction, which must hold the write lock."""
+    sequence, head = newest(table, connection)
+    text = json.dumps(detail or {}, sort_keys=True, separators=(",", ":"))
+    at_ms = time.time_ns() // 1_000_000
+    entry = {
+        "sequence": sequence + 1,
+        "at_ms": at_ms,
+        "kind": kind,
+        "study_hash": study_hash,
+        "detail": text,
+        "hash": link_hash(head, at_ms, kind, study_hash, text),
+    }
+    connection.execute(table.insert(), entry)
+
+
+def verify_events(table: Table, connection: Connection) -> int:
+    """Recompute the chain and return its length.
+
+    Raises:
+        StoreError: an entry was changed, removed or inserted; names its number.
+    """
+    head, expected = GENESIS, 0
+    for row in connection.execute(select(table).order_by(table.c.sequence)):
+        expected += 1
+        head = link_hash(head, row.at_ms, row.kind, row.study_hash, row.detail)
+        if row.sequence != expected or row.hash != head:
+            raise StoreError(
+                f"the event log was altered at entry {expected}; restore a backup and find out who did it"
+            )
+    return expected

@@ -1,0 +1,129 @@
+"""What a hospital allows: `site.toml`, validated once, and checked against every study."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from fedcohort.columns import Frozen, Identifier, building, describe_errors
+from fedcohort.errors import ConfigError, PolicyError, SchemaError, StudyError
+from fedcohort.study import Study, Train
+
+SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Whole = Annotated[int, Field(strict=True, ge=1)]
+AnalysisName = Literal["describe", "train", "evaluate"]
+ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "own"]
+
+
+class Listen(Frozen):
+    """A node that waits to be dialled, instead of dialling out."""
+
+    host: str = "localhost"
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)]
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class SitePolicy(Frozen):
+    """One site's configuration: where its data are, and what may be asked of them."""
+
+    id: SiteName
+    data: Annotated[str, Field(min_length=1)]
+    tables: dict[Identifier, Literal["*"] | tuple[Identifier, ...]] = Field(min_length=1)
+    """Columns on offer by table; "*" is every column that an import declared."""
+    coordinator: str | None = None
+    listen: Listen | None = None
+    ca_file: Path | None = None
+    state: Path = Path("state")
+    analyses: tuple[AnalysisName, ...] = ("describe", "train", "evaluate")
+    protections: tuple[Literal["none", "masks", "paillier", "ckks"], ...] = ("none",)
+    models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "own")
+    min_patients: Whole = 10
+    max_rounds: Whole = 10_000
+    privacy_required: Annotated[bool, Field(strict=True)] = False
+    approval: Literal["ask", "auto"] = "ask"
+    approval_days: Whole = 30
+
+    @model_validator(mode="after")
+    def _one_way_to_connect(self) -> "SitePolicy":
+        if (self.coordinator is None) == (self.listen is None):
+            raise ValueError(
+                "give either coordinator (the node dials out) or [listen] (it waits to be dialled)"
+            )
+        return self
+
+
+def read_policy(path: Path) -> SitePolicy:
+    """Read site.toml; relative paths in it are relative to its folder.
+
+    Raises:
+        ConfigError: names the file and every wrong field.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give the site's file by --site") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    token = building.set(True)
+    try:
+        policy = SitePolicy.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(describe_errors(str(path), error)) from None
+    finally:
+        building.reset(token)
+    return _anchored(policy, path.parent)
+
+
+def _anchored(policy: SitePolicy, folder: Path) -> SitePolicy:
+    changes: dict[str, object] = {"state": folder / policy.state}
+    if "://" not in policy.data:
+        changes["data"] = str(folder / policy.data)
+    if policy.ca_file:
+        changes["ca_file"] = folder / policy.ca_file
+    if policy.listen:
+        files = {name: getattr(policy.listen, name) for name in ("certificate", "key")}
+        moved = {name: folder / path for name, path in files.items() if path}
+        changes["listen"] = policy.listen.model_copy(update=moved)
+    return policy.model_copy(update=changes)
+
+
+def check_study(policy: SitePolicy, study: Study) -> None:
+    """Refuse what this site does not offer.
+
+    Raises:
+        PolicyError: names the word of site.toml that forbids it.
+    """
+    analysis = study.analysis
+    if analysis.kind not in policy.analyses:
+        raise PolicyError(f"site.toml: analyses does not allow {analysis.kind!r}")
+    if study.protection not in policy.protections:
+        raise PolicyError(f"site.toml: protections does not allow {study.protection!r}")
+    if policy.privacy_required and study.privacy is None:
+        raise PolicyError("site.toml: privacy_required, and the study has no [privacy]")
+    if isinstance(analysis, Train):
+        name = analysis.model if isinstance(analysis.model, str) else "own"
+        if name not in policy.models:
+            raise PolicyError(f"site.toml: models does not allow {name!r}")
+        if analysis.rounds + 3 > policy.max_rounds:
+            raise PolicyError(f"site.toml: max_rounds {policy.max_rounds} is less than the study needs")
+    if not study.cohort.is_explicit:
+        raise StudyError("cohort.columns: name each column's kind, as fed.run does before it sends a study")
+    _check_columns(policy, study)
+
+
+def _check_columns(policy: SitePolicy, study: Study) -> None:
+    cohort = study.cohort
+    offered = policy.tables.get(cohort.table)
+    if offered is None:
+        raise SchemaError(f"site.toml: tables does not offer {cohort.table!r}")
+    wanted = {
+        *cohort.schema_,
+        *cohort.label_columns,
+        *([cohort.split] if isinstance(cohort.split, str) else []),
+    }
+    if offered != "*" and wanted - set(offered):
+        raise SchemaError(
+            f"site.toml: tables.{cohort.table} does not offer {', '.join(sorted(wanted - set(offered)))}"
+        )

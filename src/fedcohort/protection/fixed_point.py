@@ -1,0 +1,146 @@
+"""Numbers as integers in a ring: sums that are exact and have no order.
+
+Each block becomes integers mod 2^32 where a sum over all sites is sure to fit,
+else mod 2^64; what would fit neither is refused before a round starts. A sum of
+data can therefore not wrap, and the same contributions give the same bits in
+whatever order they arrive.
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.errors import SaturationError, StudyError, ValueRangeError, WireError
+from fedcohort.vector import Block, Layout, Vector
+
+_Integer = TypeVar("_Integer", np.uint32, np.uint64)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A vector of ring integers: the blocks that need 64 bits, then those that need 32."""
+
+    wide: NDArray[np.uint64]
+    narrow: NDArray[np.uint32]
+
+    def to_bytes(self) -> bytes:
+        """Little-endian bytes; `wide` first."""
+        return self.wide.astype("<u8", copy=False).tobytes() + self.narrow.astype("<u4", copy=False).tobytes()
+
+
+def ring_bits(block: Block, n_sites: int) -> int:
+    """32 or 64: the smallest ring in which the sum of `n_sites` vectors cannot wrap.
+
+    Raises:
+        StudyError: not even 64 bits suffice.
+    """
+    largest = n_sites * (block.bound / block.resolution + 1)
+    for bits in (32, 64):
+        if largest < 2.0 ** (bits - 1):
+            return bits
+    raise StudyError(
+        f"block {block.name}: {n_sites} sites with values up to {block.bound:g} in steps of "
+        f"{block.resolution:g} do not fit in 64 bits; declare narrower bounds"
+    )
+
+
+def _split(layout: Layout, n_sites: int) -> tuple[list[Block], list[Block]]:
+    wide = [block for block in layout if ring_bits(block, n_sites) == 64]
+    return wide, [block for block in layout if block not in wide]
+
+
+def _integers(block: Block, vector: Vector) -> NDArray[np.int64]:
+    values = np.asarray(vector[block.name])
+    if values.shape != block.shape:
+        raise ValueError(f"block {block.name}: shape {values.shape} where {block.shape} was declared")
+    if values.dtype.kind == "f":
+        largest = float(np.max(np.abs(values))) if values.size else 0.0
+        if not np.isfinite(largest):
+            raise ValueRangeError(
+                f"block {block.name}: not a finite number; lower the learning rate or check the data"
+            )
+    else:
+        largest = float(np.max(np.abs(values.astype(np.float64)))) if values.size else 0.0
+    if largest > block.bound:
+        raise SaturationError(
+            f"block {block.name}: a value lies beyond {block.bound:g}; "
+            "lower the learning rate or declare wider bounds"
+        )
+    if values.dtype.kind != "f" and block.resolution == 1.0:
+        return values.astype(np.int64).reshape(-1)
+    scaled = np.multiply(values, 1.0 / block.resolution, dtype=np.float64)
+    return np.rint(scaled, out=scaled).astype(np.int64).reshape(-1)
+
+
+def to_ring(layout: Layout, vector: Vector, n_sites: int) -> Ring:
+    """Round a site's vector to ring integers.
+
+    Args:
+        layout: the blocks of this round, the same at every site.
+        vector: block name to array of the block's shape, in the block's own units.
+        n_sites: sites in the roster, which sizes the ring.
+    Raises:
+        ValueRangeError: NaN or infinity.
+        SaturationError: a value lies beyond its block's bound.
+    """
+    wide, narrow = _split(layout, n_sites)
+    return Ring(
+        _join([_integers(block, vector).view(np.uint64) for block in wide], np.uint64),
+        _join([_integers(block, vector).astype(np.uint32) for block in narrow], np.uint32),
+    )
+
+
+def _join(parts: list[NDArray[_Integer]], dtype: type[_Integer]) -> NDArray[_Integer]:
+    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype), *parts])
+
+
+def from_ring(layout: Layout, ring: Ring, n_sites: int) -> dict[str, NDArray[np.float64]]:
+    """Turn a sum of ring integers back to numbers, exactly.
+
+    Returns:
+        block name to float64 array of the block's shape.
+    """
+    wide, narrow = _split(layout, n_sites)
+    parts = ((wide, ring.wide.view(np.int64)), (narrow, ring.narrow.view(np.int32)))
+    vector = {}
+    for blocks, integers in parts:
+        start = 0
+        for block in blocks:
+            piece = integers[start : start + block.size]
+            vector[block.name] = piece.astype(np.float64).reshape(block.shape) * block.resolution
+            start += block.size
+    return {block.name: vector[block.name] for block in layout}
+
+
+def ring_sizes(layout: Layout, n_sites: int) -> tuple[int, int]:
+    """Numbers of 64-bit and of 32-bit integers of this layout."""
+    wide, narrow = _split(layout, n_sites)
+    return sum(block.size for block in wide), sum(block.size for block in narrow)
+
+
+def ring_from_bytes(data: bytes | memoryview, sizes: tuple[int, int]) -> Ring:
+    """View bytes as ring integers, without copying.
+
+    Raises:
+        WireError: the length does not fit the layout.
+    """
+    n_wide, n_narrow = sizes
+    if len(data) != 8 * n_wide + 4 * n_narrow:
+        raise WireError(f"a vector of {len(data)} bytes where {8 * n_wide + 4 * n_narrow} are needed")
+    return Ring(
+        np.frombuffer(data, "<u8", n_wide).astype(np.uint64, copy=False),
+        np.frombuffer(data, "<u4", n_narrow, offset=8 * n_wide).astype(np.uint32, copy=False),
+    )
+
+
+def zero_ring(sizes: tuple[int, int]) -> Ring:
+    """The neutral element of `add_ring`."""
+    return Ring(np.zeros(sizes[0], np.uint64), np.zeros(sizes[1], np.uint32))
+
+
+def add_ring(total: Ring, part: Ring) -> None:
+    """Add `part` to `total` in place; ring addition has no order."""
+    np.add(total.wide, part.wide, out=total.wide)
+    np.add(total.narrow, part.narrow, out=total.narrow)
