@@ -1,0 +1,96 @@
+"""What a site may tell about its data before any study: declared facts, never anything computed from rows."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from sqlalchemy import Connection, Inspector, inspect
+from sqlalchemy import types as sql
+from sqlalchemy.types import TypeEngine
+
+from fedcohort.columns import Categorical, Numeric
+from fedcohort.errors import SchemaError
+from fedcohort.sources.database import reading
+from fedcohort.sources.schema import DECLARATIONS, FEATURES, PATIENT_ID, read_declarations
+
+Facts = dict[str, object]
+"""{"kind": "numeric", "low", "high"} or {"kind": "categorical", "levels"}; null and [] when undeclared."""
+Catalogue = dict[str, dict[str, dict[str, dict[str, Facts]]]]
+
+UNDECLARED_TEXT: Facts = {"kind": "categorical", "levels": []}
+
+
+def catalogue(url: str | Path, offered: Mapping[str, Collection[str]] | None) -> Catalogue:
+    """List tables and columns with their declared kinds, bounds and levels.
+
+    Args:
+        url: SQLAlchemy URL, or a path of a SQLite file.
+        offered: table to columns, as the site's policy names them; None lists all that could be offered.
+    Returns:
+        {"tables": {table: {"columns": {column: facts}}}}. patient_id, row keys and raw JSON are never
+        listed. A column without a declaration has the kind of its SQL type, and no bounds or levels.
+    Raises:
+        SchemaError: the policy offers something that the database lacks.
+        StoreError: the database is missing, locked or damaged.
+    """
+    with reading(url) as connection:
+        inspector = inspect(connection)
+        present = {*inspector.get_table_names(), *inspector.get_view_names()} - {DECLARATIONS}
+        missing = sorted(set(offered or ()) - present)
+        if missing:
+            raise SchemaError(
+                f"site.toml offers table {', '.join(missing)}, which the database lacks; correct either"
+            )
+        names = sorted(present if offered is None else offered)
+        tables = {name: {"columns": _columns(connection, inspector, name)} for name in names}
+    if offered is None:
+        return {"tables": {name: table for name, table in tables.items() if table["columns"]}}
+    return {
+        "tables": {name: {"columns": _only(name, tables[name]["columns"], offered[name])} for name in names}
+    }
+
+
+def _columns(connection: Connection, inspector: Inspector, table: str) -> dict[str, Facts]:
+    declared = read_declarations(connection, table)
+    hidden = set(inspector.get_pk_constraint(table)["constrained_columns"]) | {PATIENT_ID, FEATURES}
+    types = {column["name"]: column["type"] for column in inspector.get_columns(table)}
+    facts: dict[str, Facts] = {}
+    for name in (name for name in types if name not in hidden):
+        undeclared = facts_of_type(types[name])
+        if name in declared:
+            facts[name] = facts_of_kind(declared[name].kind)
+        elif undeclared is not None:
+            facts[name] = undeclared
+    elements = {
+        name: entry for name, entry in declared.items() if entry.position is not None and FEATURES in types
+    }
+    for name in sorted(elements, key=lambda name: elements[name].position or 0):
+        facts[name] = facts_of_kind(elements[name].kind)
+    return facts
+
+
+def _only(table: str, columns: Mapping[str, Facts], offered: Collection[str]) -> dict[str, Facts]:
+    missing = sorted(set(offered) - set(columns) - {PATIENT_ID})
+    if missing:
+        raise SchemaError(
+            f"site.toml offers column {table}.{', '.join(missing)}, "
+            "which the database lacks or cannot analyse; correct either"
+        )
+    return {name: facts for name, facts in columns.items() if name in set(offered)}
+
+
+def facts_of_kind(kind: Numeric | Categorical) -> Facts:
+    """A declared kind as the catalogue writes it."""
+    if isinstance(kind, Numeric):
+        return {"kind": "numeric", "low": kind.low, "high": kind.high}
+    return {"kind": "categorical", "levels": list(kind.levels)}
+
+
+def facts_of_type(sql_type: TypeEngine[object]) -> Facts | None:
+    """What a SQL type alone tells; None for JSON, binary and other types that cannot be analysed."""
+    if isinstance(sql_type, sql.Boolean):
+        return {"kind": "numeric", "low": 0.0, "high": 1.0}
+    if isinstance(sql_type, sql.Integer | sql.Numeric):
+        return {"kind": "numeric", "low": None, "high": None}
+    if isinstance(sql_type, sql.JSON) or not isinstance(sql_type, sql.String | sql.Date | sql.DateTime):
+        return None
+    return dict(UNDECLARED_TEXT)

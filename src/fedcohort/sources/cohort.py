@@ -1,0 +1,142 @@
+"""From a study's cohort to a Table: one checked, read-only SELECT at the site.
+
+The cohort must be explicit (every column with its kind), so that all sites read
+alike; `resolve_cohort` makes a researcher's short form explicit.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect
+from sqlglot import exp
+
+from fedcohort.errors import PolicyError, SchemaError
+from fedcohort.sources.convert import Raw, Values, check_explicit, convert, in_order, needed_columns
+from fedcohort.sources.database import reading, select_only
+from fedcohort.sources.frame import catalogue_of_frame, table_from_frame
+from fedcohort.sources.resolve import resolve_cohort
+from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
+from fedcohort.sources.where import parse_where, select_sql
+from fedcohort.study import Cohort
+from fedcohort.table import Table
+
+__all__ = ["catalogue_of_frame", "load_cohort", "resolve_cohort", "table_from_frame"]
+
+CHUNK_ROWS = 10_000
+
+
+def load_cohort(url: str | Path, cohort: Cohort, seed: int, offered: Mapping[str, Collection[str]]) -> Table:
+    """Select a cohort from a site's database, read-only.
+
+    Args:
+        url: SQLAlchemy URL, or a path of a SQLite file.
+        cohort: explicit, as `resolve_cohort` makes it.
+        seed: the study's seed, which keys the hold-out.
+        offered: table to columns, as the site's policy names them.
+    Returns:
+        Rows sorted by patient and then by value; rows without a label are left out.
+    Raises:
+        StudyError: the cohort is not explicit.
+        PolicyError: the site does not offer the table or a column.
+        SchemaError, ValueRangeError: the data do not fit; names table, column and remedy.
+        CohortError: `where` is not allowed, or the cohort selects nothing.
+        StoreError: the database is missing, locked, damaged, or too slow.
+    """
+    needed = needed_columns(cohort)
+    check_explicit(cohort)
+    allowed = _check_offered(cohort, needed, offered)
+    where = None if cohort.where is None else parse_where(cohort.where, cohort.table, allowed)
+    with reading(url) as connection:
+        declared = _vector_columns(connection, cohort.table)
+        asked = {*needed, cohort.patient_id, *_columns_of(where)}
+        ordinary = _check_present(connection, cohort, asked - set(declared))
+        vector = [name for name in needed if name in declared]
+        names = [*dict.fromkeys([cohort.patient_id, *(name for name in needed if name in ordinary)])]
+        selected = [*names, FEATURES] if vector else names
+        sql = select_sql(connection.dialect.name, cohort.table, selected, where, declared)
+        select_only(connection)
+        positions = {name: declared[name].position or 0 for name in vector}
+        chunks = _stream(connection, sql)
+        tables = [convert(_raw(cohort.table, names, positions, rows), cohort, seed) for rows in chunks]
+    return in_order(tables, cohort.table)
+
+
+def _check_offered(cohort: Cohort, needed: Sequence[str], offered: Mapping[str, Collection[str]]) -> set[str]:
+    """The columns that may be asked about; before the database is opened, so that nothing else shows."""
+    if cohort.table not in offered:
+        raise PolicyError(f"table {cohort.table}: this site does not offer it; see the site's catalogue")
+    columns = set(offered[cohort.table]) - {PATIENT_ID, cohort.patient_id, FEATURES}
+    for name in needed:
+        if name not in columns:
+            raise PolicyError(
+                f"column {cohort.table}.{name}: this site does not offer it; see the site's catalogue"
+            )
+    if cohort.patient_id != PATIENT_ID and cohort.patient_id not in offered[cohort.table]:
+        raise PolicyError(
+            f"column {cohort.table}.{cohort.patient_id}: this site does not offer it as patient_id"
+        )
+    return columns
+
+
+def _columns_of(where: exp.Expr | None) -> set[str]:
+    return set() if where is None else {column.name for column in where.find_all(exp.Column)}
+
+
+def _vector_columns(connection: Connection, table: str) -> dict[str, Declared]:
+    declarations = read_declarations(connection, table)
+    return {name: declared for name, declared in declarations.items() if declared.position is not None}
+
+
+def _check_present(connection: Connection, cohort: Cohort, ordinary: set[str]) -> set[str]:
+    """Every column that is not in the JSON vector must stand in the table.
+
+    A table that knows its patients (patient_id) cannot be read as if another column were the
+    patient: a cohort of one patient with many stays would look large enough.
+    """
+    inspector = inspect(connection)
+    if not inspector.has_table(cohort.table):
+        raise SchemaError(
+            f"table {cohort.table}: not in this database; check the address and the site's policy"
+        )
+    present = {column["name"] for column in inspector.get_columns(cohort.table)}
+    missing = sorted(ordinary - present)
+    if missing:
+        raise SchemaError(
+            f"table {cohort.table}: has no column {', '.join(missing)}; check names or import again"
+        )
+    if cohort.patient_id != PATIENT_ID and PATIENT_ID in present:
+        raise SchemaError(
+            f"table {cohort.table}: its patients are in {PATIENT_ID}; leave cohort.patient_id out"
+        )
+    return ordinary
+
+
+def _stream(connection: Connection, sql: str) -> Iterator[Sequence[Sequence[object]]]:
+    options = {"stream_results": True, "no_parameters": True, "yield_per": CHUNK_ROWS}
+    result = connection.execution_options(**options).exec_driver_sql(sql)
+    yield from result.partitions(CHUNK_ROWS)
+
+
+def _raw(
+    table: str, names: Sequence[str], positions: Mapping[str, int], rows: Sequence[Sequence[object]]
+) -> Raw:
+    by_column: list[Values] = list(zip(*rows, strict=True))
+    values = dict(zip(names, by_column, strict=False))
+    if positions:
+        vectors = [_vector(value, table, max(positions.values())) for value in by_column[-1]]
+        values |= {name: [vector[index] for vector in vectors] for name, index in positions.items()}
+    return Raw(table, values)
+
+
+def _vector(value: object, table: str, last: int) -> list[object]:
+    """A JSON vector, which SQLite yields as text and PostgreSQL as a list."""
+    try:
+        vector = json.loads(value) if isinstance(value, str | bytes) else value
+    except ValueError:
+        vector = None
+    if not isinstance(vector, list) or len(vector) <= last:
+        raise SchemaError(
+            f"{table}.{FEATURES}: a row is not a JSON list of {last + 1} or more values; import again"
+        )
+    return vector

@@ -1,0 +1,256 @@
+"""From a database's or data frame's values to the arrays of a Table.
+
+Missing is NULL, None, NaN or an empty text: NaN in a numeric column, -1 in a
+categorical one. Rows whose label is missing are left out. Levels match by value,
+so that '1', 1, 1.0 and True are one level. Numbers stay as they are, even beyond
+the declared bounds (an analysis clips them); infinity and text among numbers are
+errors. A message names table, column and remedy, never a patient's value.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.columns import Binary, Categorical, Classes, Holdout, Label, Number, Numeric, Survival
+from fedcohort.errors import CohortError, SchemaError, StudyError, ValueRangeError
+from fedcohort.study import Cohort
+from fedcohort.table import SPLITS, TEST, TRAIN, Table
+
+Values = Sequence[object] | NDArray[np.generic]
+Floats = NDArray[np.float64]
+Array = NDArray[Any]
+
+_NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
+_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A chunk of a cohort's rows as they came: one sequence a column, all of one length."""
+
+    table: str
+    values: Mapping[str, Values]
+
+
+def check_explicit(cohort: Cohort) -> None:
+    """Refuse a cohort whose columns or label have no kind yet.
+
+    Raises:
+        StudyError: says to resolve the cohort first.
+    """
+    if not cohort.is_explicit:
+        raise StudyError("cohort: columns and label need their kinds at a site; resolve_cohort finds them")
+
+
+def needed_columns(cohort: Cohort) -> list[str]:
+    """Columns, label columns and split column, each once, in order."""
+    split = [cohort.split] if isinstance(cohort.split, str) else []
+    return [*dict.fromkeys([*cohort.schema_, *cohort.label_columns, *split])]
+
+
+def numbers(values: Values, where: str) -> Floats:
+    """Values as float64, NaN where missing.
+
+    Raises:
+        SchemaError: something is not a number.
+        ValueRangeError: a number is infinite or too large.
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
+        result = values.astype(np.float64)
+    else:
+        if not all(value is None or isinstance(value, _NUMBERS) for value in values):
+            raise SchemaError(
+                f"{where}: holds text where numbers are needed; use fc.Categorical, or correct it"
+            )
+        try:
+            result = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+        except OverflowError:
+            raise _infinite(where) from None
+    if np.isinf(result).any():
+        raise _infinite(where)
+    return result
+
+
+def _infinite(where: str) -> ValueRangeError:
+    return ValueRangeError(f"{where}: holds an infinite or too large number; correct it or make it missing")
+
+
+def level_key(value: object) -> str | None:
+    """The text by which levels are compared; None when the value is missing."""
+    if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
+        return None
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    text = str(value).strip()
+    if not text:
+        return None
+    return str(int(float(text))) if _WHOLE.fullmatch(text) and len(text) < 16 else text
+
+
+class _Indices(dict[object, int]):
+    """Raw value to level index, each distinct value looked up once; -2 where no level fits."""
+
+    def __init__(self, levels: Sequence[object]) -> None:
+        super().__init__()
+        self.by_key = {level_key(level): index for index, level in enumerate(levels)} | {None: -1}
+
+    def __missing__(self, value: object) -> int:
+        index = self.by_key.get(level_key(value), -2)
+        self[value] = index
+        return index
+
+
+def levels(values: Values, allowed: Sequence[object], where: str) -> NDArray[np.int64]:
+    """Values as indices into the levels, -1 where missing.
+
+    Raises:
+        SchemaError: a value is not among the levels, or two levels mean the same.
+    """
+    indices = _Indices(allowed)
+    if len(indices.by_key) != len(allowed) + 1:
+        raise SchemaError(f"{where}: two of the levels {list(allowed)} mean the same value, or one is empty")
+    try:
+        result = np.array([indices[value] for value in _plain(values)], dtype=np.int64)
+    except TypeError:
+        raise SchemaError(f"{where}: holds something that is neither text nor number; correct it") from None
+    if (result == -2).any():
+        shown = ", ".join(map(str, allowed[:12])) + (", ..." if len(allowed) > 12 else "")
+        raise SchemaError(
+            f"{where}: holds a level that is not among {shown}; name every level, or narrow `where`"
+        )
+    return result
+
+
+def _plain(values: Values) -> Sequence[object]:
+    """Python's own objects, with None for NaN: every NaN would be looked up as a level of its own."""
+    if not isinstance(values, np.ndarray):
+        return values
+    return [None if isinstance(value, float) and math.isnan(value) else value for value in values.tolist()]
+
+
+def labels(raw: Raw, label: Label | None) -> tuple[Floats | None, Floats | None]:
+    """The label as float64 with NaN where missing, and a survival label's event."""
+    name = f"{raw.table}.{label.time if isinstance(label, Survival) else label.column}" if label else ""
+    match label:
+        case None:
+            return None, None
+        case Binary(column=column, positive=positive, negative=negative):
+            return _indices_as_floats(levels(raw.values[column], (negative, positive), name)), None
+        case Classes(column=column, levels=allowed):
+            return _indices_as_floats(levels(raw.values[column], allowed, name)), None
+        case Number(column=column):
+            return numbers(raw.values[column], name), None
+        case Survival(time=time, event=event):
+            seconds = numbers(raw.values[time], name)
+            if (seconds < 0).any():
+                raise ValueRangeError(f"{name}: holds a negative time; correct it or make it missing")
+            seen = levels(raw.values[event], (0, 1), f"{raw.table}.{event}")
+            return seconds, _indices_as_floats(seen)
+
+
+def _indices_as_floats(indices: NDArray[np.int64]) -> Floats:
+    return np.where(indices < 0, np.nan, indices)
+
+
+def patients(values: Values, where: str) -> NDArray[np.str_]:
+    """Patient identifiers as text, 1 and 1.0 being the same patient.
+
+    Raises:
+        SchemaError: a row has no patient.
+    """
+    keys = [level_key(value) for value in _plain(values)]
+    if None in keys:
+        raise SchemaError(f"{where}: has rows without a patient; every row needs its patient's pseudonym")
+    return np.array(keys, dtype=np.str_)
+
+
+def splits(raw: Raw, cohort: Cohort, ids: NDArray[np.str_], seed: int) -> NDArray[np.int8]:
+    """TRAIN, TEST or VALID for every row: by column, by hash of the patient, or all TRAIN.
+
+    Raises:
+        SchemaError: the split column holds something else than train, test and valid.
+    """
+    if cohort.split is None:
+        return np.full(len(ids), TRAIN, dtype=np.int8)
+    if isinstance(cohort.split, Holdout):
+        fraction = cohort.split.fraction
+        sides = {patient: held_out(str(patient), fraction, seed) for patient in np.unique(ids)}
+        return np.array([TEST if sides[patient] else TRAIN for patient in ids], dtype=np.int8)
+    where = f"{raw.table}.{cohort.split}"
+    codes = [SPLITS.get(str(value).strip().lower(), -1) for value in raw.values[cohort.split]]
+    if -1 in codes:
+        raise SchemaError(f"{where}: a split column holds train, test or valid in every row, nothing else")
+    return np.array(codes, dtype=np.int8)
+
+
+def held_out(patient_id: str, fraction: float, seed: int) -> bool:
+    """Whether a patient is held out: always the same side for one study seed, at every site and run.
+
+    The side is BLAKE2b (RFC 7693) of patient_id keyed by the seed, read as a fraction of 2^64.
+    """
+    digest = hashlib.blake2b(
+        patient_id.encode(), digest_size=8, key=seed.to_bytes(8, "big"), person=b"fedcohort-split"
+    )
+    return int.from_bytes(digest.digest(), "big") < fraction * 2**64
+
+
+def convert(raw: Raw, cohort: Cohort, seed: int) -> Table:
+    """One chunk of rows as a Table; rows without a label are left out."""
+    ids = patients(raw.values[cohort.patient_id], f"{raw.table}.{cohort.patient_id}")
+    columns: dict[str, Floats | NDArray[np.int64]] = {}
+    for name, kind in cohort.schema_.items():
+        where = f"{raw.table}.{name}"
+        if isinstance(kind, Numeric):
+            columns[name] = numbers(raw.values[name], where)
+        elif isinstance(kind, Categorical):
+            columns[name] = levels(raw.values[name], kind.levels, where)
+    label, event = labels(raw, cohort.typed_label)
+    table = Table(ids, columns, splits(raw, cohort, ids, seed), label, event)
+    missing = np.isnan(label) if label is not None else np.zeros(len(ids), dtype=bool)
+    if event is not None:
+        missing |= np.isnan(event)
+    return _rebuild([table], lambda parts: parts[0][~missing]) if missing.any() else table
+
+
+def _rebuild(tables: Sequence[Table], merge: Callable[[Sequence[Array]], Array]) -> Table:
+    """One table whose every array is `merge` of the tables' arrays."""
+    first = tables[0]
+
+    def floats(parts: Sequence[Floats | None]) -> Floats | None:
+        given = [part for part in parts if part is not None]
+        return merge(given).astype(np.float64, copy=False) if given else None
+
+    columns = {name: merge([table.columns[name] for table in tables]) for name in first.columns}
+    return Table(
+        merge([table.patient_ids for table in tables]).astype(np.str_, copy=False),
+        columns,
+        merge([table.split for table in tables]).astype(np.int8, copy=False),
+        floats([table.label for table in tables]),
+        floats([table.event for table in tables]),
+    )
+
+
+def in_order(tables: Sequence[Table], where: str) -> Table:
+    """All chunks as one table, sorted by patient and then by every value.
+
+    The order is of code points and numbers, not of a database's collation, so that the
+    same patients give the same bits however they were inserted and whatever the engine.
+
+    Raises:
+        CohortError: there is no row.
+    """
+    if not sum(table.n_rows for table in tables):
+        raise CohortError(
+            f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
+        )
+    table = _rebuild([table for table in tables if table.n_rows], np.concatenate)
+    keys = [table.split, *table.columns.values(), table.label, table.event]
+    order = np.lexsort([*(key for key in keys if key is not None), table.patient_ids])
+    return _rebuild([table], lambda parts: parts[0][order])

@@ -1,0 +1,236 @@
+"""A site's database: found, opened read-only or for an import, and every failure put in plain words.
+
+Any SQLAlchemy URL or a plain path names a database; a path means SQLite. Reading
+never creates one. SQLite is opened with `mode=ro` and `PRAGMA query_only`
+(https://sqlite.org/uri.html, https://sqlite.org/pragma.html#pragma_query_only) and
+an authorizer that knows only SELECT; PostgreSQL gets `SET TRANSACTION READ ONLY`
+and a statement time-out. On another server only one checked SELECT is ever sent:
+give the node an account that can only read.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from fedcohort.errors import StoreError
+
+LOCK_SECONDS = 5.0
+"""How long another program's lock is waited for."""
+QUERY_SECONDS = 600.0
+"""How long one cohort query may take."""
+
+_STEPS_BETWEEN_CLOCKS = 100_000
+
+_SQLITE_REMEDIES = {
+    "SQLITE_BUSY": "is locked by another program; close it, or wait, and try again",
+    "SQLITE_LOCKED": "is locked by another program; close it, or wait, and try again",
+    "SQLITE_READONLY": "is read-only; make the file and its folder writable, or choose another file",
+    "SQLITE_CANTOPEN": "cannot be opened; check the path and that this user may read it",
+    "SQLITE_PERM": "cannot be opened; check that this user may read it",
+    "SQLITE_FULL": "has no space left; free disk space and try again",
+    "SQLITE_IOERR": "could not be read or written; check the disk",
+    "SQLITE_CORRUPT": "is damaged; restore it from a backup",
+    "SQLITE_NOTADB": "is not a SQLite database, or is damaged; check the path or restore a backup",
+    "SQLITE_INTERRUPT": f"took longer than {QUERY_SECONDS:g} s to answer; narrow the cohort or add an index",
+    "SQLITE_AUTH": "refused the query, which may only read the cohort's table",
+}
+# https://www.postgresql.org/docs/current/errcodes-appendix.html, by code or by class
+_SQLSTATE_REMEDIES = {
+    "57014": _SQLITE_REMEDIES["SQLITE_INTERRUPT"],
+    "55P03": _SQLITE_REMEDIES["SQLITE_LOCKED"],
+    "25006": "is read-only; use an account that may write",
+    "53100": _SQLITE_REMEDIES["SQLITE_FULL"],
+    "42501": "does not let this account read the table; grant it SELECT",
+    "08": "cannot be reached; check host, port and network",
+    "28": "refused the account; check user and password",
+    "3D": "does not exist on the server; check the name",
+    "22": "holds a value that cannot be read as the study's column kind; check the column's values",
+}
+_SERVER_GONE = "cannot be reached or refused the query; check address, account, and the server's own log"
+
+
+def database_url(database: str | Path) -> URL:
+    """The SQLAlchemy URL of a database; a plain path means SQLite.
+
+    Raises:
+        StoreError: the text has the shape of a URL but is not one.
+    """
+    text = str(database)
+    if "://" not in text:
+        return URL.create("sqlite", database=text)
+    try:
+        return make_url(text)
+    except ArgumentError:
+        raise StoreError(
+            "the database address is not a URL; write a path, or such as postgresql+psycopg://user@host/name"
+        ) from None
+
+
+def display(url: URL) -> str:
+    """The database as a message may name it: a path, or a URL without its password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.render_as_string(hide_password=True)
+
+
+def read_only_statements(dialect: str, seconds: float) -> tuple[str, ...]:
+    """What makes a server's transaction read-only and bounded in time, before the one SELECT."""
+    if dialect == "postgresql":
+        return ("SET TRANSACTION READ ONLY", f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+    return ()
+
+
+@contextmanager
+def reading(database: str | Path) -> Iterator[Connection]:
+    """Open a database for reading only, in one transaction, so that all that is read fits together.
+
+    Raises:
+        StoreError: it is missing, locked, damaged or unreachable; names the database and the remedy.
+    """
+    url = database_url(database)
+    with explained(url), _engine(url, writable=False) as engine, engine.connect() as connection:
+        for statement in read_only_statements(engine.dialect.name, QUERY_SECONDS):
+            connection.exec_driver_sql(statement)
+        yield connection
+        connection.rollback()
+
+
+@contextmanager
+def writing(database: str | Path) -> Iterator[Connection]:
+    """Open a database for an import: one transaction, all of it or nothing; SQLite files are made.
+
+    Raises:
+        StoreError: it is locked, read-only, full, damaged or unreachable.
+    """
+    url = database_url(database)
+    with explained(url), _engine(url, writable=True) as engine, engine.begin() as connection:
+        yield connection
+
+
+def select_only(connection: Connection) -> None:
+    """From here on SQLite compiles nothing but SELECTs, and stops one that takes too long."""
+    raw = connection.connection.driver_connection
+    if isinstance(raw, sqlite3.Connection):
+        restrict(raw)
+
+
+def restrict(connection: sqlite3.Connection) -> None:
+    """Let a SQLite connection only SELECT, and for a bounded time."""
+    connection.set_authorizer(_authorize)
+    connection.set_progress_handler(_deadline(QUERY_SECONDS), _STEPS_BETWEEN_CLOCKS)
+
+
+def _authorize(action: int, *_names: str | None) -> int:
+    allowed = {
+        sqlite3.SQLITE_SELECT,
+        sqlite3.SQLITE_READ,
+        sqlite3.SQLITE_FUNCTION,
+        sqlite3.SQLITE_TRANSACTION,
+    }
+    return sqlite3.SQLITE_OK if action in allowed else sqlite3.SQLITE_DENY
+
+
+def _deadline(seconds: float) -> Callable[[], int]:
+    end = time.monotonic() + seconds
+    return lambda: int(time.monotonic() > end)
+
+
+@contextmanager
+def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
+    """An engine whose messages never carry parameters, and that keeps no file open afterwards."""
+    options: dict[str, object] = {"poolclass": NullPool, "hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        path = _sqlite_file(url, writable=writable)
+        options["creator"] = _sqlite_opener(path, writable=writable)
+    try:
+        engine = create_engine(url, **options)
+    except ModuleNotFoundError as error:
+        raise StoreError(f"{display(url)}: needs the Python package {error.name}; pip install it") from None
+    if url.get_backend_name() == "sqlite":
+        begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
+        event.listen(engine, "connect", _manual_transactions)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _sqlite_file(url: URL, *, writable: bool) -> Path:
+    if not url.database or url.database == ":memory:":
+        raise StoreError("the database address names no file; write a path such as hospital.db")
+    path = Path(url.database)
+    if path.is_dir() or (writable and not path.parent.is_dir()):
+        raise StoreError(f"{path}: not a file in an existing folder; check the path")
+    if writable and not path.exists():
+        _create_private(path)
+    if not path.exists():
+        raise StoreError(f"{path}: no such database; check the path, or make it with `fedcohort data`")
+    return path
+
+
+def _create_private(path: Path) -> None:
+    """Make an empty file that only this user can read, before any patient is in it."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be made ({error.strerror}); check the folder's permissions and space"
+        ) from None
+
+
+def _sqlite_opener(path: Path, *, writable: bool) -> Callable[[], sqlite3.Connection]:
+    def connect() -> sqlite3.Connection:
+        mode = "rw" if writable else "ro"
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=LOCK_SECONDS
+        )
+        harden(connection, writable=writable)
+        return connection
+
+    return connect
+
+
+def harden(connection: sqlite3.Connection, *, writable: bool) -> None:
+    """Distrust what stands in the file, and let LIKE tell cases apart as on every other engine."""
+    for pragma in ("trusted_schema=OFF", "case_sensitive_like=ON", f"query_only={int(not writable)}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _manual_transactions(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+    """Leave BEGIN to us: Python's sqlite3 would commit a CREATE TABLE on its own."""
+    connection.isolation_level = None
+
+
+@contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Put whatever the database or its driver raises into plain words.
+
+    Raises:
+        StoreError: names the database and the remedy; the driver's own text is left out.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(f"{display(url)}: {_remedy(error.orig)}") from None
+    except sqlite3.Error as error:
+        raise StoreError(f"{display(url)}: {_remedy(error)}") from None
+    except SQLAlchemyError as error:
+        raise StoreError(f"{display(url)}: {type(error).__name__}; check the database address") from None
+
+
+def _remedy(error: BaseException | None) -> str:
+    """Words for a driver's error; never its own text, which may quote a patient's value."""
+    if isinstance(error, sqlite3.Error):
+        name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+        base = "_".join(name.split("_")[:2])
+        return _SQLITE_REMEDIES.get(base, f"refused the query ({name}); check that its tables are whole")
+    state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
+    return _SQLSTATE_REMEDIES.get(state) or _SQLSTATE_REMEDIES.get(state[:2]) or _SERVER_GONE

@@ -1,0 +1,225 @@
+"""Make a researcher's short cohort explicit, from what the sites declare.
+
+Every site must then read its rows alike: each column has one kind, one range or list
+of levels, and the label its meaning. Only declared facts (catalogues) are used. A study
+may narrow what sites declare, never widen it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from fedcohort.columns import Binary, Categorical, Classes, Label, Level, Number, Numeric, Survival
+from fedcohort.errors import SchemaError, StudyError
+from fedcohort.sources.convert import level_key
+from fedcohort.sources.where import parse_where
+from fedcohort.study import Cohort
+
+ANY_TABLE = "*"
+MAX_COLUMNS = 100_000
+
+Kind = Numeric | Categorical
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one site declares about one column; a text without levels has none to compare."""
+
+    site: str
+    column: str
+    kind: str
+    bounds: tuple[float, float] | None
+    levels: tuple[Level, ...]
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Declared bounds, or those of whole-number levels: 0/1 may be read either way."""
+        whole = [level for level in self.levels if isinstance(level, int)]
+        if self.kind == "categorical" and whole and len(whole) == len(self.levels):
+            return float(min(whole)), float(max(whole))
+        return self.bounds
+
+
+def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) -> Cohort:
+    """Give every column and the label of a cohort its kind, and check it against all sites.
+
+    A bare column takes the sites' declared kind: a number the study's bounds, or the union of
+    the sites' (none when one site declares none); a category the union of their levels,
+    numbers first. A bare label is Binary over two levels (the second in order is the positive
+    one) or a number within 0 to 1 or without bounds, Classes over three or more levels, and
+    Number over other declared bounds. What the study itself says stays; it may only narrow.
+
+    Args:
+        cohort: as the researcher wrote it; an explicit one comes back as it was.
+        catalogues: site to what `catalogue` told there.
+    Raises:
+        SchemaError: sites disagree, lack a column, or the study is wider; names site and column.
+        CohortError: `where` is not allowed.
+    """
+    if not catalogues:
+        raise SchemaError("cohort: no site told its catalogue, so no column can be found; connect a site")
+    listed = {site: _columns_of(site, catalogue, cohort.table) for site, catalogue in catalogues.items()}
+    offers = {
+        name: [_offer(site, name, columns) for site, columns in listed.items()] for name in _needed(cohort)
+    }
+    given = cohort.schema_ if isinstance(cohort.columns, Mapping) else {}
+    bounded = {name: Numeric(*bounds) for name, bounds in cohort.bounds.items()}
+    columns = {name: _column(offers[name], (bounded.get(name) or given.get(name))) for name in cohort.schema_}
+    if cohort.where is not None:
+        common = set.intersection(*(set(columns) for columns in listed.values()))
+        parse_where(cohort.where, cohort.table, common)
+    label = _label(cohort, offers)
+    return Cohort.model_validate({**dict(cohort), "columns": columns, "bounds": {}, "label": label})
+
+
+def _needed(cohort: Cohort) -> list[str]:
+    split = [cohort.split] if isinstance(cohort.split, str) else []
+    return [*cohort.schema_, *cohort.label_columns, *split]
+
+
+def _columns_of(site: str, catalogue: Mapping[str, object], table: str) -> Mapping[str, object]:
+    tables = catalogue.get("tables")
+    found = tables.get(table, tables.get(ANY_TABLE)) if isinstance(tables, Mapping) else None
+    columns = found.get("columns") if isinstance(found, Mapping) else None
+    if not isinstance(columns, Mapping) or len(columns) > MAX_COLUMNS:
+        raise SchemaError(f"site {site}: does not offer table {table}; choose another table, or ask the site")
+    return columns
+
+
+def _offer(site: str, name: str, columns: Mapping[str, object]) -> Offer:
+    facts = columns.get(name)
+    if facts is None:
+        raise SchemaError(f"site {site}: does not offer column {name}; leave it out, or ask the site")
+    try:
+        if not isinstance(facts, Mapping) or facts.get("kind") not in ("numeric", "categorical"):
+            raise SchemaError(_unreadable(site, name))
+        if facts["kind"] == "numeric":
+            kind = Numeric.model_validate({"low": facts.get("low"), "high": facts.get("high")})
+            return Offer(site, name, "numeric", kind.bounds, ())
+        levels = facts.get("levels")
+        if levels and len(levels) > 1:
+            levels = Categorical.model_validate({"levels": levels}).levels
+        return Offer(site, name, "categorical", None, tuple(levels or ()))
+    except (ValidationError, StudyError, TypeError):
+        raise SchemaError(_unreadable(site, name)) from None
+
+
+def _unreadable(site: str, name: str) -> str:
+    return (
+        f"site {site}: what its catalogue says of column {name} cannot be read; ask the site to import again"
+    )
+
+
+def _column(offers: list[Offer], given: Kind | None) -> Kind:
+    if given is not None:
+        _check(given, offers)
+        return given
+    _check_agreement(offers)
+    if offers[0].kind == "numeric":
+        return Numeric(*(_union_of_bounds(offers) or ()))
+    levels = _union_of_levels(offers)
+    if len(levels) < 2:
+        raise SchemaError(
+            f"column {offers[0].column}: text without declared levels; give fc.Categorical([...])"
+        )
+    return Categorical(levels)
+
+
+def _check_agreement(offers: list[Offer]) -> None:
+    first = offers[0]
+    for other in offers[1:]:
+        if other.kind != first.kind:
+            raise SchemaError(
+                f"column {first.column}: {first.kind} at site {first.site}, "
+                f"{other.kind} at site {other.site}; say which, with fc.Numeric or fc.Categorical"
+            )
+
+
+def _union_of_bounds(offers: list[Offer]) -> tuple[float, float] | None:
+    ranges = [offer.range for offer in offers]
+    known = [bounds for bounds in ranges if bounds is not None]
+    if len(known) < len(ranges):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
+
+
+def _union_of_levels(offers: list[Offer]) -> tuple[Level, ...]:
+    """Every site's levels once, whole numbers in order and then words in order."""
+    by_key: dict[str | None, Level] = {}
+    for offer in offers:
+        for level in offer.levels:
+            by_key.setdefault(level_key(level), level)
+    return tuple(sorted(by_key.values(), key=lambda level: (isinstance(level, str), level)))
+
+
+def _check(given: Kind, offers: list[Offer]) -> None:
+    """A study's own kind must be readable at every site and within what the sites declare."""
+    for offer in offers:
+        if isinstance(given, Numeric) and offer.kind == "categorical" and offer.range is None:
+            raise SchemaError(
+                f"site {offer.site}: column {offer.column} holds words, not numbers; give fc.Categorical"
+            )
+    if isinstance(given, Numeric):
+        _check_bounds(given.bounds, offers)
+    else:
+        _check_levels(given.levels, offers)
+
+
+def _check_bounds(bounds: tuple[float, float] | None, offers: list[Offer]) -> None:
+    declared = _union_of_bounds(offers)
+    if bounds is None or declared is None or (declared[0] <= bounds[0] and bounds[1] <= declared[1]):
+        return
+    sites = ", ".join(f"{o.site} {o.range[0]:g} to {o.range[1]:g}" for o in offers if o.range)
+    raise SchemaError(
+        f"column {offers[0].column}: the study's bounds {bounds[0]:g} to {bounds[1]:g} are wider than "
+        f"the sites declare ({sites}); a study may only narrow them"
+    )
+
+
+def _check_levels(levels: tuple[Level, ...], offers: list[Offer]) -> None:
+    if any(offer.kind == "numeric" or not offer.levels for offer in offers):
+        return
+    declared = {level_key(level) for offer in offers for level in offer.levels}
+    unknown = [str(level) for level in levels if level_key(level) not in declared]
+    if unknown:
+        sites = ", ".join(offer.site for offer in offers)
+        raise SchemaError(
+            f"column {offers[0].column}: no site ({sites}) declares level {', '.join(unknown)}; "
+            f"declared are {', '.join(map(str, _union_of_levels(offers)))}"
+        )
+
+
+def _label(cohort: Cohort, offers: Mapping[str, list[Offer]]) -> Label | None:
+    match cohort.label:
+        case None:
+            return None
+        case str(name):
+            return _bare_label(name, offers[name])
+        case Binary(column=name, positive=positive, negative=negative):
+            _check_levels((negative, positive), offers[name])
+        case Classes(column=name, levels=levels):
+            _check_levels(levels, offers[name])
+        case Number(column=name, low=low, high=high):
+            _check(Numeric(low, high), offers[name])
+        case Survival(time=time, event=event):
+            _check(Numeric(), offers[time])
+            _check_levels((0, 1), offers[event])
+    return cohort.label
+
+
+def _bare_label(name: str, offers: list[Offer]) -> Label:
+    _check_agreement(offers)
+    if offers[0].kind == "numeric":
+        bounds = _union_of_bounds(offers)
+        if bounds is None or bounds == (0.0, 1.0):
+            return Binary(name)
+        return Number(column=name, low=bounds[0], high=bounds[1])
+    levels = _union_of_levels(offers)
+    if len(levels) == 2:
+        return Binary(name, negative=levels[0], positive=levels[1])
+    if len(levels) > 2:
+        return Classes(name, levels)
+    raise SchemaError(
+        f"label {name}: a text without declared levels; give fc.Binary or fc.Classes in the study"
+    )
