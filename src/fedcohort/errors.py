@@ -21,6 +21,7 @@
     │   ├── TooFewSitesError  fewer than min_sites answered in time
     │   └── SaturationError   a value did not fit the range of its block
     ├── StoreError            a database is locked, read-only, full or damaged
+    ├── NotFoundError         there is no such study or site
     └── StudyFailedError      what a researcher gets when a study ended without a result
 
 A message says what was wrong, where, and what to do. `code` is all that one
@@ -152,6 +153,12 @@ class StoreError(FedcohortError):
     """A database is locked, read-only, full or damaged."""
 
     code = "store"
+
+
+class NotFoundError(FedcohortError):
+    """There is no such study or site."""
+
+    code = "not-found"
 
 
 class StudyFailedError(FedcohortError):

@@ -35,7 +35,7 @@ from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, StudyError
 from fedcohort.study import Study, Train
 from fedcohort.table import SPLITS, TRAIN, Table
-from fedcohort.vector import Block, Layout, Vector, counts
+from fedcohort.vector import Array, Block, Layout, Vector, counts
 
 if TYPE_CHECKING:
     from fedcohort.models.local import LocalModel
@@ -74,7 +74,14 @@ class TrainAnalysis:
         return model_of(self.study, self.train.model)
 
     def start(self) -> State:
-        """Look for scales first when a column has no bounds."""
+        """Look for scales first when a column has no bounds; a model that cannot be built ends here.
+
+        Raises:
+            StudyError: the model is not allowed, or does not fit the columns or the algorithm.
+        """
+        moving = not self.model.trainable_mask.all()
+        if self.train.algorithm == "fedsgd" and moving:
+            raise StudyError("algorithm: fedsgd cannot train layers that keep moving statistics; use fedavg")
         scaling = declared_scaling(self.numeric)
         return State("exponents") if scaling is None else _moments_state(scaling, 0)
 
@@ -179,7 +186,7 @@ class TrainAnalysis:
         if not n_train:
             raise CohortError("no site has a row to train on; check 'where', 'split' and the label")
         moments = moments_from_sums(total, Scaling(state.arrays["centre"], state.arrays["scale"]))
-        arrays = {
+        arrays: dict[str, Array] = {
             "weights": self.model.initial(),
             "mean": moments.mean,
             "deviation": moments.deviation,

@@ -1,0 +1,201 @@
+"""REST of the coordinator: JSON in and out, server-sent events for pages, errors as code and message."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+import fedcohort
+from fedcohort.arrays import arrays_to_bytes
+from fedcohort.coordinator.service import Service
+from fedcohort.coordinator.streams import federation_stream, study_stream
+from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError, StudyError
+from fedcohort.study import MAX_STUDY_BYTES, parse_study
+from fedcohort.wire.identity import fingerprint
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_STATUS = {"not-authenticated": 401, "study-invalid": 400, "store": 503, "not-found": 404}
+SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def routes(service: Service, coordinator_key: bytes, *, require_token: bool) -> list[Route]:
+    """All REST routes; with `require_token` every one but /healthz needs a researcher's token."""
+
+    def guarded(handler: Callable[[Service, Request], Awaitable[Response]]) -> Handler:
+        async def endpoint(request: Request) -> Response:
+            try:
+                request.state.researcher = _researcher(service, request, required=require_token)
+                return await handler(service, request)
+            except FedcohortError as error:
+                body = {"code": error.code, "message": str(error)}
+                return JSONResponse(body, status_code=_STATUS.get(error.code, 422))
+
+        return endpoint
+
+    async def federation(service: Service, request: Request) -> Response:
+        return JSONResponse(federation_view(service, coordinator_key))
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok", "version": fedcohort.__version__})
+
+    return [
+        Route("/healthz", health),
+        Route("/api/federation", guarded(federation)),
+        Route("/api/catalogue", guarded(_catalogue)),
+        Route("/api/events", guarded(_federation_events)),
+        Route("/api/studies", guarded(_studies), methods=["GET"]),
+        Route("/api/studies", guarded(_submit), methods=["POST"]),
+        Route("/api/studies/{id}", guarded(_study)),
+        Route("/api/studies/{id}/start", guarded(_start), methods=["POST"]),
+        Route("/api/studies/{id}/cancel", guarded(_cancel), methods=["POST"]),
+        Route("/api/studies/{id}/metrics", guarded(_metrics)),
+        Route("/api/studies/{id}/report", guarded(_report)),
+        Route("/api/studies/{id}/model", guarded(_model)),
+        Route("/api/studies/{id}/events", guarded(_study_events)),
+    ]
+
+
+def _researcher(service: Service, request: Request, *, required: bool) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        name = service.members.researcher_of(token.strip())
+        if name is None:
+            raise AuthenticationError("the token is unknown or revoked; ask the operator for a new one")
+        return name
+    if required:
+        raise AuthenticationError("a token is needed: send 'Authorization: Bearer …'")
+    return "local"
+
+
+def federation_view(service: Service, coordinator_key: bytes) -> dict[str, object]:
+    """The coordinator and every site, as pages show them."""
+    sites = []
+    for site, row in service.members.sites().items():
+        joined = row["public_key"] is not None
+        state = "connected" if site in service.hub.links else "lost" if joined else "invited"
+        print_ = fingerprint(row["public_key"]) if joined else None
+        sites.append({"id": site, "state": state, "last_seen": _iso(row["last_seen"]), "fingerprint": print_})
+    coordinator = {"version": fedcohort.__version__, "fingerprint": fingerprint(coordinator_key)}
+    return {"coordinator": coordinator, "sites": sites}
+
+
+def _iso(seconds: int | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _found(service: Service, request: Request) -> RowMapping:
+    study_id = request.path_params["id"]
+    row = service.store.study(study_id) if len(study_id) >= 6 else None
+    if row is None:
+        raise NotFoundError(f"no study {study_id!r}; give its hash, or the first six characters or more")
+    return row
+
+
+def _summary(row: RowMapping) -> dict[str, object]:
+    names = ("id", "name", "state", "round", "rounds", "researcher")
+    return {**{name: row[name] for name in names}, "created_at": _iso(row["created_at"])}
+
+
+async def _catalogue(service: Service, request: Request) -> Response:
+    sites = service.members.sites().items()
+    return JSONResponse(
+        {"sites": {site: json.loads(row["catalogue"]) for site, row in sites if row["catalogue"]}}
+    )
+
+
+async def _studies(service: Service, request: Request) -> Response:
+    return JSONResponse({"studies": [_summary(row) for row in service.store.studies()]})
+
+
+async def _submit(service: Service, request: Request) -> Response:
+    body = await _bounded_json(request)
+    try:
+        key, signature = bytes.fromhex(body["public_key"]), bytes.fromhex(body["signature"])
+        study = parse_study(body["study"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StudyError("send study, public_key and signature (hex)") from error
+    researcher = str(request.state.researcher)
+    study_id = await service.submit(study, researcher, key, signature)
+    return JSONResponse({"id": study_id}, status_code=202)
+
+
+async def _bounded_json(request: Request) -> dict[str, Any]:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_STUDY_BYTES:
+            raise StudyError(f"the study is larger than {MAX_STUDY_BYTES >> 20} MiB")
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise StudyError("the request is not JSON") from error
+    if not isinstance(body, dict):
+        raise StudyError("the request must be a JSON object")
+    return body
+
+
+async def _study(service: Service, request: Request) -> Response:
+    row = _found(service, request)
+    answers = service.store.answers(row["id"])
+    sites = [
+        {"id": site, "state": answer["state"], "code": answer["code"]} for site, answer in answers.items()
+    ]
+    error = {"code": row["error_code"], "message": row["error_message"]} if row["error_code"] else None
+    return JSONResponse({**_summary(row), "study": json.loads(row["study"]), "sites": sites, "error": error})
+
+
+async def _start(service: Service, request: Request) -> Response:
+    row = _found(service, request)
+    service.start_now(row["id"])
+    return JSONResponse({"id": row["id"]})
+
+
+async def _cancel(service: Service, request: Request) -> Response:
+    row = _found(service, request)
+    await service.cancel(row["id"])
+    return JSONResponse({"id": row["id"]})
+
+
+async def _metrics(service: Service, request: Request) -> Response:
+    row = _found(service, request)
+    after = request.query_params.get("after", "0")
+    updates = service.store.updates(row["id"], int(after) if after.isdigit() else 0, "metrics")
+    return JSONResponse({"rows": [update.data for update in updates]})
+
+
+async def _report(service: Service, request: Request) -> Response:
+    row = _found(service, request)
+    if row["report"] is None:
+        body = {"code": row["error_code"] or "not-finished", "message": f"the study is {row['state']}"}
+        return JSONResponse(body, status_code=409)
+    return Response(row["report"], media_type="application/json")
+
+
+async def _model(service: Service, request: Request) -> Response:
+    row = _found(service, request)
+    state = service.store.load_state(row["id"])
+    if state is None or not state.finished or "weights" not in state.arrays:
+        return JSONResponse({"code": "not-finished", "message": "there is no trained model"}, status_code=409)
+    arrays = {name: state.arrays[name] for name in ("weights", "mean", "deviation")}
+    return Response(arrays_to_bytes(arrays), media_type="application/octet-stream")
+
+
+async def _study_events(service: Service, request: Request) -> Response:
+    row = _found(service, request)
+    last = request.headers.get("last-event-id", "0")
+    stream = study_stream(service, row["id"], int(last) if last.isdigit() else 0)
+    return _sse(stream)
+
+
+async def _federation_events(service: Service, request: Request) -> Response:
+    return _sse(federation_stream(service))
+
+
+def _sse(stream: AsyncIterator[str]) -> Response:
+    return StreamingResponse(stream, media_type="text/event-stream", headers=SSE_HEADERS)

@@ -1,0 +1,122 @@
+"""The live links to the sites, and the exchange that rounds go through.
+
+A message that cannot be delivered waits for its site: whoever reconnects while
+a round is open is asked again, and answers with what it stored.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from fedcohort.coordinator.run_study import Receive
+from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError
+from fedcohort.wire.codec import contribution_signing_bytes, encode
+from fedcohort.wire.identity import verify
+from fedcohort.wire.link import Link
+from fedcohort.wire.messages import Contribution, Event, Message, SiteId
+
+log = logging.getLogger("fedcohort.coordinator")
+
+
+@dataclass
+class OpenExchange:
+    """A round that waits for answers."""
+
+    encoded: Mapping[SiteId, bytes]
+    receive: Receive
+    pending: set[SiteId]
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def settle(self, site: SiteId, message: Message) -> None:
+        """Hand an answer over; a bad one leaves the site out of this round."""
+        if site not in self.pending:
+            return
+        self.pending.discard(site)
+        try:
+            self.receive(site, message)
+        except FedcohortError as error:
+            log.warning("%s: %s", site, error)
+        if not self.pending:
+            self.done.set()
+
+
+@dataclass
+class Hub:
+    """One link a site.
+
+    Attributes:
+        on_message: gets every message that answers no open round.
+        on_change: called when a site comes or goes.
+    """
+
+    on_message: Callable[[SiteId, Message], Awaitable[None]]
+    on_change: Callable[[SiteId, bool], Awaitable[None]]
+    links: dict[SiteId, Link] = field(default_factory=dict)
+    open: dict[str, OpenExchange] = field(default_factory=dict)
+
+    async def serve(self, link: Link) -> None:
+        """Take a site in and read what it says until the link ends."""
+        site = link.peer.id
+        if site in self.links:
+            log.warning("%s: a second node with this id was turned away; stop one of the two", site)
+            await link.close("already-connected")
+            return
+        self.links[site] = link
+        try:
+            await self.on_change(site, True)
+            for exchange in list(self.open.values()):
+                if site in exchange.pending:
+                    await link.send(exchange.encoded[site])
+            while True:
+                await self._take(link, await link.receive())
+        except LinkClosedError as error:
+            log.info("%s: %s", site, error)
+        except FedcohortError as error:
+            log.warning("%s: %s", site, error)
+            await link.close(error.code)
+        finally:
+            del self.links[site]
+            await self.on_change(site, False)
+
+    async def _take(self, link: Link, message: Message) -> None:
+        site = link.peer.id
+        exchange = self.open.get(getattr(message, "study_hash", ""))
+        if isinstance(message, Contribution):
+            if not verify(link.peer.key, message.signature, contribution_signing_bytes(message)):
+                raise AuthenticationError(f"{site}: a contribution whose signature is not by the site's key")
+            if exchange:
+                exchange.settle(site, message)
+        elif exchange and isinstance(message, Event) and message.kind == "refusal":
+            exchange.settle(site, message)
+        else:
+            await self.on_message(site, message)
+
+    async def send(self, site: SiteId, message: Message) -> None:
+        """Send a message that needs no answer within a round; a lost link is the reader's business."""
+        link = self.links.get(site)
+        if link:
+            await _send(link, encode(message))
+
+    async def exchange(self, messages: Mapping[SiteId, Message], receive: Receive, timeout: float) -> None:
+        """Ask every site of `messages` and wait for all answers, or until time is up."""
+        once = {id(message): encode(message) for message in messages.values()}
+        encoded = {site: once[id(message)] for site, message in messages.items()}
+        study_hash = next(iter(messages.values())).study_hash  # type: ignore[union-attr]
+        exchange = OpenExchange(encoded, receive, set(messages))
+        self.open[study_hash] = exchange
+        try:
+            here = [self.links[site] for site in messages if site in self.links]
+            await asyncio.gather(*(_send(link, encoded[link.peer.id]) for link in here))
+            await asyncio.wait_for(exchange.done.wait(), timeout)
+        except TimeoutError:
+            log.warning("no answer in %g s from %s", timeout, ", ".join(sorted(exchange.pending)))
+        finally:
+            del self.open[study_hash]
+
+
+async def _send(link: Link, data: bytes) -> None:
+    try:
+        await link.send(data)
+    except LinkClosedError as error:
+        log.info("%s: %s", link.peer.id, error)

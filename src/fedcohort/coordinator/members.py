@@ -1,0 +1,122 @@
+"""Who may connect: sites by one-time token and then by pinned key, researchers by revocable token."""
+
+import hashlib
+import json
+import secrets
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping, select, update
+
+from fedcohort.audit import append
+from fedcohort.coordinator import tables
+from fedcohort.coordinator.store import CoordinatorStore
+from fedcohort.errors import ConfigError
+from fedcohort.sources.durable import transaction
+
+TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Members:
+    """Sites and researchers of one federation, in the coordinator's database."""
+
+    store: CoordinatorStore
+
+    def invite_site(self, site: str, token: str | None = None, url: str | None = None) -> str:
+        """Let a site join once with the token that this returns; its key is pinned when it does.
+
+        Args:
+            url: where the site listens, when the coordinator is to dial it.
+        Raises:
+            ConfigError: the site has already joined.
+        """
+        token = token or secrets.token_urlsafe(TOKEN_BYTES)
+        with transaction(self.store.engine) as connection:
+            row = connection.execute(select(tables.sites).where(tables.sites.c.id == site)).first()
+            if row is not None and row.public_key is not None:
+                raise ConfigError(
+                    f"site {site} has already joined; remove it first: `fedcohort coordinator remove`"
+                )
+            if row is None:
+                connection.execute(tables.sites.insert(), {"id": site, "token": token.encode(), "url": url})
+            else:
+                connection.execute(
+                    update(tables.sites)
+                    .where(tables.sites.c.id == site)
+                    .values(token=token.encode(), url=url)
+                )
+            append(tables.events, connection, "site-invited", detail={"site": site})
+        return token
+
+    def remove_site(self, site: str) -> bool:
+        """Forget a site and its key; False when there is no such site."""
+        with transaction(self.store.engine) as connection:
+            gone = connection.execute(tables.sites.delete().where(tables.sites.c.id == site)).rowcount > 0
+            if gone:
+                append(tables.events, connection, "site-removed", detail={"site": site})
+        return gone
+
+    def sites(self) -> dict[str, RowMapping]:
+        """Every site that was invited or has joined."""
+        with transaction(self.store.engine) as connection:
+            rows = connection.execute(select(tables.sites).order_by(tables.sites.c.id)).mappings()
+            return {row["id"]: row for row in rows}
+
+    def key_of(self, site: str) -> bytes | None:
+        """A site's pinned key."""
+        with transaction(self.store.engine) as connection:
+            return connection.execute(
+                select(tables.sites.c.public_key).where(tables.sites.c.id == site)
+            ).scalar()
+
+    def token_of(self, site: str) -> bytes | None:
+        """A site's join token, until it is used."""
+        with transaction(self.store.engine) as connection:
+            return connection.execute(select(tables.sites.c.token).where(tables.sites.c.id == site)).scalar()
+
+    def pin(self, site: str, key: bytes) -> None:
+        """Pin a site's key and use its token up."""
+        with transaction(self.store.engine) as connection:
+            change = update(tables.sites).where(tables.sites.c.id == site)
+            connection.execute(change.values(public_key=key, token=None))
+            append(tables.events, connection, "site-joined", detail={"site": site})
+
+    def seen(self, site: str, catalogue: dict[str, object] | None = None) -> None:
+        """Note that a site is here, and what it offers."""
+        values: dict[str, object] = {"last_seen": int(time.time())}
+        if catalogue is not None:
+            values["catalogue"] = json.dumps(catalogue)
+        with transaction(self.store.engine) as connection:
+            connection.execute(update(tables.sites).where(tables.sites.c.id == site).values(values))
+
+    def issue_token(self, researcher: str) -> str:
+        """A researcher's token; only its digest is kept."""
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        row = {"digest": _digest(token), "researcher": researcher, "created_at": int(time.time())}
+        with transaction(self.store.engine) as connection:
+            connection.execute(tables.tokens.insert(), row)
+            append(tables.events, connection, "token-issued", detail={"researcher": researcher})
+        return token
+
+    def revoke_tokens(self, researcher: str) -> int:
+        """Take a researcher's tokens back; returns how many."""
+        change = update(tables.tokens).where(
+            tables.tokens.c.researcher == researcher, tables.tokens.c.revoked == 0
+        )
+        with transaction(self.store.engine) as connection:
+            count = connection.execute(change.values(revoked=1)).rowcount
+            append(tables.events, connection, "tokens-revoked", detail={"researcher": researcher})
+        return count
+
+    def researcher_of(self, token: str) -> str | None:
+        """Whose token this is; None when it is unknown or revoked."""
+        query = select(tables.tokens.c.researcher).where(
+            tables.tokens.c.digest == _digest(token), tables.tokens.c.revoked == 0
+        )
+        with transaction(self.store.engine) as connection:
+            return connection.execute(query).scalar()
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

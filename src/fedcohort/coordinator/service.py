@@ -1,0 +1,226 @@
+"""The coordinator at work: takes studies in, asks sites for approval, runs what they approved."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from dataclasses import dataclass, field
+
+from fedcohort.analyses import build_analysis
+from fedcohort.analyses.contract import Row, State
+from fedcohort.coordinator.hub import Hub
+from fedcohort.coordinator.members import Members
+from fedcohort.coordinator.run_study import Exchange, Plan, run_study
+from fedcohort.coordinator.store import CoordinatorStore, Submission
+from fedcohort.errors import AuthenticationError, FedcohortError, StudyError, TooFewSitesError, WireError
+from fedcohort.study import Study, Train, parse_study
+from fedcohort.wire.codec import approval_signing_bytes, encode, study_signing_bytes
+from fedcohort.wire.identity import verify
+from fedcohort.wire.messages import Approval, Event, Message, Proposal, SiteId
+
+log = logging.getLogger("fedcohort.coordinator")
+
+GRACE_SECONDS = 30.0
+"""How long a study waits for sites that have joined but are not connected, before it starts without them."""
+MAX_CATALOGUE_BYTES = 4 * 2**20
+
+
+@dataclass
+class Service:
+    """One coordinator process."""
+
+    store: CoordinatorStore
+    members: Members
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    started: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.hub = Hub(self._on_message, self._on_change)
+
+    async def resume(self) -> None:
+        """Go on with every study that was open when the last process ended."""
+        for study_id in self.store.open_studies():
+            self._drive(study_id)
+
+    async def stop(self) -> None:
+        """End all tasks; the store knows where to go on."""
+        for task in list(self.tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        for link in list(self.hub.links.values()):
+            await link.close("coordinator-stopping")
+
+    # --- from researchers ------------------------------------------------------------------
+
+    async def submit(self, study: Study, researcher: str, key: bytes, signature: bytes) -> str:
+        """Take a signed study in; the same study again is the same study.
+
+        Raises:
+            AuthenticationError: the signature is not by that key over this study.
+            StudyError: the study cannot be run as it stands.
+        """
+        if not verify(key, signature, study_signing_bytes(study.canonical)):
+            raise AuthenticationError("the study's signature does not fit its key; sign the canonical study")
+        if not study.cohort.is_explicit:
+            raise StudyError(
+                "cohort.columns: name each column's kind; fed.run does so from the sites' catalogues"
+            )
+        await asyncio.to_thread(lambda: build_analysis(study).start())
+        rounds = study.analysis.rounds if isinstance(study.analysis, Train) else 1
+        submission = Submission(study.hash, study.name, study.canonical, researcher, key, signature, rounds)
+        if self.store.submit(submission):
+            self.wake()
+            self._drive(study.hash)
+        return study.hash
+
+    def start_now(self, study_id: str) -> None:
+        """Start with the sites that have approved, without waiting for the others."""
+        self.started.add(study_id)
+
+    async def cancel(self, study_id: str) -> None:
+        """End a study that is not finished."""
+        task = self.tasks.pop(study_id, None)
+        if task:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self.store.set_state(study_id, "failed", "cancelled", "the researcher cancelled it")
+            self.wake()
+
+    def wake(self) -> None:
+        """Wake whoever waits for `news`; the next news is a new event."""
+        self.news.set()
+        self.news = asyncio.Event()
+
+    # --- from sites ------------------------------------------------------------------------
+
+    async def _on_change(self, site: SiteId, here: bool) -> None:
+        self.members.seen(site)
+        if here:
+            for study_id in self.store.open_studies():
+                answer = self.store.answers(study_id).get(site)
+                if answer is None or answer["state"] == "asked":
+                    await self._propose(study_id, site)
+        self.wake()
+
+    async def _on_message(self, site: SiteId, message: Message) -> None:
+        if isinstance(message, Approval):
+            self._record_approval(site, message)
+        elif isinstance(message, Event) and message.kind == "catalogue":
+            if len(message.detail) > MAX_CATALOGUE_BYTES:
+                raise WireError(f"{site}: a catalogue of {len(message.detail)} bytes")
+            self.members.seen(site, json.loads(message.detail))
+        elif isinstance(message, Event) and message.kind == "asked":
+            self.store.record_answer(message.study_hash, site, "asked")
+        elif isinstance(message, Event) and message.kind == "refusal":
+            log.info("%s: late refusal %s", site, message.code)
+        else:
+            raise WireError(f"{site}: {type(message).__name__} where none was expected")
+        self.wake()
+
+    def _record_approval(self, site: SiteId, approval: Approval) -> None:
+        key = self.members.key_of(site)
+        if (
+            key is None
+            or approval.site != site
+            or not verify(key, approval.signature, approval_signing_bytes(approval))
+        ):
+            raise AuthenticationError(f"{site}: an approval whose signature is not by the site's key")
+        state = "approved" if approval.approved else "refused"
+        self.store.record_answer(approval.study_hash, site, state, approval.code, encode(approval))
+
+    # --- a study's life --------------------------------------------------------------------
+
+    def _drive(self, study_id: str) -> None:
+        task = asyncio.create_task(self._live(study_id), name=f"study-{study_id[:12]}")
+        self.tasks[study_id] = task
+        task.add_done_callback(lambda _: self.tasks.pop(study_id, None))
+
+    async def _live(self, study_id: str) -> None:
+        try:
+            await self._run(study_id)
+        except FedcohortError as error:
+            log.warning("study %.12s: %s", study_id, error)
+            self.store.set_state(study_id, "failed", error.code, str(error))
+        except Exception:
+            # A fault of ours ends this study, not the coordinator; the log has the details.
+            log.exception("study %.12s: an unexpected error", study_id)
+            self.store.set_state(
+                study_id, "failed", FedcohortError.code, "an internal error; see the coordinator's log"
+            )
+        self.wake()
+
+    async def _run(self, study_id: str) -> None:
+        row = self.store.study(study_id)
+        if row is None:
+            return
+        study = parse_study(row["study"])
+        roster = await self._roster(study)
+        plan = Plan(study, build_analysis(study), roster, lambda waiting: self._waiting(study_id, waiting))
+        exchange: Exchange = self.hub.exchange
+        state = await run_study(plan, _Log(self), exchange)
+        self.store.finish(study_id, {"sites": list(roster), "study": study_id, **plan.analysis.report(state)})
+        self.wake()
+
+    def _waiting(self, study_id: str, waiting: bool) -> None:
+        row = self.store.study(study_id)
+        if row and (row["state"] == "waiting") != waiting:
+            self.store.set_state(
+                study_id, "waiting" if waiting else "running", "too-few-sites" if waiting else ""
+            )
+
+    async def _propose(self, study_id: str, site: SiteId) -> None:
+        row = self.store.study(study_id)
+        if row:
+            proposal = Proposal(row["study"], row["researcher"], row["researcher_key"], row["signature"])
+            await self.hub.send(site, proposal)
+
+    async def _roster(self, study: Study) -> tuple[SiteId, ...]:
+        """Wait until every site has answered: lost ones for a while, connected ones without end."""
+        answers = self.store.answers(study.hash)
+        for site in self.hub.links:
+            if site not in answers:
+                await self._propose(study.hash, site)
+        end = asyncio.get_running_loop().time() + GRACE_SECONDS
+        while True:
+            news = self.news
+            approved, silent = self._answered(study)
+            if len(approved) + len(silent) < study.min_sites:
+                raise TooFewSitesError(self._too_few(study))
+            if asyncio.get_running_loop().time() > end:
+                silent = [site for site in silent if site in self.hub.links]
+            if len(approved) >= study.min_sites and (not silent or study.hash in self.started):
+                return approved
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), 1.0)
+
+    def _answered(self, study: Study) -> tuple[tuple[SiteId, ...], list[SiteId]]:
+        """Sites that have approved, and sites that have said neither yes nor no."""
+        answers = self.store.answers(study.hash)
+        approved = tuple(site for site, answer in answers.items() if answer["state"] == "approved")
+        decided = {site for site, answer in answers.items() if answer["state"] != "asked"}
+        return approved, [site for site in self.members.sites() if site not in decided]
+
+    def _too_few(self, study: Study) -> str:
+        refusals = [
+            f"{site}: {row['code']}" for site, row in self.store.answers(study.hash).items() if row["code"]
+        ]
+        return (
+            f"the study needs {study.min_sites} sites and the federation has {len(self.members.sites())}, "
+            f"of which refused: {', '.join(refusals) or 'none'}"
+        )
+
+
+@dataclass(frozen=True)
+class _Log:
+    """The store, and news for the pages after each round."""
+
+    service: Service
+
+    def load_state(self, study_id: str) -> State | None:
+        return self.service.store.load_state(study_id)
+
+    def save_round(self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row]) -> None:
+        self.service.store.save_round(study_id, state, survivors, rows)
+        if rows:
+            self.service.wake()

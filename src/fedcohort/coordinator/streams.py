@@ -1,0 +1,63 @@
+"""Server-sent events: what happened to a study or to the federation, resumable after a break.
+
+WHATWG HTML, section 9.2, "Server-sent events".
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+
+from fedcohort.coordinator.service import Service
+
+KEEP_ALIVE_SECONDS = 15.0
+
+
+def event(kind: str, data: Mapping[str, object], number: int | None = None) -> str:
+    """One event in the stream's own notation."""
+    head = "" if number is None else f"id: {number}\n"
+    return f"{head}event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+async def study_stream(service: Service, study_id: str, after: int) -> AsyncIterator[str]:
+    """Everything since update number `after`, then whatever comes."""
+    while True:
+        news = service.news
+        for update in service.store.updates(study_id, after):
+            after = update.sequence
+            yield event(update.kind, update.data, update.sequence)
+        if not await _heard(news):
+            yield ": still here\n\n"
+
+
+async def federation_stream(service: Service) -> AsyncIterator[str]:
+    """Sites that come and go, and studies that move on; first everything as it is."""
+    known: dict[str, str] = {}
+    while True:
+        news = service.news
+        for key, (kind, data) in _snapshot(service).items():
+            text = json.dumps(data)
+            if known.get(key) != text:
+                known[key] = text
+                yield event(kind, data)
+        if not await _heard(news):
+            yield ": still here\n\n"
+
+
+def _snapshot(service: Service) -> dict[str, tuple[str, dict[str, object]]]:
+    snapshot: dict[str, tuple[str, dict[str, object]]] = {}
+    for site, row in service.members.sites().items():
+        joined = row["public_key"] is not None
+        state = "connected" if site in service.hub.links else "lost" if joined else "invited"
+        snapshot[f"site {site}"] = ("site", {"id": site, "state": state})
+    for study in service.store.studies():
+        data = {"id": study["id"], "state": study["state"], "name": study["name"]}
+        snapshot[f"study {study['id']}"] = ("study", data)
+    return snapshot
+
+
+async def _heard(news: asyncio.Event) -> bool:
+    try:
+        await asyncio.wait_for(news.wait(), KEEP_ALIVE_SECONDS)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""The tables of the coordinator's database."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    bindparam,
+    update,
+)
+
+from fedcohort.audit import events_table
+
+metadata = MetaData()
+events = events_table(metadata)
+studies = Table(
+    "studies",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("study", LargeBinary, nullable=False),
+    Column("researcher", Text, nullable=False),
+    Column("researcher_key", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("rounds", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("error_code", String(64), nullable=False, default=""),
+    Column("error_message", Text, nullable=False, default=""),
+    Column("report", Text),
+)
+answers = Table(
+    "answers",
+    metadata,
+    Column("study_id", String(64), primary_key=True),
+    Column("site", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("approval", LargeBinary),
+)
+states = Table(
+    "states",
+    metadata,
+    Column("study_id", String(64), primary_key=True),
+    Column("phase", String(32), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("finished", Integer, nullable=False),
+    Column("arrays", LargeBinary, nullable=False),
+    Column("kept", LargeBinary, nullable=False),
+)
+updates = Table(
+    "updates",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("study_id", String(64), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("data", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+sites = Table(
+    "sites",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("public_key", LargeBinary),
+    Column("token", LargeBinary),
+    Column("url", Text),
+    Column("last_seen", BigInteger),
+    Column("catalogue", Text),
+)
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("researcher", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked", Integer, nullable=False, default=0),
+)
+
+
+UPDATE_STATE = (
+    update(states)
+    .where(states.c.study_id == bindparam("key"))
+    .values({name: bindparam(name) for name in ("phase", "round", "finished", "arrays", "kept")})
+)
+UPDATE_ROUND = (
+    update(studies).where(studies.c.id == bindparam("key")).values(round=bindparam("number"), state="running")
+)

@@ -1,0 +1,138 @@
+"""Which Keras configurations from outside are let in: layers that compute, and no code.
+
+A configuration names classes; Keras would import any of them. Only those below
+pass, before Keras sees the configuration, and Keras' own safe mode stays on.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fedcohort.errors import StudyError
+
+MAX_DEPTH = 40
+MAX_OBJECTS = 2_000
+MAX_WEIGHTS = 50_000_000
+
+_MODELS = frozenset({"Sequential", "Functional", "Model"})
+_LAYERS = frozenset(
+    {
+        "InputLayer",
+        "Dense",
+        "Activation",
+        "Dropout",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "GaussianNoise",
+        "Flatten",
+        "Reshape",
+        "Permute",
+        "Conv1D",
+        "Conv2D",
+        "SeparableConv1D",
+        "SeparableConv2D",
+        "DepthwiseConv1D",
+        "DepthwiseConv2D",
+        "MaxPooling1D",
+        "MaxPooling2D",
+        "AveragePooling1D",
+        "AveragePooling2D",
+        "GlobalAveragePooling1D",
+        "GlobalAveragePooling2D",
+        "GlobalMaxPooling1D",
+        "GlobalMaxPooling2D",
+        "ZeroPadding1D",
+        "ZeroPadding2D",
+        "Cropping1D",
+        "Cropping2D",
+        "UpSampling1D",
+        "UpSampling2D",
+        "BatchNormalization",
+        "LayerNormalization",
+        "GroupNormalization",
+        "UnitNormalization",
+        "Rescaling",
+        "Add",
+        "Subtract",
+        "Multiply",
+        "Average",
+        "Maximum",
+        "Minimum",
+        "Concatenate",
+        "Dot",
+        "ReLU",
+        "LeakyReLU",
+        "PReLU",
+        "ELU",
+        "Softmax",
+    }
+)
+_PARTS = frozenset(
+    {
+        "DTypePolicy",
+        "GlorotUniform",
+        "GlorotNormal",
+        "HeUniform",
+        "HeNormal",
+        "LecunUniform",
+        "LecunNormal",
+        "Zeros",
+        "Ones",
+        "Constant",
+        "RandomNormal",
+        "RandomUniform",
+        "TruncatedNormal",
+        "VarianceScaling",
+        "Orthogonal",
+        "Identity",
+        "L1",
+        "L2",
+        "L1L2",
+        "MaxNorm",
+        "NonNeg",
+        "UnitNorm",
+        "MinMaxNorm",
+    }
+)
+_INSIDE = frozenset({"__keras_tensor__"})
+_ALLOWED = _MODELS | _LAYERS | _PARTS | _INSIDE
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Refuse a configuration that names anything but known layers and their parts.
+
+    Raises:
+        StudyError: names the class, and says what is allowed.
+    """
+    objects = 0
+    for node in _walk(config, 0):
+        name = node.get("class_name")
+        if name is None:
+            continue
+        objects += 1
+        if objects > MAX_OBJECTS:
+            raise StudyError(f"analysis.model: more than {MAX_OBJECTS} objects in the configuration")
+        module = node.get("module")
+        if name not in _ALLOWED or not _is_keras(module):
+            raise StudyError(
+                f"analysis.model: {str(name)[:64]!r} is not allowed; use Keras' own layers, without code"
+            )
+        if node.get("registered_name") not in (None, name):
+            raise StudyError(f"analysis.model: {str(name)[:64]!r} is a registered class of somebody's own")
+    if config.get("class_name") not in _MODELS:
+        raise StudyError("analysis.model: not a model's configuration; give what model.to_json() returns")
+
+
+def _is_keras(module: object) -> bool:
+    return module is None or (isinstance(module, str) and (module == "keras" or module.startswith("keras.")))
+
+
+def _walk(value: object, depth: int) -> Iterator[dict[str, Any]]:
+    if depth > MAX_DEPTH:
+        raise StudyError(f"analysis.model: the configuration is nested deeper than {MAX_DEPTH}")
+    if isinstance(value, dict):
+        yield value
+        for part in value.values():
+            yield from _walk(part, depth + 1)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _walk(part, depth + 1)

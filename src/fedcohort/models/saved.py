@@ -1,0 +1,48 @@
+"""Trained weights as text, and as a Keras model to take away."""
+
+import base64
+import binascii
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.errors import StudyError
+from fedcohort.models.local import LocalModel
+
+
+def weights_to_base64(weights: NDArray[np.float32]) -> str:
+    """Little-endian float32 in base64."""
+    return base64.b64encode(weights.astype("<f4").tobytes()).decode()
+
+
+def weights_from_base64(text: str, n_weights: int) -> NDArray[np.float32]:
+    """Read weights and check that they are finite and as many as the model has.
+
+    Raises:
+        StudyError: they are not.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise StudyError("analysis.model.weights: not base64") from None
+    if len(data) != 4 * n_weights:
+        raise StudyError(f"analysis.model.weights: {len(data) // 4} numbers where the model has {n_weights}")
+    weights = np.frombuffer(data, "<f4").astype(np.float32)
+    if not np.all(np.isfinite(weights)):
+        raise StudyError("analysis.model.weights: not finite")
+    return weights
+
+
+def to_keras(local: LocalModel, weights: NDArray[np.float32]) -> Any:  # noqa: ANN401
+    """A Keras model of its own with these weights; takes encoded features."""
+    import keras
+
+    model = keras.models.clone_model(local.model)
+    variables = [v for v in model.variables if "seed_generator" not in v.path]
+    start = 0
+    for variable, shape in zip(variables, local.shapes, strict=True):
+        size = int(np.prod(shape))
+        variable.assign(weights[start : start + size].reshape(shape))
+        start += size
+    return model

@@ -1,0 +1,32 @@
+"""Import tensorflow once, quietly, and so that the same numbers give the same bits."""
+
+import importlib.util
+import os
+from functools import cache
+from typing import Any
+
+from fedcohort.errors import StudyError
+
+
+@cache
+def start_tensorflow() -> Any:  # noqa: ANN401
+    """Import tensorflow with deterministic ops.
+
+    Returns:
+        the module `tensorflow`.
+    Raises:
+        StudyError: it is not installed.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise StudyError(
+            "this study needs TensorFlow, which is not installed here: pip install 'fedcohort[tensorflow]'"
+        )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
+    return tf

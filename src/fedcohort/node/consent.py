@@ -1,0 +1,120 @@
+"""Consent: a site says yes or no to one study hash, with limits and an expiry, signed by its own key."""
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+
+from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError
+from fedcohort.node.policy import SitePolicy, check_study
+from fedcohort.node.store import NodeStore, StoredProposal
+from fedcohort.study import parse_study
+from fedcohort.wire.codec import approval_signing_bytes, decode, encode, study_signing_bytes
+from fedcohort.wire.identity import Identity, verify
+from fedcohort.wire.messages import Approval, Event, Message, Proposal
+
+SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Site:
+    """Who consents: the policy, the key that signs, and where it is remembered."""
+
+    policy: SitePolicy
+    identity: Identity
+    store: NodeStore
+
+
+def receive_proposal(site: Site, proposal: Proposal) -> Message:
+    """Check a proposal, and answer it now (`auto`, or not allowed) or later by `fedcohort approve`.
+
+    Returns:
+        the signed Approval, or an event `asked`.
+    """
+    study_hash = hashlib.sha256(proposal.study).hexdigest()
+    known = site.store.proposal(study_hash)
+    if known is not None and known.state != "asked":
+        return stored_answer(site, study_hash)
+    try:
+        _check(site.policy, proposal, study_hash)
+    except FedcohortError as error:
+        if isinstance(error, AuthenticationError):
+            return Event("refusal", study_hash, code=error.code)
+        site.store.propose(_stored(proposal, study_hash))
+        return refuse(site, study_hash, error.code)
+    site.store.propose(_stored(proposal, study_hash))
+    return approve(site, study_hash) if site.policy.approval == "auto" else Event("asked", study_hash)
+
+
+def _check(policy: SitePolicy, proposal: Proposal, study_hash: str) -> None:
+    if not verify(proposal.researcher_key, proposal.signature, study_signing_bytes(proposal.study)):
+        raise AuthenticationError("the study is not signed by the researcher's key")
+    study = parse_study(proposal.study, "proposal")
+    if study.hash != study_hash:
+        raise AuthenticationError("the study is not in canonical form")
+    check_study(policy, study)
+
+
+def _stored(proposal: Proposal, study_hash: str) -> StoredProposal:
+    return StoredProposal(
+        study_hash, proposal.study, proposal.researcher, proposal.researcher_key, proposal.signature
+    )
+
+
+def approve(site: Site, study_hash: str) -> Approval:
+    """Sign yes to one study hash, for `approval_days` and `max_rounds` of the site's policy.
+
+    Raises:
+        NotFoundError: no such proposal.
+        PolicyError: site.toml does not allow the study.
+    """
+    proposal = site.store.proposal(study_hash)
+    if proposal is None:
+        raise NotFoundError(f"no study {study_hash[:12]} was proposed to this site")
+    check_study(site.policy, parse_study(proposal.study))
+    approval = Approval(
+        study_hash,
+        site.policy.id,
+        approved=True,
+        max_rounds=site.policy.max_rounds,
+        expires_at=int(time.time()) + site.policy.approval_days * SECONDS_PER_DAY,
+    )
+    return _decide(site, approval, "approved")
+
+
+def refuse(site: Site, study_hash: str, code: str = "policy-refused") -> Approval:
+    """Sign no to one study hash; the coordinator learns the code."""
+    return _decide(site, Approval(study_hash, site.policy.id, approved=False, code=code), "refused")
+
+
+def _decide(site: Site, approval: Approval, state: str) -> Approval:
+    signed = replace(approval, signature=site.identity.sign(approval_signing_bytes(approval)))
+    site.store.decide(approval.study_hash, state, encode(signed))
+    return signed
+
+
+def stored_answer(site: Site, study_hash: str) -> Approval:
+    """What this site has signed about a study.
+
+    Raises:
+        NotFoundError: nothing yet.
+    """
+    encoded = site.store.approval(study_hash)
+    if encoded is None:
+        raise NotFoundError(f"study {study_hash[:12]} has no answer yet")
+    return read_approval(site.identity, encoded)
+
+
+def read_approval(identity: Identity, encoded: bytes) -> Approval:
+    """Decode an approval from this site's store and verify that this site's key signed it.
+
+    Raises:
+        AuthenticationError: it did not.
+    """
+    approval = decode(encoded)
+    if not isinstance(approval, Approval) or not verify(
+        identity.public_key, approval.signature, approval_signing_bytes(approval)
+    ):
+        raise AuthenticationError("the stored approval is not signed by this site's key")
+    return approval
+
+

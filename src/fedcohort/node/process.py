@@ -1,0 +1,143 @@
+"""The node's process: one link to the coordinator at a time, one answer at a time.
+
+What takes long (selecting, compiling, training) happens in a thread of its own,
+so that heartbeats go on; the database of the site's patients is opened
+read-only, the node's own store in the folder `state` of site.toml.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError
+from fedcohort.node.answer import Node, answer
+from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer
+from fedcohort.node.policy import SitePolicy
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.sources.catalogue import catalogue
+from fedcohort.sources.cohort import load_cohort
+from fedcohort.study import Cohort
+from fedcohort.table import Table
+from fedcohort.wire.codec import contribution_signing_bytes, encode
+from fedcohort.wire.identity import load_or_create
+from fedcohort.wire.link import Link
+from fedcohort.wire.messages import Approval, Contribution, Event, Message, Proposal
+
+log = logging.getLogger("fedcohort.node")
+
+APPROVAL_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Running:
+    """A node that is up: who it is, what it may answer, and the thread it answers in."""
+
+    site: Site
+    node: Node
+    worker: ThreadPoolExecutor
+
+    @property
+    def store(self) -> SqlNodeStore:
+        """The node's own database."""
+        store = self.site.store
+        if not isinstance(store, SqlNodeStore):
+            raise ConfigError("a live node needs its store on disk")
+        return store
+
+
+def open_node(policy: SitePolicy) -> Running:
+    """Open a site's key, store and data.
+
+    Raises:
+        KeyFileError, StoreError: what is wrong, and the remedy.
+    """
+    policy.state.mkdir(parents=True, exist_ok=True)
+    identity = load_or_create(policy.state / "site.key", policy.id)
+    store = SqlNodeStore(policy.state / "node.db")
+    offered = offered_columns(policy)
+
+    def load(cohort: Cohort, seed: int) -> Table:
+        return load_cohort(policy.data, cohort, seed, offered)
+
+    def read(encoded: bytes) -> Approval:
+        return read_approval(identity, encoded)
+
+    node = Node(policy.id, policy.min_patients, store, load, _remember(read))
+    return Running(Site(policy, identity, store), node, ThreadPoolExecutor(1, "fedcohort-node"))
+
+
+def _remember(read: Callable[[bytes], Approval]) -> Callable[[bytes], Approval]:
+    """Verify a signature once for the same bytes; other bytes are verified anew."""
+    seen: dict[bytes, Approval] = {}
+
+    def remembered(encoded: bytes) -> Approval:
+        if encoded not in seen:
+            seen.clear()
+            seen[encoded] = read(encoded)
+        return seen[encoded]
+
+    return remembered
+
+
+def offered_columns(policy: SitePolicy) -> dict[str, list[str]]:
+    """Tables and columns on offer; "*" is every column that an import declared."""
+    declared = catalogue(policy.data, None)["tables"]
+    return {
+        table: list(declared.get(table, {}).get("columns", {})) if columns == "*" else list(columns)
+        for table, columns in policy.tables.items()
+    }
+
+
+async def serve_link(running: Running, link: Link) -> None:
+    """Say what is on offer, then answer until the link ends."""
+    loop = asyncio.get_running_loop()
+    offer = catalogue(running.site.policy.data, offered_columns(running.site.policy))
+    await link.send(encode(Event("catalogue", detail=json.dumps(offer).encode())))
+    poll = asyncio.create_task(_send_late_approvals(running, link))
+    try:
+        while True:
+            message = await link.receive()
+            reply = await loop.run_in_executor(running.worker, _reply, running, message)
+            await link.send(encode(reply))
+    except LinkClosedError as error:
+        log.info("%s: %s", running.site.policy.id, error)
+    finally:
+        poll.cancel()
+
+
+def _reply(running: Running, message: Message) -> Message:
+    """Consent for proposals, `answer()` for everything else; contributions are signed."""
+    if isinstance(message, Proposal):
+        try:
+            return receive_proposal(running.site, message)
+        except FedcohortError as error:
+            log.warning("%s: a proposal: %s", running.site.policy.id, error)
+            return Event("refusal", code=error.code)
+    reply = answer(running.node, message)
+    if isinstance(reply, Contribution):
+        return replace(reply, signature=running.site.identity.sign(contribution_signing_bytes(reply)))
+    return reply
+
+
+async def _send_late_approvals(running: Running, link: Link) -> None:
+    """Send what `fedcohort approve` signs in another process."""
+    waiting = {found.study_hash for found in running.store.proposals() if found.state == "asked"}
+    while True:
+        await asyncio.sleep(APPROVAL_POLL_SECONDS)
+        proposals = await asyncio.to_thread(running.store.proposals)
+        for proposal in proposals:
+            if proposal.study_hash in waiting and proposal.state != "asked":
+                await link.send(encode(stored_answer(running.site, proposal.study_hash)))
+        waiting = {proposal.study_hash for proposal in proposals if proposal.state == "asked"}
+
+
+async def run_node(running: Running, links: AsyncIterator[Link]) -> None:
+    """Serve one link after another, for ever."""
+    async for link in links:
+        log.info("%s: linked to %s", running.site.policy.id, link.peer.id)
+        await serve_link(running, link)
+
+
