@@ -89,7 +89,7 @@ def facts_of_type(sql_type: TypeEngine[object]) -> Facts | None:
     """What a SQL type alone tells; None for JSON, binary and other types that cannot be analysed."""
     if isinstance(sql_type, sql.Boolean):
         return {"kind": "numeric", "low": 0.0, "high": 1.0}
-    if isinstance(sql_type, sql.Integer | sql.Numeric):
+    if isinstance(sql_type, sql.Integer | sql.Numeric | sql.Float):
         return {"kind": "numeric", "low": None, "high": None}
     if isinstance(sql_type, sql.JSON) or not isinstance(sql_type, sql.String | sql.Date | sql.DateTime):
         return None

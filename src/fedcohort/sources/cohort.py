@@ -49,8 +49,9 @@ def load_cohort(url: str | Path, cohort: Cohort, seed: int, offered: Mapping[str
     where = None if cohort.where is None else parse_where(cohort.where, cohort.table, allowed)
     with reading(url) as connection:
         declared = _vector_columns(connection, cohort.table)
-        asked = {*needed, cohort.patient_id, *_columns_of(where)}
-        ordinary = _check_present(connection, cohort, asked - set(declared))
+        asked = {*needed, *_columns_of(where)}
+        ordinary = {cohort.patient_id, *(asked - set(declared))}
+        _check_present(connection, cohort, ordinary | ({FEATURES} if asked & set(declared) else set()))
         vector = [name for name in needed if name in declared]
         names = [*dict.fromkeys([cohort.patient_id, *(name for name in needed if name in ordinary)])]
         selected = [*names, FEATURES] if vector else names
@@ -88,8 +89,8 @@ def _vector_columns(connection: Connection, table: str) -> dict[str, Declared]:
     return {name: declared for name, declared in declarations.items() if declared.position is not None}
 
 
-def _check_present(connection: Connection, cohort: Cohort, ordinary: set[str]) -> set[str]:
-    """Every column that is not in the JSON vector must stand in the table.
+def _check_present(connection: Connection, cohort: Cohort, needed: set[str]) -> None:
+    """Every column must stand in the table: SQLite takes a quoted name that is none for a text.
 
     A table that knows its patients (patient_id) cannot be read as if another column were the
     patient: a cohort of one patient with many stays would look large enough.
@@ -100,7 +101,7 @@ def _check_present(connection: Connection, cohort: Cohort, ordinary: set[str]) -
             f"table {cohort.table}: not in this database; check the address and the site's policy"
         )
     present = {column["name"] for column in inspector.get_columns(cohort.table)}
-    missing = sorted(ordinary - present)
+    missing = sorted(needed - present)
     if missing:
         raise SchemaError(
             f"table {cohort.table}: has no column {', '.join(missing)}; check names or import again"
@@ -109,7 +110,6 @@ def _check_present(connection: Connection, cohort: Cohort, ordinary: set[str]) -
         raise SchemaError(
             f"table {cohort.table}: its patients are in {PATIENT_ID}; leave cohort.patient_id out"
         )
-    return ordinary
 
 
 def _stream(connection: Connection, sql: str) -> Iterator[Sequence[Sequence[object]]]:

@@ -67,7 +67,7 @@ def database_url(database: str | Path) -> URL:
         return URL.create("sqlite", database=text)
     try:
         return make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise StoreError(
             "the database address is not a URL; write a path, or such as postgresql+psycopg://user@host/name"
         ) from None

@@ -71,7 +71,7 @@ def _is_safe(url: str) -> bool:
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follow a mirror's redirect, but never to plain text on the network."""
 
-    def redirect_request(  # noqa: PLR0913
+    def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
         if not _is_safe(newurl):

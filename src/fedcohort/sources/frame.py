@@ -80,7 +80,7 @@ def _selected(frame: pd.DataFrame, cohort: Cohort) -> NDArray[np.int64]:
     with closing(sqlite3.connect(":memory:")) as connection:
         try:
             asked.to_sql("cohort", connection, index=False)
-        except sqlite3.Error:
+        except (sqlite3.Error, pd.errors.DatabaseError, OverflowError):
             raise SchemaError(
                 f"data frame: {', '.join(used)} cannot be asked by `where`; keep numbers and text in it"
             ) from None

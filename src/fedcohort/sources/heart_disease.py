@@ -105,7 +105,8 @@ def _parse(centre: str, number: int, line: str, sets: Mapping[int, str] | None) 
         return {}, "a value is not a number"
     row: dict[str, object] = {PATIENT_ID: f"{centre}-{number:03d}"}
     for name, value in zip(_KEPT, values, strict=False):
-        row[name] = int(value) if isinstance(COLUMNS[name].kind, Categorical) else value
+        whole = isinstance(COLUMNS[name].kind, Categorical) and value.is_integer()
+        row[name] = int(value) if whole else value
     row["disease"] = int(values[-1] > 0)
     if sets is not None:
         row["set"] = sets.get(number)

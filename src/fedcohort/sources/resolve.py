@@ -132,7 +132,7 @@ def _check_agreement(offers: list[Offer]) -> None:
         if other.kind != first.kind:
             raise SchemaError(
                 f"column {first.column}: {first.kind} at site {first.site}, "
-                f"{other.kind} at site {other.site}; say which, with fc.Numeric or fc.Categorical"
+                f"{other.kind} at site {other.site}; say in the study which it is"
             )
 
 

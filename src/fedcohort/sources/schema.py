@@ -149,7 +149,7 @@ def _declared(table: str, row: RowMapping) -> Declared:
             kind = Numeric.model_validate({"low": row["low"], "high": row["high"]})
         else:
             kind = Categorical.model_validate({"levels": levels})
-    except (StudyError, ValidationError):
+    except (StudyError, ValidationError, TypeError):
         raise SchemaError(
             f"{DECLARATIONS}: what is declared about {table}.{row['column_name']} cannot be read; "
             "import again"

@@ -17,7 +17,7 @@ from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared
 
 MAX_CHARACTERS = 10_000
 MAX_TOKENS = 1_000
-MAX_NESTING = 24
+MAX_NESTING = 16
 """Open parentheses and CASEs; also the depth of the tree, where a chain of ANDs is one."""
 
 ALLOWED = (
@@ -116,7 +116,7 @@ def _check_depth(tree: exp.Expr) -> None:
     stack = [(tree, 0)]
     while stack:
         node, depth = stack.pop()
-        if depth > 4 * MAX_NESTING:
+        if depth > 6 * MAX_NESTING:
             raise _too_deep()
         for child in node.iter_expressions():
             chained = isinstance(child, exp.And | exp.Or) and type(child) is type(node)

@@ -1,0 +1,214 @@
+"""A researcher's short cohort is made explicit from what the sites declare."""
+
+from typing import Any
+
+import pytest
+
+from fedcohort.columns import Binary, Categorical, Classes, Holdout, Number, Numeric, Survival
+from fedcohort.errors import CohortError, SchemaError
+from fedcohort.sources.cohort import resolve_cohort
+from fedcohort.study import Cohort
+
+
+def numeric(low: float | None = None, high: float | None = None) -> dict[str, object]:
+    return {"kind": "numeric", "low": low, "high": high}
+
+
+def levels(*values: int | str) -> dict[str, object]:
+    return {"kind": "categorical", "levels": list(values)}
+
+
+def site(**columns: dict[str, object]) -> dict[str, object]:
+    return {"tables": {"records": {"columns": columns}}}
+
+
+SITES = {
+    "a": site(
+        age=numeric(18, 90),
+        sex=levels(0, 1),
+        ward=levels("b", "a"),
+        ill=levels(0, 1),
+        set=levels("test", "train"),
+    ),
+    "b": site(
+        age=numeric(0, 80),
+        sex=levels(1, 0),
+        ward=levels("c", "a"),
+        ill=levels(0, 1),
+        set=levels("test", "train"),
+    ),
+}
+
+
+def short(**fields: Any) -> Cohort:
+    return Cohort.model_validate({"columns": ["age", "sex", "ward"], "label": "ill"} | fields)
+
+
+def one(column: dict[str, object], **fields: Any) -> Cohort:
+    return resolve_cohort(short(columns=["x"], label=None, **fields), {"a": site(x=column)})
+
+
+def test_bare_columns_take_the_union_of_what_the_sites_declare() -> None:
+    cohort = resolve_cohort(short(), SITES)
+    assert cohort.is_explicit
+    assert cohort.columns == {
+        "age": Numeric(0, 90),
+        "sex": Categorical((0, 1)),
+        "ward": Categorical(("a", "b", "c")),
+    }
+    assert cohort.label == Binary("ill", negative=0, positive=1)
+    assert cohort.split == Holdout(0.2)
+
+
+def test_the_studys_bounds_are_folded_into_the_columns() -> None:
+    cohort = resolve_cohort(short(bounds={"age": (20.0, 70.0), "sex": (0.0, 1.0)}), SITES)
+    assert cohort.bounds == {}
+    assert cohort.schema_["age"] == Numeric(20, 70)
+    assert cohort.schema_["sex"] == Numeric(0, 1)
+
+
+def test_an_explicit_cohort_comes_back_as_it_was() -> None:
+    given = short(
+        columns={"age": Numeric(20, 70), "sex": Numeric(), "ward": Categorical(("a", "b"))},
+        label=Binary("ill"),
+        where="age > 3 AND ward = 'a'",
+        split="set",
+    )
+    assert resolve_cohort(given, SITES) == given
+    once = resolve_cohort(short(bounds={"age": (20.0, 70.0)}), SITES)
+    assert resolve_cohort(once, SITES) == once
+
+
+def test_without_bounds_at_one_site_there_are_none() -> None:
+    sites = {"a": site(x=numeric(0, 1)), "b": site(x=numeric())}
+    assert resolve_cohort(short(columns=["x"], label=None), sites).columns == {"x": Numeric()}
+
+
+@pytest.mark.parametrize(
+    ("declared", "label"),
+    [
+        (levels(0, 1), Binary("ill")),
+        (levels("no", "yes"), Binary("ill", negative="no", positive="yes")),
+        (numeric(0, 1), Binary("ill")),
+        (numeric(), Binary("ill")),
+        (levels(2, 0, 1), Classes("ill", (0, 1, 2))),
+        (numeric(0, 30), Number(column="ill", low=0, high=30)),
+    ],
+)
+def test_a_bare_label_takes_its_meaning_from_the_declaration(
+    declared: dict[str, object], label: object
+) -> None:
+    sites = {"a": site(x=numeric(), ill=declared), "b": site(x=numeric(), ill=declared)}
+    assert resolve_cohort(short(columns=["x"]), sites).label == label
+
+
+def test_a_frames_catalogue_stands_for_every_table() -> None:
+    sites = {"a": {"tables": {"*": {"columns": {"x": numeric(0, 1)}}}}}
+    assert resolve_cohort(short(columns=["x"], label=None, table="ward"), sites).columns == {
+        "x": Numeric(0, 1)
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"table": "ward"}, r"^site a: does not offer table ward"),
+        ({"columns": ["height"]}, r"^site a: does not offer column height"),
+        ({"label": "dead"}, r"^site a: does not offer column dead"),
+        ({"split": "fold"}, r"^site a: does not offer column fold"),
+        (
+            {"bounds": {"age": (0.0, 200.0)}},
+            r"^column age: the study's bounds 0 to 200 are wider than the sites",
+        ),
+        ({"bounds": {"sex": (0.0, 2.0)}}, r"^column sex: .* \(a 0 to 1, b 0 to 1\)"),
+        ({"bounds": {"ward": (0.0, 2.0)}}, r"^site a: column ward holds words, not numbers"),
+        ({"columns": {"ward": Categorical(("a", "z"))}}, r"^column ward: no site \(a, b\) declares level z"),
+        (
+            {"label": Binary("ill", positive="yes", negative="no")},
+            r"^column ill: no site \(a, b\) declares level no, yes",
+        ),
+        ({"label": Classes("ill", (0, 1, 2))}, r"^column ill: no site \(a, b\) declares level 2"),
+        (
+            {"columns": ["sex"], "label": Number(column="age", low=0, high=99)},
+            r"^column age: the study's bounds",
+        ),
+        ({"columns": ["sex"], "label": Survival("ward", "ill")}, r"^site a: column ward holds words"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_site_and_column(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        resolve_cohort(short(**fields), SITES)
+
+
+def test_sites_that_disagree_on_a_kind_are_named() -> None:
+    sites = {"a": site(x=numeric(0, 1)), "b": site(x=levels("u", "v"))}
+    with pytest.raises(SchemaError, match="column x: numeric at site a, categorical at site b"):
+        resolve_cohort(short(columns=["x"], label=None), sites)
+    with pytest.raises(SchemaError, match="column x: numeric at site a, categorical at site b"):
+        resolve_cohort(
+            short(columns=["y"], label="x"), {k: site(y=numeric(), x=c) for k, c in _kinds().items()}
+        )
+
+
+def _kinds() -> dict[str, dict[str, object]]:
+    return {"a": numeric(0, 1), "b": levels(0, 1)}
+
+
+def test_a_study_that_says_the_kind_settles_a_disagreement() -> None:
+    sites = {name: site(x=column) for name, column in _kinds().items()}
+    given = short(columns={"x": Categorical((0, 1))}, label=None)
+    assert resolve_cohort(given, sites).columns == {"x": Categorical((0, 1))}
+
+
+def test_a_site_without_the_column_is_named() -> None:
+    with pytest.raises(SchemaError, match="site b: does not offer column x"):
+        resolve_cohort(short(columns=["x"], label=None), {"a": site(x=numeric()), "b": site(y=numeric())})
+
+
+def test_words_without_declared_levels_need_the_studys() -> None:
+    with pytest.raises(SchemaError, match=r"column x: text without declared levels; give fc\.Categorical"):
+        one(levels())
+    with pytest.raises(SchemaError, match="label ill: a text without declared levels"):
+        resolve_cohort(short(columns=["x"]), {"a": site(x=numeric(), ill=levels())})
+
+
+def test_where_may_use_only_what_every_site_offers() -> None:
+    assert (
+        resolve_cohort(short(where="age > 3 and set = 'train'"), SITES).where == "age > 3 and set = 'train'"
+    )
+    with pytest.raises(CohortError, match="'height' is not a column that every site offers"):
+        resolve_cohort(short(where="height > 3"), SITES)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"kind": "picture"},
+        {},
+        [],
+        "numeric",
+        {"kind": "numeric", "low": 1, "high": 0},
+        {"kind": "numeric", "low": float("nan"), "high": 1},
+        {"kind": "numeric", "low": "0", "high": 1},
+        {"kind": "categorical", "levels": 3},
+        {"kind": "categorical", "levels": [1, 1]},
+        {"kind": "categorical", "levels": [[1], [2]]},
+        {"kind": "categorical", "levels": ["x" * 1000, "y"]},
+    ],
+)
+def test_a_catalogue_that_cannot_be_read_is_the_sites_fault(facts: Any) -> None:
+    with pytest.raises(SchemaError, match="site a: what its catalogue says of column x cannot be read"):
+        one(facts)
+
+
+@pytest.mark.parametrize(
+    "catalogue", [{}, {"tables": []}, {"tables": {"records": []}}, {"tables": {"records": {}}}]
+)
+def test_a_catalogue_without_tables_offers_nothing(catalogue: dict[str, object]) -> None:
+    with pytest.raises(SchemaError, match="site a: does not offer table records"):
+        resolve_cohort(short(), {"a": catalogue})
+
+
+def test_no_site_is_no_cohort() -> None:
+    with pytest.raises(SchemaError, match="no site told its catalogue"):
+        resolve_cohort(short(), {})
