@@ -115,7 +115,7 @@ class TrainAnalysis:
         def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
             match state.phase:
                 case "exponents":
-                    return count_exponents(values[table.split == TRAIN]), site_state
+                    return count_exponents(values), site_state
                 case "moments":
                     return self._sum_moments(state, table, values), site_state
                 case "train":

@@ -76,11 +76,16 @@ class Members:
             return connection.execute(select(tables.sites.c.token).where(tables.sites.c.id == site)).scalar()
 
     def pin(self, site: str, key: bytes) -> None:
-        """Pin a site's key and use its token up."""
+        """Pin a site's key; from here on its token admits no other."""
         with transaction(self.store.engine) as connection:
             change = update(tables.sites).where(tables.sites.c.id == site)
-            connection.execute(change.values(public_key=key, token=None))
+            connection.execute(change.values(public_key=key))
             append(tables.events, connection, "site-joined", detail={"site": site})
+
+    def settled(self, site: str) -> None:
+        """Forget the token once the site has pinned our key too."""
+        with transaction(self.store.engine) as connection:
+            connection.execute(update(tables.sites).where(tables.sites.c.id == site).values(token=None))
 
     def seen(self, site: str, catalogue: dict[str, object] | None = None) -> None:
         """Note that a site is here, and what it offers."""

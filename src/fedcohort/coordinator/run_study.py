@@ -53,12 +53,14 @@ class Plan:
 
     Attributes:
         waiting: called with True when too few sites answered, with False when it goes on.
+        refused: called with a site and its code when the site refuses for good.
     """
 
     study: Study
     analysis: Analysis
     roster: tuple[SiteId, ...]
     waiting: Callable[[bool], None] = lambda _: None
+    refused: Callable[[SiteId, str], None] = lambda _site, _code: None
 
 
 @dataclass
@@ -98,7 +100,8 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
         TooFewSitesError: so many sites refused that min_sites cannot be reached.
     """
     study_id = plan.study.hash
-    state = log.load_state(study_id) or await asyncio.to_thread(plan.analysis.start)
+    stored = log.load_state(study_id)
+    state = stored if stored is not None else await asyncio.to_thread(plan.analysis.start)
     excluded: dict[SiteId, str] = {}
     while not state.finished:
         began = time.monotonic()
@@ -127,7 +130,10 @@ async def _round(plan: Plan, state: State, exchange: Exchange, excluded: dict[Si
                 f"{len(asked)} of the {plan.study.min_sites} sites that the study needs are left ({reasons})"
             )
         await exchange(asked, inbox.receive, plan.study.round_timeout_seconds)
-        excluded |= {site: code for site, code in inbox.refused.items() if code not in TRANSIENT_CODES}
+        for site, code in inbox.refused.items():
+            if code not in TRANSIENT_CODES:
+                excluded[site] = code
+                plan.refused(site, code)
         if len(inbox.survivors) >= plan.study.min_sites:
             plan.waiting(False)
             return inbox

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Row, State
@@ -155,11 +156,21 @@ class Service:
         if row is None:
             return
         study = parse_study(row["study"])
-        roster = await self._roster(study)
-        plan = Plan(study, build_analysis(study), roster, lambda waiting: self._waiting(study_id, waiting))
+        roster = tuple(json.loads(row["roster"])) if row["roster"] else await self._roster(study)
+        if not row["roster"]:
+            self.store.set_roster(study_id, roster)
+        plan = Plan(
+            study,
+            build_analysis(study),
+            roster,
+            partial(self._waiting, study_id),
+            partial(self._refused, study_id),
+        )
         exchange: Exchange = self.hub.exchange
         state = await run_study(plan, _Log(self), exchange)
-        self.store.finish(study_id, {"sites": list(roster), "study": study_id, **plan.analysis.report(state)})
+        left_out = {site: row["code"] for site, row in self.store.answers(study_id).items() if row["code"]}
+        report = {"study": study_id, "sites": list(roster), "refused": left_out}
+        self.store.finish(study_id, {**report, **plan.analysis.report(state)})
         self.wake()
 
     def _waiting(self, study_id: str, waiting: bool) -> None:
@@ -168,6 +179,12 @@ class Service:
             self.store.set_state(
                 study_id, "waiting" if waiting else "running", "too-few-sites" if waiting else ""
             )
+
+    def _refused(self, study_id: str, site: SiteId, code: str) -> None:
+        """A site that had approved could not take part; the study goes on without it."""
+        approval = self.store.answers(study_id)[site]["approval"]
+        self.store.record_answer(study_id, site, "refused", code, approval)
+        self.wake()
 
     async def _propose(self, study_id: str, site: SiteId) -> None:
         row = self.store.study(study_id)

@@ -105,7 +105,9 @@ class CoordinatorStore:
         change = update(tables.studies).where(tables.studies.c.id == study_id)
         with self._transaction() as connection:
             connection.execute(change.values(state=state, error_code=code, error_message=message))
-            number = connection.execute(select(tables.studies.c.round).where(tables.studies.c.id == study_id)).scalar()
+            number = connection.execute(
+                select(tables.studies.c.round).where(tables.studies.c.id == study_id)
+            ).scalar()
             self._publish(connection, study_id, "state", {"state": state, "code": code, "round": number})
             append(tables.events, connection, state, study_id, {"code": code})
 
@@ -116,6 +118,13 @@ class CoordinatorStore:
             connection.execute(change.values(state="finished", report=json.dumps(report)))
             self._publish(connection, study_id, "state", {"state": "finished", "code": ""})
             append(tables.events, connection, "finished", study_id)
+
+    def set_roster(self, study_id: str, roster: tuple[str, ...]) -> None:
+        """Fix the sites of a study, once; the ring of its sums is sized for them."""
+        change = update(tables.studies).where(tables.studies.c.id == study_id)
+        with self._transaction() as connection:
+            connection.execute(change.values(roster=json.dumps(roster)))
+            append(tables.events, connection, "roster", study_id, {"sites": list(roster)})
 
     # --- rounds ----------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ studies = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("error_code", String(64), nullable=False, default=""),
     Column("error_message", Text, nullable=False, default=""),
+    Column("roster", Text),
     Column("report", Text),
 )
 answers = Table(

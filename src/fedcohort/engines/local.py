@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Analysis, Report, Row, State
 from fedcohort.coordinator.run_study import Plan, Receive, run_study
+from fedcohort.errors import StudyFailedError
 from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.store import MemoryNodeStore, StoredProposal
 from fedcohort.study import Cohort, Study
@@ -71,7 +72,9 @@ def run_local(study: Study, loaders: Mapping[SiteId, Load], on_rows: Callable[[l
     return run_nodes(study, analysis, nodes, on_rows)
 
 
-def run_nodes(study: Study, analysis: Analysis, nodes: list[Node], on_rows: Callable[[list[Row]], None]) -> Outcome:
+def run_nodes(
+    study: Study, analysis: Analysis, nodes: list[Node], on_rows: Callable[[list[Row]], None]
+) -> Outcome:
     """Run a study over nodes in memory."""
     by_site = {node.site: node for node in nodes}
 
@@ -79,8 +82,11 @@ def run_nodes(study: Study, analysis: Analysis, nodes: list[Node], on_rows: Call
         for site, message in messages.items():
             receive(site, answer(by_site[site], message))
 
+    def refused(site: SiteId, code: str) -> None:
+        raise StudyFailedError(f"{site}: {code}; the log says more")
+
     log = MemoryLog(on_rows)
-    plan = Plan(study, analysis, tuple(sorted(by_site)))
+    plan = Plan(study, analysis, tuple(sorted(by_site)), refused=refused)
     state = _run(lambda: asyncio.run(run_study(plan, log, exchange)))
     return Outcome(analysis.report(state), log.rows, state)
 
@@ -89,5 +95,3 @@ def _run(work: Callable[[], State]) -> State:
     """Run in a thread of its own, so that a notebook's running event loop is no hindrance."""
     with ThreadPoolExecutor(1, "fedcohort-local") as pool:
         return pool.submit(work).result()
-
-

@@ -116,5 +116,3 @@ def read_approval(identity: Identity, encoded: bytes) -> Approval:
     ):
         raise AuthenticationError("the stored approval is not signed by this site's key")
     return approval
-
-

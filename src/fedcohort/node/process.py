@@ -8,6 +8,7 @@ read-only, the node's own store in the folder `state` of site.toml.
 import asyncio
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.cohort import load_cohort
+from fedcohort.sources.durable import hold
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 from fedcohort.wire.codec import contribution_signing_bytes, encode
@@ -37,6 +39,7 @@ class Running:
 
     site: Site
     node: Node
+    held: sqlite3.Connection
     worker: ThreadPoolExecutor
 
     @property
@@ -54,7 +57,7 @@ def open_node(policy: SitePolicy) -> Running:
     Raises:
         KeyFileError, StoreError: what is wrong, and the remedy.
     """
-    policy.state.mkdir(parents=True, exist_ok=True)
+    held = hold(policy.state)
     identity = load_or_create(policy.state / "site.key", policy.id)
     store = SqlNodeStore(policy.state / "node.db")
     offered = offered_columns(policy)
@@ -66,7 +69,7 @@ def open_node(policy: SitePolicy) -> Running:
         return read_approval(identity, encoded)
 
     node = Node(policy.id, policy.min_patients, store, load, _remember(read))
-    return Running(Site(policy, identity, store), node, ThreadPoolExecutor(1, "fedcohort-node"))
+    return Running(Site(policy, identity, store), node, held, ThreadPoolExecutor(1, "fedcohort-node"))
 
 
 def _remember(read: Callable[[bytes], Approval]) -> Callable[[bytes], Approval]:
@@ -139,5 +142,3 @@ async def run_node(running: Running, links: AsyncIterator[Link]) -> None:
     async for link in links:
         log.info("%s: linked to %s", running.site.policy.id, link.peer.id)
         await serve_link(running, link)
-
-

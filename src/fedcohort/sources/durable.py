@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
+from fedcohort.errors import StoreError
 from fedcohort.sources.database import LOCK_SECONDS, database_url, explained
 
 
@@ -48,6 +49,27 @@ def _durable_pragmas(connection: sqlite3.Connection, _entry: ConnectionPoolEntry
 
 def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def hold(folder: Path) -> sqlite3.Connection:
+    """Hold a folder for this process alone, until the process ends or the connection is closed.
+
+    Raises:
+        StoreError: another process holds it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            folder / "lock", timeout=0.0, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("BEGIN EXCLUSIVE")
+    except OSError as error:
+        raise StoreError(f"{folder}: {error.strerror}; make the folder writable") from error
+    except sqlite3.Error:
+        raise StoreError(
+            f"{folder}: in use by another process, or read-only; stop the other one first"
+        ) from None
+    return connection
 
 
 @contextmanager

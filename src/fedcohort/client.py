@@ -1,0 +1,224 @@
+"""What a researcher imports: connect to a coordinator, or simulate hospitals from frames."""
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fedcohort.arrays import arrays_from_bytes
+from fedcohort.engines.local import run_local
+from fedcohort.errors import StudyError, StudyFailedError
+from fedcohort.progress import follow_rows
+from fedcohort.rest import Rest, open_rest
+from fedcohort.result import Result
+from fedcohort.sources.frame import catalogue_of_frame, table_from_frame
+from fedcohort.sources.resolve import resolve_cohort
+from fedcohort.study import Study, Train, parse_study
+from fedcohort.wire.codec import study_signing_bytes
+from fedcohort.wire.identity import Identity, load_or_create
+
+POLL_SECONDS = 0.5
+ENDED = frozenset({"finished", "failed", "refused"})
+MODEL_ARRAYS = ("weights", "mean", "deviation")
+
+
+def load_study(path: str | Path) -> Study:
+    """Read a study from TOML or JSON.
+
+    Raises:
+        StudyError: names the file and every wrong field.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".toml":
+            return parse_study(tomllib.loads(data.decode()), str(path))
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not TOML: {error}") from None
+    return parse_study(data, str(path))
+
+
+def explicit(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> Study:
+    """Fill in each column's kind from what the sites declare, so that all read the study alike.
+
+    Raises:
+        SchemaError: a site lacks a column, or sites disagree.
+    """
+    return study.model_copy(update={"cohort": resolve_cohort(study.cohort, catalogues)})
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Hospitals in this process, one frame each; the same code as a live federation."""
+
+    frames: Mapping[str, pd.DataFrame]
+
+    def catalogue(self) -> dict[str, dict[str, Any]]:
+        """What each frame's columns are."""
+        return {site: catalogue_of_frame(frame) for site, frame in self.frames.items()}
+
+    def run(self, study: Study, *, progress: bool = True) -> Result:
+        """Run a study to its end.
+
+        Raises:
+            FedcohortError: what is wrong with the study or the frames.
+        """
+        study = explicit(
+            study.model_copy(update={"min_sites": min(study.min_sites, len(self.frames))}), self.catalogue()
+        )
+        loaders = {site: partial(table_from_frame, frame) for site, frame in self.frames.items()}
+        with follow_rows(study, enabled=progress) as on_rows:
+            outcome = run_local(study, loaders, on_rows)
+        arrays = outcome.state.arrays if isinstance(study.analysis, Train) else {}
+        kept = {name: arrays[name] for name in MODEL_ARRAYS if name in arrays}
+        report = {"study": study.hash, "sites": sorted(self.frames), **outcome.report}
+        return Result(study, report, [dict(row) for row in outcome.rows], kept)
+
+
+def simulate(frames: Mapping[str, pd.DataFrame]) -> Simulation:
+    """Try studies on frames: `fc.simulate({"a": frame_a, "b": frame_b})`.
+
+    Raises:
+        StudyError: there is no frame.
+    """
+    if not frames:
+        raise StudyError("simulate: give at least one frame, such as {'hospital_a': frame}")
+    return Simulation(dict(frames))
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A study at the coordinator; it goes on whether somebody watches or not."""
+
+    id: str
+    rest: Rest
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Name, state, round, sites and error, as the coordinator has them."""
+        return self.rest.get(f"/api/studies/{self.id}")
+
+    @property
+    def state(self) -> str:
+        """proposed, running, waiting, finished, failed or refused."""
+        return str(self.status["state"])
+
+    def cancel(self) -> None:
+        """End the study."""
+        self.rest.post(f"/api/studies/{self.id}/cancel", {})
+
+    def start(self) -> None:
+        """Start with the sites that have approved."""
+        self.rest.post(f"/api/studies/{self.id}/start", {})
+
+    def wait(self, *, progress: bool = True) -> Result:
+        """Wait for the end; interrupting detaches and leaves the study running.
+
+        Raises:
+            StudyFailedError: it ended without a result, and why.
+        """
+        study = parse_study(self.status["study"])
+        with follow_rows(study, enabled=progress) as on_rows:
+            self._watch(on_rows)
+        status = self.status
+        if status["state"] != "finished":
+            error = status["error"] or {"code": status["state"], "message": ""}
+            raise StudyFailedError(f"study {study.name!r}: {error['code']}: {error['message']}")
+        return self.result()
+
+    def _watch(self, on_rows: Callable[[list[dict[str, Any]]], None]) -> None:
+        for kind, data in self.rest.events(f"/api/studies/{self.id}/events"):
+            if kind == "metrics":
+                on_rows([data])
+            elif kind == "state" and data["state"] in ENDED:
+                return
+
+    def result(self) -> Result:
+        """The result of a finished study.
+
+        Raises:
+            StudyFailedError: it is not finished.
+        """
+        study = parse_study(self.status["study"])
+        report = self.rest.get(f"/api/studies/{self.id}/report")
+        rows = self.rest.get(f"/api/studies/{self.id}/metrics")["rows"]
+        arrays = {}
+        if isinstance(study.analysis, Train):
+            arrays = arrays_from_bytes(self.rest.get_bytes(f"/api/studies/{self.id}/model"))
+        return Result(study, report, rows, arrays)
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The hospitals behind one coordinator."""
+
+    rest: Rest
+    identity: Identity = field(repr=False)
+
+    def sites(self) -> pd.DataFrame:
+        """The sites, and whether they are connected."""
+        return pd.DataFrame(self.rest.get("/api/federation")["sites"])
+
+    def catalogue(self) -> dict[str, dict[str, Any]]:
+        """What each site offers: tables, columns, declared bounds and levels."""
+        return dict(self.rest.get("/api/catalogue")["sites"])
+
+    def studies(self) -> pd.DataFrame:
+        """All studies, the newest first."""
+        return pd.DataFrame(self.rest.get("/api/studies")["studies"])
+
+    def study(self, study_id: str) -> Handle:
+        """Reattach to a study by its hash, or its first characters."""
+        return Handle(self.rest.get(f"/api/studies/{study_id}")["id"], self.rest)
+
+    def submit(self, study: Study) -> Handle:
+        """Make the study explicit, sign it and send it; the same study again is the same study."""
+        study = explicit(study, self.catalogue())
+        body = {
+            "study": json.loads(study.canonical),
+            "public_key": self.identity.public_key.hex(),
+            "signature": self.identity.sign(study_signing_bytes(study.canonical)).hex(),
+        }
+        return Handle(self.rest.post("/api/studies", body)["id"], self.rest)
+
+    def run(self, study: Study, *, wait: bool = True, progress: bool = True) -> Any:  # noqa: ANN401
+        """Run a study.
+
+        Returns:
+            its Result; with `wait=False` a Handle at once.
+        Raises:
+            FedcohortError: what is wrong, and where.
+        """
+        handle = self.submit(study)
+        return handle.wait(progress=progress) if wait else handle
+
+
+def connect(
+    url: str = "http://127.0.0.1:8760",
+    token: str | None = None,
+    *,
+    ca_file: str | Path | None = None,
+    key_file: str | Path | None = None,
+) -> Federation:
+    """Connect to a coordinator.
+
+    Args:
+        token: a researcher's token; not needed on loopback.
+        ca_file: a corporate CA, in PEM.
+        key_file: the key that signs studies; made in the user's folder when it is missing.
+    Raises:
+        LinkClosedError: the coordinator cannot be reached.
+        AuthenticationError: it refuses the token.
+    """
+    path = Path(key_file) if key_file else Path.home() / ".fedcohort" / "researcher.key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    federation = Federation(open_rest(url, token, ca_file), load_or_create(path, "researcher"))
+    federation.rest.get("/api/federation")
+    return federation

@@ -1,0 +1,187 @@
+"""The WebSocket engine: coordinator and nodes as processes, linked through one port."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
+
+from fedcohort.coordinator.api import routes
+from fedcohort.coordinator.members import Members
+from fedcohort.coordinator.service import Service
+from fedcohort.coordinator.store import CoordinatorStore
+from fedcohort.errors import ConfigError, FedcohortError
+from fedcohort.node.policy import Listen
+from fedcohort.node.process import Running, run_node, serve_link
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.sources.durable import hold
+from fedcohort.wire.identity import Identity, load_or_create
+from fedcohort.wire.link import Channel, open_link
+from fedcohort.wire.transport import (
+    LINK_PATH,
+    UVICORN_OPTIONS,
+    dial,
+    is_loopback,
+    listen,
+    reconnecting,
+    server_tls,
+    starlette_channel,
+)
+
+log = logging.getLogger("fedcohort")
+
+
+@dataclass(frozen=True)
+class CoordinatorSettings:
+    """How a coordinator is run.
+
+    Attributes:
+        state: folder of its key and, unless `database` is given, its database.
+        require_token: ask every REST call for a researcher's token; always so off loopback.
+    """
+
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 8760
+    database: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    ca_file: Path | None = None
+    require_token: bool = False
+
+
+def open_coordinator(settings: CoordinatorSettings) -> tuple[Service, Identity]:
+    """Open the coordinator's key and database.
+
+    Raises:
+        KeyFileError, StoreError: what is wrong, and the remedy.
+    """
+    identity = load_or_create(settings.state / "coordinator.key", "coordinator")
+    store = CoordinatorStore(settings.database or settings.state / "coordinator.db")
+    return Service(store, Members(store)), identity
+
+
+def coordinator_app(service: Service, identity: Identity, settings: CoordinatorSettings) -> Starlette:
+    """REST and links on one port."""
+
+    async def accept(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            link = await open_link(starlette_channel(socket), identity, "coordinator", service.members)
+            await service.hub.serve(link)
+        except FedcohortError as error:
+            log.warning("a link was refused: %s", error)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        dialling = [
+            asyncio.create_task(_keep_dialling(service, identity, str(row["url"]), settings.ca_file))
+            for row in service.members.sites().values()
+            if row["url"]
+        ]
+        await service.resume()
+        yield
+        for task in dialling:
+            task.cancel()
+        await service.stop()
+
+    token = settings.require_token or not is_loopback(settings.host)
+    rest = routes(service, identity.public_key, require_token=token)
+    return Starlette(routes=[*rest, WebSocketRoute(LINK_PATH, accept)], lifespan=lifespan)
+
+
+async def _keep_dialling(service: Service, identity: Identity, url: str, ca_file: Path | None) -> None:
+    """Link to a node that listens, again and again."""
+    async for link in reconnecting(partial(dial, url, identity, "coordinator", service.members, ca_file)):
+        await service.hub.serve(link)
+
+
+def serve_coordinator(settings: CoordinatorSettings) -> None:
+    """Run a coordinator until it is told to stop.
+
+    Raises:
+        ConfigError: plain text off loopback; StoreError, KeyFileError: what cannot be opened.
+    """
+    if settings.certificate is None and not is_loopback(settings.host):
+        raise ConfigError(
+            f"{settings.host}: plain text is only allowed on this machine itself; "
+            "give --certificate and --key, or listen on 127.0.0.1 behind nginx"
+        )
+    held = hold(settings.state)
+    service, identity = open_coordinator(settings)
+    config = uvicorn.Config(
+        coordinator_app(service, identity, settings),
+        host=settings.host,
+        port=settings.port,
+        ssl_certfile=settings.certificate,
+        ssl_keyfile=settings.key,
+        timeout_graceful_shutdown=2,
+        **UVICORN_OPTIONS,
+    )
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        service.store.close()
+        held.close()
+
+
+@dataclass(frozen=True)
+class NodeTrust:
+    """What a node knows: the coordinator's pinned key, or the token to join with."""
+
+    store: SqlNodeStore
+    token: bytes | None = None
+
+    def key_of(self, name: str) -> bytes | None:
+        """The key that was pinned at first contact."""
+        return self.store.key_of(name)
+
+    def token_of(self, name: str) -> bytes | None:
+        """The join token, until the coordinator's key is pinned."""
+        return self.token if self.store.key_of(name) is None else None
+
+    def pin(self, name: str, key: bytes) -> None:
+        """Remember the coordinator's key."""
+        self.store.pin(name, key)
+
+    def settled(self, name: str) -> None:
+        """A node keeps no token beyond the key's pinning."""
+
+
+async def serve_node(running: Running, token: str | None) -> None:
+    """Run a node until it is cancelled: dial the coordinator, or wait to be dialled.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
+    policy, identity = running.site.policy, running.site.identity
+    trust = NodeTrust(running.store, token.encode() if token else None)
+    if policy.listen:
+        await _listen(running, policy.listen, trust)
+    elif policy.coordinator:
+        dial_once = partial(dial, policy.coordinator, identity, "node", trust, policy.ca_file)
+        await run_node(running, reconnecting(dial_once))
+
+
+async def _listen(running: Running, place: Listen, trust: NodeTrust) -> None:
+    busy = asyncio.Lock()
+
+    async def handle(channel: Channel) -> None:
+        link = await open_link(channel, running.site.identity, "node", trust)
+        if busy.locked():
+            await link.close("already-connected")
+            return
+        async with busy:
+            await serve_link(running, link)
+
+    tls = server_tls(place.certificate, place.key) if place.certificate and place.key else None
+    server = await listen(place.host, place.port, handle, tls)
+    async with server:
+        await server.serve_forever()

@@ -1,0 +1,127 @@
+"""The coordinator's REST as a client sees it: every failure is one of our errors."""
+
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from fedcohort.errors import (
+    AuthenticationError,
+    ConfigError,
+    FedcohortError,
+    LinkClosedError,
+    NotFoundError,
+    StudyError,
+    StudyFailedError,
+)
+
+TIMEOUT_SECONDS = 30.0
+RETRY_SECONDS = 0.5
+PATIENCE_SECONDS = 60.0
+"""How long a watcher waits for a coordinator that went away."""
+
+_BY_CODE: dict[str, type[FedcohortError]] = {
+    "study-invalid": StudyError,
+    "not-authenticated": AuthenticationError,
+    "not-found": NotFoundError,
+    "not-finished": StudyFailedError,
+}
+
+
+@dataclass(frozen=True)
+class Rest:
+    """An HTTP client with the coordinator's address and token."""
+
+    client: httpx.Client
+
+    def get(self, path: str) -> dict[str, Any]:
+        """GET a JSON object."""
+        return dict(self._call("GET", path).json())
+
+    def get_bytes(self, path: str) -> bytes:
+        """GET a binary body."""
+        return self._call("GET", path).content
+
+    def post(self, path: str, body: object) -> dict[str, Any]:
+        """POST JSON, and read the JSON that comes back."""
+        return dict(self._call("POST", path, json=body).json())
+
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401
+        try:
+            response = self.client.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if response.is_error:
+            raise _error_of(response)
+        return response
+
+    def _unreachable(self, error: Exception) -> LinkClosedError:
+        return LinkClosedError(
+            f"the coordinator at {self.client.base_url} cannot be reached ({type(error).__name__}); "
+            "check the address, and that `fedcohort coordinator` runs"
+        )
+
+    def events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Follow a stream of server-sent events, resuming after breaks.
+
+        Raises:
+            LinkClosedError: the coordinator stayed away for a minute.
+        """
+        last, deadline = "0", time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                for number, kind, data in self._stream(path, last):
+                    last, deadline = number or last, time.monotonic() + PATIENCE_SECONDS
+                    yield kind, data
+            except httpx.HTTPError as error:
+                if time.monotonic() > deadline:
+                    raise self._unreachable(error) from error
+            time.sleep(RETRY_SECONDS)
+
+    def _stream(self, path: str, last: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        with self.client.stream("GET", path, headers={"Last-Event-ID": last}) as response:
+            if response.is_error:
+                response.read()
+                raise _error_of(response)
+            fields: dict[str, str] = {}
+            for line in response.iter_lines():
+                if line.startswith(":"):
+                    continue
+                if line:
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+                elif "data" in fields:
+                    yield fields.get("id", ""), fields.get("event", "message"), json.loads(fields["data"])
+                    fields = {}
+
+
+def _error_of(response: httpx.Response) -> FedcohortError:
+    try:
+        body = response.json()
+        code, message = str(body["code"]), str(body["message"])
+    except (ValueError, KeyError, TypeError):
+        return LinkClosedError(
+            f"the coordinator answered {response.status_code} to {response.request.url.path}"
+        )
+    return _BY_CODE.get(code, FedcohortError)(f"{code}: {message}")
+
+
+def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:
+    """A client for this address.
+
+    Raises:
+        ConfigError: the address is not http or https, or the CA file cannot be read.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{url!r}: give an address such as https://coordinator.example:8760")
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file)) if ca_file else ssl.create_default_context()
+    except OSError as error:
+        raise ConfigError(f"{ca_file}: cannot be read as a CA certificate ({error})") from error
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return Rest(httpx.Client(base_url=url, headers=headers, verify=context, timeout=TIMEOUT_SECONDS))

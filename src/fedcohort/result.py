@@ -1,0 +1,146 @@
+"""What a researcher gets: metrics by round, a report, the trained model, and pictures of them."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fedcohort.analyses.encode import Encoder
+from fedcohort.analyses.model_of import model_of
+from fedcohort.errors import StudyError
+from fedcohort.sources.frame import table_from_frame
+from fedcohort.study import SavedModel, Study, Train
+from fedcohort.vector import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+METRIC_COLUMNS = ["round", "split", "loss", "accuracy", "auc", "seconds"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one study.
+
+    Attributes:
+        report: JSON-able; `describe`, `test`, `importance` and the like, by analysis.
+        rows: one mapping a round and split.
+        arrays: `weights`, `mean` and `deviation` of a trained model; empty otherwise.
+    """
+
+    study: Study
+    report: dict[str, Any]
+    rows: list[dict[str, Any]]
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """A row a round and split: at least round, split, loss, accuracy, auc, seconds."""
+        frame = pd.DataFrame(self.rows)
+        return frame.reindex(
+            columns=[*METRIC_COLUMNS, *(name for name in frame if name not in METRIC_COLUMNS)]
+        )
+
+    @cached_property
+    def model(self) -> Any:  # noqa: ANN401
+        """The trained Keras model; it takes what `features(frame)` gives.
+
+        Raises:
+            StudyError: the study trained nothing.
+        """
+        from fedcohort.models.saved import to_keras
+
+        return to_keras(model_of(self.study, self._train.model), self._weights)
+
+    @property
+    def _train(self) -> Train:
+        if not isinstance(self.study.analysis, Train) or not self.arrays:
+            raise StudyError(f"study {self.study.name!r}: a {self.study.analysis.kind} trains no model")
+        return self.study.analysis
+
+    @property
+    def _weights(self) -> NDArray[np.float32]:
+        return self.arrays["weights"].astype(np.float32)
+
+    @property
+    def saved_model(self) -> SavedModel:
+        """The model with its encoding, as `fc.Evaluate(model=result)` takes it."""
+        from fedcohort.models.saved import weights_to_base64
+
+        return SavedModel(
+            model=self._train.model,
+            weights=weights_to_base64(self._weights),
+            mean=tuple(np.nan_to_num(self.arrays["mean"]).tolist()),
+            deviation=tuple(np.nan_to_num(self.arrays["deviation"]).tolist()),
+        )
+
+    def features(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """Encode rows as the model was trained: (n_rows, n_features)."""
+        cohort = self.study.cohort.model_copy(update={"label": None, "split": None, "where": None})
+        encoder = Encoder(cohort, self.arrays["mean"], self.arrays["deviation"])
+        return encoder.features(table_from_frame(frame, cohort, self.study.seed))
+
+    def predict(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """Predict rows of the cohort's columns: (n_rows, outputs)."""
+        return model_of(self.study, self._train.model).predict(self._weights, self.features(frame))
+
+    def plot(self) -> "Figure":
+        """Loss and AUC (or accuracy) by round, train and test.
+
+        Raises:
+            StudyError: there is nothing to draw, or matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ModuleNotFoundError:
+            raise StudyError("result.plot needs matplotlib: pip install 'fedcohort[dashboard]'") from None
+        if not self.rows:
+            raise StudyError(f"study {self.study.name!r}: no metrics by round to draw")
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        for axes, name in zip(figure.subplots(1, 3), ("loss", "accuracy", "auc"), strict=True):
+            for split, rows in self.metrics.groupby("split"):
+                axes.plot(rows["round"], rows[name].astype(float), label=str(split))
+            axes.set(xlabel="round", title=name)
+            axes.legend()
+        return figure
+
+    def save(self, folder: str | Path) -> Path:
+        """Write study.json, report.json, metrics.csv and, when there is one, model.json and model.keras."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "study.json").write_bytes(self.study.canonical)
+        (path / "report.json").write_text(json.dumps(self.report, indent=2), encoding="utf-8")
+        self.metrics.to_csv(path / "metrics.csv", index=False)
+        if self.arrays:
+            (path / "model.json").write_text(self.saved_model.model_dump_json(), encoding="utf-8")
+            self.model.save(path / "model.keras")
+        return path
+
+    def __repr__(self) -> str:
+        last = {name: self.report[name] for name in ("train", "test") if name in self.report}
+        parts = [f"{split} {key} {value:.3f}" for split, row in last.items() for key, value in _numbers(row)]
+        return f"Result({self.study.name!r}: {', '.join(parts) or ', '.join(self.report)})"
+
+    def _repr_html_(self) -> str:
+        """The last metrics, or the described columns, as a table."""
+        if "describe" in self.report:
+            frame = pd.DataFrame(self.report["describe"]).T
+            frame = frame.drop(columns=[name for name in ("levels",) if name in frame])
+        else:
+            rows = {
+                split: dict(_numbers(self.report[split]))
+                for split in ("train", "test")
+                if split in self.report
+            }
+            frame = pd.DataFrame(rows).T
+        title = pd.Series([self.study.name]).to_frame().to_html(index=False, header=False, border=0)
+        return title + frame.to_html(float_format=lambda value: f"{value:.4g}", border=0)
+
+
+def _numbers(row: Any) -> list[tuple[str, float]]:  # noqa: ANN401
+    return [(name, value) for name, value in row.items() if isinstance(value, float)]

@@ -1,0 +1,1 @@
+"""What leaves and enters a process: Protobuf messages over an authenticated WebSocket."""

@@ -1,0 +1,262 @@
+"""Messages as Protobuf and back; whatever comes in is checked before it is believed."""
+
+import hashlib
+import math
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from fedcohort.errors import MessageTooLargeError, WireError
+from fedcohort.wire import fedcohort_pb2 as pb
+from fedcohort.wire.messages import (
+    Approval,
+    Array,
+    Contribution,
+    Event,
+    Help,
+    Message,
+    OpenRequest,
+    Proposal,
+    Setup,
+    Task,
+)
+
+MAX_MESSAGE_BYTES = 2**30
+MAX_ARRAYS, MAX_SHAPE, MAX_SITES, MAX_TEXT = 4096, 8, 10_000, 256
+HASH_DIGITS, DIGEST_BYTES, KEY_BYTES, SIGNATURE_BYTES = 64, 32, 32, 64
+
+_DTYPES: dict[pb.DType, np.dtype[Any]] = {
+    pb.FLOAT32: np.dtype("<f4"),
+    pb.FLOAT64: np.dtype("<f8"),
+    pb.INT32: np.dtype("<i4"),
+    pb.INT64: np.dtype("<i8"),
+    pb.UINT32: np.dtype("<u4"),
+    pb.UINT64: np.dtype("<u8"),
+}
+_CODES = {dtype: pb.DType.Name(code) for code, dtype in _DTYPES.items()}
+
+
+def state_digest(phase: str, number: int, arrays: Mapping[str, Array]) -> bytes:
+    """SHA-256 over phase, round and arrays, each field with its length."""
+    digest = hashlib.sha256(b"fedcohort-state-1")
+    for field in (phase.encode(), number.to_bytes(8, "little")):
+        digest.update(struct.pack("<Q", len(field)) + field)
+    for name, array in arrays.items():
+        head = f"{name}|{_little(array).dtype.str}|{array.shape}".encode()
+        digest.update(struct.pack("<QQ", len(head), array.nbytes) + head)
+        digest.update(_little(array).data.cast("B") if array.size else b"")
+    return digest.digest()
+
+
+def _little(array: Array) -> Array:
+    ready = np.ascontiguousarray(array)
+    return ready.astype(ready.dtype.newbyteorder("<"), copy=False)
+
+
+def study_signing_bytes(study: bytes) -> bytes:
+    """What a researcher signs."""
+    return b"fedcohort-study-1" + hashlib.sha256(study).digest()
+
+
+def contribution_signing_bytes(c: Contribution) -> bytes:
+    """What a site signs with each contribution."""
+    return _signing_bytes(
+        "contribution", c.study_hash, c.round, c.attempt, c.site, c.state_digest, _bodies(c.body, c.extras)
+    )
+
+
+def approval_signing_bytes(a: Approval) -> bytes:
+    """What a site signs when it says yes or no."""
+    return _signing_bytes(
+        "approval", a.study_hash, a.site, int(a.approved), a.code, a.max_rounds, a.expires_at
+    )
+
+
+def help_signing_bytes(h: Help) -> bytes:
+    """What a site signs with its part in opening a sum."""
+    return _signing_bytes("help", h.study_hash, h.round, h.attempt, h.site, _bodies(h.body, {}))
+
+
+def _bodies(body: bytes, extras: Mapping[str, bytes]) -> bytes:
+    digest = hashlib.sha256(hashlib.sha256(body).digest())
+    for site in sorted(extras):
+        name = site.encode()
+        digest.update(struct.pack("<Q", len(name)) + name + hashlib.sha256(extras[site]).digest())
+    return digest.digest()
+
+
+def _signing_bytes(kind: str, *fields: str | int | bytes) -> bytes:
+    parts = [f"fedcohort-{kind}-1".encode()]
+    for field in fields:
+        data = (
+            field.to_bytes(8, "little")
+            if isinstance(field, int)
+            else field.encode()
+            if isinstance(field, str)
+            else field
+        )
+        parts.append(struct.pack("<Q", len(data)) + data)
+    return b"".join(parts)
+
+
+def encode(message: Message) -> bytes:
+    """Write a message down, once for all who get it."""
+    envelope = pb.Envelope()
+    match message:
+        case Proposal():
+            envelope.proposal.CopyFrom(pb.Proposal(**vars(message)))
+        case Approval():
+            envelope.approval.CopyFrom(pb.Approval(**vars(message)))
+        case Setup():
+            envelope.setup.CopyFrom(pb.Setup(**vars(message)))
+        case Task():
+            envelope.task.CopyFrom(pb.Task(**{**vars(message), "arrays": _encode_arrays(message.arrays)}))
+        case Contribution():
+            envelope.contribution.CopyFrom(pb.Contribution(**vars(message)))
+        case OpenRequest():
+            envelope.open_request.CopyFrom(pb.OpenRequest(**vars(message)))
+        case Help():
+            envelope.help.CopyFrom(pb.Help(**vars(message)))
+        case Event():
+            envelope.event.CopyFrom(pb.Event(**vars(message)))
+    return envelope.SerializeToString()
+
+
+def _encode_arrays(arrays: Mapping[str, Array]) -> Iterable[pb.Array]:
+    for name, array in arrays.items():
+        little = _little(array)
+        yield pb.Array(name=name, dtype=_CODES[little.dtype], shape=array.shape, data=little.tobytes())
+
+
+def decode(data: bytes) -> Message:
+    """Read a message.
+
+    Raises:
+        MessageTooLargeError, WireError: it is not one; says which field is wrong, never its content.
+    """
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MessageTooLargeError(f"a message of {len(data)} bytes; the limit is {MAX_MESSAGE_BYTES}")
+    try:
+        envelope = pb.Envelope.FromString(data)
+    except DecodeError:
+        raise WireError("not a message of this protocol") from None
+    kind = envelope.WhichOneof("message")
+    if kind is None:
+        raise WireError("a message of an unknown kind")
+    return _READERS[kind](getattr(envelope, kind))
+
+
+def _proposal(m: pb.Proposal) -> Proposal:
+    _check_sizes(
+        "proposal", researcher_key=(m.researcher_key, KEY_BYTES), signature=(m.signature, SIGNATURE_BYTES)
+    )
+    return Proposal(m.study, _text("researcher", m.researcher), m.researcher_key, m.signature)
+
+
+def _approval(m: pb.Approval) -> Approval:
+    _check_sizes("approval", signature=(m.signature, SIGNATURE_BYTES))
+    site, code = _text("site", m.site), _text("code", m.code)
+    return Approval(_hash(m.study_hash), site, m.approved, code, m.max_rounds, m.expires_at, m.signature)
+
+
+def _setup(m: pb.Setup) -> Setup:
+    return Setup(_hash(m.study_hash), m.round, m.attempt, _parcels(m.parcels))
+
+
+def _task(m: pb.Task) -> Task:
+    if len(m.arrays) > MAX_ARRAYS:
+        raise WireError(f"a task with {len(m.arrays)} arrays; the limit is {MAX_ARRAYS}")
+    arrays = {_text("name", array.name): _array(array) for array in m.arrays}
+    if len(arrays) != len(m.arrays):
+        raise WireError("a task names an array twice")
+    phase = _text("phase", m.phase)
+    if state_digest(phase, m.round, arrays) != m.state_digest:
+        raise WireError("a task whose state does not fit its digest")
+    return Task(_hash(m.study_hash), m.round, m.attempt, phase, arrays, m.state_digest, _sites(m.roster))
+
+
+def _array(m: pb.Array) -> Array:
+    dtype = _DTYPES.get(m.dtype)
+    if dtype is None or len(m.shape) > MAX_SHAPE:
+        raise WireError("an array of an unknown type or with too many axes")
+    if math.prod(m.shape) * dtype.itemsize != len(m.data):
+        raise WireError("an array whose bytes do not fit its shape")
+    array: Array = np.frombuffer(m.data, dtype).reshape(tuple(m.shape))
+    return array
+
+
+def _contribution(m: pb.Contribution) -> Contribution:
+    _check_sizes(
+        "contribution", signature=(m.signature, SIGNATURE_BYTES), state_digest=(m.state_digest, DIGEST_BYTES)
+    )
+    return Contribution(
+        _hash(m.study_hash),
+        m.round,
+        m.attempt,
+        _text("site", m.site),
+        m.state_digest,
+        m.body,
+        _parcels(m.extras),
+        m.signature,
+    )
+
+
+def _open_request(m: pb.OpenRequest) -> OpenRequest:
+    return OpenRequest(
+        _hash(m.study_hash), m.round, m.attempt, _sites(m.survivors), m.total, _parcels(m.extras)
+    )
+
+
+def _help(m: pb.Help) -> Help:
+    _check_sizes("help", signature=(m.signature, SIGNATURE_BYTES))
+    return Help(_hash(m.study_hash), m.round, m.attempt, _text("site", m.site), m.body, m.signature)
+
+
+def _event(m: pb.Event) -> Event:
+    study_hash = _hash(m.study_hash) if m.study_hash else ""
+    return Event(_text("kind", m.kind), study_hash, m.round, m.attempt, _text("code", m.code), m.detail)
+
+
+_READERS: dict[str, Callable[[Any], Message]] = {
+    "proposal": _proposal,
+    "approval": _approval,
+    "setup": _setup,
+    "task": _task,
+    "contribution": _contribution,
+    "open_request": _open_request,
+    "help": _help,
+    "event": _event,
+}
+
+
+def _hash(text: str) -> str:
+    if len(text) != HASH_DIGITS or set(text) - set("0123456789abcdef"):
+        raise WireError("study_hash: not a SHA-256 in hex")
+    return text
+
+
+def _text(field: str, text: str) -> str:
+    if len(text) > MAX_TEXT or not text.isprintable():
+        raise WireError(f"{field}: too long, or not printable")
+    return text
+
+
+def _sites(names: Iterable[str]) -> tuple[str, ...]:
+    sites = tuple(_text("site", name) for name in names)
+    if len(sites) > MAX_SITES or len(set(sites)) != len(sites):
+        raise WireError("a list of sites that is too long, or names one twice")
+    return sites
+
+
+def _parcels(parcels: Mapping[str, bytes]) -> dict[str, bytes]:
+    _sites(parcels)
+    return dict(parcels)
+
+
+def _check_sizes(kind: str, **fields: tuple[bytes, int]) -> None:
+    for name, (data, size) in fields.items():
+        if len(data) != size:
+            raise WireError(f"{kind}.{name}: {len(data)} bytes where {size} are needed")

@@ -1,0 +1,92 @@
+"""Ed25519 identity keys: one a node, one a coordinator, one a researcher (RFC 8032)."""
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from fedcohort.errors import KeyFileError
+
+MAX_KEY_FILE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a process is; the private key is in no representation."""
+
+    id: str
+    private_key: Ed25519PrivateKey = field(repr=False)
+
+    @property
+    def public_key(self) -> bytes:
+        """32 bytes."""
+        return self.private_key.public_key().public_bytes_raw()
+
+    def sign(self, data: bytes) -> bytes:
+        """64 bytes."""
+        return self.private_key.sign(data)
+
+
+def new_identity(name: str) -> Identity:
+    """An identity with a fresh key, which only memory holds."""
+    return Identity(name, Ed25519PrivateKey.generate())
+
+
+def load_or_create(path: Path, name: str) -> Identity:
+    """Read a key file, or make one that only this user can read.
+
+    Raises:
+        KeyFileError: the file is not a key, cannot be made, or others can read it.
+    """
+    try:
+        if not path.exists():
+            _create(path)
+        if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise KeyFileError(f"{path}: others can read this key; run chmod 600 on it, or make a new one")
+        data = path.read_bytes()[:MAX_KEY_FILE_BYTES]
+        key = load_pem_private_key(data, password=None)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}; check the folder's permissions") from error
+    except (ValueError, TypeError):
+        raise KeyFileError(f"{path}: not a key file; restore it from a backup") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyFileError(f"{path}: not an Ed25519 key")
+    return Identity(name, key)
+
+
+def _create(path: Path) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def verify(public_key: bytes, signature: bytes, data: bytes) -> bool:
+    """Whether this key signed these bytes."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def fingerprint(public_key: bytes) -> str:
+    """The first 128 bits of the key's SHA-256, in groups that can be read aloud."""
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(public_key)
+    text = digest.finalize()[:16].hex()
+    return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
