@@ -166,7 +166,7 @@ def run(command: list[str | Path], lock: IO[str]) -> int:
 
 
 def last_line(*starts: str) -> str:
-    """What pip said last, cut to a line; given starts, the last line with the first start that any line has."""
+    """What pip said last, cut short; of the lines with the first of the starts that any line has."""
     lines = [line.strip() for line in LOG.read_text(encoding="utf-8", errors="replace").splitlines()]
     said = [line for line in lines if line and not line.startswith("WARNING")] or ["it said nothing"]
     for start in starts:
