@@ -12,18 +12,15 @@ import fedcohort
 
 HOUSE = Path(fedcohort.__file__).parent
 FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_pb2.py"))
-LAYERS = (
-    {"errors"},
-    {"arrays", "columns", "config", "study", "table", "vector"},
-    {"analyses", "audit", "models", "privacy", "protection", "wire", "sources"},
-    {"node", "coordinator"},
-    {"engines"},
-    {"client", "dashboard", "progress", "rest", "result"},
-    {"cli", "demo", "__init__", "__main__"},
-)
+WORDS = {"arrays", "columns", "config", "study", "table", "vector"}
+ROOMS = {"analyses", "audit", "models", "privacy", "protection", "wire", "sources"}
+DOORS = {"client", "dashboard", "progress", "rest", "result"}
+TOP = {"cli", "demo", "federation_files", "__init__", "__main__"}
+LAYERS = ({"errors"}, WORDS, ROOMS, {"explain"}, {"node", "coordinator"}, {"engines"}, DOORS, TOP)
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Words may be made of words, a door of its hinges, and training of models; no other neighbours meet.
-NEIGHBOURS = (LAYERS[1], LAYERS[5], LAYERS[6], {"analyses", "models"})
+NEIGHBOURS = (WORDS, DOORS, TOP, {"analyses", "models"})
+
 
 
 def room_of(path: Path) -> str:
@@ -59,7 +56,7 @@ def test_a_room_imports_only_from_above() -> None:
         (str(path.relative_to(HOUSE)), room_of(path), name.split(".")[1])
         for path in FILES
         for name in imported(path)
-        if name.startswith("fedcohort.")
+        if name.startswith("fedcohort.") and room_of(path) in RANK
     }
     uphill = [road for road in roads if road[2] in RANK and not may_import(road[1], road[2])]
     assert sorted(uphill) == []
