@@ -15,12 +15,11 @@ FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_
 WORDS = {"arrays", "columns", "config", "study", "table", "vector"}
 ROOMS = {"analyses", "audit", "models", "privacy", "protection", "wire", "sources"}
 DOORS = {"client", "dashboard", "progress", "rest", "result"}
-TOP = {"cli", "demo", "federation_files", "__init__", "__main__"}
+TOP = {"cli", "cli_data", "cli_federation", "cli_support", "demo", "federation_files", "__init__", "__main__"}
 LAYERS = ({"errors"}, WORDS, ROOMS, {"explain"}, {"node", "coordinator"}, {"engines"}, DOORS, TOP)
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Words may be made of words, a door of its hinges, and training of models; no other neighbours meet.
 NEIGHBOURS = (WORDS, DOORS, TOP, {"analyses", "models"})
-
 
 
 def room_of(path: Path) -> str:
