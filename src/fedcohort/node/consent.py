@@ -116,3 +116,15 @@ def read_approval(identity: Identity, encoded: bytes) -> Approval:
     ):
         raise AuthenticationError("the stored approval is not signed by this site's key")
     return approval
+
+
+def find_proposal(site: Site, prefix: str) -> StoredProposal:
+    """The one proposal whose hash begins so.
+
+    Raises:
+        NotFoundError: there is none, or more than one.
+    """
+    found = [proposal for proposal in site.store.proposals() if proposal.study_hash.startswith(prefix)]
+    if len(found) != 1:
+        raise NotFoundError(f"{len(found)} studies begin with {prefix!r}; `fedcohort approve` lists them")
+    return found[0]

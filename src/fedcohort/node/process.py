@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError
-from fedcohort.node.answer import Node, answer
+from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
@@ -105,10 +105,20 @@ async def serve_link(running: Running, link: Link) -> None:
             message = await link.receive()
             reply = await loop.run_in_executor(running.worker, _reply, running, message)
             await link.send(encode(reply))
+            if isinstance(reply, Approval) and reply.approved:
+                running.worker.submit(_make_ready, running, reply.study_hash)
     except LinkClosedError as error:
         log.info("%s: %s", running.site.policy.id, error)
     finally:
         poll.cancel()
+
+
+def _make_ready(running: Running, study_hash: str) -> None:
+    """Select and compile between approval and first task; what fails here is told when the task comes."""
+    try:
+        prepare(running.node, study_hash)
+    except FedcohortError as error:
+        log.warning("%s: study %.12s: %s", running.site.policy.id, study_hash, error)
 
 
 def _reply(running: Running, message: Message) -> Message:

@@ -107,6 +107,10 @@ class NodeStore(Protocol):
         """A study as it was proposed."""
         ...
 
+    def proposals(self) -> list[StoredProposal]:
+        """Every study that was ever proposed here."""
+        ...
+
     def propose(self, proposal: StoredProposal) -> None:
         """Remember a proposal."""
         ...
@@ -222,7 +226,7 @@ class MemoryNodeStore:
     """Nothing outlives the process: for simulated sites."""
 
     contributions: dict[str, Stored] = field(default_factory=dict)
-    proposals: dict[str, StoredProposal] = field(default_factory=dict)
+    proposed: dict[str, StoredProposal] = field(default_factory=dict)
     approvals: dict[str, bytes] = field(default_factory=dict)
 
     def last(self, study_hash: str) -> Stored | None:
@@ -239,15 +243,19 @@ class MemoryNodeStore:
 
     def proposal(self, study_hash: str) -> StoredProposal | None:
         """A study as it was proposed."""
-        return self.proposals.get(study_hash)
+        return self.proposed.get(study_hash)
+
+    def proposals(self) -> list[StoredProposal]:
+        """Every study that was ever proposed here."""
+        return list(self.proposed.values())
 
     def propose(self, proposal: StoredProposal) -> None:
         """Remember a proposal."""
-        self.proposals.setdefault(proposal.study_hash, proposal)
+        self.proposed.setdefault(proposal.study_hash, proposal)
 
     def decide(self, study_hash: str, state: str, approval: bytes | None) -> None:
         """Remember the site's answer to a proposal."""
-        self.proposals[study_hash] = replace(self.proposals[study_hash], state=state)
+        self.proposed[study_hash] = replace(self.proposed[study_hash], state=state)
         if approval is not None:
             self.approvals[study_hash] = approval
 

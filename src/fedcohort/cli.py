@@ -1,0 +1,222 @@
+"""The command `fedcohort`; what a command needs is imported when it runs, so that help comes at once."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import fedcohort
+from fedcohort.cli_data import data_app
+from fedcohort.cli_federation import approve, coordinator_app, dashboard, node_app
+from fedcohort.cli_support import (
+    DEFAULT_URL,
+    CaFile,
+    Coordinator,
+    StudyName,
+    Token,
+    console,
+    error_console,
+    open_federation,
+    run_command,
+)
+from fedcohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedcohort.study import Study
+
+app = typer.Typer(
+    help="Hospitals answer a question together while every patient's data stays in its hospital.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_app, name="data")
+app.add_typer(coordinator_app, name="coordinator")
+app.add_typer(node_app, name="node")
+app.command()(approve)
+app.command()(dashboard)
+
+StudyFile = Annotated[Path, typer.Argument(help="A study in TOML or JSON, or a flat config.json.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Hospitals answer a question together while every patient's data stays in its hospital."""
+    if show:
+        console.print(fedcohort.__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    study: StudyFile = Path("config.json"),
+    coordinator: Coordinator = DEFAULT_URL,
+    token: Token = None,
+    ca_file: CaFile = None,
+    wait: Annotated[bool, typer.Option(help="Wait for the end; --no-wait prints the study's hash.")] = True,
+    save: Annotated[Path | None, typer.Option(help="Folder for report, metrics and model.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Sign a study, send it to the coordinator and follow it to its end."""
+    question = _read_question(study)
+    handle = open_federation(coordinator, token, ca_file).submit(question)
+    if not wait:
+        console.print(handle.id, highlight=False)
+        return
+    result = handle.wait(progress=not as_json)
+    if save:
+        error_console.print(f"saved to {result.save(save)}", highlight=False)
+    if as_json:
+        print(json.dumps({"id": handle.id, "report": result.report, "metrics": result.rows}))
+    else:
+        _print_report(result.report)
+
+
+def _read_question(path: Path) -> "Study":
+    """A study's own file, or the study that a flat configuration means."""
+    from fedcohort.client import load_study
+
+    if path.suffix == ".json":
+        try:
+            keys = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: cannot be read as JSON ({error})") from error
+        if isinstance(keys, dict) and "workers" in keys:
+            from fedcohort.config import read_config
+            from fedcohort.federation_files import flat_study
+
+            return flat_study(read_config(path), path.stem)
+    return load_study(path)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    if "describe" in report:
+        table = Table("column", "n", "missing", "mean", "std", "levels")
+        for name, row in report["describe"].items():
+            numbers = [_short(row.get(key)) for key in ("n", "missing", "mean", "std")]
+            levels = ", ".join(f"{level}: {count}" for level, count in row.get("levels", {}).items())
+            table.add_row(name, *numbers, levels)
+        console.print(table)
+    rows = {name: report[name] for name in ("train", "test", "valid") if name in report}
+    if rows:
+        names = [name for name, value in next(iter(rows.values())).items() if isinstance(value, float)]
+        table = Table("split", *names)
+        for split, row in rows.items():
+            table.add_row(split, *(_short(row.get(name)) for name in names))
+        console.print(table)
+    for site, code in report.get("refused", {}).items():
+        console.print(f"without {site}: {code}", markup=False)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+@app.command()
+def studies(
+    coordinator: Coordinator = DEFAULT_URL, token: Token = None, ca_file: CaFile = None, as_json: Json = False
+) -> None:
+    """List the studies, the newest first."""
+    found = open_federation(coordinator, token, ca_file).rest.get("/api/studies")["studies"]
+    if as_json:
+        print(json.dumps(found))
+        return
+    for row in found:
+        line = (
+            f"{row['id'][:12]}  {row['state']:9} {row['round']:>5} rounds  {row['researcher']}: {row['name']}"
+        )
+        console.print(line, markup=False, highlight=False)
+
+
+@app.command()
+def show(
+    study: StudyName,
+    coordinator: Coordinator = DEFAULT_URL,
+    token: Token = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show one study: its state, what each site said, and its report once it is finished."""
+    handle = open_federation(coordinator, token, ca_file).study(study)
+    status = handle.status
+    if as_json:
+        report = handle.result().report if status["state"] == "finished" else None
+        print(json.dumps({**status, "report": report}))
+        return
+    console.print(
+        f"{status['name']}: {status['state']}, round {status['round']}", markup=False, highlight=False
+    )
+    for site in status["sites"]:
+        console.print(f"  {site['id']}: {site['state']} {site['code']}", markup=False, highlight=False)
+    if status["error"]:
+        console.print(
+            f"  {status['error']['code']}: {status['error']['message']}", markup=False, highlight=False
+        )
+    if status["state"] == "finished":
+        _print_report(handle.result().report)
+
+
+@app.command()
+def cancel(
+    study: StudyName, coordinator: Coordinator = DEFAULT_URL, token: Token = None, ca_file: CaFile = None
+) -> None:
+    """End a study that is not finished."""
+    open_federation(coordinator, token, ca_file).study(study).cancel()
+
+
+@app.command()
+def start(
+    study: StudyName, coordinator: Coordinator = DEFAULT_URL, token: Token = None, ca_file: CaFile = None
+) -> None:
+    """Start a study with the sites that have approved, without waiting for the others."""
+    open_federation(coordinator, token, ca_file).study(study).start()
+
+
+@app.command()
+def explain(study: StudyFile = Path("config.json")) -> None:
+    """Say in plain language what a study asks, what leaves a hospital, when, and how it is protected."""
+    from fedcohort.explain import explain as words
+
+    console.print(words(_read_question(study)), markup=False, highlight=False)
+
+
+@app.command()
+def demo(
+    data: Annotated[str, typer.Option(help="breast-cancer or heart-disease.")] = "breast-cancer",
+    folder: Annotated[Path | None, typer.Option("--from", help="Folder of the heart-disease files.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Run a flat config.json instead.")] = None,
+    exit_when_done: Annotated[
+        bool, typer.Option("--exit-when-done", help="Stop everything after the study.")
+    ] = False,
+) -> None:
+    """Start a coordinator, hospitals and the dashboard on this machine, and watch them train a model."""
+    from functools import partial
+
+    from fedcohort import demo as demos
+
+    make: Callable[[Path], demos.Plan]
+    if config is not None:
+        make = partial(_config_plan, config)
+    elif data == "breast-cancer":
+        make = demos.breast_cancer_plan
+    elif data == "heart-disease" and folder is not None:
+        make = partial(demos.heart_disease_plan, source=folder)
+    else:
+        raise ConfigError("give --data breast-cancer, or --data heart-disease with --from FOLDER")
+    demos.run_demo(make, exit_when_done=exit_when_done)
+
+
+def _config_plan(path: Path, _folder: Path) -> Any:  # noqa: ANN401
+    from fedcohort.demo import config_plan
+
+    return config_plan(path)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    run_command(lambda: app(standalone_mode=True))

@@ -1,0 +1,84 @@
+"""`fedcohort data …`: make or import a site's database."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedcohort.cli_support import Config, console
+from fedcohort.config import DEFAULT_CONFIG
+from fedcohort.errors import ConfigError
+
+data_app = typer.Typer(help="Make or import a site's database.", no_args_is_help=True)
+import_app = typer.Typer(help="Import a public data set, one database a hospital.", no_args_is_help=True)
+fetch_app = typer.Typer(help="Download a public data set and check its checksums.", no_args_is_help=True)
+data_app.add_typer(import_app, name="import")
+data_app.add_typer(fetch_app, name="fetch")
+
+Out = Annotated[Path, typer.Option("--into", help="Folder for the databases.")]
+
+
+@data_app.command()
+def synthesize(
+    sites: Annotated[int | None, typer.Option(min=1, max=1000, help="Hospitals to simulate.")] = None,
+    patients: Annotated[int, typer.Option(min=1, max=10_000_000, help="Patients a hospital.")] = 1500,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same patients.")] = 0,
+    into: Out = Path(),
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Simulate cardiology cohorts: correlated, with missing values, differing between hospitals.
+
+    With --sites it writes hospital_1.db, hospital_2.db and so on; without, the databases that
+    the configuration file names.
+    """
+    from fedcohort.sources.synthetic import synthesize as make
+
+    for index, database in enumerate(_databases(sites, into, config)):
+        console.print(str(make(database, index, patients, seed)), markup=False, highlight=False)
+
+
+def _databases(sites: int | None, into: Path, config: Path) -> list[str]:
+    if sites is not None:
+        into.mkdir(parents=True, exist_ok=True)
+        return [str(into / f"hospital_{number}.db") for number in range(1, sites + 1)]
+    from fedcohort.config import read_config
+    from fedcohort.federation_files import worker_data
+
+    return [worker_data(config, worker) for worker in read_config(config).workers]
+
+
+@import_app.command("heart-disease")
+def import_heart_disease(
+    folder: Annotated[Path, typer.Option("--from", help="Folder of the processed.*.data files.")],
+    into: Out = Path(),
+) -> None:
+    """The four hospitals of UCI Heart Disease: 740 patients after cleaning."""
+    from fedcohort.sources.heart_disease import import_heart_disease as make
+
+    into.mkdir(parents=True, exist_ok=True)
+    for report in make(folder, into):
+        console.print(str(report), markup=False, highlight=False)
+
+
+@import_app.command("breast-cancer")
+def import_breast_cancer(into: Out = Path()) -> None:
+    """The 569 patients that come with scikit-learn, split over three hospitals."""
+    from fedcohort.sources.breast_cancer import import_breast_cancer as make
+
+    into.mkdir(parents=True, exist_ok=True)
+    try:
+        reports = make(into)
+    except ModuleNotFoundError as error:
+        raise ConfigError("this data set comes with scikit-learn: pip install 'fedcohort[demo]'") from error
+    for report in reports:
+        console.print(str(report), markup=False, highlight=False)
+
+
+@fetch_app.command("heart-disease")
+def fetch_heart_disease(into: Out = Path("heart_disease")) -> None:
+    """Download UCI Heart Disease; then `fedcohort data import heart-disease --from FOLDER`."""
+    from fedcohort.sources.fetch import fetch_heart_disease as fetch
+
+    into.mkdir(parents=True, exist_ok=True)
+    for name, new in fetch(into).items():
+        console.print(f"{name}: {'downloaded' if new else 'already there'}", highlight=False)

@@ -1,0 +1,304 @@
+"""`fedcohort coordinator …`, `node …`, `approve` and `dashboard`: the long-running side."""
+
+import asyncio
+import contextlib
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedcohort.cli_support import CaFile, Config, Coordinator, SiteFile, Token, console, log_to_stderr
+from fedcohort.config import DEFAULT_CONFIG
+from fedcohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedcohort.node.policy import SitePolicy
+
+coordinator_app = typer.Typer(help="Run the coordinator, or invite sites and researchers.")
+node_app = typer.Typer(help="Run a hospital's node, or check that it can.")
+
+State = Annotated[Path, typer.Option(help="Folder of the coordinator's key and database.")]
+Preload = Annotated[
+    bool, typer.Option(help="Import TensorFlow at the start instead of at the first training.")
+]
+DEFAULT_STATE = Path("coordinator")
+
+
+@coordinator_app.callback(invoke_without_command=True)
+def coordinator(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option(help="A config.json whose workers are dialled.")] = None,
+    state: State = DEFAULT_STATE,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; off this machine TLS is needed.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for links, REST and health.")] = 8760,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
+    database: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL, in place of SQLite in --state.")
+    ] = None,
+    require_token: Annotated[bool, typer.Option(help="Ask for a token on this machine too.")] = False,
+    ca_file: CaFile = None,
+    preload: Preload = False,
+) -> None:
+    """Run the coordinator until Ctrl-C."""
+    if context.invoked_subcommand:
+        return
+    from fedcohort.engines.websocket import CoordinatorSettings, serve_coordinator
+
+    log_to_stderr()
+    if config is not None or (state == DEFAULT_STATE and DEFAULT_CONFIG.exists()):
+        state = _join_workers(config or DEFAULT_CONFIG)
+    _preload(preload)
+    console.print(f"The coordinator listens on {host}:{port}. Ctrl-C ends it.", highlight=False)
+    serve_coordinator(
+        CoordinatorSettings(state, host, port, database, certificate, key, ca_file, require_token)
+    )
+
+
+def _join_workers(config_path: Path) -> Path:
+    """Know every worker of a config.json; returns the coordinator's folder."""
+    from fedcohort.config import read_config
+    from fedcohort.coordinator.members import Members
+    from fedcohort.coordinator.store import CoordinatorStore
+    from fedcohort.federation_files import join_token, state_folder, worker_url
+
+    folder = state_folder(config_path)
+    store = CoordinatorStore(folder / "coordinator" / "coordinator.db")
+    members = Members(store)
+    known = members.sites()
+    for worker in read_config(config_path).workers:
+        if worker.id not in known or known[worker.id]["public_key"] is None:
+            members.invite_site(worker.id, join_token(folder, worker.id), worker_url(worker))
+    store.close()
+    return folder / "coordinator"
+
+
+def _preload(wanted: bool) -> None:
+    if wanted:
+        from fedcohort.models.start import start_tensorflow
+
+        threading.Thread(target=start_tensorflow, daemon=True).start()
+
+
+@coordinator_app.command()
+def invite(
+    site: Annotated[str | None, typer.Option("--site", help="Id of a hospital that may join once.")] = None,
+    researcher: Annotated[str | None, typer.Option(help="Name of a researcher who gets a token.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="wss:// address, when the site waits to be dialled.")
+    ] = None,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Print a token: for a site to join with once, or for a researcher."""
+    from fedcohort.coordinator.members import Members
+    from fedcohort.coordinator.store import CoordinatorStore
+
+    if (site is None) == (researcher is None):
+        raise ConfigError("give either --site or --researcher")
+    members = Members(CoordinatorStore(state / "coordinator.db"))
+    token = members.invite_site(site, url=url) if site else members.issue_token(str(researcher))
+    console.print(token, highlight=False, markup=False)
+    members.store.close()
+
+
+@coordinator_app.command()
+def revoke(
+    researcher: Annotated[str, typer.Option(help="Whose tokens end now.")], state: State = DEFAULT_STATE
+) -> None:
+    """Take a researcher's tokens back."""
+    from fedcohort.coordinator.members import Members
+    from fedcohort.coordinator.store import CoordinatorStore
+
+    members = Members(CoordinatorStore(state / "coordinator.db"))
+    console.print(f"{members.revoke_tokens(researcher)} tokens of {researcher} revoked", highlight=False)
+    members.store.close()
+
+
+@coordinator_app.command()
+def remove(
+    site: Annotated[str, typer.Option("--site", help="Id of the site.")], state: State = DEFAULT_STATE
+) -> None:
+    """Forget a site and its key, so that it can be invited anew."""
+    from fedcohort.coordinator.members import Members
+    from fedcohort.coordinator.store import CoordinatorStore
+    from fedcohort.errors import NotFoundError
+
+    members = Members(CoordinatorStore(state / "coordinator.db"))
+    found = members.remove_site(site)
+    members.store.close()
+    if not found:
+        raise NotFoundError(f"no site {site!r}")
+    console.print(f"{site} removed", highlight=False)
+
+
+@coordinator_app.command()
+def audit(state: State = DEFAULT_STATE) -> None:
+    """Verify that nobody has changed the coordinator's event log."""
+    from fedcohort.coordinator.store import CoordinatorStore
+
+    store = CoordinatorStore(state / "coordinator.db")
+    console.print(f"{store.verify()} entries, the chain is whole", highlight=False)
+    store.close()
+
+
+@node_app.callback(invoke_without_command=True)
+def node(
+    context: typer.Context,
+    site: Annotated[Path | None, typer.Option("--site", help="site.toml of this hospital.")] = None,
+    id: Annotated[str | None, typer.Option("--id", help="Which worker of the configuration this is.")] = None,
+    port: Annotated[int | None, typer.Option(help="The worker's port, as the configuration has it.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    token: Annotated[
+        str | None, typer.Option(envvar="FEDCOHORT_JOIN_TOKEN", help="One-time token to join.")
+    ] = None,
+    ca_file: CaFile = None,
+    preload: Preload = False,
+) -> None:
+    """Run this hospital's node until Ctrl-C."""
+    if context.invoked_subcommand:
+        return
+    from fedcohort.engines.websocket import serve_node
+    from fedcohort.node.process import open_node
+
+    log_to_stderr()
+    policy, token = _policy_of(site, id, port, config, token)
+    if ca_file:
+        policy = policy.model_copy(update={"ca_file": ca_file})
+    _preload(preload)
+    running = open_node(policy)
+    console.print(_where(policy), highlight=False)
+    if policy.approval == "auto":
+        console.print(
+            'approval = "auto": this node answers every study that its policy allows, without asking.'
+        )
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(serve_node(running, token))
+
+
+def _where(policy: "SitePolicy") -> str:
+    if policy.listen:
+        return f"{policy.id} listens on {policy.listen.host}:{policy.listen.port}. Ctrl-C ends it."
+    return f"{policy.id} dials {policy.coordinator}. Ctrl-C ends it."
+
+
+def _policy_of(
+    site: Path | None, name: str | None, port: int | None, config_path: Path, token: str | None
+) -> tuple["SitePolicy", str | None]:
+    """The policy of a site.toml, or of a worker of config.json with its join token."""
+    from fedcohort.node.policy import read_policy
+
+    if (site is None) == (name is None):
+        raise ConfigError("give either --site site.toml, or --id of a worker of the configuration")
+    if site is not None:
+        return read_policy(site), token
+    from fedcohort.config import read_config, worker_of
+    from fedcohort.federation_files import join_token, state_folder, worker_policy
+
+    worker = worker_of(read_config(config_path), str(name), config_path)
+    if port is not None and port != worker.port:
+        raise ConfigError(
+            f"--port {port}: {config_path} gives {worker.id} the port {worker.port}; change one of them"
+        )
+    return worker_policy(config_path, worker), token or join_token(state_folder(config_path), worker.id)
+
+
+@node_app.command()
+def check(
+    site: Annotated[Path | None, typer.Option("--site", help="site.toml of this hospital.")] = None,
+    id: Annotated[str | None, typer.Option("--id", help="Which worker of the configuration this is.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    ca_file: CaFile = None,
+) -> None:
+    """Test name resolution, proxy, TLS, clock, database and disk: a verdict and a remedy a line."""
+    from fedcohort.node.check import check_node
+
+    policy, _ = _policy_of(site, id, None, config, None)
+    if ca_file:
+        policy = policy.model_copy(update={"ca_file": ca_file})
+    failed = False
+    for verdict in check_node(policy):
+        mark = "[green]ok[/green]  " if verdict.ok else "[red]FAIL[/red]"
+        console.print(f"{mark} {verdict.what}: ", end="", highlight=False)
+        console.print(verdict.remedy, markup=False, highlight=False)
+        failed |= not verdict.ok
+    raise typer.Exit(1 if failed else 0)
+
+
+@node_app.command("audit")
+def audit_node(site: SiteFile = Path("site.toml")) -> None:
+    """Verify that nobody has changed this node's event log, which names every release."""
+    from fedcohort.node.policy import read_policy
+    from fedcohort.node.store import SqlNodeStore
+
+    store = SqlNodeStore(read_policy(site).state / "node.db")
+    console.print(f"{store.verify()} entries, the chain is whole", highlight=False)
+    store.close()
+
+
+def approve(
+    study: Annotated[
+        str | None, typer.Argument(help="The study's hash, or its beginning; none: list them.")
+    ] = None,
+    site: SiteFile = Path("site.toml"),
+    yes: Annotated[bool, typer.Option("--yes", help="Sign without asking again.")] = False,
+    refuse: Annotated[bool, typer.Option("--refuse", help="Sign no instead of yes.")] = False,
+) -> None:
+    """Read in plain words what a study would take from this hospital, and sign yes or no."""
+    from fedcohort.explain import explain
+    from fedcohort.node import consent
+    from fedcohort.node.policy import read_policy
+    from fedcohort.node.store import SqlNodeStore
+    from fedcohort.study import parse_study
+    from fedcohort.wire.identity import load_or_create
+
+    policy = read_policy(site)
+    here = consent.Site(
+        policy, load_or_create(policy.state / "site.key", policy.id), SqlNodeStore(policy.state / "node.db")
+    )
+    if study is None:
+        for found in here.store.proposals():
+            name = parse_study(found.study).name
+            console.print(f"{found.study_hash[:12]}  {found.state:9} {name}", markup=False, highlight=False)
+        return
+    proposal = consent.find_proposal(here, study)
+    text = explain(parse_study(proposal.study), proposal.researcher, proposal.researcher_key)
+    console.print(text, markup=False, highlight=False)
+    question = "Refuse this study?" if refuse else f"Sign for {policy.approval_days} days?"
+    if not yes and not typer.confirm(question):
+        raise typer.Exit(1)
+    (consent.refuse if refuse else consent.approve)(here, proposal.study_hash)
+    console.print("refused" if refuse else "approved; the running node sends it on", highlight=False)
+
+
+def dashboard(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.")] = 5000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; off this machine a token is needed.")
+    ] = "127.0.0.1",
+    coordinator: Coordinator = "http://127.0.0.1:8760",
+    token: Token = None,
+    ca_file: CaFile = None,
+    dashboard_token: Annotated[
+        str | None, typer.Option(envvar="FEDCOHORT_DASHBOARD_TOKEN", help="What visitors must show.")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
+) -> None:
+    """Serve the live page until Ctrl-C."""
+    from fedcohort.dashboard import run_dashboard
+
+    log_to_stderr()
+    run_dashboard(
+        host,
+        port,
+        coordinator,
+        token=token,
+        ca_file=ca_file,
+        dashboard_token=dashboard_token,
+        certificate=certificate,
+        key=key,
+        ready=lambda url: console.print(f"The page is at {url}. Ctrl-C ends it.", highlight=False),
+    )

@@ -1,0 +1,106 @@
+"""A study in plain words: what is asked, what leaves, when, and how it is protected."""
+
+from fedcohort.columns import Categorical, Holdout, Numeric
+from fedcohort.study import Cohort, Describe, Evaluate, Study, Train
+from fedcohort.wire.identity import fingerprint
+
+
+def explain(study: Study, researcher: str | None = None, researcher_key: bytes | None = None) -> str:
+    """What a hospital agrees to when it approves this study.
+
+    Returns:
+        lines of text for a clinician or a data-protection officer.
+    """
+    lines = [f"Study: {study.name}", f"Hash:  {study.hash}"]
+    if researcher is not None and researcher_key is not None:
+        lines.append(f"Asked by: {researcher} (key {fingerprint(researcher_key)})")
+    lines += ["", "What is asked", *(f"  {line}" for line in _question(study))]
+    lines += ["", "Which patients and columns", *(f"  {line}" for line in _cohort(study.cohort))]
+    lines += ["", "What leaves the hospital", *(f"  {line}" for line in _releases(study))]
+    lines += ["", "How it is protected", *(f"  {line}" for line in _protection(study))]
+    return "\n".join(lines)
+
+
+def _question(study: Study) -> list[str]:
+    match study.analysis:
+        case Describe():
+            return ["Count, missing values, mean, deviation and levels of each column, over all hospitals."]
+        case Train() as train:
+            model = train.model if isinstance(train.model, str) else "the researcher's own Keras model"
+            steps = (
+                f"{train.local_epochs} pass(es) over its rows"
+                if train.algorithm == "fedavg"
+                else "one gradient"
+            )
+            return [
+                f"Train a model ({model}) in {train.rounds} rounds by {train.algorithm}.",
+                f"In each round the hospital computes {steps}, in batches of {train.batch_size}.",
+            ]
+        case Evaluate():
+            return ["Measure a trained model, which is part of the study, on the hospital's patients."]
+
+
+def _cohort(cohort: Cohort) -> list[str]:
+    lines = [
+        f"Table {cohort.table}; rows where {cohort.where}."
+        if cohort.where
+        else f"Table {cohort.table}; all rows."
+    ]
+    for name, kind in cohort.schema_.items():
+        if isinstance(kind, Categorical):
+            lines.append(f"{name}: one of {', '.join(str(level) for level in kind.levels)}")
+        elif isinstance(kind, Numeric) and kind.bounds:
+            lines.append(f"{name}: a number from {kind.bounds[0]:g} to {kind.bounds[1]:g}")
+        else:
+            lines.append(f"{name}: a number without declared bounds")
+    if cohort.label_columns:
+        lines.append(f"Label: {', '.join(cohort.label_columns)}")
+    if isinstance(cohort.split, Holdout):
+        lines.append(f"{cohort.split.fraction:.0%} of the patients are held out for testing.")
+    elif cohort.split:
+        lines.append(f"The column {cohort.split} says who is held out for testing.")
+    return lines
+
+
+def _releases(study: Study) -> list[str]:
+    always = "Never a row: each release is one vector of sums over this hospital's patients."
+    match study.analysis:
+        case Describe():
+            return [
+                always,
+                "Once: for each column counts, a sum and a sum of squares, or a count for each level.",
+                *_exponents(study),
+            ]
+        case Train() as train:
+            lines = [
+                always,
+                *_exponents(study),
+                "Once: for each number count, sum and sum of squares over the training rows.",
+                f"{train.rounds} times: the change of the model's weights, times the hospital's share;",
+                "  with it, by split: the sum of losses, correct rows, and rows by score and outcome.",
+                "At the end: rows by score, outcome and calibration bin.",
+            ]
+            return [
+                *lines,
+                *(["At the end, for each column: the loss after shuffling it."] if train.importance else []),
+            ]
+        case Evaluate():
+            return [always, "Once: the sum of losses, and rows by score, outcome and calibration bin."]
+
+
+def _exponents(study: Study) -> list[str]:
+    open_columns = [k for k in study.cohort.schema_.values() if isinstance(k, Numeric) and k.bounds is None]
+    return ["First: for each number without bounds, rows by binary exponent."] if open_columns else []
+
+
+def _protection(study: Study) -> list[str]:
+    lines = [
+        "Protection: none. The coordinator sees this hospital's vector, not only the sum."
+        if study.protection == "none"
+        else f"Protection: {study.protection}."
+    ]
+    if study.privacy is None:
+        lines.append(
+            "No differential privacy: the results are exact, and may tell something about single patients."
+        )
+    return [*lines, f"At least {study.min_sites} hospitals take part, or the round has no result."]

@@ -1,0 +1,70 @@
+"""From config.json to running processes: policies, join tokens and the folder where they are kept."""
+
+import os
+import secrets
+from pathlib import Path
+
+from fedcohort.config import FlatConfig, Worker
+from fedcohort.errors import KeyFileError
+from fedcohort.node.policy import Listen, SitePolicy
+from fedcohort.sources.synthetic import FEATURES
+from fedcohort.study import Cohort, Study, Train
+
+STATE_FOLDER = ".fedcohort"
+MIN_PATIENTS = 10
+
+
+def state_folder(config_path: Path) -> Path:
+    """Where keys and stores of a config.json federation are: a folder beside it."""
+    return config_path.resolve().parent / STATE_FOLDER
+
+
+def worker_data(config_path: Path, worker: Worker) -> str:
+    """A worker's database: a URL, or a path relative to config.json."""
+    return worker.data if "://" in worker.data else str(config_path.resolve().parent / worker.data)
+
+
+def worker_policy(config_path: Path, worker: Worker) -> SitePolicy:
+    """A worker as a site: it listens on its port, offers `records`, and approves by itself."""
+    return SitePolicy(
+        id=worker.id,
+        data=worker_data(config_path, worker),
+        tables={"records": "*"},
+        listen=Listen(host=worker.host, port=worker.port),
+        state=state_folder(config_path) / worker.id,
+        min_patients=MIN_PATIENTS,
+        approval="auto",
+    )
+
+
+def worker_url(worker: Worker) -> str:
+    """Where the coordinator dials a worker."""
+    host = f"[{worker.host}]" if ":" in worker.host else worker.host
+    return f"ws://{host}:{worker.port}"
+
+
+def join_token(folder: Path, site: str) -> str:
+    """The token that coordinator and node of one machine share through a file that only this user can read.
+
+    Raises:
+        KeyFileError: the file cannot be made or read.
+    """
+    path = folder / "join" / f"{site}.token"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text(encoding="ascii").strip()
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32))
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}; make the folder writable") from error
+
+
+def flat_study(config: FlatConfig, name: str = "config") -> Study:
+    """The study that a config.json means: FedAvg, one local epoch a round, over the table `records`."""
+    cohort = Cohort(table="records", columns=tuple(FEATURES), label="label")
+    train = Train(model=config.model, rounds=config.epochs, local_epochs=1, batch_size=config.batch_size)
+    return Study(name=name, cohort=cohort, analysis=train, min_sites=min(2, len(config.workers)))

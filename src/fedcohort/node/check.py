@@ -1,0 +1,157 @@
+"""`fedcohort node check`: can this node work? A verdict and a remedy a line, and never a patient's value."""
+
+import os
+import shutil
+import socket
+import ssl
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import httpx
+
+from fedcohort.errors import FedcohortError
+from fedcohort.node.policy import SitePolicy
+from fedcohort.sources.catalogue import catalogue
+from fedcohort.sources.durable import hold
+from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
+from fedcohort.wire.transport import check_url, client_tls, is_loopback, server_tls
+
+TIMEOUT_SECONDS = 10.0
+LEAST_FREE_BYTES = 200 * 2**20
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One line: what was tested, whether it is well, and what was found or what to do."""
+
+    what: str
+    ok: bool
+    remedy: str
+
+
+def check_node(policy: SitePolicy) -> Iterator[Verdict]:
+    """Test everything that a node needs, in the order in which it needs it."""
+    if policy.coordinator:
+        yield from _dialling(policy, policy.coordinator)
+    else:
+        yield from _listening(policy)
+    yield _database(policy)
+    yield _disk(policy)
+
+
+def _dialling(policy: SitePolicy, url: str) -> Iterator[Verdict]:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxy = _proxy(parts.scheme, host)
+    yield Verdict(
+        "proxy", True, f"goes through {proxy}" if proxy else "none; set HTTPS_PROXY if the network needs one"
+    )
+    if proxy is None:
+        yield _resolution(host)
+    try:
+        check_url(url) if proxy is None else None
+        yield from _service(policy, parts.scheme.replace("ws", "http"), parts.netloc)
+    except FedcohortError as error:
+        yield Verdict("address", False, str(error))
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """The proxy that the environment names for this host, without its password."""
+    if urllib.request.proxy_bypass(host):
+        return None
+    address = urllib.request.getproxies().get(scheme.replace("ws", "http"))
+    return urlsplit(address).netloc.rpartition("@")[2] if address else None
+
+
+def _resolution(host: str) -> Verdict:
+    try:
+        address = str(socket.getaddrinfo(host, None)[0][4][0])
+    except OSError:
+        return Verdict("name", False, f"{host} cannot be resolved; check the name and the DNS settings")
+    return Verdict("name", True, f"{host} is {address}")
+
+
+def _service(policy: SitePolicy, scheme: str, netloc: str) -> Iterator[Verdict]:
+    """TLS and clock, by the coordinator's health route and the Date that it answers with."""
+    verify = client_tls(policy.ca_file) if scheme == "https" else False
+    try:
+        response = httpx.get(f"{scheme}://{netloc}/healthz", verify=verify, timeout=TIMEOUT_SECONDS)
+    except httpx.ProxyError as error:
+        yield Verdict(
+            "coordinator", False, f"the proxy refused ({error}); check HTTPS_PROXY and its password"
+        )
+        return
+    except httpx.HTTPError as error:
+        trust = isinstance(error.__cause__, ssl.SSLCertVerificationError) or "CERTIFICATE" in str(error)
+        remedy = (
+            "its certificate is not trusted; give the hospital's CA by --ca-file"
+            if trust
+            else (f"cannot be reached ({type(error).__name__}); check address, firewall and that it runs")
+        )
+        yield Verdict("coordinator", False, remedy)
+        return
+    yield Verdict("coordinator", response.is_success, f"answers {response.status_code} over {scheme}")
+    sent = response.headers.get("date")
+    if sent:
+        difference = abs(parsedate_to_datetime(sent).timestamp() - time.time())
+        near = difference < MAX_CLOCK_DIFFERENCE_SECONDS
+        yield Verdict(
+            "clock", near, f"{difference:.0f} s from the coordinator's" + ("" if near else "; set it by NTP")
+        )
+
+
+def _listening(policy: SitePolicy) -> Iterator[Verdict]:
+    place = policy.listen
+    if place is None:
+        return
+    try:
+        if place.certificate and place.key:
+            server_tls(place.certificate, place.key)
+            yield Verdict("TLS", True, "certificate and key fit")
+        else:
+            near = is_loopback(place.host)
+            yield Verdict(
+                "TLS", near, "not needed on this machine" if near else "give certificate and key in site.toml"
+            )
+        with socket.create_server((place.host, place.port)):
+            yield Verdict("port", True, f"{place.host}:{place.port} is free")
+    except FedcohortError as error:
+        yield Verdict("TLS", False, str(error))
+    except OSError as error:
+        yield Verdict(
+            "port",
+            False,
+            f"{place.host}:{place.port}: {error.strerror}; stop what uses it, or choose another",
+        )
+
+
+def _database(policy: SitePolicy) -> Verdict:
+    try:
+        found = catalogue(policy.data, None)["tables"]
+    except FedcohortError as error:
+        return Verdict("database", False, str(error))
+    for table, columns in policy.tables.items():
+        if table not in found:
+            return Verdict(
+                "database", False, f"no table {table}; correct [tables] in site.toml, or import the data"
+            )
+        missing = [] if columns == "*" else sorted(set(columns) - set(found[table]["columns"]))
+        if missing:
+            return Verdict(
+                "database", False, f"{table} has no column {', '.join(missing)}; correct site.toml"
+            )
+    return Verdict("database", True, f"opens read-only, with {', '.join(policy.tables)}")
+
+
+def _disk(policy: SitePolicy) -> Verdict:
+    try:
+        hold(policy.state).close()
+    except FedcohortError as error:
+        return Verdict("disk", False, str(error))
+    free = shutil.disk_usage(os.fspath(policy.state)).free
+    enough = free >= LEAST_FREE_BYTES
+    return Verdict("disk", enough, f"{free >> 20} MiB free" + ("" if enough else "; free some space"))
