@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 
 from fedcohort.errors import MessageTooLargeError, WireError
 from fedcohort.wire import fedcohort_pb2 as pb
@@ -26,6 +26,8 @@ from fedcohort.wire.messages import (
 
 MAX_MESSAGE_BYTES = 2**30
 MAX_ARRAYS, MAX_SHAPE, MAX_SITES, MAX_TEXT = 4096, 8, 10_000, 256
+CHUNK_TAG = b"\x7a"
+"""First byte of an Envelope that holds a chunk: field 15, length-delimited."""
 HASH_DIGITS, DIGEST_BYTES, KEY_BYTES, SIGNATURE_BYTES = 64, 32, 32, 64
 
 _DTYPES: dict[pb.DType, np.dtype[Any]] = {
@@ -36,7 +38,17 @@ _DTYPES: dict[pb.DType, np.dtype[Any]] = {
     pb.UINT32: np.dtype("<u4"),
     pb.UINT64: np.dtype("<u8"),
 }
-_CODES = {dtype: pb.DType.Name(code) for code, dtype in _DTYPES.items()}
+_CODES = {dtype: code for code, dtype in _DTYPES.items()}
+_KINDS: dict[type[Message], str] = {
+    Proposal: "proposal",
+    Approval: "approval",
+    Setup: "setup",
+    Task: "task",
+    Contribution: "contribution",
+    OpenRequest: "open_request",
+    Help: "help",
+    Event: "event",
+}
 
 
 def state_digest(phase: str, number: int, arrays: Mapping[str, Array]) -> bytes:
@@ -103,32 +115,39 @@ def _signing_bytes(kind: str, *fields: str | int | bytes) -> bytes:
 
 
 def encode(message: Message) -> bytes:
-    """Write a message down, once for all who get it."""
-    envelope = pb.Envelope()
-    match message:
-        case Proposal():
-            envelope.proposal.CopyFrom(pb.Proposal(**vars(message)))
-        case Approval():
-            envelope.approval.CopyFrom(pb.Approval(**vars(message)))
-        case Setup():
-            envelope.setup.CopyFrom(pb.Setup(**vars(message)))
-        case Task():
-            envelope.task.CopyFrom(pb.Task(**{**vars(message), "arrays": _encode_arrays(message.arrays)}))
-        case Contribution():
-            envelope.contribution.CopyFrom(pb.Contribution(**vars(message)))
-        case OpenRequest():
-            envelope.open_request.CopyFrom(pb.OpenRequest(**vars(message)))
-        case Help():
-            envelope.help.CopyFrom(pb.Help(**vars(message)))
-        case Event():
-            envelope.event.CopyFrom(pb.Event(**vars(message)))
-    return envelope.SerializeToString()
+    """Write a message down, once for all who get it.
+
+    Raises:
+        WireError: it holds what the wire cannot carry.
+    """
+    fields: dict[str, Any] = dict(vars(message))
+    if isinstance(message, Task):
+        fields["arrays"] = [_encode_array(name, array) for name, array in message.arrays.items()]
+    try:
+        return pb.Envelope(**{_KINDS[type(message)]: fields}).SerializeToString()
+    except (TypeError, ValueError, EncodeError) as error:
+        raise WireError(f"a {type(message).__name__} that the wire cannot carry: {error}") from None
 
 
-def _encode_arrays(arrays: Mapping[str, Array]) -> Iterable[pb.Array]:
-    for name, array in arrays.items():
-        little = _little(array)
-        yield pb.Array(name=name, dtype=_CODES[little.dtype], shape=array.shape, data=little.tobytes())
+def _encode_array(name: str, array: Array) -> dict[str, Any]:
+    little = _little(array)
+    if little.dtype not in _CODES:
+        raise WireError(f"array {name}: the wire does not carry {array.dtype}; use float64 or int64")
+    return {"name": name, "dtype": _CODES[little.dtype], "shape": array.shape, "data": little.tobytes()}
+
+
+def encode_chunk(total: int, offset: int, data: bytes) -> bytes:
+    """Write down one part of an encoded message of `total` bytes."""
+    return pb.Envelope(chunk={"total": total, "offset": offset, "data": data}).SerializeToString()
+
+
+def decode_chunk(frame: bytes) -> pb.Chunk | None:
+    """Read one part of a message; None when `frame` is a whole message.
+
+    Raises:
+        WireError: it cannot be read.
+    """
+    return _envelope(frame).chunk if frame[:1] == CHUNK_TAG else None
 
 
 def decode(data: bytes) -> Message:
@@ -139,14 +158,18 @@ def decode(data: bytes) -> Message:
     """
     if len(data) > MAX_MESSAGE_BYTES:
         raise MessageTooLargeError(f"a message of {len(data)} bytes; the limit is {MAX_MESSAGE_BYTES}")
-    try:
-        envelope = pb.Envelope.FromString(data)
-    except DecodeError:
-        raise WireError("not a message of this protocol") from None
+    envelope = _envelope(data)
     kind = envelope.WhichOneof("message")
-    if kind is None:
+    if kind not in _READERS:
         raise WireError("a message of an unknown kind")
     return _READERS[kind](getattr(envelope, kind))
+
+
+def _envelope(data: bytes) -> pb.Envelope:
+    try:
+        return pb.Envelope.FromString(data)
+    except DecodeError:
+        raise WireError("not a message of this protocol") from None
 
 
 def _proposal(m: pb.Proposal) -> Proposal:
@@ -158,7 +181,7 @@ def _proposal(m: pb.Proposal) -> Proposal:
 
 def _approval(m: pb.Approval) -> Approval:
     _check_sizes("approval", signature=(m.signature, SIGNATURE_BYTES))
-    site, code = _text("site", m.site), _text("code", m.code)
+    site, code = _name("site", m.site), _text("code", m.code)
     return Approval(_hash(m.study_hash), site, m.approved, code, m.max_rounds, m.expires_at, m.signature)
 
 
@@ -169,10 +192,10 @@ def _setup(m: pb.Setup) -> Setup:
 def _task(m: pb.Task) -> Task:
     if len(m.arrays) > MAX_ARRAYS:
         raise WireError(f"a task with {len(m.arrays)} arrays; the limit is {MAX_ARRAYS}")
-    arrays = {_text("name", array.name): _array(array) for array in m.arrays}
+    arrays = {_name("name", array.name): _array(array) for array in m.arrays}
     if len(arrays) != len(m.arrays):
         raise WireError("a task names an array twice")
-    phase = _text("phase", m.phase)
+    phase = _name("phase", m.phase)
     if state_digest(phase, m.round, arrays) != m.state_digest:
         raise WireError("a task whose state does not fit its digest")
     return Task(_hash(m.study_hash), m.round, m.attempt, phase, arrays, m.state_digest, _sites(m.roster))
@@ -184,7 +207,10 @@ def _array(m: pb.Array) -> Array:
         raise WireError("an array of an unknown type or with too many axes")
     if math.prod(m.shape) * dtype.itemsize != len(m.data):
         raise WireError("an array whose bytes do not fit its shape")
-    array: Array = np.frombuffer(m.data, dtype).reshape(tuple(m.shape))
+    try:
+        array: Array = np.frombuffer(m.data, dtype).reshape(tuple(m.shape))
+    except ValueError:
+        raise WireError("an array whose shape is beyond this machine") from None
     return array
 
 
@@ -196,7 +222,7 @@ def _contribution(m: pb.Contribution) -> Contribution:
         _hash(m.study_hash),
         m.round,
         m.attempt,
-        _text("site", m.site),
+        _name("site", m.site),
         m.state_digest,
         m.body,
         _parcels(m.extras),
@@ -212,12 +238,12 @@ def _open_request(m: pb.OpenRequest) -> OpenRequest:
 
 def _help(m: pb.Help) -> Help:
     _check_sizes("help", signature=(m.signature, SIGNATURE_BYTES))
-    return Help(_hash(m.study_hash), m.round, m.attempt, _text("site", m.site), m.body, m.signature)
+    return Help(_hash(m.study_hash), m.round, m.attempt, _name("site", m.site), m.body, m.signature)
 
 
 def _event(m: pb.Event) -> Event:
     study_hash = _hash(m.study_hash) if m.study_hash else ""
-    return Event(_text("kind", m.kind), study_hash, m.round, m.attempt, _text("code", m.code), m.detail)
+    return Event(_name("kind", m.kind), study_hash, m.round, m.attempt, _text("code", m.code), m.detail)
 
 
 _READERS: dict[str, Callable[[Any], Message]] = {
@@ -244,8 +270,14 @@ def _text(field: str, text: str) -> str:
     return text
 
 
+def _name(field: str, text: str) -> str:
+    if not text:
+        raise WireError(f"{field}: empty")
+    return _text(field, text)
+
+
 def _sites(names: Iterable[str]) -> tuple[str, ...]:
-    sites = tuple(_text("site", name) for name in names)
+    sites = tuple(_name("site", name) for name in names)
     if len(sites) > MAX_SITES or len(set(sites)) != len(sites):
         raise WireError("a list of sites that is too long, or names one twice")
     return sites

@@ -185,8 +185,18 @@ class Event(_message.Message):
     detail: bytes
     def __init__(self, kind: _Optional[str] = ..., study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., code: _Optional[str] = ..., detail: _Optional[bytes] = ...) -> None: ...
 
+class Chunk(_message.Message):
+    __slots__ = ("total", "offset", "data")
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    total: int
+    offset: int
+    data: bytes
+    def __init__(self, total: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
 class Envelope(_message.Message):
-    __slots__ = ("proposal", "approval", "setup", "task", "contribution", "open_request", "help", "event")
+    __slots__ = ("proposal", "approval", "setup", "task", "contribution", "open_request", "help", "event", "chunk")
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_FIELD_NUMBER: _ClassVar[int]
     SETUP_FIELD_NUMBER: _ClassVar[int]
@@ -195,6 +205,7 @@ class Envelope(_message.Message):
     OPEN_REQUEST_FIELD_NUMBER: _ClassVar[int]
     HELP_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
     proposal: Proposal
     approval: Approval
     setup: Setup
@@ -203,7 +214,8 @@ class Envelope(_message.Message):
     open_request: OpenRequest
     help: Help
     event: Event
-    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., setup: _Optional[_Union[Setup, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., contribution: _Optional[_Union[Contribution, _Mapping]] = ..., open_request: _Optional[_Union[OpenRequest, _Mapping]] = ..., help: _Optional[_Union[Help, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...
+    chunk: Chunk
+    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., setup: _Optional[_Union[Setup, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., contribution: _Optional[_Union[Contribution, _Mapping]] = ..., open_request: _Optional[_Union[OpenRequest, _Mapping]] = ..., help: _Optional[_Union[Help, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("version_min", "version_max", "role", "id", "public_key", "nonce", "unix_time")

@@ -1,8 +1,9 @@
 """One authenticated connection, in chunks, over any WebSocket (RFC 6455).
 
 A message larger than a chunk goes in several WebSocket messages, between which
-heartbeats (WebSocket pings) pass; sending waits while the other side is slow.
-Limits hold before memory is taken.
+heartbeats (WebSocket pings) and small messages pass; sending waits while the
+other side is slow. The first chunk tells the whole size, so that limits hold
+before memory is taken.
 """
 
 import asyncio
@@ -10,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from fedcohort.errors import LinkClosedError, MessageTooLargeError, WireError
-from fedcohort.wire.codec import MAX_MESSAGE_BYTES, decode
+from fedcohort.wire import fedcohort_pb2 as pb
+from fedcohort.wire.codec import MAX_MESSAGE_BYTES, decode, decode_chunk, encode, encode_chunk
 from fedcohort.wire.handshake import MAX_FLIGHT_BYTES, Peer, Trust, shake_hands
 from fedcohort.wire.identity import Identity
 from fedcohort.wire.messages import Message
@@ -23,8 +25,6 @@ HANDSHAKE_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 MAX_REASON_BYTES = 100
 
-_MORE, _LAST = b"\x00", b"\x01"
-
 
 @dataclass(frozen=True)
 class Channel:
@@ -35,14 +35,47 @@ class Channel:
     close: Callable[[str], Awaitable[None]]
 
 
+@dataclass
+class Assembly:
+    """The parts of a long message that have come so far."""
+
+    total: int = 0
+    size: int = 0
+    parts: list[bytes] = field(default_factory=list)
+
+    def add(self, chunk: pb.Chunk, max_bytes: int) -> bytes | None:
+        """Take the next part; returns the message when it is complete.
+
+        Raises:
+            MessageTooLargeError: the message is beyond the limit; nothing of it is kept.
+            WireError: a part is missing, repeated or of no size.
+        """
+        if chunk.total > max_bytes:
+            raise MessageTooLargeError(f"a message of {chunk.total} bytes; the limit is {max_bytes}")
+        if chunk.offset == 0:
+            self.total, self.size, self.parts = chunk.total, 0, []
+        data = chunk.data
+        if not data or (chunk.total, chunk.offset) != (self.total, self.size):
+            raise WireError("a chunk that does not follow the one before")
+        self.size += len(data)
+        self.parts.append(data)
+        if self.size > self.total:
+            raise WireError("chunks of more bytes than their message has")
+        if self.size < self.total:
+            return None
+        message, self.parts = b"".join(self.parts), []
+        return message
+
+
 @dataclass(frozen=True)
 class Link:
-    """A connection to a proven peer."""
+    """A connection to a proven peer; one task at a time may receive, any may send."""
 
     peer: Peer
     channel: Channel
     max_bytes: int = MAX_MESSAGE_BYTES
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    assembly: Assembly = field(default_factory=Assembly)
 
     async def send(self, data: bytes) -> None:
         """Send one encoded message; returns when the other side's buffers have room.
@@ -53,34 +86,36 @@ class Link:
         """
         if len(data) > self.max_bytes:
             raise MessageTooLargeError(f"a message of {len(data)} bytes; the limit is {self.max_bytes}")
+        if len(data) <= CHUNK_BYTES:
+            await self.channel.send(data)
+            return
         async with self.sending:
-            view, start = memoryview(data), 0
-            while len(view) - start > CHUNK_BYTES:
-                await self.channel.send(_MORE + view[start : start + CHUNK_BYTES])
-                start += CHUNK_BYTES
-            await self.channel.send(_LAST + view[start:])
+            for start in range(0, len(data), CHUNK_BYTES):
+                await self.channel.send(encode_chunk(len(data), start, data[start : start + CHUNK_BYTES]))
+                await asyncio.sleep(0)
+
+    async def send_message(self, message: Message) -> None:
+        """Encode and send a message that goes to one peer only."""
+        await self.send(encode(message))
 
     async def receive(self) -> Message:
-        """Wait for the next message.
+        """Wait for the next message; cancelling it loses nothing.
 
         Raises:
-            WireError: it cannot be read.
+            WireError: it cannot be read; the link still stands.
+            MessageTooLargeError, WireError: on a broken or oversized stream of chunks the link is closed.
             LinkClosedError: the connection ended.
         """
-        chunk = await self.channel.receive()
-        if chunk[:1] == _LAST:
-            return decode(memoryview(chunk)[1:].tobytes())
-        parts, size = [], 0
         while True:
-            size += len(chunk) - 1
-            if size > self.max_bytes:
-                raise MessageTooLargeError(f"a message of more than {self.max_bytes} bytes")
-            if chunk[:1] not in (_MORE, _LAST):
-                raise WireError("a chunk without its mark")
-            parts.append(memoryview(chunk)[1:])
-            if chunk[:1] == _LAST:
-                return decode(b"".join(parts))
-            chunk = await self.channel.receive()
+            frame = await self.channel.receive()
+            try:
+                chunk = decode_chunk(frame)
+                whole = self.assembly.add(chunk, self.max_bytes) if chunk else frame
+            except WireError as error:
+                await self.close(error.code)
+                raise
+            if whole is not None:
+                return decode(whole)
 
     async def close(self, code: str) -> None:
         """End the connection, telling the other side a code."""
@@ -90,9 +125,13 @@ class Link:
             return
 
 
-async def open_link(channel: Channel, identity: Identity, role: str, trust: Trust) -> Link:
+async def open_link(
+    channel: Channel, identity: Identity, role: str, trust: Trust, max_bytes: int = MAX_MESSAGE_BYTES
+) -> Link:
     """Shake hands over a fresh channel.
 
+    Args:
+        max_bytes: the largest message to send or take.
     Raises:
         AuthenticationError, VersionError, WireError, LinkClosedError: and the channel is closed.
     """
@@ -113,4 +152,4 @@ async def open_link(channel: Channel, identity: Identity, role: str, trust: Trus
     except BaseException:
         await channel.close("handshake-failed")
         raise
-    return Link(peer, channel)
+    return Link(peer, channel, max_bytes)
