@@ -165,15 +165,12 @@ def run(command: list[str | Path], lock: IO[str]) -> int:
                 child.wait()
 
 
-def last_line(*starts: str) -> str:
-    """What pip said last, cut short; of the lines with the first of the starts that any line has."""
+def last_line(*patterns: str) -> str:
+    """What pip said last, cut short; of the lines that match the first of the patterns that any line does."""
     lines = [line.strip() for line in LOG.read_text(encoding="utf-8", errors="replace").splitlines()]
     said = [line for line in lines if line and not line.startswith("WARNING")] or ["it said nothing"]
-    for start in starts:
-        said = [line for line in said if line.startswith(start)] or said
-        if said[-1].startswith(start):
-            break
-    return said[-1][:300]
+    matching = [[line for line in said if re.match(pattern, line)] for pattern in patterns]
+    return next((found for found in matching if found), said)[-1][:300]
 
 
 def make_venv(lock: IO[str]) -> None:
@@ -195,7 +192,8 @@ def install(extras: set[str], lock: IO[str]) -> None:
     if code > 0:  # pip ended by itself, and undid its work: what was there before is still good
         UNFINISHED.unlink()
     if code != 0:
-        error = last_line("fedcohort:", "ERROR:")  # the build hook's own words come first
+        # The build hook's own words say most, then what the build raised, then pip's own summary.
+        error = last_line("fedcohort: ", r"\w+Error: ", "ERROR: ")
         give_up(f"pip failed ({LOG}); check network, proxy and index, then run this again. {error}")
 
 

@@ -220,6 +220,17 @@ def test_a_failed_install_names_the_log_and_leaves_what_works(shared: Path) -> N
     assert end(start(shared)) == (0, "")
 
 
+def test_a_failed_build_is_told_in_its_own_words(shared: Path) -> None:
+    good = (shared / "backend.py").read_text()
+    (shared / "backend.py").write_text(good + "raise OSError('the ward is closed')\n")
+    (shared / "constraints.txt").write_text("toy==1\n# changed once more\n")
+    code, said = end(start(shared))
+    (shared / "backend.py").write_text(good)
+    assert code == 1
+    assert "OSError: the ward is closed" in said
+    assert end(start(shared))[0] == 0
+
+
 def test_an_unknown_extra_is_refused(shared: Path) -> None:
     code, said = end(start(shared, "everything"))
     assert (code, said) == (
