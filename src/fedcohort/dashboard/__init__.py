@@ -1,0 +1,68 @@
+"""The live page: Flask and Apache ECharts over the coordinator's REST, every asset served from here.
+
+`flask --app fedcohort.dashboard run` finds `create_app`; the command line uses `run_dashboard`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedcohort.dashboard.settings import DEFAULT_COORDINATOR, Settings, settings_from_environment
+from fedcohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+__all__ = ["DEFAULT_COORDINATOR", "Settings", "create_app", "run_dashboard", "settings_from_environment"]
+
+_REMEDY = "the dashboard needs more packages: pip install 'fedcohort[dashboard]'"
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application.
+
+    Args:
+        settings: where the coordinator is and who may look; by default from FEDCOHORT_COORDINATOR,
+            FEDCOHORT_TOKEN, FEDCOHORT_CA_FILE and FEDCOHORT_DASHBOARD_TOKEN.
+    Raises:
+        ConfigError: a setting is not valid, or the extra [dashboard] is not installed.
+    """
+    try:
+        from fedcohort.dashboard.app import build_app
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{_REMEDY} ({error})") from error
+    return build_app(settings_from_environment() if settings is None else settings)
+
+
+def run_dashboard(
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    coordinator: str = DEFAULT_COORDINATOR,
+    *,
+    token: str | None = None,
+    ca_file: Path | None = None,
+    dashboard_token: str | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the dashboard until it is interrupted.
+
+    Args:
+        port: 0 takes any free port.
+        coordinator: address of the coordinator's REST.
+        token: what the coordinator asks of this dashboard.
+        ca_file: certificate authority of the coordinator, in PEM.
+        dashboard_token: what the dashboard asks of its visitors; needed off loopback.
+        certificate, key: PEM files for HTTPS; needed off loopback.
+        ready: called with the page's address once the port is open.
+    Raises:
+        ConfigError: a setting is not valid, the port is in use, or [dashboard] is not installed.
+    """
+    settings = Settings(coordinator, token, ca_file, dashboard_token)
+    app = create_app(settings)
+    from fedcohort.dashboard.serve import Listen, serve
+
+    serve(app, settings, Listen(host, port, certificate, key), ready)

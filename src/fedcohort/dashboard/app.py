@@ -1,0 +1,184 @@
+"""The Flask application: one page, the coordinator's REST behind it, and two routes for other programs."""
+
+import json
+import logging
+import mimetypes
+import re
+from pathlib import Path
+
+from flask import Flask, Response, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+import fedcohort
+from fedcohort.dashboard.access import guard
+from fedcohort.dashboard.metrics import training_metrics
+from fedcohort.dashboard.relay import Seats, relay
+from fedcohort.dashboard.settings import Settings
+from fedcohort.dashboard.upstream import Answer, Upstream, open_upstream
+from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, NotFoundError
+
+log = logging.getLogger("fedcohort.dashboard")
+
+HERE = Path(__file__).parent
+ECHARTS = HERE / "static" / "vendor" / "echarts.min.js"
+MAX_REQUEST_BYTES = 4096
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_STATUS = {LinkClosedError: 503, AuthenticationError: 502, NotFoundError: 404}
+_STUDY_ID = re.compile(r"[0-9a-f]{6,64}")
+
+
+def build_app(settings: Settings) -> Flask:
+    """The application for these settings.
+
+    Raises:
+        ConfigError: the coordinator's CA file cannot be read.
+    """
+    # Windows may have .js registered as text/plain, which a browser then refuses to run.
+    mimetypes.add_type("text/javascript", ".js")
+    app = Flask("fedcohort.dashboard", root_path=str(HERE))
+    app.config.update(MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES, SEND_FILE_MAX_AGE_DEFAULT=None)
+    guard(app, settings)
+    if not ECHARTS.is_file():
+        log.warning("Apache ECharts is missing, so that no chart is drawn; install fedcohort again")
+    upstream, texts = open_upstream(settings), load_texts()
+    app.context_processor(
+        lambda: {"t": texts, "version": fedcohort.__version__, "has_login": bool(settings.dashboard_token)}
+    )
+    app.after_request(_harden)
+    app.register_error_handler(FedcohortError, _explain)
+    app.register_error_handler(HTTPException, _explain_http)
+    app.add_url_rule("/", "page", lambda: render_template("page.html"))
+    app.add_url_rule("/healthz", "health", lambda: jsonify(status="ok", version=fedcohort.__version__))
+    _add_reading(app, upstream)
+    _add_streams(app, upstream, Seats(settings.max_viewers))
+    _add_results(app, upstream, texts)
+    return app
+
+
+def load_texts(language: str = "en") -> dict[str, str]:
+    """Every text of the pages, by name; the browser reads the same file."""
+    texts: dict[str, str] = json.loads((HERE / "static" / "texts" / f"{language}.json").read_text("utf-8"))
+    return texts
+
+
+def _harden(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _explain(error: FedcohortError) -> ResponseReturnValue:
+    status = next((number for kind, number in _STATUS.items() if isinstance(error, kind)), 500)
+    code = "coordinator-refused" if isinstance(error, AuthenticationError) else error.code
+    return jsonify(code=code, message=str(error)), status
+
+
+def _explain_http(error: HTTPException) -> ResponseReturnValue:
+    code = (
+        "not-found" if error.code == 404 else "request-invalid" if (error.code or 500) < 500 else "internal"
+    )
+    return jsonify(code=code, message=error.description or error.name), error.code or 500
+
+
+def _passed_on(answer: Answer) -> ResponseReturnValue:
+    return jsonify(answer.body), answer.status
+
+
+def _study_path(study_id: str, what: str = "") -> str:
+    if not _STUDY_ID.fullmatch(study_id):
+        raise NotFoundError("a study is named by its hash, or by the first six characters or more of it")
+    return f"/api/studies/{study_id}{what}"
+
+
+def _add_reading(app: Flask, upstream: Upstream) -> None:
+    """The part of the coordinator's REST that the page reads; nothing can be changed through here."""
+
+    @app.get("/api/federation")
+    def federation() -> ResponseReturnValue:
+        return _passed_on(upstream.get("/api/federation"))
+
+    @app.get("/api/studies")
+    def studies() -> ResponseReturnValue:
+        return _passed_on(upstream.get("/api/studies"))
+
+    @app.get("/api/studies/<study_id>")
+    def study(study_id: str) -> ResponseReturnValue:
+        return _passed_on(upstream.get(_study_path(study_id)))
+
+    @app.get("/api/studies/<study_id>/report")
+    def report(study_id: str) -> ResponseReturnValue:
+        return _passed_on(upstream.get(_study_path(study_id, "/report")))
+
+
+def _add_streams(app: Flask, upstream: Upstream, seats: Seats) -> None:
+    def stream(path: str) -> ResponseReturnValue:
+        release = seats.take()
+        if release is None:
+            return jsonify(code="busy", message="too many pages are open; close some"), 503
+        last = request.headers.get("Last-Event-ID") or request.args.get("after", "0")
+        try:
+            source = upstream.open_stream(path, int(last) if re.fullmatch(r"\d{1,18}", last) else 0)
+        except FedcohortError:
+            release()
+            raise
+        response = Response(relay(source), mimetype="text/event-stream")
+        response.headers["X-Accel-Buffering"] = "no"
+        response.call_on_close(source.close)
+        response.call_on_close(release)
+        return response
+
+    @app.get("/api/events")
+    def federation_events() -> ResponseReturnValue:
+        return stream("/api/events")
+
+    @app.get("/api/studies/<study_id>/events")
+    def study_events(study_id: str) -> ResponseReturnValue:
+        return stream(_study_path(study_id, "/events"))
+
+
+def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str]) -> None:
+    def chosen() -> str:
+        """The study that was asked for, or the newest."""
+        asked = request.args.get("study")
+        if asked is not None:
+            return _study_path(asked)
+        studies = upstream.get("/api/studies").body.get("studies")
+        newest = studies[0] if isinstance(studies, list) and studies else None
+        if not isinstance(newest, dict):
+            raise NotFoundError("there is no study yet")
+        return _study_path(str(newest.get("id")))
+
+    @app.get("/training_metrics")
+    def metrics() -> ResponseReturnValue:
+        path = chosen()
+        answer = upstream.get(f"{path}/metrics")
+        if not answer.ok:
+            return _passed_on(answer)
+        return jsonify(study=path.rpartition("/")[2], **training_metrics(answer.body))
+
+    @app.get("/feature_importance")
+    def importance() -> ResponseReturnValue:
+        from fedcohort.dashboard.figures import importance_bars, importance_png
+
+        path = chosen()
+        study, report = upstream.get(path), upstream.get(f"{path}/report")
+        if not study.ok:
+            return _passed_on(study)
+        bars = importance_bars(report.body)
+        if not bars:
+            why = "has no feature importance" if report.ok else "is not finished"
+            return jsonify(code="no-importance", message=f"the study {why}"), 404
+        png = importance_png(str(study.body.get("name")), texts["importance.axis"], bars)
+        return Response(png, mimetype="image/png")

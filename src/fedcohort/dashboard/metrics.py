@@ -1,0 +1,30 @@
+"""A study's metrics as lists by round, for `/training_metrics`."""
+
+NAMES = ("loss", "accuracy", "auc", "mae", "r2")
+
+Lists = dict[str, object]
+
+
+def training_metrics(body: dict[str, object]) -> Lists:
+    """The rows of one split as one list a metric, in the order of rounds; what is not known is None.
+
+    Args:
+        body: the coordinator's answer, {"rows": [{"round", "split", "loss", …}, …]}.
+    Returns:
+        `split` is test when the study has one; a round that came twice counts as it came last.
+    """
+    given = body.get("rows")
+    rows = [row for row in given if _is_row(row)] if isinstance(given, list) else []
+    splits = {str(row["split"]) for row in rows}
+    split = next((name for name in ("test", "train") if name in splits), min(splits, default=None))
+    by_round = {row["round"]: row for row in rows if row["split"] == split}
+    rounds = sorted(by_round)
+    return {
+        "split": split,
+        "round": rounds,
+        **{name: [by_round[number].get(name) for number in rounds] for name in NAMES},
+    }
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("round"), int) and isinstance(row.get("split"), str)

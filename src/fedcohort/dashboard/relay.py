@@ -1,0 +1,87 @@
+"""Server-sent events from the coordinator, checked line by line and handed on to a browser.
+
+WHATWG HTML, section 9.2, "Server-sent events". One browser is one stream to the
+coordinator; both close together.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from fedcohort.dashboard.upstream import parse_finite
+
+MAX_EVENT_BYTES = 2**20
+PULSE = b": still here\n\n"
+"""A page that hears nothing, not even this, for a while knows that the road is broken."""
+
+_NUMBER = re.compile(r"\d{1,18}")
+_KIND = re.compile(r"[a-z]{1,32}")
+
+
+class Seats:
+    """How many streams may be open at once."""
+
+    def __init__(self, count: int) -> None:
+        self._free = threading.BoundedSemaphore(count)
+
+    def take(self) -> Callable[[], None] | None:
+        """A seat's release, which may be called twice, or None when all are taken."""
+        if not self._free.acquire(blocking=False):
+            return None
+        once = threading.Lock()
+
+        def release() -> None:
+            if once.acquire(blocking=False):
+                self._free.release()
+
+        return release
+
+
+def relay(response: httpx.Response) -> Iterator[bytes]:
+    """Whole events as they come, until either side ends; only known fields with valid values pass."""
+    yield PULSE
+    fields: dict[str, str] = {}
+    with _ended_quietly():
+        for line in _lines(response):
+            if line.startswith(":"):
+                yield PULSE
+            elif line:
+                name, _, value = line.partition(":")
+                fields[name] = value.removeprefix(" ")
+            elif fields:
+                if event := _event(fields):
+                    yield event
+                fields = {}
+
+
+@contextmanager
+def _ended_quietly() -> Iterator[None]:
+    """A coordinator that goes away ends the stream; the page then asks why and comes back."""
+    try:
+        yield
+    except (httpx.HTTPError, httpx.StreamError, UnicodeDecodeError):
+        return
+
+
+def _lines(response: httpx.Response) -> Iterator[str]:
+    rest = b""
+    for chunk in response.iter_bytes():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r").decode()
+        if len(rest) > MAX_EVENT_BYTES:
+            return
+
+
+def _event(fields: dict[str, str]) -> bytes:
+    """An event in the stream's notation, or nothing when it is not one of ours."""
+    data = parse_finite(fields.get("data", ""))
+    kind, number = fields.get("event", "message"), fields.get("id", "")
+    if not isinstance(data, dict) or not _KIND.fullmatch(kind):
+        return b""
+    head = f"id: {number}\n" if _NUMBER.fullmatch(number) else ""
+    return f"{head}event: {kind}\ndata: {json.dumps(data, allow_nan=False)}\n\n".encode()

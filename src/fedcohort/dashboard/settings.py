@@ -1,0 +1,87 @@
+"""Where the coordinator is, and who may look at the dashboard."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fedcohort.errors import ConfigError
+
+DEFAULT_COORDINATOR = "http://127.0.0.1:8760"
+MIN_TOKEN_LENGTH = 16
+MAX_VIEWERS = 200
+"""Open event streams; each holds a thread here and a connection to the coordinator."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A dashboard's configuration.
+
+    Attributes:
+        coordinator: address of its REST, https off loopback.
+        token: what the coordinator asks of this dashboard.
+        ca_file: certificate authority of the coordinator, in PEM.
+        dashboard_token: what the dashboard asks of its visitors; None serves loopback only.
+        max_viewers: event streams open at once.
+    """
+
+    coordinator: str = DEFAULT_COORDINATOR
+    token: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    dashboard_token: str | None = field(default=None, repr=False)
+    max_viewers: int = MAX_VIEWERS
+
+    def __post_init__(self) -> None:
+        _check_coordinator(self.coordinator)
+        if self.ca_file is not None and not self.ca_file.is_file():
+            raise ConfigError(f"FEDCOHORT_CA_FILE (--ca-file): there is no file {self.ca_file}")
+        if self.dashboard_token is not None and len(self.dashboard_token) < MIN_TOKEN_LENGTH:
+            raise ConfigError(
+                f"FEDCOHORT_DASHBOARD_TOKEN: too short to be safe; give {MIN_TOKEN_LENGTH} characters or more"
+            )
+
+
+def _check_coordinator(address: str) -> None:
+    where = f"FEDCOHORT_COORDINATOR (--coordinator): {address!r}"
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"{where} is not an address ({error})") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(f"{where} is not an address such as {DEFAULT_COORDINATOR}")
+    if parts.username or parts.query or parts.fragment:
+        raise ConfigError(f"{where}: give scheme, host and port only; the token goes into FEDCOHORT_TOKEN")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ConfigError(f"{where}: plain text is for loopback only; use https://")
+
+
+def settings_from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the FEDCOHORT_… variables; an empty one counts as not set.
+
+    Raises:
+        ConfigError: a setting is not valid.
+    """
+    given = os.environ if environment is None else environment
+    ca_file = given.get("FEDCOHORT_CA_FILE")
+    return Settings(
+        coordinator=given.get("FEDCOHORT_COORDINATOR") or DEFAULT_COORDINATOR,
+        token=given.get("FEDCOHORT_TOKEN") or None,
+        ca_file=Path(ca_file) if ca_file else None,
+        dashboard_token=given.get("FEDCOHORT_DASHBOARD_TOKEN") or None,
+    )
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name or address can only be this machine."""
+    name = (host or "").strip("[]").rstrip(".").lower()
+    if name == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

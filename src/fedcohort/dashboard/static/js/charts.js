@@ -1,0 +1,132 @@
+// Apache ECharts as this page uses it: colours from the style sheet, drawn on a canvas, tips as plain text
+// (its HTML tips would need inline styles, which the content security policy forbids).
+
+import { atNextFrame } from "./dom.js";
+import { number, t } from "./texts.js";
+
+const MAX_MARKED_POINTS = 40;
+const live = new Set();
+
+/** Colours of the style sheet, as they are now. */
+export function palette() {
+  const style = getComputedStyle(document.documentElement);
+  const names = ["page", "card", "line", "ink", "quiet", "accent", "test", "train", "good", "bad", "idle"];
+  const colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+  return { ...colours, font: getComputedStyle(document.body).fontFamily };
+}
+
+/**
+ * A chart in `container` whose option `describe(palette, size)` gives; it follows size and theme.
+ * Returns { draw, dispose, chart }.
+ */
+export function chartIn(container, describe) {
+  if (!window.echarts) return { draw() {}, dispose() {}, chart: null };
+  const chart = window.echarts.init(container, null, { renderer: "canvas" });
+  const draw = atNextFrame(() => {
+    if (chart.isDisposed()) return;
+    const size = { width: chart.getWidth(), height: chart.getHeight() };
+    chart.setOption({ animation: false, ...describe(palette(), size) }, { notMerge: true });
+  });
+  const observer = new ResizeObserver(() => {
+    chart.resize();
+    draw();
+  });
+  observer.observe(container);
+  const entry = { draw };
+  live.add(entry);
+  function dispose() {
+    live.delete(entry);
+    observer.disconnect();
+    chart.dispose();
+  }
+  return { draw, dispose, chart };
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const entry of live) entry.draw();
+});
+
+/** The plain look of a tip. */
+export function tip(colours) {
+  return {
+    renderMode: "richText",
+    backgroundColor: colours.card,
+    borderColor: colours.line,
+    borderWidth: 1,
+    padding: [8, 10],
+    confine: true,
+    textStyle: { color: colours.ink, fontFamily: colours.font, fontSize: 12, lineHeight: 18 },
+  };
+}
+
+/** One metric by round: held-out patients solid, training patients dashed. */
+export function lineOption(metric, curves, rounds, colours) {
+  const text = { color: colours.quiet, fontFamily: colours.font, fontSize: 11 };
+  return {
+    textStyle: { fontFamily: colours.font },
+    grid: { left: 6, right: 14, top: 12, bottom: 24, containLabel: true },
+    tooltip: {
+      ...tip(colours),
+      trigger: "axis",
+      axisPointer: { type: "line", lineStyle: { color: colours.idle, width: 1 } },
+      formatter: (points) => tipText(metric, points),
+    },
+    xAxis: {
+      type: "value",
+      name: t("chart.round"),
+      nameLocation: "middle",
+      nameGap: 26,
+      nameTextStyle: text,
+      min: rounds.first,
+      max: Math.max(rounds.last, rounds.first + 1),
+      minInterval: 1,
+      axisLabel: { ...text, hideOverlap: true },
+      axisLine: { lineStyle: { color: colours.line } },
+      axisTick: { show: false },
+      splitLine: { show: false },
+    },
+    yAxis: {
+      type: "value",
+      scale: true,
+      splitNumber: 4,
+      axisLabel: text,
+      axisLine: { show: false },
+      axisTick: { show: false },
+      splitLine: { lineStyle: { color: colours.line } },
+    },
+    series: Object.entries(curves).map(([split, points]) => seriesOf(split, points, colours)),
+  };
+}
+
+function seriesOf(split, points, colours) {
+  const isTest = split === "test";
+  const colour = isTest ? colours.test : colours.train;
+  return {
+    type: "line",
+    name: split,
+    data: points,
+    sampling: "lttb",
+    z: isTest ? 3 : 2,
+    symbol: isTest ? "circle" : "rect",
+    symbolSize: isTest ? 5 : 4,
+    showSymbol: points.length <= MAX_MARKED_POINTS,
+    lineStyle: { color: colour, width: 2, type: isTest ? "solid" : [5, 4] },
+    itemStyle: { color: colour },
+    emphasis: { disabled: true },
+  };
+}
+
+function tipText(metric, points) {
+  const head = `${t("chart.round")} ${points[0]?.value[0] ?? ""}`;
+  const rows = points.map((point) => `${splitName(point.seriesName)}: ${number(point.value[1])}`);
+  return [t(`metric.${metric}`), head, ...rows].join("\n");
+}
+
+/** What a split is called within a sentence. */
+export const splitName = (split) => t(`split.short.${split === "test" ? "test" : "train"}`);
+
+/** Text for a canvas, where braces and bars would be read as styling. */
+export const plain = (text) => String(text).replace(/[{}|]/g, " ").replace(/\s+/g, " ");
+
+/** A text of at most `length` letters. */
+export const short = (text, length) => (text.length <= length ? text : `${text.slice(0, length - 1)}…`);

@@ -1,0 +1,146 @@
+// The federation: the coordinator in the middle, the sites around it, and the same as a table.
+
+import { byId, element, say } from "./dom.js";
+import { chartIn, plain, short, tip } from "./charts.js";
+import { t, time } from "./texts.js";
+
+const STATES = ["connected", "lost", "invited"];
+const COLOUR = { connected: "good", lost: "bad", invited: "idle" };
+const LINE = { connected: "solid", lost: "dashed", invited: "dotted" };
+// A rounded square with a cross left open, as on a hospital's sign.
+const HOSPITAL =
+  "path://M6 0H26A6 6 0 0 1 32 6V26A6 6 0 0 1 26 32H6A6 6 0 0 1 0 26V6A6 6 0 0 1 6 0Z" +
+  "M13 7V13H7V19H13V25H19V19H25V13H19V7Z";
+const CROWD = 14;
+const THRONG = 40;
+
+/** Shows the federation; `set(sites)` with the coordinator's list, `mark(id, state)` with one site's change. */
+export function federationView() {
+  let sites = [];
+  const graph = byId("federation-graph");
+  const chart = chartIn(graph, (colours, size) => graphOption(sites, colours, size));
+
+  function show() {
+    const connected = sites.filter((site) => site.state === "connected").length;
+    const known = sites.length > 0;
+    say("federation-count", t(known ? "federation.connected" : "federation.none", { connected, all: sites.length }));
+    const spoken = sites.map((site) => `${site.id}: ${stateName(site.state)}`).join(", ");
+    graph.setAttribute("aria-label", t("federation.label", { sites: spoken || t("federation.none") }));
+    byId("sites").hidden = !known;
+    byId("sites").tBodies[0].replaceChildren(...sites.map(row));
+    chart.draw();
+  }
+
+  return {
+    set(list) {
+      sites = list.map((site) => ({ ...site, id: String(site.id), state: known(site.state) }));
+      show();
+    },
+    mark(id, state) {
+      const site = sites.find((each) => each.id === id);
+      if (site) site.state = known(state);
+      show();
+      return Boolean(site);
+    },
+  };
+}
+
+const known = (state) => (STATES.includes(state) ? state : "invited");
+const stateName = (state) => t(`site.${state}`);
+
+function row(site) {
+  const never = site.last_seen ? time(site.last_seen) : t("site.never");
+  const state = element("span", { text: stateName(site.state), attributes: { class: "state", "data-state": site.state } });
+  return element("tr", {
+    children: [
+      element("td", { text: site.id }),
+      element("td", { children: [state] }),
+      element("td", { text: site.state === "connected" ? t("site.now") : never, attributes: { class: "quiet" } }),
+    ],
+  });
+}
+
+function graphOption(sites, colours, { width, height }) {
+  const middle = { x: width / 2, y: height / 2 };
+  const places = sites.map((_, index) => place(index, sites.length, middle, width));
+  const nodes = sites.flatMap((site, index) => siteNodes(site, places[index], sites.length, colours));
+  return {
+    tooltip: { ...tip(colours), formatter: (item) => item.data.tip ?? "" },
+    series: [
+      {
+        type: "graph",
+        layout: "none",
+        left: 0,
+        right: 0,
+        top: 0,
+        bottom: 0,
+        silent: false,
+        cursor: "default",
+        emphasis: { disabled: true },
+        data: [...corners(width, height), coordinatorNode(middle, colours), ...nodes],
+        links: sites.map((site) => edge(site, colours)),
+      },
+    ],
+  };
+}
+
+/** Two nodes that nobody sees make the graph's coordinates the container's pixels. */
+function corners(width, height) {
+  const at = (name, x, y) => ({ name, x, y, symbolSize: 0, label: { show: false }, tooltip: { show: false } });
+  return [at("corner 0", 0, 0), at("corner 1", width, height)];
+}
+
+function place(index, count, middle, width) {
+  const first = count === 2 ? Math.PI : count === 4 ? -0.75 * Math.PI : -0.5 * Math.PI;
+  const angle = first + (2 * Math.PI * index) / count;
+  const [across, down] = [(width / 2 - 58) * Math.cos(angle), (middle.y - 60) * Math.sin(angle)];
+  const wider = count === 4 ? Math.SQRT2 : 1; // corners have more room
+  return { x: middle.x + across * Math.min(wider, 1.25), y: middle.y + down * wider, above: Math.sin(angle) < -0.01 };
+}
+
+/** The site's sign, on a ground that keeps its line from showing through the cross. */
+function siteNodes(site, { x, y, above }, count, colours) {
+  const size = count > THRONG ? 10 : count > CROWD ? 18 : 32;
+  const ground = { x, y, name: `ground ${site.id}`, symbol: "roundRect", symbolSize: size - 2, itemStyle: { color: colours.card } };
+  const colour = colours[COLOUR[site.state]];
+  const name = `{name|${short(plain(site.id), count > 6 ? 12 : 18)}}`;
+  const node = {
+    x,
+    y,
+    name: `site ${site.id}`,
+    tip: `${plain(site.id)}\n${stateName(site.state)}`,
+    symbol: HOSPITAL,
+    symbolSize: size,
+    itemStyle: { color: colour },
+    label: {
+      show: count <= THRONG,
+      position: above ? "top" : "bottom",
+      distance: 5,
+      formatter: count > CROWD ? name : `${name}\n{state|${stateName(site.state)}}`,
+      rich: {
+        name: { color: colours.ink, fontFamily: colours.font, fontSize: 12, fontWeight: 600, lineHeight: 16 },
+        state: { color: colour, fontFamily: colours.font, fontSize: 11, lineHeight: 14 },
+      },
+    },
+  };
+  return [ground, node];
+}
+
+function coordinatorNode(at, colours) {
+  const name = t("federation.coordinator");
+  return {
+    ...at,
+    name: "coordinator",
+    tip: name,
+    symbol: "circle",
+    symbolSize: 52,
+    itemStyle: { color: colours.accent },
+    // The coordinator adds up, hence the sign of a sum.
+    label: { show: true, formatter: "Σ", color: colours.card, fontSize: 26, fontFamily: "serif", fontWeight: 600 },
+  };
+}
+
+function edge(site, colours) {
+  const lineStyle = { color: colours[COLOUR[site.state]], width: 2, type: LINE[site.state], opacity: 0.7, curveness: 0 };
+  return { source: "coordinator", target: `site ${site.id}`, lineStyle, tooltip: { show: false } };
+}

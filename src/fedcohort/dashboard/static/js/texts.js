@@ -1,0 +1,39 @@
+// Every word of the page comes from one file, static/texts/en.json.
+
+const response = await fetch(new URL("../texts/en.json", import.meta.url));
+const texts = await response.json();
+
+/** The text of this name, with {placeholders} filled in; the name itself where there is no such text. */
+export function t(name, values = {}) {
+  const text = texts[name] ?? name;
+  return text.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? String(values[key]) : whole));
+}
+
+/** Whether there is a text of this name. */
+export const has = (name) => name in texts;
+
+const locale = document.documentElement.lang;
+const decimals = new Intl.NumberFormat(locale, { minimumFractionDigits: 3, maximumFractionDigits: 3 });
+const significant = new Intl.NumberFormat(locale, { maximumSignificantDigits: 3 });
+const day = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
+/** A metric with three decimals, or three significant digits where it is large. */
+export function number(value) {
+  if (typeof value !== "number") return "–";
+  return Math.abs(value) < 1000 ? decimals.format(value) : significant.format(value);
+}
+
+/** Day and time of an ISO date, or a dash. */
+export const date = (iso) => formatted(day, iso);
+
+/** Time of day of an ISO date of today, day and time of an older one. */
+export function time(iso) {
+  const today = new Date(iso).toDateString() === new Date().toDateString();
+  return formatted(today ? clock : day, iso);
+}
+
+function formatted(format, iso) {
+  const when = new Date(iso);
+  return iso && !Number.isNaN(when.getTime()) ? format.format(when) : "–";
+}
