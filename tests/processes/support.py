@@ -1,0 +1,321 @@
+"""Start coordinators and nodes as real processes in temporary folders, disturb them, and clean up."""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+import fedcohort as fc
+from fedcohort.client import Federation, Handle
+from fedcohort.columns import Categorical, Numeric
+from fedcohort.coordinator.members import Members
+from fedcohort.coordinator.store import CoordinatorStore
+from fedcohort.errors import LinkClosedError
+from fedcohort.sources.importing import write_rows
+from fedcohort.sources.schema import Declared, wide_table
+
+PATIENCE_SECONDS = 60.0
+COLUMNS = {
+    "age": Declared(Numeric(18, 100), "years"),
+    "bp": Declared(Numeric(80, 200), "mm Hg"),
+    "sex": Declared(Categorical(("f", "m"))),
+    "ill": Declared(Categorical((0, 1))),
+}
+TABLE = "ward"
+OFFERS = f'{TABLE} = "*"'
+ENDED = ("finished", "failed", "refused")
+
+
+def ward_rows(site: int, n_patients: int = 60) -> list[dict[str, object]]:
+    """Patients whose illness goes with age and blood pressure; every seventh has no blood pressure."""
+    draw = np.random.default_rng([7, site])
+    rows: list[dict[str, object]] = []
+    for number in range(n_patients):
+        age, bp = float(draw.integers(18, 101)), float(draw.integers(80, 201))
+        ill = int(draw.random() < 1 / (1 + np.exp(-(0.08 * (age - 60) + 0.03 * (bp - 130) + 0.3 * site))))
+        known = None if number % 7 == 0 else bp
+        sex = "fm"[number % 2]
+        rows.append({"patient_id": f"s{site}p{number:04}", "age": age, "bp": known, "sex": sex, "ill": ill})
+    return rows
+
+
+def write_ward(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
+    """A site's database of one table, `ward`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_rows(path, wide_table(TABLE, COLUMNS), COLUMNS, rows)
+    return path
+
+
+def frame_of(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """The same patients for `fc.simulate`."""
+    return pd.DataFrame(list(rows))
+
+
+def cohort(**changes: Any) -> fc.Cohort:
+    """All patients of `ward`, every column with its kind."""
+    columns = {"age": fc.Numeric(18, 100), "bp": fc.Numeric(80, 200), "sex": fc.Categorical(("f", "m"))}
+    return fc.Cohort(**{"table": TABLE, "columns": columns, "label": "ill", **changes})
+
+
+def describe_study(name: str, **changes: Any) -> fc.Study:
+    """One round, no TensorFlow."""
+    return fc.Study(**{"name": name, "cohort": cohort(), "analysis": fc.Describe(), **changes})
+
+
+def train_study(name: str, rounds: int, **changes: Any) -> fc.Study:
+    """FedAvg of a logistic regression."""
+    train = fc.Train(model="logistic", rounds=rounds, batch_size=16, importance=False)
+    return fc.Study(**{"name": name, "cohort": cohort(), "analysis": train, **changes})
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait for a condition; fails the test, naming what did not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not in {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """This process's environment, with another home folder, no proxy and wide output."""
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    kept = {name: value for name, value in kept.items() if not name.startswith("FEDCOHORT_")}
+    return {**kept, "HOME": str(home), "USERPROFILE": str(home), "COLUMNS": "1000", **more}
+
+
+def cli(
+    *arguments: str | Path, cwd: Path, seconds: float = PATIENCE_SECONDS, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `fedcohort ARGUMENTS` to its end."""
+    command = [sys.executable, "-m", "fedcohort", *map(str, arguments)]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(cwd, **more),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@dataclass
+class Process:
+    """`fedcohort ARGUMENTS` as a process; its output goes on in one log over restarts."""
+
+    arguments: Sequence[str]
+    folder: Path
+    log: Path
+    more: Mapping[str, str] = field(default_factory=dict)
+    popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        with self.log.open("ab") as file:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "fedcohort", *self.arguments],
+                cwd=self.folder,
+                env=environment(self.folder, **self.more),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+            )
+        return self
+
+    @property
+    def text(self) -> str:
+        """Everything that it has printed and logged."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def lives(self) -> bool:
+        return self.popen is not None and self.popen.poll() is None
+
+    def signal(self, number: int) -> None:
+        if self.popen is not None and self.popen.poll() is None:
+            self.popen.send_signal(number)
+
+    def kill(self) -> None:
+        """As kill -9 does: no goodbye, no clean-up."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def wait(self, seconds: float = 20.0) -> int:
+        assert self.popen is not None
+        return self.popen.wait(seconds)
+
+
+@dataclass
+class Group:
+    """A coordinator and its nodes, all of which end with the block."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    options: Sequence[str] = ()
+    coordinator: Process = field(init=False)
+    nodes: dict[str, Process] = field(default_factory=dict)
+    others: list[Process] = field(default_factory=list)
+    token: str | None = None
+    federation: Federation | None = None
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arguments = ["coordinator", "--port", str(self.port), "--state", str(self.state), *self.options]
+        self.coordinator = Process(arguments, self.folder, self.folder / "coordinator.log")
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "coordinator"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        every = [*self.nodes.values(), *self.others, self.coordinator]
+        for process in every:
+            process.signal(signal.SIGKILL)
+        for process in every:
+            if process.popen is not None:
+                process.wait()
+        if self.federation is not None:
+            self.federation.rest.client.close()
+
+    def members(self, work: Callable[[Members], str]) -> str:
+        """Invite and the like, as the operator's command does beside the running process."""
+        store = CoordinatorStore(self.state / "coordinator.db")
+        try:
+            return work(Members(store))
+        finally:
+            store.close()
+
+    def site_file(self, site: str, database: Path | str, policy: str = "", tables: str = "") -> Path:
+        """Write site.toml; `policy` is added before [tables]."""
+        path = self.folder / f"{site}.toml"
+        path.write_text(
+            f'id = "{site}"\ndata = "{database}"\ncoordinator = "ws://127.0.0.1:{self.port}"\n'
+            f'state = "{site}"\n'
+            + ("" if "approval" in policy else 'approval = "auto"\n')
+            + f"{policy}\n[tables]\n{tables or OFFERS}\n",
+            encoding="utf-8",
+        )
+        return path
+
+    def node(self, site: str, site_file: Path, token: str | None = None, *options: str) -> Process:
+        """A node process that is not yet started."""
+        more = {} if token is None else {"FEDCOHORT_JOIN_TOKEN": token}
+        log = self.folder / f"{site_file.stem}.log"
+        return Process(["node", "--site", str(site_file), *options], self.folder, log, more)
+
+    def add(
+        self, site: str, database: Path | str, policy: str = "", tables: str = "", *options: str
+    ) -> Process:
+        """Invite a site and start its node."""
+        token = self.members(lambda members: members.invite_site(site))
+        process = self.node(site, self.site_file(site, database, policy, tables), token, *options)
+        self.nodes[site] = process.start()
+        return process
+
+    def connect(self) -> Federation:
+        """As the researcher, over one connection that ends with the block."""
+        if self.federation is None:
+            self.federation = fc.connect(self.url, self.token, key_file=self.folder / "researcher.key")
+        return self.federation
+
+    def linked(self) -> set[str]:
+        """The sites that are linked now; none while the coordinator is down."""
+        try:
+            sites = self.connect().rest.get("/api/federation")["sites"]
+        except LinkClosedError:
+            return set()
+        return {site["id"] for site in sites if site["state"] == "connected"}
+
+    def wait_linked(self, *sites: str) -> None:
+        """Wait until these sites, or all, are linked and have told what they offer."""
+        wanted = set(sites or self.nodes)
+
+        def here() -> bool:
+            return self.linked() >= wanted and set(self.connect().catalogue()) >= wanted
+
+        until(here, f"{', '.join(sorted(wanted))} linked to the coordinator")
+
+    def wait_state(self, handle: Handle, *states: str) -> dict[str, Any]:
+        """Wait until a study is in one of these states, and return its status."""
+
+        def there() -> bool:
+            with contextlib.suppress(LinkClosedError):
+                return handle.state in states
+            return False
+
+        until(there, f"study {handle.id[:12]} {' or '.join(states)}")
+        return handle.status
+
+    def wait_round(self, handle: Handle, number: int) -> int:
+        """Wait until a study has done so many rounds."""
+        until(lambda: int(handle.status["round"]) >= number, f"round {number}")
+        status = handle.status
+        assert status["state"] not in ENDED, f"ended before it could be disturbed: {status}"
+        return int(status["round"])
+
+    def run(self, study: fc.Study) -> fc.Result:
+        """Run a study to its end."""
+        result = self.connect().run(study, progress=False)
+        assert isinstance(result, fc.Result)
+        return result
+
+
+@contextlib.contextmanager
+def wards(
+    folder: Path, n_sites: int = 3, options: Sequence[str] = (), preload: bool = False
+) -> Iterator[Group]:
+    """A coordinator and sites a, b, c … with `ward_rows`, all linked."""
+    flags = ["--preload"] if preload else []
+    with Group(folder, options=[*options, *flags]) as group:
+        for index, site in enumerate("abcdefgh"[:n_sites]):
+            database = write_ward(folder / "data" / f"{site}.db", ward_rows(index))
+            group.add(site, database, "", "", *flags)
+        group.coordinator.start()
+        group.wait_linked()
+        yield group
+
+
+def simulate_wards(study: fc.Study, n_sites: int = 3) -> fc.Result:
+    """The same study on the same patients in this process: the undisturbed result."""
+    frames = {site: frame_of(ward_rows(index)) for index, site in enumerate("abcdefgh"[:n_sites])}
+    return fc.simulate(frames).run(study, progress=False)
+
+
+def comparable(result: fc.Result) -> dict[str, Any]:
+    """Everything of a result that must be the same to the bit: no names, no times."""
+    report = {key: value for key, value in result.report.items() if key not in ("study", "refused")}
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in result.rows]
+    arrays = {name: array.tobytes() for name, array in result.arrays.items()}
+    return {"report": report, "rows": rows, "arrays": arrays}
+
+
+def random_name() -> str:
+    """A study's name that no other test uses, so that it is another study."""
+    return f"study {secrets.token_hex(6)}"
