@@ -12,8 +12,8 @@ import fedcohort
 
 HOUSE = Path(fedcohort.__file__).parent
 FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_pb2.py"))
-WORDS = {"arrays", "columns", "config", "study", "table", "vector"}
-ROOMS = {"analyses", "audit", "models", "privacy", "protection", "wire", "sources"}
+WORDS = {"arrays", "audit", "columns", "config", "study", "table", "vector"}
+ROOMS = {"analyses", "models", "privacy", "protection", "wire", "sources"}
 DOORS = {"client", "dashboard", "progress", "rest", "result"}
 TOP = {"cli", "cli_data", "cli_federation", "cli_support", "demo", "federation_files", "__init__", "__main__"}
 LAYERS = ({"errors"}, WORDS, ROOMS, {"explain"}, {"node", "coordinator"}, {"engines"}, DOORS, TOP)

@@ -17,9 +17,11 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     String,
     Table,
     Text,
+    func,
     select,
 )
 
@@ -28,6 +30,7 @@ from fedcohort.errors import StoreError
 GENESIS = bytes(32)
 
 Detail = Mapping[str, str | int | float | list[str] | None]
+Entry = dict[str, str | int | bytes]
 
 
 def events_table(metadata: MetaData) -> Table:
@@ -50,21 +53,18 @@ def link_hash(previous: bytes, at_ms: int, kind: str, study_hash: str, detail: s
     return hashlib.sha256(entry.encode()).digest()
 
 
-def newest(table: Table, connection: Connection) -> tuple[int, bytes]:
-    """Number of entries, and the hash of the last."""
-    query = select(table.c.sequence, table.c.hash).order_by(table.c.sequence.desc()).limit(1)
-    row = connection.execute(query).first()
-    return (row.sequence, row.hash) if row else (0, GENESIS)
+def newest_query(table: Table) -> Select[tuple[int, bytes]]:
+    """Number and hash of the last entry."""
+    newest = select(func.max(table.c.sequence)).scalar_subquery()
+    return select(table.c.sequence, table.c.hash).where(table.c.sequence == newest)
 
 
-def append(
-    table: Table, connection: Connection, kind: str, study_hash: str = "", detail: Detail | None = None
-) -> None:
-    """Add an entry inside the caller's transaction, which must hold the write lock."""
-    sequence, head = newest(table, connection)
+def next_entry(last: tuple[int, bytes] | None, kind: str, study_hash: str, detail: Detail | None) -> Entry:
+    """The row that follows the last one; the caller inserts it while it holds the write lock."""
+    sequence, head = last or (0, GENESIS)
     text = json.dumps(detail or {}, sort_keys=True, separators=(",", ":"))
     at_ms = time.time_ns() // 1_000_000
-    entry = {
+    return {
         "sequence": sequence + 1,
         "at_ms": at_ms,
         "kind": kind,
@@ -72,7 +72,6 @@ def append(
         "detail": text,
         "hash": link_hash(head, at_ms, kind, study_hash, text),
     }
-    connection.execute(table.insert(), entry)
 
 
 def verify_events(table: Table, connection: Connection) -> int:

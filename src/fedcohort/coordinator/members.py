@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import RowMapping, select, update
 
-from fedcohort.audit import append
 from fedcohort.coordinator import tables
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import ConfigError
-from fedcohort.sources.durable import transaction
 
 TOKEN_BYTES = 32
 
@@ -32,7 +30,7 @@ class Members:
             ConfigError: the site has already joined.
         """
         token = token or secrets.token_urlsafe(TOKEN_BYTES)
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             row = connection.execute(select(tables.sites).where(tables.sites.c.id == site)).first()
             if row is not None and row.public_key is not None:
                 raise ConfigError(
@@ -46,45 +44,45 @@ class Members:
                     .where(tables.sites.c.id == site)
                     .values(token=token.encode(), url=url)
                 )
-            append(tables.events, connection, "site-invited", detail={"site": site})
+            self.store.log.append(connection, "site-invited", detail={"site": site})
         return token
 
     def remove_site(self, site: str) -> bool:
         """Forget a site and its key; False when there is no such site."""
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             gone = connection.execute(tables.sites.delete().where(tables.sites.c.id == site)).rowcount > 0
             if gone:
-                append(tables.events, connection, "site-removed", detail={"site": site})
+                self.store.log.append(connection, "site-removed", detail={"site": site})
         return gone
 
     def sites(self) -> dict[str, RowMapping]:
         """Every site that was invited or has joined."""
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             rows = connection.execute(select(tables.sites).order_by(tables.sites.c.id)).mappings()
             return {row["id"]: row for row in rows}
 
     def key_of(self, site: str) -> bytes | None:
         """A site's pinned key."""
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             return connection.execute(
                 select(tables.sites.c.public_key).where(tables.sites.c.id == site)
             ).scalar()
 
     def token_of(self, site: str) -> bytes | None:
         """A site's join token, until it is used."""
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             return connection.execute(select(tables.sites.c.token).where(tables.sites.c.id == site)).scalar()
 
     def pin(self, site: str, key: bytes) -> None:
         """Pin a site's key; from here on its token admits no other."""
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             change = update(tables.sites).where(tables.sites.c.id == site)
             connection.execute(change.values(public_key=key))
-            append(tables.events, connection, "site-joined", detail={"site": site})
+            self.store.log.append(connection, "site-joined", detail={"site": site})
 
     def settled(self, site: str) -> None:
         """Forget the token once the site has pinned our key too."""
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             connection.execute(update(tables.sites).where(tables.sites.c.id == site).values(token=None))
 
     def seen(self, site: str, catalogue: dict[str, object] | None = None) -> None:
@@ -92,16 +90,16 @@ class Members:
         values: dict[str, object] = {"last_seen": int(time.time())}
         if catalogue is not None:
             values["catalogue"] = json.dumps(catalogue)
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             connection.execute(update(tables.sites).where(tables.sites.c.id == site).values(values))
 
     def issue_token(self, researcher: str) -> str:
         """A researcher's token; only its digest is kept."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
         row = {"digest": _digest(token), "researcher": researcher, "created_at": int(time.time())}
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             connection.execute(tables.tokens.insert(), row)
-            append(tables.events, connection, "token-issued", detail={"researcher": researcher})
+            self.store.log.append(connection, "token-issued", detail={"researcher": researcher})
         return token
 
     def revoke_tokens(self, researcher: str) -> int:
@@ -109,9 +107,9 @@ class Members:
         change = update(tables.tokens).where(
             tables.tokens.c.researcher == researcher, tables.tokens.c.revoked == 0
         )
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             count = connection.execute(change.values(revoked=1)).rowcount
-            append(tables.events, connection, "tokens-revoked", detail={"researcher": researcher})
+            self.store.log.append(connection, "tokens-revoked", detail={"researcher": researcher})
         return count
 
     def researcher_of(self, token: str) -> str | None:
@@ -119,7 +117,7 @@ class Members:
         query = select(tables.tokens.c.researcher).where(
             tables.tokens.c.digest == _digest(token), tables.tokens.c.revoked == 0
         )
-        with transaction(self.store.engine) as connection:
+        with self.store.database.transaction() as connection:
             return connection.execute(query).scalar()
 
 

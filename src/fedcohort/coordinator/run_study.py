@@ -52,11 +52,13 @@ class Plan:
     """A study that may run: the sites of its roster have approved its hash.
 
     Attributes:
+        study_hash: of the study, computed once.
         waiting: called with True when too few sites answered, with False when it goes on.
         refused: called with a site and its code when the site refuses for good.
     """
 
     study: Study
+    study_hash: str
     analysis: Analysis
     roster: tuple[SiteId, ...]
     waiting: Callable[[bool], None] = lambda _: None
@@ -99,8 +101,7 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
     Raises:
         TooFewSitesError: so many sites refused that min_sites cannot be reached.
     """
-    study_id = plan.study.hash
-    stored = log.load_state(study_id)
+    stored = log.load_state(plan.study_hash)
     state = stored if stored is not None else await asyncio.to_thread(plan.analysis.start)
     excluded: dict[SiteId, str] = {}
     while not state.finished:
@@ -110,7 +111,7 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
         state = plan.analysis.update(state, total)
         seconds = round(time.monotonic() - began, 6)
         rows: list[Row] = [{**row, "seconds": seconds} for row in state.rows]
-        log.save_round(study_id, state, tuple(sorted(inbox.survivors)), rows)
+        log.save_round(plan.study_hash, state, tuple(sorted(inbox.survivors)), rows)
         state = replace(state, rows=())
     return state
 
@@ -121,7 +122,7 @@ async def _round(plan: Plan, state: State, exchange: Exchange, excluded: dict[Si
     digest = state_digest(state.phase, state.round, state.arrays)
     attempt = 0
     while True:
-        task = Task(plan.study.hash, state.round, attempt, state.phase, state.arrays, digest, plan.roster)
+        task = Task(plan.study_hash, state.round, attempt, state.phase, state.arrays, digest, plan.roster)
         inbox = Inbox(task, zero_ring(sizes), sizes)
         asked = {site: task for site in plan.roster if site not in excluded}
         if len(asked) < plan.study.min_sites:
@@ -135,7 +136,8 @@ async def _round(plan: Plan, state: State, exchange: Exchange, excluded: dict[Si
                 excluded[site] = code
                 plan.refused(site, code)
         if len(inbox.survivors) >= plan.study.min_sites:
-            plan.waiting(False)
+            if attempt:
+                plan.waiting(False)
             return inbox
         plan.waiting(True)
         await asyncio.sleep(min(0.1 * 2.0**attempt, LONGEST_PAUSE_SECONDS))

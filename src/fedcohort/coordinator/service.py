@@ -161,6 +161,7 @@ class Service:
             self.store.set_roster(study_id, roster)
         plan = Plan(
             study,
+            study_id,
             build_analysis(study),
             roster,
             partial(self._waiting, study_id),

@@ -6,8 +6,7 @@ the round that follows from it begins.
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from sqlalchemy import Connection, RowMapping, delete, select, update
 
 from fedcohort.analyses.contract import Row, State
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
-from fedcohort.audit import Detail, append, verify_events
+from fedcohort.audit import Detail
 from fedcohort.coordinator import tables
-from fedcohort.sources.durable import open_durable, transaction
+from fedcohort.sources.durable import Durable, EventLog
 
 
 @dataclass(frozen=True)
@@ -47,36 +46,33 @@ class CoordinatorStore:
     """One process's database; every method is one transaction."""
 
     def __init__(self, database: str | Path) -> None:
-        self.engine = open_durable(database, tables.metadata)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with transaction(self.engine) as connection:
-            yield connection
+        self.database = Durable(database, tables.metadata)
+        self.log = EventLog(tables.events, self.database)
+        self._update_state = self.database.prepare(tables.UPDATE_STATE)
+        self._update_round = self.database.prepare(tables.UPDATE_ROUND)
+        self._insert_update = self.database.prepare(tables.INSERT_UPDATE)
 
     def close(self) -> None:
         """Give the database back."""
-        self.engine.dispose()
+        self.database.close()
 
     # --- studies ---------------------------------------------------------------------------
 
     def submit(self, submission: Submission) -> bool:
         """Remember a study; False when this very study is already here."""
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             if connection.execute(
                 select(tables.studies.c.id).where(tables.studies.c.id == submission.id)
             ).first():
                 return False
             values = {**vars(submission), "state": "proposed", "round": 0, "created_at": int(time.time())}
             connection.execute(tables.studies.insert(), values)
-            append(
-                tables.events, connection, "proposed", submission.id, {"researcher": submission.researcher}
-            )
+            self.log.append(connection, "proposed", submission.id, {"researcher": submission.researcher})
             return True
 
     def study(self, study_id: str) -> RowMapping | None:
         """A study by its hash, or by a prefix that only it has."""
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             rows = connection.execute(
                 select(tables.studies).where(tables.studies.c.id.startswith(study_id, autoescape=True))
             )
@@ -89,12 +85,12 @@ class CoordinatorStore:
         query = select(*(tables.studies.c[name] for name in names)).order_by(
             tables.studies.c.created_at.desc(), tables.studies.c.id
         )
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             return list(connection.execute(query).mappings())
 
     def open_studies(self) -> list[str]:
         """Studies to go on with after a restart."""
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             query = select(tables.studies.c.id).where(
                 tables.studies.c.state.in_(("proposed", "running", "waiting"))
             )
@@ -103,34 +99,34 @@ class CoordinatorStore:
     def set_state(self, study_id: str, state: str, code: str = "", message: str = "") -> None:
         """Move a study on; pages and the event log learn of it."""
         change = update(tables.studies).where(tables.studies.c.id == study_id)
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute(change.values(state=state, error_code=code, error_message=message))
             number = connection.execute(
                 select(tables.studies.c.round).where(tables.studies.c.id == study_id)
             ).scalar()
             self._publish(connection, study_id, "state", {"state": state, "code": code, "round": number})
-            append(tables.events, connection, state, study_id, {"code": code})
+            self.log.append(connection, state, study_id, {"code": code})
 
     def finish(self, study_id: str, report: Mapping[str, object]) -> None:
         """Store the report of a finished study."""
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             change = update(tables.studies).where(tables.studies.c.id == study_id)
             connection.execute(change.values(state="finished", report=json.dumps(report)))
             self._publish(connection, study_id, "state", {"state": "finished", "code": ""})
-            append(tables.events, connection, "finished", study_id)
+            self.log.append(connection, "finished", study_id)
 
     def set_roster(self, study_id: str, roster: tuple[str, ...]) -> None:
         """Fix the sites of a study, once; the ring of its sums is sized for them."""
         change = update(tables.studies).where(tables.studies.c.id == study_id)
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute(change.values(roster=json.dumps(roster)))
-            append(tables.events, connection, "roster", study_id, {"sites": list(roster)})
+            self.log.append(connection, "roster", study_id, {"sites": list(roster)})
 
     # --- rounds ----------------------------------------------------------------------------
 
     def load_state(self, study_id: str) -> State | None:
         """Where the study is, or None before its first round."""
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             row = connection.execute(
                 select(tables.states).where(tables.states.c.study_id == study_id)
             ).first()
@@ -149,20 +145,17 @@ class CoordinatorStore:
             "arrays": arrays_to_bytes(state.arrays),
             "kept": arrays_to_bytes(state.kept),
         }
-        with self._transaction() as connection:
-            if not connection.execute(tables.UPDATE_STATE, {**values, "key": study_id}).rowcount:
+        with self.database.transaction() as connection:
+            if not self._update_state.run(connection, {**values, "key": study_id}).rowcount:
                 connection.execute(tables.states.insert(), values)
-            connection.execute(tables.UPDATE_ROUND, {"key": study_id, "number": state.round})
+            self._update_round.run(connection, {"key": study_id, "number": state.round})
             for row in rows:
                 self._publish(connection, study_id, "metrics", dict(row))
-            append(
-                tables.events, connection, "round", study_id, {"round": state.round, "sites": list(survivors)}
-            )
+            self.log.append(connection, "round", study_id, {"round": state.round, "sites": list(survivors)})
 
     def _publish(self, connection: Connection, study_id: str, kind: str, data: Mapping[str, object]) -> None:
-        connection.execute(
-            tables.updates.insert(), {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
-        )
+        row = {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
+        self._insert_update.run(connection, row)
 
     def updates(
         self, study_id: str, after: int = 0, kind: str | None = None, limit: int = 20_000
@@ -173,7 +166,7 @@ class CoordinatorStore:
         )
         if kind:
             query = query.where(tables.updates.c.kind == kind)
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             rows = list(connection.execute(query.order_by(tables.updates.c.sequence).limit(limit)))
         return [Update(row.sequence, row.study_id, row.kind, json.loads(row.data)) for row in rows]
 
@@ -184,12 +177,12 @@ class CoordinatorStore:
     ) -> None:
         """Remember what a site said to a study: asked, approved, refused."""
         row = {"study_id": study_id, "site": site, "state": state, "code": code, "approval": approval}
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             mine = (tables.answers.c.study_id == study_id) & (tables.answers.c.site == site)
             connection.execute(delete(tables.answers).where(mine))
             connection.execute(tables.answers.insert(), row)
             self._publish(connection, study_id, "site", {"site": site, "state": state, "code": code})
-            append(tables.events, connection, f"site-{state}", study_id, {"site": site, "code": code})
+            self.log.append(connection, f"site-{state}", study_id, {"site": site, "code": code})
 
     def answers(self, study_id: str) -> dict[str, RowMapping]:
         """What each site said, by site."""
@@ -198,17 +191,17 @@ class CoordinatorStore:
             .where(tables.answers.c.study_id == study_id)
             .order_by(tables.answers.c.site)
         )
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             return {row["site"]: row for row in connection.execute(query).mappings()}
 
     # --- audit -----------------------------------------------------------------------------
 
     def note(self, kind: str, study_id: str = "", detail: Detail | None = None) -> None:
         """Add to the event log."""
-        with self._transaction() as connection:
-            append(tables.events, connection, kind, study_id, detail)
+        with self.database.transaction() as connection:
+            self.log.append(connection, kind, study_id, detail)
 
     def verify(self) -> int:
         """Check the event log's chain and return its length."""
-        with self._transaction() as connection:
-            return verify_events(tables.events, connection)
+        with self.database.transaction() as connection:
+            return self.log.verify(connection)

@@ -91,3 +91,4 @@ UPDATE_STATE = (
 UPDATE_ROUND = (
     update(studies).where(studies.c.id == bindparam("key")).values(round=bindparam("number"), state="running")
 )
+INSERT_UPDATE = updates.insert().values({name: bindparam(name) for name in ("study_id", "kind", "data")})

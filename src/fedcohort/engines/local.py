@@ -86,7 +86,7 @@ def run_nodes(
         raise StudyFailedError(f"{site}: {code}; the log says more")
 
     log = MemoryLog(on_rows)
-    plan = Plan(study, analysis, tuple(sorted(by_site)), refused=refused)
+    plan = Plan(study, study.hash, analysis, tuple(sorted(by_site)), refused=refused)
     state = _run(lambda: asyncio.run(run_study(plan, log, exchange)))
     return Outcome(analysis.report(state), log.rows, state)
 

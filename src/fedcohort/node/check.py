@@ -18,7 +18,7 @@ from fedcohort.node.policy import SitePolicy
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.durable import hold
 from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
-from fedcohort.wire.transport import check_url, client_tls, is_loopback, server_tls
+from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
 
 TIMEOUT_SECONDS = 10.0
 LEAST_FREE_BYTES = 200 * 2**20

@@ -4,16 +4,12 @@ The contribution's integers are durable before its bytes leave, so that a task
 asked again is answered with what was computed once, after kill -9 too.
 """
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import (
     Column,
-    Connection,
     Integer,
     LargeBinary,
     MetaData,
@@ -26,8 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert
 
-from fedcohort.audit import Detail, append, events_table, verify_events
-from fedcohort.sources.durable import open_durable, transaction
+from fedcohort.audit import Detail, events_table
+from fedcohort.sources.durable import Durable, EventLog
 
 _metadata = MetaData()
 _events = events_table(_metadata)
@@ -128,23 +124,20 @@ class SqlNodeStore:
     """The node's database; safe to use from several threads, and beside the command line's process."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = open_durable(path, _metadata)
-        self._lock = threading.Lock()
+        self._database = Durable(path, _metadata)
+        self._log = EventLog(_events, self._database)
+        self._keep = self._database.prepare(_KEEP)
+        self._approval = self._database.prepare(_APPROVAL)
         self._last: dict[str, Stored] = {}
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self._lock, transaction(self._engine) as connection:
-            yield connection
 
     def close(self) -> None:
         """Give the file back."""
-        self._engine.dispose()
+        self._database.close()
 
     def last(self, study_hash: str) -> Stored | None:
         """The newest contribution of a study."""
         if study_hash not in self._last:
-            with self._transaction() as connection:
+            with self._database.transaction() as connection:
                 row = connection.execute(
                     select(_contributions).where(_contributions.c.study_hash == study_hash)
                 ).first()
@@ -156,15 +149,16 @@ class SqlNodeStore:
     def keep(self, stored: Stored) -> None:
         """Make a contribution durable, and note its release in the event log."""
         detail = {"round": stored.round, "bytes": len(stored.integers)}
-        with self._transaction() as connection:
-            connection.execute(_KEEP, vars(stored))
-            append(_events, connection, "release", stored.study_hash, detail)
+        with self._database.transaction() as connection:
+            self._keep.run(connection, vars(stored))
+            self._log.append(connection, "release", stored.study_hash, detail)
         self._last[stored.study_hash] = stored
 
     def approval(self, study_hash: str) -> bytes | None:
         """The signed approval, encoded; None when there is none."""
-        with self._transaction() as connection:
-            return connection.execute(_APPROVAL, {"hash": study_hash}).scalar()
+        with self._database.transaction() as connection:
+            found = self._approval.run(connection, {"hash": study_hash}).scalar()
+        return None if found is None else bytes(found)
 
     def proposal(self, study_hash: str) -> StoredProposal | None:
         """A study as it was proposed."""
@@ -173,49 +167,49 @@ class SqlNodeStore:
     def proposals(self) -> list[StoredProposal]:
         """Every study that was ever proposed here."""
         columns = [column for column in _proposals.c if column.name != "approval"]
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return [StoredProposal(**row._mapping) for row in connection.execute(select(*columns))]
 
     def propose(self, proposal: StoredProposal) -> None:
         """Remember a proposal; the same one again changes nothing."""
         statement = insert(_proposals).values(vars(proposal)).on_conflict_do_nothing()
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             if connection.execute(statement).rowcount:
-                append(
-                    _events, connection, "proposal", proposal.study_hash, {"researcher": proposal.researcher}
+                self._log.append(
+                    connection, "proposal", proposal.study_hash, {"researcher": proposal.researcher}
                 )
 
     def decide(self, study_hash: str, state: str, approval: bytes | None) -> None:
         """Remember the site's answer to a proposal."""
         change = update(_proposals).where(_proposals.c.study_hash == study_hash)
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(change.values(state=state, approval=approval))
-            append(_events, connection, state, study_hash)
+            self._log.append(connection, state, study_hash)
 
     def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
         """Add to the event log."""
-        with self._transaction() as connection:
-            append(_events, connection, kind, study_hash, detail)
+        with self._database.transaction() as connection:
+            self._log.append(connection, kind, study_hash, detail)
 
     def key_of(self, name: str) -> bytes | None:
         """A public key that was pinned, such as the coordinator's."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return connection.execute(select(_keys.c.key).where(_keys.c.name == name)).scalar()
 
     def pin(self, name: str, key: bytes) -> None:
         """Remember a public key for good."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(insert(_keys).values(name=name, key=key).on_conflict_do_nothing())
-            append(_events, connection, "key-pinned", detail={"name": name})
+            self._log.append(connection, "key-pinned", detail={"name": name})
 
     def verify(self) -> int:
         """Check the event log's chain and return its length."""
-        with self._transaction() as connection:
-            return verify_events(_events, connection)
+        with self._database.transaction() as connection:
+            return self._log.verify(connection)
 
     def events(self) -> list[dict[str, object]]:
         """The event log, oldest first."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return [
                 dict(row._mapping) for row in connection.execute(select(_events).order_by(_events.c.sequence))
             ]

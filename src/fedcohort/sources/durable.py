@@ -5,39 +5,121 @@ or another server by its URL. One process at a time holds it.
 """
 
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy import (
+    URL,
+    Connection,
+    CursorResult,
+    Engine,
+    Executable,
+    MetaData,
+    Table,
+    create_engine,
+    event,
+)
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
+from fedcohort.audit import Detail, newest_query, next_entry, verify_events
 from fedcohort.errors import StoreError
 from fedcohort.sources.database import LOCK_SECONDS, database_url, explained
 
 
-def open_durable(database: str | Path, tables: MetaData) -> Engine:
-    """Open a store of our own, making its tables when they are missing; its folder must be writable.
+class Durable:
+    """A store of our own: one connection, one transaction at a time, safe to use from several threads."""
 
-    Raises:
-        StoreError: locked, read-only, full, damaged or unreachable; names the database and the remedy.
-    """
-    url = database_url(database)
+    def __init__(self, database: str | Path, tables: MetaData) -> None:
+        """Open it, making its tables when they are missing.
+
+        Raises:
+            StoreError: locked, read-only, full, damaged or unreachable; names the database and the remedy.
+        """
+        self._url = database_url(database)
+        self._lock = threading.RLock()
+        with explained(self._url):
+            self._engine = _open_engine(self._url)
+            tables.create_all(self._engine)
+            self._connection = self._engine.connect()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """All of it durable when the block ends, or nothing.
+
+        Raises:
+            StoreError: the database is locked, read-only or full; names it and the remedy.
+        """
+        with self._lock, explained(self._url), self._connection.begin():
+            yield self._connection
+
+    def prepare(self, statement: Executable) -> "Prepared":
+        """Compile a statement of a hot path once."""
+        compiled = statement.compile(self._engine)  # type: ignore[attr-defined]
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        return Prepared(
+            str(compiled), tuple(compiled.positiontup) if compiled.positional else None, constants
+        )
+
+    def close(self) -> None:
+        """Give the database back."""
+        self._connection.close()
+        self._engine.dispose()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A compiled statement: running it costs little more than the database itself."""
+
+    text: str
+    order: tuple[str, ...] | None
+    constants: Mapping[str, object]
+
+    def run(self, connection: Connection, values: Mapping[str, object]) -> CursorResult[Any]:
+        """Run it with these parameters, by name."""
+        given = {**self.constants, **values}
+        if self.order is None:
+            return connection.exec_driver_sql(self.text, given)
+        return connection.exec_driver_sql(self.text, tuple(given[name] for name in self.order))
+
+
+class EventLog:
+    """Appends to one store's events, inside the caller's transaction."""
+
+    def __init__(self, table: Table, store: "Durable") -> None:
+        self._table = table
+        self._newest = store.prepare(newest_query(table))
+        self._insert = store.prepare(table.insert())
+
+    def append(
+        self, connection: Connection, kind: str, study_hash: str = "", detail: Detail | None = None
+    ) -> None:
+        """Add an entry."""
+        row = self._newest.run(connection, {}).mappings().first()
+        last = (int(row["sequence"]), bytes(row["hash"])) if row else None
+        self._insert.run(connection, next_entry(last, kind, study_hash, detail))
+
+    def verify(self, connection: Connection) -> int:
+        """Recompute the chain and return its length."""
+        return verify_events(self._table, connection)
+
+
+def _open_engine(url: URL) -> Engine:
     options: dict[str, object] = {"hide_parameters": True}
-    is_sqlite = url.get_backend_name() == "sqlite"
-    if is_sqlite:
-        options |= {
-            "poolclass": StaticPool,
-            "connect_args": {"check_same_thread": False, "timeout": LOCK_SECONDS},
-        }
-        if url.database and url.database != ":memory:":
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    with explained(url):
-        engine = create_engine(url, **options)
-        if is_sqlite:
-            event.listen(engine, "connect", _durable_pragmas)
-            event.listen(engine, "begin", _begin_immediate)
-        tables.create_all(engine)
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, **options)
+    options |= {
+        "poolclass": StaticPool,
+        "connect_args": {"check_same_thread": False, "timeout": LOCK_SECONDS},
+    }
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, **options)
+    event.listen(engine, "connect", _durable_pragmas)
+    event.listen(engine, "begin", _begin_immediate)
     return engine
 
 
@@ -70,14 +152,3 @@ def hold(folder: Path) -> sqlite3.Connection:
             f"{folder}: in use by another process, or read-only; stop the other one first"
         ) from None
     return connection
-
-
-@contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """All of it durable when the block ends, or nothing.
-
-    Raises:
-        StoreError: the database is locked, read-only or full; names it and the remedy.
-    """
-    with explained(engine.url), engine.begin() as connection:
-        yield connection
