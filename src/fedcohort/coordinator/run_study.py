@@ -72,7 +72,7 @@ class Inbox:
     task: Task
     total: Ring
     sizes: tuple[int, int]
-    survivors: list[SiteId] = field(default_factory=list)
+    survivors: set[SiteId] = field(default_factory=set)
     refused: dict[SiteId, str] = field(default_factory=dict)
 
     def receive(self, site: SiteId, message: Message) -> None:
@@ -90,7 +90,7 @@ class Inbox:
             raise WireError(f"{site}: a contribution for another site or state, or a second one")
         else:
             none.add(self.total, message.body, self.sizes)
-            self.survivors.append(site)
+            self.survivors.add(site)
 
 
 async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
