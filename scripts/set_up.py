@@ -168,7 +168,7 @@ def run(command: list[str | Path], lock: IO[str]) -> int:
 def last_line(*patterns: str) -> str:
     """What pip said last, cut short; of the lines that match the first of the patterns that any line does."""
     lines = [line.strip() for line in LOG.read_text(encoding="utf-8", errors="replace").splitlines()]
-    said = [line for line in lines if line and not line.startswith("WARNING")] or ["it said nothing"]
+    said = [line for line in lines if line and not line.startswith(("WARNING", "━"))] or ["it said nothing"]
     matching = [[line for line in said if re.match(pattern, line)] for pattern in patterns]
     return next((found for found in matching if found), said)[-1][:300]
 
