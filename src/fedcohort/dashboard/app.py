@@ -53,6 +53,7 @@ def build_app(settings: Settings) -> Flask:
     if not ECHARTS.is_file():
         log.warning("Apache ECharts is missing, so that no chart is drawn; install fedcohort again")
     upstream, texts = open_upstream(settings), load_texts()
+    app.extensions["fedcohort"] = upstream
     app.context_processor(
         lambda: {"t": texts, "version": fedcohort.__version__, "has_login": bool(settings.dashboard_token)}
     )
@@ -65,6 +66,12 @@ def build_app(settings: Settings) -> Flask:
     _add_streams(app, upstream, Seats(settings.max_viewers))
     _add_results(app, upstream, texts)
     return app
+
+
+def close_app(app: Flask) -> None:
+    """Give the connections to the coordinator back."""
+    upstream: Upstream = app.extensions["fedcohort"]
+    upstream.client.close()
 
 
 def load_texts(language: str = "en") -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from fedcohort.dashboard.app import close_app
 from fedcohort.dashboard.settings import Settings, is_loopback
 from fedcohort.errors import ConfigError
 
@@ -57,6 +58,7 @@ def serve(app: Flask, settings: Settings, listen: Listen, ready: Callable[[str],
         server.serve_forever()
     finally:
         server.server_close()
+        close_app(app)
 
 
 def address_of(listen: Listen, port: int) -> str:

@@ -1,0 +1,112 @@
+"""Debian's Chromium, headless, through Playwright: for tests of pages and for the pictures in docs/.
+
+`screenshot(url, path)` writes a picture of a page that anyone serves.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP, PHONE = ViewportSize(width=1360, height=900), ViewportSize(width=390, height=844)
+Theme = Literal["light", "dark"]
+
+
+def chromium_path() -> str | None:
+    """Where Chromium is, or None."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser; the test is skipped where there is none."""
+    path = chromium_path()
+    if path is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Watched:
+    """A page, and everything its console complained about, content security policy included."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def text(self, selector: str) -> str:
+        """What a reader sees there."""
+        return self.page.inner_text(selector)
+
+    def wait(self, script: str, timeout_seconds: float = 15.0) -> None:
+        """Wait until a JavaScript expression is true."""
+        self.page.wait_for_function(script, timeout=timeout_seconds * 1000)
+
+    def n_points(self, chart: int = 0) -> list[int]:
+        """How many points each line of a chart has."""
+        found = self.page.evaluate(POINTS, chart)
+        return [int(n) for n in found]
+
+
+POINTS = """(index) => {
+  const container = document.querySelectorAll('#charts .chart')[index];
+  const chart = container && echarts.getInstanceByDom(container);
+  return chart ? chart.getOption().series.map((line) => line.data.length) : [];
+}"""
+
+
+@contextmanager
+def watched(
+    browser: Browser, *, theme: Theme = "light", viewport: ViewportSize = DESKTOP
+) -> Iterator[Watched]:
+    """A new page in a context of its own."""
+    context: BrowserContext = browser.new_context(viewport=viewport, color_scheme=theme, locale="en-GB")
+    page = context.new_page()
+    watch = Watched(page)
+    page.on("console", lambda message: _note(watch, message.type, message.text))
+    page.on("pageerror", lambda error: watch.complaints.append(str(error)))
+    try:
+        yield watch
+    finally:
+        context.close()
+
+
+def _note(watch: Watched, kind: str, text: str) -> None:
+    if kind in ("error", "warning"):
+        watch.complaints.append(text)
+
+
+def screenshot(
+    url: str,
+    path: Path,
+    *,
+    theme: Theme = "light",
+    viewport: ViewportSize = DESKTOP,
+    ready: str = "document.querySelectorAll('#charts canvas').length > 0",
+) -> None:
+    """Write a PNG of a whole page once the JavaScript expression `ready` is true."""
+    with chromium() as browser, watched(browser, theme=theme, viewport=viewport) as watch:
+        watch.page.goto(url)
+        watch.wait(ready, 60.0)
+        watch.page.wait_for_timeout(500)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        watch.page.screenshot(path=path, full_page=True)

@@ -1,0 +1,69 @@
+"""A stand-in coordinator, the dashboard in front of it, and one browser for all tests."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser
+from werkzeug.serving import BaseWSGIServer
+
+from fedcohort.dashboard import Settings, create_app
+from fedcohort.dashboard.app import close_app
+from fedcohort.dashboard.serve import Listen, address_of, open_server
+
+from .browser import chromium
+from .standin import Running, StandIn, rest, running
+
+Serve = Callable[[Settings], str]
+
+
+@pytest.fixture
+def store() -> StandIn:
+    return StandIn(sites={"hospital_a": "connected", "hospital_b": "connected", "hospital_c": "lost"})
+
+
+@pytest.fixture
+def coordinator(store: StandIn) -> Iterator[Running]:
+    with running(rest(store)) as server:
+        yield server
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves the dashboard with given settings from a thread, and returns its address."""
+    servers: list[tuple[Flask, BaseWSGIServer, threading.Thread]] = []
+
+    def start(settings: Settings) -> str:
+        listen = Listen("127.0.0.1", 0)
+        app = create_app(settings)
+        server = open_server(app, settings, listen)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        servers.append((app, server, thread))
+        return address_of(listen, server.port)
+
+    yield start
+    for app, server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        close_app(app)
+
+
+@pytest.fixture
+def dashboard(coordinator: Running, serve: Serve) -> str:
+    return serve(Settings(coordinator.url))
+
+
+@pytest.fixture
+def client(dashboard: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=dashboard, timeout=10.0) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
