@@ -1,23 +1,26 @@
 """Who is there: mutual proof by identity keys, and by a one-time token at first contact.
 
-Three flights each way, whoever dialled: hello, proof, verdict. A proof is an
-Ed25519 signature over both hellos and the prover's role. When a key is not yet
+Three flights each way, whoever dialled: hello, proof, verdict. The node proves
+itself first, so that a stranger learns no more than a coordinator's name and key.
+A proof is an Ed25519 signature over both hellos and the prover's role. When a key is not yet
 pinned, HMAC-SHA256 by the join token over the same transcript stands for it, in
 both directions; each side then pins the other's key. The transcript is not bound
 to the TLS channel, for hospitals' proxies may end TLS (docs/threat-model.md).
 """
 
+import contextlib
 import hashlib
 import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError
 
-from fedcohort.errors import AuthenticationError, FedcohortError, VersionError, WireError
+from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, VersionError, WireError
 from fedcohort.wire import fedcohort_pb2 as pb
 from fedcohort.wire.identity import Identity, verify
 
@@ -80,24 +83,43 @@ async def shake_hands(identity: Identity, role: str, trust: Trust, send: Send, r
     """
     mine = _hello(identity, role)
     await send(mine)
-    theirs_raw = await receive()
+    raw = await receive()
     try:
-        theirs = _read_hello(theirs_raw, role)
+        theirs = _read_hello(raw, role)
         token = trust.token_of(theirs.id)
-        transcript = _transcript(role, mine, theirs_raw)
-        await send(_proof(identity, transcript, role, token))
+        transcript = _transcript(role, mine, raw)
+        ours = _proof(identity, transcript, role, token)
+        if role == "node":
+            await send(ours)
         proof = _read_proof(await receive())
         _check(trust, theirs, proof, transcript, token)
     except FedcohortError as error:
-        await send(pb.Proof(refusal=getattr(error, "reason", error.code)).SerializeToString())
+        with contextlib.suppress(LinkClosedError):
+            await send(pb.Proof(refusal=getattr(error, "reason", error.code)).SerializeToString())
         raise
-    await send(pb.Proof().SerializeToString())
+    await _conclude(role, partial(_pin, trust, theirs, proof), ours, send, receive)
+    return Peer(theirs.id, theirs.public_key)
+
+
+async def _conclude(role: str, pin: Callable[[], None], ours: bytes, send: Send, receive: Receive) -> None:
+    """Tell each other that the proofs hold; the coordinator pins first, for it keeps the token.
+
+    A node that has pinned shows the token no more: were it first, a connection lost
+    between the two would shut it out for good.
+    """
+    verdict = pb.Proof().SerializeToString()
+    await send(ours if role == "coordinator" else verdict)
     _read_proof(await receive())
+    pin()
+    if role == "coordinator":
+        await send(verdict)
+
+
+def _pin(trust: Trust, theirs: pb.Hello, proof: pb.Proof) -> None:
     if trust.key_of(theirs.id) is None:
         trust.pin(theirs.id, theirs.public_key)
     if not proof.token_mac:
         trust.settled(theirs.id)
-    return Peer(theirs.id, theirs.public_key)
 
 
 def _hello(identity: Identity, role: str) -> bytes:

@@ -1,6 +1,8 @@
 """Ed25519 identity keys: one a node, one a coordinator, one a researcher (RFC 8032)."""
 
+import contextlib
 import os
+import secrets
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,9 +53,11 @@ def load_or_create(path: Path, name: str) -> Identity:
     try:
         if not path.exists():
             _create(path)
-        if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read(MAX_KEY_FILE_BYTES)
+        if os.name == "posix" and mode & 0o077:
             raise KeyFileError(f"{path}: others can read this key; run chmod 600 on it, or make a new one")
-        data = path.read_bytes()[:MAX_KEY_FILE_BYTES]
         key = load_pem_private_key(data, password=None)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}; check the folder's permissions") from error
@@ -65,14 +69,19 @@ def load_or_create(path: Path, name: str) -> Identity:
 
 
 def _create(path: Path) -> None:
+    """Write a new key beside `path` and link it there: never half a key, never over another process's."""
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def verify(public_key: bytes, signature: bytes, data: bytes) -> bool:

@@ -1,0 +1,27 @@
+"""The committed Protobuf code is what the .proto gives."""
+
+from pathlib import Path
+
+import pytest
+
+import fedcohort.wire
+
+WIRE = Path(fedcohort.wire.__file__).parent
+
+
+def test_the_generated_code_is_that_of_the_proto(tmp_path: Path) -> None:
+    protoc = pytest.importorskip("grpc_tools.protoc", reason="grpcio-tools is not installed")
+    source = WIRE.parent.parent
+    where = [f"-I{source}", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
+    outcome = protoc.main(["protoc", *where, str(WIRE / "fedcohort.proto")])
+    assert outcome == 0
+    for name in ("fedcohort_pb2.py", "fedcohort_pb2.pyi"):
+        fresh = (tmp_path / "fedcohort" / "wire" / name).read_text(encoding="utf-8")
+        committed = (WIRE / name).read_text(encoding="utf-8")
+        assert _without_version(fresh) == _without_version(committed)
+
+
+def _without_version(text: str) -> list[str]:
+    """Another release of the generator may write its own number; what it generates must be the same."""
+    start = text.find("DESCRIPTOR =") if "DESCRIPTOR = _descriptor_pool" in text else 0
+    return text[start:].splitlines()
