@@ -2,46 +2,72 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import secrets
-import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, InvalidProxy, ProxyError, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidProxy,
+    InvalidProxyStatus,
+    InvalidStatus,
+    ProxyError,
+    WebSocketException,
+)
 
 from fedcohort.errors import AuthenticationError, ConfigError, FedcohortError, LinkClosedError
+from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
+from fedcohort.wire.codec import MAX_MESSAGE_BYTES
 from fedcohort.wire.handshake import Trust
 from fedcohort.wire.identity import Identity
 from fedcohort.wire.link import CLOSE_SECONDS, FRAME_BYTES, HEARTBEAT_SECONDS, Channel, Link, open_link
 
+__all__ = [
+    "LINK_PATH",
+    "UVICORN_OPTIONS",
+    "dial",
+    "is_loopback",
+    "listen",
+    "reconnecting",
+    "server_tls",
+    "starlette_channel",
+    "websocket_channel",
+]
+
 log = logging.getLogger("fedcohort.wire")
 
 OPEN_SECONDS = 20.0
+MISSED_HEARTBEATS = 3
+"""A peer that lets so many heartbeats pass without an answer is taken for dead."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
+STEADY_SECONDS = 10.0
+"""A link that lived so long was a good one: the next back-off begins anew."""
 LINK_PATH = "/link"
+PROXY_AUTHENTICATION_REQUIRED = 407
 
-_OPTIONS: dict[str, Any] = {
-    "compression": None,
-    "max_size": FRAME_BYTES,
-    "ping_interval": HEARTBEAT_SECONDS,
-    "ping_timeout": 3 * HEARTBEAT_SECONDS,
-    "close_timeout": CLOSE_SECONDS,
-}
+
+def _options(heartbeat_seconds: float) -> dict[str, Any]:
+    return {
+        "compression": None,
+        "max_size": FRAME_BYTES,
+        "ping_interval": heartbeat_seconds,
+        "ping_timeout": MISSED_HEARTBEATS * heartbeat_seconds,
+        "close_timeout": CLOSE_SECONDS,
+    }
+
 
 UVICORN_OPTIONS: dict[str, Any] = {
     "ws": "websockets-sansio",
     "ws_max_size": FRAME_BYTES,
     "ws_ping_interval": HEARTBEAT_SECONDS,
-    "ws_ping_timeout": 3 * HEARTBEAT_SECONDS,
+    "ws_ping_timeout": MISSED_HEARTBEATS * HEARTBEAT_SECONDS,
     "ws_per_message_deflate": False,
     "http": "h11",
     "lifespan": "on",
@@ -49,61 +75,6 @@ UVICORN_OPTIONS: dict[str, Any] = {
     "access_log": False,
 }
 """How the coordinator's server must be run for its links."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether every address of this host is this machine.
-
-    Raises:
-        LinkClosedError: the name cannot be resolved.
-    """
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise LinkClosedError(
-            f"{host}: the name cannot be resolved; check it and the DNS settings"
-        ) from error
-    return all(ipaddress.ip_address(str(address[4][0]).split("%")[0]).is_loopback for address in found)
-
-
-def client_tls(ca_file: Path | None) -> ssl.SSLContext:
-    """Trust the system's CAs, or a corporate one.
-
-    Raises:
-        ConfigError: the file is not a CA certificate.
-    """
-    try:
-        return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{ca_file}: cannot be read as a CA certificate in PEM") from error
-
-
-def server_tls(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Serve with this certificate.
-
-    Raises:
-        ConfigError: certificate and key cannot be read, or do not fit.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{certificate}, {key}: cannot be used as certificate and key in PEM") from error
-    return context
-
-
-def check_url(url: str) -> None:
-    """Refuse an address that is not a WebSocket, or would send plain text over a network.
-
-    Raises:
-        ConfigError: and the remedy.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ConfigError(f"{url!r}: give an address such as wss://coordinator.example:8760")
-    if parts.scheme == "ws" and not is_loopback(parts.hostname):
-        raise ConfigError(f"{url}: plain text is only allowed on this machine itself; use wss://")
 
 
 def websocket_channel(connection: Connection) -> Channel:
@@ -129,8 +100,12 @@ def websocket_channel(connection: Connection) -> Channel:
 
 
 def _words(error: ConnectionClosed) -> str:
-    reason = error.rcvd.reason if error.rcvd else ""
-    return f"the connection ended{': ' + reason if reason else ''}"
+    return _ended(error.rcvd.reason if error.rcvd else "")
+
+
+def _ended(reason: str) -> str:
+    """Say that it ended, with the code that the other side gave; which is short (RFC 6455)."""
+    return f"the connection ended{': ' + reason if reason and reason.isprintable() else ''}"
 
 
 def starlette_channel(socket: WebSocket) -> Channel:
@@ -145,8 +120,10 @@ def starlette_channel(socket: WebSocket) -> Channel:
     async def receive() -> bytes:
         try:
             return await socket.receive_bytes()
-        except (WebSocketDisconnect, RuntimeError, KeyError):
-            raise LinkClosedError("the connection ended") from None
+        except WebSocketDisconnect as error:
+            raise LinkClosedError(_ended(error.reason)) from None
+        except (RuntimeError, KeyError):
+            raise LinkClosedError(_ended("")) from None
 
     async def close(reason: str) -> None:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
@@ -155,41 +132,100 @@ def starlette_channel(socket: WebSocket) -> Channel:
     return Channel(send, receive, close)
 
 
-async def dial(url: str, identity: Identity, role: str, trust: Trust, ca_file: Path | None = None) -> Link:
+class _Direct(connect):
+    """Goes to the address that was given: a redirect could lead off this machine, or to a stranger."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
+async def dial(
+    url: str,
+    identity: Identity,
+    role: str,
+    trust: Trust,
+    ca_file: Path | None = None,
+    *,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    max_bytes: int = MAX_MESSAGE_BYTES,
+) -> Link:
     """Open a link; HTTPS_PROXY and NO_PROXY of the environment hold.
 
     Args:
         url: wss://host:port; ws:// only to this machine.
+        max_bytes: the largest message to send or take.
     Raises:
         LinkClosedError: it cannot be reached, and why.
         AuthenticationError, VersionError: the handshake failed, or the proxy wants other credentials.
+        ConfigError: the address, the CA file or the proxy's address cannot be used.
     """
-    await asyncio.to_thread(check_url, url)
-    context = client_tls(ca_file) if url.startswith("wss") else None
+    addresses = await asyncio.to_thread(check_url, url)
+    options = _options(heartbeat_seconds) | {"open_timeout": OPEN_SECONDS}
+    with _explained(url):
+        if addresses:
+            connection = await _dial_plain(url, addresses, options)
+        else:
+            connection = await _Direct(url.rstrip("/") + LINK_PATH, ssl=client_tls(ca_file), **options)
+    return await open_link(websocket_channel(connection), identity, role, trust, max_bytes)
+
+
+async def _dial_plain(url: str, addresses: list[str], options: dict[str, Any]) -> ClientConnection:
+    """Connect to the addresses that were checked: not to what the name means a moment later, nor by proxy."""
+    *others, last = addresses
     target = url.rstrip("/") + LINK_PATH
+    for address in others:
+        with contextlib.suppress(ConnectionError):
+            return await _Direct(target, host=address, proxy=None, **options)
+    return await _Direct(target, host=last, proxy=None, **options)
+
+
+@contextlib.contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Turn what can go wrong while connecting into our errors, with a remedy."""
     try:
-        connection = await connect(target, ssl=context, open_timeout=OPEN_SECONDS, **_OPTIONS)
-    except (InvalidProxy, ProxyError) as error:
-        raise AuthenticationError(
-            f"{url}: the proxy refused ({type(error).__name__}); check HTTPS_PROXY and its password"
-        ) from error
+        yield
+    except InvalidProxyStatus as error:
+        status = error.response.status_code
+        if status == PROXY_AUTHENTICATION_REQUIRED:
+            raise AuthenticationError(
+                f"{url}: the proxy refused user name or password (HTTP {status}); set "
+                "HTTPS_PROXY=http://user:password@proxy:port, special characters percent-encoded"
+            ) from None
+        raise LinkClosedError(
+            f"{url}: the proxy cannot or may not connect there (HTTP {status}); ask for this host and port"
+        ) from None
+    except InvalidProxy:
+        raise ConfigError(
+            f"{url}: the environment's proxy is no address; set HTTPS_PROXY=http://proxy:port"
+        ) from None
+    except ProxyError as error:
+        raise LinkClosedError(f"{url}: the proxy did not answer as one; check HTTPS_PROXY") from error
     except ssl.SSLCertVerificationError as error:
         raise AuthenticationError(
             f"{url}: the certificate is not trusted ({error.verify_message}); give its CA by --ca-file"
         ) from error
-    except (OSError, WebSocketException, TimeoutError) as error:
+    except InvalidStatus as error:
         raise LinkClosedError(
-            f"{url}: cannot be reached ({type(error).__name__}); check address and network"
+            f"{url}: answered HTTP {error.response.status_code}; give the address of a coordinator or node"
+        ) from None
+    except (OSError, WebSocketException, ImportError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        raise LinkClosedError(
+            f"{url}: cannot be reached ({reason}); check address, network, HTTPS_PROXY and NO_PROXY"
         ) from error
-    return await open_link(websocket_channel(connection), identity, role, trust)
 
 
 async def reconnecting(
     dial_once: Callable[[], Awaitable[Link]], longest_pause: float = LONGEST_PAUSE_SECONDS
 ) -> AsyncIterator[Link]:
-    """Link after link for ever, with exponential back-off and full jitter between failures."""
+    """Link after link for ever, with exponential back-off and full jitter between them.
+
+    Source: Brooker 2015, "Exponential Backoff And Jitter" (AWS Architecture Blog).
+    """
+    clock = asyncio.get_running_loop().time
     pause = FIRST_PAUSE_SECONDS
     while True:
+        begun = clock()
         try:
             link = await dial_once()
         except ConfigError:
@@ -197,8 +233,12 @@ async def reconnecting(
         except FedcohortError as error:
             log.warning("%s", error)
         else:
-            pause = FIRST_PAUSE_SECONDS
-            yield link
+            try:
+                yield link
+            finally:
+                await link.close("link-ended")
+            if clock() - begun >= STEADY_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
         await asyncio.sleep(pause * secrets.randbelow(1001) / 1000)
         pause = min(2 * pause, longest_pause)
 
@@ -208,6 +248,8 @@ async def listen(
     port: int,
     handler: Callable[[Channel], Awaitable[None]],
     tls: ssl.SSLContext | None = None,
+    *,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
 ) -> Server:
     """Wait to be dialled.
 
@@ -225,7 +267,8 @@ async def listen(
         except FedcohortError as error:
             log.warning("%s", error)
 
+    options = _options(heartbeat_seconds)
     try:
-        return await serve(serve_one, host, port, ssl=tls, open_timeout=OPEN_SECONDS, **_OPTIONS)
+        return await serve(serve_one, host, port, ssl=tls, open_timeout=OPEN_SECONDS, **options)
     except OSError as error:
         raise ConfigError(f"{host}:{port}: cannot listen ({error.strerror}); choose another port") from error
