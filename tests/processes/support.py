@@ -1,10 +1,12 @@
 """Start coordinators and nodes as real processes in temporary folders, disturb them, and clean up."""
 
 import contextlib
+import json
 import os
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -279,6 +281,13 @@ class Group:
         status = handle.status
         assert status["state"] not in ENDED, f"ended before it could be disturbed: {status}"
         return int(status["round"])
+
+    def survivors(self, study_id: str) -> list[list[str]]:
+        """The sites in the sum of each round, from the coordinator's event log."""
+        with contextlib.closing(sqlite3.connect(self.state / "coordinator.db")) as connection:
+            query = "SELECT detail FROM events WHERE kind = 'round' AND study_hash = ? ORDER BY sequence"
+            rows = connection.execute(query, (study_id,)).fetchall()
+        return [json.loads(detail)["sites"] for (detail,) in rows]
 
     def run(self, study: fc.Study) -> fc.Result:
         """Run a study to its end."""

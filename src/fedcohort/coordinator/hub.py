@@ -1,12 +1,14 @@
 """The live links to the sites, and the exchange that rounds go through.
 
 A message that cannot be delivered waits for its site: whoever reconnects while
-a round is open is asked again, and answers with what it stored.
+a round is open is asked again, and answers with what it stored. A site that was
+away for a whole time-out is waited for no longer than the others need, until it
+links again.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from fedcohort.coordinator.run_study import Receive
@@ -25,11 +27,16 @@ class OpenExchange:
 
     encoded: Mapping[SiteId, bytes]
     receive: Receive
+    enough: int
     pending: set[SiteId]
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def settle(self, site: SiteId, message: Message) -> None:
-        """Hand an answer over; a bad one leaves the site out of this round."""
+    def settle(self, site: SiteId, message: Message, away: Collection[SiteId]) -> None:
+        """Hand an answer over; a bad one leaves the site out of this round.
+
+        Args:
+            away: sites that are not waited for once enough others have answered.
+        """
         if site not in self.pending:
             return
         self.pending.discard(site)
@@ -37,7 +44,8 @@ class OpenExchange:
             self.receive(site, message)
         except FedcohortError as error:
             log.warning("%s: %s", site, error)
-        if not self.pending:
+        answered = len(self.encoded) - len(self.pending)
+        if not self.pending or (answered >= self.enough and self.pending <= set(away)):
             self.done.set()
 
 
@@ -48,12 +56,14 @@ class Hub:
     Attributes:
         on_message: gets every message that answers no open round.
         on_change: called when a site comes or goes.
+        away: sites that were not linked when a round's time was up.
     """
 
     on_message: Callable[[SiteId, Message], Awaitable[None]]
     on_change: Callable[[SiteId, bool], Awaitable[None]]
     links: dict[SiteId, Link] = field(default_factory=dict)
     open: dict[str, OpenExchange] = field(default_factory=dict)
+    away: set[SiteId] = field(default_factory=set)
 
     async def serve(self, link: Link) -> None:
         """Take a site in and read what it says until the link ends."""
@@ -63,6 +73,7 @@ class Hub:
             await link.close("already-connected")
             return
         self.links[site] = link
+        self.away.discard(site)
         try:
             await self.on_change(site, True)
             for exchange in list(self.open.values()):
@@ -86,9 +97,9 @@ class Hub:
             if not verify(link.peer.key, message.signature, contribution_signing_bytes(message)):
                 raise AuthenticationError(f"{site}: a contribution whose signature is not by the site's key")
             if exchange:
-                exchange.settle(site, message)
+                exchange.settle(site, message, self.away)
         elif exchange and isinstance(message, Event) and message.kind == "refusal":
-            exchange.settle(site, message)
+            exchange.settle(site, message, self.away)
         else:
             await self.on_message(site, message)
 
@@ -98,19 +109,23 @@ class Hub:
         if link:
             await _send(link, encode(message))
 
-    async def exchange(self, messages: Mapping[SiteId, Message], receive: Receive, timeout: float) -> None:
+    async def exchange(
+        self, messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
+    ) -> None:
         """Ask every site of `messages` and wait for all answers, or until time is up."""
         once = {id(message): encode(message) for message in messages.values()}
         encoded = {site: once[id(message)] for site, message in messages.items()}
         study_hash = next(iter(messages.values())).study_hash  # type: ignore[union-attr]
-        exchange = OpenExchange(encoded, receive, set(messages))
+        exchange = OpenExchange(encoded, receive, enough, set(messages))
         self.open[study_hash] = exchange
         try:
             here = [self.links[site] for site in messages if site in self.links]
-            await asyncio.gather(*(_send(link, encoded[link.peer.id]) for link in here))
-            await asyncio.wait_for(exchange.done.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(*(_send(link, encoded[link.peer.id]) for link in here))
+                await exchange.done.wait()
         except TimeoutError:
             log.warning("no answer in %g s from %s", timeout, ", ".join(sorted(exchange.pending)))
+            self.away |= exchange.pending - set(self.links)
         finally:
             del self.open[study_hash]
 

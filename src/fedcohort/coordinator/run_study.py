@@ -30,8 +30,13 @@ LONGEST_PAUSE_SECONDS = 30.0
 class Exchange(Protocol):
     """Sends each site its message and hands over every answer; returns when all have come or time is up."""
 
-    async def __call__(self, messages: Mapping[SiteId, Message], receive: Receive, timeout: float) -> None:
-        """`receive` raises a FedcohortError for an answer that is not one."""
+    async def __call__(
+        self, messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
+    ) -> None:
+        """`receive` raises a FedcohortError for an answer that is not one.
+
+        Sites that have been away for a whole time-out need not be waited for once `enough` have answered.
+        """
         ...
 
 
@@ -130,7 +135,7 @@ async def _round(plan: Plan, state: State, exchange: Exchange, excluded: dict[Si
             raise TooFewSitesError(
                 f"{len(asked)} of the {plan.study.min_sites} sites that the study needs are left ({reasons})"
             )
-        await exchange(asked, inbox.receive, plan.study.round_timeout_seconds)
+        await exchange(asked, inbox.receive, plan.study.min_sites, plan.study.round_timeout_seconds)
         for site, code in inbox.refused.items():
             if code not in TRANSIENT_CODES:
                 excluded[site] = code

@@ -110,7 +110,7 @@ class Service:
         elif isinstance(message, Event) and message.kind == "catalogue":
             if len(message.detail) > MAX_CATALOGUE_BYTES:
                 raise WireError(f"{site}: a catalogue of {len(message.detail)} bytes")
-            self.members.seen(site, json.loads(message.detail))
+            self.members.seen(site, _catalogue(site, message.detail))
         elif isinstance(message, Event) and message.kind == "asked":
             self.store.record_answer(message.study_hash, site, "asked")
         elif isinstance(message, Event) and message.kind == "refusal":
@@ -227,6 +227,16 @@ class Service:
             f"the study needs {study.min_sites} sites and the federation has {len(self.members.sites())}, "
             f"of which refused: {', '.join(refusals) or 'none'}"
         )
+
+
+def _catalogue(site: SiteId, detail: bytes) -> dict[str, object]:
+    try:
+        found = json.loads(detail)
+    except (ValueError, RecursionError):
+        raise WireError(f"{site}: a catalogue that is not JSON") from None
+    if not isinstance(found, dict) or not isinstance(found.get("tables"), dict):
+        raise WireError(f"{site}: a catalogue without tables")
+    return found
 
 
 @dataclass(frozen=True)

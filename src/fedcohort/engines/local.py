@@ -78,7 +78,9 @@ def run_nodes(
     """Run a study over nodes in memory."""
     by_site = {node.site: node for node in nodes}
 
-    async def exchange(messages: Mapping[SiteId, Message], receive: Receive, timeout: float) -> None:
+    async def exchange(
+        messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
+    ) -> None:
         for site, message in messages.items():
             receive(site, answer(by_site[site], message))
 

@@ -20,6 +20,7 @@ from fedcohort.errors import (
     FedcohortError,
     NotApprovedError,
     PolicyError,
+    StoreError,
     WireError,
 )
 from fedcohort.node.store import NodeStore, Stored
@@ -79,9 +80,17 @@ def answer(node: Node, message: Message) -> Message:
         # A fault of ours or of a library must neither end the node nor tell the coordinator anything.
         log.exception("%s: study %.12s: an unexpected error", node.site, study_hash)
         code = FedcohortError.code
-    node.store.note("refused", study_hash, {"code": code})
+    _note_refusal(node, study_hash, code)
     number, attempt = (message.round, message.attempt) if isinstance(message, Task) else (0, 0)
     return Event("refusal", study_hash, number, attempt, code)
+
+
+def _note_refusal(node: Node, study_hash: str, code: str) -> None:
+    """Into the event log; a log that cannot be written must not keep the coordinator waiting for the code."""
+    try:
+        node.store.note("refused", study_hash, {"code": code})
+    except StoreError as error:
+        log.warning("%s: %s", node.site, error)
 
 
 def _contribute(node: Node, task: Task) -> Contribution:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError
+from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, StoreError
 from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer
 from fedcohort.node.policy import SitePolicy
@@ -31,6 +31,8 @@ from fedcohort.wire.messages import Approval, Contribution, Event, Message, Prop
 log = logging.getLogger("fedcohort.node")
 
 APPROVAL_POLL_SECONDS = 0.5
+SHORT_LINK_SECONDS, SHORT_LINK_PAUSE_SECONDS = 0.5, 2.0
+"""A coordinator that turns us away at once, as it does a second node of one id, is asked with a pause."""
 
 
 @dataclass(frozen=True)
@@ -95,22 +97,30 @@ def offered_columns(policy: SitePolicy) -> dict[str, list[str]]:
 
 
 async def serve_link(running: Running, link: Link) -> None:
-    """Say what is on offer, then answer until the link ends."""
+    """Say what is on offer, then answer until the link ends.
+
+    Raises:
+        StoreError: the node's own store cannot be read.
+    """
     loop = asyncio.get_running_loop()
-    offer = catalogue(running.site.policy.data, offered_columns(running.site.policy))
-    await link.send(encode(Event("catalogue", detail=json.dumps(offer).encode())))
-    poll = asyncio.create_task(_send_late_approvals(running, link))
+    told = {found.study_hash for found in running.store.proposals() if found.state != "asked"}
+    talk = asyncio.create_task(_tell(running, link, told))
     try:
         while True:
             message = await link.receive()
             reply = await loop.run_in_executor(running.worker, _reply, running, message)
+            if isinstance(reply, Approval):
+                told.add(reply.study_hash)
             await link.send(encode(reply))
             if isinstance(reply, Approval) and reply.approved:
                 running.worker.submit(_make_ready, running, reply.study_hash)
     except LinkClosedError as error:
         log.info("%s: %s", running.site.policy.id, error)
+    except FedcohortError as error:
+        log.warning("%s: %s", running.site.policy.id, error)
+        await link.close(error.code)
     finally:
-        poll.cancel()
+        talk.cancel()
 
 
 def _make_ready(running: Running, study_hash: str) -> None:
@@ -124,31 +134,63 @@ def _make_ready(running: Running, study_hash: str) -> None:
 def _reply(running: Running, message: Message) -> Message:
     """Consent for proposals, `answer()` for everything else; contributions are signed."""
     if isinstance(message, Proposal):
-        try:
-            return receive_proposal(running.site, message)
-        except FedcohortError as error:
-            log.warning("%s: a proposal: %s", running.site.policy.id, error)
-            return Event("refusal", code=error.code)
+        return _consent(running.site, message)
     reply = answer(running.node, message)
     if isinstance(reply, Contribution):
         return replace(reply, signature=running.site.identity.sign(contribution_signing_bytes(reply)))
     return reply
 
 
-async def _send_late_approvals(running: Running, link: Link) -> None:
-    """Send what `fedcohort approve` signs in another process."""
-    waiting = {found.study_hash for found in running.store.proposals() if found.state == "asked"}
+def _consent(site: Site, proposal: Proposal) -> Message:
+    try:
+        return receive_proposal(site, proposal)
+    except FedcohortError as error:
+        log.warning("%s: a proposal: %s", site.policy.id, error)
+        return Event("refusal", code=error.code)
+    except Exception:
+        # A study that trips us up must not end the node.
+        log.exception("%s: a proposal: an unexpected error", site.policy.id)
+        return Event("refusal", code=FedcohortError.code)
+
+
+async def _tell(running: Running, link: Link, told: set[str]) -> None:
+    """Send what is on offer, and then what `fedcohort approve` signs in another process.
+
+    Args:
+        told: studies whose answer the coordinator has; those answered before this link, too.
+    """
+    offer: bytes | None = None
     while True:
+        try:
+            if offer is None:
+                offer = await asyncio.to_thread(_offer, running.site.policy)
+                await link.send(encode(Event("catalogue", detail=offer)))
+            proposals = await asyncio.to_thread(running.store.proposals)
+            for found in proposals:
+                if found.state != "asked" and found.study_hash not in told:
+                    told.add(found.study_hash)
+                    await link.send(encode(stored_answer(running.site, found.study_hash)))
+        except LinkClosedError:
+            return
+        except FedcohortError as error:
+            log.warning("%s: %s", running.site.policy.id, error)
         await asyncio.sleep(APPROVAL_POLL_SECONDS)
-        proposals = await asyncio.to_thread(running.store.proposals)
-        for proposal in proposals:
-            if proposal.study_hash in waiting and proposal.state != "asked":
-                await link.send(encode(stored_answer(running.site, proposal.study_hash)))
-        waiting = {proposal.study_hash for proposal in proposals if proposal.state == "asked"}
+
+
+def _offer(policy: SitePolicy) -> bytes:
+    return json.dumps(catalogue(policy.data, offered_columns(policy))).encode()
 
 
 async def run_node(running: Running, links: AsyncIterator[Link]) -> None:
     """Serve one link after another, for ever."""
+    clock = asyncio.get_running_loop().time
     async for link in links:
         log.info("%s: linked to %s", running.site.policy.id, link.peer.id)
-        await serve_link(running, link)
+        began = clock()
+        try:
+            await serve_link(running, link)
+        except StoreError as error:
+            log.warning("%s: %s", running.site.policy.id, error)
+            await link.close(error.code)
+        if clock() - began < SHORT_LINK_SECONDS:
+            await asyncio.sleep(SHORT_LINK_PAUSE_SECONDS)

@@ -1,0 +1,112 @@
+"""Kill anything, anywhere: the study goes on from its round, to the result it would have had."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+import fedcohort as fc
+from tests.processes.support import (
+    Group,
+    comparable,
+    describe_study,
+    random_name,
+    simulate_wards,
+    train_study,
+    wards,
+)
+
+pytestmark = pytest.mark.processes
+
+ROUNDS = 120
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    with wards(tmp_path_factory.mktemp("recovery"), preload=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> fc.Result:
+    return simulate_wards(train_study("undisturbed", ROUNDS))
+
+
+def patient_study(rounds: int = ROUNDS) -> fc.Study:
+    """All three sites must be in every round, for as long as it takes."""
+    return train_study(random_name(), rounds, min_sites=3, round_timeout_seconds=60.0)
+
+
+def test_a_killed_node_comes_back_and_changes_nothing(group: Group, undisturbed: fc.Result) -> None:
+    handle = group.connect().submit(patient_study())
+    group.wait_round(handle, 10)
+    group.nodes["b"].signal(signal.SIGSTOP)
+    stuck = group.wait_round(handle, 10)
+    group.nodes["b"].kill()
+    group.nodes["b"].start()
+    group.wait_linked("b")
+    group.wait_round(handle, stuck + 5)
+    group.nodes["c"].kill()
+    group.nodes["c"].start()
+    result = handle.wait(progress=False)
+    assert comparable(result) == comparable(undisturbed)
+    assert result.report["refused"] == {}
+
+
+def test_a_killed_coordinator_goes_on_from_its_round_and_so_does_a_whole_federation(
+    group: Group, undisturbed: fc.Result
+) -> None:
+    handle = group.connect().submit(patient_study())
+    group.wait_round(handle, 10)
+    group.coordinator.kill()
+    group.coordinator.start()
+    group.wait_linked()
+    group.wait_round(handle, 40)
+    for process in (group.coordinator, *group.nodes.values()):
+        process.kill()
+    for process in (group.coordinator, *group.nodes.values()):
+        process.start()
+    group.wait_linked()
+    result = handle.wait(progress=False)
+    assert comparable(result) == comparable(undisturbed)
+    assert not result.metrics.duplicated(["round", "split"]).any()
+
+
+def test_a_watcher_that_goes_away_loses_nothing_and_reattaches(group: Group) -> None:
+    handle = group.connect().submit(describe_study(random_name()))
+    again = group.connect().study(handle.id[:8])
+    assert again.id == handle.id
+    assert again.wait(progress=False).report["patients"] == 180
+
+
+def test_a_lost_site_is_left_out_when_enough_others_answer(group: Group) -> None:
+    handle = group.connect().submit(
+        train_study(random_name(), ROUNDS, round_timeout_seconds=2.0, min_sites=2)
+    )
+    group.wait_round(handle, 10)
+    group.nodes["c"].kill()
+    try:
+        result = handle.wait(progress=False)
+    finally:
+        group.nodes["c"].start()
+        group.wait_linked("c")
+    assert result.metrics["round"].max() == ROUNDS
+    rows = group.survivors(handle.id)
+    assert len(rows) > ROUNDS
+    assert rows[5] == ["a", "b", "c"]
+    assert rows[-1] == ["a", "b"]
+
+
+def test_below_min_sites_a_study_waits_and_ends_well_when_the_site_returns(
+    group: Group, undisturbed: fc.Result
+) -> None:
+    study = patient_study().model_copy(update={"round_timeout_seconds": 0.5})
+    handle = group.connect().submit(study)
+    group.wait_round(handle, 10)
+    group.nodes["a"].kill()
+    status = group.wait_state(handle, "waiting")
+    assert status["error"]["code"] == "too-few-sites"
+    group.nodes["a"].start()
+    result = handle.wait(progress=False)
+    assert comparable(result) == comparable(undisturbed)
+    assert handle.state == "finished"
