@@ -4,6 +4,7 @@
 """
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, ViewportSize, sync_playwright
 
 ARGUMENTS = [
     "--headless",
@@ -58,8 +59,20 @@ class Watched:
         return self.page.inner_text(selector)
 
     def wait(self, script: str, timeout_seconds: float = 15.0) -> None:
-        """Wait until a JavaScript expression is true."""
-        self.page.wait_for_function(script, timeout=timeout_seconds * 1000)
+        """Wait until a JavaScript expression is true.
+
+        Playwright's own wait evaluates strings inside the page, which the page's policy forbids.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while not self._is_true(script):
+            assert time.monotonic() < deadline, f"still not true: {script}; console: {self.complaints}"
+            self.page.wait_for_timeout(20)
+
+    def _is_true(self, script: str) -> bool:
+        try:
+            return bool(self.page.evaluate(script))
+        except Error:  # between two pages, or before the element is there
+            return False
 
     def n_points(self, chart: int = 0) -> list[int]:
         """How many points each line of a chart has."""

@@ -1,0 +1,39 @@
+"""Every text of the pages stands in one file, and every text there is used."""
+
+import re
+
+from fedcohort.dashboard.app import HERE, load_texts
+
+BUILT = re.compile(r"(state|sentence|answer|metric|site|link)\.[\w.]+|split\.short\.(train|test)")
+"""Names that scripts put together from a state or a metric."""
+
+
+def _sources() -> str:
+    files = [*HERE.glob("templates/*.html"), *HERE.glob("static/js/*.js"), HERE / "app.py"]
+    return "\n".join(file.read_text("utf-8") for file in files)
+
+
+def test_every_text_that_a_page_asks_for_exists() -> None:
+    asked = set(re.findall(r"""(?:\bt\(|\bt\[|texts\[)["']([a-z_.0-9]+)["']""", _sources()))
+    assert len(asked) > 40
+    assert asked - load_texts().keys() == set()
+
+
+def test_no_text_is_left_over() -> None:
+    sources = _sources()
+    unused = [name for name in load_texts() if f'"{name}"' not in sources and f"'{name}'" not in sources]
+    assert [name for name in unused if not BUILT.fullmatch(name)] == []
+
+
+def test_scripts_and_templates_hold_no_html_from_outside() -> None:
+    sources = _sources()
+    for way in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "|safe",
+        "onclick=",
+    ):
+        assert way not in sources
