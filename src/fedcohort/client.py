@@ -125,8 +125,12 @@ class Handle:
             StudyFailedError: it ended without a result, and why.
         """
         study = parse_study(self.status["study"])
-        with follow_rows(study, enabled=progress) as on_rows:
-            self._watch(on_rows)
+        try:
+            with follow_rows(study, enabled=progress) as on_rows:
+                self._watch(on_rows)
+        except KeyboardInterrupt:
+            print(f"Detached; the study goes on. fed.study({self.id[:12]!r}) reattaches.")  # noqa: T201
+            raise
         status = self.status
         if status["state"] != "finished":
             error = status["error"] or {"code": status["state"], "message": ""}
