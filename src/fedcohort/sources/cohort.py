@@ -14,14 +14,10 @@ from sqlglot import exp
 from fedcohort.errors import PolicyError, SchemaError
 from fedcohort.sources.convert import Raw, Values, check_explicit, convert, in_order, needed_columns
 from fedcohort.sources.database import reading, select_only
-from fedcohort.sources.frame import catalogue_of_frame, table_from_frame
-from fedcohort.sources.resolve import resolve_cohort
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
 from fedcohort.sources.where import parse_where, select_sql
 from fedcohort.study import Cohort
 from fedcohort.table import Table
-
-__all__ = ["catalogue_of_frame", "load_cohort", "resolve_cohort", "table_from_frame"]
 
 CHUNK_ROWS = 10_000
 
