@@ -16,17 +16,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
 import numpy as np
 import pandas as pd
 
-import fedcohort as fc
-from fedcohort.client import Federation, Handle
+from fedcohort.client import Federation, Handle, connect, simulate
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import LinkClosedError
+from fedcohort.result import Result
 from fedcohort.sources.importing import write_rows
 from fedcohort.sources.schema import Declared, wide_table
+from fedcohort.study import Binary, Cohort, Describe, Study, Train
+from fedcohort.wire.codec import study_signing_bytes
+from fedcohort.wire.identity import new_identity
 
 PATIENCE_SECONDS = 60.0
 COLUMNS = {
@@ -65,21 +69,26 @@ def frame_of(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows))
 
 
-def cohort(**changes: Any) -> fc.Cohort:
+def cohort(**changes: Any) -> Cohort:
     """All patients of `ward`, every column with its kind."""
-    columns = {"age": fc.Numeric(18, 100), "bp": fc.Numeric(80, 200), "sex": fc.Categorical(("f", "m"))}
-    return fc.Cohort(**{"table": TABLE, "columns": columns, "label": "ill", **changes})
+    columns = {"age": Numeric(18, 100), "bp": Numeric(80, 200), "sex": Categorical(("f", "m"))}
+    return Cohort(**{"table": TABLE, "columns": columns, "label": "ill", **changes})
 
 
-def describe_study(name: str, **changes: Any) -> fc.Study:
+def describe_study(name: str, **changes: Any) -> Study:
     """One round, no TensorFlow."""
-    return fc.Study(**{"name": name, "cohort": cohort(), "analysis": fc.Describe(), **changes})
+    return Study(**{"name": name, "cohort": cohort(), "analysis": Describe(), **changes})
 
 
-def train_study(name: str, rounds: int, **changes: Any) -> fc.Study:
+def explicit(study: Study) -> Study:
+    """The study as `fed.submit` would send it when all sites offer the columns, without asking them."""
+    return study.model_copy(update={"cohort": study.cohort.model_copy(update={"label": Binary("ill")})})
+
+
+def train_study(name: str, rounds: int, **changes: Any) -> Study:
     """FedAvg of a logistic regression."""
-    train = fc.Train(model="logistic", rounds=rounds, batch_size=16, importance=False)
-    return fc.Study(**{"name": name, "cohort": cohort(), "analysis": train, **changes})
+    train = Train(model="logistic", rounds=rounds, batch_size=16, importance=False)
+    return Study(**{"name": name, "cohort": cohort(), "analysis": train, **changes})
 
 
 def free_port() -> int:
@@ -87,6 +96,14 @@ def free_port() -> int:
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def healthy(url: str) -> bool:
+    """Whether a coordinator answers there."""
+    try:
+        return httpx.get(f"{url}/healthz", trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
@@ -214,9 +231,12 @@ class Group:
         finally:
             store.close()
 
-    def site_file(self, site: str, database: Path | str, policy: str = "", tables: str = "") -> Path:
-        """Write site.toml; `policy` is added before [tables]."""
-        path = self.folder / f"{site}.toml"
+    def site_file(
+        self, site: str, database: Path | str, policy: str = "", tables: str = "", place: str = "."
+    ) -> Path:
+        """Write site.toml, with the site's state beside it; `policy` is added before [tables]."""
+        path = self.folder / place / f"{site}.toml"
+        path.parent.mkdir(exist_ok=True)
         path.write_text(
             f'id = "{site}"\ndata = "{database}"\ncoordinator = "ws://127.0.0.1:{self.port}"\n'
             f'state = "{site}"\n'
@@ -226,25 +246,32 @@ class Group:
         )
         return path
 
-    def node(self, site: str, site_file: Path, token: str | None = None, *options: str) -> Process:
+    def node(self, site_file: Path, token: str | None = None, *options: str) -> Process:
         """A node process that is not yet started."""
         more = {} if token is None else {"FEDCOHORT_JOIN_TOKEN": token}
-        log = self.folder / f"{site_file.stem}.log"
+        log = site_file.with_suffix(".log")
         return Process(["node", "--site", str(site_file), *options], self.folder, log, more)
+
+    def stranger(self, site: str, place: str, token: str | None) -> Process:
+        """Start a node that should not get in, with a key of its own; it ends with the block."""
+        database = self.folder / "data" / "a.db"
+        process = self.node(self.site_file(site, database, place=place), token).start()
+        self.others.append(process)
+        return process
 
     def add(
         self, site: str, database: Path | str, policy: str = "", tables: str = "", *options: str
     ) -> Process:
         """Invite a site and start its node."""
         token = self.members(lambda members: members.invite_site(site))
-        process = self.node(site, self.site_file(site, database, policy, tables), token, *options)
+        process = self.node(self.site_file(site, database, policy, tables), token, *options)
         self.nodes[site] = process.start()
         return process
 
     def connect(self) -> Federation:
         """As the researcher, over one connection that ends with the block."""
         if self.federation is None:
-            self.federation = fc.connect(self.url, self.token, key_file=self.folder / "researcher.key")
+            self.federation = connect(self.url, self.token, key_file=self.folder / "researcher.key")
         return self.federation
 
     def linked(self) -> set[str]:
@@ -282,6 +309,18 @@ class Group:
         assert status["state"] not in ENDED, f"ended before it could be disturbed: {status}"
         return int(status["round"])
 
+    def submit_unchecked(self, study: Study) -> Handle:
+        """Submit as a client might that does not look at the sites' catalogues."""
+        identity = new_identity("eve")
+        study = explicit(study)
+        body = {
+            "study": json.loads(study.canonical),
+            "public_key": identity.public_key.hex(),
+            "signature": identity.sign(study_signing_bytes(study.canonical)).hex(),
+        }
+        rest = self.connect().rest
+        return Handle(rest.post("/api/studies", body)["id"], rest)
+
     def survivors(self, study_id: str) -> list[list[str]]:
         """The sites in the sum of each round, from the coordinator's event log."""
         with contextlib.closing(sqlite3.connect(self.state / "coordinator.db")) as connection:
@@ -289,35 +328,38 @@ class Group:
             rows = connection.execute(query, (study_id,)).fetchall()
         return [json.loads(detail)["sites"] for (detail,) in rows]
 
-    def run(self, study: fc.Study) -> fc.Result:
+    def run(self, study: Study) -> Result:
         """Run a study to its end."""
         result = self.connect().run(study, progress=False)
-        assert isinstance(result, fc.Result)
+        assert isinstance(result, Result)
         return result
 
 
 @contextlib.contextmanager
 def wards(
-    folder: Path, n_sites: int = 3, options: Sequence[str] = (), preload: bool = False
+    folder: Path, n_sites: int = 3, options: Sequence[str] = (), preload: bool = False, policy: str = ""
 ) -> Iterator[Group]:
     """A coordinator and sites a, b, c … with `ward_rows`, all linked."""
     flags = ["--preload"] if preload else []
     with Group(folder, options=[*options, *flags]) as group:
         for index, site in enumerate("abcdefgh"[:n_sites]):
             database = write_ward(folder / "data" / f"{site}.db", ward_rows(index))
-            group.add(site, database, "", "", *flags)
+            group.add(site, database, policy, "", *flags)
+        if "--require-token" in options:
+            group.token = group.members(lambda members: members.issue_token("ada"))
         group.coordinator.start()
+        until(lambda: healthy(group.url), "the coordinator listens")
         group.wait_linked()
         yield group
 
 
-def simulate_wards(study: fc.Study, n_sites: int = 3) -> fc.Result:
+def simulate_wards(study: Study, n_sites: int = 3) -> Result:
     """The same study on the same patients in this process: the undisturbed result."""
     frames = {site: frame_of(ward_rows(index)) for index, site in enumerate("abcdefgh"[:n_sites])}
-    return fc.simulate(frames).run(study, progress=False)
+    return simulate(frames).run(study, progress=False)
 
 
-def comparable(result: fc.Result) -> dict[str, Any]:
+def comparable(result: Result) -> dict[str, Any]:
     """Everything of a result that must be the same to the bit: no names, no times."""
     report = {key: value for key, value in result.report.items() if key not in ("study", "refused")}
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in result.rows]

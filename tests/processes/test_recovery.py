@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-import fedcohort as fc
+from fedcohort.result import Result
+from fedcohort.study import Study
 from tests.processes.support import (
     Group,
     comparable,
@@ -28,16 +29,16 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> fc.Result:
+def undisturbed() -> Result:
     return simulate_wards(train_study("undisturbed", ROUNDS))
 
 
-def patient_study(rounds: int = ROUNDS) -> fc.Study:
+def patient_study(rounds: int = ROUNDS) -> Study:
     """All three sites must be in every round, for as long as it takes."""
     return train_study(random_name(), rounds, min_sites=3, round_timeout_seconds=60.0)
 
 
-def test_a_killed_node_comes_back_and_changes_nothing(group: Group, undisturbed: fc.Result) -> None:
+def test_a_killed_node_comes_back_and_changes_nothing(group: Group, undisturbed: Result) -> None:
     handle = group.connect().submit(patient_study())
     group.wait_round(handle, 10)
     group.nodes["b"].signal(signal.SIGSTOP)
@@ -54,7 +55,7 @@ def test_a_killed_node_comes_back_and_changes_nothing(group: Group, undisturbed:
 
 
 def test_a_killed_coordinator_goes_on_from_its_round_and_so_does_a_whole_federation(
-    group: Group, undisturbed: fc.Result
+    group: Group, undisturbed: Result
 ) -> None:
     handle = group.connect().submit(patient_study())
     group.wait_round(handle, 10)
@@ -98,7 +99,7 @@ def test_a_lost_site_is_left_out_when_enough_others_answer(group: Group) -> None
 
 
 def test_below_min_sites_a_study_waits_and_ends_well_when_the_site_returns(
-    group: Group, undisturbed: fc.Result
+    group: Group, undisturbed: Result
 ) -> None:
     study = patient_study().model_copy(update={"round_timeout_seconds": 0.5})
     handle = group.connect().submit(study)

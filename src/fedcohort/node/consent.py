@@ -1,6 +1,7 @@
 """Consent: a site says yes or no to one study hash, with limits and an expiry, signed by its own key."""
 
 import hashlib
+import logging
 import time
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,8 @@ from fedcohort.study import parse_study
 from fedcohort.wire.codec import approval_signing_bytes, decode, encode, study_signing_bytes
 from fedcohort.wire.identity import Identity, verify
 from fedcohort.wire.messages import Approval, Event, Message, Proposal
+
+log = logging.getLogger("fedcohort.node")
 
 SECONDS_PER_DAY = 86_400
 
@@ -37,6 +40,7 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
     try:
         _check(site.policy, proposal, study_hash)
     except FedcohortError as error:
+        log.warning("%s: study %.12s is refused: %s", site.policy.id, study_hash, error)
         if isinstance(error, AuthenticationError):
             return Event("refusal", study_hash, code=error.code)
         site.store.propose(_stored(proposal, study_hash))

@@ -1,0 +1,175 @@
+"""Consent with real processes: a person approves or refuses in another process, and the node obeys."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedcohort.client import Handle
+from fedcohort.errors import SchemaError, StudyFailedError
+from fedcohort.node import consent
+from fedcohort.node.policy import read_policy
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.study import Categorical, Numeric, Study, Train
+from fedcohort.wire.codec import approval_signing_bytes, encode
+from fedcohort.wire.identity import load_or_create
+from tests.processes.support import (
+    TABLE,
+    Group,
+    cli,
+    cohort,
+    describe_study,
+    random_name,
+    train_study,
+    until,
+    wards,
+)
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    with wards(tmp_path_factory.mktemp("asking"), n_sites=2, policy='approval = "ask"\n') as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    """Site a offers little: no bp, no training but logistic, no evaluation; b demands 100 patients."""
+    with wards(tmp_path_factory.mktemp("strict"), n_sites=1) as group:
+        folder = group.folder / "data"
+        narrow = f'{TABLE} = ["age", "sex", "ill"]'
+        group.add("narrow", folder / "a.db", 'analyses = ["describe"]\n', narrow)
+        group.add("large", folder / "a.db", 'min_patients = 61\nmodels = ["mlp_medical"]\n')
+        group.wait_linked()
+        yield group
+
+
+def answers(handle: Handle) -> dict[str, tuple[str, str]]:
+    return {site["id"]: (site["state"], site["code"]) for site in handle.status["sites"]}
+
+
+def asked(group: Group, study: Study) -> Handle:
+    handle = group.connect().submit(study)
+    both = {"a": ("asked", ""), "b": ("asked", "")}
+    until(lambda: answers(handle) == both, "both sites have been asked")
+    return handle
+
+
+def approve(group: Group, site: str, study: str, *options: str) -> str:
+    done = cli("approve", study, "--site", group.folder / f"{site}.toml", *options, cwd=group.folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_study_stays_proposed_until_people_sign_in_another_process(asking: Group) -> None:
+    handle = asked(asking, describe_study(random_name()))
+    words = approve(asking, "a", handle.id[:12], "--yes")
+    assert "approved; the running node sends it on" in words
+    until(lambda: answers(handle)["a"] == ("approved", ""), "a's approval at the coordinator")
+    time.sleep(1.0)
+    assert handle.state == "proposed"
+    approve(asking, "b", handle.id, "--yes")
+    assert handle.wait(progress=False).report["patients"] == 120
+
+
+def test_without_yes_nothing_is_signed(asking: Group) -> None:
+    handle = asked(asking, describe_study(random_name()))
+    done = cli("approve", handle.id, "--site", asking.folder / "a.toml", cwd=asking.folder)
+    assert done.returncode == 1
+    listed = cli("approve", "--site", asking.folder / "a.toml", cwd=asking.folder).stdout
+    assert f"{handle.id[:12]}  asked" in listed
+    handle.cancel()
+    assert handle.status["error"]["code"] == "cancelled"
+
+
+def test_one_refusal_below_min_sites_fails_the_study_with_the_site_and_its_code(asking: Group) -> None:
+    handle = asked(asking, describe_study(random_name()))
+    assert "refused" in approve(asking, "b", handle.id, "--refuse", "--yes")
+    with pytest.raises(StudyFailedError, match=r"too-few-sites: .* refused: b: policy-refused"):
+        handle.wait(progress=False)
+    assert answers(handle)["b"] == ("refused", "policy-refused")
+
+
+def test_an_expired_approval_answers_nothing(asking: Group) -> None:
+    handle = asked(asking, describe_study(random_name()))
+    policy = read_policy(asking.folder / "a.toml")
+    store = SqlNodeStore(policy.state / "node.db")
+    site = consent.Site(policy, load_or_create(policy.state / "site.key", "a"), store)
+    signed = consent.approve(site, handle.id)
+    past = replace(signed, expires_at=int(time.time()) - 60)
+    past = replace(past, signature=site.identity.sign(approval_signing_bytes(past)))
+    store.decide(handle.id, "approved", encode(past))
+    store.close()
+    approve(asking, "b", handle.id, "--yes")
+    with pytest.raises(StudyFailedError, match=r"too-few-sites: .*a: approval-expired"):
+        handle.wait(progress=False)
+    assert answers(handle)["a"] == ("refused", "approval-expired")
+    until(lambda: "approve the study again" in asking.nodes["a"].text, "the remedy in a's log")
+
+
+def test_a_changed_study_is_another_study_and_needs_its_own_approval(asking: Group) -> None:
+    study = describe_study(random_name())
+    first = asked(asking, study)
+    for site in ("a", "b"):
+        approve(asking, site, first.id, "--yes")
+    first.wait(progress=False)
+    wider = study.model_copy(update={"cohort": cohort(where="age >= 18")})
+    second = asked(asking, wider)
+    assert second.id != first.id
+    assert second.state == "proposed"
+    second.cancel()
+
+
+NARROW_COLUMNS = {"age": Numeric(18, 100), "sex": Categorical(("f", "m"))}
+
+
+@pytest.mark.parametrize(
+    ("study", "codes"),
+    [
+        (describe_study("no bp"), {"narrow": "schema-mismatch", "large": "cohort-too-small"}),
+        (
+            describe_study("no table", cohort=cohort(table="pharmacy")),
+            {"a": "schema-mismatch", "narrow": "schema-mismatch", "large": "schema-mismatch"},
+        ),
+        (
+            train_study("no training", 2, cohort=cohort(columns=NARROW_COLUMNS)),
+            {"narrow": "policy-refused", "large": "policy-refused"},
+        ),
+        (
+            describe_study("small", cohort=cohort(columns=NARROW_COLUMNS, where="age < 19")),
+            {"a": "cohort-too-small", "narrow": "cohort-too-small", "large": "cohort-too-small"},
+        ),
+    ],
+    ids=lambda value: value.name if isinstance(value, Study) else "",
+)
+def test_a_policy_refuses_with_its_code(strict: Group, study: Study, codes: dict[str, str]) -> None:
+    handle = strict.submit_unchecked(study)
+    with pytest.raises(StudyFailedError, match="too-few-sites"):
+        handle.wait(progress=False)
+    refusals = {site: code for site, (state, code) in answers(handle).items() if state == "refused"}
+    assert refusals == codes
+    assert "site.toml" not in str(handle.status["error"])
+
+
+def test_a_researcher_reads_which_site_lacks_which_column_before_anything_is_sent(strict: Group) -> None:
+    with pytest.raises(SchemaError, match="site narrow: does not offer column bp"):
+        strict.connect().submit(describe_study(random_name()))
+
+
+def test_a_model_that_is_not_allowed_is_refused(strict: Group) -> None:
+    own = Train(model="cnn_medical", rounds=1)
+    study = Study(name=random_name(), cohort=cohort(), analysis=own)
+    handle = strict.submit_unchecked(study)
+    with pytest.raises(StudyFailedError):
+        handle.wait(progress=False)
+    assert answers(handle)["large"] == ("refused", "policy-refused")
+    assert "models does not allow 'cnn_medical'" in strict.nodes["large"].text
+
+
+def test_what_a_site_signed_is_in_its_own_log_and_the_chain_is_whole(strict: Group, tmp_path: Path) -> None:
+    done = cli("node", "audit", "--site", strict.folder / "narrow.toml", cwd=tmp_path)
+    assert "entries, the chain is whole" in done.stdout
