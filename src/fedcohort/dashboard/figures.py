@@ -56,7 +56,7 @@ def _draw(title: str, x_label: str, bars: Bars) -> bytes:
     colours = [INCREASE if value >= 0 else DECREASE for value in values]
     axes.barh(range(len(bars)), values, color=colours, height=0.66, zorder=2)
     axes.set_yticks(range(len(bars)), [_short(column) for column, _ in bars])
-    axes.invert_yaxis()
+    axes.set_ylim(len(bars) - 0.4, -0.6)
     heading = axes.set_title(_short(title), loc="left", fontsize=11, fontweight="bold", color=INK)
     label = axes.set_xlabel(x_label, fontsize=9, color=INK)
     _calm(axes)

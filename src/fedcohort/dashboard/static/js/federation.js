@@ -11,8 +11,8 @@ const LINE = { connected: "solid", lost: "dashed", invited: "dotted" };
 const HOSPITAL =
   "path://M6 0H26A6 6 0 0 1 32 6V26A6 6 0 0 1 26 32H6A6 6 0 0 1 0 26V6A6 6 0 0 1 6 0Z" +
   "M13 7V13H7V19H13V25H19V19H25V13H19V7Z";
-const CROWD = 14;
-const THRONG = 40;
+const MAX_NAMED_SITES = 8;
+const MAX_STRONG_LINES = 30;
 
 /** Shows the federation; `set(sites)` with the coordinator's list, `mark(id, state)` with one site's change. */
 export function federationView() {
@@ -61,8 +61,7 @@ function row(site) {
 }
 
 function graphOption(sites, colours, { width, height }) {
-  const middle = { x: width / 2, y: height / 2 };
-  const places = sites.map((_, index) => place(index, sites.length, middle, width));
+  const { middle, places } = ring(sites.length, width, height);
   const nodes = sites.flatMap((site, index) => siteNodes(site, places[index], sites.length, colours));
   return {
     tooltip: { ...tip(colours), formatter: (item) => item.data.tip ?? "" },
@@ -78,7 +77,7 @@ function graphOption(sites, colours, { width, height }) {
         cursor: "default",
         emphasis: { disabled: true },
         data: [...corners(width, height), coordinatorNode(middle, colours), ...nodes],
-        links: sites.map((site) => edge(site, colours)),
+        links: sites.map((site) => edge(site, sites.length > MAX_STRONG_LINES ? 1 : 2, colours)),
       },
     ],
   };
@@ -90,20 +89,30 @@ function corners(width, height) {
   return [at("corner 0", 0, 0), at("corner 1", width, height)];
 }
 
-function place(index, count, middle, width) {
+/** The coordinator's and the sites' pixels: a ring that is stretched until it fills the picture. */
+function ring(count, width, height) {
   const first = count === 2 ? Math.PI : count === 4 ? -0.75 * Math.PI : -0.5 * Math.PI;
-  const angle = first + (2 * Math.PI * index) / count;
-  const [across, down] = [(width / 2 - 58) * Math.cos(angle), (middle.y - 60) * Math.sin(angle)];
-  const wider = count === 4 ? Math.SQRT2 : 1; // corners have more room
-  return { x: middle.x + across * Math.min(wider, 1.25), y: middle.y + down * wider, above: Math.sin(angle) < -0.01 };
+  const angles = Array.from({ length: count }, (_, index) => first + (2 * Math.PI * index) / count);
+  const across = stretch(angles.map(Math.cos), width / 2, width / 2 - 62);
+  const down = stretch(angles.map(Math.sin), height / 2, height / 2 - 60);
+  const middle = { x: across(0), y: down(0) };
+  const places = angles.map((angle) => ({ x: across(Math.cos(angle)), y: down(Math.sin(angle)) }));
+  return { middle, places: places.map((at) => ({ ...at, above: at.y < middle.y - 1 })) };
+}
+
+/** Maps -1 … 1 to pixels around `centre`, so that these values fill `reach` to both sides. */
+function stretch(values, centre, reach) {
+  const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
+  const scale = high - low > 0.1 ? Math.min(2 / (high - low), Math.SQRT2) * reach : 0;
+  return (value) => centre + scale * (value - (low + high) / 2);
 }
 
 /** The site's sign, on a ground that keeps its line from showing through the cross. */
 function siteNodes(site, { x, y, above }, count, colours) {
-  const size = count > THRONG ? 10 : count > CROWD ? 18 : 32;
+  const size = Math.max(7, Math.min(32, 480 / count));
   const ground = { x, y, name: `ground ${site.id}`, symbol: "roundRect", symbolSize: size - 2, itemStyle: { color: colours.card } };
   const colour = colours[COLOUR[site.state]];
-  const name = `{name|${short(plain(site.id), count > 6 ? 12 : 18)}}`;
+  const name = `{name|${short(plain(site.id), count > 4 ? 12 : 18)}}`;
   const node = {
     x,
     y,
@@ -113,10 +122,10 @@ function siteNodes(site, { x, y, above }, count, colours) {
     symbolSize: size,
     itemStyle: { color: colour },
     label: {
-      show: count <= THRONG,
+      show: count <= MAX_NAMED_SITES,
       position: above ? "top" : "bottom",
       distance: 5,
-      formatter: count > CROWD ? name : `${name}\n{state|${stateName(site.state)}}`,
+      formatter: `${name}\n{state|${stateName(site.state)}}`,
       rich: {
         name: { color: colours.ink, fontFamily: colours.font, fontSize: 12, fontWeight: 600, lineHeight: 16 },
         state: { color: colour, fontFamily: colours.font, fontSize: 11, lineHeight: 14 },
@@ -140,7 +149,7 @@ function coordinatorNode(at, colours) {
   };
 }
 
-function edge(site, colours) {
-  const lineStyle = { color: colours[COLOUR[site.state]], width: 2, type: LINE[site.state], opacity: 0.7, curveness: 0 };
+function edge(site, width, colours) {
+  const lineStyle = { color: colours[COLOUR[site.state]], width, type: LINE[site.state], opacity: 0.7, curveness: 0 };
   return { source: "coordinator", target: `site ${site.id}`, lineStyle, tooltip: { show: false } };
 }

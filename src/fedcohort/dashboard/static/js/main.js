@@ -45,6 +45,7 @@ const updateFederation = quietly(refreshFederation);
 function onLink(state, error) {
   const pill = byId("link");
   pill.dataset.state = state;
+  document.body.dataset.link = state;
   pill.textContent = t(`link.${state}`);
   say("notice", error ? t(reasonOf(error)) : charts());
   if (state === "live") {
