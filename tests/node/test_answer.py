@@ -1,0 +1,217 @@
+"""The one exit for data: computed once, resent as stored, refused with a code and nothing else."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedcohort.analyses import build_analysis
+from fedcohort.analyses.contract import Analysis
+from fedcohort.errors import StoreError
+from fedcohort.node.answer import Node, answer
+from fedcohort.node.consent import SECONDS_PER_DAY
+from fedcohort.node.store import SqlNodeStore, StoredProposal
+from fedcohort.sources.frame import table_from_frame
+from fedcohort.study import Cohort, Study
+from fedcohort.table import Table
+from fedcohort.wire.codec import approval_signing_bytes, decode, encode, state_digest
+from fedcohort.wire.identity import Identity, new_identity
+from fedcohort.wire.messages import Approval, Contribution, Event, OpenRequest, Task
+from tests.processes.support import describe_study, explicit, frame_of, ward_rows
+
+NOW = 1_800_000_000.0
+STUDY = explicit(describe_study("one site"))
+
+
+@dataclass
+class Bench:
+    """One site with a store on disk, that counts how often it selects its cohort."""
+
+    folder: Path
+    identity: Identity = field(default_factory=lambda: new_identity("a"))
+    selected: int = 0
+    stores: list[SqlNodeStore] = field(default_factory=list)
+
+    def load(self, cohort: Cohort, seed: int) -> Table:
+        self.selected += 1
+        return table_from_frame(frame_of(ward_rows(0, 20)), cohort, seed)
+
+    def read(self, encoded: bytes) -> Approval:
+        approval = decode(encoded)
+        assert isinstance(approval, Approval)
+        return approval
+
+    def node(self, load: Callable[[Cohort, int], Table] | None = None, min_patients: int = 10) -> Node:
+        """The node as after a restart: nothing but its store is kept."""
+        store = SqlNodeStore(self.folder / "node.db")
+        self.stores.append(store)
+        return Node("a", min_patients, store, load or self.load, self.read, now=lambda: NOW)
+
+    def approved(self, study: Study = STUDY, **changes: object) -> Node:
+        node = self.node()
+        node.store.propose(StoredProposal(study.hash, study.canonical, "ada", bytes(32), bytes(64)))
+        fresh = Approval(study.hash, "a", approved=True, max_rounds=5, expires_at=int(NOW) + SECONDS_PER_DAY)
+        approval = replace(fresh, **changes)  # type: ignore[arg-type]
+        signature = self.identity.sign(approval_signing_bytes(approval))
+        node.store.decide(study.hash, "approved", encode(replace(approval, signature=signature)))
+        return node
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    for store in made.stores:
+        store.close()
+
+
+def task(study: Study = STUDY, number: int = 0, attempt: int = 0, nudge: float = 0.0) -> Task:
+    state = build_analysis(study).start()
+    arrays = {name: array + nudge for name, array in state.arrays.items()}
+    digest = state_digest(state.phase, number, arrays)
+    return Task(study.hash, number, attempt, state.phase, arrays, digest, ("a", "b"))
+
+
+def code_of(message: object) -> str:
+    assert isinstance(message, Event), message
+    assert message.kind == "refusal"
+    assert message.detail == b""
+    return message.code
+
+
+def test_a_repeated_task_resends_the_stored_bytes_without_computing_again(bench: Bench) -> None:
+    node = bench.approved()
+    first, again = answer(node, task()), answer(node, task(attempt=1))
+    assert isinstance(first, Contribution)
+    assert isinstance(again, Contribution)
+    assert first.body == again.body
+    assert (first.attempt, again.attempt) == (0, 1)
+    assert bench.selected == 1
+
+
+def test_after_a_restart_a_repeated_task_resends_the_stored_bytes_without_its_patients(bench: Bench) -> None:
+    first = answer(bench.approved(), task())
+
+    def gone(cohort: Cohort, seed: int) -> Table:
+        raise StoreError("hospital.db: is gone")
+
+    assert answer(bench.node(load=gone), task()) == first
+    assert bench.selected == 1
+
+
+def test_a_contribution_is_in_the_event_log_before_it_leaves_and_once_only(bench: Bench) -> None:
+    node = bench.approved()
+    answer(node, task())
+    answer(node, task(attempt=1))
+    releases = [event for event in bench.stores[0].events() if event["kind"] == "release"]
+    assert len(releases) == 1
+    assert bench.stores[0].verify() == len(bench.stores[0].events())
+
+
+def test_a_round_has_one_answer_whatever_state_is_asked_of_it_later(bench: Bench) -> None:
+    node = bench.approved()
+    answer(node, task())
+    assert code_of(answer(node, task(nudge=1.0))) == "message-invalid"
+
+
+def test_a_round_that_has_passed_is_not_answered(bench: Bench) -> None:
+    node = bench.approved()
+    assert isinstance(answer(node, task(number=1)), Contribution)
+    assert code_of(answer(node, task(number=0))) == "message-invalid"
+
+
+def test_a_study_that_nobody_approved_is_not_answered(bench: Bench) -> None:
+    node = bench.node()
+    node.store.propose(StoredProposal(STUDY.hash, STUDY.canonical, "ada", bytes(32), bytes(64)))
+    assert code_of(answer(node, task())) == "not-approved"
+    assert bench.selected == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"expires_at": int(NOW) - 1}, "approval-expired"),
+        ({"approved": False}, "not-approved"),
+        ({"site": "b"}, "not-approved"),
+        ({"study_hash": "0" * 64}, "not-approved"),
+        ({"max_rounds": 0}, "policy-refused"),
+    ],
+    ids=str,
+)
+def test_an_approval_holds_only_for_its_study_site_rounds_and_days(
+    bench: Bench, changes: dict[str, object], code: str
+) -> None:
+    node = bench.approved()
+    encoded = node.store.approval(STUDY.hash)
+    assert encoded is not None
+    approval = replace(bench.read(encoded), **changes)  # type: ignore[arg-type]
+    node.store.decide(STUDY.hash, "approved", encode(approval))
+    assert code_of(answer(node, task())) == code
+    assert bench.selected == 0
+
+
+def test_a_cohort_below_min_patients_is_not_answered(bench: Bench) -> None:
+    bench.approved()
+    assert code_of(answer(bench.node(min_patients=21), task())) == "cohort-too-small"
+    assert isinstance(answer(bench.node(min_patients=20), task()), Contribution)
+
+
+def test_an_unexpected_exception_becomes_the_code_internal_and_the_next_task_is_answered(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = bench.approved()
+    calls: list[Study] = []
+
+    def build(study: Study) -> Analysis:
+        calls.append(study)
+        if len(calls) == 1:
+            raise ZeroDivisionError("patient s0p0007 is 97.25 years old")
+        return build_analysis(study)
+
+    shaky = replace(node, build=build)
+    with caplog.at_level(logging.ERROR):
+        reply = answer(shaky, task())
+    assert code_of(reply) == "internal"
+    assert b"s0p0007" not in encode(reply)
+    assert isinstance(answer(shaky, task()), Contribution)
+
+
+def test_a_message_that_is_no_task_is_refused(bench: Bench) -> None:
+    node = bench.approved()
+    request = OpenRequest(STUDY.hash, 0, 0, ("a", "b"), b"")
+    assert code_of(answer(node, request)) == "message-invalid"
+
+
+def test_a_task_of_a_shape_that_the_study_does_not_have_is_refused_with_a_code(bench: Bench) -> None:
+    node = bench.approved()
+    arrays = {"weights": np.zeros(3)}
+    strange = Task(STUDY.hash, 0, 0, "train", arrays, state_digest("train", 0, arrays), ("a", "b"))
+    assert code_of(answer(node, strange)) in {"internal", "message-invalid"}
+    assert isinstance(answer(node, task()), Contribution)
+
+
+def test_a_store_that_cannot_be_written_lets_nothing_leave(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = bench.approved()
+
+    def full(*_: object) -> None:
+        raise StoreError("node.db: has no space left; free disk space and try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlNodeStore, "keep", full)
+        patch.setattr(SqlNodeStore, "note", full)
+        assert code_of(answer(node, task())) == "store"
+    assert isinstance(answer(node, task()), Contribution)
+
+
+def test_the_integers_are_those_of_the_same_patients_at_any_time(bench: Bench, tmp_path: Path) -> None:
+    other = Bench(tmp_path / "other")
+    first, second = answer(bench.approved(), task()), answer(other.approved(), task())
+    other.stores[0].close()
+    assert isinstance(first, Contribution)
+    assert isinstance(second, Contribution)
+    assert first.body == second.body
