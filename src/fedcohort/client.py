@@ -141,8 +141,8 @@ class Handle:
         for kind, data in self.rest.events(f"/api/studies/{self.id}/events"):
             if kind == "metrics":
                 on_rows([data])
-            elif kind == "state" and data["state"] in ENDED:
-                return
+            elif kind == "state" and data["state"] in ENDED and self.state in ENDED:
+                return  # an end in the past is not the end of a study that was sent again
 
     def result(self) -> Result:
         """The result of a finished study.

@@ -55,7 +55,7 @@ class Service:
     # --- from researchers ------------------------------------------------------------------
 
     async def submit(self, study: Study, researcher: str, key: bytes, signature: bytes) -> str:
-        """Take a signed study in; the same study again is the same study.
+        """Take a signed study in; the same study again is the same study, and goes on if it had failed.
 
         Raises:
             AuthenticationError: the signature is not by that key over this study.
@@ -70,7 +70,7 @@ class Service:
         await asyncio.to_thread(lambda: build_analysis(study).start())
         rounds = study.analysis.rounds if isinstance(study.analysis, Train) else 1
         submission = Submission(study.hash, study.name, study.canonical, researcher, key, signature, rounds)
-        if self.store.submit(submission):
+        if self.store.submit(submission) or self.store.retry(study.hash):
             self.wake()
             self._drive(study.hash)
         return study.hash

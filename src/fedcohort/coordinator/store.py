@@ -70,6 +70,24 @@ class CoordinatorStore:
             self.log.append(connection, "proposed", submission.id, {"researcher": submission.researcher})
             return True
 
+    def retry(self, study_id: str) -> bool:
+        """Propose a failed study anew: from its last round if it had begun; False when it has not failed."""
+        mine = tables.answers.c.study_id == study_id
+        failed = (tables.studies.c.id == study_id) & (tables.studies.c.state == "failed")
+        with self.database.transaction() as connection:
+            row = connection.execute(select(tables.studies.c.roster).where(failed)).first()
+            if row is None:
+                return False
+            if row.roster is None:
+                connection.execute(delete(tables.answers).where(mine))
+            else:
+                connection.execute(update(tables.answers).where(mine).values(state="approved", code=""))
+            change = update(tables.studies).where(failed)
+            connection.execute(change.values(state="proposed", error_code="", error_message=""))
+            self._publish(connection, study_id, "state", {"state": "proposed", "code": "", "round": 0})
+            self.log.append(connection, "proposed-again", study_id)
+            return True
+
     def study(self, study_id: str) -> RowMapping | None:
         """A study by its hash, or by a prefix that only it has."""
         with self.database.transaction() as connection:

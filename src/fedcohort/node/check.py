@@ -17,8 +17,8 @@ from fedcohort.errors import FedcohortError
 from fedcohort.node.policy import SitePolicy
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.durable import hold
-from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
+from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
 
 TIMEOUT_SECONDS = 10.0
 LEAST_FREE_BYTES = 200 * 2**20

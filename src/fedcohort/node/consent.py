@@ -16,6 +16,7 @@ from fedcohort.wire.messages import Approval, Event, Message, Proposal
 log = logging.getLogger("fedcohort.node")
 
 SECONDS_PER_DAY = 86_400
+REFUSED_BY_PERSON = "refused-by-site"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
     study_hash = hashlib.sha256(proposal.study).hexdigest()
     known = site.store.proposal(study_hash)
     if known is not None and known.state != "asked":
-        return stored_answer(site, study_hash)
+        answer = stored_answer(site, study_hash)
+        if _stands(answer):
+            return answer
     try:
         _check(site.policy, proposal, study_hash)
     except FedcohortError as error:
@@ -46,7 +49,16 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
         site.store.propose(_stored(proposal, study_hash))
         return refuse(site, study_hash, error.code)
     site.store.propose(_stored(proposal, study_hash))
-    return approve(site, study_hash) if site.policy.approval == "auto" else Event("asked", study_hash)
+    if site.policy.approval == "auto":
+        return approve(site, study_hash)
+    if known is not None and known.state != "asked":
+        site.store.decide(study_hash, "asked", None)
+    return Event("asked", study_hash)
+
+
+def _stands(answer: Approval) -> bool:
+    """A person's no stands, and a yes until it expires; what site.toml refused is looked at again."""
+    return answer.code == REFUSED_BY_PERSON or (answer.approved and answer.expires_at > time.time())
 
 
 def _check(policy: SitePolicy, proposal: Proposal, study_hash: str) -> None:
@@ -85,7 +97,7 @@ def approve(site: Site, study_hash: str) -> Approval:
     return _decide(site, approval, "approved")
 
 
-def refuse(site: Site, study_hash: str, code: str = "policy-refused") -> Approval:
+def refuse(site: Site, study_hash: str, code: str = REFUSED_BY_PERSON) -> Approval:
     """Sign no to one study hash; the coordinator learns the code."""
     return _decide(site, Approval(study_hash, site.policy.id, approved=False, code=code), "refused")
 

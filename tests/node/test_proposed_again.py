@@ -1,0 +1,78 @@
+"""A study that is proposed again: what a person said stands, what site.toml said is looked at anew."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedcohort.node.consent import Site, approve, receive_proposal, refuse
+from fedcohort.node.policy import Listen, SitePolicy
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.study import Cohort, Describe, Numeric, Study
+from fedcohort.wire.codec import approval_signing_bytes, encode, study_signing_bytes
+from fedcohort.wire.identity import new_identity
+from fedcohort.wire.messages import Approval, Event, Proposal
+
+STUDY = Study(name="ages", cohort=Cohort(columns={"age": Numeric(18, 90)}), analysis=Describe())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    policy = SitePolicy(
+        id="a", data="a.db", tables={"records": ("age",)}, listen=Listen(port=0), state=tmp_path
+    )
+    store = SqlNodeStore(tmp_path / "node.db")
+    yield Site(policy, new_identity("a"), store)
+    store.close()
+
+
+@pytest.fixture
+def proposal() -> Proposal:
+    researcher = new_identity("r")
+    signature = researcher.sign(study_signing_bytes(STUDY.canonical))
+    return Proposal(STUDY.canonical, "r", researcher.public_key, signature)
+
+
+def _with_policy(site: Site, **changes: object) -> Site:
+    return replace(site, policy=site.policy.model_copy(update=changes))
+
+
+def test_a_persons_no_stands(site: Site, proposal: Proposal) -> None:
+    assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
+    refuse(site, STUDY.hash)
+    again = receive_proposal(_with_policy(site, approval="auto"), proposal)
+    assert isinstance(again, Approval)
+    assert (again.approved, again.code) == (False, "refused-by-site")
+
+
+def test_what_the_policy_refused_is_asked_again_when_the_policy_has_changed(
+    site: Site, proposal: Proposal
+) -> None:
+    refused = receive_proposal(_with_policy(site, analyses=("train",)), proposal)
+    assert isinstance(refused, Approval)
+    assert (refused.approved, refused.code) == (False, "policy-refused")
+    assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
+    assert site.store.approval(STUDY.hash) is None
+
+
+def test_a_yes_is_sent_again_until_it_expires(site: Site, proposal: Proposal) -> None:
+    receive_proposal(site, proposal)
+    signed = approve(site, STUDY.hash)
+    assert receive_proposal(site, proposal) == signed
+    old = replace(signed, expires_at=int(time.time()) - 1, signature=b"")
+    old = replace(old, signature=site.identity.sign(approval_signing_bytes(old)))
+    site.store.decide(STUDY.hash, "approved", encode(old))
+    assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
+
+
+def test_a_study_that_is_not_in_canonical_form_is_not_even_remembered(site: Site, proposal: Proposal) -> None:
+    loose = json.dumps(json.loads(proposal.study), indent=1).encode()
+    researcher = new_identity("r")
+    signature = researcher.sign(study_signing_bytes(loose))
+    answer = receive_proposal(site, Proposal(loose, "r", researcher.public_key, signature))
+    assert isinstance(answer, Event)
+    assert answer.code == "not-authenticated"
+    assert site.store.proposals() == []
