@@ -155,21 +155,22 @@ def _add_streams(app: Flask, upstream: Upstream, seats: Seats) -> None:
         return stream(_study_path(study_id, "/events"))
 
 
-def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str]) -> None:
-    def chosen() -> str:
-        """The study that was asked for, or the newest."""
-        asked = request.args.get("study")
-        if asked is not None:
-            return _study_path(asked)
-        studies = upstream.get("/api/studies").body.get("studies")
-        newest = studies[0] if isinstance(studies, list) and studies else None
-        if not isinstance(newest, dict):
-            raise NotFoundError("there is no study yet")
-        return _study_path(str(newest.get("id")))
+def _chosen(upstream: Upstream) -> str:
+    """Path of the study that was asked for, or of the newest."""
+    asked = request.args.get("study")
+    if asked is not None:
+        return _study_path(asked)
+    studies = upstream.get("/api/studies").body.get("studies")
+    newest = studies[0] if isinstance(studies, list) and studies else None
+    if not isinstance(newest, dict):
+        raise NotFoundError("there is no study yet")
+    return _study_path(str(newest.get("id")))
 
+
+def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str]) -> None:
     @app.get("/training_metrics")
     def metrics() -> ResponseReturnValue:
-        path = chosen()
+        path = _chosen(upstream)
         answer = upstream.get(f"{path}/metrics")
         if not answer.ok:
             return _passed_on(answer)
@@ -179,7 +180,7 @@ def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str]) -> None:
     def importance() -> ResponseReturnValue:
         from fedcohort.dashboard.figures import importance_bars, importance_png
 
-        path = chosen()
+        path = _chosen(upstream)
         study, report = upstream.get(path), upstream.get(f"{path}/report")
         if not study.ok:
             return _passed_on(study)
