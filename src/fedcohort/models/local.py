@@ -171,20 +171,26 @@ def _trace(model: Any, head: Head, input_shape: tuple[int, ...]) -> Graphs:  # n
             number,
             number,
             seeds,
-        )
+        ),
+        autograph=False,
     )
     def train(weights, x, y, batches, rate, l2, mu, seed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         _assign(model, weights)
         _reseed(model, seed)
         anchors = [tf.identity(v.value) for v in model.trainable_variables]
-        for index in tf.range(tf.shape(batches)[0]):
+
+        def one_batch(index: Tensor) -> tuple[Tensor]:
             rows = tf.boolean_mask(batches[index], batches[index] >= 0)
             gradients, _ = step(tf.gather(x, rows), tf.gather(y, rows), l2)
             for v, anchor, gradient in zip(model.trainable_variables, anchors, gradients, strict=True):
                 v.value.assign_sub(rate * (gradient + mu * (v.value - anchor)))
+            return (index + 1,)
+
+        n_batches = tf.shape(batches)[0]
+        tf.while_loop(lambda index: index < n_batches, one_batch, (tf.constant(0),), parallel_iterations=1)
         return _flatten(model)
 
-    @tf.function(input_signature=(flat, row, target, number, seeds))
+    @tf.function(input_signature=(flat, row, target, number, seeds), autograph=False)
     def gradient(weights, x, y, l2, seed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         _assign(model, weights)
         _reseed(model, seed)
@@ -194,7 +200,7 @@ def _trace(model: Any, head: Head, input_shape: tuple[int, ...]) -> Graphs:  # n
         parts = [by_variable.get(v.path, tf.zeros(v.shape)) for v in _weights(model)]
         return n * tf.concat([tf.reshape(part, [-1]) for part in parts], 0), n * loss
 
-    @tf.function(input_signature=(flat, row))
+    @tf.function(input_signature=(flat, row), autograph=False)
     def predict(weights, x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         _assign(model, weights)
         return model(x, training=False)
