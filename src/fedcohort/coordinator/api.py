@@ -21,6 +21,7 @@ from fedcohort.wire.identity import fingerprint
 Handler = Callable[[Request], Awaitable[Response]]
 
 _STATUS = {"not-authenticated": 401, "study-invalid": 400, "store": 503, "not-found": 404}
+MAX_POSITION_DIGITS = 18
 SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -162,10 +163,15 @@ async def _cancel(service: Service, request: Request) -> Response:
     return JSONResponse({"id": row["id"]})
 
 
+def _position(text: str) -> int:
+    """A number of an update; whatever is none means the beginning."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_POSITION_DIGITS else 0
+
+
 async def _metrics(service: Service, request: Request) -> Response:
     row = _found(service, request)
     after = request.query_params.get("after", "0")
-    updates = service.store.updates(row["id"], int(after) if after.isdigit() else 0, "metrics")
+    updates = service.store.updates(row["id"], _position(after), "metrics")
     return JSONResponse({"rows": [update.data for update in updates]})
 
 
@@ -189,7 +195,7 @@ async def _model(service: Service, request: Request) -> Response:
 async def _study_events(service: Service, request: Request) -> Response:
     row = _found(service, request)
     last = request.headers.get("last-event-id", "0")
-    stream = study_stream(service, row["id"], int(last) if last.isdigit() else 0)
+    stream = study_stream(service, row["id"], _position(last))
     return _sse(stream)
 
 

@@ -105,7 +105,12 @@ class Service:
         self.wake()
 
     async def _on_message(self, site: SiteId, message: Message) -> None:
-        if isinstance(message, Approval):
+        study_hash = getattr(message, "study_hash", "")
+        if study_hash and self.store.study(study_hash) is None:
+            log.warning(
+                "%s: %s about study %.12s, which is not here", site, type(message).__name__, study_hash
+            )
+        elif isinstance(message, Approval):
             self._record_approval(site, message)
         elif isinstance(message, Event) and message.kind == "catalogue":
             if len(message.detail) > MAX_CATALOGUE_BYTES:

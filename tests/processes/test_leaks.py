@@ -1,0 +1,168 @@
+"""Nothing leaks: a patient is planted at every site, and searched for wherever bytes could have gone."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from fedcohort.errors import StudyFailedError
+from fedcohort.sources.importing import write_rows
+from fedcohort.sources.schema import Declared, wide_table
+from fedcohort.study import Categorical, Describe, Numeric, Study
+from tests.processes.support import (
+    COLUMNS,
+    TABLE,
+    Group,
+    cohort,
+    describe_study,
+    random_name,
+    train_study,
+    until,
+    ward_rows,
+)
+
+pytestmark = pytest.mark.processes
+
+SITES = ("a", "b", "c")
+AGE, BAD_BP = 61.73519, 4711.8642
+DECLARED = {**COLUMNS, "bp": Declared(Numeric())}
+
+
+def marks(site: str) -> list[str]:
+    """What must be found nowhere: id, name, diagnosis and values of the planted patient."""
+    return [f"planted-{site}-9d2f", f"zebraphilia {site}", str(AGE), str(BAD_BP)]
+
+
+def plant(path: Path, site: str, index: int) -> Path:
+    """The site's patients and the planted one, whose blood pressure is beyond what studies declare."""
+    patient = f"planted-{site}-9d2f"
+    rows = [*ward_rows(index), {"patient_id": patient, "age": AGE, "bp": BAD_BP, "sex": "f", "ill": 1}]
+    path.parent.mkdir(exist_ok=True)
+    write_rows(path, wide_table(TABLE, DECLARED), DECLARED, rows)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE ward ADD COLUMN diagnosis TEXT")
+        connection.execute("UPDATE ward SET diagnosis = 'I10'")
+        connection.execute(
+            "UPDATE ward SET diagnosis = ? WHERE patient_id = ?", (f"zebraphilia {site}", patient)
+        )
+    return path
+
+
+def dull(**changes: object) -> dict[str, Any]:
+    """A cohort that every site can answer: the planted patient is in it by age and sex."""
+    columns = {"age": Numeric(18, 100), "sex": Categorical(("f", "m"))}
+    return {"cohort": cohort(**{"columns": columns, **changes})}
+
+
+FAILING: dict[str, dict[str, Any]] = {
+    "out of range": {"cohort": cohort()},
+    "bad where": dull(where="age > 'zebraphilia'"),
+    "hidden column": dull(where="diagnosis LIKE 'zebra%'"),
+    "missing column": dull(columns={"age": Numeric(18, 100), "weight": Numeric(0, 300)}),
+    "text as number": dull(columns={"age": Numeric(18, 100), "diagnosis": Numeric(0, 1)}),
+    "unknown level": dull(columns={"diagnosis": Categorical(("I10", "I20"))}),
+    "not a query": dull(where="age > 1); DROP TABLE ward; --"),
+    "one patient": dull(where=f"age BETWEEN {AGE - 0.0001:.4f} AND {AGE + 0.0001:.4f}"),
+}
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    """Studies that succeed and studies that fail in every way, over sites with a planted patient."""
+    with Group(tmp_path_factory.mktemp("leaks"), options=["--preload"]) as running:
+        offers = f'{TABLE} = ["age", "bp", "sex", "ill", "diagnosis"]'
+        for index, site in enumerate(SITES):
+            database = plant(running.folder / "data" / f"{site}.db", site, index)
+            running.add(site, database, "", offers, "--preload")
+        running.coordinator.start()
+        running.wait_linked()
+        result = running.run(describe_study(random_name(), **dull()))
+        assert result.report["patients"] == 183
+        running.run(train_study(random_name(), 3, **dull()))
+        for name, changes in FAILING.items():
+            handle = running.submit_unchecked(Study(name=name, analysis=Describe(), **changes))
+            with pytest.raises(StudyFailedError):
+                handle.wait(progress=False)
+        yield running
+
+
+def found(data: bytes, site: str) -> list[str]:
+    return [mark for mark in marks(site) if mark.encode() in data]
+
+
+def test_the_failures_were_told_as_codes(group: Group) -> None:
+    rest = group.connect().rest
+    told = {}
+    for row in rest.get("/api/studies")["studies"]:
+        status = rest.get(f"/api/studies/{row['id']}")
+        told[row["name"]] = {site["code"] for site in status["sites"]} - {""}
+    assert told["out of range"] == {"value-out-of-range"}
+    assert told["one patient"] == {"cohort-too-small"}
+    assert told["unknown level"] == {"schema-mismatch"}
+    for name in FAILING:
+        assert len(told[name]) == 1, (name, told[name])
+        assert told[name] < {
+            "value-out-of-range", "cohort-too-small", "cohort-refused", "schema-mismatch",
+            "policy-refused", "data-invalid", "study-invalid",
+        }, (name, told[name])  # fmt: skip
+
+
+def test_no_file_of_the_coordinator_holds_a_trace(group: Group) -> None:
+    files = [path for path in group.state.rglob("*") if path.is_file()]
+    assert any(path.name == "coordinator.db" for path in files)
+    for path in (*files, group.coordinator.log):
+        for site in SITES:
+            assert found(path.read_bytes(), site) == [], path
+
+
+def until_the_end(stream: httpx.Response) -> bytes:
+    body = b""
+    for part in stream.iter_bytes():
+        body += part
+        if b'"finished"' in body or b'"failed"' in body:
+            break
+    return body
+
+
+def test_no_answer_over_rest_holds_a_trace(group: Group) -> None:
+    paths = ["/healthz", "/api/federation", "/api/catalogue", "/api/studies"]
+    for study in group.connect().studies()["id"]:
+        paths += [f"/api/studies/{study}{end}" for end in ("", "/metrics", "/report", "/model")]
+    with httpx.Client(base_url=group.url, trust_env=False) as client:
+        bodies = {path: client.get(path).content for path in paths}
+        for study in group.connect().studies()["id"]:
+            with client.stream("GET", f"/api/studies/{study}/events") as stream:
+                bodies[study] = until_the_end(stream)
+    for path, body in bodies.items():
+        for site in SITES:
+            assert found(body, site) == [], path
+
+
+def test_no_nodes_own_log_or_store_holds_a_patients_value(group: Group) -> None:
+    for site in SITES:
+        store = group.folder / site
+        for path in (group.nodes[site].log, *store.rglob("*")):
+            for other in SITES:
+                assert path.is_dir() or found(path.read_bytes(), other) == [], path
+    until(lambda: "value" in group.nodes["a"].text, "a word for the hospital's own engineer")
+
+
+def test_the_search_would_have_found_the_patient(group: Group) -> None:
+    data = (group.folder / "data" / "b.db").read_bytes()
+    assert found(data, "b")[:2] == marks("b")[:2]
+    with closing(sqlite3.connect(group.folder / "data" / "b.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM ward WHERE age = ?", (AGE,)).fetchone() == (1,)
+
+
+def test_the_data_were_only_read(group: Group, tmp_path: Path) -> None:
+    for index, site in enumerate(SITES):
+        fresh = plant(tmp_path / f"{site}.db", site, index)
+        with (
+            closing(sqlite3.connect(fresh)) as mine,
+            closing(sqlite3.connect(group.folder / "data" / f"{site}.db")) as theirs,
+        ):
+            assert list(mine.iterdump()) == list(theirs.iterdump())
