@@ -63,7 +63,8 @@ def client(dashboard: str) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # Not for the session: while Playwright is open, its event loop runs in this thread, and asyncio.run fails.
     with chromium() as opened:
         yield opened
