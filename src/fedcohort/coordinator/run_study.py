@@ -58,7 +58,7 @@ class Plan:
 
     Attributes:
         study_hash: of the study, computed once.
-        waiting: called with True when too few sites answered, with False when it goes on.
+        waiting: called with the reason when too few sites answered, with "" when it goes on.
         refused: called with a site and its code when the site refuses for good.
     """
 
@@ -66,7 +66,7 @@ class Plan:
     study_hash: str
     analysis: Analysis
     roster: tuple[SiteId, ...]
-    waiting: Callable[[bool], None] = lambda _: None
+    waiting: Callable[[str], None] = lambda _: None
     refused: Callable[[SiteId, str], None] = lambda _site, _code: None
 
 
@@ -142,8 +142,16 @@ async def _round(plan: Plan, state: State, exchange: Exchange, excluded: dict[Si
                 plan.refused(site, code)
         if len(inbox.survivors) >= plan.study.min_sites:
             if attempt:
-                plan.waiting(False)
+                plan.waiting("")
             return inbox
-        plan.waiting(True)
+        plan.waiting(_shortage(plan, inbox))
         await asyncio.sleep(min(0.1 * 2.0**attempt, LONGEST_PAUSE_SECONDS))
         attempt += 1
+
+
+def _shortage(plan: Plan, inbox: Inbox) -> str:
+    refusals = ", ".join(f"{site}: {code}" for site, code in sorted(inbox.refused.items()))
+    return (
+        f"{len(inbox.survivors)} of the {plan.study.min_sites} sites that the study needs have answered"
+        + (f" ({refusals})" if refusals else "")
+    )

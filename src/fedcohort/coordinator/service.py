@@ -13,7 +13,14 @@ from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.run_study import Exchange, Plan, run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
-from fedcohort.errors import AuthenticationError, FedcohortError, StudyError, TooFewSitesError, WireError
+from fedcohort.errors import (
+    AuthenticationError,
+    FedcohortError,
+    StoreError,
+    StudyError,
+    TooFewSitesError,
+    WireError,
+)
 from fedcohort.study import Study, Train, parse_study
 from fedcohort.wire.codec import approval_signing_bytes, encode, study_signing_bytes
 from fedcohort.wire.identity import verify
@@ -23,6 +30,10 @@ log = logging.getLogger("fedcohort.coordinator")
 
 GRACE_SECONDS = 30.0
 """How long a study waits for sites that have joined but are not connected, before it starts without them."""
+PROPOSAL_SECONDS = 5.0
+"""How often a connected site that has said nothing, not even that a person was asked, is asked again."""
+STORE_PAUSE_SECONDS = 5.0
+"""How long a study rests when the coordinator's own database is locked or full."""
 MAX_CATALOGUE_BYTES = 4 * 2**20
 
 
@@ -143,8 +154,20 @@ class Service:
         task.add_done_callback(lambda _: self.tasks.pop(study_id, None))
 
     async def _live(self, study_id: str) -> None:
+        """Drive a study to its end; a store that is locked or full only keeps it waiting."""
+        while True:
+            try:
+                await self._try(study_id)
+                return
+            except StoreError as error:
+                log.warning("study %.12s: %s; it goes on from its last round then", study_id, error)
+                await asyncio.sleep(STORE_PAUSE_SECONDS)
+
+    async def _try(self, study_id: str) -> None:
         try:
             await self._run(study_id)
+        except StoreError:
+            raise
         except FedcohortError as error:
             log.warning("study %.12s: %s", study_id, error)
             self.store.set_state(study_id, "failed", error.code, str(error))
@@ -164,6 +187,7 @@ class Service:
         roster = tuple(json.loads(row["roster"])) if row["roster"] else await self._roster(study)
         if not row["roster"]:
             self.store.set_roster(study_id, roster)
+        self._waiting(study_id, "")
         plan = Plan(
             study,
             study_id,
@@ -179,12 +203,12 @@ class Service:
         self.store.finish(study_id, {**report, **plan.analysis.report(state)})
         self.wake()
 
-    def _waiting(self, study_id: str, waiting: bool) -> None:
+    def _waiting(self, study_id: str, reason: str) -> None:
         row = self.store.study(study_id)
-        if row and (row["state"] == "waiting") != waiting:
-            self.store.set_state(
-                study_id, "waiting" if waiting else "running", "too-few-sites" if waiting else ""
-            )
+        state, code = ("waiting", TooFewSitesError.code) if reason else ("running", "")
+        if row and (row["state"], row["error_message"]) != (state, reason):
+            self.store.set_state(study_id, state, code, reason)
+            self.wake()
 
     def _refused(self, study_id: str, site: SiteId, code: str) -> None:
         """A site that had approved could not take part; the study goes on without it."""
@@ -198,19 +222,25 @@ class Service:
             proposal = Proposal(row["study"], row["researcher"], row["researcher_key"], row["signature"])
             await self.hub.send(site, proposal)
 
+    async def _propose_to_silent(self, study_id: str) -> None:
+        answers = self.store.answers(study_id)
+        for site in list(self.hub.links):
+            if site not in answers:
+                await self._propose(study_id, site)
+
     async def _roster(self, study: Study) -> tuple[SiteId, ...]:
         """Wait until every site has answered: lost ones for a while, connected ones without end."""
-        answers = self.store.answers(study.hash)
-        for site in self.hub.links:
-            if site not in answers:
-                await self._propose(study.hash, site)
-        end = asyncio.get_running_loop().time() + GRACE_SECONDS
+        clock = asyncio.get_running_loop().time
+        end, ask_again = clock() + GRACE_SECONDS, clock()
         while True:
+            if clock() >= ask_again:
+                await self._propose_to_silent(study.hash)
+                ask_again = clock() + PROPOSAL_SECONDS
             news = self.news
             approved, silent = self._answered(study)
             if len(approved) + len(silent) < study.min_sites:
                 raise TooFewSitesError(self._too_few(study))
-            if asyncio.get_running_loop().time() > end:
+            if clock() > end:
                 silent = [site for site in silent if site in self.hub.links]
             if len(approved) >= study.min_sites and (not silent or study.hash in self.started):
                 return approved
