@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket
 from fedcohort.errors import FedcohortError
 from fedcohort.wire.handshake import Peer, Trust, shake_hands
 from fedcohort.wire.identity import Identity, new_identity
-from fedcohort.wire.link import Channel, Link, open_link
+from fedcohort.wire.link import HEARTBEAT_SECONDS, Channel, Link, open_link
 from fedcohort.wire.transport import LINK_PATH, UVICORN_OPTIONS, dial, starlette_channel
 
 TOKEN = b"one-time-token"
@@ -111,12 +111,18 @@ class Coordinator:
     errors: list[FedcohortError] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     max_bytes: int = 2**30
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
 
     async def accept(self, socket: WebSocket) -> None:
         await socket.accept()
         try:
             link = await open_link(
-                starlette_channel(socket), self.side.identity, "coordinator", self.side.trust, self.max_bytes
+                starlette_channel(socket),
+                self.side.identity,
+                "coordinator",
+                self.side.trust,
+                self.max_bytes,
+                self.heartbeat_seconds,
             )
         except FedcohortError as error:
             self.errors.append(error)
@@ -127,13 +133,13 @@ class Coordinator:
 
 @contextlib.asynccontextmanager
 async def running_coordinator(
-    side: Side | None = None, tls: Certified | None = None, max_bytes: int = 2**30, **options: Any
+    side: Side | None = None, tls: Certified | None = None, **options: Any
 ) -> AsyncIterator[Coordinator]:
-    coordinator = Coordinator(free_port(), side or coordinator_side(), max_bytes=max_bytes)
+    coordinator = Coordinator(free_port(), side or coordinator_side(), **options)
     app = Starlette(routes=[WebSocketRoute(LINK_PATH, coordinator.accept)])
     files = {"ssl_certfile": tls.certificate, "ssl_keyfile": tls.certificate} if tls else {}
     server = uvicorn.Server(
-        uvicorn.Config(app, host="localhost", port=coordinator.port, **(UVICORN_OPTIONS | files | options))
+        uvicorn.Config(app, host="localhost", port=coordinator.port, **(UVICORN_OPTIONS | files))
     )
     task = asyncio.create_task(server.serve())
     while not server.started:
@@ -155,9 +161,9 @@ class Pair:
 
 
 @contextlib.asynccontextmanager
-async def linked(tls: Certified | None = None, max_bytes: int = 2**30, **options: Any) -> AsyncIterator[Pair]:
+async def linked(tls: Certified | None = None, **options: Any) -> AsyncIterator[Pair]:
     """A node that has dialled a coordinator over a real socket."""
-    async with running_coordinator(tls=tls, max_bytes=max_bytes, **options) as coordinator:
+    async with running_coordinator(tls=tls, **options) as coordinator:
         url = f"{'wss' if tls else 'ws'}://localhost:{coordinator.port}"
         node = await dial_node(url, node_side(), tls.ca_file if tls else None)
         try:

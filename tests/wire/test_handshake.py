@@ -154,7 +154,8 @@ def test_a_recorded_handshake_cannot_be_played_again() -> None:
 def test_a_coordinators_own_flights_sent_back_to_it_prove_nothing() -> None:
     async def mirror() -> None:
         coordinator, queue = coordinator_side(), asyncio.Queue[bytes]()
-        await coordinator.shake(Channel(queue.put, queue.get, lambda _: asyncio.sleep(0)))
+        async with asyncio.timeout(5):
+            await coordinator.shake(Channel(queue.put, queue.get, lambda _: asyncio.sleep(0)))
 
     with pytest.raises(AuthenticationError, match="wrong-role"):
         asyncio.run(mirror())

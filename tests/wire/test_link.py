@@ -28,7 +28,7 @@ def with_pair(
     run: Callable[[Pair], Awaitable[None]], tls: Certified | None = None, **options: object
 ) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), linked(tls, **options) as pair:  # type: ignore[arg-type]
+        async with asyncio.timeout(60), linked(tls, **options) as pair:
             await run(pair)
 
     asyncio.run(main())
@@ -178,7 +178,8 @@ def test_a_broken_stream_of_chunks_ends_the_link(frames: list[bytes], kind: type
 
         for frame in frames:
             await one.send(frame)
-        outcome = await received(Link(Peer("peer", bytes(32)), replace(other, close=close)))
+        link = Link(Peer("peer", bytes(32)), replace(other, close=close), heartbeat_seconds=1.0)
+        outcome = await received(link)
         assert type(outcome) is kind
 
     asyncio.run(run())

@@ -1,12 +1,8 @@
 """Dialling, listening and reconnecting, over real sockets on loopback."""
 
 import asyncio
-import contextlib
 import socket
-import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -180,56 +176,3 @@ def test_a_stranger_who_floods_the_handshake_is_cut_off() -> None:
             return coordinator.errors
 
     assert [error.code for error in asyncio.run(main())] == ["message-invalid"]
-
-
-@contextlib.asynccontextmanager
-async def freezable(port: int, frozen: asyncio.Event) -> AsyncIterator[int]:
-    """A network between two ends that swallows everything once it is frozen, and closes nothing."""
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            if not frozen.is_set():
-                writer.write(data)
-
-    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("localhost", port)
-        try:
-            await asyncio.gather(carry(reader, back), carry(there, writer))
-        finally:
-            back.close()
-
-    async with tcp_server(between) as outer:
-        yield outer
-
-
-BEAT: dict[str, Any] = {"ws_ping_interval": 0.1, "ws_ping_timeout": 0.3}
-
-
-def test_both_sides_notice_that_the_other_has_fallen_silent() -> None:
-    async def main() -> None:
-        frozen = asyncio.Event()
-        async with running_coordinator(**BEAT) as coordinator, freezable(coordinator.port, frozen) as port:
-            node = await dial_node(f"ws://localhost:{port}", node_side(), heartbeat_seconds=0.1)
-            link = await coordinator.links.get()
-            frozen.set()
-            for end in (node, link):
-                with pytest.raises(LinkClosedError):
-                    async with asyncio.timeout(20):
-                        await end.receive()
-
-    asyncio.run(main())
-
-
-def test_a_node_that_computes_in_a_thread_is_not_taken_for_dead() -> None:
-    async def main() -> None:
-        async with running_coordinator(**BEAT) as coordinator:
-            url = f"ws://localhost:{coordinator.port}"
-            node = await dial_node(url, node_side(), heartbeat_seconds=0.1)
-            link = await coordinator.links.get()
-            waiting = asyncio.ensure_future(link.receive())
-            await asyncio.to_thread(time.sleep, 1.0)
-            await node.send_message(EVENT)
-            assert await waiting == EVENT
-            await node.close("test-ended")
-
-    asyncio.run(main())

@@ -30,6 +30,9 @@ CHUNK_TAG = b"\x7a"
 """First byte of an Envelope that holds a chunk: field 15, length-delimited."""
 HASH_DIGITS, DIGEST_BYTES, KEY_BYTES, SIGNATURE_BYTES = 64, 32, 32, 64
 
+HEARTBEAT = pb.Envelope(heartbeat={}).SerializeToString()
+"""All that a heartbeat is."""
+
 _DTYPES: dict[pb.DType, np.dtype[Any]] = {
     pb.FLOAT32: np.dtype("<f4"),
     pb.FLOAT64: np.dtype("<f8"),

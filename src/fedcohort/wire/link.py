@@ -1,18 +1,22 @@
 """One authenticated connection, in chunks, over any WebSocket (RFC 6455).
 
 A message larger than a chunk goes in several WebSocket messages, between which
-heartbeats (WebSocket pings) and small messages pass; sending waits while the
-other side is slow. The first chunk tells the whole size, so that limits hold
-before memory is taken.
+heartbeats and small messages pass; sending waits while the other side is slow.
+The first chunk tells the whole size, so that limits hold before memory is taken.
+
+Each side sends heartbeats whether it reads or not, and judges the other's only
+while it waits for it. WebSocket pings would not do: a side that computes with a
+long message in its queue reads no ping, and would be taken for dead.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from fedcohort.errors import LinkClosedError, MessageTooLargeError, WireError
 from fedcohort.wire import fedcohort_pb2 as pb
-from fedcohort.wire.codec import MAX_MESSAGE_BYTES, decode, decode_chunk, encode, encode_chunk
+from fedcohort.wire.codec import HEARTBEAT, MAX_MESSAGE_BYTES, decode, decode_chunk, encode, encode_chunk
 from fedcohort.wire.handshake import MAX_FLIGHT_BYTES, Peer, Trust, shake_hands
 from fedcohort.wire.identity import Identity
 from fedcohort.wire.messages import Message
@@ -21,6 +25,9 @@ CHUNK_BYTES = 2**20
 FRAME_BYTES = CHUNK_BYTES + 64
 """Largest WebSocket message that either side takes."""
 HEARTBEAT_SECONDS = 15.0
+"""Both sides use the same; other intervals are for tests."""
+MISSED_HEARTBEATS = 3
+"""A peer from which so many heartbeats do not come is taken for dead."""
 HANDSHAKE_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 MAX_REASON_BYTES = 100
@@ -74,8 +81,10 @@ class Link:
     peer: Peer
     channel: Channel
     max_bytes: int = MAX_MESSAGE_BYTES
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
     assembly: Assembly = field(default_factory=Assembly)
+    beating: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def send(self, data: bytes) -> None:
         """Send one encoded message; returns when the other side's buffers have room.
@@ -104,10 +113,12 @@ class Link:
         Raises:
             WireError: it cannot be read; the link still stands.
             MessageTooLargeError, WireError: on a broken or oversized stream of chunks the link is closed.
-            LinkClosedError: the connection ended.
+            LinkClosedError: the connection ended, or the other side has fallen silent.
         """
         while True:
-            frame = await self.channel.receive()
+            frame = await self._next_frame()
+            if frame == HEARTBEAT:
+                continue
             try:
                 chunk = decode_chunk(frame)
                 whole = self.assembly.add(chunk, self.max_bytes) if chunk else frame
@@ -117,8 +128,26 @@ class Link:
             if whole is not None:
                 return decode(whole)
 
+    async def _next_frame(self) -> bytes:
+        patience = MISSED_HEARTBEATS * self.heartbeat_seconds
+        try:
+            async with asyncio.timeout(patience):
+                return await self.channel.receive()
+        except TimeoutError:
+            await self.close("silent")
+            raise LinkClosedError(f"{self.peer.id}: no sign of life for {patience:g} seconds") from None
+
+    async def beat(self) -> None:
+        """Send heartbeats until the connection ends."""
+        with contextlib.suppress(LinkClosedError):
+            while True:
+                await asyncio.sleep(self.heartbeat_seconds)
+                await self.channel.send(HEARTBEAT)
+
     async def close(self, code: str) -> None:
         """End the connection, telling the other side a code."""
+        for task in self.beating:
+            task.cancel()
         try:
             await asyncio.wait_for(self.channel.close(code[:MAX_REASON_BYTES]), CLOSE_SECONDS)
         except (TimeoutError, LinkClosedError):
@@ -126,9 +155,14 @@ class Link:
 
 
 async def open_link(
-    channel: Channel, identity: Identity, role: str, trust: Trust, max_bytes: int = MAX_MESSAGE_BYTES
+    channel: Channel,
+    identity: Identity,
+    role: str,
+    trust: Trust,
+    max_bytes: int = MAX_MESSAGE_BYTES,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
 ) -> Link:
-    """Shake hands over a fresh channel.
+    """Shake hands over a fresh channel, and let the heart beat.
 
     Args:
         max_bytes: the largest message to send or take.
@@ -152,4 +186,6 @@ async def open_link(
     except BaseException:
         await channel.close("handshake-failed")
         raise
-    return Link(peer, channel, max_bytes)
+    link = Link(peer, channel, max_bytes, heartbeat_seconds)
+    link.beating.append(asyncio.create_task(link.beat()))
+    return link

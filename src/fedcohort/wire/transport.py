@@ -44,30 +44,25 @@ __all__ = [
 log = logging.getLogger("fedcohort.wire")
 
 OPEN_SECONDS = 20.0
-MISSED_HEARTBEATS = 3
-"""A peer that lets so many heartbeats pass without an answer is taken for dead."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
 STEADY_SECONDS = 10.0
 """A link that lived so long was a good one: the next back-off begins anew."""
 LINK_PATH = "/link"
 PROXY_AUTHENTICATION_REQUIRED = 407
 
-
-def _options(heartbeat_seconds: float) -> dict[str, Any]:
-    return {
-        "compression": None,
-        "max_size": FRAME_BYTES,
-        "ping_interval": heartbeat_seconds,
-        "ping_timeout": MISSED_HEARTBEATS * heartbeat_seconds,
-        "close_timeout": CLOSE_SECONDS,
-    }
-
+_OPTIONS: dict[str, Any] = {
+    "compression": None,
+    "max_size": FRAME_BYTES,
+    "ping_interval": None,
+    "close_timeout": CLOSE_SECONDS,
+    "open_timeout": OPEN_SECONDS,
+}
+"""No pings: a link has heartbeats of its own."""
 
 UVICORN_OPTIONS: dict[str, Any] = {
     "ws": "websockets-sansio",
     "ws_max_size": FRAME_BYTES,
-    "ws_ping_interval": HEARTBEAT_SECONDS,
-    "ws_ping_timeout": MISSED_HEARTBEATS * HEARTBEAT_SECONDS,
+    "ws_ping_interval": None,
     "ws_per_message_deflate": False,
     "http": "h11",
     "lifespan": "on",
@@ -160,23 +155,23 @@ async def dial(
         ConfigError: the address, the CA file or the proxy's address cannot be used.
     """
     addresses = await asyncio.to_thread(check_url, url)
-    options = _options(heartbeat_seconds) | {"open_timeout": OPEN_SECONDS}
     with _explained(url):
         if addresses:
-            connection = await _dial_plain(url, addresses, options)
+            connection = await _dial_plain(url, addresses)
         else:
-            connection = await _Direct(url.rstrip("/") + LINK_PATH, ssl=client_tls(ca_file), **options)
-    return await open_link(websocket_channel(connection), identity, role, trust, max_bytes)
+            connection = await _Direct(url.rstrip("/") + LINK_PATH, ssl=client_tls(ca_file), **_OPTIONS)
+    channel = websocket_channel(connection)
+    return await open_link(channel, identity, role, trust, max_bytes, heartbeat_seconds)
 
 
-async def _dial_plain(url: str, addresses: list[str], options: dict[str, Any]) -> ClientConnection:
+async def _dial_plain(url: str, addresses: list[str]) -> ClientConnection:
     """Connect to the addresses that were checked: not to what the name means a moment later, nor by proxy."""
     *others, last = addresses
     target = url.rstrip("/") + LINK_PATH
     for address in others:
         with contextlib.suppress(ConnectionError):
-            return await _Direct(target, host=address, proxy=None, **options)
-    return await _Direct(target, host=last, proxy=None, **options)
+            return await _Direct(target, host=address, proxy=None, **_OPTIONS)
+    return await _Direct(target, host=last, proxy=None, **_OPTIONS)
 
 
 @contextlib.contextmanager
@@ -248,8 +243,6 @@ async def listen(
     port: int,
     handler: Callable[[Channel], Awaitable[None]],
     tls: ssl.SSLContext | None = None,
-    *,
-    heartbeat_seconds: float = HEARTBEAT_SECONDS,
 ) -> Server:
     """Wait to be dialled.
 
@@ -267,8 +260,7 @@ async def listen(
         except FedcohortError as error:
             log.warning("%s", error)
 
-    options = _options(heartbeat_seconds)
     try:
-        return await serve(serve_one, host, port, ssl=tls, open_timeout=OPEN_SECONDS, **options)
+        return await serve(serve_one, host, port, ssl=tls, **_OPTIONS)
     except OSError as error:
         raise ConfigError(f"{host}:{port}: cannot listen ({error.strerror}); choose another port") from error
