@@ -15,7 +15,8 @@ FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_
 WORDS = {"arrays", "audit", "columns", "config", "study", "table", "vector"}
 ROOMS = {"analyses", "models", "privacy", "protection", "wire", "sources"}
 DOORS = {"client", "dashboard", "progress", "rest", "result"}
-TOP = {"cli", "cli_data", "cli_federation", "cli_support", "demo", "federation_files", "__init__", "__main__"}
+CLI = {"cli", "cli_data", "cli_federation", "cli_members", "cli_support"}
+TOP = {*CLI, "demo", "federation_files", "__init__", "__main__"}
 LAYERS = ({"errors"}, WORDS, ROOMS, {"explain"}, {"node", "coordinator"}, {"engines"}, DOORS, TOP)
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Words may be made of words, a door of its hinges, and training of models; no other neighbours meet.

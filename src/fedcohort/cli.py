@@ -101,14 +101,14 @@ def _print_report(report: dict[str, Any]) -> None:
             numbers = [_short(row.get(key)) for key in ("n", "missing", "mean", "std")]
             levels = ", ".join(f"{level}: {count}" for level, count in row.get("levels", {}).items())
             table.add_row(name, *numbers, levels)
-        console.print(table)
+        console.print(table, soft_wrap=False)
     rows = {name: report[name] for name in ("train", "test", "valid") if name in report}
     if rows:
         names = [name for name, value in next(iter(rows.values())).items() if isinstance(value, float)]
         table = Table("split", *names)
         for split, row in rows.items():
             table.add_row(split, *(_short(row.get(name)) for name in names))
-        console.print(table)
+        console.print(table, soft_wrap=False)
     for site, code in report.get("refused", {}).items():
         console.print(f"without {site}: {code}", markup=False)
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedcohort.cli_support import CaFile, Config, Coordinator, SiteFile, Token, console, log_to_stderr
+from fedcohort.cli_members import DEFAULT_STATE, Database, State, audit, invite, remove, revoke
+from fedcohort.cli_support import (
+    CaFile,
+    Config,
+    Coordinator,
+    SiteFile,
+    Token,
+    console,
+    existing,
+    log_to_stderr,
+)
 from fedcohort.config import DEFAULT_CONFIG
 from fedcohort.errors import ConfigError
 
@@ -18,11 +28,9 @@ if TYPE_CHECKING:
 coordinator_app = typer.Typer(help="Run the coordinator, or invite sites and researchers.")
 node_app = typer.Typer(help="Run a hospital's node, or check that it can.")
 
-State = Annotated[Path, typer.Option(help="Folder of the coordinator's key and database.")]
 Preload = Annotated[
     bool, typer.Option(help="Import TensorFlow at the start instead of at the first training.")
 ]
-DEFAULT_STATE = Path("coordinator")
 
 
 @coordinator_app.callback(invoke_without_command=True)
@@ -36,9 +44,7 @@ def coordinator(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for links, REST and health.")] = 8760,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
-    database: Annotated[
-        str | None, typer.Option(help="SQLAlchemy URL, in place of SQLite in --state.")
-    ] = None,
+    database: Database = None,
     require_token: Annotated[bool, typer.Option(help="Ask for a token on this machine too.")] = False,
     ca_file: CaFile = None,
     preload: Preload = False,
@@ -50,7 +56,7 @@ def coordinator(
 
     log_to_stderr()
     if config is not None or (state == DEFAULT_STATE and DEFAULT_CONFIG.exists()):
-        state = _join_workers(config or DEFAULT_CONFIG)
+        state = _join_workers(config or DEFAULT_CONFIG, database)
     _preload(preload)
     console.print(f"The coordinator listens on {host}:{port}. Ctrl-C ends it.", highlight=False)
     serve_coordinator(
@@ -58,7 +64,7 @@ def coordinator(
     )
 
 
-def _join_workers(config_path: Path) -> Path:
+def _join_workers(config_path: Path, database: str | None) -> Path:
     """Know every worker of a config.json; returns the coordinator's folder."""
     from fedcohort.config import read_config
     from fedcohort.coordinator.members import Members
@@ -66,7 +72,7 @@ def _join_workers(config_path: Path) -> Path:
     from fedcohort.federation_files import join_token, state_folder, worker_url
 
     folder = state_folder(config_path)
-    store = CoordinatorStore(folder / "coordinator" / "coordinator.db")
+    store = CoordinatorStore(database or folder / "coordinator" / "coordinator.db")
     members = Members(store)
     known = members.sites()
     for worker in read_config(config_path).workers:
@@ -83,65 +89,8 @@ def _preload(wanted: bool) -> None:
         threading.Thread(target=start_tensorflow, daemon=True).start()
 
 
-@coordinator_app.command()
-def invite(
-    site: Annotated[str | None, typer.Option("--site", help="Id of a hospital that may join once.")] = None,
-    researcher: Annotated[str | None, typer.Option(help="Name of a researcher who gets a token.")] = None,
-    url: Annotated[
-        str | None, typer.Option(help="wss:// address, when the site waits to be dialled.")
-    ] = None,
-    state: State = DEFAULT_STATE,
-) -> None:
-    """Print a token: for a site to join with once, or for a researcher."""
-    from fedcohort.coordinator.members import Members
-    from fedcohort.coordinator.store import CoordinatorStore
-
-    if (site is None) == (researcher is None):
-        raise ConfigError("give either --site or --researcher")
-    members = Members(CoordinatorStore(state / "coordinator.db"))
-    token = members.invite_site(site, url=url) if site else members.issue_token(str(researcher))
-    console.print(token, highlight=False, markup=False)
-    members.store.close()
-
-
-@coordinator_app.command()
-def revoke(
-    researcher: Annotated[str, typer.Option(help="Whose tokens end now.")], state: State = DEFAULT_STATE
-) -> None:
-    """Take a researcher's tokens back."""
-    from fedcohort.coordinator.members import Members
-    from fedcohort.coordinator.store import CoordinatorStore
-
-    members = Members(CoordinatorStore(state / "coordinator.db"))
-    console.print(f"{members.revoke_tokens(researcher)} tokens of {researcher} revoked", highlight=False)
-    members.store.close()
-
-
-@coordinator_app.command()
-def remove(
-    site: Annotated[str, typer.Option("--site", help="Id of the site.")], state: State = DEFAULT_STATE
-) -> None:
-    """Forget a site and its key, so that it can be invited anew."""
-    from fedcohort.coordinator.members import Members
-    from fedcohort.coordinator.store import CoordinatorStore
-    from fedcohort.errors import NotFoundError
-
-    members = Members(CoordinatorStore(state / "coordinator.db"))
-    found = members.remove_site(site)
-    members.store.close()
-    if not found:
-        raise NotFoundError(f"no site {site!r}")
-    console.print(f"{site} removed", highlight=False)
-
-
-@coordinator_app.command()
-def audit(state: State = DEFAULT_STATE) -> None:
-    """Verify that nobody has changed the coordinator's event log."""
-    from fedcohort.coordinator.store import CoordinatorStore
-
-    store = CoordinatorStore(state / "coordinator.db")
-    console.print(f"{store.verify()} entries, the chain is whole", highlight=False)
-    store.close()
+for command in (invite, revoke, remove, audit):
+    coordinator_app.command()(command)
 
 
 @node_app.callback(invoke_without_command=True)
@@ -233,7 +182,7 @@ def audit_node(site: SiteFile = Path("site.toml")) -> None:
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
 
-    store = SqlNodeStore(read_policy(site).state / "node.db")
+    store = SqlNodeStore(existing(read_policy(site).state / "node.db", "start the node once"))
     console.print(f"{store.verify()} entries, the chain is whole", highlight=False)
     store.close()
 
@@ -255,9 +204,9 @@ def approve(
     from fedcohort.wire.identity import load_or_create
 
     policy = read_policy(site)
-    here = consent.Site(
-        policy, load_or_create(policy.state / "site.key", policy.id), SqlNodeStore(policy.state / "node.db")
-    )
+    database = existing(policy.state / "node.db", "start the node once")
+    key = load_or_create(policy.state / "site.key", policy.id)
+    here = consent.Site(policy, key, SqlNodeStore(database))
     if study is None:
         for found in here.store.proposals():
             name = parse_study(found.study).name

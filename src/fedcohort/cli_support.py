@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from fedcohort.errors import FedcohortError
+from fedcohort.errors import FedcohortError, StoreError
 
 if TYPE_CHECKING:
     from fedcohort.client import Federation
 
 DEFAULT_URL = "http://127.0.0.1:8760"
 
-console = Console()
-error_console = Console(stderr=True)
+console = Console(soft_wrap=True)
+error_console = Console(stderr=True, soft_wrap=True)
+"""Lines are not broken: in a file or a pipe one message is one line."""
 
 Coordinator = Annotated[
     str,
@@ -49,6 +50,17 @@ def run_command(command: Callable[[], None]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def existing(path: Path, remedy: str) -> Path:
+    """A database that must be there: a command that only reads must not make an empty one.
+
+    Raises:
+        StoreError: it is not.
+    """
+    if not path.exists():
+        raise StoreError(f"{path}: no such database; {remedy}")
+    return path
 
 
 def log_to_stderr() -> None:
