@@ -1,6 +1,7 @@
 """The command line as each of its users meets it: real commands, real federation, errors in one line."""
 
 import json
+import logging
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import typer
 
 import fedcohort
 from fedcohort.cli import app
+from fedcohort.cli_support import DiscreetFormatter
 from tests.processes.support import (
     COLUMNS,
     Group,
@@ -263,3 +265,23 @@ def test_a_researchers_token_is_printed_once_and_can_be_revoked(tmp_path: Path) 
     one_error(nobody.stderr, "not-found")
     removed = cli("coordinator", "remove", "--site", "hospital_a", "--state", "c", cwd=tmp_path)
     assert removed.stdout == "hospital_a removed\n"
+
+
+def test_a_traceback_in_the_log_says_where_and_never_what(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(DiscreetFormatter("%(levelname)s %(message)s"))
+    log = logging.Logger("fedcohort.node")
+    log.addHandler(handler)
+    value = "zebra" + "philia"
+    try:
+        try:
+            float(value)
+        except ValueError as error:
+            raise RuntimeError(value) from error
+    except RuntimeError:
+        log.exception("a: an unexpected error")
+    said = capsys.readouterr().err
+    assert "ERROR a: an unexpected error" in said
+    assert "test_cli.py" in said
+    assert "RuntimeError (its words are left out of the log)" in said
+    assert value not in said

@@ -2,8 +2,10 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +16,7 @@ from fedcohort.errors import FedcohortError, StoreError
 if TYPE_CHECKING:
     from fedcohort.client import Federation
 
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 DEFAULT_URL = "http://127.0.0.1:8760"
 
 console = Console(soft_wrap=True)
@@ -63,9 +66,21 @@ def existing(path: Path, remedy: str) -> Path:
     return path
 
 
+class DiscreetFormatter(logging.Formatter):
+    """Tells where an unexpected error happened and its type, never its words: they may quote a value."""
+
+    def formatException(self, ei: ExcInfo) -> str:
+        """The places in the code, and the type."""
+        kind, _, trace = ei
+        name = kind.__name__ if kind else "no error"
+        return "".join(traceback.format_tb(trace)) + f"{name} (its words are left out of the log)"
+
+
 def log_to_stderr() -> None:
     """Log as the long-running commands do."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(DiscreetFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 

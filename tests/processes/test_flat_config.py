@@ -92,6 +92,18 @@ def test_the_same_again_is_the_same_study(flat: Flat) -> None:
     assert flat.run()["id"] == flat.run("config.json")["id"]
 
 
+def test_nodes_that_are_dialled_come_back_after_a_kill(flat: Flat) -> None:
+    for name in ("hospital_a", "coordinator"):
+        flat.processes[name].kill()
+        flat.processes[name].start()
+    until(lambda: healthy(f"http://127.0.0.1:{flat.port}"), "the coordinator listens again")
+    config = json.loads((flat.folder / "config.json").read_text())
+    (flat.folder / "other.json").write_text(json.dumps({**config, "model": "logistic", "epochs": 2}))
+    report = flat.run("other.json")["report"]
+    assert report["sites"] == ["hospital_a", "hospital_b"]
+    assert report["refused"] == {}
+
+
 def test_a_port_that_the_file_does_not_give_is_refused(flat: Flat) -> None:
     done = cli("node", "--id", "hospital_a", "--port", "1", cwd=flat.folder)
     assert (done.returncode, "change one of them" in done.stderr) == (1, True)

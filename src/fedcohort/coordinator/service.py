@@ -240,12 +240,15 @@ class Service:
             approved, silent = self._answered(study)
             if len(approved) + len(silent) < study.min_sites:
                 raise TooFewSitesError(self._too_few(study))
-            if clock() > end:
-                silent = [site for site in silent if site in self.hub.links]
+            joined = self._joined() if clock() <= end else set()
+            silent = [site for site in silent if site in joined or site in self.hub.links]
             if len(approved) >= study.min_sites and (not silent or study.hash in self.started):
                 return approved
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), 1.0)
+
+    def _joined(self) -> set[SiteId]:
+        return {site for site, row in self.members.sites().items() if row["public_key"] is not None}
 
     def _answered(self, study: Study) -> tuple[tuple[SiteId, ...], list[SiteId]]:
         """Sites that have approved, and sites that have said neither yes nor no."""
