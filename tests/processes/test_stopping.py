@@ -1,0 +1,87 @@
+"""Ctrl-C and SIGTERM end every process, at any moment, and leave nothing behind."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.processes.support import (
+    Group,
+    Process,
+    describe_study,
+    free_port,
+    random_name,
+    until,
+    ward_rows,
+    write_ward,
+)
+
+pytestmark = pytest.mark.processes
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+def children(process: Process) -> list[psutil.Process]:
+    assert process.popen is not None
+    found: list[psutil.Process] = psutil.Process(process.popen.pid).children(recursive=True)
+    return found
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_coordinator_and_a_node_end_when_told_and_go_on_when_started_again(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with Group(tmp_path) as group:
+        for index, site in enumerate("ab"):
+            group.add(site, write_ward(tmp_path / f"{site}.db", ward_rows(index)))
+        group.coordinator.start()
+        group.wait_linked()
+        for process in (group.nodes["a"], group.coordinator, group.nodes["b"]):
+            process.signal(number)
+            assert process.wait(15) in {0, 130, -number}, process.text
+            assert "Traceback" not in process.text
+        for process in (group.coordinator, *group.nodes.values()):
+            process.start()
+        group.wait_linked()
+        assert group.run(describe_study(random_name())).report["patients"] == 120
+
+
+def start_demo(folder: Path) -> Process:
+    """Two hospitals that train for longer than anybody waits."""
+    workers = [
+        {"id": site, "host": "localhost", "port": free_port(), "data": f"{site}.db"} for site in ("a", "b")
+    ]
+    config = {"workers": workers, "model": "logistic", "epochs": 100_000, "batch_size": 32}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tmp").mkdir()
+    words = ["demo", "--config", "config.json", "--exit-when-done"]
+    return Process(words, folder, folder / "demo.log", {"TMPDIR": str(folder / "tmp")}).start()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("moment", ["starting", "training"])
+def test_the_demo_leaves_no_process_and_no_folder_behind(
+    tmp_path: Path, number: signal.Signals, moment: str
+) -> None:
+    demo = start_demo(tmp_path)
+    family: list[psutil.Process] = []
+    try:
+        if moment == "training":
+            until(lambda: "Watch them train" in demo.text, "the demo trains", 90)
+            time.sleep(1.0)
+        else:
+            until(lambda: len(children(demo)) >= 2, "the demo has started two processes")
+        family = children(demo)
+        demo.signal(number)
+        assert demo.wait(30) in {0, 130}, demo.text
+        assert psutil.wait_procs(family, 5)[1] == []
+        assert list((tmp_path / "tmp").glob("fedcohort-demo-*")) == []
+        assert "Traceback" not in demo.text
+    finally:
+        for process in (*family, psutil.Process(demo.popen.pid) if demo.popen and demo.lives else None):
+            if process is not None and process.is_running():
+                process.kill()
+        demo.wait()
