@@ -1,38 +1,66 @@
 """fedcohort: hospitals answer a question together while every patient's data stays in its hospital."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedcohort.client import Federation, Handle, Simulation, connect, load_study, simulate
+    from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
+    from fedcohort.result import Result
+    from fedcohort.study import (
+        Binary,
+        Categorical,
+        Classes,
+        Cohort,
+        Describe,
+        Evaluate,
+        Holdout,
+        Number,
+        Numeric,
+        Privacy,
+        Study,
+        Survival,
+        Train,
+    )
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "fedcohort.study": (
-        "Binary",
-        "Categorical",
-        "Classes",
-        "Cohort",
-        "Describe",
-        "Evaluate",
-        "Holdout",
-        "Number",
-        "Numeric",
-        "Privacy",
-        "Study",
-        "Survival",
-        "Train",
-    ),
-    "fedcohort.client": ("Federation", "Result", "connect", "load_study", "simulate"),
-    "fedcohort.errors": ("FedcohortError", "StudyError", "StudyFailedError"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605
+__all__ = [
+    "Binary",
+    "Categorical",
+    "Classes",
+    "Cohort",
+    "Describe",
+    "Evaluate",
+    "FedcohortError",
+    "Federation",
+    "Handle",
+    "Holdout",
+    "Number",
+    "Numeric",
+    "Privacy",
+    "Result",
+    "Simulation",
+    "Study",
+    "StudyError",
+    "StudyFailedError",
+    "Survival",
+    "Train",
+    "connect",
+    "load_study",
+    "simulate",
+]
+_HOMES = ("fedcohort.study", "fedcohort.errors", "fedcohort.client", "fedcohort.result")
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `import fedcohort` stays light."""
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'fedcohort' has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(home)
+            if name in vars(module):
+                return vars(module)[name]
+    raise AttributeError(f"module 'fedcohort' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,97 @@
+"""A real federation of processes over TLS on loopback, for benchmarks."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import trustme
+
+from fedcohort.client import Federation, connect
+from fedcohort.coordinator.members import Members
+from fedcohort.coordinator.store import CoordinatorStore
+from fedcohort.errors import FedcohortError, LinkClosedError
+
+START_SECONDS = 60.0
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def federation(databases: Mapping[str, tuple[str, str]], command: list[str]) -> Iterator[Federation]:
+    """Coordinator and nodes as processes, linked over TLS; all ends with the block.
+
+    Args:
+        databases: by site, database and table.
+        command: what stands before `coordinator` and `node`, such as [python, -m, fedcohort].
+    """
+    with tempfile.TemporaryDirectory(prefix="fedcohort-bench-") as text, contextlib.ExitStack() as stack:
+        folder, port = Path(text), free_port()
+        certificates(folder)
+        store = CoordinatorStore(folder / "coordinator" / "coordinator.db")
+        tokens = {site: Members(store).invite_site(site) for site in databases}
+        store.close()
+        tls = ["--certificate", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
+        state = ["--state", str(folder / "coordinator")]
+        stack.enter_context(_process([*command, "coordinator", "--port", str(port), *state, *tls], {}))
+        for site, (database, table) in databases.items():
+            path = folder / f"{site}.toml"
+            path.write_text(
+                f'id = "{site}"\ndata = "{database}"\ncoordinator = "wss://localhost:{port}"\n'
+                'ca_file = "ca.pem"\n'
+                f'state = "{site}"\napproval = "auto"\nmin_patients = 1\n[tables]\n{table} = "*"\n',
+                encoding="utf-8",
+            )
+            token = {"FEDCOHORT_JOIN_TOKEN": tokens[site]}
+            stack.enter_context(_process([*command, "node", "--site", str(path)], token))
+        yield _linked(folder, port, len(databases))
+
+
+def certificates(folder: Path) -> None:
+    """A certificate for localhost, and the CA that signed it."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "cert.pem").write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems))
+
+
+@contextlib.contextmanager
+def _process(command: list[str], environment: Mapping[str, str]) -> Iterator[None]:
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _linked(folder: Path, port: int, sites: int) -> Federation:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(LinkClosedError):
+            url = f"https://localhost:{port}"
+            found = connect(url, ca_file=folder / "ca.pem", key_file=folder / "researcher.key")
+            if len(found.catalogue()) == sites:
+                return found
+        time.sleep(0.2)
+    raise FedcohortError(f"the sites were not linked within {START_SECONDS:g} s")
+
+
+PYTHON = [sys.executable, "-m", "fedcohort"]

@@ -1,0 +1,39 @@
+"""`local_engine`: a round over simulated sites in one process, through the `answer()` of a live node."""
+
+import numpy as np
+
+import fedcohort as fc
+from benchmarks.echo import Echo
+from benchmarks.harness import Claim, emit, median, under
+from fedcohort.engines.local import run_nodes, simulated_node
+from fedcohort.table import Table
+
+SIZE, ROUNDS, WARM_UP, REPEATS = 10_000, 20, 3, 5
+
+
+def seconds_a_round(sites: int) -> float:
+    """Median seconds of a round."""
+    cohort = fc.Cohort(columns={"age": fc.Numeric(18, 90)})
+    study = fc.Study(name="local", cohort=cohort, analysis=fc.Describe())
+    table = Table(np.array(["a", "b"]), {"age": np.array([30.0, 40.0])}, np.zeros(2, np.int8))
+    echo = Echo(SIZE, ROUNDS)
+    names = [f"site_{index:04d}" for index in range(sites)]
+    nodes = [simulated_node(name, study, lambda cohort, seed: table, echo) for name in names]
+    outcome = run_nodes(study, echo, nodes, lambda rows: None)
+    return median([float(str(row["seconds"])) for row in outcome.rows[WARM_UP:]])
+
+
+def main() -> None:
+    """Print all claims."""
+    found = {
+        sites: median([seconds_a_round(sites) for _ in range(REPEATS)]) * 1e3 for sites in (10, 100, 1000)
+    }
+    emit(under("local_engine: a round of 1,000 sites x 10,000 float32", found[1000], "ms", 100.0))
+    growth = found[1000] / found[10] / 100
+    target = "cost of a site at 1,000 sites at most 1.5x that at 10 (linear is 1)"
+    name = "local_engine: cost of a site, 1,000 sites against 10"
+    emit(Claim(name, found[1000] / 1000, found[10] / 10, "ms a site", growth, target, growth <= 1.5))
+
+
+if __name__ == "__main__":
+    main()
