@@ -7,11 +7,12 @@ message names, and what cannot change afterwards.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -71,7 +72,8 @@ class Cohort(Frozen):
 
     table: Identifier = "records"
     columns: Annotated[
-        Annotated[tuple[Identifier, ...], Tag("list")] | Annotated[dict[Identifier, Column], Tag("mapping")],
+        Annotated[Sequence[Identifier], AfterValidator(tuple), Tag("list")]
+        | Annotated[dict[Identifier, Column], Tag("mapping")],
         Discriminator(lambda value: "mapping" if isinstance(value, Mapping) else "list"),
     ]
     label: AnyLabel | None = None
