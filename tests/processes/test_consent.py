@@ -89,9 +89,9 @@ def test_without_yes_nothing_is_signed(asking: Group) -> None:
 def test_one_refusal_below_min_sites_fails_the_study_with_the_site_and_its_code(asking: Group) -> None:
     handle = asked(asking, describe_study(random_name()))
     assert "refused" in approve(asking, "b", handle.id, "--refuse", "--yes")
-    with pytest.raises(StudyFailedError, match=r"too-few-sites: .* refused: b: policy-refused"):
+    with pytest.raises(StudyFailedError, match=r"too-few-sites: .* refused: b: refused-by-site"):
         handle.wait(progress=False)
-    assert answers(handle)["b"] == ("refused", "policy-refused")
+    assert answers(handle)["b"] == ("refused", "refused-by-site")
 
 
 def test_an_expired_approval_answers_nothing(asking: Group) -> None:

@@ -96,13 +96,6 @@ def test_a_newer_protocol_version_is_told_so(group: Group) -> None:
     until(lambda: "speaks protocol 7 to 9" in group.coordinator.text, "the remedy in the log")
 
 
-def test_silence_is_hung_up_on(group: Group) -> None:
-    async def silent(link: ClientConnection) -> None:
-        await asyncio.sleep(0)
-
-    assert asyncio.run(converse(group, silent))[1] == "handshake-timeout"
-
-
 @dataclass
 class Joined:
     """A site that has joined with a key of its own, and then misbehaves."""

@@ -1,9 +1,9 @@
 """Ctrl-C and SIGTERM end every process, at any moment, and leave nothing behind."""
 
 import json
-import signal
 import time
 from pathlib import Path
+from signal import SIGINT, SIGTERM, Signals
 
 import psutil
 import pytest
@@ -21,8 +21,6 @@ from tests.processes.support import (
 
 pytestmark = pytest.mark.processes
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
-
 
 def children(process: Process) -> list[psutil.Process]:
     assert process.popen is not None
@@ -30,21 +28,24 @@ def children(process: Process) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_coordinator_and_a_node_end_when_told_and_go_on_when_started_again(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_coordinator_and_nodes_end_when_told_and_go_on_when_started_again(tmp_path: Path) -> None:
     with Group(tmp_path) as group:
         for index, site in enumerate("ab"):
             group.add(site, write_ward(tmp_path / f"{site}.db", ward_rows(index)))
         group.coordinator.start()
         group.wait_linked()
-        for process in (group.nodes["a"], group.coordinator, group.nodes["b"]):
+        for process, number in zip(
+            (group.nodes["a"], group.coordinator, group.nodes["b"]), (SIGTERM, SIGINT, SIGINT), strict=True
+        ):
             process.signal(number)
             assert process.wait(15) in {0, 130, -number}, process.text
             assert "Traceback" not in process.text
         for process in (group.coordinator, *group.nodes.values()):
             process.start()
+        group.wait_linked()
+        group.coordinator.signal(SIGTERM)
+        assert group.coordinator.wait(15) in {0, -SIGTERM}
+        group.coordinator.start()
         group.wait_linked()
         assert group.run(describe_study(random_name())).report["patients"] == 120
 
@@ -61,10 +62,9 @@ def start_demo(folder: Path) -> Process:
     return Process(words, folder, folder / "demo.log", {"TMPDIR": str(folder / "tmp")}).start()
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("moment", ["starting", "training"])
+@pytest.mark.parametrize(("moment", "number"), [("starting", SIGINT), ("training", SIGTERM)])
 def test_the_demo_leaves_no_process_and_no_folder_behind(
-    tmp_path: Path, number: signal.Signals, moment: str
+    tmp_path: Path, moment: str, number: Signals
 ) -> None:
     demo = start_demo(tmp_path)
     family: list[psutil.Process] = []
