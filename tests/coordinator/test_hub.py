@@ -1,0 +1,200 @@
+"""The hub over real links in memory: who is waited for, and what a site that comes back is sent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from fedcohort.coordinator.hub import Hub
+from fedcohort.errors import LinkClosedError
+from fedcohort.wire.codec import contribution_signing_bytes, encode, state_digest
+from fedcohort.wire.handshake import Peer
+from fedcohort.wire.identity import Identity, new_identity
+from fedcohort.wire.link import Channel, Link
+from fedcohort.wire.messages import Contribution, Message, Task
+
+HASH = "1" * 64
+TASK = Task(HASH, 0, 0, "moments", {}, state_digest("moments", 0, {}), ("a", "b"))
+
+
+@dataclass
+class Ends:
+    """Both ends of a link that has shaken hands, as queues."""
+
+    to_site: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    to_hub: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    reason: str = ""
+
+    def link(self, site: str, key: bytes) -> Link:
+        async def send(data: bytes) -> None:
+            await self.to_site.put(data)
+
+        async def receive() -> bytes:
+            data = await self.to_hub.get()
+            if data is None:
+                raise LinkClosedError("the connection ended")
+            return data
+
+        async def close(reason: str) -> None:
+            self.reason = reason
+            await self.to_hub.put(None)
+
+        return Link(Peer(site, key), Channel(send, receive, close))
+
+
+@dataclass
+class Bench:
+    """A hub, and sites that are told what to do."""
+
+    identities: dict[str, Identity] = field(
+        default_factory=lambda: {site: new_identity(site) for site in ("a", "b")}
+    )
+    received: list[str] = field(default_factory=list)
+    serving: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        async def on_message(site: str, message: Message) -> None:
+            self.received.append(f"{site}: {type(message).__name__}")
+
+        async def on_change(site: str, here: bool) -> None:
+            await asyncio.sleep(0)
+
+        self.hub = Hub(on_message, on_change)
+
+    async def join(self, site: str) -> Ends:
+        ends = Ends()
+        link = ends.link(site, self.identities[site].public_key)
+        self.serving.append(asyncio.create_task(self.hub.serve(link)))
+        await asyncio.sleep(0.01)
+        return ends
+
+    def contribution(self, site: str, number: int = 0) -> bytes:
+        made = Contribution(HASH, number, 0, site, TASK.state_digest, b"body")
+        signature = self.identities[site].sign(contribution_signing_bytes(made))
+        return encode(replace(made, signature=signature))
+
+    def ask(self, timeout: float, enough: int = 1) -> asyncio.Task[None]:
+        def receive(site: str, message: Message) -> None:
+            self.received.append(site)
+
+        tasks: dict[str, Message] = {"a": TASK, "b": TASK}
+        return asyncio.create_task(self.hub.exchange(tasks, receive, enough, timeout))
+
+
+def run(scenario: Callable[[Bench], Awaitable[None]]) -> Bench:
+    bench = Bench()
+
+    async def all_of_it() -> None:
+        await scenario(bench)
+        for task in bench.serving:
+            task.cancel()
+        await asyncio.gather(*bench.serving, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(all_of_it(), 20))
+    return bench
+
+
+def test_a_round_ends_when_the_last_site_has_answered() -> None:
+    async def scenario(bench: Bench) -> None:
+        a, b = await bench.join("a"), await bench.join("b")
+        asked = bench.ask(timeout=10)
+        assert await a.to_site.get() == await b.to_site.get() == encode(TASK)
+        for site, ends in (("b", b), ("a", a)):
+            await ends.to_hub.put(bench.contribution(site))
+        await asked
+
+    assert run(scenario).received == ["b", "a"]
+
+
+def test_a_site_that_links_while_a_round_is_open_is_asked() -> None:
+    async def scenario(bench: Bench) -> None:
+        a = await bench.join("a")
+        asked = bench.ask(timeout=10)
+        await a.to_hub.put(bench.contribution("a"))
+        await asyncio.sleep(0.05)
+        assert not asked.done()
+        b = await bench.join("b")
+        assert await b.to_site.get() == encode(TASK)
+        await b.to_hub.put(bench.contribution("b"))
+        await asked
+
+    assert run(scenario).received == ["a", "b"]
+
+
+def test_a_site_that_was_away_for_a_whole_time_out_delays_no_further_round_until_it_is_back() -> None:
+    async def scenario(bench: Bench) -> None:
+        a = await bench.join("a")
+        for timeout in (0.2, 1000.0):
+            asked = bench.ask(timeout)
+            await a.to_hub.put(bench.contribution("a"))
+            await asked
+        assert bench.hub.away == {"b"}
+        b = await bench.join("b")
+        assert bench.hub.away == set()
+        asked = bench.ask(1000.0)
+        await a.to_hub.put(bench.contribution("a"))
+        await asyncio.sleep(0.05)
+        assert not asked.done()
+        await b.to_hub.put(bench.contribution("b"))
+        await asked
+
+    assert run(scenario).received == ["a", "a", "a", "b"]
+
+
+def test_below_enough_a_round_waits_for_sites_that_are_away_too() -> None:
+    async def scenario(bench: Bench) -> None:
+        a = await bench.join("a")
+        bench.hub.away.add("b")
+        asked = bench.ask(1000.0, enough=2)
+        await a.to_hub.put(bench.contribution("a"))
+        await asyncio.sleep(0.05)
+        assert not asked.done()
+        b = await bench.join("b")
+        await b.to_hub.put(bench.contribution("b"))
+        await asked
+
+    assert run(scenario).received == ["a", "b"]
+
+
+def test_a_linked_site_that_stays_silent_is_waited_for_until_the_time_is_up() -> None:
+    async def scenario(bench: Bench) -> None:
+        a, _ = await bench.join("a"), await bench.join("b")
+        asked = bench.ask(0.2)
+        await a.to_hub.put(bench.contribution("a"))
+        await asked
+        assert bench.hub.away == set()
+
+    assert run(scenario).received == ["a"]
+
+
+def test_a_second_node_of_one_id_is_turned_away_and_the_first_stays() -> None:
+    async def scenario(bench: Bench) -> None:
+        first, second = await bench.join("a"), await bench.join("a")
+        assert (first.reason, second.reason) == ("", "already-connected")
+        assert set(bench.hub.links) == {"a"}
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("forged", [b"b", b"garbage"])
+def test_a_contribution_that_the_site_did_not_sign_ends_its_link(forged: bytes) -> None:
+    async def scenario(bench: Bench) -> None:
+        a = await bench.join("a")
+        data = bench.contribution("b") if forged == b"b" else forged
+        await a.to_hub.put(data)
+        await asyncio.sleep(0.05)
+        assert a.reason == ("not-authenticated" if forged == b"b" else "message-invalid")
+        assert bench.hub.links == {}
+
+    assert run(scenario).received == []
+
+
+def test_a_contribution_that_nobody_asked_for_changes_nothing() -> None:
+    async def scenario(bench: Bench) -> None:
+        a = await bench.join("a")
+        await a.to_hub.put(bench.contribution("a"))
+        await asyncio.sleep(0.05)
+        assert set(bench.hub.links) == {"a"}
+
+    assert run(scenario).received == []
