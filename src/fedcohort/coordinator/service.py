@@ -11,7 +11,7 @@ from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Row, State
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
-from fedcohort.coordinator.run_study import Exchange, Plan, run_study
+from fedcohort.coordinator.run_study import TRANSIENT_CODES, Exchange, Plan, run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
 from fedcohort.errors import (
     AuthenticationError,
@@ -130,7 +130,7 @@ class Service:
         elif isinstance(message, Event) and message.kind == "asked":
             self.store.record_answer(message.study_hash, site, "asked")
         elif isinstance(message, Event) and message.kind == "refusal":
-            log.info("%s: late refusal %s", site, message.code)
+            self._record_refusal(site, message)
         else:
             raise WireError(f"{site}: {type(message).__name__} where none was expected")
         self.wake()
@@ -145,6 +145,13 @@ class Service:
             raise AuthenticationError(f"{site}: an approval whose signature is not by the site's key")
         state = "approved" if approval.approved else "refused"
         self.store.record_answer(approval.study_hash, site, state, approval.code, encode(approval))
+
+    def _record_refusal(self, site: SiteId, refusal: Event) -> None:
+        """A proposal that the site could not take in; a refusal of a round that is over changes nothing."""
+        log.warning("%s: study %.12s: %s", site, refusal.study_hash, refusal.code)
+        about = refusal.study_hash
+        if about and refusal.code not in TRANSIENT_CODES and site not in self.store.answers(about):
+            self.store.record_answer(about, site, "refused", refusal.code)
 
     # --- a study's life --------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
     Returns:
         the signed Approval, or an event `asked`.
     """
-    study_hash = hashlib.sha256(proposal.study).hexdigest()
+    study_hash = study_hash_of(proposal)
     known = site.store.proposal(study_hash)
     if known is not None and known.state != "asked":
         answer = stored_answer(site, study_hash)
@@ -54,6 +54,11 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
     if known is not None and known.state != "asked":
         site.store.decide(study_hash, "asked", None)
     return Event("asked", study_hash)
+
+
+def study_hash_of(proposal: Proposal) -> str:
+    """The hash of the very bytes that were proposed."""
+    return hashlib.sha256(proposal.study).hexdigest()
 
 
 def _stands(answer: Approval) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, StoreError
 from fedcohort.node.answer import Node, answer, prepare
-from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer
+from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer, study_hash_of
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue import catalogue
@@ -109,8 +109,8 @@ async def serve_link(running: Running, link: Link) -> None:
         while True:
             message = await link.receive()
             reply = await loop.run_in_executor(running.worker, _reply, running, message)
-            if isinstance(reply, Approval):
-                told.add(reply.study_hash)
+            if isinstance(message, Proposal):
+                (told.add if isinstance(reply, Approval) else told.discard)(study_hash_of(message))
             await link.send(encode(reply))
             if isinstance(reply, Approval) and reply.approved:
                 running.worker.submit(_make_ready, running, reply.study_hash)
@@ -146,11 +146,11 @@ def _consent(site: Site, proposal: Proposal) -> Message:
         return receive_proposal(site, proposal)
     except FedcohortError as error:
         log.warning("%s: a proposal: %s", site.policy.id, error)
-        return Event("refusal", code=error.code)
+        return Event("refusal", study_hash_of(proposal), code=error.code)
     except Exception:
         # A study that trips us up must not end the node.
         log.exception("%s: a proposal: an unexpected error", site.policy.id)
-        return Event("refusal", code=FedcohortError.code)
+        return Event("refusal", study_hash_of(proposal), code=FedcohortError.code)
 
 
 async def _tell(running: Running, link: Link, told: set[str]) -> None:

@@ -1,0 +1,186 @@
+"""A node's side of a link, in memory: what it says by itself, and what does not end it."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from fedcohort.errors import LinkClosedError
+from fedcohort.node.answer import Node
+from fedcohort.node.consent import Site, approve, read_approval
+from fedcohort.node.policy import Listen, SitePolicy
+from fedcohort.node.process import Running, serve_link
+from fedcohort.node.store import SqlNodeStore, StoredProposal
+from fedcohort.sources.cohort import load_cohort
+from fedcohort.study import Study
+from fedcohort.wire.codec import decode, encode, study_signing_bytes
+from fedcohort.wire.handshake import Peer
+from fedcohort.wire.identity import new_identity
+from fedcohort.wire.link import Channel, Link
+from fedcohort.wire.messages import Approval, Event, Message, Proposal
+from tests.processes.support import TABLE, describe_study, explicit, ward_rows, write_ward
+
+STUDY = explicit(describe_study("asked of one node"))
+
+
+@dataclass
+class Coordinator:
+    """The other end of a node's link: what it sends, and what it hears."""
+
+    inbox: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    outbox: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    reason: str = ""
+
+    def link(self) -> Link:
+        async def receive() -> bytes:
+            data = await self.outbox.get()
+            if data is None:
+                raise LinkClosedError("the connection ended")
+            return data
+
+        async def close(reason: str) -> None:
+            self.reason = reason
+
+        return Link(Peer("coordinator", bytes(32)), Channel(self.inbox.put, receive, close))
+
+    async def hear(self) -> Message:
+        return decode(await asyncio.wait_for(self.inbox.get(), 10))
+
+    async def say(self, message: Message) -> None:
+        await self.outbox.put(encode(message))
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    database = write_ward(tmp_path / "a.db", ward_rows(0, 20))
+    policy = SitePolicy(
+        id="a", data=str(database), tables={TABLE: "*"}, listen=Listen(port=0), state=tmp_path / "state"
+    )
+    identity, store = new_identity("a"), SqlNodeStore(tmp_path / "state" / "node.db")
+    site = Site(policy, identity, store)
+    offered = {TABLE: ["age", "bp", "sex", "ill"]}
+    node = Node(
+        "a", 10, store,
+        lambda cohort, seed: load_cohort(database, cohort, seed, offered),
+        lambda encoded: read_approval(identity, encoded),
+    )  # fmt: skip
+    with ThreadPoolExecutor(1) as worker, contextlib.closing(sqlite3.connect(":memory:")) as held:
+        yield Running(site, node, held, worker)
+    store.close()
+
+
+def converse(running: Running, talk: Callable[[Coordinator], Awaitable[None]]) -> Coordinator:
+    async def all_of_it() -> Coordinator:
+        coordinator = Coordinator()
+        serving = asyncio.create_task(serve_link(running, coordinator.link()))
+        await talk(coordinator)
+        await coordinator.outbox.put(None)
+        await serving
+        return coordinator
+
+    return asyncio.run(asyncio.wait_for(all_of_it(), 30))
+
+
+def proposal(study: Study = STUDY) -> Proposal:
+    researcher = new_identity("ada")
+    signature = researcher.sign(study_signing_bytes(study.canonical))
+    return Proposal(study.canonical, "ada", researcher.public_key, signature)
+
+
+def test_a_node_first_says_what_it_offers(running: Running) -> None:
+    async def talk(coordinator: Coordinator) -> None:
+        offer = await coordinator.hear()
+        assert isinstance(offer, Event)
+        assert offer.kind == "catalogue"
+        assert b'"bp"' in offer.detail
+        assert b"patient_id" not in offer.detail
+
+    converse(running, talk)
+
+
+def test_an_approval_signed_right_after_the_proposal_is_sent_on(running: Running) -> None:
+    async def talk(coordinator: Coordinator) -> None:
+        await coordinator.hear()
+        await coordinator.say(proposal())
+        assert await coordinator.hear() == Event("asked", STUDY.hash)
+        signed = approve(running.site, STUDY.hash)
+        assert await coordinator.hear() == signed
+
+    converse(running, talk)
+
+
+def test_an_approval_is_sent_once_a_link(running: Running) -> None:
+    async def talk(coordinator: Coordinator) -> None:
+        await coordinator.hear()
+        await asyncio.sleep(1.2)
+        assert coordinator.inbox.empty()
+
+    made = proposal()
+    running.site.store.propose(
+        StoredProposal(STUDY.hash, made.study, "ada", made.researcher_key, made.signature)
+    )
+    approve(running.site, STUDY.hash)
+    converse(running, talk)
+
+
+def test_a_study_that_is_asked_anew_and_then_approved_is_sent_on(running: Running) -> None:
+    strict = replace(running.site, policy=running.site.policy.model_copy(update={"analyses": ("train",)}))
+
+    async def refuse(coordinator: Coordinator) -> None:
+        await coordinator.hear()
+        await coordinator.say(proposal())
+        answer = await coordinator.hear()
+        assert isinstance(answer, Approval)
+        assert answer.code == "policy-refused"
+
+    async def ask(coordinator: Coordinator) -> None:
+        await coordinator.hear()
+        await coordinator.say(proposal())
+        assert await coordinator.hear() == Event("asked", STUDY.hash)
+        signed = approve(running.site, STUDY.hash)
+        assert await coordinator.hear() == signed
+
+    converse(replace(running, site=strict), refuse)
+    converse(running, ask)
+
+
+def test_a_message_that_cannot_be_read_ends_the_link_and_not_the_node(running: Running) -> None:
+    async def talk(coordinator: Coordinator) -> None:
+        await coordinator.hear()
+        await coordinator.outbox.put(b"\xff\xff")
+
+    assert converse(running, talk).reason == "message-invalid"
+
+
+def test_a_proposal_that_is_no_study_is_refused_with_its_hash_and_a_code(running: Running) -> None:
+    async def talk(coordinator: Coordinator) -> None:
+        await coordinator.hear()
+        for body in (b"{}", b"[" * 50_000, b"\xff", b'{"name": 3}'):
+            researcher = new_identity("ada")
+            signature = researcher.sign(study_signing_bytes(body))
+            await coordinator.say(Proposal(body, "ada", researcher.public_key, signature))
+            answer = await coordinator.hear()
+            assert isinstance(answer, Approval | Event)
+            assert (answer.code, len(answer.study_hash)) == ("study-invalid", 64)
+
+    converse(running, talk)
+
+
+def test_a_hospital_database_that_is_away_is_offered_when_it_is_back(running: Running) -> None:
+    database = Path(running.site.policy.data)
+    away = database.rename(database.with_suffix(".away"))
+
+    async def talk(coordinator: Coordinator) -> None:
+        await asyncio.sleep(0.7)
+        assert coordinator.inbox.empty()
+        away.rename(database)
+        offer = await coordinator.hear()
+        assert isinstance(offer, Event)
+        assert offer.kind == "catalogue"
+
+    converse(running, talk)
