@@ -1,0 +1,99 @@
+"""site.toml: what a hospital writes is what holds, and every mistake names its file and field."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedcohort.errors import ConfigError, PolicyError, SchemaError, StudyError
+from fedcohort.node.policy import SitePolicy, check_study, read_policy
+from fedcohort.study import Binary, Categorical, Cohort, Describe, Holdout, Numeric, Study, Train
+
+GOOD = """
+id = "st-marys"
+data = "hospital.db"
+coordinator = "wss://coordinator.example:8760"
+[tables]
+ward = ["age", "sex", "ill"]
+notes = "*"
+"""
+
+
+def site_file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "site.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def study(analysis: Any = None, **cohort: Any) -> Study:
+    columns = {"age": Numeric(18, 90), "sex": Categorical(("f", "m"))}
+    made = Cohort(**{"table": "ward", "columns": columns, "label": Binary("ill"), **cohort})
+    return Study(name="ward", cohort=made, analysis=analysis or Describe())
+
+
+def policy(tmp_path: Path, more: str = "") -> SitePolicy:
+    return read_policy(site_file(tmp_path, more + GOOD))
+
+
+def test_a_person_is_asked_unless_the_site_says_otherwise(tmp_path: Path) -> None:
+    read = policy(tmp_path)
+    assert (read.approval, read.min_patients, read.approval_days) == ("ask", 10, 30)
+    assert (read.data, read.state) == (str(tmp_path / "hospital.db"), tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('id = "st-marys"', "", "id: Field required"),
+        ('id = "st-marys"', 'id = "a b"', "id: "),
+        ('id = "st-marys"', 'id = "../up"', "id: "),
+        ("[tables]", 'aproval = "auto"\n[tables]', "aproval"),
+        ("[tables]", 'approval = "maybe"\n[tables]', "approval"),
+        ("[tables]", "min_patients = 0\n[tables]", "min_patients"),
+        ("[tables]", 'min_patients = "10"\n[tables]', "min_patients"),
+        ("[tables]", 'analyses = ["guess"]\n[tables]', "analyses"),
+        ("[tables]", 'models = ["gpt"]\n[tables]', "models"),
+        ("[tables]", "[listen]\nport = 1\n[tables]", "either coordinator"),
+        ('coordinator = "wss://coordinator.example:8760"', "", "either coordinator"),
+        ('ward = ["age", "sex", "ill"]\nnotes = "*"', "", "tables"),
+        ('notes = "*"', "notes = 3", "tables.notes"),
+        ("[tables]", "[tables", "not TOML"),
+    ],
+)
+def test_a_mistake_names_file_and_field(tmp_path: Path, old: str, new: str, says: str) -> None:
+    path = site_file(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=r"site\.toml") as error:
+        read_policy(path)
+    assert says in str(error.value)
+
+
+def test_a_study_within_the_policy_passes(tmp_path: Path) -> None:
+    check_study(policy(tmp_path), study())
+    check_study(policy(tmp_path), study(Train(model="logistic", rounds=3), split=Holdout(0.2)))
+    check_study(policy(tmp_path), study(table="notes"))
+
+
+@pytest.mark.parametrize(
+    ("more", "asked", "error", "says"),
+    [
+        ('analyses = ["train"]', study(), PolicyError, "analyses does not allow 'describe'"),
+        ('models = ["logistic"]', study(Train(model="mlp_medical")), PolicyError, "models does not allow"),
+        ('models = ["logistic"]', study(Train(model={"class_name": "Sequential"})), PolicyError, "'own'"),
+        ("max_rounds = 5", study(Train(model="logistic", rounds=3)), PolicyError, "max_rounds 5"),
+        ("privacy_required = true", study(), PolicyError, "privacy_required"),
+        ('protections = ["masks"]', study(), PolicyError, "protections does not allow 'none'"),
+        ("", study(table="pharmacy"), SchemaError, "tables does not offer 'pharmacy'"),
+        ("", study(columns={"weight": Numeric(0, 300)}), SchemaError, "does not offer weight"),
+        ("", study(label=Binary("dead")), SchemaError, "does not offer dead"),
+        ("", study(split="set"), SchemaError, "does not offer set"),
+        ("", study(columns=("age",)), StudyError, "name each column's kind"),
+    ],
+    ids=["analysis", "model", "own model", "rounds", "privacy", "protection", "table", "column", "label",
+         "split", "kinds"],
+)  # fmt: skip
+def test_what_a_site_does_not_offer_is_refused_by_the_word_that_forbids_it(
+    tmp_path: Path, more: str, asked: Study, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error) as refused:
+        check_study(policy(tmp_path, more + "\n"), asked)
+    assert says in str(refused.value)
