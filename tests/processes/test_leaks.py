@@ -61,7 +61,8 @@ def dull(**changes: object) -> dict[str, Any]:
 FAILING: dict[str, dict[str, Any]] = {
     "out of range": {"cohort": cohort()},
     "bad where": dull(where="age > 'zebraphilia'"),
-    "hidden column": dull(where="diagnosis LIKE 'zebra%'"),
+    "one patient by text": dull(where="diagnosis LIKE 'zebra%'"),
+    "one patient by id": dull(where="patient_id LIKE 'planted%'"),
     "missing column": dull(columns={"age": Numeric(18, 100), "weight": Numeric(0, 300)}),
     "text as number": dull(columns={"age": Numeric(18, 100), "diagnosis": Numeric(0, 1)}),
     "unknown level": dull(columns={"diagnosis": Categorical(("I10", "I20"))}),
@@ -101,7 +102,8 @@ def test_the_failures_were_told_as_codes(group: Group) -> None:
         status = rest.get(f"/api/studies/{row['id']}")
         told[row["name"]] = {site["code"] for site in status["sites"]} - {""}
     assert told["out of range"] == {"value-out-of-range"}
-    assert told["one patient"] == {"cohort-too-small"}
+    assert told["one patient"] == told["one patient by text"] == {"cohort-too-small"}
+    assert told["one patient by id"] == {"cohort-refused"}
     assert told["unknown level"] == {"schema-mismatch"}
     for name in FAILING:
         assert len(told[name]) == 1, (name, told[name])
