@@ -165,7 +165,7 @@ AnySplit = Annotated[
 ]
 
 _TAGS = frozenset(
-    {"name", "list", "mapping", "numeric", "categorical", "describe", "train", "evaluate", "holdout"}
+    {"bare", "list", "mapping", "numeric", "categorical", "describe", "train", "evaluate", "holdout"}
 )
 
 

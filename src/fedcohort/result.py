@@ -83,7 +83,9 @@ class Result:
         """Encode rows as the model was trained: (n_rows, n_features)."""
         cohort = self.study.cohort.model_copy(update={"label": None, "split": None, "where": None})
         encoder = Encoder(cohort, self.arrays["mean"], self.arrays["deviation"])
-        return encoder.features(table_from_frame(frame, cohort, self.study.seed))
+        # A table is in the order of its patients; numbered as they stand, rows keep the frame's order.
+        numbered = frame.assign(**{cohort.patient_id: [f"{row:012d}" for row in range(len(frame))]})
+        return encoder.features(table_from_frame(numbered, cohort, self.study.seed))
 
     def predict(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Predict rows of the cohort's columns: (n_rows, outputs)."""

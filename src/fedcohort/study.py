@@ -95,8 +95,8 @@ class Cohort(Frozen):
         for name, (low, high) in self.bounds.items():
             if low >= high:
                 raise ValueError(f"bounds.{name}: low {low:g} must be below high {high:g}")
-        categorical = {name for name, kind in self.schema_.items() if isinstance(kind, Categorical)}
-        if categorical & set(self.bounds):
+        kinds = self.columns if isinstance(self.columns, dict) else {}
+        if any(isinstance(kinds.get(name), Categorical) for name in self.bounds):
             raise ValueError("bounds: a categorical column has none")
         overlap = set(self.label_columns) & set(names)
         if overlap:
@@ -196,6 +196,9 @@ class Evaluate(Frozen):
     kind: Literal["evaluate"] = "evaluate"
     model: SavedModel
     importance: Annotated[bool, Field(strict=True)] = True
+
+    def __init__(self, model: object = None, **extra: object) -> None:
+        super().__init__(model=model, **extra)
 
     @model_validator(mode="before")
     @classmethod

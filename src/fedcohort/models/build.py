@@ -1,16 +1,10 @@
 """The models by name, and a researcher's own from its configuration."""
 
-import json
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-
-import numpy as np
 
 from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
-from fedcohort.models.safety import MAX_WEIGHTS, check_config
+from fedcohort.models.own import build_own, seeded
 from fedcohort.models.start import start_tensorflow
 
 _ACTIVATION = {"binary": "sigmoid", "classes": "softmax", "number": "linear"}
@@ -28,10 +22,12 @@ def build_model(model: str | dict[str, Any], input_shape: tuple[int, ...], head:
         StudyError: no such model, a class that is not allowed, or shapes that do not fit.
     """
     start_tensorflow()
-    with _seeded(seed):
-        built = _own(model) if isinstance(model, dict) else _BY_NAME[model](input_shape, head)
-    _check_shapes(built, input_shape, head)
-    return built
+    if isinstance(model, dict):
+        return build_own(model, input_shape, head, seed)
+    if model not in _BY_NAME:
+        raise StudyError(f"analysis.model: no model {model[:64]!r}; choose one of {', '.join(_BY_NAME)}")
+    with seeded(seed):
+        return _BY_NAME[model](input_shape, head)
 
 
 def _logistic(input_shape: tuple[int, ...], head: Head) -> Any:  # noqa: ANN401
@@ -82,42 +78,3 @@ def _output(head: Head) -> Any:  # noqa: ANN401
 
 
 _BY_NAME = {"logistic": _logistic, "mlp_medical": _mlp_medical, "cnn_medical": _cnn_medical}
-
-
-def _own(config: dict[str, Any]) -> Any:  # noqa: ANN401
-    import keras
-
-    check_config(config)
-    try:
-        return keras.models.model_from_json(json.dumps(config))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise StudyError(
-            f"analysis.model: Keras cannot build it ({type(error).__name__}: {str(error)[:200]})"
-        ) from error
-
-
-def _check_shapes(model: Any, input_shape: tuple[int, ...], head: Head) -> None:  # noqa: ANN401
-    if len(model.inputs) != 1 or tuple(model.inputs[0].shape[1:]) != input_shape:
-        shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
-        raise StudyError(
-            f"analysis.model: takes {shapes}, and the cohort's features have the shape {input_shape}"
-        )
-    if tuple(model.outputs[0].shape[1:]) != (head.outputs,) or len(model.outputs) != 1:
-        shapes = [tuple(tensor.shape[1:]) for tensor in model.outputs]
-        raise StudyError(f"analysis.model: gives {shapes}, and the label needs {(head.outputs,)}")
-    if model.count_params() > MAX_WEIGHTS:
-        raise StudyError(f"analysis.model: more than {MAX_WEIGHTS:,} weights")
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed Keras' initialisers, and give Python's and NumPy's own generators their states back."""
-    import keras
-
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    keras.utils.set_random_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)

@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 
 from fedcohort.models.build import build_model
 from fedcohort.models.head import Head
+from fedcohort.models.own import row_values
 from fedcohort.models.start import start_tensorflow
 
-PIECE_ROWS = 4096
-"""Rows in memory at once for gradients and predictions."""
+PIECE_ROWS, PIECE_VALUES = 4096, 2**24
+"""Rows, and numbers over all layers, in memory at once for gradients and predictions."""
+
+_BUILDING = threading.Lock()
+"""Keras draws initial weights from generators that a process has once."""
 
 Floats = NDArray[np.float32]
 Tensor = Any
@@ -43,6 +47,7 @@ class LocalModel:
         model: the Keras model; its own weights are scratch space.
         shapes: of each weight, in Keras' order.
         trainable_mask: (n_weights,) bool; False for moving statistics.
+        piece_rows: rows in memory at once for gradients and predictions.
     """
 
     model: Any
@@ -51,6 +56,7 @@ class LocalModel:
     trainable_mask: NDArray[np.bool_]
     first_weights: Floats
     graphs: Graphs
+    piece_rows: int
     lock: threading.Lock
 
     @property
@@ -99,8 +105,8 @@ class LocalModel:
         """
         total, loss = np.zeros(self.n_weights, np.float64), 0.0
         with self.lock:
-            for start in range(0, len(x), PIECE_ROWS):
-                rows = slice(start, start + PIECE_ROWS)
+            for start in range(0, len(x), self.piece_rows):
+                rows = slice(start, start + self.piece_rows)
                 part, part_loss = self.graphs.gradient(
                     weights, x[rows], y[rows], np.float32(l2), _seed_pair(seed + start)
                 )
@@ -114,8 +120,8 @@ class LocalModel:
             return np.zeros((0, self.head.outputs), np.float32)
         with self.lock:
             pieces = [
-                self.graphs.predict(weights, x[start : start + PIECE_ROWS]).numpy()
-                for start in range(0, len(x), PIECE_ROWS)
+                self.graphs.predict(weights, x[start : start + self.piece_rows]).numpy()
+                for start in range(0, len(x), self.piece_rows)
             ]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
@@ -132,26 +138,23 @@ def local_model(
     Raises:
         StudyError: the model cannot be built, or its shapes do not fit.
     """
-    return _local_model(json.dumps(model, sort_keys=True), input_shape, head, seed)
+    with _BUILDING:
+        return _local_model(json.dumps(model, sort_keys=True), input_shape, head, seed)
 
 
 @lru_cache(maxsize=8)
 def _local_model(model: str, input_shape: tuple[int, ...], head: Head, seed: int) -> LocalModel:
     built = build_model(json.loads(model), input_shape, head, seed)
-    variables = _weights(built)
+    variables = built.weights
     trainable = {id(variable) for variable in built.trainable_variables}
     mask = [np.full(int(np.prod(v.shape)), id(v) in trainable) for v in variables]
     first = [np.asarray(v.numpy(), np.float32).reshape(-1) for v in variables]
     shapes = tuple(tuple(int(size) for size in v.shape) for v in variables)
     graphs = _trace(built, head, input_shape)
+    piece_rows = min(PIECE_ROWS, max(1, PIECE_VALUES // row_values(built)))
     return LocalModel(
-        built, head, shapes, np.concatenate(mask), np.concatenate(first), graphs, threading.Lock()
+        built, head, shapes, np.concatenate(mask), np.concatenate(first), graphs, piece_rows, threading.Lock()
     )
-
-
-def _weights(model: Any) -> list[Any]:  # noqa: ANN401
-    """All weights in Keras' order, without the states of dropout's seed generators."""
-    return [variable for variable in model.variables if "seed_generator" not in variable.path]
 
 
 def _trace(model: Any, head: Head, input_shape: tuple[int, ...]) -> Graphs:  # noqa: ANN401
@@ -196,8 +199,8 @@ def _trace(model: Any, head: Head, input_shape: tuple[int, ...]) -> Graphs:  # n
         _reseed(model, seed)
         gradients, loss = step(x, y, l2)
         n = tf.cast(tf.shape(x)[0], tf.float32)
-        by_variable = {v.path: g for v, g in zip(model.trainable_variables, gradients, strict=True)}
-        parts = [by_variable.get(v.path, tf.zeros(v.shape)) for v in _weights(model)]
+        by_variable = {id(v): g for v, g in zip(model.trainable_variables, gradients, strict=True)}
+        parts = [by_variable.get(id(v), tf.zeros(v.shape)) for v in model.weights]
         return n * tf.concat([tf.reshape(part, [-1]) for part in parts], 0), n * loss
 
     @tf.function(input_signature=(flat, row), autograph=False)
@@ -211,17 +214,20 @@ def _trace(model: Any, head: Head, input_shape: tuple[int, ...]) -> Graphs:  # n
 def train_step(model: Any, head: Head) -> Callable[..., tuple[list[Tensor], Tensor]]:  # noqa: ANN401
     """A function of one batch.
 
+    The gradient is that of the mean loss, of l2 / 2 * |kernel|^2 over all kernels, and of the
+    regularisers that a researcher's own layers carry.
+
     Returns:
-        step(x, y, l2) to (gradients by trainable variable, mean loss of the batch).
+        step(x, y, l2=0.0) to (gradients by trainable variable, mean loss of the batch).
     """
     tf = start_tensorflow()
     kernels = [v for v in model.trainable_variables if v.path.endswith("kernel")]
 
-    def step(x: Tensor, y: Tensor, l2: Tensor) -> tuple[list[Tensor], Tensor]:
+    def step(x: Tensor, y: Tensor, l2: Tensor = 0.0) -> tuple[list[Tensor], Tensor]:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(_row_losses(head, y, model(x, training=True)))
             penalty = tf.add_n([tf.nn.l2_loss(v.value) for v in kernels]) if kernels else 0.0
-            penalised = loss + l2 * penalty
+            penalised = tf.add_n([loss + l2 * penalty, *model.losses])
         gradients = tape.gradient(penalised, [v.value for v in model.trainable_variables])
         return gradients, loss
 
@@ -241,7 +247,7 @@ def _row_losses(head: Head, y: Tensor, predicted: Tensor) -> Tensor:
 
 def _assign(model: Any, weights: Tensor) -> None:  # noqa: ANN401
     tf = start_tensorflow()
-    variables = _weights(model)
+    variables = model.weights
     sizes = [int(np.prod(v.shape)) for v in variables]
     for variable, part in zip(variables, tf.split(weights, sizes), strict=True):
         variable.value.assign(tf.reshape(part, variable.shape))
@@ -249,11 +255,12 @@ def _assign(model: Any, weights: Tensor) -> None:  # noqa: ANN401
 
 def _flatten(model: Any) -> Tensor:  # noqa: ANN401
     tf = start_tensorflow()
-    return tf.concat([tf.reshape(variable.value, [-1]) for variable in _weights(model)], 0)
+    return tf.concat([tf.reshape(variable.value, [-1]) for variable in model.weights], 0)
 
 
 def _reseed(model: Any, seed: Tensor) -> None:  # noqa: ANN401
     """Start every dropout layer's generator from the round's seed."""
     tf = start_tensorflow()
-    for index, variable in enumerate(v for v in model.variables if "seed_generator" in v.path):
+    weights = {id(variable) for variable in model.weights}
+    for index, variable in enumerate(v for v in model.variables if id(v) not in weights):
         variable.value.assign(tf.cast(seed + tf.constant([index, 0], tf.int64), variable.value.dtype))

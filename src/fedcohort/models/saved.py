@@ -39,9 +39,8 @@ def to_keras(local: LocalModel, weights: NDArray[np.float32]) -> Any:  # noqa: A
     import keras
 
     model = keras.models.clone_model(local.model)
-    variables = [v for v in model.variables if "seed_generator" not in v.path]
     start = 0
-    for variable, shape in zip(variables, local.shapes, strict=True):
+    for variable, shape in zip(model.weights, local.shapes, strict=True):
         size = int(np.prod(shape))
         variable.assign(weights[start : start + size].reshape(shape))
         start += size

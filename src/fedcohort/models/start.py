@@ -1,4 +1,9 @@
-"""Import tensorflow once, quietly, and so that the same numbers give the same bits."""
+"""Import tensorflow once, quietly, and so that the same numbers give the same bits.
+
+Eigen splits a sum over as many parts as there are threads, so that another number of
+cores means other last bits: one thread is fixed, which is also fastest for models of a
+few thousand weights. A site that trains large images may set TF_NUM_INTRAOP_THREADS.
+"""
 
 import importlib.util
 import os
@@ -22,8 +27,8 @@ def start_tensorflow() -> Any:  # noqa: ANN401
             "this study needs TensorFlow, which is not installed here: pip install 'fedcohort[tensorflow]'"
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()

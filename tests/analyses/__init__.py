@@ -1,0 +1,1 @@
+"""Every analysis equals the same arithmetic on the pooled rows."""

@@ -1,0 +1,105 @@
+"""Numbers as ring integers: sums are exact, have no order, and cannot wrap."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedcohort.errors import SaturationError, StudyError, ValueRangeError, WireError
+from fedcohort.protection import none
+from fedcohort.protection.fixed_point import (
+    add_ring,
+    from_ring,
+    ring_bits,
+    ring_from_bytes,
+    ring_sizes,
+    to_ring,
+    zero_ring,
+)
+from fedcohort.vector import Block, counts
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_sites=st.integers(1, 40),
+    size=st.integers(0, 20),
+    bound=st.floats(1e-3, 1e6),
+    exponent=st.integers(-30, 0),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_sum_is_that_of_the_rounded_values_in_any_order(
+    n_sites: int, size: int, bound: float, exponent: int, seed: int
+) -> None:
+    layout = (Block("w", (size,), bound, 2.0**exponent), counts("n", 2))
+    draw = np.random.default_rng(seed)
+    vectors: list[dict[str, Any]] = [
+        {"w": draw.uniform(-bound, bound, size), "n": draw.integers(0, 1000, 2)} for _ in range(n_sites)
+    ]
+    sizes = ring_sizes(layout, n_sites)
+    totals = []
+    for order in (range(n_sites), draw.permutation(n_sites)):
+        total = zero_ring(sizes)
+        for index in order:
+            none.add(total, none.seal(to_ring(layout, vectors[index], n_sites)), sizes)
+        totals.append(total)
+    assert totals[0].to_bytes() == totals[1].to_bytes()
+    found = from_ring(layout, totals[0], n_sites)
+    exact = sum(np.rint(vector["w"] / 2.0**exponent).astype(int).astype(object) for vector in vectors)
+    expected = [float(value) * 2.0**exponent for value in np.atleast_1d(exact)] if size else []
+    np.testing.assert_array_equal(found["w"], expected)
+    np.testing.assert_array_equal(found["n"], sum(vector["n"] for vector in vectors))
+
+
+def test_a_block_takes_32_bits_where_the_sum_of_all_sites_fits() -> None:
+    block = Block("w", (1,), 16.0, 2.0**-22)
+    assert ring_bits(block, 31) == 32
+    assert ring_bits(block, 33) == 64
+    assert ring_bits(counts("n", 1), 100) == 32
+
+
+def test_what_fits_no_ring_is_refused_before_a_round_starts() -> None:
+    with pytest.raises(StudyError, match=r"block w.*do not fit in 64 bits"):
+        ring_sizes((Block("w", (1,), 1e15, 2.0**-20),), 10)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(value: float) -> None:
+    with pytest.raises(ValueRangeError, match="block w: not a finite number"):
+        to_ring((Block("w", (1,), 1.0, 0.5),), {"w": np.array([value])}, 1)
+
+
+def test_a_value_beyond_its_bound_is_an_error_and_its_value_is_not_told() -> None:
+    with pytest.raises(SaturationError, match="beyond 2") as caught:
+        to_ring((Block("w", (2,), 2.0, 0.5),), {"w": np.array([0.0, 2.75])}, 1)
+    assert "2.75" not in str(caught.value)
+    with pytest.raises(SaturationError):
+        to_ring((Block("n", (1,), 3.0),), {"n": np.array([4])}, 1)
+
+
+def test_bytes_of_another_length_are_refused() -> None:
+    sizes = ring_sizes((Block("w", (3,), 1.0, 0.5),), 2)
+    assert sizes == (0, 3)
+    with pytest.raises(WireError, match="11 bytes where 12"):
+        ring_from_bytes(bytes(11), sizes)
+
+
+def test_a_shape_other_than_declared_is_refused() -> None:
+    with pytest.raises(ValueError, match="block w"):
+        to_ring((Block("w", (3,), 1.0, 0.5),), {"w": np.zeros(2)}, 2)
+
+
+def test_known_integers() -> None:
+    layout = (Block("w", (2,), 4.0, 0.25), Block("big", (1,), 2.0**40, 1.0))
+    ring = to_ring(layout, {"w": np.array([-0.25, 1.1]), "big": np.array([2**40])}, 2)
+    assert ring.narrow.tolist() == [2**32 - 1, 4]
+    assert ring.wide.tolist() == [2**40]
+    add_ring(ring, ring)
+    assert from_ring(layout, ring, 2)["w"].tolist() == [-0.5, 2.0]
+
+
+@pytest.mark.parametrize(("bound", "resolution"), [(0.0, 1.0), (np.inf, 1.0), (1.0, 0.3), (1.0, 0.0)])
+def test_a_block_without_a_range_is_no_block(bound: float, resolution: float) -> None:
+    with pytest.raises(ValueError, match="block w"):
+        Block("w", (1,), bound, resolution)
