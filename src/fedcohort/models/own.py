@@ -1,0 +1,138 @@
+"""A researcher's own Keras model, from the configuration that `model.to_json()` gives.
+
+The configuration is checked, then built without memory for its weights to learn how
+large it is, and only then built; so a study cannot exhaust a hospital's memory.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fedcohort.errors import StudyError
+from fedcohort.models.head import Head
+from fedcohort.models.safety import MAX_ROW_VALUES, MAX_WEIGHTS, check_config
+from fedcohort.models.start import start_tensorflow
+
+
+def build_own(config: dict[str, Any], input_shape: tuple[int, ...], head: Head, seed: int) -> Any:  # noqa: ANN401
+    """Build a configuration; what it was compiled with is left out, for the study says how to train.
+
+    Raises:
+        StudyError: a class that is not allowed, too large, or shapes or types that do not fit.
+    """
+    config = {key: value for key, value in config.items() if key != "compile_config"}
+    check_config(config)
+    text = json.dumps(config)
+    with seeded(seed), ThreadPoolExecutor(1) as pool:
+        pool.submit(_measure, text, input_shape, head).result()
+    with seeded(seed):
+        model = _load(text)
+    _check_outputs(model, input_shape, head)
+    return model
+
+
+def _measure(text: str, input_shape: tuple[int, ...], head: Head) -> None:
+    """Check sizes before there are weights.
+
+    Inside a StatelessScope Keras gives variables a shape and no value, until the scope is
+    left. It never is: the scope belongs to this thread, and ends with it.
+    """
+    import keras
+
+    keras.StatelessScope().__enter__()
+    model = _load(text)
+    _check_shapes(model, input_shape, head)
+    weights = sum(prod(variable.shape) for variable in model.weights)
+    if weights > MAX_WEIGHTS:
+        raise StudyError(f"analysis.model: {weights:,} weights; at most {MAX_WEIGHTS:,} are allowed")
+    if row_values(model) > MAX_ROW_VALUES:
+        raise StudyError(f"analysis.model: its layers hold more than {MAX_ROW_VALUES:,} numbers for one row")
+
+
+def _load(text: str) -> Any:  # noqa: ANN401
+    import keras
+
+    tf = start_tensorflow()
+    wrong = (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        RuntimeError,
+        ArithmeticError,
+        tf.errors.OpError,
+    )
+    try:
+        return keras.models.model_from_json(text)
+    except (*wrong, tf.errors.OpError) as error:
+        raise StudyError(
+            f"analysis.model: Keras cannot build it ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
+
+
+def _check_shapes(model: Any, input_shape: tuple[int, ...], head: Head) -> None:  # noqa: ANN401
+    if not model.built or not getattr(model, "inputs", None):
+        raise StudyError("analysis.model: no input shape; begin with keras.Input(...)")
+    takes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    if takes != [input_shape]:
+        raise StudyError(
+            f"analysis.model: takes {takes}, and the cohort's features have the shape {input_shape}"
+        )
+    gives = [tuple(tensor.shape[1:]) for tensor in model.outputs]
+    if gives != [(head.outputs,)]:
+        raise StudyError(
+            f"analysis.model: gives {gives}, and a label of the kind {head.kind} needs {(head.outputs,)}"
+        )
+    for layer in _layers(model):
+        if layer.dtype_policy.name != "float32":
+            raise StudyError(
+                f"analysis.model: layer {layer.name!r} is {layer.dtype_policy.name}; use float32"
+            )
+
+
+def _check_outputs(model: Any, input_shape: tuple[int, ...], head: Head) -> None:  # noqa: ANN401
+    """Try it on made-up rows: what cannot be a probability came without sigmoid or softmax."""
+    if head.kind == "number":
+        return
+    rows = np.random.default_rng(0).normal(scale=10.0, size=(16, *input_shape)).astype(np.float32)
+    given = model(rows, training=False).numpy()
+    total = given.sum(axis=1)
+    if not (given.min() >= 0 and given.max() <= 1) or (
+        head.kind == "classes" and abs(total - 1).max() > 1e-3
+    ):
+        needed = "sigmoid" if head.kind == "binary" else "softmax"
+        raise StudyError(
+            f"analysis.model: layer {model.layers[-1].name!r} gives no probabilities; end with {needed}"
+        )
+
+
+def row_values(model: Any) -> int:  # noqa: ANN401
+    """How many numbers all layers hold for one row."""
+    return sum(prod(size or 1 for size in layer.output.shape[1:]) for layer in _layers(model))
+
+
+def _layers(model: Any) -> Iterator[Any]:  # noqa: ANN401
+    for layer in model.layers:
+        yield layer
+        if hasattr(layer, "layers"):
+            yield from _layers(layer)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed Keras' initialisers, and give Python's and NumPy's own generators their states back."""
+    import keras
+
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    keras.utils.set_random_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
