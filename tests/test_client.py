@@ -1,0 +1,119 @@
+"""The researcher's side: simulate, read the result, save it, and be told plainly what is wrong."""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fedcohort as fc
+from fedcohort.errors import FedcohortError, LinkClosedError
+
+from .analyses.support import FRAMES, POOLED, run, study
+
+
+@pytest.fixture(scope="module")
+def trained() -> fc.Result:
+    return run(study(fc.Train(model="logistic", rounds=4)))
+
+
+def test_metrics_have_a_row_for_each_round_and_split(trained: fc.Result) -> None:
+    assert list(trained.metrics.columns[:6]) == ["round", "split", "loss", "accuracy", "auc", "seconds"]
+    assert trained.metrics["round"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert set(trained.metrics["split"]) == {"train", "test"}
+    assert (trained.metrics["seconds"] > 0).all()
+
+
+# Keras' own writer of weights is not yet at home in NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+def test_a_saved_result_can_be_evaluated_from_its_folder(trained: fc.Result, tmp_path: Path) -> None:
+    folder = trained.save(tmp_path / "result")
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"study.json", "report.json", "metrics.csv", "model.json", "model.keras"}
+    again = run(study(fc.Evaluate(model=str(folder))))
+    assert again.report["test"]["auc"] == pytest.approx(trained.report["test"]["auc"], abs=1e-6)
+    assert fc.load_study(folder / "study.json") == trained.study
+
+
+def test_a_result_draws_and_shows_itself(trained: fc.Result) -> None:
+    assert [axes.get_title() for axes in trained.plot().axes] == ["loss", "accuracy", "auc"]
+    assert "test auc" in repr(trained)
+    described = run(study(fc.Describe()).model_copy(update={"name": "<b>bold</b>"}))
+    html = described._repr_html_()
+    assert "&lt;b&gt;" in html
+    assert "<b>" not in html
+    with pytest.raises(fc.StudyError, match="trains no model"):
+        described.model  # noqa: B018
+
+
+def test_it_works_inside_a_running_event_loop() -> None:
+    async def notebook() -> fc.Result:
+        return run(study(fc.Describe()))
+
+    assert asyncio.run(notebook()).report["rows"] == len(POOLED)
+
+
+def test_columns_and_label_may_be_bare_names() -> None:
+    asked = fc.Study(
+        name="bare", cohort=fc.Cohort(columns=["age", "pressure"], label="disease"), analysis=fc.Describe()
+    )
+    result = run(asked)
+    assert result.report["describe"]["pressure"]["mean"] == pytest.approx(POOLED["pressure"].mean(), rel=1e-6)
+    assert result.study.cohort.is_explicit
+
+
+def test_two_hundred_hospitals() -> None:
+    draw = np.random.default_rng(0)
+    frames = {f"site{index:03d}": pd.DataFrame({"x": draw.normal(size=3)}) for index in range(200)}
+    cohort = fc.Cohort(columns={"x": fc.Numeric(-9, 9)}, split=None)
+    report = run(fc.Study(name="x", cohort=cohort, analysis=fc.Describe()), frames).report
+    expected = pd.concat(frames.values())["x"].mean()
+    assert report["describe"]["x"]["mean"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda frame: frame.drop(columns="age"), "age"),
+        (lambda frame: frame.assign(age=np.inf), "age"),
+        (lambda frame: frame.assign(age="old"), "age"),
+        (lambda frame: frame.assign(disease=2), "disease"),
+        (lambda frame: frame.assign(smoker="sometimes"), "smoker"),
+        (lambda frame: frame.assign(set="holiday"), "set"),
+    ],
+)
+def test_a_frame_that_does_not_fit_is_refused_by_column(change: object, said: str) -> None:
+    assert callable(change)
+    frames = {**FRAMES, "b": change(FRAMES["b"])}
+    with pytest.raises(FedcohortError, match=said):
+        run(study(fc.Train(model="logistic", rounds=1)), frames)
+
+
+def test_a_cohort_that_selects_nobody_is_refused() -> None:
+    with pytest.raises(FedcohortError, match="nothing"):
+        run(study(fc.Describe(), where="age > 200"))
+
+
+def test_hospitals_without_a_training_row_cannot_train() -> None:
+    with pytest.raises(FedcohortError, match="train"):
+        run(study(fc.Train(model="logistic", rounds=1)), {"a": FRAMES["a"].assign(set="test")})
+
+
+def test_no_hospital_is_no_federation() -> None:
+    with pytest.raises(fc.StudyError, match="at least one frame"):
+        fc.simulate({})
+
+
+def test_a_coordinator_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LinkClosedError, match="cannot be reached"):
+        fc.connect("http://127.0.0.1:9", key_file=tmp_path / "r.key")
+    with pytest.raises(FedcohortError, match="https://"):
+        fc.connect("coordinator:8760", key_file=tmp_path / "r.key")
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(fc.__all__) == fc.__all__
+    assert all(getattr(fc, name).__doc__ for name in fc.__all__)
+    with pytest.raises(AttributeError):
+        fc.nothing  # noqa: B018
