@@ -58,22 +58,20 @@ def _measure(text: str, input_shape: tuple[int, ...], head: Head) -> None:
 def _load(text: str) -> Any:  # noqa: ANN401
     import keras
 
-    tf = start_tensorflow()
-    wrong = (
-        TypeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        RuntimeError,
-        ArithmeticError,
-        tf.errors.OpError,
-    )
-    try:
+    with _keras_errors("build"):
         return keras.models.model_from_json(text)
+
+
+@contextmanager
+def _keras_errors(verb: str) -> Iterator[None]:
+    """Keras answers a wrong configuration with whatever its layers happen to raise."""
+    tf = start_tensorflow()
+    wrong = (TypeError, ValueError, LookupError, AttributeError, RuntimeError, ArithmeticError)
+    try:
+        yield
     except (*wrong, tf.errors.OpError) as error:
-        raise StudyError(
-            f"analysis.model: Keras cannot build it ({type(error).__name__}: {str(error)[:200]})"
-        ) from error
+        said = f"{type(error).__name__}: {str(error)[:200]}"
+        raise StudyError(f"analysis.model: Keras cannot {verb} it ({said})") from error
 
 
 def _check_shapes(model: Any, input_shape: tuple[int, ...], head: Head) -> None:  # noqa: ANN401
@@ -101,7 +99,8 @@ def _check_outputs(model: Any, input_shape: tuple[int, ...], head: Head) -> None
     if head.kind == "number":
         return
     rows = np.random.default_rng(0).normal(scale=10.0, size=(16, *input_shape)).astype(np.float32)
-    given = model(rows, training=False).numpy()
+    with _keras_errors("run"):
+        given = model(rows, training=False).numpy()
     total = given.sum(axis=1)
     if not (given.min() >= 0 and given.max() <= 1) or (
         head.kind == "classes" and abs(total - 1).max() > 1e-3

@@ -27,7 +27,7 @@ def weights_from_base64(text: str, n_weights: int) -> NDArray[np.float32]:
     except (binascii.Error, ValueError):
         raise StudyError("analysis.model.weights: not base64") from None
     if len(data) != 4 * n_weights:
-        raise StudyError(f"analysis.model.weights: {len(data) // 4} numbers where the model has {n_weights}")
+        raise StudyError(f"analysis.model.weights: {len(data)} bytes where the model has {n_weights} numbers")
     weights = np.frombuffer(data, "<f4").astype(np.float32)
     if not np.all(np.isfinite(weights)):
         raise StudyError("analysis.model.weights: not finite")

@@ -27,6 +27,7 @@ def start_tensorflow() -> Any:  # noqa: ANN401
             "this study needs TensorFlow, which is not installed here: pip install 'fedcohort[tensorflow]'"
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     import tensorflow as tf
