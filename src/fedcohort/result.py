@@ -98,12 +98,12 @@ class Result:
             StudyError: there is nothing to draw, or matplotlib is not installed.
         """
         try:
-            from matplotlib.figure import Figure
+            from fedcohort.picture import Picture
         except ModuleNotFoundError:
             raise StudyError("result.plot needs matplotlib: pip install 'fedcohort[dashboard]'") from None
         if not self.rows:
             raise StudyError(f"study {self.study.name!r}: no metrics by round to draw")
-        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        figure = Picture(figsize=(9, 3.2), layout="constrained")
         for axes, name in zip(figure.subplots(1, 3), ("loss", "accuracy", "auc"), strict=True):
             for split, rows in self.metrics.groupby("split"):
                 axes.plot(rows["round"], rows[name].astype(float), label=str(split))

@@ -65,6 +65,6 @@ def client(dashboard: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    # Not for the session: while Playwright is open, its event loop runs in this thread, and asyncio.run fails.
+    # Not for the session: while Playwright is open its event loop runs in this thread, and asyncio.run fails
     with chromium() as opened:
         yield opened

@@ -1,0 +1,92 @@
+"""Every example runs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from nbclient import NotebookClient
+
+import fedcohort as fc
+from fedcohort.engines.local import run_local
+from fedcohort.explain import explain
+from fedcohort.node.policy import read_policy
+from fedcohort.sources import heart_disease
+from fedcohort.sources.catalogue import catalogue
+from fedcohort.sources.cohort import load_cohort
+from fedcohort.sources.resolve import resolve_cohort
+from fedcohort.sources.synthetic import synthesize
+from fedcohort.table import Table
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES, DATA = ROOT / "examples", ROOT.parent / "shared" / "data"
+
+
+def run_on(databases: dict[str, str], study: fc.Study) -> dict[str, object]:
+    """A study over databases of this machine, through the same code as nodes run."""
+    catalogues = {site: catalogue(path, None) for site, path in databases.items()}
+    explicit = study.model_copy(update={"cohort": resolve_cohort(study.cohort, catalogues)})
+    offered = {
+        site: {table: list(found["columns"]) for table, found in facts["tables"].items()}
+        for site, facts in catalogues.items()
+    }
+
+    def load(site: str, cohort: fc.Cohort, seed: int) -> Table:
+        return load_cohort(databases[site], cohort, seed, offered[site])
+
+    return run_local(explicit, {site: partial(load, site) for site in databases}, lambda rows: None).report
+
+
+def test_describe_runs_on_simulated_hospitals(tmp_path: Path) -> None:
+    databases = {f"hospital_{index}": str(tmp_path / f"{index}.db") for index in range(2)}
+    for index, database in enumerate(databases.values()):
+        synthesize(database, index, 100, 0)
+    study = fc.load_study(EXAMPLES / "describe.toml")
+    assert "age >= 40 and age < 80" in explain(study)
+    report = run_on(databases, study)
+    assert isinstance(report["describe"], dict)
+    assert 40 <= report["describe"]["age"]["mean"] < 80
+
+
+def test_heart_disease_trains_on_the_four_hospitals(tmp_path: Path) -> None:
+    folder = Path(os.environ.get("FEDCOHORT_DATA", DATA)) / "heart_disease"
+    if not folder.is_dir():
+        pytest.skip(f"needs the UCI files in {folder}; set FEDCOHORT_DATA")
+    reports = heart_disease.import_heart_disease(folder, tmp_path)
+    databases = {Path(report.database).stem: report.database for report in reports}
+    report = run_on(databases, fc.load_study(EXAMPLES / "heart_disease.toml"))
+    assert isinstance(report["test"], dict)
+    assert report["test"]["auc"] > 0.85
+
+
+def test_the_site_file_is_valid() -> None:
+    policy = read_policy(EXAMPLES / "site.toml")
+    assert policy.approval == "ask"
+    assert Path(policy.data).parent == EXAMPLES
+
+
+def test_the_script_runs() -> None:
+    command = [sys.executable, str(EXAMPLES / "simulate.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "test auc 0.9" in done.stdout
+
+
+def test_the_notebook_compares_federated_pooled_and_single_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        KernelSpecManager().get_kernel_spec("python3")
+    except NoSuchKernel:
+        pytest.skip("needs the Jupyter kernel python3: pip install ipykernel")
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    read: Callable[..., Any] = nbformat.read
+    notebook = read(EXAMPLES / "federated_vs_pooled.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
