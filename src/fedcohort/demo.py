@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -49,14 +48,28 @@ class Plan:
 
 @dataclass
 class Processes:
-    """Child processes, all of which end with the block."""
+    """Child processes, all of which end with the block.
+
+    Attributes:
+        busy: a process is being started or ended; a signal that comes now waits until that is done.
+        told: such a signal has come.
+    """
 
     folder: Path
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    busy: bool = False
+    told: bool = False
+
+    def interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        """Take Ctrl-C and SIGTERM; never between a child's start and its entry in `running`."""
+        self.told = True
+        if not self.busy:
+            raise KeyboardInterrupt
 
     def start(self, *arguments: str, log: str, environment: Mapping[str, str] | None = None) -> None:
         """Start `fedcohort ARGUMENTS`, its log in the demo's folder."""
         command = [sys.executable, "-m", "fedcohort", *arguments]
+        self.busy = True
         with (self.folder / log).open("wb") as file:
             process = subprocess.Popen(  # noqa: S603
                 command,
@@ -66,6 +79,9 @@ class Processes:
                 env={**os.environ, **(environment or {})},
             )
         self.running.append(process)
+        self.busy = False
+        if self.told:
+            raise KeyboardInterrupt
 
     def check(self) -> None:
         """Raise when a process has ended.
@@ -81,7 +97,8 @@ class Processes:
                 raise ConfigError(f"a process of the demo ended with {process.returncode}:\n{logs}")
 
     def stop(self) -> None:
-        """End all of them."""
+        """End all of them; a second Ctrl-C does not hinder it."""
+        self.busy = True
         for process in reversed(self.running):
             with contextlib.suppress(OSError):
                 process.terminate()
@@ -99,17 +116,14 @@ def processes() -> Iterator[Processes]:
     """A temporary folder and the processes in it; SIGTERM ends them as Ctrl-C does."""
     folder = Path(tempfile.mkdtemp(prefix="fedcohort-demo-"))
     group = Processes(folder)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, group.interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield group
     finally:
         group.stop()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def free_port(wanted: int, what: str) -> int:

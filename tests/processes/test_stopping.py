@@ -8,6 +8,7 @@ from signal import SIGINT, SIGTERM, Signals
 import psutil
 import pytest
 
+from fedcohort.demo import Processes
 from tests.processes.support import (
     Group,
     Process,
@@ -85,3 +86,14 @@ def test_the_demo_leaves_no_process_and_no_folder_behind(
             if process is not None and process.is_running():
                 process.kill()
         demo.wait()
+
+
+def test_a_signal_that_comes_while_a_process_starts_still_ends_that_process(tmp_path: Path) -> None:
+    group = Processes(tmp_path)
+    group.busy = True
+    group.interrupt(SIGINT, None)
+    with pytest.raises(KeyboardInterrupt):
+        group.start("coordinator", "--port", str(free_port()), log="coordinator.log")
+    (process,) = group.running
+    group.stop()
+    assert process.poll() is not None
