@@ -4,12 +4,16 @@ import hashlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
 from fedcohort.models.local import local_model
+from fedcohort.models.start import start_tensorflow
 
 
 def digest() -> str:
@@ -59,3 +63,24 @@ def test_importing_the_package_does_not_import_tensorflow() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_another_backend_of_keras_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(StudyError, match="KERAS_BACKEND=jax"):
+        start_tensorflow.__wrapped__()
+
+
+def test_threads_share_one_model_and_get_the_same_bits() -> None:
+    local = local_model("mlp_medical", (2,), Head("binary", 1), 77)
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(64, 2)).astype(np.float32), np.ones(64, np.float32)
+    batches = np.arange(64, dtype=np.int32).reshape(8, 8)
+
+    def once(seed: int) -> bytes:
+        again = local_model("mlp_medical", (2,), Head("binary", 1), 77)
+        assert again is local
+        return again.train(again.initial(), x, y, batches, learning_rate=0.5, seed=seed).tobytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(once, range(20))) == [once(seed) for seed in range(20)]
