@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PEERS = ROOT / ".venv-peers"
-REQUIREMENTS = Path(__file__).parent / "peers" / "requirements.txt"
+PEERS = Path(__file__).parent / "peers"
 DATA_VARIABLE = "FEDCOHORT_DATA"
 
 
@@ -109,33 +108,33 @@ def data_folder(argument: str | None) -> Path:
     return folder
 
 
-def peers_python() -> str:
-    """The interpreter of the peers' own environment, made on first use.
+def peer_python(peer: str) -> str:
+    """The interpreter of a peer's own environment, made on first use.
 
     Raises:
-        subprocess.CalledProcessError: the peers cannot be installed.
+        subprocess.CalledProcessError: the peer cannot be installed.
     """
-    python = PEERS / ("Scripts" if os.name == "nt" else "bin") / "python"
-    stamp = PEERS / "installed.txt"
-    wanted = REQUIREMENTS.read_text(encoding="utf-8")
+    folder, requirements = ROOT / f".venv-{peer}", PEERS / f"{peer}-requirements.txt"
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    stamp = folder / "installed.txt"
+    wanted = requirements.read_text(encoding="utf-8")
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-        say("making the peers' environment; takes minutes")
-        venv.create(PEERS, with_pip=True)
-        command = [str(python), "-m", "pip", "install", "-q", "-r", str(REQUIREMENTS)]
+        say(f"installing {peer} into an environment of its own; takes minutes")
+        venv.create(folder, with_pip=True)
+        command = [str(python), "-m", "pip", "install", "-q", "-r", str(requirements)]
         subprocess.run(command, check=True, stdout=sys.stderr)
         stamp.write_text(wanted, encoding="utf-8")
     return str(python)
 
 
-def run_peer(script: str, *arguments: str, timeout: float) -> dict[str, Any]:
-    """Run a script of benchmarks/peers by the peers' interpreter; its last line is JSON.
+def run_peer(peer: str, script: str, *arguments: str, timeout: float) -> dict[str, Any]:
+    """Run a script of benchmarks/peers by the peer's interpreter; its last line is JSON.
 
     Returns:
         that object, or {"unavailable": why}.
     """
-    path = Path(__file__).parent / "peers" / script
     try:
-        command = [peers_python(), str(path), *arguments]
+        command = [peer_python(peer), str(PEERS / script), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True)
         found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:

@@ -92,7 +92,7 @@ def flower_to_goal(folder: Path) -> dict[str, object]:
         np.savez(f"{scratch}/test.npz", x=test_x, y=test_y)
         size = str(test_x.shape[1] + 1)
         goal = ["--sites", str(len(sites)), "--size", size, "--data", scratch, "--goal", str(GOAL)]
-        return run_peer("flower.py", *goal, "--rounds", "20", timeout=400)
+        return run_peer("flower", "flower.py", *goal, "--rounds", "20", timeout=400)
 
 
 def main() -> None:
@@ -107,7 +107,7 @@ def main() -> None:
     emit(compare(2, 1_000_000, 30, 2.0, repeats=3)[0])
     if options.without_peers:
         return
-    flower = run_peer("flower.py", "--rounds", "5", timeout=300)
+    flower = run_peer("flower", "flower.py", "--rounds", "5", timeout=300)
     if "rounds" in flower:
         name = "rounds: 2 sites, 10,000 float32, against a Flower deployment"
         emit(at_least_times_faster(name, seconds * 1e3, median(flower["rounds"]) * 1e3, "ms", 1000.0))
@@ -120,7 +120,7 @@ def main() -> None:
 
 def nvflare(seconds: float) -> list[Claim]:
     """NVFLARE's FedAvg and collab, reported."""
-    found = run_peer("nvflare_rounds.py", timeout=400)
+    found = run_peer("nvflare", "nvflare_rounds.py", timeout=400)
     claims = []
     for key, name in (("rounds", "FedAvg"), ("collab_rounds", "collab")):
         label = f"rounds: 2 sites, 10,000 float32, against NVFLARE {name} ({found.get('mode', '')})"
