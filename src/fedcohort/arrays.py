@@ -38,9 +38,13 @@ def arrays_from_bytes(data: bytes) -> dict[str, Array]:
         for name, dtype, shape in json.loads(data[4:start]):
             if dtype not in _DTYPES:
                 raise ValueError(f"type {dtype}")
+            if not all(isinstance(length, int) and 0 <= length <= len(data) for length in shape):
+                raise ValueError("shape")
             size = math.prod(shape)
             arrays[name] = np.frombuffer(data, np.dtype(dtype), size, start).reshape(shape)
             start += arrays[name].nbytes
-    except (ValueError, TypeError) as error:
+        if start != len(data):
+            raise ValueError("bytes after the last array")
+    except (ValueError, TypeError, OverflowError) as error:
         raise StoreError("a stored state is damaged; restore the database from a backup") from error
     return arrays
