@@ -1,6 +1,6 @@
 """A study in plain words: what is asked, what leaves, when, and how it is protected."""
 
-from fedcohort.columns import Categorical, Holdout, Numeric
+from fedcohort.columns import Binary, Categorical, Classes, Holdout, Number, Numeric
 from fedcohort.study import Cohort, Describe, Evaluate, Study, Train
 from fedcohort.wire.identity import fingerprint
 
@@ -68,24 +68,43 @@ def _releases(study: Study) -> list[str]:
         case Describe():
             return [
                 always,
-                "Once: for each column counts, a sum and a sum of squares, or a count for each level.",
+                "Once: how many rows and patients there are;",
+                "  for each column counts, a sum and a sum of squares, or a count for each level.",
                 *_exponents(study),
             ]
         case Train() as train:
             lines = [
                 always,
                 *_exponents(study),
-                "Once: for each number count, sum and sum of squares over the training rows.",
+                "Once: rows by split; for each number count, sum and sum of squares over the training rows.",
                 f"{train.rounds} times: the change of the model's weights, times the hospital's share;",
-                "  with it, by split: the sum of losses, correct rows, and rows by score and outcome.",
-                "At the end: rows by score, outcome and calibration bin.",
+                f"  with it the number of training rows and, by split, {_measured(study)}.",
+                "At the end, once more, for the finished model:",
             ]
-            return [
-                *lines,
-                *(["At the end, for each column: the loss after shuffling it."] if train.importance else []),
-            ]
-        case Evaluate():
-            return [always, "Once: the sum of losses, and rows by score, outcome and calibration bin."]
+            return [*lines, *_evaluated(study, train.importance)]
+        case Evaluate() as evaluation:
+            return [always, "Once, for the model in the study:", *_evaluated(study, evaluation.importance)]
+
+
+def _measured(study: Study) -> str:
+    if isinstance(study.cohort.label, Number):
+        return "rows, sums of squared and absolute errors, sum and sum of squares of the label"
+    return "the sum of losses, correct rows, and rows by score and outcome"
+
+
+def _evaluated(study: Study, importance: bool) -> list[str]:
+    lines = [f"  by split, {_measured(study)};"]
+    match study.cohort.typed_label:
+        case Binary():
+            lines.append("  rows by predicted and true class, and by calibration bin with the sum of scores;")
+            shuffled = "  for each column the loss, and rows by score and outcome, after shuffling it;"
+        case Classes():
+            lines.append("  rows by predicted and true class;")
+            shuffled = "  for each column the loss after shuffling it;"
+        case _:
+            shuffled = "  for each column the loss after shuffling it;"
+    lines += [shuffled] if importance else []
+    return [*lines[:-1], lines[-1].removesuffix(";") + "."]
 
 
 def _exponents(study: Study) -> list[str]:

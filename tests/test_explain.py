@@ -1,0 +1,65 @@
+"""What a hospital reads before it approves names everything that will leave."""
+
+import pytest
+
+import fedcohort as fc
+from fedcohort.explain import explain
+from fedcohort.study import Label, SavedModel
+
+from .analyses.support import study
+
+STAGES = fc.Classes("stage", [0, 1, 2])
+DAYS = fc.Number(column="days", low=0, high=30)
+SAVED = SavedModel(model="logistic", weights="", mean=(0.0, 0.0), deviation=(1.0, 1.0))
+
+
+def leaves(asked: fc.Study) -> str:
+    """The section on what leaves, as one line."""
+    text = explain(asked).split("What leaves the hospital\n")[1].split("\n\n")[0]
+    return " ".join(text.split())
+
+
+def test_it_names_the_study_the_columns_and_the_patients() -> None:
+    asked = study(fc.Describe(), where="age >= 18", split=fc.Holdout(0.2))
+    text = explain(asked, "Dr. Ada", bytes(32))
+    for words in ("Study: test", asked.hash, "Dr. Ada", "where age >= 18", "20% of the patients"):
+        assert words in text
+    for words in ("age: a number from 18 to 100", "smoker: one of no, yes", "Label: disease"):
+        assert words in text
+    assert "Protection: none" in text
+    assert "No differential privacy" in text
+    assert "At least 2 hospitals" in text
+
+
+def test_describe_tells_its_counts_and_sums() -> None:
+    said = leaves(study(fc.Describe()))
+    for words in ("how many rows and patients", "sum of squares", "a count for each level"):
+        assert words in said
+    assert "exponent" not in said
+    assert "binary exponent" in leaves(study(fc.Describe(), columns={"age": fc.Numeric()}))
+
+
+def test_train_tells_each_round_and_the_end() -> None:
+    said = leaves(study(fc.Train(model="logistic", rounds=7)))
+    for words in ("7 times: the change of the model's weights", "rows by split", "number of training rows"):
+        assert words in said
+    for words in ("rows by predicted and true class", "calibration bin", "after shuffling it"):
+        assert words in said
+    assert "shuffling" not in leaves(study(fc.Train(model="logistic", importance=False)))
+
+
+def test_evaluate_tells_importance_too() -> None:
+    said = leaves(study(fc.Evaluate(model=SAVED)))
+    for words in ("sum of losses", "rows by predicted and true class", "calibration", "after shuffling it"):
+        assert words in said
+    assert "shuffling" not in leaves(study(fc.Evaluate(model=SAVED, importance=False)))
+
+
+@pytest.mark.parametrize(
+    ("label", "told", "untold"),
+    [(STAGES, "true class", "calibration"), (DAYS, "absolute errors", "class")],
+)
+def test_only_what_this_label_makes_leave_is_told(label: Label, told: str, untold: str) -> None:
+    said = leaves(study(fc.Train(model="logistic"), label=label))
+    assert told in said
+    assert untold not in said
