@@ -1,0 +1,81 @@
+"""The local engine: the code of a live node, in this process."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fedcohort as fc
+from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
+from fedcohort.engines.local import run_nodes, simulated_node
+from fedcohort.errors import StudyFailedError
+from fedcohort.sources.frame import table_from_frame
+from fedcohort.table import Table
+from fedcohort.vector import Layout, Vector, counts
+
+from ..analyses.support import FRAMES, POOLED, run, study
+
+
+class RowsAndVisits:
+    """Counts rows in one round, then visits by the sites' own memory in a second."""
+
+    def start(self) -> State:
+        return State("rows")
+
+    def layout(self, state: State) -> Layout:
+        return (counts(state.phase, 1),)
+
+    def prepare(self, table: Table) -> Local:
+        def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
+            visits = site_state.get("visits", np.array([0])) + 1
+            value = np.array([table.n_rows]) if state.phase == "rows" else visits
+            return {state.phase: value}, {"visits": visits}
+
+        return local
+
+    def update(self, state: State, total: Vector) -> State:
+        kept = {**state.kept, state.phase: np.asarray(total[state.phase])}
+        done = state.phase == "visits"
+        return replace(state, phase="visits", round=state.round + 1, kept=kept, finished=done)
+
+    def report(self, state: State) -> Report:
+        return {name: int(value[0]) for name, value in state.kept.items()}
+
+
+def test_an_analysis_of_one_s_own_runs_over_nodes() -> None:
+    asked, analysis = study(fc.Describe(), fc.Binary("disease")), RowsAndVisits()
+    nodes = [
+        simulated_node(site, asked, partial(table_from_frame, frame), analysis)
+        for site, frame in FRAMES.items()
+    ]
+    outcome = run_nodes(asked, analysis, nodes, lambda _: None)
+    assert outcome.report == {"rows": len(POOLED), "visits": 2 * len(FRAMES)}
+    assert outcome.state.finished
+
+
+def test_the_same_study_twice_has_the_same_bits() -> None:
+    asked = study(fc.Train(model="mlp_medical", rounds=2))
+    first, second = run(asked), run(asked, dict(reversed(list(FRAMES.items()))))
+    assert first.arrays["weights"].tobytes() == second.arrays["weights"].tobytes()
+    assert first.report == second.report
+
+
+def test_a_hospital_without_training_rows_is_measured_and_moves_nothing() -> None:
+    asked = study(fc.Train(model="logistic", rounds=2, importance=False))
+    two = {"a": FRAMES["a"], "b": FRAMES["b"]}
+    three = {**two, "c": FRAMES["c"].assign(set="test")}
+    assert np.array_equal(run(asked, two).arrays["weights"], run(asked, three).arrays["weights"])
+    assert np.sum(run(asked, three).report["test"]["confusion"]) == sum(
+        np.count_nonzero(frame["set"] == "test") for frame in three.values()
+    )
+
+
+def test_a_cohort_below_the_site_s_limit_is_refused_by_its_code() -> None:
+    asked, analysis = study(fc.Describe(), fc.Binary("disease")), RowsAndVisits()
+    few = pd.DataFrame(FRAMES["a"].head(3))
+    asked = asked.model_copy(update={"min_sites": 1})
+    node = simulated_node("a", asked, partial(table_from_frame, few), analysis, min_patients=5)
+    with pytest.raises(StudyFailedError, match=r"^a: cohort-too-small; the log says more$"):
+        run_nodes(asked, analysis, [node], lambda _: None)
