@@ -35,10 +35,13 @@ MARK = re.compile(
 )
 
 
-def marks(home: Path) -> list[datetime]:
+def server_log(home: Path) -> str:
+    """What the server and its job have logged so far."""
+    return "".join(log.read_text(errors="replace") for log in home.glob("poc/*/*/server/poc_console.log"))
+
+
+def marks(text: str) -> list[datetime]:
     """The times at which the server began each round and ended the last."""
-    logs = home.glob("poc/*/*/server/poc_console.log")
-    text = "".join(log.read_text(errors="replace") for log in logs)
     return [datetime.strptime(found.group(1), "%Y-%m-%d %H:%M:%S,%f") for found in MARK.finditer(text)]
 
 
@@ -68,13 +71,17 @@ def watch(options: argparse.Namespace, home: Path) -> dict[str, object]:
     running = subprocess.Popen(command, env=environment, stdout=sys.stderr, stderr=sys.stderr)
     until = time.monotonic() + options.seconds
     try:
-        while len(times := marks(home)) <= options.rounds:
+        while len(times := marks(server_log(home))) <= options.rounds:
             reached = f"after {len(times)} of {options.rounds + 1} marks in the server's log"
             if running.poll() is not None:
                 return {"unavailable": f"the deployment ended with code {running.returncode} {reached}"}
             if time.monotonic() > until:
                 return {"unavailable": f"{options.seconds:g} s were over {reached}"}
             time.sleep(0.5)
+        # A round also ends when a client fails; only rounds that heard every client are a measurement.
+        whole = server_log(home).count(f"Aggregated {options.sites}/{options.sites} results")
+        if whole != options.rounds:
+            return {"unavailable": f"only {whole} of {options.rounds} rounds heard every client"}
         seconds = [(after - before).total_seconds() for before, after in itertools.pairwise(times)]
         return {"mode": "poc", "rounds": seconds}
     finally:
