@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
 from fedcohort.arrays import arrays_from_bytes
 from fedcohort.engines.local import run_local
-from fedcohort.errors import StudyError, StudyFailedError
+from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
 from fedcohort.progress import follow_rows
 from fedcohort.rest import Rest, open_rest
 from fedcohort.result import Result
@@ -166,6 +166,16 @@ class Federation:
     rest: Rest
     identity: Identity = field(repr=False)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back; studies go on."""
+        self.rest.client.close()
+
     def sites(self) -> pd.DataFrame:
         """The sites, and whether they are connected."""
         return pd.DataFrame(self.rest.get("/api/federation")["sites"])
@@ -224,5 +234,9 @@ def connect(
     path = Path(key_file) if key_file else Path.home() / ".fedcohort" / "researcher.key"
     path.parent.mkdir(parents=True, exist_ok=True)
     federation = Federation(open_rest(url, token, ca_file), load_or_create(path, "researcher"))
-    federation.rest.get("/api/federation")
+    try:
+        federation.rest.get("/api/federation")
+    except FedcohortError:
+        federation.close()
+        raise
     return federation

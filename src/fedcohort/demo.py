@@ -198,7 +198,8 @@ def run_demo(make_plan: Callable[[Path], Plan], *, exit_when_done: bool) -> None
         _wait_for(group, url, len(plan.databases))
         page = f"http://127.0.0.1:{dashboard}"
         console.print(f"{len(plan.databases)} hospitals are linked. Watch them train: [bold]{page}[/bold]")
-        result = connect(url, key_file=group.folder / "researcher.key").run(plan.study)
+        with connect(url, key_file=group.folder / "researcher.key") as federation:
+            result = federation.run(plan.study)
         console.print(f"{result!r} after {time.monotonic() - began:.0f} s")
         if not exit_when_done:
             console.print(f"Still serving {page} and {url}. Ctrl-C ends everything.")
@@ -241,8 +242,9 @@ def _wait_for(group: Processes, url: str, n_sites: int) -> None:
     while time.monotonic() < deadline:
         group.check()
         try:
-            if len(connect(url, key_file=key_file).catalogue()) == n_sites:
-                return
+            with connect(url, key_file=key_file) as federation:
+                if len(federation.catalogue()) == n_sites:
+                    return
         except LinkClosedError:
             pass
         time.sleep(0.2)

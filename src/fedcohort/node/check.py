@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import ssl
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ import httpx
 from fedcohort.errors import FedcohortError
 from fedcohort.node.policy import SitePolicy
 from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.durable import hold
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
 from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
 
@@ -149,9 +149,10 @@ def _database(policy: SitePolicy) -> Verdict:
 
 def _disk(policy: SitePolicy) -> Verdict:
     try:
-        hold(policy.state).close()
-    except FedcohortError as error:
-        return Verdict("disk", False, str(error))
+        policy.state.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=policy.state).close()
+    except OSError as error:
+        return Verdict("disk", False, f"{policy.state}: {error.strerror}; make the folder writable")
     free = shutil.disk_usage(os.fspath(policy.state)).free
     enough = free >= LEAST_FREE_BYTES
     return Verdict("disk", enough, f"{free >> 20} MiB free" + ("" if enough else "; free some space"))
