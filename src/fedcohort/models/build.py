@@ -10,7 +10,7 @@ from fedcohort.models.start import start_tensorflow
 _ACTIVATION = {"binary": "sigmoid", "classes": "softmax", "number": "linear"}
 
 
-def build_model(model: str | dict[str, Any], input_shape: tuple[int, ...], head: Head, seed: int) -> Any:  # noqa: ANN401
+def build_model(model: str | dict[str, Any], input_shape: tuple[int, ...], head: Head, seed: int) -> Any:
     """Build a Keras model whose initial weights follow from the seed alone.
 
     Args:
@@ -30,14 +30,14 @@ def build_model(model: str | dict[str, Any], input_shape: tuple[int, ...], head:
         return _BY_NAME[model](input_shape, head)
 
 
-def _logistic(input_shape: tuple[int, ...], head: Head) -> Any:  # noqa: ANN401
+def _logistic(input_shape: tuple[int, ...], head: Head) -> Any:
     import keras
 
     flat = [keras.layers.Flatten()] if len(input_shape) > 1 else []
     return keras.Sequential([keras.Input(input_shape), *flat, _output(head)], name="logistic")
 
 
-def _mlp_medical(input_shape: tuple[int, ...], head: Head) -> Any:  # noqa: ANN401
+def _mlp_medical(input_shape: tuple[int, ...], head: Head) -> Any:
     import keras
 
     flat = [keras.layers.Flatten()] if len(input_shape) > 1 else []
@@ -51,7 +51,7 @@ def _mlp_medical(input_shape: tuple[int, ...], head: Head) -> Any:  # noqa: ANN4
     return keras.Sequential([keras.Input(input_shape), *layers], name="mlp_medical")
 
 
-def _cnn_medical(input_shape: tuple[int, ...], head: Head) -> Any:  # noqa: ANN401
+def _cnn_medical(input_shape: tuple[int, ...], head: Head) -> Any:
     """Two convolutions with stride 2, over an image or along the vector of features."""
     import keras
 
@@ -71,7 +71,7 @@ def _cnn_medical(input_shape: tuple[int, ...], head: Head) -> Any:  # noqa: ANN4
     return keras.Sequential([keras.Input(input_shape), *layers], name="cnn_medical")
 
 
-def _output(head: Head) -> Any:  # noqa: ANN401
+def _output(head: Head) -> Any:
     import keras
 
     return keras.layers.Dense(head.outputs, activation=_ACTIVATION[head.kind])

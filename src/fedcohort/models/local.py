@@ -157,7 +157,7 @@ def _local_model(model: str, input_shape: tuple[int, ...], head: Head, seed: int
     )
 
 
-def _trace(model: Any, head: Head, input_shape: tuple[int, ...]) -> Graphs:  # noqa: ANN401
+def _trace(model: Any, head: Head, input_shape: tuple[int, ...]) -> Graphs:
     tf = start_tensorflow()
     row = tf.TensorSpec((None, *input_shape), tf.float32)
     target, flat = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.float32)
@@ -211,7 +211,7 @@ def _trace(model: Any, head: Head, input_shape: tuple[int, ...]) -> Graphs:  # n
     return Graphs(train, gradient, predict)
 
 
-def train_step(model: Any, head: Head) -> Callable[..., tuple[list[Tensor], Tensor]]:  # noqa: ANN401
+def train_step(model: Any, head: Head) -> Callable[..., tuple[list[Tensor], Tensor]]:
     """A function of one batch.
 
     The gradient is that of the mean loss, of l2 / 2 * |kernel|^2 over all kernels, and of the
@@ -245,7 +245,7 @@ def _row_losses(head: Head, y: Tensor, predicted: Tensor) -> Tensor:
     return keras.losses.binary_crossentropy(y[:, None], predicted)
 
 
-def _assign(model: Any, weights: Tensor) -> None:  # noqa: ANN401
+def _assign(model: Any, weights: Tensor) -> None:
     tf = start_tensorflow()
     variables = model.weights
     sizes = [int(np.prod(v.shape)) for v in variables]
@@ -253,12 +253,12 @@ def _assign(model: Any, weights: Tensor) -> None:  # noqa: ANN401
         variable.value.assign(tf.reshape(part, variable.shape))
 
 
-def _flatten(model: Any) -> Tensor:  # noqa: ANN401
+def _flatten(model: Any) -> Tensor:
     tf = start_tensorflow()
     return tf.concat([tf.reshape(variable.value, [-1]) for variable in model.weights], 0)
 
 
-def _reseed(model: Any, seed: Tensor) -> None:  # noqa: ANN401
+def _reseed(model: Any, seed: Tensor) -> None:
     """Start every dropout layer's generator from the round's seed."""
     tf = start_tensorflow()
     weights = {id(variable) for variable in model.weights}

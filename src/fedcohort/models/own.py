@@ -20,7 +20,7 @@ from fedcohort.models.safety import MAX_ROW_VALUES, MAX_WEIGHTS, check_config
 from fedcohort.models.start import start_tensorflow
 
 
-def build_own(config: dict[str, Any], input_shape: tuple[int, ...], head: Head, seed: int) -> Any:  # noqa: ANN401
+def build_own(config: dict[str, Any], input_shape: tuple[int, ...], head: Head, seed: int) -> Any:
     """Build a configuration; what it was compiled with is left out, for the study says how to train.
 
     Raises:
@@ -55,7 +55,7 @@ def _measure(text: str, input_shape: tuple[int, ...], head: Head) -> None:
         raise StudyError(f"analysis.model: its layers hold more than {MAX_ROW_VALUES:,} numbers for one row")
 
 
-def _load(text: str) -> Any:  # noqa: ANN401
+def _load(text: str) -> Any:
     import keras
 
     with _keras_errors("build"):
@@ -74,7 +74,7 @@ def _keras_errors(verb: str) -> Iterator[None]:
         raise StudyError(f"analysis.model: Keras cannot {verb} it ({said})") from error
 
 
-def _check_shapes(model: Any, input_shape: tuple[int, ...], head: Head) -> None:  # noqa: ANN401
+def _check_shapes(model: Any, input_shape: tuple[int, ...], head: Head) -> None:
     if not model.built or not getattr(model, "inputs", None):
         raise StudyError("analysis.model: no input shape; begin with keras.Input(...)")
     takes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
@@ -94,7 +94,7 @@ def _check_shapes(model: Any, input_shape: tuple[int, ...], head: Head) -> None:
             )
 
 
-def _check_outputs(model: Any, input_shape: tuple[int, ...], head: Head) -> None:  # noqa: ANN401
+def _check_outputs(model: Any, input_shape: tuple[int, ...], head: Head) -> None:
     """Try it on made-up rows: what cannot be a probability came without sigmoid or softmax."""
     if head.kind == "number":
         return
@@ -111,12 +111,12 @@ def _check_outputs(model: Any, input_shape: tuple[int, ...], head: Head) -> None
         )
 
 
-def row_values(model: Any) -> int:  # noqa: ANN401
+def row_values(model: Any) -> int:
     """How many numbers all layers hold for one row."""
     return sum(prod(size or 1 for size in layer.output.shape[1:]) for layer in _layers(model))
 
 
-def _layers(model: Any) -> Iterator[Any]:  # noqa: ANN401
+def _layers(model: Any) -> Iterator[Any]:
     for layer in model.layers:
         yield layer
         if hasattr(layer, "layers"):

@@ -34,7 +34,7 @@ def weights_from_base64(text: str, n_weights: int) -> NDArray[np.float32]:
     return weights
 
 
-def to_keras(local: LocalModel, weights: NDArray[np.float32]) -> Any:  # noqa: ANN401
+def to_keras(local: LocalModel, weights: NDArray[np.float32]) -> Any:
     """A Keras model of its own with these weights; takes encoded features."""
     import keras
 

@@ -15,7 +15,7 @@ from fedcohort.errors import StudyError
 
 
 @cache
-def start_tensorflow() -> Any:  # noqa: ANN401
+def start_tensorflow() -> Any:
     """Import tensorflow with deterministic ops.
 
     Returns:
