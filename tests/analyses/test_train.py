@@ -75,7 +75,7 @@ def test_the_metrics_are_scikit_learns_on_the_pooled_held_out_rows() -> None:
     assert last["auc"] == pytest.approx(report["auc"])
 
 
-def test_one_hospital_is_plain_sgd_and_a_lost_share_changes_nothing() -> None:
+def test_a_hospital_without_training_rows_changes_nothing() -> None:
     alone = run(study(fc.Train(model="logistic", rounds=3)), {"a": FRAMES["a"]})
     idle = FRAMES["b"].assign(set="test")
     both = run(study(fc.Train(model="logistic", rounds=3)), {"a": FRAMES["a"], "b": idle})
