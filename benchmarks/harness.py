@@ -120,7 +120,7 @@ def peer_python(peer: str) -> str:
     wanted = requirements.read_text(encoding="utf-8")
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
         say(f"installing {peer} into an environment of its own; takes minutes")
-        venv.create(folder, with_pip=True)
+        venv.create(folder, with_pip=True, clear=True, symlinks=os.name != "nt")
         command = [str(python), "-m", "pip", "install", "-q", "-r", str(requirements)]
         subprocess.run(command, check=True, stdout=sys.stderr)
         stamp.write_text(wanted, encoding="utf-8")
