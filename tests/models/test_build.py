@@ -1,5 +1,7 @@
 """Models by name: their layers, heads and initial weights."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,13 @@ def test_building_leaves_numpys_generator_as_it_was() -> None:
     np.random.seed(4)
     build_model("logistic", (5,), BINARY, 1)
     assert np.random.random() == expected
+
+
+def test_building_leaves_pythons_generator_as_it_was() -> None:
+    random.seed(4)
+    before = random.getstate()
+    build_model("logistic", (5,), BINARY, 1)
+    assert random.getstate() == before
 
 
 def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:

@@ -254,6 +254,25 @@ def test_layers_of_nested_models_with_one_name_keep_their_own_gradients() -> Non
     assert not np.allclose(gradient[:6], gradient[6:12])
 
 
+def test_an_output_of_an_inner_model_that_nothing_reads_has_a_gradient_of_zero() -> None:
+    start = keras.Input((2,))
+    inner = keras.Model(start, [keras.layers.Dense(3)(start), keras.layers.Dense(3)(start)])
+    whole = keras.Model(start, keras.layers.Dense(1, "sigmoid")(inner(start)[0]))
+    local = local_model(_json(whole), (2,), BINARY, 0)
+    gradient, _ = local.gradient(local.initial(), X, Y)
+    assert gradient[:9].any()
+    assert not gradient[9:18].any()
+    trained = local.train(local.initial(), X, Y, ONE_BATCH, learning_rate=0.5)
+    assert np.array_equal(trained[9:18], local.initial()[9:18])
+
+
+@pytest.mark.parametrize("head", [BINARY, CLASSES, NUMBER])
+def test_logistic_takes_images(head: Head) -> None:
+    local = local_model("logistic", (28, 28, 1), head, 0)
+    assert local.n_weights == (28 * 28 + 1) * head.outputs
+    assert local.predict(local.initial(), np.zeros((2, 28, 28, 1), np.float32)).shape == (2, head.outputs)
+
+
 def test_two_models_live_in_one_process() -> None:
     first, second = local_model("logistic", (2,), BINARY, 0), local_model("mlp_medical", (2,), BINARY, 0)
     before = first.predict(first.initial(), X)

@@ -167,6 +167,31 @@ def test_shapes_ends_and_types_that_do_not_fit_are_named(config: Config, head: H
         _build(config, head)
 
 
+def _functional(outputs: Callable[[Any], Any]) -> Config:
+    start = keras.Input((4,))
+    config: Config = json.loads(keras.Model(start, outputs(start)).to_json())
+    return config
+
+
+@pytest.mark.parametrize("head", [BINARY, NUMBER])
+def test_an_output_in_a_mapping_is_refused(head: Head) -> None:
+    with pytest.raises(StudyError, match="in a mapping or list; give one tensor"):
+        _build(_functional(lambda x: {"p": layers.Dense(1, "sigmoid")(x)}), head)
+
+
+def test_a_model_without_weights_is_refused() -> None:
+    config = _config(layers.Reshape((4, 1)), layers.GlobalAveragePooling1D(), layers.Activation("sigmoid"))
+    with pytest.raises(StudyError, match="has no weights"):
+        _build(config)
+
+
+def test_an_inner_model_with_two_outputs_is_accepted() -> None:
+    start = keras.Input((4,))
+    inner = keras.Model(start, [layers.Dense(3)(start), layers.Dense(3)(start)])
+    config = _functional(lambda x: layers.Dense(1, "sigmoid")(layers.Add()(inner(x))))
+    assert _build(config).output_shape == (None, 1)
+
+
 def test_a_number_may_end_without_an_activation() -> None:
     assert _build(_config(layers.Dense(1)), NUMBER).output_shape == (None, 1)
 

@@ -228,7 +228,12 @@ def train_step(model: Any, head: Head) -> Callable[..., tuple[list[Tensor], Tens
             loss = tf.reduce_mean(_row_losses(head, y, model(x, training=True)))
             penalty = tf.add_n([tf.nn.l2_loss(v.value) for v in kernels]) if kernels else 0.0
             penalised = tf.add_n([loss + l2 * penalty, *model.losses])
-        gradients = tape.gradient(penalised, [v.value for v in model.trainable_variables])
+        # an inner model may have an output that nothing reads: its weights have no path to the loss
+        gradients = tape.gradient(
+            penalised,
+            [v.value for v in model.trainable_variables],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
         return gradients, loss
 
     return step

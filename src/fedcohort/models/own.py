@@ -49,6 +49,8 @@ def _measure(text: str, input_shape: tuple[int, ...], head: Head) -> None:
     model = _load(text)
     _check_shapes(model, input_shape, head)
     weights = sum(prod(variable.shape) for variable in model.weights)
+    if not weights:
+        raise StudyError("analysis.model: has no weights; there is nothing to train")
     if weights > MAX_WEIGHTS:
         raise StudyError(f"analysis.model: {weights:,} weights; at most {MAX_WEIGHTS:,} are allowed")
     if row_values(model) > MAX_ROW_VALUES:
@@ -96,11 +98,14 @@ def _check_shapes(model: Any, input_shape: tuple[int, ...], head: Head) -> None:
 
 def _check_outputs(model: Any, input_shape: tuple[int, ...], head: Head) -> None:
     """Try it on made-up rows: what cannot be a probability came without sigmoid or softmax."""
-    if head.kind == "number":
-        return
     rows = np.random.default_rng(0).normal(scale=10.0, size=(16, *input_shape)).astype(np.float32)
     with _keras_errors("run"):
-        given = model(rows, training=False).numpy()
+        result = model(rows, training=False)
+    if not hasattr(result, "numpy"):
+        raise StudyError("analysis.model: gives its output in a mapping or list; give one tensor")
+    if head.kind == "number":
+        return
+    given = result.numpy()
     total = given.sum(axis=1)
     if not (given.min() >= 0 and given.max() <= 1) or (
         head.kind == "classes" and abs(total - 1).max() > 1e-3
@@ -113,7 +118,10 @@ def _check_outputs(model: Any, input_shape: tuple[int, ...], head: Head) -> None
 
 def row_values(model: Any) -> int:
     """How many numbers all layers hold for one row."""
-    return sum(prod(size or 1 for size in layer.output.shape[1:]) for layer in _layers(model))
+    import keras
+
+    outputs = (tensor for layer in _layers(model) for tensor in keras.tree.flatten(layer.output))
+    return sum(prod(size or 1 for size in tensor.shape[1:]) for tensor in outputs)
 
 
 def _layers(model: Any) -> Iterator[Any]:
