@@ -14,7 +14,7 @@ from fedcohort.protection.fixed_point import (
     from_ring,
     ring_bits,
     ring_from_bytes,
-    ring_sizes,
+    shape_of,
     to_ring,
     zero_ring,
 )
@@ -37,7 +37,7 @@ def test_the_sum_is_that_of_the_rounded_values_in_any_order(
     vectors: list[dict[str, Any]] = [
         {"w": draw.uniform(-bound, bound, size), "n": draw.integers(0, 1000, 2)} for _ in range(n_sites)
     ]
-    sizes = ring_sizes(layout, n_sites)
+    sizes = shape_of(layout, n_sites).sizes
     totals = []
     for order in (range(n_sites), draw.permutation(n_sites)):
         total = zero_ring(sizes)
@@ -61,7 +61,7 @@ def test_a_block_takes_32_bits_where_the_sum_of_all_sites_fits() -> None:
 
 def test_what_fits_no_ring_is_refused_before_a_round_starts() -> None:
     with pytest.raises(StudyError, match=r"block w.*do not fit in 64 bits"):
-        ring_sizes((Block("w", (1,), 1e15, 2.0**-20),), 10)
+        shape_of((Block("w", (1,), 1e15, 2.0**-20),), 10)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -79,7 +79,7 @@ def test_a_value_beyond_its_bound_is_an_error_and_its_value_is_not_told() -> Non
 
 
 def test_bytes_of_another_length_are_refused() -> None:
-    sizes = ring_sizes((Block("w", (3,), 1.0, 0.5),), 2)
+    sizes = shape_of((Block("w", (3,), 1.0, 0.5),), 2).sizes
     assert sizes == (0, 3)
     with pytest.raises(WireError, match="11 bytes where 12"):
         ring_from_bytes(bytes(11), sizes)

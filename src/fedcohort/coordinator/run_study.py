@@ -16,7 +16,7 @@ from typing import Protocol
 from fedcohort.analyses.contract import Analysis, Row, State
 from fedcohort.errors import TooFewSitesError, WireError
 from fedcohort.protection import none
-from fedcohort.protection.fixed_point import Ring, from_ring, ring_sizes, zero_ring
+from fedcohort.protection.fixed_point import Ring, from_ring, shape_of, zero_ring
 from fedcohort.study import Study
 from fedcohort.wire.codec import state_digest
 from fedcohort.wire.messages import Contribution, Event, Message, SiteId, Task
@@ -123,7 +123,7 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
 
 async def _round(plan: Plan, state: State, exchange: Exchange, excluded: dict[SiteId, str]) -> Inbox:
     """Ask until enough sites have answered; a site that refuses for good is not asked again."""
-    sizes = ring_sizes(plan.analysis.layout(state), len(plan.roster))
+    sizes = shape_of(plan.analysis.layout(state), len(plan.roster)).sizes
     digest = state_digest(state.phase, state.round, state.arrays)
     attempt = 0
     while True:

@@ -6,6 +6,7 @@ data can therefore not wrap, and the same contributions give the same bits in
 whatever order they arrive.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,15 +31,47 @@ class Ring:
         return self.wide.astype("<u8", copy=False).tobytes() + self.narrow.astype("<u4", copy=False).tobytes()
 
 
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive ring integers of one range, in the order in which a ring holds them.
+
+    Attributes:
+        bits: 32 or 64, the ring that they are reduced in.
+        half_range: read as signed integers, every site's lie in [-half_range, half_range].
+    """
+
+    count: int
+    bits: int
+    half_range: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that a protection knows of a vector: how many integers, how large, from how many sites."""
+
+    segments: tuple[Segment, ...]
+    n_sites: int
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of 64-bit and of 32-bit integers."""
+        wide = sum(segment.count for segment in self.segments if segment.bits == 64)
+        return wide, sum(segment.count for segment in self.segments) - wide
+
+
+def half_range(block: Block) -> int:
+    """The largest integer that rounding a site's value to the block's resolution can give."""
+    return math.floor(block.bound / block.resolution) + 1
+
+
 def ring_bits(block: Block, n_sites: int) -> int:
     """32 or 64: the smallest ring in which the sum of `n_sites` vectors cannot wrap.
 
     Raises:
         StudyError: not even 64 bits suffice.
     """
-    largest = n_sites * (block.bound / block.resolution + 1)
     for bits in (32, 64):
-        if largest < 2.0 ** (bits - 1):
+        if n_sites * half_range(block) < 2 ** (bits - 1):
             return bits
     raise StudyError(
         f"block {block.name}: {n_sites} sites with values up to {block.bound:g} in steps of "
@@ -114,10 +147,19 @@ def from_ring(layout: Layout, ring: Ring, n_sites: int) -> dict[str, NDArray[np.
     return {block.name: vector[block.name] for block in layout}
 
 
-def ring_sizes(layout: Layout, n_sites: int) -> tuple[int, int]:
-    """Numbers of 64-bit and of 32-bit integers of this layout."""
+def shape_of(layout: Layout, n_sites: int) -> Shape:
+    """What sites and coordinator derive alike from a layout, before a round starts.
+
+    Raises:
+        StudyError: a block does not fit 64 bits.
+    """
     wide, narrow = _split(layout, n_sites)
-    return sum(block.size for block in wide), sum(block.size for block in narrow)
+    segments = [
+        Segment(block.size, bits, half_range(block))
+        for bits, blocks in ((64, wide), (32, narrow))
+        for block in blocks
+    ]
+    return Shape(tuple(segments), n_sites)
 
 
 def ring_from_bytes(data: bytes | memoryview, sizes: tuple[int, int]) -> Ring:
