@@ -6,8 +6,9 @@ data can therefore not wrap, and the same contributions give the same bits in
 whatever order they arrive.
 """
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -57,6 +58,16 @@ class Shape:
         """Numbers of 64-bit and of 32-bit integers."""
         wide = sum(segment.count for segment in self.segments if segment.bits == 64)
         return wide, sum(segment.count for segment in self.segments) - wide
+
+    def to_text(self) -> str:
+        """As JSON, for a store."""
+        return json.dumps([self.n_sites, *(astuple(segment) for segment in self.segments)])
+
+
+def shape_from_text(text: str) -> Shape:
+    """Read what `Shape.to_text` wrote."""
+    n_sites, *segments = json.loads(text)
+    return Shape(tuple(Segment(*segment) for segment in segments), n_sites)
 
 
 def half_range(block: Block) -> int:

@@ -1,0 +1,82 @@
+"""What a round is, to every protection: who takes part, on which state, and who must agree to open it.
+
+Two quorums of more than (n + c) / 2 sites share more than c sites, and so an honest
+one, which helps to open one set of survivors a round: no two sets can both be opened.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from fedcohort.errors import TooFewSitesError, WireError
+from fedcohort.protection.fixed_point import Shape
+
+SiteId = str
+PairSecret = Callable[[SiteId], bytes]
+"""The Diffie-Hellman secret that this site shares with another, 32 bytes; with itself, its own."""
+
+
+@dataclass(frozen=True)
+class RoundContext:
+    """One attempt at one round.
+
+    Attributes:
+        roster: every site of the study.
+        min_sites: of the study; no smaller set is ever opened.
+        colluders: so many sites may tell the coordinator all they know.
+    """
+
+    study_hash: str
+    round: int
+    attempt: int
+    state_digest: bytes
+    roster: tuple[SiteId, ...]
+    min_sites: int
+    colluders: int
+    shape: Shape
+
+    @cached_property
+    def binding(self) -> bytes:
+        """SHA-256 over all that the sites of one attempt must agree on."""
+        digest = hashlib.sha256(b"fedcohort-round-1")
+        numbers = struct.pack("<QQ", self.round, self.attempt)
+        for part in (self.study_hash.encode(), numbers, self.state_digest, *map(str.encode, self.roster)):
+            digest.update(struct.pack("<Q", len(part)) + part)
+        return digest.digest()
+
+    @property
+    def quorum(self) -> int:
+        """The smallest number of survivors whose sum may be opened."""
+        n = len(self.roster)
+        return max(self.min_sites, majority(n, self.colluders))
+
+    def check_survivors(self, survivors: tuple[SiteId, ...], site: SiteId) -> None:
+        """Refuse a set that this site must not help to open.
+
+        Raises:
+            WireError: it holds a stranger, or not this site, or a site twice.
+            TooFewSitesError: it is smaller than the quorum.
+        """
+        if len(set(survivors)) != len(survivors) or not set(survivors) <= set(self.roster):
+            raise WireError("survivors that are not of the study, or one of them twice")
+        if site not in survivors:
+            raise WireError("survivors without this site, which has nothing to open then")
+        if len(survivors) < self.quorum:
+            raise TooFewSitesError(
+                f"{len(survivors)} survivors; this round is opened for {self.quorum} or more"
+            )
+
+
+def majority(n_sites: int, colluders: int) -> int:
+    """The smallest number above (n + c) / 2, and never more than there are."""
+    return min(n_sites, (n_sites + colluders) // 2 + 1)
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A protected vector: `body` for the sum, `extras` for other sites by their id."""
+
+    body: bytes = field(repr=False)
+    extras: Mapping[SiteId, bytes] = field(default_factory=dict, repr=False)

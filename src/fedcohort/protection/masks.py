@@ -1,0 +1,274 @@
+"""Protection `masks`: secure aggregation with double masks (Bonawitz et al. 2017, eprint 2017/281).
+
+A site adds to its integers a mask for each neighbour, which the neighbour subtracts,
+and a mask of its own. The coordinator sees uniform integers. In a second exchange
+those who contributed help to recover the own masks of all survivors and the pair
+masks that a lost site left behind; what remains is the sum and nothing else.
+
+Unlike the paper's, a site's Diffie-Hellman secret is never shared. The seed of a pair
+is derived from it for one attempt at one round; shares of these seeds and of a fresh
+own seed travel sealed with the masked vector, so that a round takes two exchanges.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from numpy.typing import NDArray
+
+from fedcohort.errors import RoundError, WireError
+from fedcohort.protection.context import PairSecret, RoundContext, Sealed, SiteId
+from fedcohort.protection.fixed_point import Ring, ring_from_bytes
+from fedcohort.protection.neighbours import Graph
+from fedcohort.protection.shamir import SECRET_BYTES, SHARE_BYTES, recover, share, weights
+
+BLOCK_BYTES = 2**16
+"""Masks are expanded in blocks that stay in the processor's cache."""
+COMMITMENT_BYTES, NONCE_BYTES, TAG_BYTES, KEY_BYTES = 16, 12, 16, 32
+_ZEROS = bytes(BLOCK_BYTES)
+
+
+def seal(context: RoundContext, site: SiteId, pair_secret: PairSecret, ring: Ring) -> Sealed:
+    """Mask a site's integers, and share what it takes to unmask their sum.
+
+    Returns:
+        body: commitments to the site's round secrets (its own seed, then its pairs' seeds), then the
+        masked integers; extras: by holder, its sealed shares of these secrets.
+    """
+    graph = Graph(context)
+    neighbours = graph.neighbours(site)
+    own = os.urandom(SECRET_BYTES)
+    pairs = [pair_seed(context, pair_secret(other), site, other) for other in neighbours]
+    masked = Ring(ring.wide.copy(), ring.narrow.copy())
+    add_mask(masked, own, positive=True)
+    for other, seed in zip(neighbours, pairs, strict=True):
+        add_mask(masked, seed, positive=site < other)
+    holders = graph.holders(site)
+    parcels = share([own, *pairs], graph.threshold, len(holders))
+    extras = {
+        holder: _seal_parcel(context, pair_secret(holder), site, holder, parcel)
+        for holder, parcel in zip(holders, parcels, strict=True)
+    }
+    commitments = b"".join(_commitment(context, site, secret) for secret in (own, *pairs))
+    return Sealed(commitments + masked.to_bytes(), extras)
+
+
+def pair_seed(context: RoundContext, secret: bytes, site: SiteId, other: SiteId) -> bytes:
+    """The seed of two sites' mask in one attempt at one round: HKDF (RFC 5869) of their DH secret."""
+    low, high = sorted((site, other))
+    return _derive(context, secret, SECRET_BYTES, b"mask", low, high)
+
+
+def _derive(context: RoundContext, secret: bytes, size: int, purpose: bytes, *sites: SiteId) -> bytes:
+    info = b"|".join((b"fedcohort-masks-1", purpose, context.binding, *map(str.encode, sites)))
+    return HKDF(hashes.SHA256(), size, context.study_hash.encode(), info).derive(secret)
+
+
+def _seal_parcel(
+    context: RoundContext, secret: bytes, sender: SiteId, holder: SiteId, parcel: bytes
+) -> bytes:
+    key = _derive(context, secret, KEY_BYTES, b"parcel", sender, holder)
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, parcel, None)
+
+
+def _open_parcel(
+    context: RoundContext, secret: bytes, sender: SiteId, holder: SiteId, sealed: bytes
+) -> bytes:
+    key = _derive(context, secret, KEY_BYTES, b"parcel", sender, holder)
+    try:
+        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
+    except (InvalidTag, ValueError):
+        raise WireError(
+            f"the shares from {sender} are not for this round and state, or its key has changed"
+        ) from None
+
+
+def _commitment(context: RoundContext, site: SiteId, secret: bytes) -> bytes:
+    """Tells whether a recovered secret is the one that was used, and nothing of 16 random bytes."""
+    return hashlib.sha256(b"fedcohort-commitment-1" + context.binding + site.encode() + secret).digest()[
+        :COMMITMENT_BYTES
+    ]
+
+
+def _stream(seed: bytes) -> CipherContext:
+    """AES-128 in counter mode; each seed is the key of one stream, so that the counter starts at zero."""
+    return Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()
+
+
+def add_mask(ring: Ring, seed: bytes, *, positive: bool) -> None:
+    """Expand a seed and add it to, or subtract it from, a ring vector in place."""
+    stream = _stream(seed)
+    buffer = bytearray(BLOCK_BYTES + 15)
+    for part in (ring.wide, ring.narrow):
+        _add_stream(part, stream, buffer, positive=positive)
+
+
+def _add_stream(
+    part: NDArray[np.uint64] | NDArray[np.uint32], stream: CipherContext, buffer: bytearray, *, positive: bool
+) -> None:
+    per_block = BLOCK_BYTES // part.itemsize
+    little = part.dtype.newbyteorder("<")
+    combine = np.add if positive else np.subtract
+    zeros = memoryview(_ZEROS)
+    for start in range(0, part.size, per_block):
+        piece = part[start : start + per_block]
+        stream.update_into(zeros[: piece.nbytes], buffer)
+        combine(piece, np.frombuffer(buffer, little, piece.size), out=piece)
+
+
+def body_parts(context: RoundContext, site: SiteId, body: bytes) -> tuple[bytes, Ring]:
+    """A body's commitments, and its masked integers.
+
+    Raises:
+        WireError: the length does not fit the layout.
+    """
+    size = COMMITMENT_BYTES * len(Graph(context).holders(site))
+    return body[:size], ring_from_bytes(memoryview(body)[size:], context.shape.sizes)
+
+
+def check_extras(context: RoundContext, site: SiteId, extras: Mapping[SiteId, bytes]) -> None:
+    """Refuse a contribution whose shares could not open it.
+
+    Raises:
+        WireError: a holder has none, or they are of another size.
+    """
+    holders = Graph(context).holders(site)
+    size = NONCE_BYTES + SHARE_BYTES * len(holders) + TAG_BYTES
+    if set(extras) != set(holders) or any(len(parcel) != size for parcel in extras.values()):
+        raise WireError(f"{site}: shares that are not one for each of its {len(holders)} holders")
+
+
+def help_open(
+    context: RoundContext,
+    site: SiteId,
+    pair_secret: PairSecret,
+    survivors: tuple[SiteId, ...],
+    extras: Mapping[SiteId, bytes],
+) -> bytes:
+    """Give the shares that open the sum of these survivors.
+
+    For a survivor that is its share of the own seed; for a lost site its shares of the seeds that
+    survivors had with it. It is never both for one site, since a site survives or does not.
+
+    Args:
+        extras: by sender, the shares that the survivors among this site's neighbours sealed for it.
+    Returns:
+        shares of 17 bytes, in the order of `needed`.
+    Raises:
+        WireError: survivors or shares are not those of this round.
+        TooFewSitesError: fewer survivors than may be opened.
+    """
+    context.check_survivors(survivors, site)
+    graph, surviving = Graph(context), frozenset(survivors)
+    senders = [sender for sender in graph.holders(site) if sender in surviving]
+    if set(extras) != set(senders):
+        raise WireError("an opening with other shares than the survivors sealed for this site")
+    found = []
+    for sender in senders:
+        parcel = _open_parcel(context, pair_secret(sender), sender, site, extras[sender])
+        wanted = needed(graph, sender, surviving)
+        if len(parcel) != SHARE_BYTES * len(graph.holders(sender)):
+            raise WireError(f"{sender}: shares of another size")
+        found += [parcel[SHARE_BYTES * index : SHARE_BYTES * (index + 1)] for index in wanted]
+    return b"".join(found)
+
+
+def needed(graph: Graph, sender: SiteId, survivors: frozenset[SiteId]) -> list[int]:
+    """Which of a survivor's secrets must be opened: its own seed (0), and its pairs with lost sites."""
+    lost = (index for index, other in enumerate(graph.neighbours(sender), start=1) if other not in survivors)
+    return [0, *lost]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What the coordinator opens a sum with.
+
+    Attributes:
+        commitments: by survivor, as its body began.
+        helps: by helper, what `help_open` gave.
+    """
+
+    context: RoundContext
+    survivors: frozenset[SiteId]
+    commitments: Mapping[SiteId, bytes]
+    helps: Mapping[SiteId, bytes]
+
+
+def check_help(context: RoundContext, survivors: frozenset[SiteId], site: SiteId, body: bytes) -> None:
+    """Refuse help of another length than this site's shares have.
+
+    Raises:
+        WireError: it has.
+    """
+    graph = Graph(context)
+    n_shares = sum(
+        len(needed(graph, sender, survivors)) for sender in graph.holders(site) if sender in survivors
+    )
+    if len(body) != SHARE_BYTES * n_shares:
+        raise WireError(f"{site}: help of {len(body)} bytes where {SHARE_BYTES * n_shares} are needed")
+
+
+def open_sum(opening: Opening, total: Ring) -> Ring:
+    """Take all masks off a sum of survivors' masked integers.
+
+    Raises:
+        RoundError: a helper's shares are false, and too few true ones are left.
+    """
+    graph, survivors = Graph(opening.context), opening.survivors
+    shares = _sort_shares(graph, opening)
+    opened = Ring(total.wide.copy(), total.narrow.copy())
+    for site in survivors:
+        neighbours = graph.neighbours(site)
+        seeds = _recover(graph, opening, site, shares[site])
+        for index, seed in zip(needed(graph, site, survivors), seeds, strict=True):
+            added = index == 0 or site < neighbours[index - 1]
+            add_mask(opened, seed, positive=not added)
+    return opened
+
+
+def _sort_shares(graph: Graph, opening: Opening) -> dict[SiteId, dict[int, bytes]]:
+    """By survivor and place of the holder: that holder's shares of the secrets that are needed."""
+    sorted_: dict[SiteId, dict[int, bytes]] = {site: {} for site in opening.survivors}
+    for helper, body in opening.helps.items():
+        start = 0
+        for sender in graph.holders(helper):
+            if sender in sorted_:
+                size = SHARE_BYTES * len(needed(graph, sender, opening.survivors))
+                place = graph.holders(sender).index(helper)
+                sorted_[sender][place] = body[start : start + size]
+                start += size
+    return sorted_
+
+
+def _recover(graph: Graph, opening: Opening, site: SiteId, shares: dict[int, bytes]) -> list[bytes]:
+    """The needed secrets of a survivor, from the first holders in a row whose shares are true."""
+    places, threshold = sorted(shares), graph.threshold
+    for first in range(len(places) if len(places) >= threshold else 0):
+        chosen = [places[(first + step) % len(places)] for step in range(threshold)]
+        seeds = _try(graph, opening, site, {place: shares[place] for place in chosen})
+        if seeds is not None:
+            return seeds
+    raise RoundError(f"the shares of {site}'s masks are too few or false")
+
+
+def _try(graph: Graph, opening: Opening, site: SiteId, chosen: dict[int, bytes]) -> list[bytes] | None:
+    lagrange, seeds = weights(list(chosen)), []
+    for position, index in enumerate(needed(graph, site, opening.survivors)):
+        pieces = {place: data[SHARE_BYTES * position :][:SHARE_BYTES] for place, data in chosen.items()}
+        try:
+            seed = recover(pieces, lagrange)
+        except WireError:
+            return None
+        commitment = opening.commitments[site][COMMITMENT_BYTES * index :][:COMMITMENT_BYTES]
+        if _commitment(opening.context, site, seed) != commitment:
+            return None
+        seeds.append(seed)
+    return seeds
