@@ -16,6 +16,7 @@ from fedcohort.client import Federation, connect
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import FedcohortError, LinkClosedError
+from fedcohort.node.keys import enrol
 
 START_SECONDS = 60.0
 
@@ -49,9 +50,12 @@ def federation(databases: Mapping[str, tuple[str, str]], command: list[str]) -> 
             path.write_text(
                 f'id = "{site}"\ndata = "{database}"\ncoordinator = "wss://localhost:{port}"\n'
                 'ca_file = "ca.pem"\n'
-                f'state = "{site}"\napproval = "auto"\nmin_patients = 1\n[tables]\n{table} = "*"\n',
+                f'state = "{site}"\napproval = "auto"\nmin_patients = 1\n'
+                'protections = ["none", "masks", "paillier", "ckks"]\n'
+                f'[tables]\n{table} = "*"\n',
                 encoding="utf-8",
             )
+            enrol(folder / "roster", site, folder / site / "site.key")
             token = {"FEDCOHORT_JOIN_TOKEN": tokens[site]}
             stack.enter_context(_process([*command, "node", "--site", str(path)], token))
         yield _linked(folder, port, len(databases))

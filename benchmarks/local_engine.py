@@ -5,7 +5,7 @@ import numpy as np
 import fedcohort as fc
 from benchmarks.echo import Echo
 from benchmarks.harness import Claim, emit, median, under
-from fedcohort.engines.local import run_nodes, simulated_node
+from fedcohort.engines.local import Simulated, run_nodes, simulated_node
 from fedcohort.table import Table
 
 SIZE, ROUNDS, WARM_UP, REPEATS = 10_000, 20, 3, 5
@@ -14,11 +14,12 @@ SIZE, ROUNDS, WARM_UP, REPEATS = 10_000, 20, 3, 5
 def seconds_a_round(sites: int) -> float:
     """Median seconds of a round."""
     cohort = fc.Cohort(columns={"age": fc.Numeric(18, 90)})
-    study = fc.Study(name="local", cohort=cohort, analysis=fc.Describe())
+    study = fc.Study(name="local", cohort=cohort, analysis=fc.Describe(), protection="none")
     table = Table(np.array(["a", "b"]), {"age": np.array([30.0, 40.0])}, np.zeros(2, np.int8))
     echo = Echo(SIZE, ROUNDS)
     names = [f"site_{index:04d}" for index in range(sites)]
-    nodes = [simulated_node(name, study, lambda cohort, seed: table, echo) for name in names]
+    federation = Simulated()
+    nodes = [simulated_node(federation, name, study, lambda cohort, seed: table, echo) for name in names]
     outcome = run_nodes(study, echo, nodes, lambda rows: None)
     return median([float(str(row["seconds"])) for row in outcome.rows[WARM_UP:]])
 

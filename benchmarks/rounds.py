@@ -32,12 +32,13 @@ from benchmarks.harness import (
 )
 from benchmarks.heart import encoded_splits, heart_databases, heart_study
 from fedcohort.sources.synthetic import synthesize
+from fedcohort.study import Protection
 
 WARM_UP = 3
 GOAL, FLOWER_ROUNDS = 0.88, 20
 
 
-def ours(sites: int, size: int, rounds: int) -> float:
+def ours(sites: int, size: int, rounds: int, protection: Protection = "none") -> float:
     """Median seconds of a round over real processes."""
     with tempfile.TemporaryDirectory() as folder:
         databases = {f"site_{index}": (f"{folder}/{index}.db", "records") for index in range(sites)}
@@ -46,7 +47,9 @@ def ours(sites: int, size: int, rounds: int) -> float:
         command = [sys.executable, "-m", "benchmarks.echo", str(size), str(rounds)]
         with federation(databases, command) as fed:
             cohort = fc.Cohort(columns=("age",))
-            study = fc.Study(name="rounds", cohort=cohort, analysis=fc.Describe(), min_sites=sites)
+            study = fc.Study(
+                name="rounds", cohort=cohort, analysis=fc.Describe(), min_sites=sites, protection=protection
+            )
             result = fed.run(study, progress=False)
     return median([row["seconds"] for row in result.rows[WARM_UP:]])
 

@@ -38,6 +38,19 @@ def test_it_means_fedavg_with_one_local_epoch_a_round(tmp_path: Path) -> None:
     assert study.cohort.table == "records"
 
 
+@pytest.mark.parametrize(
+    ("word", "protection"), [(None, "none"), ("none", "none"), ("masks", "masks"), ("paillier", "paillier")]
+)
+def test_encryption_is_the_protection_of_the_study(tmp_path: Path, word: str | None, protection: str) -> None:
+    assert flat_study(read_config(write(tmp_path, encryption=word))).protection == protection
+
+
+def test_without_a_word_about_encryption_a_study_is_masked(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(json.dumps({key: value for key, value in FLAT.items() if key != "encryption"}))
+    assert flat_study(read_config(path)).protection == "masks"
+
+
 def test_a_worker_listens_on_its_port_and_offers_its_records(tmp_path: Path) -> None:
     path = write(tmp_path)
     policy = worker_policy(path, worker_of(read_config(path), "hospital_b", path))
@@ -51,7 +64,6 @@ def test_a_worker_listens_on_its_port_and_offers_its_records(tmp_path: Path) -> 
     ("changes", "said"),
     [
         ({"dp_epsilon": 1.5}, "dp_epsilon: differential privacy is not in this version"),
-        ({"encryption": "paillier"}, "encryption: 'paillier' is not in this version"),
         ({"encryption": "rot13"}, "encryption"),
         ({"model": "gpt"}, "model"),
         ({"epochs": 0}, "epochs"),

@@ -1,9 +1,11 @@
 """What a hospital reads before it approves names everything that will leave."""
 
+from typing import Any
+
 import pytest
 
 import fedcohort as fc
-from fedcohort.explain import explain
+from fedcohort.explain import explain, protection_words
 from fedcohort.study import Label, SavedModel
 
 from .analyses.support import study
@@ -26,7 +28,7 @@ def test_it_names_the_study_the_columns_and_the_patients() -> None:
         assert words in text
     for words in ("age: a number from 18 to 100", "smoker: one of no, yes", "Label: disease"):
         assert words in text
-    assert "Protection: none" in text
+    assert "Protection: masks" in text
     assert "No differential privacy" in text
     assert "At least 2 hospitals" in text
 
@@ -63,3 +65,25 @@ def test_only_what_this_label_makes_leave_is_told(label: Label, told: str, untol
     said = leaves(study(fc.Train(model="logistic"), label=label))
     assert told in said
     assert untold not in said
+
+
+@pytest.mark.parametrize(
+    ("protection", "words"),
+    [
+        ("none", "The coordinator sees this hospital's vector"),
+        ("masks", "no more than 1 of them tell the coordinator"),
+        ("paillier", "rests on a coordinator that follows the protocol and on every hospital"),
+        ("ckks", "rests on a coordinator that follows the protocol and on every hospital"),
+    ],
+)
+def test_it_says_on_what_each_protection_rests(protection: Any, words: str) -> None:
+    asked = study(fc.Describe()).model_copy(update={"protection": protection})
+    assert words in explain(asked)
+    assert ("each can subtract its own part" in explain(asked)) == (protection != "none")
+
+
+def test_a_report_of_three_or_more_sites_names_the_quorum_and_leaves_out_what_holds_for_two() -> None:
+    asked = study(fc.Describe())
+    assert "opened by 3 of 4 hospitals" in " ".join(protection_words(asked, 4))
+    assert "subtract" not in " ".join(protection_words(asked, 3))
+    assert "subtract" in " ".join(protection_words(asked, 2))

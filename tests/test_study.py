@@ -23,7 +23,7 @@ PYTHON = fc.Study(
 )
 TOML = """
 name = "heart-disease"
-protection = "none"
+protection = "masks"
 [cohort]
 table = "records"
 columns = ["age", "sex", "bp", "chol"]
@@ -53,7 +53,7 @@ def test_python_toml_and_json_are_one_study(tmp_path: Path) -> None:
 
 
 def test_the_hash_is_of_the_canonical_json_and_stays() -> None:
-    assert PYTHON.hash == "e9588b4c79be8a275078fe351e7af1324f7711c39c16d4e518f9595f3e685b97"
+    assert PYTHON.hash == "eb1134b67cde7c58883034ad43578f3fdc296c84e0f60baeaf6fcfded403239e"
     assert parse_study(PYTHON.canonical) == PYTHON
 
 
@@ -98,7 +98,10 @@ def test_a_study_is_frozen() -> None:
         ({"analysis": {"kind": "evaluate", "model": "nowhere"}}, "nowhere"),
         ({"privacy": {"epsilon": 1.5}}, "differential privacy is not in this version"),
         ({"privacy": {"epsilon": -1.0}}, "privacy.epsilon"),
-        ({"protection": "masks"}, "'masks' is not in this version"),
+        ({"protection": "rot13"}, "protection: Input should be 'none', 'masks', 'paillier' or 'ckks'"),
+        ({"protection": None}, "protection"),
+        ({"colluders": -1}, "colluders: Input should be greater"),
+        ({"key_bits": 1024}, "key_bits: Input should be 2048 or 3072"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[str, Any], said: str) -> None:

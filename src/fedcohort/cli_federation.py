@@ -144,14 +144,16 @@ def _policy_of(
     if site is not None:
         return read_policy(site), token
     from fedcohort.config import read_config, worker_of
-    from fedcohort.federation_files import join_token, state_folder, worker_policy
+    from fedcohort.federation_files import confirm_own_key, join_token, state_folder, worker_policy
 
     worker = worker_of(read_config(config_path), str(name), config_path)
     if port is not None and port != worker.port:
         raise ConfigError(
             f"--port {port}: {config_path} gives {worker.id} the port {worker.port}; change one of them"
         )
-    return worker_policy(config_path, worker), token or join_token(state_folder(config_path), worker.id)
+    policy = worker_policy(config_path, worker)
+    confirm_own_key(policy)
+    return policy, token or join_token(state_folder(config_path), worker.id)
 
 
 @node_app.command()

@@ -13,14 +13,15 @@ import pandas as pd
 from fedcohort.arrays import arrays_from_bytes
 from fedcohort.engines.local import run_local
 from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
+from fedcohort.explain import protection_words
 from fedcohort.progress import follow_rows
 from fedcohort.rest import Rest, open_rest
 from fedcohort.result import Result
 from fedcohort.sources.frame import catalogue_of_frame, table_from_frame
 from fedcohort.sources.resolve import resolve_cohort
 from fedcohort.study import Study, Train, parse_study
-from fedcohort.wire.codec import study_signing_bytes
 from fedcohort.wire.identity import Identity, load_or_create
+from fedcohort.wire.signing import study_signing_bytes
 
 POLL_SECONDS = 0.5
 ENDED = frozenset({"finished", "failed", "refused"})
@@ -78,7 +79,9 @@ class Simulation:
             outcome = run_local(study, loaders, on_rows)
         arrays = outcome.state.arrays if isinstance(study.analysis, Train) else {}
         kept = {name: arrays[name] for name in MODEL_ARRAYS if name in arrays}
-        report = {"study": study.hash, "sites": sorted(self.frames), **outcome.report}
+        sites = sorted(self.frames)
+        protection = {"kind": study.protection, "words": protection_words(study, len(sites))}
+        report = {"study": study.hash, "sites": sites, "protection": protection, **outcome.report}
         return Result(study, report, [dict(row) for row in outcome.rows], kept)
 
 

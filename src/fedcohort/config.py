@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, building, describe_errors
 from fedcohort.errors import ConfigError
+from fedcohort.study import Protection
 
 DEFAULT_CONFIG = Path("config.json")
 
@@ -29,14 +30,14 @@ class Worker(Frozen):
 
 
 class FlatConfig(Frozen):
-    """The flat configuration; `dp_epsilon` and `encryption` may only be null in this version."""
+    """The flat configuration; `dp_epsilon` may only be null in this version."""
 
     workers: tuple[Worker, ...] = Field(min_length=1)
     model: Literal["logistic", "mlp_medical", "cnn_medical"]
     epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)]
     batch_size: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
     dp_epsilon: Annotated[float, Field(strict=True, gt=0)] | None = None
-    encryption: Literal["none", "masks", "paillier", "ckks"] | None = None
+    encryption: Protection | None = "masks"
 
     @model_validator(mode="after")
     def _possible(self) -> "FlatConfig":
@@ -49,8 +50,6 @@ class FlatConfig(Frozen):
             raise ValueError("workers: two have the same host and port")
         if self.dp_epsilon is not None:
             raise ValueError("dp_epsilon: differential privacy is not in this version; set it to null")
-        if self.encryption not in (None, "none"):
-            raise ValueError(f"encryption: {self.encryption!r} is not in this version; set it to null")
         return self
 
 

@@ -26,6 +26,7 @@ from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError
 from fedcohort.federation_files import flat_study, worker_data
+from fedcohort.node.keys import enrol
 from fedcohort.sources import breast_cancer, heart_disease
 from fedcohort.sources.synthetic import synthesize
 from fedcohort.study import Cohort, Study, Train
@@ -227,6 +228,7 @@ def _start_nodes(group: Processes, plan: Plan, port: int) -> None:
             f'state = "{site}"\napproval = "auto"\n\n[tables]\n{plan.table} = "*"\n',
             encoding="utf-8",
         )
+        enrol(group.folder / "roster", site, group.folder / site / "site.key")
         token = (group.folder / f"{site}.token").read_text(encoding="ascii")
         environment = {"FEDCOHORT_JOIN_TOKEN": token}
         group.start("node", "--site", str(policy), "--preload", log=f"{site}.log", environment=environment)

@@ -16,6 +16,7 @@
     │   ├── VersionError      the other side speaks another protocol version
     │   └── LinkClosedError   the connection ended
     ├── AuthenticationError   unknown site, wrong key, bad signature or token
+    │   └── RosterError       a site whose key nobody here has confirmed
     ├── KeyFileError          a key file is missing, broken, or readable by others
     ├── RoundError            a round could not be finished
     │   ├── TooFewSitesError  fewer than min_sites answered in time
@@ -123,6 +124,12 @@ class AuthenticationError(FedcohortError):
     """Unknown site, wrong key, bad signature or bad token."""
 
     code = "not-authenticated"
+
+
+class RosterError(AuthenticationError):
+    """A site of the study has a key that this site's operator has not confirmed."""
+
+    code = "roster-unconfirmed"
 
 
 class KeyFileError(FedcohortError):

@@ -1,6 +1,7 @@
 """A study in plain words: what is asked, what leaves, when, and how it is protected."""
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Number, Numeric
+from fedcohort.protection.context import majority
 from fedcohort.study import Cohort, Describe, Evaluate, Study, Train
 from fedcohort.wire.identity import fingerprint
 
@@ -113,13 +114,42 @@ def _exponents(study: Study) -> list[str]:
 
 
 def _protection(study: Study) -> list[str]:
-    lines = [
-        "Protection: none. The coordinator sees this hospital's vector, not only the sum."
-        if study.protection == "none"
-        else f"Protection: {study.protection}."
-    ]
+    lines = [f"Protection: {study.protection}.", *protection_words(study)]
     if study.privacy is None:
         lines.append(
             "No differential privacy: the results are exact, and may tell something about single patients."
         )
     return [*lines, f"At least {study.min_sites} hospitals take part, or the round has no result."]
+
+
+def protection_words(study: Study, n_sites: int | None = None) -> list[str]:
+    """What the study's protection hides from whom, and on what that rests (docs/threat-model.md).
+
+    Args:
+        n_sites: of the roster, where it is known.
+    """
+    if study.protection == "none":
+        return ["The coordinator sees this hospital's vector, not only the sum."]
+    quorum = "more than half of the hospitals" if n_sites is None else _quorum(study, n_sites)
+    lines = ["The coordinator sees only the sum over the hospitals, never this hospital's vector."]
+    if study.protection == "masks":
+        lines.append(
+            f"It rests on the confirmed keys of the hospitals: as long as no more than {study.colluders} of "
+            f"them tell the coordinator what they know, whatever the coordinator does, a round is opened by "
+            f"{quorum} for one set of hospitals."
+        )
+    else:
+        lines.append(
+            "The hospitals hold the key, the coordinator does not. It rests on a coordinator that follows "
+            "the protocol and on every hospital: one that shows the coordinator what it decrypts, or gets "
+            "another's ciphertext from it, can read that hospital's vector."
+        )
+    if n_sites is None or n_sites == 2:
+        lines.append(
+            "With two hospitals each can subtract its own part from the sum, whatever the protection."
+        )
+    return lines
+
+
+def _quorum(study: Study, n_sites: int) -> str:
+    return f"{max(study.min_sites, majority(n_sites, study.colluders))} of {n_sites} hospitals"

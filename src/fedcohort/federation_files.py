@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fedcohort.config import FlatConfig, Worker
 from fedcohort.errors import KeyFileError
+from fedcohort.node.keys import enrol
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.sources.synthetic import FEATURES
 from fedcohort.study import Cohort, Study, Train
@@ -32,9 +33,20 @@ def worker_policy(config_path: Path, worker: Worker) -> SitePolicy:
         tables={"records": "*"},
         listen=Listen(host=worker.host, port=worker.port),
         state=state_folder(config_path) / worker.id,
+        roster=state_folder(config_path) / "roster",
+        protections=("none", "masks", "paillier", "ckks"),
         min_patients=MIN_PATIENTS,
         approval="auto",
     )
+
+
+def confirm_own_key(policy: SitePolicy) -> None:
+    """Write a site's own key into a roster that all sites of this machine share.
+
+    Raises:
+        ConfigError, KeyFileError: key or roster cannot be written.
+    """
+    enrol(policy.roster, policy.id, policy.state / "site.key")
 
 
 def worker_url(worker: Worker) -> str:
@@ -67,4 +79,10 @@ def flat_study(config: FlatConfig, name: str = "config") -> Study:
     """The study that a config.json means: FedAvg, one local epoch a round, over the table `records`."""
     cohort = Cohort(table="records", columns=tuple(FEATURES), label="label")
     train = Train(model=config.model, rounds=config.epochs, local_epochs=1, batch_size=config.batch_size)
-    return Study(name=name, cohort=cohort, analysis=train, min_sites=min(2, len(config.workers)))
+    return Study(
+        name=name,
+        cohort=cohort,
+        analysis=train,
+        protection=config.encryption or "none",
+        min_sites=min(2, len(config.workers)),
+    )

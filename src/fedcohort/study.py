@@ -233,14 +233,23 @@ class Privacy(Frozen):
     delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-5
 
 
+Protection = Literal["none", "masks", "paillier", "ckks"]
+
+
 class Study(Frozen):
-    """One question to all sites."""
+    """One question to all sites.
+
+    `protection` hides each site's vector from the coordinator; `colluders` is how many sites may
+    tell the coordinator all they know without harm; `key_bits` is the size of a `paillier` key.
+    """
 
     name: Name
     cohort: Cohort
     analysis: Annotated[Describe | Train | Evaluate, Field(discriminator="kind")]
     privacy: Privacy | None = None
-    protection: Literal["none", "masks", "paillier", "ckks"] = "none"
+    protection: Protection = "masks"
+    colluders: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 1
+    key_bits: Literal[2048, 3072] = 3072
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
     min_sites: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 2
     round_timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=86_400)] = 120.0
@@ -249,8 +258,8 @@ class Study(Frozen):
     def _possible(self) -> Self:
         if self.privacy is not None:
             raise ValueError("privacy: differential privacy is not in this version; leave [privacy] out")
-        if self.protection != "none":
-            raise ValueError(f"protection: {self.protection!r} is not in this version; use 'none'")
+        if self.protection == "ckks":
+            raise ValueError("protection: 'ckks' is not in this version; use 'masks' or 'paillier'")
         if not isinstance(self.analysis, Describe):
             if self.cohort.label is None:
                 raise ValueError(f"cohort.label: {self.analysis.kind} needs a label")

@@ -8,11 +8,12 @@ import pytest
 
 from fedcohort.coordinator.hub import Hub
 from fedcohort.errors import LinkClosedError
-from fedcohort.wire.codec import contribution_signing_bytes, encode, state_digest
+from fedcohort.wire.codec import encode
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import Channel, Link
 from fedcohort.wire.messages import Contribution, Message, Task
+from fedcohort.wire.signing import contribution_signing_bytes, state_digest
 
 HASH = "1" * 64
 TASK = Task(HASH, 0, 0, "moments", {}, state_digest("moments", 0, {}), ("a", "b"))
@@ -52,6 +53,7 @@ class Bench:
     )
     received: list[str] = field(default_factory=list)
     serving: list[asyncio.Task[None]] = field(default_factory=list)
+    complete: int = 0
 
     def __post_init__(self) -> None:
         async def on_message(site: str, message: Message) -> None:
@@ -75,8 +77,9 @@ class Bench:
         return encode(replace(made, signature=signature))
 
     def ask(self, timeout: float, enough: int = 1) -> asyncio.Task[None]:
-        def receive(site: str, message: Message) -> None:
+        def receive(site: str, message: Message) -> bool:
             self.received.append(site)
+            return len(self.received) == self.complete
 
         tasks: dict[str, Message] = {"a": TASK, "b": TASK}
         return asyncio.create_task(self.hub.exchange(tasks, receive, enough, timeout))
@@ -93,6 +96,17 @@ def run(scenario: Callable[[Bench], Awaitable[None]]) -> Bench:
 
     asyncio.run(asyncio.wait_for(all_of_it(), 20))
     return bench
+
+
+def test_an_exchange_ends_at_once_when_what_has_come_is_complete() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.complete = 1
+        a, _ = await bench.join("a"), await bench.join("b")
+        asked = bench.ask(timeout=60)
+        await a.to_hub.put(bench.contribution("a"))
+        await asked
+
+    assert run(scenario).received == ["a"]
 
 
 def test_a_round_ends_when_the_last_site_has_answered() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Row, State
-from fedcohort.coordinator.run_study import Plan, Receive, run_study
-from fedcohort.engines.local import simulated_node
+from fedcohort.coordinator.plan import Plan, Receive
+from fedcohort.coordinator.run_study import run_study
+from fedcohort.engines.local import Simulated, simulated_node
 from fedcohort.errors import TooFewSitesError, WireError
 from fedcohort.node.answer import Node, answer
 from fedcohort.sources.frame import table_from_frame
@@ -18,7 +19,7 @@ from fedcohort.table import Table
 from fedcohort.wire.messages import Contribution, Event, Message, SiteId, Task
 from tests.processes.support import describe_study, explicit, frame_of, ward_rows
 
-STUDY = explicit(describe_study("the loop", min_sites=2))
+STUDY = explicit(describe_study("the loop", min_sites=2, protection="none"))
 Answer = Callable[[Task], Sequence[Message]]
 
 
@@ -28,6 +29,7 @@ class Log:
 
     state: State | None = None
     survivors: list[tuple[SiteId, ...]] = field(default_factory=list)
+    kept: dict[str, bytes] = field(default_factory=dict)
 
     def load_state(self, study_id: str) -> State | None:
         return self.state
@@ -35,6 +37,12 @@ class Log:
     def save_round(self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row]) -> None:
         self.state = state
         self.survivors.append(survivors)
+
+    def load_kept(self, study_id: str, what: str) -> bytes | None:
+        return self.kept.get(what)
+
+    def keep(self, study_id: str, what: str, data: bytes) -> None:
+        self.kept[what] = data
 
 
 @dataclass
@@ -76,7 +84,7 @@ def honest(study: Study, site: SiteId, index: int) -> Node:
     def load(cohort: Cohort, seed: int) -> Table:
         return table_from_frame(frame_of(ward_rows(index)), cohort, seed)
 
-    return simulated_node(site, study, load, build_analysis(study))
+    return simulated_node(Simulated(), site, study, load, build_analysis(study))
 
 
 def refusing(*codes: str, study: Study = STUDY) -> Answer:
@@ -111,8 +119,8 @@ def test_a_site_whose_store_is_locked_is_asked_again_until_enough_have_answered(
     assert run.go()["patients"] == 180
     assert run.refused == {}
     assert run.reasons == [
-        "2 of the 3 sites that the study needs have answered (c: store)",
-        "2 of the 3 sites that the study needs have answered (c: store)",
+        "2 of the 3 sites that the round needs have answered (c: store)",
+        "2 of the 3 sites that the round needs have answered (c: store)",
         "",
     ]
 

@@ -9,7 +9,7 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
-from fedcohort.engines.local import run_nodes, simulated_node
+from fedcohort.engines.local import Simulated, run_nodes, simulated_node
 from fedcohort.errors import StudyFailedError
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.table import Table
@@ -46,8 +46,9 @@ class RowsAndVisits:
 
 def test_an_analysis_of_one_s_own_runs_over_nodes() -> None:
     asked, analysis = study(fc.Describe(), fc.Binary("disease")), RowsAndVisits()
+    federation = Simulated()
     nodes = [
-        simulated_node(site, asked, partial(table_from_frame, frame), analysis)
+        simulated_node(federation, site, asked, partial(table_from_frame, frame), analysis)
         for site, frame in FRAMES.items()
     ]
     outcome = run_nodes(asked, analysis, nodes, lambda _: None)
@@ -76,6 +77,6 @@ def test_a_cohort_below_the_site_s_limit_is_refused_by_its_code() -> None:
     asked, analysis = study(fc.Describe(), fc.Binary("disease")), RowsAndVisits()
     few = pd.DataFrame(FRAMES["a"].head(3))
     asked = asked.model_copy(update={"min_sites": 1})
-    node = simulated_node("a", asked, partial(table_from_frame, few), analysis, min_patients=5)
+    node = simulated_node(Simulated(), "a", asked, partial(table_from_frame, few), analysis, min_patients=5)
     with pytest.raises(StudyFailedError, match=r"^a: cohort-too-small; the log says more$"):
         run_nodes(asked, analysis, [node], lambda _: None)

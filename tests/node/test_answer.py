@@ -10,20 +10,23 @@ import pytest
 
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Analysis
+from fedcohort.engines.local import Simulated
 from fedcohort.errors import StoreError
 from fedcohort.node.answer import Node, answer
 from fedcohort.node.consent import SECONDS_PER_DAY
-from fedcohort.node.store import SqlNodeStore, StoredProposal
+from fedcohort.node.keys import Keys
+from fedcohort.node.records import StoredProposal
+from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
-from fedcohort.wire.codec import approval_signing_bytes, decode, encode, state_digest
-from fedcohort.wire.identity import Identity, new_identity
+from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.messages import Approval, Contribution, Event, OpenRequest, Task
+from fedcohort.wire.signing import approval_signing_bytes, state_digest
 from tests.processes.support import describe_study, explicit, frame_of, ward_rows
 
 NOW = 1_800_000_000.0
-STUDY = explicit(describe_study("one site"))
+STUDY = explicit(describe_study("one site", protection="none"))
 
 
 @dataclass
@@ -31,7 +34,7 @@ class Bench:
     """One site with a store on disk, that counts how often it selects its cohort."""
 
     folder: Path
-    identity: Identity = field(default_factory=lambda: new_identity("a"))
+    keys: Keys = field(default_factory=lambda: Simulated().join("a"))
     selected: int = 0
     stores: list[SqlNodeStore] = field(default_factory=list)
 
@@ -48,14 +51,14 @@ class Bench:
         """The node as after a restart: nothing but its store is kept."""
         store = SqlNodeStore(self.folder / "node.db")
         self.stores.append(store)
-        return Node("a", min_patients, store, load or self.load, self.read, now=lambda: NOW)
+        return Node("a", min_patients, store, self.keys, load or self.load, self.read, now=lambda: NOW)
 
     def approved(self, study: Study = STUDY, **changes: object) -> Node:
         node = self.node()
         node.store.propose(StoredProposal(study.hash, study.canonical, "ada", bytes(32), bytes(64)))
         fresh = Approval(study.hash, "a", approved=True, max_rounds=5, expires_at=int(NOW) + SECONDS_PER_DAY)
         approval = replace(fresh, **changes)  # type: ignore[arg-type]
-        signature = self.identity.sign(approval_signing_bytes(approval))
+        signature = self.keys.identity.sign(approval_signing_bytes(approval))
         node.store.decide(study.hash, "approved", encode(replace(approval, signature=signature)))
         return node
 

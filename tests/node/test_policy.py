@@ -25,10 +25,10 @@ def site_file(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def study(analysis: Any = None, **cohort: Any) -> Study:
+def study(analysis: Any = None, protection: Any = "masks", **cohort: Any) -> Study:
     columns = {"age": Numeric(18, 90), "sex": Categorical(("f", "m"))}
     made = Cohort(**{"table": "ward", "columns": columns, "label": Binary("ill"), **cohort})
-    return Study(name="ward", cohort=made, analysis=analysis or Describe())
+    return Study(name="ward", cohort=made, analysis=analysis or Describe(), protection=protection)
 
 
 def policy(tmp_path: Path, more: str = "") -> SitePolicy:
@@ -81,15 +81,16 @@ def test_a_study_within_the_policy_passes(tmp_path: Path) -> None:
         ('models = ["logistic"]', study(Train(model={"class_name": "Sequential"})), PolicyError, "'own'"),
         ("max_rounds = 5", study(Train(model="logistic", rounds=3)), PolicyError, "max_rounds 5"),
         ("privacy_required = true", study(), PolicyError, "privacy_required"),
-        ('protections = ["masks"]', study(), PolicyError, "protections does not allow 'none'"),
+        ('protections = ["ckks"]', study(), PolicyError, "protections does not allow 'masks'"),
+        ("", study(protection="none"), PolicyError, "protections does not allow 'none'"),
         ("", study(table="pharmacy"), SchemaError, "tables does not offer 'pharmacy'"),
         ("", study(columns={"weight": Numeric(0, 300)}), SchemaError, "does not offer weight"),
         ("", study(label=Binary("dead")), SchemaError, "does not offer dead"),
         ("", study(split="set"), SchemaError, "does not offer set"),
         ("", study(columns=("age",)), StudyError, "name each column's kind"),
     ],
-    ids=["analysis", "model", "own model", "rounds", "privacy", "protection", "table", "column", "label",
-         "split", "kinds"],
+    ids=["analysis", "model", "own model", "rounds", "privacy", "protection", "none", "table", "column",
+         "label", "split", "kinds"],
 )  # fmt: skip
 def test_what_a_site_does_not_offer_is_refused_by_the_word_that_forbids_it(
     tmp_path: Path, more: str, asked: Study, error: type[Exception], says: str

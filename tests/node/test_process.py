@@ -9,20 +9,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedcohort.errors import LinkClosedError
 from fedcohort.node.answer import Node
 from fedcohort.node.consent import Site, approve, read_approval
+from fedcohort.node.keys import Keys, RosterFolder
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.node.process import Running, serve_link
-from fedcohort.node.store import SqlNodeStore, StoredProposal
+from fedcohort.node.records import StoredProposal
+from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.study import Study
-from fedcohort.wire.codec import decode, encode, study_signing_bytes
+from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.link import Channel, Link
-from fedcohort.wire.messages import Approval, Event, Message, Proposal
+from fedcohort.wire.messages import Approval, Card, Event, Message, Proposal
+from fedcohort.wire.signing import study_signing_bytes
 from tests.processes.support import TABLE, describe_study, explicit, ward_rows, write_ward
 
 STUDY = explicit(describe_study("asked of one node"))
@@ -62,15 +66,18 @@ def running(tmp_path: Path) -> Iterator[Running]:
         id="a", data=str(database), tables={TABLE: "*"}, listen=Listen(port=0), state=tmp_path / "state"
     )
     identity, store = new_identity("a"), SqlNodeStore(tmp_path / "state" / "node.db")
+    cards: dict[str, Card] = {}
+    roster = RosterFolder(tmp_path / "roster")
+    keys = Keys(identity, X25519PrivateKey.generate(), cards.get, roster)
     site = Site(policy, identity, store)
     offered = {TABLE: ["age", "bp", "sex", "ill"]}
     node = Node(
-        "a", 10, store,
+        "a", 10, store, keys,
         lambda cohort, seed: load_cohort(database, cohort, seed, offered),
         lambda encoded: read_approval(identity, encoded),
     )  # fmt: skip
     with ThreadPoolExecutor(1) as worker, contextlib.closing(sqlite3.connect(":memory:")) as held:
-        yield Running(site, node, held, worker)
+        yield Running(site, node, held, worker, cards)
     store.close()
 
 

@@ -12,9 +12,10 @@ from fedcohort.node.consent import Site, approve, receive_proposal, refuse
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Cohort, Describe, Numeric, Study
-from fedcohort.wire.codec import approval_signing_bytes, encode, study_signing_bytes
+from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Approval, Event, Proposal
+from fedcohort.wire.signing import approval_signing_bytes, study_signing_bytes
 
 STUDY = Study(name="ages", cohort=Cohort(columns={"age": Numeric(18, 90)}), analysis=Describe())
 

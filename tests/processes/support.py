@@ -25,12 +25,13 @@ from fedcohort.columns import Categorical, Numeric
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import LinkClosedError
+from fedcohort.node.keys import enrol
 from fedcohort.result import Result
 from fedcohort.sources.importing import write_rows
 from fedcohort.sources.schema import Declared, wide_table
 from fedcohort.study import Binary, Cohort, Describe, Study, Train
-from fedcohort.wire.codec import study_signing_bytes
 from fedcohort.wire.identity import new_identity
+from fedcohort.wire.signing import study_signing_bytes
 
 PATIENCE_SECONDS = 60.0
 COLUMNS = {
@@ -264,6 +265,7 @@ class Group:
     ) -> Process:
         """Invite a site and start its node."""
         token = self.members(lambda members: members.invite_site(site))
+        enrol(self.folder / "roster", site, self.folder / site / "site.key")
         process = self.node(self.site_file(site, database, policy, tables), token, *options)
         self.nodes[site] = process.start()
         return process

@@ -13,8 +13,9 @@ from fedcohort.node import consent
 from fedcohort.node.policy import read_policy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Categorical, Numeric, Study, Train
-from fedcohort.wire.codec import approval_signing_bytes, encode
+from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import load_or_create
+from fedcohort.wire.signing import approval_signing_bytes
 from tests.processes.support import (
     TABLE,
     Group,

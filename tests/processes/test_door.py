@@ -14,11 +14,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from fedcohort.wire import fedcohort_pb2 as pb
-from fedcohort.wire.codec import approval_signing_bytes, contribution_signing_bytes, encode, encode_chunk
+from fedcohort.wire.codec import encode, encode_chunk
 from fedcohort.wire.handshake import shake_hands
 from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import FRAME_BYTES
 from fedcohort.wire.messages import Approval, Contribution, Event, Message, Task
+from fedcohort.wire.signing import approval_signing_bytes, contribution_signing_bytes
 from tests.processes.support import Group, describe_study, random_name, until, wards
 
 pytestmark = pytest.mark.processes

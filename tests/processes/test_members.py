@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from fedcohort.study import Study
-from fedcohort.wire.codec import study_signing_bytes
 from fedcohort.wire.identity import new_identity
+from fedcohort.wire.signing import study_signing_bytes
 from tests.processes.support import Group, Process, cli, describe_study, explicit, random_name, until, wards
 
 pytestmark = pytest.mark.processes

@@ -78,9 +78,9 @@ class Federation:
 def test_a_mask_is_aes_in_counter_mode_of_its_seed() -> None:
     # FIPS 197's key; its first block in counter mode from zero, computed by OpenSSL's command line.
     ring = Ring(np.zeros(1, np.uint64), np.zeros(2, np.uint32))
-    masks.add_mask(ring, SEED, positive=True)
+    masks.add_masks(ring, [(SEED, True)])
     assert ring.to_bytes().hex() == "7df76b0c1ab899b33e42f047b91b546f"
-    masks.add_mask(ring, SEED, positive=False)
+    masks.add_masks(ring, [(SEED, False)])
     assert ring.to_bytes() == bytes(16)
 
 
@@ -89,7 +89,7 @@ def test_a_mask_does_not_depend_on_the_size_of_its_blocks(monkeypatch: pytest.Mo
     for block in (2**16, 64):
         monkeypatch.setattr(masks, "BLOCK_BYTES", block)
         ring = Ring(np.zeros(1001, np.uint64), np.zeros(999, np.uint32))
-        masks.add_mask(ring, SEED, positive=True)
+        masks.add_masks(ring, [(SEED, True), (bytes(16), False)])
         found.append(ring.to_bytes())
     assert found[0] == found[1]
 

@@ -12,29 +12,27 @@ from hypothesis.extra import numpy as hnp
 from fedcohort.errors import MessageTooLargeError, WireError
 from fedcohort.wire import codec
 from fedcohort.wire import fedcohort_pb2 as pb
-from fedcohort.wire.codec import (
-    contribution_signing_bytes,
-    decode,
-    encode,
-    state_digest,
-)
+from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import new_identity, verify
 from fedcohort.wire.messages import (
     Approval,
     Array,
+    Card,
     Contribution,
     Event,
     Help,
     Message,
     OpenRequest,
     Proposal,
+    Roster,
     Setup,
     Task,
 )
+from fedcohort.wire.signing import contribution_signing_bytes, state_digest
 
 from .support import HASH
 
-SIGNATURE = bytes(range(64))
+SIGNATURE, KEY = bytes(range(64)), bytes(range(32))
 WEIGHTS: dict[str, Array] = {
     "w": np.array([[1.5, -2.0], [0.0, np.nan]], np.float32),
     "n": np.array(7, np.int64),
@@ -45,11 +43,15 @@ MESSAGES: list[Message] = [
     Proposal(b'{"name":"x"}', "dr. müller", bytes(32), SIGNATURE),
     Approval(HASH, "hospital_a", approved=True, max_rounds=50, expires_at=2_000_000_000, signature=SIGNATURE),
     Approval(HASH, "hospital_a", approved=False, code="policy-refused", signature=SIGNATURE),
-    Setup(HASH, 1, 2, {"hospital_b": b"sealed"}),
+    Setup(HASH, 1, 2, {"hospital_b": b"sealed"}, b"public", ("hospital_a", "hospital_b")),
     Task(HASH, 3, 1, "train", WEIGHTS, DIGEST, ("hospital_a", "hospital_b")),
     Contribution(HASH, 3, 1, "hospital_a", DIGEST, b"ring", {"hospital_b": b"extra"}, SIGNATURE),
-    OpenRequest(HASH, 3, 1, ("hospital_a",), b"total", {"hospital_a": b"extra"}),
-    Help(HASH, 3, 1, "hospital_a", b"share", SIGNATURE),
+    OpenRequest(
+        HASH, 3, 1, ("hospital_a",), b"total", {"hospital_a": b"extra"}, ("hospital_a", "hospital_b")
+    ),
+    Help(HASH, 3, 1, "hospital_a", b"share", SIGNATURE, DIGEST),
+    Card("hospital_a", KEY, KEY, SIGNATURE),
+    Roster((Card("hospital_a", KEY, KEY, SIGNATURE), Card("hospital_b", KEY, KEY, SIGNATURE))),
     Event("refusal", HASH, 3, 1, "not-approved"),
     Event("catalogue", detail=b"{}"),
 ]
@@ -201,7 +203,10 @@ def task_parts(**changes: Any) -> bytes:
         (envelope(event={"kind": "x\n"}), "kind"),
         (envelope(event={"kind": "x", "study_hash": "zz"}), "study_hash"),
         (envelope(help={"study_hash": HASH, "site": "a", "signature": b"short"}), "signature"),
-        (envelope(help={"study_hash": HASH, "site": "", "signature": SIGNATURE}), "site"),
+        (envelope(help={"study_hash": HASH, "site": "", "signature": SIGNATURE, "request": DIGEST}), "site"),
+        (envelope(help={"study_hash": HASH, "site": "a", "signature": SIGNATURE}), "request"),
+        (envelope(card={"site": "a", "identity_key": b"short"}), "identity_key"),
+        (envelope(roster={"cards": [{"site": "a"}, {"site": "a"}]}), "twice"),
         (envelope(open_request={"study_hash": HASH, "survivors": ["a", "a"]}), "twice"),
         (envelope(open_request={"study_hash": HASH, "survivors": map(str, range(10_001))}), "too long"),
     ],
@@ -219,7 +224,7 @@ def test_a_message_that_breaks_a_rule_is_refused_with_what_is_wrong(data: bytes,
         (MESSAGES[4], {"round": -1}),
         (MESSAGES[4], {"round": 2**32}),
         (MESSAGES[5], {"body": "text"}),
-        (MESSAGES[8], {"kind": b"\xff"}),
+        (MESSAGES[10], {"kind": b"\xff"}),
     ],
 )
 def test_what_the_wire_cannot_carry_is_refused_before_it_is_sent(

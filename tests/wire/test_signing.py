@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from fedcohort.wire.codec import (
+from fedcohort.wire.messages import Approval, Array, Contribution, Help
+from fedcohort.wire.signing import (
     approval_signing_bytes,
     contribution_signing_bytes,
     help_signing_bytes,
     state_digest,
     study_signing_bytes,
 )
-from fedcohort.wire.messages import Approval, Array, Contribution, Help
 
 from .support import HASH
 

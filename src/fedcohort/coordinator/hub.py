@@ -11,12 +11,13 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from fedcohort.coordinator.run_study import Receive
+from fedcohort.coordinator.plan import Receive
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError
-from fedcohort.wire.codec import contribution_signing_bytes, encode
+from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import verify
 from fedcohort.wire.link import Link
-from fedcohort.wire.messages import Contribution, Event, Message, SiteId
+from fedcohort.wire.messages import Contribution, Event, Help, Message, Setup, SiteId
+from fedcohort.wire.signing import contribution_signing_bytes, help_signing_bytes
 
 log = logging.getLogger("fedcohort.coordinator")
 
@@ -40,12 +41,13 @@ class OpenExchange:
         if site not in self.pending:
             return
         self.pending.discard(site)
+        complete = False
         try:
-            self.receive(site, message)
+            complete = self.receive(site, message)
         except FedcohortError as error:
             log.warning("%s: %s", site, error)
         answered = len(self.encoded) - len(self.pending)
-        if not self.pending or (answered >= self.enough and self.pending <= set(away)):
+        if complete or not self.pending or (answered >= self.enough and self.pending <= set(away)):
             self.done.set()
 
 
@@ -93,9 +95,17 @@ class Hub:
     async def _take(self, link: Link, message: Message) -> None:
         site = link.peer.id
         exchange = self.open.get(getattr(message, "study_hash", ""))
-        if isinstance(message, Contribution):
-            if not verify(link.peer.key, message.signature, contribution_signing_bytes(message)):
-                raise AuthenticationError(f"{site}: a contribution whose signature is not by the site's key")
+        if isinstance(message, Contribution | Help):
+            signed = (
+                contribution_signing_bytes(message)
+                if isinstance(message, Contribution)
+                else help_signing_bytes(message)
+            )
+            if not verify(link.peer.key, message.signature, signed):
+                raise AuthenticationError(f"{site}: an answer whose signature is not by the site's key")
+            if exchange:
+                exchange.settle(site, message, self.away)
+        elif isinstance(message, Setup):
             if exchange:
                 exchange.settle(site, message, self.away)
         elif exchange and isinstance(message, Event) and message.kind == "refusal":
@@ -112,7 +122,9 @@ class Hub:
     async def exchange(
         self, messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
     ) -> None:
-        """Ask every site of `messages` and wait for all answers, or until time is up."""
+        """Ask every site of `messages` and wait for all answers, or until time is up or enough have come."""
+        if not messages:
+            return
         once = {id(message): encode(message) for message in messages.values()}
         encoded = {site: once[id(message)] for site, message in messages.items()}
         study_hash = next(iter(messages.values())).study_hash  # type: ignore[union-attr]

@@ -51,6 +51,7 @@ class Members:
         """Forget a site and its key; False when there is no such site."""
         with self.store.database.transaction() as connection:
             gone = connection.execute(tables.sites.delete().where(tables.sites.c.id == site)).rowcount > 0
+            connection.execute(tables.cards.delete().where(tables.cards.c.site == site))
             if gone:
                 self.store.log.append(connection, "site-removed", detail={"site": site})
         return gone
@@ -92,6 +93,22 @@ class Members:
             values["catalogue"] = json.dumps(catalogue)
         with self.store.database.transaction() as connection:
             connection.execute(update(tables.sites).where(tables.sites.c.id == site).values(values))
+
+    def keep_card(self, site: str, card: bytes) -> bool:
+        """Remember a site's card, encoded; False when it is the same as before."""
+        with self.store.database.transaction() as connection:
+            mine = tables.cards.c.site == site
+            if connection.execute(select(tables.cards.c.card).where(mine)).scalar() == card:
+                return False
+            connection.execute(tables.cards.delete().where(mine))
+            connection.execute(tables.cards.insert(), {"site": site, "card": card})
+            self.store.log.append(connection, "card", detail={"site": site})
+        return True
+
+    def cards(self) -> list[bytes]:
+        """The cards of all sites, encoded."""
+        with self.store.database.transaction() as connection:
+            return [bytes(row.card) for row in connection.execute(select(tables.cards))]
 
     def issue_token(self, researcher: str) -> str:
         """A researcher's token; only its digest is kept."""

@@ -11,7 +11,8 @@ from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Row, State
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
-from fedcohort.coordinator.run_study import TRANSIENT_CODES, Exchange, Plan, run_study
+from fedcohort.coordinator.plan import TRANSIENT_CODES, Exchange, Plan
+from fedcohort.coordinator.run_study import run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
 from fedcohort.errors import (
     AuthenticationError,
@@ -21,10 +22,12 @@ from fedcohort.errors import (
     TooFewSitesError,
     WireError,
 )
+from fedcohort.explain import protection_words
 from fedcohort.study import Study, Train, parse_study
-from fedcohort.wire.codec import approval_signing_bytes, encode, study_signing_bytes
+from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import verify
-from fedcohort.wire.messages import Approval, Event, Message, Proposal, SiteId
+from fedcohort.wire.messages import Approval, Card, Event, Message, Proposal, Roster, SiteId
+from fedcohort.wire.signing import approval_signing_bytes, card_signing_bytes, study_signing_bytes
 
 log = logging.getLogger("fedcohort.coordinator")
 
@@ -123,6 +126,8 @@ class Service:
             )
         elif isinstance(message, Approval):
             self._record_approval(site, message)
+        elif isinstance(message, Card):
+            await self._take_card(site, message)
         elif isinstance(message, Event) and message.kind == "catalogue":
             if len(message.detail) > MAX_CATALOGUE_BYTES:
                 raise WireError(f"{site}: a catalogue of {len(message.detail)} bytes")
@@ -134,6 +139,19 @@ class Service:
         else:
             raise WireError(f"{site}: {type(message).__name__} where none was expected")
         self.wake()
+
+    async def _take_card(self, site: SiteId, card: Card) -> None:
+        """Keep a site's card, and announce all cards to it, or to all when this one is new."""
+        key = self.members.key_of(site)
+        if (card.site, card.identity_key) != (site, key) or not verify(
+            card.identity_key, card.signature, card_signing_bytes(card)
+        ):
+            raise AuthenticationError(f"{site}: a card that is not signed by the site's key")
+        new = self.members.keep_card(site, encode(card))
+        known = [decode(encoded) for encoded in self.members.cards()]
+        roster = Roster(tuple(card for card in known if isinstance(card, Card)))
+        for other in list(self.hub.links) if new else [site]:
+            await self.hub.send(other, roster)
 
     def _record_approval(self, site: SiteId, approval: Approval) -> None:
         key = self.members.key_of(site)
@@ -206,7 +224,8 @@ class Service:
         exchange: Exchange = self.hub.exchange
         state = await run_study(plan, _Log(self), exchange)
         left_out = {site: row["code"] for site, row in self.store.answers(study_id).items() if row["code"]}
-        report = {"study": study_id, "sites": list(roster), "refused": left_out}
+        protection = {"kind": study.protection, "words": protection_words(study, len(roster))}
+        report = {"study": study_id, "sites": list(roster), "refused": left_out, "protection": protection}
         self.store.finish(study_id, {**report, **plan.analysis.report(state)})
         self.wake()
 
@@ -297,3 +316,9 @@ class _Log:
         self.service.store.save_round(study_id, state, survivors, rows)
         if rows:
             self.service.wake()
+
+    def load_kept(self, study_id: str, what: str) -> bytes | None:
+        return self.service.store.load_kept(study_id, what)
+
+    def keep(self, study_id: str, what: str, data: bytes) -> None:
+        self.service.store.keep(study_id, what, data)

@@ -50,6 +50,7 @@ class CoordinatorStore:
         self.log = EventLog(tables.events, self.database)
         self._update_state = self.database.prepare(tables.UPDATE_STATE)
         self._update_round = self.database.prepare(tables.UPDATE_ROUND)
+        self._update_kept = self.database.prepare(tables.UPDATE_KEPT)
         self._insert_update = self.database.prepare(tables.INSERT_UPDATE)
 
     def close(self) -> None:
@@ -170,6 +171,22 @@ class CoordinatorStore:
             for row in rows:
                 self._publish(connection, study_id, "metrics", dict(row))
             self.log.append(connection, "round", study_id, {"round": state.round, "sites": list(survivors)})
+
+    def load_kept(self, study_id: str, what: str) -> bytes | None:
+        """What `keep` has kept of a study."""
+        query = select(tables.kept.c.data).where(
+            tables.kept.c.study_id == study_id, tables.kept.c.what == what
+        )
+        with self.database.transaction() as connection:
+            found = connection.execute(query).scalar()
+        return None if found is None else bytes(found)
+
+    def keep(self, study_id: str, what: str, data: bytes) -> None:
+        """Make durable what a restart must not lose, in place of what was kept before."""
+        with self.database.transaction() as connection:
+            values = {"key": study_id, "name": what, "data": data}
+            if not self._update_kept.run(connection, values).rowcount:
+                connection.execute(tables.kept.insert(), {"study_id": study_id, "what": what, "data": data})
 
     def _publish(self, connection: Connection, study_id: str, kind: str, data: Mapping[str, object]) -> None:
         row = {"study_id": study_id, "kind": kind, "data": json.dumps(data)}

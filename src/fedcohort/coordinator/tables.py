@@ -73,6 +73,19 @@ sites = Table(
     Column("last_seen", BigInteger),
     Column("catalogue", Text),
 )
+cards = Table(
+    "cards",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    Column("card", LargeBinary, nullable=False),
+)
+kept = Table(
+    "kept",
+    metadata,
+    Column("study_id", String(64), primary_key=True),
+    Column("what", String(16), primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
 tokens = Table(
     "tokens",
     metadata,
@@ -87,6 +100,11 @@ UPDATE_STATE = (
     update(states)
     .where(states.c.study_id == bindparam("key"))
     .values({name: bindparam(name) for name in ("phase", "round", "finished", "arrays", "kept")})
+)
+UPDATE_KEPT = (
+    update(kept)
+    .where(kept.c.study_id == bindparam("key"), kept.c.what == bindparam("name"))
+    .values(data=bindparam("data"))
 )
 UPDATE_ROUND = (
     update(studies).where(studies.c.id == bindparam("key")).values(round=bindparam("number"), state="running")

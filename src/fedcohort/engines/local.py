@@ -5,15 +5,22 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Analysis, Report, Row, State
-from fedcohort.coordinator.run_study import Plan, Receive, run_study
+from fedcohort.coordinator.plan import Plan, Receive
+from fedcohort.coordinator.run_study import run_study
 from fedcohort.errors import StudyFailedError
 from fedcohort.node.answer import Node, answer, prepare
-from fedcohort.node.store import MemoryNodeStore, StoredProposal
+from fedcohort.node.keys import Keys, signed
+from fedcohort.node.memory import MemoryNodeStore
+from fedcohort.node.records import StoredProposal
+from fedcohort.protection.keyed import SCHEMES
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
-from fedcohort.wire.messages import Approval, Message, SiteId
+from fedcohort.wire.identity import new_identity
+from fedcohort.wire.messages import Approval, Card, Message, SiteId
 
 Load = Callable[[Cohort, int], Table]
 FAR_FUTURE = 2**62
@@ -26,6 +33,7 @@ class MemoryLog:
     on_rows: Callable[[list[Row]], None]
     state: State | None = None
     rows: list[Row] = field(default_factory=list)
+    kept: dict[str, bytes] = field(default_factory=dict)
 
     def load_state(self, study_id: str) -> State | None:
         """A simulation always begins at the beginning."""
@@ -37,6 +45,14 @@ class MemoryLog:
         self.rows += rows
         self.on_rows(rows)
 
+    def load_kept(self, study_id: str, what: str) -> bytes | None:
+        """What was kept in this process."""
+        return self.kept.get(what)
+
+    def keep(self, study_id: str, what: str, data: bytes) -> None:
+        """Remember it while the process lives."""
+        self.kept[what] = data
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -47,13 +63,35 @@ class Outcome:
     state: State
 
 
-def simulated_node(site: SiteId, study: Study, load: Load, analysis: Analysis, min_patients: int = 1) -> Node:
-    """A node in memory whose site has approved this study."""
+@dataclass(frozen=True)
+class Simulated:
+    """The keys of all simulated sites, each of which has confirmed all others."""
+
+    cards: dict[SiteId, Card] = field(default_factory=dict)
+    confirmed: dict[SiteId, bytes] = field(default_factory=dict)
+
+    def join(self, site: SiteId) -> Keys:
+        """A site with fresh keys."""
+        keys = Keys(new_identity(site), X25519PrivateKey.generate(), self.cards.get, lambda: self.confirmed)
+        self.cards[site], self.confirmed[site] = keys.card, keys.identity.public_key
+        return keys
+
+
+def simulated_node(
+    federation: Simulated,
+    site: SiteId,
+    study: Study,
+    load: Load,
+    analysis: Analysis,
+    min_patients: int = 1,
+) -> Node:
+    """A node in memory whose site has approved this study, and knows the federation's other sites."""
     approval = Approval(study.hash, site, approved=True, max_rounds=FAR_FUTURE, expires_at=FAR_FUTURE)
     store = MemoryNodeStore()
     store.propose(StoredProposal(study.hash, study.canonical, "local", b"", b""))
     store.decide(study.hash, "approved", b"approved")
-    return Node(site, min_patients, store, load, lambda _: approval, lambda _: analysis)
+    keys = federation.join(site)
+    return Node(site, min_patients, store, keys, load, lambda _: approval, lambda _: analysis)
 
 
 def run_local(study: Study, loaders: Mapping[SiteId, Load], on_rows: Callable[[list[Row]], None]) -> Outcome:
@@ -66,7 +104,10 @@ def run_local(study: Study, loaders: Mapping[SiteId, Load], on_rows: Callable[[l
         DataError: what a live node would only log is raised here, for the data are the caller's own.
     """
     analysis = build_analysis(study)
-    nodes = [simulated_node(site, study, load, analysis) for site, load in sorted(loaders.items())]
+    federation = Simulated()
+    nodes = [
+        simulated_node(federation, site, study, load, analysis) for site, load in sorted(loaders.items())
+    ]
     for node in nodes:
         prepare(node, study.hash)
     return run_nodes(study, analysis, nodes, on_rows)
@@ -82,13 +123,22 @@ def run_nodes(
         messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
     ) -> None:
         for site, message in messages.items():
-            receive(site, answer(by_site[site], message))
+            node = by_site[site]
+            reply = answer(node, message)
+            # Only a proof of contribution is ever verified here; a thousand sites would sign for nothing.
+            if receive(site, signed(node.keys.identity, reply) if study.protection in SCHEMES else reply):
+                return
 
     def refused(site: SiteId, code: str) -> None:
         raise StudyFailedError(f"{site}: {code}; the log says more")
 
+    def waiting(reason: str) -> None:
+        # Nobody is going to come back: what a live study waits for, a simulation lacks.
+        if reason:
+            raise StudyFailedError(f"{reason}; the log says more")
+
     log = MemoryLog(on_rows)
-    plan = Plan(study, study.hash, analysis, tuple(sorted(by_site)), refused=refused)
+    plan = Plan(study, study.hash, analysis, tuple(sorted(by_site)), waiting, refused)
     state = _run(lambda: asyncio.run(run_study(plan, log, exchange)))
     return Outcome(analysis.report(state), log.rows, state)
 

@@ -2,8 +2,9 @@
 
 A reviewer who reads this file knows what can leave a hospital: one layout of
 declared blocks a round, for a study whose very hash the site's key has signed,
-over a cohort that is large enough; and the same integers again when a task is
-repeated.
+over a cohort that is large enough, hidden as the study's protection says; the
+same integers again when a task is repeated; help to open one sum a round; and a
+study's key, sealed for the study's other sites.
 """
 
 import logging
@@ -23,12 +24,15 @@ from fedcohort.errors import (
     StoreError,
     WireError,
 )
-from fedcohort.node.store import NodeStore, Stored
-from fedcohort.protection import none
-from fedcohort.protection.fixed_point import to_ring
+from fedcohort.node import protect
+from fedcohort.node.keys import Keys
+from fedcohort.node.records import HelpGiven, NodeStore, Stored, StudyKey
+from fedcohort.protection.fixed_point import shape_from_text, shape_of, to_ring
+from fedcohort.protection.keyed import SCHEMES, Key
 from fedcohort.study import Cohort, Study, parse_study
 from fedcohort.table import Table
-from fedcohort.wire.messages import Approval, Contribution, Event, Message, Task
+from fedcohort.wire.messages import Approval, Contribution, Event, Help, Message, OpenRequest, Setup, Task
+from fedcohort.wire.signing import request_digest
 
 log = logging.getLogger("fedcohort.node")
 
@@ -49,16 +53,19 @@ class Node:
     Attributes:
         load: selects a cohort from the site's database, read-only.
         read_approval: decodes this site's approval and verifies its signature by the site's own key.
-        prepared: studies in memory, by hash.
+        studies, study_keys, prepared: in memory, by study hash.
     """
 
     site: str
     min_patients: int
     store: NodeStore
+    keys: Keys
     load: Callable[[Cohort, int], Table]
     read_approval: Callable[[bytes], Approval]
     build: Callable[[Study], Analysis] = build_analysis
     now: Callable[[], float] = time.time
+    studies: dict[str, Study] = field(default_factory=dict)
+    study_keys: dict[str, Key] = field(default_factory=dict, repr=False)
     prepared: dict[str, Prepared] = field(default_factory=dict)
 
 
@@ -66,13 +73,20 @@ def answer(node: Node, message: Message) -> Message:
     """Answer one message of the coordinator; whatever goes wrong, the answer is a code.
 
     Returns:
-        a contribution, or an event `refusal` with the error's code and nothing else.
+        a contribution, help, or a part of a study's key; or an event `refusal` with the error's code
+        and nothing else.
     """
     study_hash = getattr(message, "study_hash", "")
     try:
-        if not isinstance(message, Task):
-            raise WireError(f"{type(message).__name__}: this protection needs no such message")
-        return _contribute(node, message)
+        match message:
+            case Task():
+                return _contribute(node, message)
+            case OpenRequest():
+                return _help(node, message)
+            case Setup():
+                return _set_up(node, message)
+            case _:
+                raise WireError(f"{type(message).__name__}: not a question")
     except FedcohortError as error:
         log.warning("%s: study %.12s: %s", node.site, study_hash, error)
         code = error.code
@@ -81,7 +95,7 @@ def answer(node: Node, message: Message) -> Message:
         log.exception("%s: study %.12s: an unexpected error", node.site, study_hash)
         code = FedcohortError.code
     _note_refusal(node, study_hash, code)
-    number, attempt = (message.round, message.attempt) if isinstance(message, Task) else (0, 0)
+    number, attempt = getattr(message, "round", 0), getattr(message, "attempt", 0)
     return Event("refusal", study_hash, number, attempt, code)
 
 
@@ -94,7 +108,8 @@ def _note_refusal(node: Node, study_hash: str, code: str) -> None:
 
 
 def _contribute(node: Node, task: Task) -> Contribution:
-    _check_approval(node, task)
+    study = _approved(node, task.study_hash, task.round)
+    key = _key(node, study)
     stored = node.store.last(task.study_hash)
     if stored is None or stored.round < task.round:
         stored = _compute(node, task, stored)
@@ -102,27 +117,117 @@ def _contribute(node: Node, task: Task) -> Contribution:
         raise WireError(f"round {task.round} has passed: this site has already answered round {stored.round}")
     elif stored.state_digest != task.state_digest:
         raise WireError(f"round {task.round} was asked before, of another state; a round has one answer")
+    shape = shape_from_text(stored.shape)
+    context = protect.round_context(study, task.round, task.attempt, task.state_digest, task.roster, shape)
+    sealed = protect.seal(study, context, node.keys, key, stored.integers)
     return Contribution(
         study_hash=task.study_hash,
         round=task.round,
         attempt=task.attempt,
         site=node.site,
         state_digest=task.state_digest,
-        body=stored.integers,
+        body=sealed.body,
+        extras=sealed.extras,
     )
 
 
-def _check_approval(node: Node, task: Task) -> None:
-    encoded = node.store.approval(task.study_hash)
+def _help(node: Node, request: OpenRequest) -> Help:
+    """Help to open this site's newest round: one request, ever; it is durable before help leaves."""
+    study = _approved(node, request.study_hash, request.round)
+    if study.protection == "none":
+        raise WireError("this protection needs no opening")
+    stored, digest = node.store.last(study.hash), request_digest(request)
+    if stored is None or stored.round != request.round:
+        raise WireError(f"round {request.round} is not the one that this site has answered last")
+    given = node.store.help_given(study.hash)
+    if given and (given.round > request.round or (given.round == request.round and given.request != digest)):
+        raise WireError(f"this site has helped to open other survivors of round {given.round}")
+    context = protect.round_context(
+        study,
+        request.round,
+        request.attempt,
+        stored.state_digest,
+        request.roster,
+        shape_from_text(stored.shape),
+    )
+    body = protect.help_open(study, context, node.keys, _key(node, study), request)
+    if given is None or given.round < request.round:
+        node.store.keep_help(HelpGiven(study.hash, request.round, digest), len(request.survivors), len(body))
+    return Help(study.hash, request.round, request.attempt, node.site, body, request=digest)
+
+
+def _set_up(node: Node, setup: Setup) -> Setup:
+    """Make the study's key and seal it for the other sites, or take the one that another has made."""
+    study = _approved(node, setup.study_hash, 0)
+    if study.protection not in SCHEMES:
+        raise WireError("this protection has no key of the study")
+    protect.check_roster(node.keys, setup.roster)
+    stored = node.store.study_key(study.hash)
+    if not setup.public:
+        public, secret = _made_key(node, study, stored)
+        sealed = protect.parcels(study, node.keys, setup.roster, public, secret)
+        return Setup(study.hash, setup.round, setup.attempt, sealed, public, setup.roster)
+    if stored is None or stored.public != setup.public:
+        if stored is not None and node.store.last(study.hash) is not None:
+            raise WireError("another key than the one that this site has answered under")
+        secret = protect.open_parcel(study, node.keys, setup)
+        node.study_keys[study.hash] = protect.load_key(study, setup.public, secret)
+        node.store.keep_study_key(_locked(node, study, setup.public, secret))
+    return Setup(study.hash, setup.round, setup.attempt, {}, setup.public, setup.roster)
+
+
+def _made_key(node: Node, study: Study, stored: StudyKey | None) -> tuple[bytes, bytes]:
+    if stored is not None:
+        return stored.public, node.keys.unlock(study.hash, stored.locked)
+    public, secret = protect.make_key(study)
+    node.store.keep_study_key(_locked(node, study, public, secret))
+    return public, secret
+
+
+def _locked(node: Node, study: Study, public: bytes, secret: bytes) -> StudyKey:
+    return StudyKey(study.hash, public, node.keys.lock(study.hash, secret))
+
+
+def _key(node: Node, study: Study) -> Key:
+    """The study's key at this site; None where its protection has none.
+
+    Raises:
+        WireError: no key has come yet.
+    """
+    if study.protection not in SCHEMES:
+        return None
+    if study.hash not in node.study_keys:
+        stored = node.store.study_key(study.hash)
+        if stored is None:
+            raise WireError("a task before the study's key")
+        secret = node.keys.unlock(study.hash, stored.locked)
+        node.study_keys[study.hash] = protect.load_key(study, stored.public, secret)
+    return node.study_keys[study.hash]
+
+
+def _approved(node: Node, study_hash: str, number: int) -> Study:
+    """The study, when this site's approval of it holds for this round."""
+    encoded = node.store.approval(study_hash)
     if encoded is None:
-        raise NotApprovedError(f"nobody has approved study {task.study_hash[:12]}; see `fedcohort approve`")
+        raise NotApprovedError(f"nobody has approved study {study_hash[:12]}; see `fedcohort approve`")
     approval = node.read_approval(encoded)
-    if approval.study_hash != task.study_hash or approval.site != node.site or not approval.approved:
-        raise NotApprovedError(f"the approval on file is not for study {task.study_hash[:12]} at this site")
+    if approval.study_hash != study_hash or approval.site != node.site or not approval.approved:
+        raise NotApprovedError(f"the approval on file is not for study {study_hash[:12]} at this site")
     if node.now() > approval.expires_at:
         raise ApprovalExpiredError("the approval has expired; approve the study again")
-    if task.round >= approval.max_rounds:
-        raise PolicyError(f"round {task.round} is beyond the {approval.max_rounds} rounds that were approved")
+    if number >= approval.max_rounds:
+        raise PolicyError(f"round {number} is beyond the {approval.max_rounds} rounds that were approved")
+    return _study(node, study_hash)
+
+
+def _study(node: Node, study_hash: str) -> Study:
+    if study_hash not in node.studies:
+        proposal = node.store.proposal(study_hash)
+        study = parse_study(proposal.study) if proposal else None
+        if study is None or study.hash != study_hash:
+            raise NotApprovedError(f"study {study_hash[:12]} was not proposed here")
+        node.studies[study_hash] = study
+    return node.studies[study_hash]
 
 
 def prepare(node: Node, study_hash: str) -> Prepared:
@@ -133,10 +238,7 @@ def prepare(node: Node, study_hash: str) -> Prepared:
         CohortTooSmallError: fewer patients than the site's policy demands.
     """
     if study_hash not in node.prepared:
-        proposal = node.store.proposal(study_hash)
-        study = parse_study(proposal.study) if proposal else None
-        if study is None or study.hash != study_hash:
-            raise NotApprovedError(f"study {study_hash[:12]} was not proposed here")
+        study = _study(node, study_hash)
         table = node.load(study.cohort, study.seed)
         if table.n_patients < node.min_patients:
             raise CohortTooSmallError(
@@ -150,11 +252,17 @@ def prepare(node: Node, study_hash: str) -> Prepared:
 def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
     prepared = prepare(node, task.study_hash)
     state = State(task.phase, task.round, task.arrays)
-    layout = prepared.analysis.layout(state)
+    layout, n_sites = prepared.analysis.layout(state), len(task.roster)
     draw = Draw(prepared.study.seed, node.site, task.round)
     kept = arrays_from_bytes(before.site_state) if before else {}
     vector, site_state = prepared.local(state, kept, draw)
-    integers = none.seal(to_ring(layout, vector, len(task.roster)))
-    stored = Stored(task.study_hash, task.round, task.state_digest, integers, arrays_to_bytes(site_state))
+    stored = Stored(
+        task.study_hash,
+        task.round,
+        task.state_digest,
+        to_ring(layout, vector, n_sites).to_bytes(),
+        shape_of(layout, n_sites).to_text(),
+        arrays_to_bytes(site_state),
+    )
     node.store.keep(stored)
     return stored

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError
 from fedcohort.node.policy import SitePolicy, check_study
-from fedcohort.node.store import NodeStore, StoredProposal
+from fedcohort.node.records import NodeStore, StoredProposal
 from fedcohort.study import parse_study
-from fedcohort.wire.codec import approval_signing_bytes, decode, encode, study_signing_bytes
+from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import Identity, verify
 from fedcohort.wire.messages import Approval, Event, Message, Proposal
+from fedcohort.wire.signing import approval_signing_bytes, study_signing_bytes
 
 log = logging.getLogger("fedcohort.node")
 

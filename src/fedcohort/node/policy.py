@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, Identifier, building, describe_errors
 from fedcohort.errors import ConfigError, PolicyError, SchemaError, StudyError
-from fedcohort.study import Study, Train
+from fedcohort.study import Protection, Study, Train
 
 SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Whole = Annotated[int, Field(strict=True, ge=1)]
@@ -37,7 +37,9 @@ class SitePolicy(Frozen):
     ca_file: Path | None = None
     state: Path = Path("state")
     analyses: tuple[AnalysisName, ...] = ("describe", "train", "evaluate")
-    protections: tuple[Literal["none", "masks", "paillier", "ckks"], ...] = ("none",)
+    roster: Path = Path("roster")
+    """Folder of the other sites' confirmed keys, which `fedcohort roster` writes."""
+    protections: tuple[Protection, ...] = ("masks", "paillier", "ckks")
     models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "own")
     min_patients: Whole = 10
     max_rounds: Whole = 10_000
@@ -77,7 +79,7 @@ def read_policy(path: Path) -> SitePolicy:
 
 
 def _anchored(policy: SitePolicy, folder: Path) -> SitePolicy:
-    changes: dict[str, object] = {"state": folder / policy.state}
+    changes: dict[str, object] = {"state": folder / policy.state, "roster": folder / policy.roster}
     if "://" not in policy.data:
         changes["data"] = str(folder / policy.data)
     if policy.ca_file:

@@ -11,11 +11,12 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, StoreError
 from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer, study_hash_of
+from fedcohort.node.keys import Keys, RosterFolder, is_genuine, signed
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue import catalogue
@@ -23,10 +24,18 @@ from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.durable import hold
 from fedcohort.study import Cohort
 from fedcohort.table import Table
-from fedcohort.wire.codec import contribution_signing_bytes, encode
-from fedcohort.wire.identity import load_or_create
+from fedcohort.wire.codec import decode, encode
+from fedcohort.wire.identity import load_or_create, load_or_create_agreement
 from fedcohort.wire.link import Link
-from fedcohort.wire.messages import Approval, Contribution, Event, Message, Proposal
+from fedcohort.wire.messages import (
+    Approval,
+    Card,
+    Event,
+    Message,
+    Proposal,
+    Roster,
+    SiteId,
+)
 
 log = logging.getLogger("fedcohort.node")
 
@@ -37,12 +46,13 @@ SHORT_LINK_SECONDS, SHORT_LINK_PAUSE_SECONDS = 0.5, 2.0
 
 @dataclass(frozen=True)
 class Running:
-    """A node that is up: who it is, what it may answer, and the thread it answers in."""
+    """A node that is up: who it is, what it may answer and in which thread, and whose cards it knows."""
 
     site: Site
     node: Node
     held: sqlite3.Connection
     worker: ThreadPoolExecutor
+    cards: dict[SiteId, Card]
 
     @property
     def store(self) -> SqlNodeStore:
@@ -61,7 +71,10 @@ def open_node(policy: SitePolicy) -> Running:
     """
     held = hold(policy.state)
     identity = load_or_create(policy.state / "site.key", policy.id)
+    agreement = load_or_create_agreement(policy.state / "agreement.key")
     store = SqlNodeStore(policy.state / "node.db")
+    cards = announced(store)
+    keys = Keys(identity, agreement, cards.get, RosterFolder(policy.roster))
     offered = offered_columns(policy)
 
     def load(cohort: Cohort, seed: int) -> Table:
@@ -70,8 +83,15 @@ def open_node(policy: SitePolicy) -> Running:
     def read(encoded: bytes) -> Approval:
         return read_approval(identity, encoded)
 
-    node = Node(policy.id, policy.min_patients, store, load, _remember(read))
-    return Running(Site(policy, identity, store), node, held, ThreadPoolExecutor(1, "fedcohort-node"))
+    node = Node(policy.id, policy.min_patients, store, keys, load, _remember(read))
+    worker = ThreadPoolExecutor(1, "fedcohort-node")
+    return Running(Site(policy, identity, store), node, held, worker, cards)
+
+
+def announced(store: SqlNodeStore) -> dict[SiteId, Card]:
+    """The newest card of every site that the coordinator has announced here."""
+    cards = (decode(encoded) for encoded in store.cards().values())
+    return {card.site: card for card in cards if isinstance(card, Card)}
 
 
 def _remember(read: Callable[[bytes], Approval]) -> Callable[[bytes], Approval]:
@@ -108,6 +128,9 @@ async def serve_link(running: Running, link: Link) -> None:
     try:
         while True:
             message = await link.receive()
+            if isinstance(message, Roster):
+                await asyncio.to_thread(take_cards, running, message)
+                continue
             reply = await loop.run_in_executor(running.worker, _reply, running, message)
             if isinstance(message, Proposal):
                 (told.add if isinstance(reply, Approval) else told.discard)(study_hash_of(message))
@@ -132,13 +155,28 @@ def _make_ready(running: Running, study_hash: str) -> None:
 
 
 def _reply(running: Running, message: Message) -> Message:
-    """Consent for proposals, `answer()` for everything else; contributions are signed."""
+    """Consent for proposals, `answer()` for everything else; contributions and help are signed."""
     if isinstance(message, Proposal):
         return _consent(running.site, message)
-    reply = answer(running.node, message)
-    if isinstance(reply, Contribution):
-        return replace(reply, signature=running.site.identity.sign(contribution_signing_bytes(reply)))
-    return reply
+    return signed(running.site.identity, answer(running.node, message))
+
+
+def take_cards(running: Running, roster: Roster) -> None:
+    """Remember the other sites' cards; under a confirmed identity key no other key's card counts.
+
+    Raises:
+        StoreError: they cannot be stored.
+    """
+    confirmed = running.node.keys.confirmed()
+    for card in roster.cards:
+        known = confirmed.get(card.site, card.identity_key)
+        if card.site == running.site.policy.id or running.cards.get(card.site) == card:
+            continue
+        if not is_genuine(card) or known != card.identity_key:
+            log.warning("%s: a card of %s that its key has not signed", running.site.policy.id, card.site)
+            continue
+        running.store.keep_card(card.site, encode(card))
+        running.cards[card.site] = card
 
 
 def _consent(site: Site, proposal: Proposal) -> Message:
@@ -154,7 +192,7 @@ def _consent(site: Site, proposal: Proposal) -> Message:
 
 
 async def _tell(running: Running, link: Link, told: set[str]) -> None:
-    """Send what is on offer, and then what `fedcohort approve` signs in another process.
+    """Send this site's card, what is on offer, and then what `fedcohort approve` signs in another process.
 
     Args:
         told: studies whose answer the coordinator has; those answered before this link, too.
@@ -163,6 +201,7 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
     while True:
         try:
             if offer is None:
+                await link.send(encode(running.node.keys.card))
                 offer = await asyncio.to_thread(_offer, running.site.policy)
                 await link.send(encode(Event("catalogue", detail=offer)))
             proposals = await asyncio.to_thread(running.store.proposals)

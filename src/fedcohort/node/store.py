@@ -4,9 +4,8 @@ The contribution's integers are durable before its bytes leave, so that a task
 asked again is answered with what was computed once, after kill -9 too.
 """
 
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -20,9 +19,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from fedcohort.audit import Detail, events_table
+from fedcohort.node.records import HelpGiven, Stored, StoredProposal, StudyKey
 from fedcohort.sources.durable import Durable, EventLog
 
 _metadata = MetaData()
@@ -45,7 +45,28 @@ _contributions = Table(
     Column("round", Integer, nullable=False),
     Column("state_digest", LargeBinary, nullable=False),
     Column("integers", LargeBinary, nullable=False),
+    Column("shape", Text, nullable=False),
     Column("site_state", LargeBinary, nullable=False),
+)
+_helps = Table(
+    "helps",
+    _metadata,
+    Column("study_hash", String(64), primary_key=True),
+    Column("round", Integer, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+)
+_study_keys = Table(
+    "study_keys",
+    _metadata,
+    Column("study_hash", String(64), primary_key=True),
+    Column("public", LargeBinary, nullable=False),
+    Column("locked", LargeBinary, nullable=False),
+)
+_cards = Table(
+    "cards",
+    _metadata,
+    Column("site", String(64), primary_key=True),
+    Column("card", LargeBinary, nullable=False),
 )
 _keys = Table(
     "keys",
@@ -53,71 +74,19 @@ _keys = Table(
     Column("name", String(64), primary_key=True),
     Column("key", LargeBinary, nullable=False),
 )
-_insert = insert(_contributions)
-_KEEP = _insert.on_conflict_do_update(
-    index_elements=["study_hash"],
-    set_={name: _insert.excluded[name] for name in ("round", "state_digest", "integers", "site_state")},
-)
+
+
+def _upsert(table: Table) -> Insert:
+    """Insert a row, or replace the one with its key."""
+    statement = insert(table)
+    keys = [column.name for column in table.primary_key]
+    others = [column.name for column in table.c if column.name not in keys]
+    return statement.on_conflict_do_update(
+        index_elements=keys, set_={name: statement.excluded[name] for name in others}
+    )
+
+
 _APPROVAL = select(_proposals.c.approval).where(_proposals.c.study_hash == bindparam("hash"))
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What a site computed for one round of one study."""
-
-    study_hash: str
-    round: int
-    state_digest: bytes
-    integers: bytes
-    site_state: bytes = b""
-
-
-@dataclass(frozen=True)
-class StoredProposal:
-    """A study that a researcher proposed, and what this site said: `asked`, `approved` or `refused`."""
-
-    study_hash: str
-    study: bytes
-    researcher: str
-    researcher_key: bytes
-    signature: bytes
-    state: str = "asked"
-
-
-class NodeStore(Protocol):
-    """What a site must remember; `SqlNodeStore` lives, `MemoryNodeStore` is for simulations."""
-
-    def last(self, study_hash: str) -> Stored | None:
-        """The newest contribution of a study."""
-        ...
-
-    def keep(self, stored: Stored) -> None:
-        """Make a contribution durable, and note its release in the event log."""
-        ...
-
-    def approval(self, study_hash: str) -> bytes | None:
-        """The signed approval, encoded; None when there is none."""
-        ...
-
-    def proposal(self, study_hash: str) -> StoredProposal | None:
-        """A study as it was proposed."""
-        ...
-
-    def proposals(self) -> list[StoredProposal]:
-        """Every study that was ever proposed here."""
-        ...
-
-    def propose(self, proposal: StoredProposal) -> None:
-        """Remember a proposal."""
-        ...
-
-    def decide(self, study_hash: str, state: str, approval: bytes | None) -> None:
-        """Remember the site's answer to a proposal."""
-        ...
-
-    def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
-        """Add to the event log."""
-        ...
 
 
 class SqlNodeStore:
@@ -126,9 +95,11 @@ class SqlNodeStore:
     def __init__(self, path: Path) -> None:
         self._database = Durable(path, _metadata)
         self._log = EventLog(_events, self._database)
-        self._keep = self._database.prepare(_KEEP)
+        self._keep = self._database.prepare(_upsert(_contributions))
+        self._keep_help = self._database.prepare(_upsert(_helps))
         self._approval = self._database.prepare(_APPROVAL)
         self._last: dict[str, Stored] = {}
+        self._helps: dict[str, HelpGiven] = {}
 
     def close(self) -> None:
         """Give the file back."""
@@ -137,13 +108,10 @@ class SqlNodeStore:
     def last(self, study_hash: str) -> Stored | None:
         """The newest contribution of a study."""
         if study_hash not in self._last:
-            with self._database.transaction() as connection:
-                row = connection.execute(
-                    select(_contributions).where(_contributions.c.study_hash == study_hash)
-                ).first()
+            row = self._one(_contributions, study_hash)
             if row is None:
                 return None
-            self._last[study_hash] = Stored(**row._mapping)
+            self._last[study_hash] = Stored(**row)
         return self._last[study_hash]
 
     def keep(self, stored: Stored) -> None:
@@ -153,6 +121,50 @@ class SqlNodeStore:
             self._keep.run(connection, vars(stored))
             self._log.append(connection, "release", stored.study_hash, detail)
         self._last[stored.study_hash] = stored
+
+    def help_given(self, study_hash: str) -> HelpGiven | None:
+        """The newest help of a study."""
+        if study_hash not in self._helps:
+            row = self._one(_helps, study_hash)
+            if row is None:
+                return None
+            self._helps[study_hash] = HelpGiven(**row)
+        return self._helps[study_hash]
+
+    def keep_help(self, given: HelpGiven, n_survivors: int, n_bytes: int) -> None:
+        """Make it durable that this site helps to open a sum, and note the release in the event log."""
+        detail = {"round": given.round, "sites": n_survivors, "bytes": n_bytes}
+        with self._database.transaction() as connection:
+            self._keep_help.run(connection, vars(given))
+            self._log.append(connection, "help", given.study_hash, detail)
+        self._helps[given.study_hash] = given
+
+    def study_key(self, study_hash: str) -> StudyKey | None:
+        """The key of a study, when this site has one."""
+        row = self._one(_study_keys, study_hash)
+        return StudyKey(**row) if row else None
+
+    def keep_study_key(self, key: StudyKey) -> None:
+        """Remember a study's key in place of an earlier one."""
+        with self._database.transaction() as connection:
+            connection.execute(_upsert(_study_keys), vars(key))
+            self._log.append(connection, "study-key", key.study_hash)
+
+    def cards(self) -> dict[str, bytes]:
+        """The newest card of every site that was announced, encoded."""
+        with self._database.transaction() as connection:
+            return {row.site: bytes(row.card) for row in connection.execute(select(_cards))}
+
+    def keep_card(self, site: str, card: bytes) -> None:
+        """Remember a site's card in place of an earlier one."""
+        with self._database.transaction() as connection:
+            connection.execute(_upsert(_cards), {"site": site, "card": card})
+            self._log.append(connection, "card", detail={"site": site})
+
+    def _one(self, table: Table, study_hash: str) -> dict[str, Any] | None:
+        with self._database.transaction() as connection:
+            row = connection.execute(select(table).where(table.c.study_hash == study_hash)).first()
+        return dict(row._mapping) if row else None
 
     def approval(self, study_hash: str) -> bytes | None:
         """The signed approval, encoded; None when there is none."""
@@ -213,45 +225,3 @@ class SqlNodeStore:
             return [
                 dict(row._mapping) for row in connection.execute(select(_events).order_by(_events.c.sequence))
             ]
-
-
-@dataclass
-class MemoryNodeStore:
-    """Nothing outlives the process: for simulated sites."""
-
-    contributions: dict[str, Stored] = field(default_factory=dict)
-    proposed: dict[str, StoredProposal] = field(default_factory=dict)
-    approvals: dict[str, bytes] = field(default_factory=dict)
-
-    def last(self, study_hash: str) -> Stored | None:
-        """The newest contribution of a study."""
-        return self.contributions.get(study_hash)
-
-    def keep(self, stored: Stored) -> None:
-        """Remember a contribution."""
-        self.contributions[stored.study_hash] = stored
-
-    def approval(self, study_hash: str) -> bytes | None:
-        """The signed approval, encoded."""
-        return self.approvals.get(study_hash)
-
-    def proposal(self, study_hash: str) -> StoredProposal | None:
-        """A study as it was proposed."""
-        return self.proposed.get(study_hash)
-
-    def proposals(self) -> list[StoredProposal]:
-        """Every study that was ever proposed here."""
-        return list(self.proposed.values())
-
-    def propose(self, proposal: StoredProposal) -> None:
-        """Remember a proposal."""
-        self.proposed.setdefault(proposal.study_hash, proposal)
-
-    def decide(self, study_hash: str, state: str, approval: bytes | None) -> None:
-        """Remember the site's answer to a proposal."""
-        self.proposed[study_hash] = replace(self.proposed[study_hash], state=state)
-        if approval is not None:
-            self.approvals[study_hash] = approval
-
-    def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
-        """A simulation keeps no event log."""

@@ -5,7 +5,6 @@ one, which helps to open one set of survivors a round: no two sets can both be o
 """
 
 import hashlib
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,11 +39,9 @@ class RoundContext:
     @cached_property
     def binding(self) -> bytes:
         """SHA-256 over all that the sites of one attempt must agree on."""
-        digest = hashlib.sha256(b"fedcohort-round-1")
-        numbers = struct.pack("<QQ", self.round, self.attempt)
-        for part in (self.study_hash.encode(), numbers, self.state_digest, *map(str.encode, self.roster)):
-            digest.update(struct.pack("<Q", len(part)) + part)
-        return digest.digest()
+        head = f"fedcohort-round-1|{self.study_hash}|{self.round}|{self.attempt}|{self.state_digest.hex()}"
+        # No name holds a line break (wire/codec.py), so that no two rosters read alike.
+        return hashlib.sha256("\n".join((head, *self.roster)).encode()).digest()
 
     @property
     def quorum(self) -> int:

@@ -12,7 +12,7 @@ own seed travel sealed with the masked vector, so that a round takes two exchang
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,9 +47,8 @@ def seal(context: RoundContext, site: SiteId, pair_secret: PairSecret, ring: Rin
     own = os.urandom(SECRET_BYTES)
     pairs = [pair_seed(context, pair_secret(other), site, other) for other in neighbours]
     masked = Ring(ring.wide.copy(), ring.narrow.copy())
-    add_mask(masked, own, positive=True)
-    for other, seed in zip(neighbours, pairs, strict=True):
-        add_mask(masked, seed, positive=site < other)
+    added = ((seed, site < other) for other, seed in zip(neighbours, pairs, strict=True))
+    add_masks(masked, [(own, True), *added])
     holders = graph.holders(site)
     parcels = share([own, *pairs], graph.threshold, len(holders))
     extras = {
@@ -103,25 +102,33 @@ def _stream(seed: bytes) -> CipherContext:
     return Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()
 
 
-def add_mask(ring: Ring, seed: bytes, *, positive: bool) -> None:
-    """Expand a seed and add it to, or subtract it from, a ring vector in place."""
-    stream = _stream(seed)
+def add_masks(ring: Ring, seeds: Iterable[tuple[bytes, bool]]) -> None:
+    """Expand seeds, and add each mask to, or subtract it from, a ring vector in place.
+
+    Args:
+        seeds: of 16 bytes, each with True where its mask is added.
+    """
+    streams = [(_stream(seed), np.add if added else np.subtract) for seed, added in seeds]
     buffer = bytearray(BLOCK_BYTES + 15)
     for part in (ring.wide, ring.narrow):
-        _add_stream(part, stream, buffer, positive=positive)
+        _add_streams(part, streams, buffer)
 
 
-def _add_stream(
-    part: NDArray[np.uint64] | NDArray[np.uint32], stream: CipherContext, buffer: bytearray, *, positive: bool
+def _add_streams(
+    part: NDArray[np.uint64] | NDArray[np.uint32],
+    streams: Sequence[tuple[CipherContext, np.ufunc]],
+    buffer: bytearray,
 ) -> None:
+    """Block by block, every stream in turn: a block of the vector is brought into the cache once."""
     per_block = BLOCK_BYTES // part.itemsize
-    little = part.dtype.newbyteorder("<")
-    combine = np.add if positive else np.subtract
+    stream_of = np.frombuffer(buffer, part.dtype.newbyteorder("<"), per_block)
     zeros = memoryview(_ZEROS)
     for start in range(0, part.size, per_block):
         piece = part[start : start + per_block]
-        stream.update_into(zeros[: piece.nbytes], buffer)
-        combine(piece, np.frombuffer(buffer, little, piece.size), out=piece)
+        some_zeros, some_stream = zeros[: piece.nbytes], stream_of[: piece.size]
+        for stream, combine in streams:
+            stream.update_into(some_zeros, buffer)
+            combine(piece, some_stream, out=piece)
 
 
 def body_parts(context: RoundContext, site: SiteId, body: bytes) -> tuple[bytes, Ring]:
@@ -224,13 +231,15 @@ def open_sum(opening: Opening, total: Ring) -> Ring:
     """
     graph, survivors = Graph(opening.context), opening.survivors
     shares = _sort_shares(graph, opening)
-    opened = Ring(total.wide.copy(), total.narrow.copy())
+    taken_off: list[tuple[bytes, bool]] = []
     for site in survivors:
         neighbours = graph.neighbours(site)
         seeds = _recover(graph, opening, site, shares[site])
         for index, seed in zip(needed(graph, site, survivors), seeds, strict=True):
-            added = index == 0 or site < neighbours[index - 1]
-            add_mask(opened, seed, positive=not added)
+            was_added = index == 0 or site < neighbours[index - 1]
+            taken_off.append((seed, not was_added))
+    opened = Ring(total.wide.copy(), total.narrow.copy())
+    add_masks(opened, taken_off)
     return opened
 
 

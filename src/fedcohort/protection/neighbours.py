@@ -14,7 +14,7 @@ somewhere: there is an edge (docs/decisions/0005).
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from fedcohort.protection.context import RoundContext, SiteId, majority
 
@@ -32,12 +32,7 @@ class Graph:
     @cached_property
     def ring(self) -> tuple[SiteId, ...]:
         """The sites in the order of this attempt; sorted when all are neighbours anyway."""
-        roster = self.context.roster
-        if len(roster) <= MAX_NEIGHBOURS + 1:
-            return tuple(sorted(roster))
-        return tuple(
-            sorted(roster, key=lambda site: hashlib.sha256(self.context.binding + site.encode()).digest())
-        )
+        return _ring(self.context.binding, self.context.roster)
 
     @cached_property
     def _place(self) -> dict[SiteId, int]:
@@ -73,3 +68,11 @@ class Graph:
         return len(survivors) >= self.context.quorum and all(
             len(set(helpers).intersection(self.holders(site))) >= self.threshold for site in survivors
         )
+
+
+@lru_cache(maxsize=8)
+def _ring(binding: bytes, roster: tuple[SiteId, ...]) -> tuple[SiteId, ...]:
+    """Remembered, since a simulation asks for the same ring once a site."""
+    if len(roster) <= MAX_NEIGHBOURS + 1:
+        return tuple(sorted(roster))
+    return tuple(sorted(roster, key=lambda site: hashlib.sha256(binding + site.encode()).digest()))

@@ -5,13 +5,17 @@ the integers mod 2^128 + 51, the smallest prime above all secrets; holder i gets
 value at i + 1. Any `threshold` values give the secret, fewer tell nothing.
 """
 
-import secrets
+import os
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from fedcohort.errors import WireError
 
 SECRET_BYTES, SHARE_BYTES = 16, 17
 PRIME = 2**128 + 51
+_DRAWN_BYTES = 32
+"""A coefficient is drawn as 256 bits and reduced with the value: no residue is likelier by 2^-127."""
 
 
 def share(secret_values: Sequence[bytes], threshold: int, n_holders: int) -> list[bytes]:
@@ -29,22 +33,31 @@ def share(secret_values: Sequence[bytes], threshold: int, n_holders: int) -> lis
         raise ValueError(f"a threshold of {threshold} of {n_holders} holders")
     if any(len(secret) != SECRET_BYTES for secret in secret_values):
         raise ValueError(f"a secret that is not of {SECRET_BYTES} bytes")
-    polynomials = [
-        [*(secrets.randbelow(PRIME) for _ in range(threshold - 1)), int.from_bytes(secret, "little")]
-        for secret in secret_values
-    ]
-    return [
-        b"".join(_value(polynomial, x).to_bytes(SHARE_BYTES, "little") for polynomial in polynomials)
-        for x in range(1, n_holders + 1)
-    ]
+    # All polynomials at once, as lanes of one large integer that are too wide to overflow each other.
+    lane = _DRAWN_BYTES + 1 + threshold * n_holders.bit_length() // 8 + 1
+    n = len(secret_values)
+    coefficients = np.zeros((threshold, n, lane), np.uint8)
+    drawn = np.frombuffer(os.urandom((threshold - 1) * n * _DRAWN_BYTES), np.uint8)
+    coefficients[:-1, :, :_DRAWN_BYTES] = drawn.reshape(threshold - 1, n, _DRAWN_BYTES)
+    constants = np.frombuffer(b"".join(secret_values), np.uint8).reshape(n, SECRET_BYTES)
+    coefficients[-1, :, :SECRET_BYTES] = constants
+    rows = [int.from_bytes(row.tobytes(), "little") for row in coefficients]
+    return [_lanes(_value(rows, x), n, lane) for x in range(1, n_holders + 1)]
 
 
-def _value(polynomial: Sequence[int], x: int) -> int:
-    """Horner's rule, highest coefficient first; x is small, so that one reduction at the end is enough."""
+def _value(rows: Sequence[int], x: int) -> int:
+    """Horner's rule, highest coefficient first, without reduction."""
     value = 0
-    for coefficient in polynomial:
-        value = value * x + coefficient
-    return value % PRIME
+    for row in rows:
+        value = value * x + row
+    return value
+
+
+def _lanes(value: int, count: int, lane: int) -> bytes:
+    """Each lane's number mod the prime, as a share."""
+    data = value.to_bytes(count * lane, "little")
+    numbers = (int.from_bytes(data[start : start + lane], "little") for start in range(0, len(data), lane))
+    return b"".join((number % PRIME).to_bytes(SHARE_BYTES, "little") for number in numbers)
 
 
 def weights(holders: Sequence[int]) -> list[int]:

@@ -1,8 +1,6 @@
 """Messages as Protobuf and back; whatever comes in is checked before it is believed."""
 
-import hashlib
 import math
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,15 +12,18 @@ from fedcohort.wire import fedcohort_pb2 as pb
 from fedcohort.wire.messages import (
     Approval,
     Array,
+    Card,
     Contribution,
     Event,
     Help,
     Message,
     OpenRequest,
     Proposal,
+    Roster,
     Setup,
     Task,
 )
+from fedcohort.wire.signing import little, state_digest
 
 MAX_MESSAGE_BYTES = 2**30
 MAX_ARRAYS, MAX_SHAPE, MAX_SITES, MAX_TEXT = 4096, 8, 10_000, 256
@@ -50,71 +51,10 @@ _KINDS: dict[type[Message], str] = {
     Contribution: "contribution",
     OpenRequest: "open_request",
     Help: "help",
+    Card: "card",
+    Roster: "roster",
     Event: "event",
 }
-
-
-def state_digest(phase: str, number: int, arrays: Mapping[str, Array]) -> bytes:
-    """SHA-256 over phase, round and arrays, each field with its length."""
-    digest = hashlib.sha256(b"fedcohort-state-1")
-    for field in (phase.encode(), number.to_bytes(8, "little")):
-        digest.update(struct.pack("<Q", len(field)) + field)
-    for name, array in arrays.items():
-        head = f"{name}|{_little(array).dtype.str}|{array.shape}".encode()
-        digest.update(struct.pack("<QQ", len(head), array.nbytes) + head)
-        digest.update(_little(array).data.cast("B") if array.size else b"")
-    return digest.digest()
-
-
-def _little(array: Array) -> Array:
-    ready = np.ascontiguousarray(array)
-    return ready.astype(ready.dtype.newbyteorder("<"), copy=False)
-
-
-def study_signing_bytes(study: bytes) -> bytes:
-    """What a researcher signs."""
-    return b"fedcohort-study-1" + hashlib.sha256(study).digest()
-
-
-def contribution_signing_bytes(c: Contribution) -> bytes:
-    """What a site signs with each contribution."""
-    return _signing_bytes(
-        "contribution", c.study_hash, c.round, c.attempt, c.site, c.state_digest, _bodies(c.body, c.extras)
-    )
-
-
-def approval_signing_bytes(a: Approval) -> bytes:
-    """What a site signs when it says yes or no."""
-    return _signing_bytes(
-        "approval", a.study_hash, a.site, int(a.approved), a.code, a.max_rounds, a.expires_at
-    )
-
-
-def help_signing_bytes(h: Help) -> bytes:
-    """What a site signs with its part in opening a sum."""
-    return _signing_bytes("help", h.study_hash, h.round, h.attempt, h.site, _bodies(h.body, {}))
-
-
-def _bodies(body: bytes, extras: Mapping[str, bytes]) -> bytes:
-    digest = hashlib.sha256(hashlib.sha256(body).digest())
-    for site in sorted(extras):
-        name = site.encode()
-        digest.update(struct.pack("<Q", len(name)) + name + hashlib.sha256(extras[site]).digest())
-    return digest.digest()
-
-
-def _signing_bytes(kind: str, *fields: str | int | bytes) -> bytes:
-    parts = [f"fedcohort-{kind}-1".encode()]
-    for field in fields:
-        data = (
-            field.to_bytes(8, "little")
-            if isinstance(field, int)
-            else field.encode()
-            if isinstance(field, str)
-            else field
-        )
-        parts.append(struct.pack("<Q", len(data)) + data)
-    return b"".join(parts)
 
 
 def encode(message: Message) -> bytes:
@@ -124,6 +64,8 @@ def encode(message: Message) -> bytes:
         WireError: it holds what the wire cannot carry.
     """
     fields: dict[str, Any] = dict(vars(message))
+    if isinstance(message, Roster):
+        fields["cards"] = [vars(card) for card in message.cards]
     if isinstance(message, Task):
         fields["arrays"] = [_encode_array(name, array) for name, array in message.arrays.items()]
     try:
@@ -133,15 +75,29 @@ def encode(message: Message) -> bytes:
 
 
 def _encode_array(name: str, array: Array) -> dict[str, Any]:
-    little = _little(array)
-    if little.dtype not in _CODES:
+    ready = little(array)
+    if ready.dtype not in _CODES:
         raise WireError(f"array {name}: the wire does not carry {array.dtype}; use float64 or int64")
-    return {"name": name, "dtype": _CODES[little.dtype], "shape": array.shape, "data": little.tobytes()}
+    return {"name": name, "dtype": _CODES[ready.dtype], "shape": array.shape, "data": ready.tobytes()}
 
 
 def encode_chunk(total: int, offset: int, data: bytes) -> bytes:
     """Write down one part of an encoded message of `total` bytes."""
     return pb.Envelope(chunk={"total": total, "offset": offset, "data": data}).SerializeToString()
+
+
+def encode_record(number: int, attempt: int, total: bytes, contributions: Iterable[Contribution]) -> bytes:
+    """Write down what a coordinator keeps of a round that it has asked to open."""
+    parts = [dict(vars(contribution)) for contribution in contributions]
+    return pb.OpeningRecord(
+        round=number, attempt=attempt, total=total, contributions=parts
+    ).SerializeToString()
+
+
+def decode_record(data: bytes) -> tuple[int, int, bytes, list[Contribution]]:
+    """Read round, attempt, total and contributions of `encode_record`."""
+    record = pb.OpeningRecord.FromString(data)
+    return record.round, record.attempt, record.total, [_contribution(part) for part in record.contributions]
 
 
 def decode_chunk(frame: bytes) -> pb.Chunk | None:
@@ -189,7 +145,8 @@ def _approval(m: pb.Approval) -> Approval:
 
 
 def _setup(m: pb.Setup) -> Setup:
-    return Setup(_hash(m.study_hash), m.round, m.attempt, _parcels(m.parcels))
+    parcels, roster = _parcels(m.parcels), _sites(m.roster)
+    return Setup(_hash(m.study_hash), m.round, m.attempt, parcels, m.public, roster)
 
 
 def _task(m: pb.Task) -> Task:
@@ -234,14 +191,30 @@ def _contribution(m: pb.Contribution) -> Contribution:
 
 
 def _open_request(m: pb.OpenRequest) -> OpenRequest:
-    return OpenRequest(
-        _hash(m.study_hash), m.round, m.attempt, _sites(m.survivors), m.total, _parcels(m.extras)
-    )
+    survivors, roster = _sites(m.survivors), _sites(m.roster)
+    extras = _parcels(m.extras)
+    return OpenRequest(_hash(m.study_hash), m.round, m.attempt, survivors, m.total, extras, roster)
 
 
 def _help(m: pb.Help) -> Help:
-    _check_sizes("help", signature=(m.signature, SIGNATURE_BYTES))
-    return Help(_hash(m.study_hash), m.round, m.attempt, _name("site", m.site), m.body, m.signature)
+    _check_sizes("help", signature=(m.signature, SIGNATURE_BYTES), request=(m.request, DIGEST_BYTES))
+    site = _name("site", m.site)
+    return Help(_hash(m.study_hash), m.round, m.attempt, site, m.body, m.signature, m.request)
+
+
+def _card(m: pb.Card) -> Card:
+    _check_sizes(
+        "card",
+        identity_key=(m.identity_key, KEY_BYTES),
+        agreement_key=(m.agreement_key, KEY_BYTES),
+        signature=(m.signature, SIGNATURE_BYTES),
+    )
+    return Card(_name("site", m.site), m.identity_key, m.agreement_key, m.signature)
+
+
+def _roster(m: pb.Roster) -> Roster:
+    _sites(card.site for card in m.cards)
+    return Roster(tuple(_card(card) for card in m.cards))
 
 
 def _event(m: pb.Event) -> Event:
@@ -257,6 +230,8 @@ _READERS: dict[str, Callable[[Any], Message]] = {
     "contribution": _contribution,
     "open_request": _open_request,
     "help": _help,
+    "card": _card,
+    "roster": _roster,
     "event": _event,
 }
 

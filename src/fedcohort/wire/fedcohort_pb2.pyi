@@ -67,7 +67,7 @@ class Approval(_message.Message):
     def __init__(self, study_hash: _Optional[str] = ..., site: _Optional[str] = ..., approved: _Optional[bool] = ..., code: _Optional[str] = ..., max_rounds: _Optional[int] = ..., expires_at: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Setup(_message.Message):
-    __slots__ = ("study_hash", "round", "attempt", "parcels")
+    __slots__ = ("study_hash", "round", "attempt", "parcels", "public", "roster")
     class ParcelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -79,11 +79,15 @@ class Setup(_message.Message):
     ROUND_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PARCELS_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
     study_hash: str
     round: int
     attempt: int
     parcels: _containers.ScalarMap[str, bytes]
-    def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., parcels: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+    public: bytes
+    roster: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., parcels: _Optional[_Mapping[str, bytes]] = ..., public: _Optional[bytes] = ..., roster: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("study_hash", "round", "attempt", "phase", "arrays", "state_digest", "roster")
@@ -131,7 +135,7 @@ class Contribution(_message.Message):
     def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., site: _Optional[str] = ..., state_digest: _Optional[bytes] = ..., body: _Optional[bytes] = ..., extras: _Optional[_Mapping[str, bytes]] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class OpenRequest(_message.Message):
-    __slots__ = ("study_hash", "round", "attempt", "survivors", "total", "extras")
+    __slots__ = ("study_hash", "round", "attempt", "survivors", "total", "extras", "roster")
     class ExtrasEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -145,29 +149,51 @@ class OpenRequest(_message.Message):
     SURVIVORS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
     study_hash: str
     round: int
     attempt: int
     survivors: _containers.RepeatedScalarFieldContainer[str]
     total: bytes
     extras: _containers.ScalarMap[str, bytes]
-    def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., survivors: _Optional[_Iterable[str]] = ..., total: _Optional[bytes] = ..., extras: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+    roster: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., survivors: _Optional[_Iterable[str]] = ..., total: _Optional[bytes] = ..., extras: _Optional[_Mapping[str, bytes]] = ..., roster: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Help(_message.Message):
-    __slots__ = ("study_hash", "round", "attempt", "site", "body", "signature")
+    __slots__ = ("study_hash", "round", "attempt", "site", "body", "signature", "request")
     STUDY_HASH_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
     study_hash: str
     round: int
     attempt: int
     site: str
     body: bytes
     signature: bytes
-    def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., site: _Optional[str] = ..., body: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    request: bytes
+    def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., site: _Optional[str] = ..., body: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., request: _Optional[bytes] = ...) -> None: ...
+
+class Card(_message.Message):
+    __slots__ = ("site", "identity_key", "agreement_key", "signature")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_KEY_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENT_KEY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    identity_key: bytes
+    agreement_key: bytes
+    signature: bytes
+    def __init__(self, site: _Optional[str] = ..., identity_key: _Optional[bytes] = ..., agreement_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class Roster(_message.Message):
+    __slots__ = ("cards",)
+    CARDS_FIELD_NUMBER: _ClassVar[int]
+    cards: _containers.RepeatedCompositeFieldContainer[Card]
+    def __init__(self, cards: _Optional[_Iterable[_Union[Card, _Mapping]]] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("kind", "study_hash", "round", "attempt", "code", "detail")
@@ -200,7 +226,7 @@ class Heartbeat(_message.Message):
     def __init__(self) -> None: ...
 
 class Envelope(_message.Message):
-    __slots__ = ("proposal", "approval", "setup", "task", "contribution", "open_request", "help", "event", "heartbeat", "chunk")
+    __slots__ = ("proposal", "approval", "setup", "task", "contribution", "open_request", "help", "event", "card", "roster", "heartbeat", "chunk")
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_FIELD_NUMBER: _ClassVar[int]
     SETUP_FIELD_NUMBER: _ClassVar[int]
@@ -209,6 +235,8 @@ class Envelope(_message.Message):
     OPEN_REQUEST_FIELD_NUMBER: _ClassVar[int]
     HELP_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    CARD_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     proposal: Proposal
@@ -219,9 +247,23 @@ class Envelope(_message.Message):
     open_request: OpenRequest
     help: Help
     event: Event
+    card: Card
+    roster: Roster
     heartbeat: Heartbeat
     chunk: Chunk
-    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., setup: _Optional[_Union[Setup, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., contribution: _Optional[_Union[Contribution, _Mapping]] = ..., open_request: _Optional[_Union[OpenRequest, _Mapping]] = ..., help: _Optional[_Union[Help, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
+    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., setup: _Optional[_Union[Setup, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., contribution: _Optional[_Union[Contribution, _Mapping]] = ..., open_request: _Optional[_Union[OpenRequest, _Mapping]] = ..., help: _Optional[_Union[Help, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., card: _Optional[_Union[Card, _Mapping]] = ..., roster: _Optional[_Union[Roster, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
+
+class OpeningRecord(_message.Message):
+    __slots__ = ("round", "attempt", "total", "contributions")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    attempt: int
+    total: bytes
+    contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
+    def __init__(self, round: _Optional[int] = ..., attempt: _Optional[int] = ..., total: _Optional[bytes] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("version_min", "version_max", "role", "id", "public_key", "nonce", "unix_time")

@@ -1,15 +1,18 @@
-"""Ed25519 identity keys: one a node, one a coordinator, one a researcher (RFC 8032)."""
+"""Key files, and Ed25519 identity keys: one a node, one a coordinator, one a researcher (RFC 8032)."""
 
 import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -20,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from fedcohort.errors import KeyFileError
 
 MAX_KEY_FILE_BYTES = 4096
+PrivateKey = Ed25519PrivateKey | X25519PrivateKey
 
 
 @dataclass(frozen=True)
@@ -45,32 +49,48 @@ def new_identity(name: str) -> Identity:
 
 
 def load_or_create(path: Path, name: str) -> Identity:
-    """Read a key file, or make one that only this user can read.
+    """Read a process's identity key, or make one that only this user can read.
 
     Raises:
-        KeyFileError: the file is not a key, cannot be made, or others can read it.
+        KeyFileError: the file is not such a key, cannot be made, or others can read it.
     """
-    try:
-        if not path.exists():
-            _create(path)
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            data = file.read(MAX_KEY_FILE_BYTES)
-        if os.name == "posix" and mode & 0o077:
-            raise KeyFileError(f"{path}: others can read this key; run chmod 600 on it, or make a new one")
-        key = load_pem_private_key(data, password=None)
-    except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}; check the folder's permissions") from error
-    except (ValueError, TypeError):
-        raise KeyFileError(f"{path}: not a key file; restore it from a backup") from None
+    key = _read_or_make(path, Ed25519PrivateKey.generate)
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyFileError(f"{path}: not an Ed25519 key")
     return Identity(name, key)
 
 
-def _create(path: Path) -> None:
+def load_or_create_agreement(path: Path) -> X25519PrivateKey:
+    """Read a site's agreement key, or make one that only this user can read.
+
+    Raises:
+        KeyFileError: the file is not such a key, cannot be made, or others can read it.
+    """
+    key = _read_or_make(path, X25519PrivateKey.generate)
+    if not isinstance(key, X25519PrivateKey):
+        raise KeyFileError(f"{path}: not an X25519 key")
+    return key
+
+
+def _read_or_make(path: Path, make: Callable[[], PrivateKey]) -> PrivateKeyTypes:
+    try:
+        if not path.exists():
+            _create(path, make())
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read(MAX_KEY_FILE_BYTES)
+        if os.name == "posix" and mode & 0o077:
+            raise KeyFileError(f"{path}: others can read this key; run chmod 600 on it, or make a new one")
+        return load_pem_private_key(data, password=None)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}; check the folder's permissions") from error
+    except (ValueError, TypeError):
+        raise KeyFileError(f"{path}: not a key file; restore it from a backup") from None
+
+
+def _create(path: Path, key: PrivateKey) -> None:
     """Write a new key beside `path` and link it there: never half a key, never over another process's."""
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

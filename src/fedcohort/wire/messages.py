@@ -43,12 +43,15 @@ class Approval:
 
 @dataclass(frozen=True)
 class Setup:
-    """Keys between sites, sealed and relayed (protections that need them)."""
+    """A study's key between its sites (`paillier`, `ckks`): who is asked without `public` makes it."""
 
     study_hash: str
     round: int
     attempt: int
     parcels: Mapping[SiteId, bytes] = field(default_factory=dict)
+    """From the maker, by receiver: the secret key, sealed. To a site, by maker."""
+    public: bytes = b""
+    roster: tuple[SiteId, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class OpenRequest:
     survivors: tuple[SiteId, ...]
     total: bytes
     extras: Mapping[SiteId, bytes] = field(default_factory=dict)
+    """By survivor: its shares sealed for this site, or the proof that it has contributed."""
+    roster: tuple[SiteId, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,27 @@ class Help:
     site: SiteId
     body: bytes
     signature: bytes = b""
+    request: bytes = b""
+    """SHA-256 of the request (`request_digest`), the survivors among it."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A site's keys: its identity key signs the agreement key, by which sites share secrets."""
+
+    site: SiteId
+    identity_key: bytes
+    """Ed25519 public key, 32 bytes."""
+    agreement_key: bytes
+    """X25519 public key, 32 bytes."""
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The cards of all who have joined, as the coordinator has them; a site believes confirmed keys only."""
+
+    cards: tuple[Card, ...]
 
 
 @dataclass(frozen=True)
@@ -116,4 +142,4 @@ class Event:
     """Canonical JSON of declared facts, such as a site's catalogue; never data."""
 
 
-Message = Proposal | Approval | Setup | Task | Contribution | OpenRequest | Help | Event
+Message = Proposal | Approval | Setup | Task | Contribution | OpenRequest | Help | Card | Roster | Event

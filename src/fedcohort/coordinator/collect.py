@@ -1,0 +1,143 @@
+"""The first exchange of a round: every site's contribution, added up as it arrives."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fedcohort.analyses.contract import State
+from fedcohort.coordinator.plan import TRANSIENT_CODES, Exchange, Plan, pause_seconds, refusals_in_words
+from fedcohort.coordinator.sums import Sum
+from fedcohort.errors import TooFewSitesError, WireError
+from fedcohort.protection.context import RoundContext
+from fedcohort.protection.fixed_point import Shape
+from fedcohort.protection.neighbours import Graph
+from fedcohort.wire.messages import Contribution, Event, Message, SiteId, Task
+from fedcohort.wire.signing import state_digest
+
+
+@dataclass
+class Inbox:
+    """The running sum of one attempt at a round, and who is in it."""
+
+    task: Task
+    sum: Sum
+    refused: dict[SiteId, str] = field(default_factory=dict)
+
+    @property
+    def survivors(self) -> set[SiteId]:
+        """The sites in the sum."""
+        return set(self.sum.kept)
+
+    def receive(self, site: SiteId, message: Message) -> bool:
+        """Add a contribution, or note a refusal.
+
+        Raises:
+            WireError: the answer is to another question, or comes twice.
+        """
+        asked = (self.task.study_hash, self.task.round, self.task.attempt)
+        if isinstance(message, Event) and message.kind == "refusal":
+            self.refused[site] = message.code
+        elif (
+            not isinstance(message, Contribution)
+            or (message.study_hash, message.round, message.attempt) != asked
+        ):
+            raise WireError(f"{site}: an answer to another question")
+        elif message.site != site or message.state_digest != self.task.state_digest or site in self.survivors:
+            raise WireError(f"{site}: a contribution for another site or state, or a second one")
+        else:
+            self.sum.add(message)
+        return False
+
+
+@dataclass
+class Sites:
+    """Which sites of a plan can still take part.
+
+    Attributes:
+        excluded: sites that have refused for good, with their codes.
+        ready: sites that have the study's key; None where its protection needs none.
+    """
+
+    plan: Plan
+    excluded: dict[SiteId, str] = field(default_factory=dict)
+    ready: set[SiteId] | None = None
+
+    def left(self) -> list[SiteId]:
+        """Those who have not refused for good.
+
+        Raises:
+            TooFewSitesError: fewer than the study needs.
+        """
+        left = [site for site in self.plan.roster if site not in self.excluded]
+        if len(left) < self.plan.study.min_sites:
+            raise TooFewSitesError(
+                f"{len(left)} of the {self.plan.study.min_sites} sites that the study needs are left"
+                + refusals_in_words(self.excluded)
+            )
+        return left
+
+    def note(self, refused: dict[SiteId, str]) -> None:
+        """Leave out from now on who has refused for good."""
+        for site, code in refused.items():
+            if code not in TRANSIENT_CODES and site not in self.excluded:
+                self.excluded[site] = code
+                self.plan.refused(site, code)
+
+
+def round_context(plan: Plan, state: State, shape: Shape, attempt: int) -> RoundContext:
+    """What coordinator and sites call the same attempt at the same round."""
+    study, digest = plan.study, state_digest(state.phase, state.round, state.arrays)
+    return RoundContext(
+        plan.study_hash,
+        state.round,
+        attempt,
+        digest,
+        plan.roster,
+        study.min_sites,
+        study.colluders,
+        shape,
+    )
+
+
+async def collect(
+    sites: Sites, state: State, shape: Shape, new_sum: Callable[[RoundContext], Sum], exchange: Exchange
+) -> tuple[RoundContext, Sum]:
+    """Ask until enough sites have answered; a site that refuses for good is not asked again.
+
+    Returns:
+        the attempt that succeeded, and its sum.
+    Raises:
+        TooFewSitesError: so many sites refused that min_sites cannot be reached.
+    """
+    plan, attempt = sites.plan, 0
+    while True:
+        context = round_context(plan, state, shape, attempt)
+        task = Task(
+            plan.study_hash,
+            state.round,
+            attempt,
+            state.phase,
+            state.arrays,
+            context.state_digest,
+            plan.roster,
+        )
+        inbox = Inbox(task, new_sum(context))
+        asked = {site: task for site in sites.left() if sites.ready is None or site in sites.ready}
+        needed = plan.study.min_sites if plan.study.protection == "none" else context.quorum
+        await exchange(asked, inbox.receive, needed, plan.study.round_timeout_seconds)
+        sites.note(inbox.refused)
+        if len(inbox.survivors) >= needed and _can_open(plan, context, inbox.survivors):
+            if attempt:
+                plan.waiting("")
+            return context, inbox.sum
+        plan.waiting(
+            f"{len(inbox.survivors)} of the {needed} sites that the round needs have answered"
+            + refusals_in_words(inbox.refused)
+        )
+        await asyncio.sleep(pause_seconds(attempt))
+        attempt += 1
+
+
+def _can_open(plan: Plan, context: RoundContext, survivors: set[SiteId]) -> bool:
+    """Nobody is asked to open a sum that too few could open."""
+    return plan.study.protection != "masks" or Graph(context).can_open(survivors, survivors)

@@ -1,0 +1,86 @@
+"""Before the first round of `paillier` and `ckks`: one site makes the study's key, the others get it sealed.
+
+The coordinator relays, keeps the sealed parcels for sites that come later, and
+learns the public part.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from fedcohort.coordinator.collect import Sites
+from fedcohort.coordinator.plan import Exchange, RoundLog, pause_seconds, refusals_in_words
+from fedcohort.errors import WireError
+from fedcohort.protection.keyed import SCHEMES
+from fedcohort.wire.codec import decode, encode
+from fedcohort.wire.messages import Event, Message, Setup, SiteId
+
+
+@dataclass
+class KeyInbox:
+    """What sites answer to a Setup."""
+
+    made: dict[SiteId, Setup] = field(default_factory=dict)
+    refused: dict[SiteId, str] = field(default_factory=dict)
+
+    def receive(self, site: SiteId, message: Message) -> bool:
+        """Take an answer.
+
+        Raises:
+            WireError: it is none.
+        """
+        if isinstance(message, Event) and message.kind == "refusal":
+            self.refused[site] = message.code
+        elif isinstance(message, Setup) and message.public:
+            self.made[site] = message
+        else:
+            raise WireError(f"{site}: an answer to another question")
+        return False
+
+
+async def made_key(sites: Sites, log: RoundLog, exchange: Exchange) -> Setup:
+    """The study's key as its maker sent it: made once, kept over restarts.
+
+    Raises:
+        TooFewSitesError: too many sites refused for good.
+    """
+    plan = sites.plan
+    kept = log.load_kept(plan.study_hash, "key")
+    if kept is not None:
+        setup = decode(kept)
+        if isinstance(setup, Setup):
+            return setup
+    attempt = 0
+    while True:
+        for site in sites.left():
+            inbox = KeyInbox()
+            ask = Setup(plan.study_hash, 0, attempt, roster=plan.roster)
+            await exchange({site: ask}, inbox.receive, 1, plan.study.round_timeout_seconds)
+            sites.note(inbox.refused)
+            if site in inbox.made and set(inbox.made[site].parcels) == set(plan.roster) - {site}:
+                SCHEMES[plan.study.protection].load_public(inbox.made[site].public)
+                log.keep(plan.study_hash, "key", encode(inbox.made[site]))
+                return inbox.made[site]
+            plan.waiting(f"{site} has made no key for the study yet{refusals_in_words(inbox.refused)}")
+        await asyncio.sleep(pause_seconds(attempt))
+        attempt += 1
+
+
+async def hand_out(sites: Sites, setup: Setup, exchange: Exchange) -> None:
+    """Give the key to every site that may not have it, until enough have it; its maker has it."""
+    plan, attempt = sites.plan, 0
+    ready = sites.ready = sites.ready or set(plan.roster) - set(setup.parcels)
+    (maker,) = set(plan.roster) - set(setup.parcels)
+    while missing := [site for site in sites.left() if site not in ready]:
+        asked = {
+            site: Setup(plan.study_hash, 0, attempt, {maker: setup.parcels[site]}, setup.public, plan.roster)
+            for site in missing
+        }
+        inbox, enough = KeyInbox(), max(0, plan.study.min_sites - len(ready))
+        await exchange(asked, inbox.receive, enough, plan.study.round_timeout_seconds)
+        sites.note(inbox.refused)
+        ready |= {site for site, answer in inbox.made.items() if answer.public == setup.public}
+        if len(ready) >= plan.study.min_sites:
+            return
+        plan.waiting(f"{len(ready)} sites have the study's key{refusals_in_words(inbox.refused)}")
+        await asyncio.sleep(pause_seconds(attempt))
+        attempt += 1

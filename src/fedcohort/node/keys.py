@@ -1,0 +1,221 @@
+"""What a node's keys do with other sites: the secret that two sites share, and secrets at rest.
+
+A site's X25519 agreement key never leaves its file. Its public half travels on a card
+signed by the site's identity key, and is believed only when an operator has confirmed
+that identity key out of band: the roster is a folder of `SITE.pub` files, 64 hex digits
+each, which `fedcohort roster` writes.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from fedcohort.errors import ConfigError, KeyFileError, RosterError, WireError
+from fedcohort.wire.identity import Identity, fingerprint, load_or_create, verify
+from fedcohort.wire.messages import Card, Contribution, Help, Message, SiteId
+from fedcohort.wire.signing import card_signing_bytes, contribution_signing_bytes, help_signing_bytes
+
+NONCE_BYTES, KEY_BYTES, KEY_DIGITS = 12, 32, 64
+
+
+def signed(identity: Identity, reply: Message) -> Message:
+    """Sign a contribution or help; other messages are as they were."""
+    if isinstance(reply, Contribution):
+        return replace(reply, signature=identity.sign(contribution_signing_bytes(reply)))
+    if isinstance(reply, Help):
+        return replace(reply, signature=identity.sign(help_signing_bytes(reply)))
+    return reply
+
+
+def make_card(identity: Identity, agreement: X25519PrivateKey) -> Card:
+    """This site's card, signed."""
+    card = Card(identity.id, identity.public_key, agreement.public_key().public_bytes_raw(), b"")
+    return Card(card.site, card.identity_key, card.agreement_key, identity.sign(card_signing_bytes(card)))
+
+
+def is_genuine(card: Card) -> bool:
+    """Whether the card's identity key signed it; whose key that is, the roster says."""
+    return verify(card.identity_key, card.signature, card_signing_bytes(card))
+
+
+@dataclass(frozen=True)
+class Keys:
+    """One site's view of the others' keys.
+
+    Attributes:
+        card_of: the newest card of a site that was announced here.
+        confirmed: identity keys by site, as the operator has confirmed them.
+    """
+
+    identity: Identity
+    agreement: X25519PrivateKey = field(repr=False)
+    card_of: Callable[[SiteId], Card | None]
+    confirmed: Callable[[], Mapping[SiteId, bytes]]
+    _secrets: dict[bytes, bytes] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def card(self) -> Card:
+        """What other sites are shown."""
+        return make_card(self.identity, self.agreement)
+
+    def peer(self, site: SiteId) -> Card:
+        """The card of a site whose identity is confirmed.
+
+        Raises:
+            RosterError: nobody has confirmed it, or it has not sent a card under that key.
+        """
+        if site == self.card.site:
+            return self.card
+        identity_key, card = self.confirmed().get(site), self.card_of(site)
+        if identity_key is None:
+            raise RosterError(
+                f"{site}: compare its fingerprint with that site; then `fedcohort roster --confirm`"
+            )
+        if card is None or card.identity_key != identity_key:
+            raise RosterError(f"{site}: has not shown a card under its confirmed key; see `fedcohort roster`")
+        return card
+
+    def pair_secret(self, site: SiteId) -> bytes:
+        """The secret that this site shares with another; with itself, one that only it can compute.
+
+        Raises:
+            RosterError: the other site is not confirmed.
+        """
+        public = self.peer(site).agreement_key
+        if public not in self._secrets:
+            try:
+                self._secrets[public] = self.agreement.exchange(X25519PublicKey.from_public_bytes(public))
+            except ValueError:
+                raise RosterError(f"{site}: its agreement key is none") from None
+        return self._secrets[public]
+
+    def lock(self, study_hash: str, secret: bytes) -> bytes:
+        """Encrypt a study's secret for this site's own database."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._at_rest().encrypt(nonce, secret, study_hash.encode())
+
+    def unlock(self, study_hash: str, locked: bytes) -> bytes:
+        """Decrypt what `lock` encrypted.
+
+        Raises:
+            KeyFileError: the site's agreement key is another than then.
+        """
+        try:
+            return self._at_rest().decrypt(locked[:NONCE_BYTES], locked[NONCE_BYTES:], study_hash.encode())
+        except InvalidTag:
+            raise KeyFileError(
+                "agreement.key is not the one that the study's key was stored under; restore it from a backup"
+            ) from None
+
+    def _at_rest(self) -> AESGCM:
+        derive = HKDF(hashes.SHA256(), KEY_BYTES, None, b"fedcohort-at-rest-1")
+        return AESGCM(derive.derive(self.agreement.private_bytes_raw()))
+
+    def seal_for(self, site: SiteId, data: bytes, about: bytes) -> bytes:
+        """Encrypt for one other site.
+
+        Args:
+            about: what both sides know, and the other must name to open it.
+        """
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._between(self.card.site, site).encrypt(nonce, data, about)
+
+    def open_from(self, site: SiteId, sealed: bytes, about: bytes) -> bytes:
+        """Decrypt what another site sealed for this one.
+
+        Raises:
+            WireError: it is not from that site, for this one, and about this.
+        """
+        try:
+            return self._between(site, self.card.site).decrypt(
+                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], about
+            )
+        except (InvalidTag, ValueError):
+            raise WireError(f"a parcel that {site} has not sealed for this site and study") from None
+
+    def _between(self, sender: SiteId, receiver: SiteId) -> AESGCM:
+        other = receiver if sender == self.card.site else sender
+        info = f"fedcohort-parcel-1|{sender}|{receiver}".encode()
+        return AESGCM(HKDF(hashes.SHA256(), KEY_BYTES, None, info).derive(self.pair_secret(other)))
+
+
+@dataclass
+class RosterFolder:
+    """Confirmed identity keys as files, read anew when one is added or taken away."""
+
+    folder: Path
+    _read_at: int = -1
+    _keys: dict[SiteId, bytes] = field(default_factory=dict)
+
+    def __call__(self) -> Mapping[SiteId, bytes]:
+        """Identity keys by site.
+
+        Raises:
+            ConfigError: a file is not a key.
+        """
+        try:
+            changed_at = self.folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return {}
+        if changed_at != self._read_at:
+            self._keys = {path.stem: _read_key(path) for path in sorted(self.folder.glob("*.pub"))}
+            self._read_at = changed_at
+        return self._keys
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except (OSError, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"{path}: not the {KEY_DIGITS} hex digits of a site's public key")
+    return key
+
+
+def confirmed_key(card: Card, spoken: str) -> bytes:
+    """The identity key of a card whose fingerprint an operator was told out of band.
+
+    Raises:
+        ConfigError: it is another; the coordinator may have announced a key of its own.
+    """
+    if "".join(spoken.split()).lower() != "".join(fingerprint(card.identity_key).split()):
+        raise ConfigError(
+            f"{card.site}: the key that was announced has another fingerprint; "
+            "do not go on, and ask the coordinator's operator why"
+        )
+    return card.identity_key
+
+
+def confirm(folder: Path, site: SiteId, identity_key: bytes) -> None:
+    """Write a confirmed key into the roster.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    path = folder / f"{site}.pub"
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(identity_key.hex() + "\n", encoding="ascii")
+        os.replace(scratch, path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; make the roster's folder writable") from error
+
+
+def enrol(folder: Path, site: SiteId, key_file: Path) -> None:
+    """Confirm a site of this very machine by its key file, which is made when it is missing.
+
+    Raises:
+        ConfigError, KeyFileError: roster or key cannot be written.
+    """
+    confirm(folder, site, load_or_create(key_file, site).public_key)

@@ -1,0 +1,66 @@
+"""A simulated site's memory: nothing outlives the process."""
+
+from dataclasses import dataclass, field, replace
+
+from fedcohort.audit import Detail
+from fedcohort.node.records import HelpGiven, Stored, StoredProposal, StudyKey
+
+
+@dataclass
+class MemoryNodeStore:
+    """Nothing outlives the process: for simulated sites."""
+
+    contributions: dict[str, Stored] = field(default_factory=dict)
+    helps: dict[str, HelpGiven] = field(default_factory=dict)
+    study_keys: dict[str, StudyKey] = field(default_factory=dict)
+    proposed: dict[str, StoredProposal] = field(default_factory=dict)
+    approvals: dict[str, bytes] = field(default_factory=dict)
+
+    def last(self, study_hash: str) -> Stored | None:
+        """The newest contribution of a study."""
+        return self.contributions.get(study_hash)
+
+    def keep(self, stored: Stored) -> None:
+        """Remember a contribution."""
+        self.contributions[stored.study_hash] = stored
+
+    def help_given(self, study_hash: str) -> HelpGiven | None:
+        """The newest help of a study."""
+        return self.helps.get(study_hash)
+
+    def keep_help(self, given: HelpGiven, n_survivors: int, n_bytes: int) -> None:
+        """Remember help."""
+        self.helps[given.study_hash] = given
+
+    def study_key(self, study_hash: str) -> StudyKey | None:
+        """The key of a study."""
+        return self.study_keys.get(study_hash)
+
+    def keep_study_key(self, key: StudyKey) -> None:
+        """Remember a study's key."""
+        self.study_keys[key.study_hash] = key
+
+    def approval(self, study_hash: str) -> bytes | None:
+        """The signed approval, encoded."""
+        return self.approvals.get(study_hash)
+
+    def proposal(self, study_hash: str) -> StoredProposal | None:
+        """A study as it was proposed."""
+        return self.proposed.get(study_hash)
+
+    def proposals(self) -> list[StoredProposal]:
+        """Every study that was ever proposed here."""
+        return list(self.proposed.values())
+
+    def propose(self, proposal: StoredProposal) -> None:
+        """Remember a proposal."""
+        self.proposed.setdefault(proposal.study_hash, proposal)
+
+    def decide(self, study_hash: str, state: str, approval: bytes | None) -> None:
+        """Remember the site's answer to a proposal."""
+        self.proposed[study_hash] = replace(self.proposed[study_hash], state=state)
+        if approval is not None:
+            self.approvals[study_hash] = approval
+
+    def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
+        """A simulation keeps no event log."""

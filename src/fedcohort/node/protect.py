@@ -1,0 +1,129 @@
+"""A site's part in the study's protection: a key shared with the other sites, sealing, helping to open."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+from fedcohort.errors import WireError
+from fedcohort.node.keys import Keys
+from fedcohort.protection import masks
+from fedcohort.protection.context import RoundContext, Sealed, SiteId
+from fedcohort.protection.fixed_point import Shape, ring_from_bytes
+from fedcohort.protection.keyed import SCHEMES, Key
+from fedcohort.study import Study
+from fedcohort.wire.identity import verify
+from fedcohort.wire.messages import Contribution, OpenRequest, Setup
+from fedcohort.wire.signing import contribution_signing_bytes
+
+DIGEST_BYTES = 32
+
+
+def round_context(
+    study: Study,
+    number: int,
+    attempt: int,
+    state_digest: bytes,
+    roster: tuple[SiteId, ...],
+    shape: Shape,
+) -> RoundContext:
+    """What sites and coordinator call the same round.
+
+    Raises:
+        WireError: the roster is not the one that the integers were sized for.
+    """
+    if len(roster) != shape.n_sites:
+        raise WireError("another number of sites than this round's integers were sized for")
+    return RoundContext(
+        study.hash, number, attempt, state_digest, roster, study.min_sites, study.colluders, shape
+    )
+
+
+def check_roster(keys: Keys, roster: tuple[SiteId, ...]) -> None:
+    """Refuse a round with strangers.
+
+    Raises:
+        WireError: this site is not in it.
+        RosterError: the operator has not confirmed a site of it.
+    """
+    if keys.card.site not in roster:
+        raise WireError("a roster without this site")
+    strangers = set(roster).difference(keys.confirmed(), [keys.card.site])
+    if strangers:
+        keys.peer(min(strangers))
+
+
+def seal(study: Study, context: RoundContext, keys: Keys, key: Key, integers: bytes) -> Sealed:
+    """Hide a site's integers as the study says."""
+    if study.protection == "none":
+        return Sealed(integers)
+    check_roster(keys, context.roster)
+    ring = ring_from_bytes(integers, context.shape.sizes)
+    if study.protection == "masks":
+        return masks.seal(context, keys.card.site, keys.pair_secret, ring)
+    return Sealed(SCHEMES[study.protection].seal(key, context.shape, ring))
+
+
+def help_open(study: Study, context: RoundContext, keys: Keys, key: Key, request: OpenRequest) -> bytes:
+    """Help to open the sum of a request's survivors.
+
+    Raises:
+        WireError: the request is not for this round, or does not hold together.
+        TooFewSitesError: fewer survivors than may be opened.
+    """
+    check_roster(keys, context.roster)
+    if study.protection == "masks":
+        site, survivors = keys.card.site, request.survivors
+        return masks.help_open(context, site, keys.pair_secret, survivors, request.extras)
+    context.check_survivors(request.survivors, keys.card.site)
+    _check_proofs(context, keys, request)
+    scheme = SCHEMES[study.protection]
+    return scheme.open_sum(key, context.shape, request.total, len(request.survivors)).to_bytes()
+
+
+def proof_of(contribution: Contribution, bodies: bytes) -> bytes:
+    """What shows that a site has contributed, without its body: the body's digest, and the signature."""
+    return bodies + contribution.signature
+
+
+def _check_proofs(context: RoundContext, keys: Keys, request: OpenRequest) -> None:
+    if set(request.extras) != set(request.survivors):
+        raise WireError("an opening without each survivor's proof that it has contributed")
+    for site, proof in request.extras.items():
+        bodies, signature = proof[:DIGEST_BYTES], proof[DIGEST_BYTES:]
+        asked = (context.study_hash, context.round, context.attempt)
+        signed = contribution_signing_bytes(Contribution(*asked, site, context.state_digest, b""), bodies)
+        if not verify(keys.peer(site).identity_key, signature, signed):
+            raise WireError(f"{site}: the proof of its contribution is not signed by its key")
+
+
+def make_key(study: Study) -> tuple[bytes, bytes]:
+    """A new key of the study's scheme: (public, secret)."""
+    return SCHEMES[study.protection].make(study.key_bits)
+
+
+def load_key(study: Study, public: bytes, secret: bytes) -> Key:
+    """The study's key, checked."""
+    return SCHEMES[study.protection].load(public, secret)
+
+
+def parcels(
+    study: Study, keys: Keys, roster: tuple[SiteId, ...], public: bytes, secret: bytes
+) -> Mapping[SiteId, bytes]:
+    """The secret key, sealed for each other site."""
+    others = (site for site in roster if site != keys.card.site)
+    return {site: keys.seal_for(site, secret, _about(study, public)) for site in others}
+
+
+def open_parcel(study: Study, keys: Keys, setup: Setup) -> bytes:
+    """The secret key that another site has made and sealed for this one.
+
+    Raises:
+        WireError: there is not exactly one parcel, or it is not from its maker for this study.
+    """
+    if len(setup.parcels) != 1:
+        raise WireError("a study's key comes from one maker")
+    ((maker, sealed),) = setup.parcels.items()
+    return keys.open_from(maker, sealed, _about(study, setup.public))
+
+
+def _about(study: Study, public: bytes) -> bytes:
+    return study.hash.encode() + sha256(public).digest()

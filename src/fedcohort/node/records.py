@@ -1,0 +1,102 @@
+"""What a site must remember, and the contract of the store that remembers it."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fedcohort.audit import Detail
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a site computed for one round of one study."""
+
+    study_hash: str
+    round: int
+    state_digest: bytes
+    integers: bytes
+    shape: str
+    """Of the integers, as `Shape.to_text`."""
+    site_state: bytes = b""
+
+
+@dataclass(frozen=True)
+class HelpGiven:
+    """The newest round of a study that this site has helped to open, and what the request was."""
+
+    study_hash: str
+    round: int
+    request: bytes
+    """SHA-256 of the request."""
+
+
+@dataclass(frozen=True)
+class StudyKey:
+    """The key of a study: `locked` is the secret part, encrypted under the site's agreement key."""
+
+    study_hash: str
+    public: bytes
+    locked: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class StoredProposal:
+    """A study that a researcher proposed, and what this site said: `asked`, `approved` or `refused`."""
+
+    study_hash: str
+    study: bytes
+    researcher: str
+    researcher_key: bytes
+    signature: bytes
+    state: str = "asked"
+
+
+class NodeStore(Protocol):
+    """Where a site remembers; `SqlNodeStore` lives, `MemoryNodeStore` is for simulations."""
+
+    def last(self, study_hash: str) -> Stored | None:
+        """The newest contribution of a study."""
+        ...
+
+    def keep(self, stored: Stored) -> None:
+        """Make a contribution durable, and note its release in the event log."""
+        ...
+
+    def help_given(self, study_hash: str) -> HelpGiven | None:
+        """The newest help of a study."""
+        ...
+
+    def keep_help(self, given: HelpGiven, n_survivors: int, n_bytes: int) -> None:
+        """Make it durable that this site helps to open a sum, and note the release in the event log."""
+        ...
+
+    def study_key(self, study_hash: str) -> StudyKey | None:
+        """The key of a study, when this site has one."""
+        ...
+
+    def keep_study_key(self, key: StudyKey) -> None:
+        """Remember a study's key in place of an earlier one."""
+        ...
+
+    def approval(self, study_hash: str) -> bytes | None:
+        """The signed approval, encoded; None when there is none."""
+        ...
+
+    def proposal(self, study_hash: str) -> StoredProposal | None:
+        """A study as it was proposed."""
+        ...
+
+    def proposals(self) -> list[StoredProposal]:
+        """Every study that was ever proposed here."""
+        ...
+
+    def propose(self, proposal: StoredProposal) -> None:
+        """Remember a proposal."""
+        ...
+
+    def decide(self, study_hash: str, state: str, approval: bytes | None) -> None:
+        """Remember the site's answer to a proposal."""
+        ...
+
+    def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
+        """Add to the event log."""
+        ...
