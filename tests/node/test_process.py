@@ -85,6 +85,7 @@ def converse(running: Running, talk: Callable[[Coordinator], Awaitable[None]]) -
     async def all_of_it() -> Coordinator:
         coordinator = Coordinator()
         serving = asyncio.create_task(serve_link(running, coordinator.link()))
+        assert await coordinator.hear() == running.node.keys.card
         await talk(coordinator)
         await coordinator.outbox.put(None)
         await serving

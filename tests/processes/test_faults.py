@@ -13,6 +13,7 @@ import pytest
 
 from fedcohort.client import Handle
 from fedcohort.errors import FedcohortError
+from fedcohort.node.keys import enrol
 from tests.processes.support import (
     Group,
     cli,
@@ -84,7 +85,7 @@ def waits(group: Group, handle: Handle, reason: str) -> None:
 def test_a_locked_hospital_database_keeps_the_study_waiting_until_it_is_free(group: Group) -> None:
     with locked(group.folder / "data" / "b.db"):
         handle = group.connect().submit(describe_study(random_name()))
-        waits(group, handle, "1 of the 2 sites that the study needs have answered (b: store)")
+        waits(group, handle, "1 of the 2 sites that the round needs have answered (b: store)")
         assert "b.db: is locked by another program; close it" in group.nodes["b"].text
     result = handle.wait(progress=False)
     assert (result.report["patients"], result.report["refused"]) == (120, {})
@@ -121,6 +122,7 @@ def test_a_full_disk_under_a_nodes_store_lets_nothing_leave_and_the_study_goes_o
         path = group.site_file("full", database)
         path.write_text(path.read_text().replace('state = "full"', f'state = "{disk}/state"'))
         token = group.members(lambda members: members.invite_site("full"))
+        enrol(group.folder / "roster", "full", disk / "state" / "site.key")
         node = group.node(path, token)
         group.others.append(node.start())
         group.wait_linked("full")
@@ -162,6 +164,7 @@ def test_read_only_data_are_enough_for_a_node_but_its_own_store_must_be_writable
         database = write_ward(disk / "ward.db", ward_rows(2))
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         token = group.members(lambda members: members.invite_site("ro"))
+        enrol(group.folder / "roster", "ro", group.folder / "ro" / "site.key")
         path = group.site_file("ro", database)
         reader = group.node(path, token).start()
         group.others.append(reader)

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -75,9 +76,11 @@ def test_a_watcher_that_goes_away_loses_nothing_and_reattaches(group: Group) -> 
     assert again.wait(progress=False).report["patients"] == 180
 
 
-def test_a_lost_site_is_left_out_when_enough_others_answer(group: Group) -> None:
+# Three sites of which one may collude open no sum without all three; of which none does, two are enough.
+@pytest.mark.parametrize("hidden", [{"protection": "none"}, {"protection": "masks", "colluders": 0}])
+def test_a_lost_site_is_left_out_when_enough_others_answer(group: Group, hidden: dict[str, Any]) -> None:
     handle = group.connect().submit(
-        train_study(random_name(), ROUNDS, round_timeout_seconds=2.0, min_sites=2)
+        train_study(random_name(), ROUNDS, round_timeout_seconds=2.0, min_sites=2, **hidden)
     )
     group.wait_round(handle, 10)
     group.nodes["c"].kill()

@@ -8,6 +8,7 @@ each, which `fedcohort roster` writes.
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +26,8 @@ from fedcohort.wire.messages import Card, Contribution, Help, Message, SiteId
 from fedcohort.wire.signing import card_signing_bytes, contribution_signing_bytes, help_signing_bytes
 
 NONCE_BYTES, KEY_BYTES, KEY_DIGITS = 12, 32, 64
+# A file system's clock may tick only every two seconds: what changed later may bear the same time.
+SETTLED_NS = 2_000_000_000
 
 
 def signed(identity: Identity, reply: Message) -> Message:
@@ -168,7 +171,8 @@ class RosterFolder:
             return {}
         if changed_at != self._read_at:
             self._keys = {path.stem: _read_key(path) for path in sorted(self.folder.glob("*.pub"))}
-            self._read_at = changed_at
+            settled = time.time_ns() - changed_at > SETTLED_NS
+            self._read_at = changed_at if settled else -1
         return self._keys
 
 

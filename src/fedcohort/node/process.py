@@ -197,11 +197,14 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
     Args:
         told: studies whose answer the coordinator has; those answered before this link, too.
     """
+    card: bytes | None = None
     offer: bytes | None = None
     while True:
         try:
+            if card is None:
+                card = encode(running.node.keys.card)
+                await link.send(card)
             if offer is None:
-                await link.send(encode(running.node.keys.card))
                 offer = await asyncio.to_thread(_offer, running.site.policy)
                 await link.send(encode(Event("catalogue", detail=offer)))
             proposals = await asyncio.to_thread(running.store.proposals)
