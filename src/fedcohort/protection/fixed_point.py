@@ -27,9 +27,10 @@ class Ring:
     wide: NDArray[np.uint64]
     narrow: NDArray[np.uint32]
 
-    def to_bytes(self) -> bytes:
-        """Little-endian bytes; `wide` first."""
-        return self.wide.astype("<u8", copy=False).tobytes() + self.narrow.astype("<u4", copy=False).tobytes()
+    def to_bytes(self, head: bytes = b"") -> bytes:
+        """`head`, then the integers as little-endian bytes, `wide` first."""
+        parts = self.wide.astype("<u8", copy=False), self.narrow.astype("<u4", copy=False)
+        return b"".join((head, *(np.ascontiguousarray(part).data for part in parts)))
 
 
 @dataclass(frozen=True)
