@@ -26,7 +26,8 @@ ROUNDS = 80
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
-    with wards(tmp_path_factory.mktemp("recovery"), preload=True) as running:
+    policy = 'protections = ["none", "masks"]\n'
+    with wards(tmp_path_factory.mktemp("recovery"), preload=True, policy=policy) as running:
         yield running
 
 
