@@ -102,6 +102,7 @@ def test_a_study_is_frozen() -> None:
         ({"protection": None}, "protection"),
         ({"colluders": -1}, "colluders: Input should be greater"),
         ({"key_bits": 1024}, "key_bits: Input should be 2048 or 3072"),
+        ({"key_bits": 2048}, "key_bits: masks has no key of a size to choose; leave it out"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[str, Any], said: str) -> None:

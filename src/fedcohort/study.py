@@ -258,8 +258,8 @@ class Study(Frozen):
     def _possible(self) -> Self:
         if self.privacy is not None:
             raise ValueError("privacy: differential privacy is not in this version; leave [privacy] out")
-        if self.protection == "ckks":
-            raise ValueError("protection: 'ckks' is not in this version; use 'masks' or 'paillier'")
+        if self.protection != "paillier" and self.key_bits != 3072:
+            raise ValueError(f"key_bits: {self.protection} has no key of a size to choose; leave it out")
         if not isinstance(self.analysis, Describe):
             if self.cohort.label is None:
                 raise ValueError(f"cohort.label: {self.analysis.kind} needs a label")

@@ -19,7 +19,8 @@ HIDDEN = ("masks", *SCHEMES)
 
 
 def study(protection: str, **changes: object) -> Study:
-    return explicit(describe_study("the same bits", protection=protection, key_bits=2048, **changes))
+    bits = {"key_bits": 2048} if protection == "paillier" else {}
+    return explicit(describe_study("the same bits", protection=protection, **bits, **changes))
 
 
 def lose(*lost: SiteId, phase: type[Message]) -> Disturb:

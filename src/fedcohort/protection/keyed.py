@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fedcohort.protection import paillier
+from fedcohort.protection import ckks, paillier
 from fedcohort.protection.fixed_point import Ring, Shape
 
 Key = Any
@@ -53,5 +53,13 @@ SCHEMES = {
         paillier.seal,
         paillier.add,
         paillier.open_sum,
+    ),
+    "ckks": Scheme(
+        lambda bits: ckks.make_key(),
+        ckks.load_secret,
+        ckks.load_public,
+        ckks.seal,
+        ckks.add,
+        ckks.open_sum,
     ),
 }
