@@ -7,7 +7,7 @@ import numpy as np
 import tenseal
 
 from benchmarks.harness import emit, median, reported
-from fedcohort.protection import ckks
+from fedcohort.protection import ckks, ckks_worker
 from fedcohort.protection.fixed_point import Ring, Segment, Shape
 
 PARAMETERS, SITES, REPEATS = 10_113, 3, 15
@@ -30,26 +30,30 @@ def main() -> None:
     ring = Ring(np.zeros(0, np.uint64), values.astype(np.int32).view(np.uint32))
     public, secret = ckks.make_key()
     key, adder = ckks.load_secret(public, secret), ckks.load_public(public)
+    context = tenseal.context_from(secret)
     body = ckks.seal(key, shape, ring)
     total = ckks.add(adder, shape, ckks.add(adder, shape, body, body), body)
 
-    pieces = [values[start : start + ckks.SLOTS].astype(float) for start in range(0, PARAMETERS, ckks.SLOTS)]
-    theirs = [tenseal.ckks_vector(key.context, piece) for piece in pieces]
+    pieces = [
+        values[start : start + ckks_worker.SLOTS].astype(float)
+        for start in range(0, PARAMETERS, ckks_worker.SLOTS)
+    ]
+    theirs = [tenseal.ckks_vector(context, piece) for piece in pieces]
     sealed = [vector.serialize() for vector in theirs]
     name = f"ckks: {PARAMETERS:,} integers of 22 bits, {SITES} sites, against TenSEAL called directly"
 
     def seal_directly() -> None:
         for piece in pieces:
-            tenseal.ckks_vector(key.context, piece).serialize()
+            tenseal.ckks_vector(context, piece).serialize()
 
     def add_directly() -> None:
         for data in sealed:
-            left = tenseal.ckks_vector_from(adder.context, data)
-            (left + tenseal.ckks_vector_from(adder.context, data)).serialize()
+            left = tenseal.ckks_vector_from(context, data)
+            (left + tenseal.ckks_vector_from(context, data)).serialize()
 
     def open_directly() -> None:
         for data in sealed:
-            tenseal.ckks_vector_from(key.context, data).decrypt()
+            tenseal.ckks_vector_from(context, data).decrypt()
 
     ours = (
         seconds(lambda: ckks.seal(key, shape, ring)),

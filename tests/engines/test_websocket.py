@@ -1,10 +1,14 @@
-"""The WebSocket engine: processes give the bits that a simulation gives."""
+"""Under every protection processes give the bits that a simulation gives."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fedcohort.protection.keyed import SCHEMES
+from fedcohort.result import Result
 from tests.processes.support import (
     Group,
     comparable,
@@ -15,24 +19,51 @@ from tests.processes.support import (
 )
 
 pytestmark = pytest.mark.processes
+PROTECTIONS = ("none", "masks", *SCHEMES)
 
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
-    with wards(tmp_path_factory.mktemp("engine"), preload=True) as running:
+    policy = f"protections = {json.dumps(PROTECTIONS)}\n"
+    with wards(tmp_path_factory.mktemp("engine"), preload=True, policy=policy) as running:
         yield running
 
 
-def test_processes_describe_to_the_bit_as_a_simulation_does(group: Group) -> None:
-    study = describe_study("engines describe")
-    assert comparable(group.run(study)) == comparable(simulate_wards(study))
+def bits(result: Result) -> dict[str, Any]:
+    """All that a result holds, but for the words that say how it was protected."""
+    found = comparable(result)
+    del found["report"]["protection"]
+    return found
 
 
-def test_processes_train_to_the_bit_as_a_simulation_does(group: Group) -> None:
-    study = train_study("engines train", rounds=6)
-    live, simulated = comparable(group.run(study)), comparable(simulate_wards(study))
-    assert live["arrays"] == simulated["arrays"]
-    assert live == simulated
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    return bits(simulate_wards(describe_study("engines describe", protection="none")))
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Any]:
+    return bits(simulate_wards(train_study("engines train", rounds=3, protection="none")))
+
+
+def hidden_by(protection: str) -> dict[str, Any]:
+    return {"protection": protection, **({"key_bits": 2048} if protection == "paillier" else {})}
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS)
+def test_both_engines_describe_to_the_bit_alike(
+    group: Group, described: dict[str, Any], protection: str
+) -> None:
+    study = describe_study("engines describe", **hidden_by(protection))
+    assert bits(group.run(study)) == bits(simulate_wards(study)) == described
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS)
+def test_both_engines_train_to_the_bit_alike(group: Group, trained: dict[str, Any], protection: str) -> None:
+    study = train_study("engines train", rounds=3, **hidden_by(protection))
+    live, simulated = bits(group.run(study)), bits(simulate_wards(study))
+    assert live["arrays"] == simulated["arrays"] == trained["arrays"]
+    assert live == simulated == trained
 
 
 def test_the_same_study_again_is_the_same_study(group: Group, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """CKKS: the rounded sum is the exact sum, its error far from half a unit, and garbage is refused."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcohort.errors import KeyFileError, WireError
-from fedcohort.protection import ckks
+from fedcohort.protection import ckks, ckks_worker
+from fedcohort.protection.ckks_process import Worker
 from fedcohort.protection.fixed_point import Ring, Segment, Shape, add_ring, zero_ring
 
 tenseal = pytest.importorskip("tenseal", reason="TenSEAL is not installed: pip install 'fedcohort[ckks]'")
@@ -79,7 +82,7 @@ def test_the_error_stays_far_below_what_the_bound_says(key: ckks.Key) -> None:
     draw = np.random.default_rng(0)
     largest = 0.0
     for _ in range(20):
-        values = draw.integers(-(2**29), 2**29, ckks.SLOTS).astype(np.float64)
+        values = draw.integers(-(2**29), 2**29, ckks_worker.SLOTS).astype(np.float64)
         found = ckks._decrypt(key, ckks._encrypt(key, values))
         largest = max(largest, float(np.max(np.abs(found - values))))
     assert 0 < largest < 2.0 ** (15 + 2.6 - 28) < ckks.CLOSE / 100
@@ -126,7 +129,7 @@ def test_other_parameters_are_refused() -> None:
     context = tenseal.context(
         tenseal.SCHEME_TYPE.CKKS, poly_modulus_degree=4096, coeff_mod_bit_sizes=[54, 55]
     )
-    context.global_scale = ckks.SCALE
+    context.global_scale = ckks_worker.SCALE
     with pytest.raises(WireError, match="not the public part"):
         ckks.load_public(context.serialize(save_secret_key=False))
 
@@ -172,3 +175,29 @@ def test_hundreds_of_changed_bodies_crash_nothing(key: ckks.Key, public: ckks.Ke
 
 def test_no_secret_is_in_a_representation(key: ckks.Key) -> None:
     assert repr(key) == "Key()"
+
+
+def test_a_worker_that_was_killed_is_started_anew_and_what_killed_it_is_refused() -> None:
+    worker = Worker()
+    assert worker.ask(ckks_worker.check, KEY[0]) == [b"public"]
+    first = worker._popen
+    assert first is not None
+    first.kill()
+    first.wait()
+    assert worker.ask(ckks_worker.check, KEY[1]) == [b"secret"]
+    worker.close()
+    assert worker._popen is None
+
+
+def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedcohort.protection.ckks_process.TIMEOUT_SECONDS", 0.05)
+    worker = Worker()
+    with pytest.raises(WireError):
+        worker.ask(ckks_worker.make)  # importing TenSEAL alone takes longer
+    worker.close()
+
+
+def test_tenseal_is_never_loaded_beside_tensorflow() -> None:
+    """Both at once in one process end in a segmentation fault."""
+    code = "import tensorflow; from fedcohort.protection import ckks; ckks.load_secret(*ckks.make_key())"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)

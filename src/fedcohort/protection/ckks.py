@@ -15,21 +15,17 @@ eprint 2020/1533).
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.errors import ConfigError, KeyFileError, WireError
+from fedcohort.errors import KeyFileError, WireError
+from fedcohort.protection import ckks_worker
+from fedcohort.protection.ckks_process import WORKER
+from fedcohort.protection.ckks_worker import SLOTS
 from fedcohort.protection.fixed_point import Ring, Segment, Shape
 
-if TYPE_CHECKING:
-    import tenseal
-
-DEGREE, SLOTS = 8192, 4096
-MODULUS_BITS = (60, 60)
-SCALE = 2.0**28
 LARGEST_BITS = 30
 """Sums of digits stay below this power of two: the modulus over the scale, with a bit of margin."""
 CLOSE = 0.25
@@ -40,17 +36,9 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Key:
-    """A TenSEAL context: with the secret key at a site, without it at the coordinator."""
+    """A serialised TenSEAL context: with the secret key at a site, without it at the coordinator."""
 
-    context: "tenseal.Context" = field(repr=False)
-
-
-def _tenseal() -> Any:  # noqa: ANN401
-    try:
-        import tenseal
-    except ModuleNotFoundError:
-        raise ConfigError("protection ckks needs TenSEAL: pip install 'fedcohort[ckks]'") from None
-    return tenseal
+    data: bytes = field(repr=False)
 
 
 def make_key() -> tuple[bytes, bytes]:
@@ -59,9 +47,8 @@ def make_key() -> tuple[bytes, bytes]:
     Raises:
         ConfigError: TenSEAL is not installed.
     """
-    context = _new_context()
-    parts = {"save_public_key": True, "save_galois_keys": False, "save_relin_keys": False}
-    return context.serialize(save_secret_key=False, **parts), context.serialize(save_secret_key=True, **parts)
+    public, secret = WORKER.ask(ckks_worker.make)
+    return public, secret
 
 
 def load_public(public: bytes) -> Key:
@@ -70,10 +57,9 @@ def load_public(public: bytes) -> Key:
     Raises:
         WireError: it is none of ours, or holds a secret.
     """
-    key = _load(public)
-    if key is None or key.context.is_private():
+    if _kind(public) != b"public":
         raise WireError("not the public part of a CKKS key")
-    return key
+    return Key(public)
 
 
 def load_secret(public: bytes, secret: bytes) -> Key:
@@ -83,45 +69,23 @@ def load_secret(public: bytes, secret: bytes) -> Key:
         WireError: the public part is none of ours.
         KeyFileError: the secret part does not belong to it.
     """
-    theirs, ours = load_public(public), _load(secret)
-    probe = np.arange(SLOTS, dtype=np.float64)
-    if ours is None or not ours.context.is_private():
+    theirs = load_public(public)
+    if _kind(secret) != b"secret":
         raise KeyFileError("not the secret part of a CKKS key")
-    found = _decrypt(ours, _encrypt(theirs, probe))
-    if np.max(np.abs(found - probe)) > CLOSE:
+    ours, probe = Key(secret), np.arange(SLOTS, dtype=np.float64)
+    if np.max(np.abs(_decrypt(ours, _encrypt(theirs, probe)) - probe)) > CLOSE:
         raise KeyFileError("the secret part of a CKKS key does not belong to its public part")
     return ours
 
 
-def _load(data: bytes) -> Key | None:
-    tenseal = _tenseal()
+def _kind(data: bytes) -> bytes:
+    """Which part of a key this is; nothing when it is none of ours."""
     if len(data) > MAX_KEY_BYTES:
-        return None
+        return b""
     try:
-        context = tenseal.context_from(data)
-        good = _parameters(context) == _our_parameters() and context.global_scale == SCALE
-    except (ValueError, RuntimeError, TypeError):
-        return None
-    return Key(context) if good else None
-
-
-def _parameters(context: "tenseal.Context") -> tuple[int, ...]:
-    """SEAL's digest of scheme, degree and modulus."""
-    return tuple(context.seal_context().data.key_parms_id())
-
-
-@lru_cache(maxsize=1)
-def _our_parameters() -> tuple[int, ...]:
-    return _parameters(_new_context())
-
-
-def _new_context() -> "tenseal.Context":
-    tenseal = _tenseal()
-    context = tenseal.context(
-        tenseal.SCHEME_TYPE.CKKS, poly_modulus_degree=DEGREE, coeff_mod_bit_sizes=list(MODULUS_BITS)
-    )
-    context.global_scale = SCALE
-    return context
+        return WORKER.ask(ckks_worker.check, data)[0]
+    except WireError:
+        return b""
 
 
 def seal(key: Key, shape: Shape, ring: Ring) -> bytes:
@@ -129,7 +93,7 @@ def seal(key: Key, shape: Shape, ring: Ring) -> bytes:
     digits = np.concatenate([np.zeros(0), *_digits_of(shape, ring)])
     padded = np.zeros(-(-digits.size // SLOTS) * SLOTS)
     padded[: digits.size] = digits
-    return _join([_encrypt(key, part) for part in padded.reshape(-1, SLOTS)])
+    return _join(_encrypt(key, padded))
 
 
 def add(key: Key, shape: Shape, total: bytes | None, body: bytes) -> bytes:
@@ -139,14 +103,10 @@ def add(key: Key, shape: Shape, total: bytes | None, body: bytes) -> bytes:
         WireError: they are not ciphertexts of this layout.
     """
     parts = _split(shape, body)
-    added = [_vector(key, part) for part in parts]
     if total is None:
+        WORKER.ask(ckks_worker.check, key.data, *parts)
         return body
-    try:
-        sums = [_vector(key, part) + more for part, more in zip(_split(shape, total), added, strict=True)]
-        return _join([vector.serialize() for vector in sums])
-    except (ValueError, RuntimeError):
-        raise WireError("CKKS ciphertexts that do not add up") from None
+    return _join(WORKER.ask(ckks_worker.add, key.data, *_split(shape, total), *parts))
 
 
 def open_sum(key: Key, shape: Shape, total: bytes, n_contributors: int) -> Ring:
@@ -155,7 +115,7 @@ def open_sum(key: Key, shape: Shape, total: bytes, n_contributors: int) -> Ring:
     Raises:
         WireError: it is not the sum of so many sites' ciphertexts under this key.
     """
-    slots = np.concatenate([np.zeros(0), *(_decrypt(key, part) for part in _split(shape, total))])
+    slots = _decrypt(key, _split(shape, total))
     rounded = np.rint(slots)
     if slots.size and np.max(np.abs(slots - rounded)) >= CLOSE:
         raise WireError("a total that does not decrypt to integers: another key, or not a sum")
@@ -228,27 +188,12 @@ def n_ciphertexts(shape: Shape) -> int:
     return -(-digits // SLOTS)
 
 
-def _encrypt(key: Key, slots: NDArray[np.float64]) -> bytes:
-    data: bytes = _tenseal().ckks_vector(key.context, slots).serialize()
-    return data
+def _encrypt(key: Key, slots: NDArray[np.float64]) -> list[bytes]:
+    return WORKER.ask(ckks_worker.encrypt, key.data, slots.tobytes())
 
 
-def _vector(key: Key, data: bytes) -> Any:  # noqa: ANN401
-    try:
-        vector = _tenseal().ckks_vector_from(key.context, data)
-        size = vector.size()
-    except (ValueError, RuntimeError, TypeError):
-        size = 0
-    if size != SLOTS:
-        raise WireError("not a CKKS ciphertext of this protocol")
-    return vector
-
-
-def _decrypt(key: Key, data: bytes) -> NDArray[np.float64]:
-    try:
-        return np.asarray(_vector(key, data).decrypt(), np.float64)
-    except (ValueError, RuntimeError):
-        raise WireError("a CKKS ciphertext that cannot be decrypted") from None
+def _decrypt(key: Key, ciphertexts: list[bytes]) -> NDArray[np.float64]:
+    return np.frombuffer(b"".join(WORKER.ask(ckks_worker.decrypt, key.data, *ciphertexts)), np.float64)
 
 
 def _join(parts: list[bytes]) -> bytes:
