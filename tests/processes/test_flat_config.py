@@ -111,7 +111,7 @@ def test_a_port_that_the_file_does_not_give_is_refused(flat: Flat) -> None:
     assert "no 'hospital_z'; there are hospital_a, hospital_b" in unknown.stderr
 
 
-@pytest.mark.parametrize(("key", "value"), [("dp_epsilon", 1.5), ("encryption", "paillier"), ("rounds", 3)])
+@pytest.mark.parametrize(("key", "value"), [("dp_epsilon", 1.5), ("rounds", 3)])
 def test_a_key_that_has_no_effect_in_this_version_is_refused(tmp_path: Path, key: str, value: object) -> None:
     config = {**json.loads((EXAMPLE / "config.json").read_text()), key: value}
     (tmp_path / "config.json").write_text(json.dumps(config))
