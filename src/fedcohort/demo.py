@@ -225,7 +225,8 @@ def _start_nodes(group: Processes, plan: Plan, port: int) -> None:
         policy.write_text(
             '# Written by `fedcohort demo`, which approves by itself; a hospital writes approval = "ask".\n'
             f'id = "{site}"\ndata = "{_toml(database)}"\ncoordinator = "ws://127.0.0.1:{port}"\n'
-            f'state = "{site}"\napproval = "auto"\n\n[tables]\n{plan.table} = "*"\n',
+            f'state = "{site}"\napproval = "auto"\nprotections = ["{plan.study.protection}"]\n\n'
+            f'[tables]\n{plan.table} = "*"\n',
             encoding="utf-8",
         )
         enrol(group.folder / "roster", site, group.folder / site / "site.key")
