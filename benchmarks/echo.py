@@ -18,10 +18,11 @@ STEP = np.float32(1e-3)
 
 @dataclass(frozen=True)
 class Echo:
-    """`size` float32 to each site and back, `rounds` times."""
+    """`size` float32 to each site and back, `rounds` times; a bound of 1/2 makes them integers of 22 bits."""
 
     size: int
     rounds: int
+    bound: float = 16.0
 
     def start(self) -> State:
         """A vector of zeros."""
@@ -29,7 +30,7 @@ class Echo:
 
     def layout(self, state: State) -> Layout:
         """One block, as an update of a model has it."""
-        return (Block("update", (self.size,), 16.0, 2.0**-22),)
+        return (Block("update", (self.size,), self.bound, 2.0**-22),)
 
     def prepare(self, table: Table) -> Local:
         """Nothing to prepare."""

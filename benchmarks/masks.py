@@ -118,7 +118,7 @@ def _run(protection: Protection, names: list[SiteId], size: int, rounds: int, lo
     cohort = fc.Cohort(columns={"age": fc.Numeric(18, 90)})
     study = fc.Study(name="masks", cohort=cohort, analysis=fc.Describe(), protection=protection)
     table = Table(np.array(["a", "b"]), {"age": np.array([30.0, 40.0])}, np.zeros(2, np.int8))
-    echo, federation, log = Echo(size, rounds), Simulated(), MemoryLog(lambda _: None)
+    echo, federation, log = Echo(size, rounds, bound=0.5), Simulated(), MemoryLog(lambda _: None)
     nodes = {
         name: simulated_node(federation, name, study, lambda cohort, seed: table, echo) for name in names
     }
@@ -143,7 +143,7 @@ def large_studies() -> list[Claim]:
     seconds = {sites: simulated_round(sites, 0)[0] / sites for sites in (20, 200)}
     lost, exact = simulated_round(100, 10)
     say(f"20 sites {seconds[20] * 1e3:.2f} ms a site, 200 sites {seconds[200] * 1e3:.2f} ms a site")
-    name = "masks: a round of the local engine, 100,000 parameters"
+    name = "masks: a round of the local engine, 100,000 parameters of 22 bits"
     return [
         Claim(f"{name}, 100 sites of which 10 are lost", lost, None, "s", None, "exact", exact),
         at_most(f"{name}, a site's cost at 200 sites against 20", seconds[200], seconds[20], "s", 1.25),

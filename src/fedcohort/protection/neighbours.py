@@ -1,8 +1,10 @@
 """Who masks with whom: everybody, or in large studies a random regular graph (Bell et al. 2020).
 
 Up to 21 sites all are neighbours. Above that the sites stand on a ring in an order
-drawn from the round's binding, and each is a neighbour of the 10 before and the 10
+drawn from study and attempt, and each is a neighbour of the 10 before and the 10
 behind it (a Harary graph under a random permutation, eprint 2020/704, section 3).
+Rounds of one attempt number share a graph, so that sites reuse their pairs' secrets;
+an attempt that failed for want of neighbours is followed by one with others.
 A site's round secrets are shared among its neighbours and itself, its *holders*.
 
 Why the sum cannot be split: to open a site, more than half of its neighbours must be
@@ -13,7 +15,7 @@ somewhere: there is an edge (docs/decisions/0005).
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from fedcohort.protection.context import RoundContext, SiteId, majority
@@ -23,35 +25,53 @@ MAX_NEIGHBOURS = 20
 
 
 @dataclass(frozen=True)
+class Ring:
+    """The sites in order, and each site's holders and neighbours, sorted."""
+
+    order: tuple[SiteId, ...]
+    holders: dict[SiteId, tuple[SiteId, ...]]
+    neighbours: dict[SiteId, tuple[SiteId, ...]]
+
+
+@lru_cache(maxsize=8)
+def _ring(study_hash: str, attempt: int, roster: tuple[SiteId, ...]) -> Ring:
+    n, reach = len(roster), MAX_NEIGHBOURS // 2
+    if n <= MAX_NEIGHBOURS + 1:
+        order = tuple(sorted(roster))
+        holders = dict.fromkeys(order, order)
+    else:
+        head = f"fedcohort-ring-1|{study_hash}|{attempt}|"
+        order = tuple(sorted(roster, key=lambda site: hashlib.sha256((head + site).encode()).digest()))
+        holders = {
+            site: tuple(sorted(order[(place + step) % n] for step in range(-reach, reach + 1)))
+            for place, site in enumerate(order)
+        }
+    others = {site: tuple(other for other in found if other != site) for site, found in holders.items()}
+    return Ring(order, holders, others)
+
+
+@dataclass(frozen=True)
 class Graph:
     """The neighbours of one attempt at one round, which every site derives alike."""
 
     context: RoundContext
-    _holders: dict[SiteId, tuple[SiteId, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
+    def _ring(self) -> Ring:
+        return _ring(self.context.study_hash, self.context.attempt, self.context.roster)
+
+    @property
     def ring(self) -> tuple[SiteId, ...]:
         """The sites in the order of this attempt; sorted when all are neighbours anyway."""
-        return _ring(self.context.binding, self.context.roster)
-
-    @cached_property
-    def _place(self) -> dict[SiteId, int]:
-        return {site: index for index, site in enumerate(self.ring)}
+        return self._ring.order
 
     def holders(self, site: SiteId) -> tuple[SiteId, ...]:
         """Neighbours and the site itself, sorted; a holder's place is that of its share."""
-        n = len(self.ring)
-        if n <= MAX_NEIGHBOURS + 1:
-            return self.ring
-        if site not in self._holders:
-            place, reach = self._place[site], MAX_NEIGHBOURS // 2
-            around = (self.ring[(place + step) % n] for step in range(-reach, reach + 1))
-            self._holders[site] = tuple(sorted(around))
-        return self._holders[site]
+        return self._ring.holders[site]
 
     def neighbours(self, site: SiteId) -> tuple[SiteId, ...]:
         """The sites that share a mask with this one, sorted."""
-        return tuple(other for other in self.holders(site) if other != site)
+        return self._ring.neighbours[site]
 
     @cached_property
     def threshold(self) -> int:
@@ -68,11 +88,3 @@ class Graph:
         return len(survivors) >= self.context.quorum and all(
             len(set(helpers).intersection(self.holders(site))) >= self.threshold for site in survivors
         )
-
-
-@lru_cache(maxsize=8)
-def _ring(binding: bytes, roster: tuple[SiteId, ...]) -> tuple[SiteId, ...]:
-    """Remembered, since a simulation asks for the same ring once a site."""
-    if len(roster) <= MAX_NEIGHBOURS + 1:
-        return tuple(sorted(roster))
-    return tuple(sorted(roster, key=lambda site: hashlib.sha256(binding + site.encode()).digest()))
