@@ -12,7 +12,7 @@ from fedcohort.wire.codec import encode
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import Channel, Link
-from fedcohort.wire.messages import Contribution, Message, Task
+from fedcohort.wire.messages import Contribution, Event, Message, Task
 from fedcohort.wire.signing import contribution_signing_bytes, state_digest
 
 HASH = "1" * 64
@@ -202,6 +202,21 @@ def test_a_contribution_that_the_site_did_not_sign_ends_its_link(forged: bytes) 
         assert bench.hub.links == {}
 
     assert run(scenario).received == []
+
+
+def test_a_late_answer_to_the_last_question_is_not_taken_for_one_to_the_next() -> None:
+    """As when enough sites have helped to open a round, and the last one's help comes during the next."""
+
+    async def scenario(bench: Bench) -> None:
+        a, b = await bench.join("a"), await bench.join("b")
+        asked = bench.ask(timeout=10)
+        late = Event("refusal", HASH, TASK.round + 1, 0, "store")
+        for message in (bench.contribution("a", TASK.round + 1), encode(late), bench.contribution("a")):
+            await a.to_hub.put(message)
+        await b.to_hub.put(bench.contribution("b"))
+        await asked
+
+    assert run(scenario).received == ["a", "b"]
 
 
 def test_a_contribution_that_nobody_asked_for_changes_nothing() -> None:

@@ -16,16 +16,34 @@ from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedErro
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import verify
 from fedcohort.wire.link import Link
-from fedcohort.wire.messages import Contribution, Event, Help, Message, Setup, SiteId
+from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, Setup, SiteId, Task
 from fedcohort.wire.signing import contribution_signing_bytes, help_signing_bytes
 
 log = logging.getLogger("fedcohort.coordinator")
 
 
+_ANSWERS: dict[type[Message], type[Message]] = {Task: Contribution, OpenRequest: Help, Setup: Setup}
+
+
+def answers(question: Message, message: Message) -> bool:
+    """Whether a message is an answer to this question, good or bad, and not a late one to another."""
+
+    def about(what: Message) -> tuple[object, ...]:
+        return tuple(getattr(what, name, None) for name in ("study_hash", "round", "attempt"))
+
+    kinds = (_ANSWERS[type(question)], Event)
+    return isinstance(message, kinds) and about(message) == about(question)
+
+
 @dataclass
 class OpenExchange:
-    """A round that waits for answers."""
+    """Questions that wait for answers.
 
+    Attributes:
+        encoded: the questions, as they are sent.
+    """
+
+    questions: Mapping[SiteId, Message]
     encoded: Mapping[SiteId, bytes]
     receive: Receive
     enough: int
@@ -33,12 +51,12 @@ class OpenExchange:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def settle(self, site: SiteId, message: Message, away: Collection[SiteId]) -> None:
-        """Hand an answer over; a bad one leaves the site out of this round.
+        """Hand an answer over; a bad one leaves the site out of this round, and a late one is passed over.
 
         Args:
             away: sites that are not waited for once enough others have answered.
         """
-        if site not in self.pending:
+        if site not in self.pending or not answers(self.questions[site], message):
             return
         self.pending.discard(site)
         complete = False
@@ -128,7 +146,7 @@ class Hub:
         once = {id(message): encode(message) for message in messages.values()}
         encoded = {site: once[id(message)] for site, message in messages.items()}
         study_hash = next(iter(messages.values())).study_hash  # type: ignore[union-attr]
-        exchange = OpenExchange(encoded, receive, enough, set(messages))
+        exchange = OpenExchange(messages, encoded, receive, enough, set(messages))
         self.open[study_hash] = exchange
         try:
             here = [self.links[site] for site in messages if site in self.links]
