@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from fedcohort.coordinator.service import Service
 
 KEEP_ALIVE_SECONDS = 15.0
+PAUSE_SECONDS = 0.05
+"""Between two looks at the store: a person sees no more, and fast rounds would spend a tenth of their time."""
 
 
 def event(kind: str, data: Mapping[str, object], number: int | None = None) -> str:
@@ -25,6 +27,7 @@ async def study_stream(service: Service, study_id: str, after: int) -> AsyncIter
         for update in service.store.updates(study_id, after):
             after = update.sequence
             yield event(update.kind, update.data, update.sequence)
+        await asyncio.sleep(PAUSE_SECONDS)
         if not await _heard(news):
             yield ": still here\n\n"
 

@@ -118,7 +118,7 @@ def _contribute(node: Node, task: Task) -> Contribution:
     elif stored.state_digest != task.state_digest:
         raise WireError(f"round {task.round} was asked before, of another state; a round has one answer")
     shape = shape_from_text(stored.shape)
-    context = protect.round_context(study, task.round, task.attempt, task.state_digest, task.roster, shape)
+    context = protect.round_context(study, task, task.state_digest, shape)
     sealed = protect.seal(study, context, node.keys, key, stored.integers)
     return Contribution(
         study_hash=task.study_hash,
@@ -136,24 +136,18 @@ def _help(node: Node, request: OpenRequest) -> Help:
     study = _approved(node, request.study_hash, request.round)
     if study.protection == "none":
         raise WireError("this protection needs no opening")
-    stored, digest = node.store.last(study.hash), request_digest(request)
+    stored, digest = node.store.last(request.study_hash), request_digest(request)
     if stored is None or stored.round != request.round:
         raise WireError(f"round {request.round} is not the one that this site has answered last")
-    given = node.store.help_given(study.hash)
+    given = node.store.help_given(request.study_hash)
     if given and (given.round > request.round or (given.round == request.round and given.request != digest)):
         raise WireError(f"this site has helped to open other survivors of round {given.round}")
-    context = protect.round_context(
-        study,
-        request.round,
-        request.attempt,
-        stored.state_digest,
-        request.roster,
-        shape_from_text(stored.shape),
-    )
+    context = protect.round_context(study, request, stored.state_digest, shape_from_text(stored.shape))
     body = protect.help_open(study, context, node.keys, _key(node, study), request)
     if given is None or given.round < request.round:
-        node.store.keep_help(HelpGiven(study.hash, request.round, digest), len(request.survivors), len(body))
-    return Help(study.hash, request.round, request.attempt, node.site, body, request=digest)
+        given = HelpGiven(request.study_hash, request.round, digest)
+        node.store.keep_help(given, len(request.survivors), len(body))
+    return Help(request.study_hash, request.round, request.attempt, node.site, body, request=digest)
 
 
 def _set_up(node: Node, setup: Setup) -> Setup:

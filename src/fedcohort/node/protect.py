@@ -11,29 +11,31 @@ from fedcohort.protection.fixed_point import Shape, ring_from_bytes
 from fedcohort.protection.keyed import SCHEMES, Key
 from fedcohort.study import Study
 from fedcohort.wire.identity import verify
-from fedcohort.wire.messages import Contribution, OpenRequest, Setup
+from fedcohort.wire.messages import Contribution, OpenRequest, Setup, Task
 from fedcohort.wire.signing import contribution_signing_bytes
 
 DIGEST_BYTES = 32
 
 
 def round_context(
-    study: Study,
-    number: int,
-    attempt: int,
-    state_digest: bytes,
-    roster: tuple[SiteId, ...],
-    shape: Shape,
+    study: Study, message: Task | OpenRequest, state_digest: bytes, shape: Shape
 ) -> RoundContext:
     """What sites and coordinator call the same round.
 
     Raises:
         WireError: the roster is not the one that the integers were sized for.
     """
-    if len(roster) != shape.n_sites:
+    if len(message.roster) != shape.n_sites:
         raise WireError("another number of sites than this round's integers were sized for")
     return RoundContext(
-        study.hash, number, attempt, state_digest, roster, study.min_sites, study.colluders, shape
+        message.study_hash,
+        message.round,
+        message.attempt,
+        state_digest,
+        message.roster,
+        study.min_sites,
+        study.colluders,
+        shape,
     )
 
 
