@@ -11,7 +11,7 @@ from fedcohort.coordinator.service import Service
 
 KEEP_ALIVE_SECONDS = 15.0
 PAUSE_SECONDS = 0.05
-"""Between two looks at the store: a person sees no more, and fast rounds would spend a tenth of their time."""
+"""Between two looks at the store: a person sees no more, and fast rounds spend their time on rounds."""
 
 
 def event(kind: str, data: Mapping[str, object], number: int | None = None) -> str:
