@@ -13,6 +13,9 @@ from typing import Any
 MAX_POINTS = 2.0**19
 """Of a privacy loss distribution; a coarser grid, which costs more epsilon, holds it below."""
 
+MOST_PURE = 20.0
+"""Epsilon of a release above which composing gains nothing over adding."""
+
 
 @dataclass(frozen=True)
 class Sampled:
@@ -38,6 +41,10 @@ def composed(full: float, sampled: Sequence[Sampled], pure: Sequence[Pure], delt
         full: sum of mu^2 over the plain Gaussians.
         delta: positive.
     """
+    costly = sum(one.epsilon * one.count for one in pure if one.epsilon > MOST_PURE)
+    pure = [one for one in pure if one.epsilon <= MOST_PURE]
+    if costly:
+        return costly + (composed(full, sampled, pure, delta) if full or sampled or pure else 0.0)
     if not sampled and not pure:
         from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 

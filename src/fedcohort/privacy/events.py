@@ -138,14 +138,18 @@ class Schedule:
         Raises:
             StudyError: the schedule has no such round.
         """
-        after = 0
+        if not 0 <= index < self.rounds:
+            raise StudyError(f"round {index + 1}: the noise schedule has {self.rounds}, and none beyond")
+        return self._begun(index + 1)[-1][0]
+
+    def _begun(self, rounds: int) -> list[tuple[float, int]]:
+        """The levels of the first so many rounds."""
+        told: list[tuple[float, int]] = []
+        left = rounds
         for share, count in self.levels():
-            after += count
-            if 0 <= index < after:
-                return share
-        raise StudyError(
-            f"round {index + 1}: the noise schedule has {self.rounds}; no further one may be released"
-        )
+            told += [(share, min(count, left))] if left > 0 else []
+            left -= count
+        return told
 
     def releases(
         self,
