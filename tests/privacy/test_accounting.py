@@ -222,7 +222,6 @@ def test_a_study_that_no_noise_can_save_is_refused() -> None:
         noise_multiplier(study, 1.5, 1e-5)
 
 
-@pytest.mark.slow
 def test_another_process_finds_the_very_same_multiplier() -> None:
     program = """
 from fedcohort.privacy.accounting import noise_multiplier

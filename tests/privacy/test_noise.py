@@ -18,7 +18,7 @@ from scipy import stats
 
 from fedcohort.errors import StudyError
 from fedcohort.privacy import noise
-from fedcohort.privacy.noise import Backend, discrete_gaussian, discrete_laplace
+from fedcohort.privacy.noise import Backend, discrete_gaussian, discrete_laplace, poisson_sample
 
 CHANCE = 1e-9
 COUNT = 400_000
@@ -148,6 +148,24 @@ def test_a_scale_that_is_no_scale_is_refused(sampler: Sampler, bad: float) -> No
 def test_a_negative_length_is_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
         discrete_gaussian(1.0, (3, -1))
+
+
+@pytest.mark.parametrize("probability", [0.001, 0.3, 1 - 2.0**-30])
+def test_each_patient_is_sampled_with_the_probability_that_is_accounted(probability: float) -> None:
+    chosen = poisson_sample(COUNT, probability)
+    assert stats.binomtest(int(chosen.sum()), COUNT, probability).pvalue > CHANCE
+
+
+def test_a_sample_of_everybody_is_everybody_and_two_samples_differ() -> None:
+    assert poisson_sample(1000, 1.0).all()
+    assert len(poisson_sample(0, 0.5)) == 0
+    assert (poisson_sample(1000, 0.5) != poisson_sample(1000, 0.5)).any()
+
+
+@pytest.mark.parametrize("bad", [0.0, -0.1, 1.0001, math.nan, math.inf])
+def test_a_sample_by_no_probability_is_refused(bad: float) -> None:
+    with pytest.raises(StudyError, match="sampled with probability"):
+        poisson_sample(10, bad)
 
 
 def test_two_calls_and_threads_draw_different_numbers() -> None:

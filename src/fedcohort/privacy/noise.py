@@ -1,4 +1,4 @@
-"""Exact discrete Gaussian and discrete Laplace noise, vectorised, from cryptographic randomness.
+"""Exact discrete Gaussian and Laplace noise, and samples of patients, from cryptographic randomness.
 
 Canonne, Kamath, Steinke 2020 (arXiv 2004.00010): a discrete Laplace variable (algorithm 2) is kept with
 a probability exp(-gamma) (algorithm 1) that makes it a discrete Gaussian (algorithm 3). All rejections of
@@ -95,6 +95,22 @@ def discrete_laplace(scale: float, shape: int | tuple[int, ...], backend: Backen
     numerator, denominator = scale.as_integer_ratio()
     shift = denominator.bit_length() - 1
     return _draw(lambda count: _laplace(numerator, shift, count), size)
+
+
+def poisson_sample(count: int, probability: float) -> NDArray[np.bool_]:
+    """Which of `count` patients are in a sample: each of them independently, by the system's randomness.
+
+    Args:
+        probability: of each; taken down to a multiple of 2^-64, which never costs more privacy.
+    Raises:
+        StudyError: probability is not in (0, 1].
+    """
+    if not 0 < probability <= 1:
+        raise StudyError(f"patients are sampled with probability {probability!r}; it must be in (0, 1]")
+    if probability == 1:
+        return np.ones(count, np.bool_)
+    chosen: NDArray[np.bool_] = _words(count) < np.uint64(math.floor(Fraction(probability) * 2**64))
+    return chosen
 
 
 def _checked(value: float, name: str, shape: int | tuple[int, ...]) -> tuple[float, tuple[int, ...]]:
