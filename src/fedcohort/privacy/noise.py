@@ -3,10 +3,10 @@
 Canonne, Kamath, Steinke 2020 (arXiv 2004.00010): a discrete Laplace variable (algorithm 2) is kept with
 a probability exp(-gamma) (algorithm 1) that makes it a discrete Gaussian (algorithm 3). All rejections of
 a batch are decided at once, in floating point, by comparing 64 random bits with an interval that surely
-contains exp(-gamma) if numpy's exp errs by less than 2^-41; the few (one in about 2^40) that lie inside the interval are decided by drawing more
-bits and computing with integers, in `exact`. So the distribution is the discrete Gaussian's own, not an
-approximation: no floating-point number ever decides by itself. Sigma, a float, is a rational number and
-is taken as exactly that number.
+contains exp(-gamma), if numpy's exp errs by less than 2^-41 of itself; the few (one in about 2^40) that
+lie inside the interval are decided by drawing more bits and computing with rationals, in `exact`. So the
+distribution is the discrete Gaussian's own, not an approximation: no floating-point number ever decides
+by itself. Sigma, a float, is a rational number and is taken as exactly that number.
 
 Randomness: AES-256-CTR with a key from the operating system, new for every call, so that nothing is
 shared by processes after a fork. No seed exists.
