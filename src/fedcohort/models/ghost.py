@@ -44,11 +44,11 @@ def clipped_gradient_sum(
         model: a Keras model of its own for this function.
         row_losses: (head, y, predicted) to (rows,).
     Returns:
-        total(weights, x, y, present, clip, seed, careful): weights (n_weights,) float32; x, y of
+        total(weights, x, y, present, clip, unit, seed, careful): weights (n_weights,) float32; x, y of
         (patients * rows, ...), a patient's rows together; present (patients, rows) is 1.0 for a row
-        and 0.0 for padding; clip a float32 and seed two int64. Careful (a bool of Python) leaves out
-        a patient whose gradient is not finite, at some cost; otherwise such a patient makes the
-        sum not finite, which tells the caller to ask again carefully.
+        and 0.0 for padding; clip a float32; the result counts in `unit`, a float64; seed is two int64.
+        Careful (a bool of Python) leaves out a patient whose gradient is not finite, at some cost;
+        otherwise such a patient makes the sum not finite: ask again carefully.
         It gives (n_weights,) float64, zero for weights that are not trained. A patient adds at
         most `clip` in L2 norm, rounding included, as long as the bits of the others stay the same,
         as they do in pieces of one size that is a multiple of 32.
@@ -61,10 +61,18 @@ def clipped_gradient_sum(
     shapes = [tuple(int(size) for size in v.shape) for v in model.weights]
 
     def total(
-        weights: Tensor, x: Tensor, y: Tensor, present: Tensor, clip: Tensor, seed: Tensor, careful: bool
+        weights: Tensor,
+        x: Tensor,
+        y: Tensor,
+        present: Tensor,
+        clip: Tensor,
+        unit: Tensor,
+        seed: Tensor,
+        careful: bool,
     ) -> Tensor:
         values = split_weights(weights, shapes)
-        share = present / tf.maximum(tf.reduce_sum(present, 1, keepdims=True), 1.0)
+        counts = 1.0 if rows_per_patient == 1 else tf.reduce_sum(present, 1, keepdims=True)
+        share = present / tf.maximum(counts, 1.0)
         uses.clear()
         with _values_of(model, values, seed), tf.GradientTape() as tape:
             tape.watch(values)
@@ -80,7 +88,7 @@ def clipped_gradient_sum(
                 *_finite(uses, derivatives, found, rows_per_patient), rows_per_patient, by_variable
             )
         uses.clear()
-        factors = _factors(found, clip)
+        factors = tf.cast(_factors(found, clip), tf.float64) / unit
         sums = {id(v): part for layer in found for v, part in layer.weighted_sum(factors)}
         return tf.concat(
             [_flat(sums.get(id(v)), shape) for v, shape in zip(model.weights, shapes, strict=True)], 0

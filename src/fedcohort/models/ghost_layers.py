@@ -53,7 +53,7 @@ class LayerGradient:
     Attributes:
         square_norms: (patients,) of the gradient by all of the layer's weights, never too small by
             more than CLIP_MARGIN.
-        weighted_sum: from (patients,) factors to (variable, float64 sum) of each weight.
+        weighted_sum: from (patients,) float64 factors to (variable, float64 sum) of each weight.
     """
 
     square_norms: Tensor
@@ -150,7 +150,7 @@ def _one_position(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient:
     norms = _squares(inputs) + float(layer.use_bias)
 
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
-        scaled = tf.cast(outputs * factors[:, None], tf.float64)
+        scaled = tf.cast(outputs, tf.float64) * factors[:, None]
         kernel = tf.matmul(tf.cast(inputs, tf.float64), scaled, transpose_a=True)
         return _with_bias(layer, kernel, tf.reduce_sum(scaled, 0))
 
@@ -167,7 +167,7 @@ def _few_positions(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient
     biases = tf.reduce_sum(outputs, 1)
 
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
-        scaled = tf.cast(outputs * factors[:, None, None], tf.float64)
+        scaled = tf.cast(outputs, tf.float64) * factors[:, None, None]
         kernel = tf.tensordot(tf.cast(inputs, tf.float64), scaled, [[0, 1], [0, 1]])
         return _with_bias(layer, kernel, _sum_rows(factors, biases))
 
@@ -203,7 +203,7 @@ def _squares(rows: Tensor) -> Tensor:
 def _sum_rows(factors: Tensor, rows: Tensor) -> Tensor:
     """(d,): the sum of (n, d) rows, each times its factor, in float64."""
     tf = start_tensorflow()
-    return tf.matmul(tf.cast(factors, tf.float64)[None], tf.cast(rows, tf.float64))[0]
+    return tf.matmul(factors[None], tf.cast(rows, tf.float64))[0]
 
 
 def _by_patient(tensor: Tensor, rows: int, width: int) -> Tensor:

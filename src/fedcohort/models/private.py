@@ -9,10 +9,10 @@ it is post-processing. Steps: Abadi et al. 2016, algorithm 1 (arXiv 1607.00133).
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from fedcohort.models.ghost import clipped_gradient_sum
 from fedcohort.models.head import Head
 from fedcohort.models.local import _row_losses, _seed_pair
 from fedcohort.models.own import row_values
-from fedcohort.models.private_graphs import PrivateGraphs, Traced, private_graphs
+from fedcohort.models.private_graphs import PrivateGraphs, private_graphs
 
 LEAST_CLIP, LARGEST_CLIP = 1e-6, 1e6
 PIECE_ALIGNMENT = 32
@@ -36,6 +36,7 @@ _PIECE_VALUES, _PIECE_ROWS = 2**21, 1024
 _BUILDING = threading.Lock()
 
 Floats = NDArray[np.float32]
+_Array = TypeVar("_Array", bound=NDArray[Any])
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,16 @@ class PrivateModel:
         _check_clip(clip)
         if not pieces.size or not len(x):
             return np.zeros(self.n_weights)
-        arguments = (weights, x, y, pieces, np.float32(clip), _seed_pair(seed))
-        total: NDArray[np.float64] = self._finite_or_careful(self.graphs.clipped_sum, *arguments)
-        return total
+        numbers = (np.float32(clip), np.float64(1.0), _seed_pair(seed))
+        one_piece = len(pieces) == 1
+
+        def run(careful: bool) -> NDArray[np.float64]:
+            total: NDArray[np.float64] = self.graphs.clipped_sum(careful, one_piece)(
+                weights, x, y, pieces, *numbers
+            ).numpy()
+            return total
+
+        return self._finite_or_careful(run)
 
     def train(
         self,
@@ -116,10 +124,16 @@ class PrivateModel:
         """
         _check_clip(clip)
         chosen = steps if len(x) else steps[:, :0]
-        numbers = (clip, learning_rate / expected_patients, learning_rate, l2, proximal_mu)
-        small = (np.float64(resolution), *map(np.float32, numbers), _seed_pair(seed))
-        trained: Floats = self._finite_or_careful(self.graphs.train, weights, x, y, chosen, noise, *small)
-        return trained
+        numbers = map(np.float32, (clip, expected_patients, learning_rate, l2, proximal_mu))
+        arguments = (chosen, noise, np.float64(resolution), *numbers, _seed_pair(seed))
+        one_piece, penalised = chosen.shape[1] == 1, bool(l2 or proximal_mu)
+
+        def run(careful: bool) -> Floats:
+            graph = self.graphs.train(careful, one_piece, penalised)
+            trained: Floats = graph(weights, x, y, *arguments).numpy()
+            return trained
+
+        return self._finite_or_careful(run)
 
     def penalty_gradient(self, weights: Floats, *, l2: float) -> Floats:
         """The gradient of l2 / 2 * |kernel|^2 and of the model's own regularisers: of no patient's data."""
@@ -133,11 +147,10 @@ class PrivateModel:
         pieces = -(-int(np.ceil(wanted)) // PIECE_ALIGNMENT)
         return max(PIECE_ALIGNMENT, min(pieces * PIECE_ALIGNMENT, self.most_patients))
 
-    def _finite_or_careful(self, graphs: tuple[Traced, Traced], *arguments: Any) -> Any:
-        fast, careful = graphs
+    def _finite_or_careful(self, run: Callable[[bool], _Array]) -> _Array:
         with self.lock:
-            result = fast(*arguments).numpy()
-            return result if np.isfinite(result).all() else careful(*arguments).numpy()
+            result = run(False)
+            return result if np.isfinite(result).all() else run(True)
 
 
 def cut(
@@ -183,7 +196,7 @@ def _private_model(
     trainable = {id(variable) for variable in built.trainable_variables}
     mask = np.concatenate([np.full(int(np.prod(v.shape)), id(v) in trainable) for v in built.weights])
     rows = min(_PIECE_ROWS, _PIECE_VALUES // row_values(built)) // rows_per_patient
-    most = max(PIECE_ALIGNMENT, rows // PIECE_ALIGNMENT * PIECE_ALIGNMENT)
+    most = PIECE_ALIGNMENT * 2 ** max(0, (rows // PIECE_ALIGNMENT).bit_length() - 1)
     total = clipped_gradient_sum(built, head, _row_losses, rows_per_patient=rows_per_patient)
     graphs = private_graphs(built, total, input_shape, mask)
     return PrivateModel(len(mask), mask, rows_per_patient, most, graphs, threading.Lock())
