@@ -1,0 +1,207 @@
+"""What one site computes under privacy: a sum of clipped gradients, or a round of private steps.
+
+Both are one graph call, whatever the number of steps and pieces. Patients are sampled by the
+caller; a step's patients are cut into pieces of one size and padded, never truncated. The noise
+comes from the caller too, as whole numbers of a resolution, so that a step is the discrete
+Gaussian mechanism on integers (Canonne, Kamath, Steinke 2020, arXiv 2004.00010) and all else in
+it is post-processing. Steps: Abadi et al. 2016, algorithm 1 (arXiv 1607.00133).
+"""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.errors import StudyError
+from fedcohort.models.build import build_model
+from fedcohort.models.ghost import clipped_gradient_sum
+from fedcohort.models.head import Head
+from fedcohort.models.local import _row_losses, _seed_pair
+from fedcohort.models.own import row_values
+from fedcohort.models.private_graphs import PrivateGraphs, private_graphs
+
+LEAST_CLIP, LARGEST_CLIP = 1e-6, 1e6
+PIECE_ALIGNMENT = 32
+"""Vector instructions take up to 16 numbers, the last ones singly: with whole vectors a patient's
+bits are the same wherever in a piece the patient stands."""
+
+_PIECE_VALUES, _PIECE_ROWS = 2**21, 1024
+"""Numbers over all layers in one piece, so that it fits into a processor's cache."""
+
+_BUILDING = threading.Lock()
+
+Floats = NDArray[np.float32]
+_Array = TypeVar("_Array", bound=NDArray[Any])
+
+
+@dataclass(frozen=True)
+class PrivateModel:
+    """A compiled model whose gradients are clipped by patient; weights are arguments.
+
+    The seed of dropout must be the site's secret, as the sample must be: who knows each
+    place's mask would see that a patient's absence moves the others to other masks.
+
+    Attributes:
+        n_weights: length of the flat vector, all of the model's weights in Keras' order.
+        trainable_mask: (n_weights,) bool; False for frozen layers, whose gradient is zero.
+        rows_per_patient: rows of a patient at most.
+        most_patients: in one piece.
+    """
+
+    n_weights: int
+    trainable_mask: NDArray[np.bool_]
+    rows_per_patient: int
+    most_patients: int
+    graphs: PrivateGraphs
+    lock: threading.Lock
+
+    def clipped_sum(
+        self, weights: Floats, x: Floats, y: Floats, pieces: NDArray[np.int32], *, clip: float, seed: int
+    ) -> NDArray[np.float64]:
+        """Add the clipped gradients of the sampled patients.
+
+        A patient's gradient is that of the mean loss of the patient's rows, without penalties. A
+        patient whose gradient is not finite adds nothing.
+
+        Args:
+            x, y: (n, ...) features and (n,) targets of the site.
+            pieces: (pieces, patients, rows_per_patient) row indices as `cut` gives them.
+            clip: L2 norm; one patient moves the result by no more, float32's rounding included.
+            seed: of dropout; a secret.
+        Returns:
+            (n_weights,): zero for weights that are not trained.
+        Raises:
+            StudyError: the clip is not between LEAST_CLIP and LARGEST_CLIP.
+        """
+        _check_clip(clip)
+        if not pieces.size or not len(x):
+            return np.zeros(self.n_weights)
+        numbers = (np.float32(clip), np.float64(1.0), _seed_pair(seed))
+        one_piece = len(pieces) == 1
+
+        def run(careful: bool) -> NDArray[np.float64]:
+            total: NDArray[np.float64] = self.graphs.clipped_sum(careful, one_piece)(
+                weights, x, y, pieces, *numbers
+            ).numpy()
+            return total
+
+        return self._finite_or_careful(run)
+
+    def train(
+        self,
+        weights: Floats,
+        x: Floats,
+        y: Floats,
+        steps: NDArray[np.int32],
+        noise: NDArray[np.int64],
+        *,
+        clip: float,
+        resolution: float,
+        expected_patients: float,
+        learning_rate: float,
+        l2: float = 0.0,
+        proximal_mu: float = 0.0,
+        seed: int,
+    ) -> Floats:
+        """Take private steps: each adds its noise to the rounded sum, and divides by the expected batch.
+
+        Args:
+            steps: (steps, pieces, patients, rows_per_patient) row indices as `cut` gives them.
+            noise: (steps, n_weights) whole numbers of the resolution.
+            resolution: the sum is rounded to multiples of it before noise is added.
+            expected_patients: in a step; a number that does not depend on who was sampled.
+            l2: adds l2 / 2 * |kernel|^2 to the loss; the model's own regularisers are added always.
+            proximal_mu: adds mu / 2 * |w - weights|^2 over trainable weights (FedProx).
+        Returns:
+            (n_weights,): the weights after the last step.
+        Raises:
+            StudyError: the clip is not between LEAST_CLIP and LARGEST_CLIP.
+        """
+        _check_clip(clip)
+        chosen = steps if len(x) else steps[:, :0]
+        numbers = map(np.float32, (clip, expected_patients, learning_rate, l2, proximal_mu))
+        arguments = (chosen, noise, np.float64(resolution), *numbers, _seed_pair(seed))
+        one_piece, penalised = chosen.shape[1] == 1, bool(l2 or proximal_mu)
+
+        def run(careful: bool) -> Floats:
+            graph = self.graphs.train(careful, one_piece, penalised)
+            trained: Floats = graph(weights, x, y, *arguments).numpy()
+            return trained
+
+        return self._finite_or_careful(run)
+
+    def penalty_gradient(self, weights: Floats, *, l2: float) -> Floats:
+        """The gradient of l2 / 2 * |kernel|^2 and of the model's own regularisers: of no patient's data."""
+        with self.lock:
+            gradient: Floats = self.graphs.penalty_gradient(weights, np.float32(l2)).numpy()
+        return gradient
+
+    def piece_patients(self, expected_patients: float) -> int:
+        """A piece's size for samples of about so many, the same for every step of a study."""
+        wanted = expected_patients + 3.0 * float(np.sqrt(expected_patients))
+        pieces = -(-int(np.ceil(wanted)) // PIECE_ALIGNMENT)
+        return max(PIECE_ALIGNMENT, min(pieces * PIECE_ALIGNMENT, self.most_patients))
+
+    def _finite_or_careful(self, run: Callable[[bool], _Array]) -> _Array:
+        with self.lock:
+            result = run(False)
+            return result if np.isfinite(result).all() else run(True)
+
+
+def cut(
+    rows_of_patients: NDArray[np.integer[Any]], samples: Sequence[NDArray[np.integer[Any]]], patients: int
+) -> NDArray[np.int32]:
+    """Cut each step's sample of patients into pieces of one size.
+
+    Args:
+        rows_of_patients: (n_patients, rows_per_patient) row indices of each patient; -1 is no row.
+        samples: of each step, indices of patients.
+        patients: in a piece, as `piece_patients` gives it.
+    Returns:
+        (steps, pieces, patients, rows_per_patient): -1 where there is no row.
+    """
+    pieces = max((-(-len(sample) // patients) for sample in samples), default=0)
+    whole = np.full((len(samples), pieces * patients, rows_of_patients.shape[1]), -1, np.int32)
+    for step, sample in zip(whole, samples, strict=True):
+        step[: len(sample)] = rows_of_patients[sample]
+    return whole.reshape(len(samples), pieces, patients, rows_of_patients.shape[1])
+
+
+def private_model(
+    model: str | dict[str, Any],
+    input_shape: tuple[int, ...],
+    head: Head,
+    seed: int,
+    rows_per_patient: int = 1,
+) -> PrivateModel:
+    """Build a model for private training, once a process for the same arguments.
+
+    Raises:
+        StudyError: it cannot be built, or a layer mixes patients.
+    """
+    with _BUILDING:
+        return _private_model(json.dumps(model, sort_keys=True), input_shape, head, seed, rows_per_patient)
+
+
+@lru_cache(maxsize=8)
+def _private_model(
+    model: str, input_shape: tuple[int, ...], head: Head, seed: int, rows_per_patient: int
+) -> PrivateModel:
+    built = build_model(json.loads(model), input_shape, head, seed)
+    trainable = {id(variable) for variable in built.trainable_variables}
+    mask = np.concatenate([np.full(int(np.prod(v.shape)), id(v) in trainable) for v in built.weights])
+    rows = min(_PIECE_ROWS, _PIECE_VALUES // row_values(built)) // rows_per_patient
+    most = PIECE_ALIGNMENT * 2 ** max(0, (rows // PIECE_ALIGNMENT).bit_length() - 1)
+    total = clipped_gradient_sum(built, head, _row_losses, rows_per_patient=rows_per_patient)
+    graphs = private_graphs(built, total, input_shape, mask)
+    return PrivateModel(len(mask), mask, rows_per_patient, most, graphs, threading.Lock())
+
+
+def _check_clip(clip: float) -> None:
+    if not LEAST_CLIP <= clip <= LARGEST_CLIP:
+        raise StudyError(f"privacy.clip: {clip}; give a number from {LEAST_CLIP:g} to {LARGEST_CLIP:g}")

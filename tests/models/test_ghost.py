@@ -1,0 +1,107 @@
+"""Ghost clipping against gradients that are taken patient by patient and clipped in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+from fedcohort.models.build import build_model
+from fedcohort.models.ghost_layers import CLIP_MARGIN
+from fedcohort.models.private import cut, private_model
+from tests.models.private_support import (
+    BINARY,
+    MODELS,
+    NUMBER,
+    PIECE,
+    built,
+    clip_and_add,
+    gradients_by_patient,
+    json_of,
+    made_up_rows,
+    one_each,
+    weights_of,
+)
+
+layers = keras.layers
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_sum_equals_gradients_clipped_one_patient_at_a_time(name: str) -> None:
+    private, plain, weights, shape, head = built(name)
+    x, y = made_up_rows(shape, head, 40)
+    gradients = gradients_by_patient(plain, head, weights, x, y, np.arange(40, dtype=np.int32)[:, None])
+    norms = np.linalg.norm(gradients, axis=1)
+    for clip in (*map(float, np.quantile(norms, (0.1, 0.5))), float(2 * norms.max())):
+        got = private.clipped_sum(weights, x, y, one_each(40), clip=clip, seed=0)
+        expected = clip_and_add(gradients, clip)
+        assert np.linalg.norm(got - expected) < 2e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("name", ["perceptron", "causal", "few positions", "groups", "shared"])
+def test_a_patient_with_several_rows_is_clipped_as_one(name: str) -> None:
+    private, plain, weights, shape, head = built(name, rows=3)
+    x, y = made_up_rows(shape, head, 30)
+    rows = np.array([[0, 1, 2], [3, -1, -1], [4, 5, -1], *np.arange(6, 30).reshape(8, 3)], np.int32)
+    gradients = gradients_by_patient(plain, head, weights, x, y, rows)
+    clip = float(np.median(np.linalg.norm(gradients, axis=1)))
+    got = private.clipped_sum(weights, x, y, cut(rows, [np.arange(11)], PIECE)[0], clip=clip, seed=0)
+    expected = clip_and_add(gradients, clip)
+    assert np.linalg.norm(got - expected) < 2e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_patient_moves_the_sum_by_at_most_the_clip_wherever_the_others_move(name: str) -> None:
+    private, _, weights, shape, head = built(name)
+    x, y = made_up_rows(shape, head, 45, seed=7)
+    rows = np.arange(45, dtype=np.int32)[:, None]
+    clip = 0.01
+    whole = private.clipped_sum(weights, x, y, one_each(45), clip=clip, seed=0)
+    for patient in (0, 7, 31, 44):
+        others = np.delete(np.arange(45), patient)
+        without = private.clipped_sum(weights, x, y, cut(rows, [others], PIECE)[0], clip=clip, seed=0)
+        alone = private.clipped_sum(
+            weights, x, y, cut(rows, [np.array([patient])], PIECE)[0], clip=clip, seed=0
+        )
+        assert 0.9 * clip < np.linalg.norm(whole - without) <= clip
+        # not one bit of another patient changed, though each stands in another place now
+        np.testing.assert_allclose(whole - without, alone, rtol=0, atol=1e-12)
+
+
+def test_positions_whose_gradients_cancel_are_still_within_the_clip() -> None:
+    config = json_of(
+        keras.Sequential(
+            [keras.Input((4, 40)), layers.Dense(40), layers.GlobalAveragePooling1D(), layers.Dense(1)]
+        )
+    )
+    private = private_model(config, (4, 40), NUMBER, 0)
+    weights = np.random.default_rng(0).normal(size=private.n_weights).astype(np.float32)
+    weights[-41:] = 1e-3
+    half = np.random.default_rng(1).normal(size=(64, 1, 40)).astype(np.float32)
+    x = np.concatenate([half, -half, half, -half * np.float32(1 + 1e-6)], 1)
+    y = np.full(64, 100.0, np.float32)
+    for patient in range(8):
+        one = cut(np.arange(64, dtype=np.int32)[:, None], [np.array([patient])], PIECE)[0]
+        assert np.linalg.norm(private.clipped_sum(weights, x, y, one, clip=1e-4, seed=0)) <= 1e-4
+
+
+def test_one_dropout_mask_serves_the_norm_and_the_sum() -> None:
+    private = private_model("mlp_medical", (13,), BINARY, 0)
+    weights = weights_of(build_model("mlp_medical", (13,), BINARY, 0))
+    x, y = made_up_rows((13,), BINARY, 40)
+    for patient in range(5):
+        one = cut(np.arange(40, dtype=np.int32)[:, None], [np.array([patient])], PIECE)[0]
+        moved = np.linalg.norm(private.clipped_sum(weights, x, y, one, clip=1e-3, seed=5))
+        assert moved == pytest.approx(1e-3, rel=2 * CLIP_MARGIN)
+        assert moved <= 1e-3
+
+
+def test_a_patient_whose_gradient_is_not_a_number_adds_nothing() -> None:
+    private, _, weights, shape, head = built("cnn of images")
+    x, y = made_up_rows(shape, head, 40)
+    rows = np.arange(40, dtype=np.int32)[:, None]
+    for value in (np.nan, np.inf, 3e38):
+        x[17] = value
+        x[18, 3, 4] = value
+        with_them = private.clipped_sum(weights, x, y, one_each(40), clip=0.5, seed=0)
+        places = np.delete(np.arange(40), [17, 18])
+        without = private.clipped_sum(weights, x, y, cut(rows, [places], PIECE)[0], clip=0.5, seed=0)
+        np.testing.assert_allclose(with_them, without, rtol=0, atol=1e-9)

@@ -1,0 +1,99 @@
+"""Private steps, their pieces, penalties, dropout and what is refused."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fedcohort.errors import StudyError
+from fedcohort.models.build import build_model
+from fedcohort.models.local import train_step
+from fedcohort.models.private import cut, private_model
+from tests.models.private_support import BINARY, built, made_up_rows, one_each, weights_of
+
+
+def test_dropout_follows_from_the_seed_and_differs_by_seed_piece_and_step() -> None:
+    private = private_model("mlp_medical", (13,), BINARY, 0)
+    weights = weights_of(build_model("mlp_medical", (13,), BINARY, 0))
+    x, y = np.ones((64, 13), np.float32), np.ones(64, np.float32)
+
+    def total(pieces: NDArray[np.int32], seed: int) -> NDArray[np.float64]:
+        return private.clipped_sum(weights, x, y, pieces, clip=10.0, seed=seed)
+
+    whole = one_each(64)
+    assert np.array_equal(total(whole, 3), total(whole, 3))
+    assert not np.array_equal(total(whole, 3), total(whole, 4))
+    assert not np.allclose(total(whole, 3), 2 * total(whole[:1], 3))
+
+
+def test_pieces_pads_and_an_empty_sample_change_nothing() -> None:
+    private, _, weights, shape, head = built("perceptron")
+    x, y = made_up_rows(shape, head, 100)
+    one = private.clipped_sum(weights, x, y, one_each(100, 128), clip=0.5, seed=0)
+    many = private.clipped_sum(weights, x, y, one_each(100, 32), clip=0.5, seed=0)
+    np.testing.assert_allclose(one, many, rtol=1e-5, atol=1e-7)
+    empty = cut(np.zeros((0, 1), np.int32), [np.zeros(0, int)], 32)[0]
+    assert not private.clipped_sum(weights, x, y, empty, clip=0.5, seed=0).any()
+    assert not private.clipped_sum(weights, x[:0], y[:0], empty, clip=0.5, seed=0).any()
+
+
+def test_a_private_step_is_the_rounded_sum_plus_noise_over_the_expected_batch() -> None:
+    private, _, weights, shape, head = built("perceptron")
+    x, y = made_up_rows(shape, head, 50)
+    samples = [np.arange(0, 40), np.arange(10, 13), np.zeros(0, int)]
+    steps = cut(np.arange(50, dtype=np.int32)[:, None], samples, 32)
+    noise = np.random.default_rng(0).integers(-50, 50, (3, private.n_weights))
+    resolution = 2.0**-8
+    got = private.train(
+        weights, x, y, steps, noise, clip=0.5, resolution=resolution, expected_patients=20.0,
+        learning_rate=0.3, l2=0.1, proximal_mu=0.2, seed=0,
+    )  # fmt: skip
+    now = weights
+    for pieces, whole_numbers in zip(steps, noise, strict=True):
+        total = private.clipped_sum(now, x, y, pieces, clip=0.5, seed=0)
+        released = (np.round(total / resolution) + whole_numbers) * resolution / 20.0
+        now = (now - 0.3 * (released + private.penalty_gradient(now, l2=0.1) + 0.2 * (now - weights))).astype(
+            np.float32
+        )
+    np.testing.assert_allclose(got, now, rtol=1e-5, atol=1e-6)
+
+
+def test_penalties_are_those_of_training_without_privacy_and_of_no_patient() -> None:
+    private, plain, weights, _, head = built("regularised")
+    for v, start in zip(plain.weights, np.cumsum([0, 20, 5, 15, 3, 3]), strict=True):
+        v.assign(weights[start : start + int(np.prod(v.shape))].reshape(v.shape))
+    x, y = np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
+    step = train_step(plain, head)
+    penalised = np.concatenate([g.numpy().reshape(-1) for g in step(x, y, 0.3)[0]])
+    for v in plain.trainable_variables:
+        v.regularizer = None
+    bare = np.concatenate([g.numpy().reshape(-1) for g in step(x, y, 0.0)[0]])
+    np.testing.assert_allclose(private.penalty_gradient(weights, l2=0.3), penalised - bare, atol=1e-6)
+
+
+def test_frozen_weights_stay_where_they_are() -> None:
+    private, _, weights, shape, head = built("frozen")
+    x, y = made_up_rows(shape, head, 20)
+    frozen = ~private.trainable_mask
+    assert frozen.sum() == 24 + 16
+    noise = np.ones((1, private.n_weights), np.int64)
+    trained = private.train(
+        weights, x, y, one_each(20)[None], noise, clip=1.0, resolution=0.1, expected_patients=20.0,
+        learning_rate=0.5, l2=0.1, seed=0,
+    )  # fmt: skip
+    assert np.array_equal(trained[frozen], weights[frozen])
+    assert (trained[~frozen] != weights[~frozen]).all()
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, float("nan"), float("inf"), 1e-9])
+def test_a_clip_that_bounds_nothing_is_refused(clip: float) -> None:
+    private, _, weights, shape, head = built("logistic")
+    x, y = made_up_rows(shape, head, 4)
+    with pytest.raises(StudyError, match=r"privacy\.clip"):
+        private.clipped_sum(weights, x, y, one_each(4), clip=clip, seed=0)
+
+
+def test_pieces_hold_whole_vectors_and_most_samples() -> None:
+    private = private_model("mlp_medical", (13,), BINARY, 0)
+    assert private.piece_patients(32) == 64
+    assert private.piece_patients(1e9) == private.most_patients == 1024
+    assert private_model("cnn_medical", (28, 28, 1), BINARY, 0).most_patients % 32 == 0
