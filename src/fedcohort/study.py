@@ -171,6 +171,15 @@ class Train(Frozen):
     server_learning_rate: Annotated[float, Field(strict=True, gt=0, le=100)] | None = None
     importance: Annotated[bool, Field(strict=True)] = True
 
+    @classmethod
+    def private(cls, model: object = "logistic", **changes: object) -> Self:
+        """What private training needs in place of the defaults, whatever the data: many cheap rounds.
+
+        One clipped gradient a round over all patients, and steps that suit `Privacy`'s default clip.
+        """
+        chosen = {"algorithm": "fedsgd", "rounds": 200, "learning_rate": 2.0, **changes}
+        return cls.model_validate({"model": model, **chosen})
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.algorithm == "fedsgd" and (self.local_epochs != 1 or self.proximal_mu):
@@ -227,10 +236,23 @@ def read_saved_model(folder: Path) -> SavedModel:
 
 
 class Privacy(Frozen):
-    """Differential privacy of the whole study, a patient's data being the unit."""
+    """Differential privacy of the whole study, a patient's data being the unit.
+
+    `noise` says where it is added: "shared", in shares that only the sum holds whole, or "site", all
+    of it at each site; left out, it is shared wherever the protection hides single vectors and the
+    algorithm takes one sum a round. `clip` bounds the L2 norm of a patient's gradient; a patient
+    counts with at most `rows_per_patient` rows. So many `dropouts` may be lost in a round without
+    the noise falling short. Held-out patients are measured every `evaluate_every` rounds.
+    """
 
     epsilon: Annotated[float, Field(strict=True, gt=0)]
-    delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-5
+    delta: Annotated[float, Field(strict=True, ge=1e-10, lt=1)] = 1e-5
+    noise: Literal["shared", "site"] | None = None
+    clip: Annotated[float, Field(strict=True, ge=1e-6, le=1e6)] = 0.5
+    rows_per_patient: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 1
+    dropouts: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 0
+    schedule: Literal["constant", "decaying"] = "constant"
+    evaluate_every: Annotated[int, Field(strict=True, ge=1)] = 50
 
 
 Protection = Literal["none", "masks", "paillier", "ckks"]
@@ -257,7 +279,7 @@ class Study(Frozen):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.privacy is not None:
-            raise ValueError("privacy: differential privacy is not in this version; leave [privacy] out")
+            _check_private(self, self.privacy)
         if self.protection != "paillier" and self.key_bits != 3072:
             raise ValueError(f"key_bits: {self.protection} has no key of a size to choose; leave it out")
         if not isinstance(self.analysis, Describe):
@@ -270,6 +292,20 @@ class Study(Frozen):
         return self
 
     @property
+    def shares_noise(self) -> bool:
+        """Whether the sites' noise is private only as a sum."""
+        if self.privacy is None or not isinstance(self.analysis, Train):
+            return False
+        possible = self.protection != "none" and self.analysis.algorithm == "fedsgd"
+        return possible if self.privacy.noise is None else self.privacy.noise == "shared"
+
+    def least_sites(self, n_sites: int) -> int:
+        """Fewer of `n_sites` are never summed: what the researcher said, and what shared noise needs."""
+        if self.privacy is None or not self.shares_noise:
+            return self.min_sites
+        return max(self.min_sites, n_sites - self.privacy.dropouts)
+
+    @property
     def canonical(self) -> bytes:
         """The study as canonical JSON: sorted keys, no white space, UTF-8."""
         data = self.model_dump(mode="json")
@@ -279,6 +315,30 @@ class Study(Frozen):
     def hash(self) -> str:
         """SHA-256 of the canonical JSON, in hex: what a hospital approves."""
         return hashlib.sha256(self.canonical).hexdigest()
+
+
+def _check_private(study: Study, privacy: Privacy) -> None:
+    train = study.analysis
+    if not isinstance(train, Train):
+        raise ValueError(f"privacy: {train.kind} is not private in this version; train is")
+    if privacy.noise == "shared" and train.algorithm != "fedsgd":
+        raise ValueError(
+            'privacy.noise: shared noise needs one sum a round: take algorithm = "fedsgd", or noise = "site"'
+        )
+    if privacy.noise == "shared" and study.protection == "none":
+        raise ValueError(
+            'privacy.noise: without a protection the coordinator would see a share alone; take noise = "site"'
+        )
+    open_columns = [
+        name
+        for name, kind in study.cohort.schema_.items()
+        if isinstance(kind, Numeric) and kind.bounds is None and study.cohort.is_explicit
+    ]
+    if open_columns:
+        raise ValueError(
+            f"cohort.bounds: privacy needs declared bounds for {', '.join(open_columns)}, such as the "
+            "clinical range; bounds that are looked up in the data would tell about patients"
+        )
 
 
 def parse_study(data: bytes | Mapping[str, Any], where: str = "study") -> Study:

@@ -54,3 +54,24 @@ Layout = tuple[Block, ...]
 def counts(name: str, *shape: int) -> Block:
     """A block of exact counts of rows."""
     return Block(name, shape, bound=MAX_ROWS)
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Releases of one block that a private study has planned, all with the same noise.
+
+    Attributes:
+        block: its name in the layout.
+        part: the patients that it is computed from; differently named parts have no patient in common.
+        count: how many times it is released.
+        weight: of this block's privacy loss against others of the part; noise goes with 1 / sqrt(weight).
+        sampling_probability: of each patient, each time.
+        steps: whether the count follows the study's noise schedule.
+    """
+
+    block: Block
+    part: str
+    count: int
+    weight: float = 1.0
+    sampling_probability: float = 1.0
+    steps: bool = False

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fedcohort.analyses.contract import Analysis
 from fedcohort.analyses.describe import describe
 from fedcohort.analyses.evaluate import evaluate
+from fedcohort.analyses.private_train import private_train
 from fedcohort.analyses.train import train
 from fedcohort.study import Study
 
@@ -17,4 +18,6 @@ ANALYSES: dict[str, Callable[[Study], Analysis]] = {
 
 def build_analysis(study: Study) -> Analysis:
     """The analysis that a study asks for."""
+    if study.privacy is not None:
+        return private_train(study)
     return ANALYSES[study.analysis.kind](study)

@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from fedcohort.table import Table
-from fedcohort.vector import Array, Layout, Vector
+from fedcohort.vector import Array, Layout, Noisy, Vector
 
 Row = Mapping[str, float | int | str | None]
 Report = dict[str, object]
@@ -75,4 +75,17 @@ class Analysis(Protocol):
 
     def report(self, state: State) -> Report:
         """What the researcher reads, from the finished state."""
+        ...
+
+
+@runtime_checkable
+class PrivateAnalysis(Analysis, Protocol):
+    """An analysis all of whose blocks have a sensitivity, and which knows beforehand what it releases."""
+
+    def planned(self) -> tuple[Noisy, ...]:
+        """Every release of the whole study."""
+        ...
+
+    def step(self, state: State) -> int:
+        """How many rounds of the noise schedule came before this one."""
         ...

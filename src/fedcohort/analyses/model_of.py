@@ -10,7 +10,9 @@ from fedcohort.study import Cohort, Study, Survival
 from fedcohort.table import SPLITS
 
 if TYPE_CHECKING:
+    from fedcohort.models.head import Head
     from fedcohort.models.local import LocalModel
+    from fedcohort.models.private import PrivateModel
 
 
 def task_of(cohort: Cohort) -> Task:
@@ -29,14 +31,26 @@ def task_of(cohort: Cohort) -> Task:
 
 def model_of(study: Study, model: str | dict[str, Any]) -> "LocalModel":
     """Build and compile a study's model; the same one for every site of a process."""
-    from fedcohort.models.head import Head
     from fedcohort.models.local import local_model
 
-    match study.cohort.typed_label:
+    return local_model(model, (n_features(study.cohort),), _head(study.cohort), study.seed)
+
+
+def private_model_of(study: Study, model: str | dict[str, Any], rows_per_patient: int) -> "PrivateModel":
+    """The same model, its gradients clipped by patient."""
+    from fedcohort.models.private import private_model
+
+    shape = (n_features(study.cohort),)
+    return private_model(model, shape, _head(study.cohort), study.seed, rows_per_patient)
+
+
+def _head(cohort: Cohort) -> "Head":
+    from fedcohort.models.head import Head
+
+    match cohort.typed_label:
         case Number():
-            head = Head("number", 1)
+            return Head("number", 1)
         case Classes(levels=levels):
-            head = Head("classes", len(levels))
+            return Head("classes", len(levels))
         case _:
-            head = Head("binary", 1)
-    return local_model(model, (n_features(study.cohort),), head, study.seed)
+            return Head("binary", 1)

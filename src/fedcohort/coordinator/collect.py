@@ -93,7 +93,7 @@ def round_context(plan: Plan, state: State, shape: Shape, attempt: int) -> Round
         attempt,
         digest,
         plan.roster,
-        study.min_sites,
+        study.least_sites(len(plan.roster)),
         study.colluders,
         shape,
     )
@@ -123,7 +123,7 @@ async def collect(
         )
         inbox = Inbox(task, new_sum(context))
         asked = {site: task for site in sites.left() if sites.ready is None or site in sites.ready}
-        needed = plan.study.min_sites if plan.study.protection == "none" else context.quorum
+        needed = context.min_sites if plan.study.protection == "none" else context.quorum
         await exchange(asked, inbox.receive, needed, plan.study.round_timeout_seconds)
         sites.note(inbox.refused)
         if len(inbox.survivors) >= needed and _can_open(plan, context, inbox.survivors):

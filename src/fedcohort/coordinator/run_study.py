@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from fedcohort.analyses.contract import Row, State
 from fedcohort.coordinator.collect import Sites, collect, round_context
+from fedcohort.coordinator.noise import noise_in_sum
 from fedcohort.coordinator.opening import attempt_of, open_round, opening_from_record, opening_of
 from fedcohort.coordinator.plan import Exchange, Plan, RoundLog
 from fedcohort.coordinator.study_key import hand_out, made_key
@@ -61,6 +62,8 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
         ring, survivors = await _round(run, state, begun)
         begun = None
         total = from_ring(plan.analysis.layout(state), ring, len(plan.roster))
+        if plan.study.privacy is not None:
+            total |= noise_in_sum(plan.study, plan.analysis, state, len(plan.roster), len(survivors))
         state = plan.analysis.update(state, total)
         seconds = round(time.monotonic() - began, 6)
         rows: list[Row] = [{**row, "seconds": seconds} for row in state.rows]

@@ -33,7 +33,7 @@ def round_context(
         message.attempt,
         state_digest,
         message.roster,
-        study.min_sites,
+        study.least_sites(len(message.roster)),
         study.colluders,
         shape,
     )

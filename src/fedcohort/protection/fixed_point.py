@@ -8,7 +8,9 @@ whatever order they arrive.
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +20,8 @@ from fedcohort.errors import SaturationError, StudyError, ValueRangeError, WireE
 from fedcohort.vector import Block, Layout, Vector
 
 _Integer = TypeVar("_Integer", np.uint32, np.uint64)
+Noise = Mapping[str, NDArray[np.int64]]
+_NO_NOISE: Noise = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,13 @@ def shape_from_text(text: str) -> Shape:
 
 
 def half_range(block: Block) -> int:
-    """The largest integer that rounding a site's value to the block's resolution can give."""
-    return math.floor(block.bound / block.resolution) + 1
+    """The largest integer that a site can send: its rounded value, and as much again for noise.
+
+    Noise has at least 40 standard deviations of room (`privacy.plan`), so that it wraps with a
+    probability below 2^-1000.
+    """
+    largest = math.floor(block.bound / block.resolution) + 1
+    return largest if block.sensitivity is None else 2 * largest
 
 
 def ring_bits(block: Block, n_sites: int) -> int:
@@ -119,22 +128,28 @@ def _integers(block: Block, vector: Vector) -> NDArray[np.int64]:
     return np.rint(scaled, out=scaled).astype(np.int64).reshape(-1)
 
 
-def to_ring(layout: Layout, vector: Vector, n_sites: int) -> Ring:
-    """Round a site's vector to ring integers.
+def to_ring(layout: Layout, vector: Vector, n_sites: int, noise: Noise = _NO_NOISE) -> Ring:
+    """Round a site's vector to ring integers, and add noise to them.
 
     Args:
         layout: the blocks of this round, the same at every site.
         vector: block name to array of the block's shape, in the block's own units.
         n_sites: sites in the roster, which sizes the ring.
+        noise: block name to integers, in steps of the block's resolution.
     Raises:
         ValueRangeError: NaN or infinity.
         SaturationError: a value lies beyond its block's bound.
     """
     wide, narrow = _split(layout, n_sites)
     return Ring(
-        _join([_integers(block, vector).view(np.uint64) for block in wide], np.uint64),
-        _join([_integers(block, vector).astype(np.uint32) for block in narrow], np.uint32),
+        _join([_noisy(block, vector, noise).view(np.uint64) for block in wide], np.uint64),
+        _join([_noisy(block, vector, noise).astype(np.uint32) for block in narrow], np.uint32),
     )
+
+
+def _noisy(block: Block, vector: Vector, noise: Noise) -> NDArray[np.int64]:
+    integers = _integers(block, vector)
+    return integers + noise[block.name].reshape(-1) if block.name in noise else integers
 
 
 def _join(parts: list[NDArray[_Integer]], dtype: type[_Integer]) -> NDArray[_Integer]:

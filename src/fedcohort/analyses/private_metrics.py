@@ -1,0 +1,119 @@
+"""What private training may know of held-out patients: a few noisy counts, and how far to trust them.
+
+One histogram of scores gives loss, accuracy and ROC AUC of a binary model, so that one noisy
+release pays for all three. A patient counts with one row. The intervals are those of the
+added noise alone: what the same counts would show under other draws of it.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.metrics import Task, auc_from_counts, predicted_class, score_counts
+from fedcohort.columns import Number
+from fedcohort.vector import MAX_ROWS, Block, Vector
+
+BINS, DRAWS, INTERVAL = 16, 200, 0.95
+ERROR_RESOLUTION = 2.0**-16
+
+Floats = NDArray[np.float64]
+Metrics = dict[str, float | None]
+
+
+def measured_block(name: str, task: Task, repeats: int = 1) -> Block:
+    """The noisy counts of one model, or of `repeats` variants of it, on held-out patients.
+
+    Binary: (repeats, 2, bins) rows by outcome and score. Classes: (repeats, 2) right and all. A
+    number: (repeats, 2) half the absolute error in units of the label's half range, and all.
+    """
+    if task.is_binary:
+        return Block(name, (repeats, 2, BINS), MAX_ROWS, sensitivity=math.sqrt(repeats))
+    resolution = 1.0 if task.n_classes else ERROR_RESOLUTION
+    return Block(name, (repeats, 2), MAX_ROWS, resolution, sensitivity=math.sqrt(2 * repeats))
+
+
+def measure(task: Task, predicted: NDArray[np.float32], target: NDArray[np.float32]) -> Floats:
+    """One site's counts of one model: (2, bins) or (2,); each row adds at most 1 in each of two places.
+
+    Args:
+        predicted: (n_patients, outputs); a row that is not finite counts as the lowest prediction.
+        target: (n_patients,).
+    """
+    safe = np.nan_to_num(predicted, nan=0.0, posinf=1.0, neginf=0.0)
+    if task.is_binary:
+        coarse: Floats = score_counts(task, safe, target)[0].reshape(2, BINS, -1).sum(axis=2)
+        return coarse.astype(np.float64)
+    if task.n_classes:
+        return np.array([np.count_nonzero(predicted_class(task, safe) == target), len(target)], np.float64)
+    error = np.abs(np.clip(safe[:, 0].astype(np.float64), -1, 1) - np.clip(target, -1, 1))
+    return np.array([error.sum() / 2, len(target)])
+
+
+def noisy_metrics(task: Task, counts: Floats, sigma: float, seed: int) -> Metrics:
+    """Metrics of one model from its noisy counts, with the interval of each as `_low` and `_high`.
+
+    Args:
+        counts: one entry of a `measured_block`.
+        sigma: standard deviation of the noise in each count.
+        seed: of the interval's draws, which are not secret.
+    """
+    found = _metrics(task, counts)
+    draw = np.random.default_rng(seed)
+    others = [_metrics(task, counts + sigma * draw.standard_normal(counts.shape)) for _ in range(DRAWS)]
+    for name in list(found):
+        known = [value for value in (other[name] for other in others) if value is not None]
+        if found[name] is not None and known:
+            low, high = np.quantile(known, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+            found |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+    return found
+
+
+def _metrics(task: Task, counts: Floats) -> Metrics:
+    if not task.is_binary:
+        total = float(counts[1])
+        share = min(max(float(counts[0]) / total, 0.0), 1.0) if total >= 1 else None
+        if task.n_classes:
+            return {"accuracy": share}
+        half = (task.label.high - task.label.low) / 2 if isinstance(task.label, Number) else 1.0
+        return {"mae": None if share is None else share * 2 * half}
+    negatives, positives = np.maximum(counts, 0.0)
+    n = float(negatives.sum() + positives.sum())
+    if n < 1:
+        return {"loss": None, "accuracy": None, "auc": None}
+    middle = (np.arange(BINS) + 0.5) / BINS
+    loss = -(positives @ np.log(middle) + negatives @ np.log1p(-middle)) / n
+    right = negatives[: BINS // 2].sum() + positives[BINS // 2 :].sum()
+    return {
+        "loss": float(loss),
+        "accuracy": float(right) / n,
+        "auc": auc_from_counts(negatives, positives),
+    }
+
+
+def noisy_importance(
+    task: Task, whole: Floats, without: Mapping[str, Floats]
+) -> dict[str, dict[str, float | None]]:
+    """How much worse the model is when a column is hidden from it: the metrics' differences."""
+    base = _metrics(task, whole)
+    found: dict[str, dict[str, float | None]] = {}
+    for name, counts in without.items():
+        hidden = _metrics(task, counts)
+        found[name] = {
+            "auc_drop": _difference(base.get("auc"), hidden.get("auc")),
+            "loss_increase": _difference(hidden.get("loss"), base.get("loss")),
+        }
+        if not task.is_binary:
+            key = "accuracy" if task.n_classes else "mae"
+            found[name] = {f"{key}_change": _difference(hidden.get(key), base.get(key))}
+    return found
+
+
+def _difference(left: float | None, right: float | None) -> float | None:
+    return None if left is None or right is None else left - right
+
+
+def sigma_of(total: Vector, block: str) -> float:
+    """The noise that the coordinator says is in a block, in the block's own units."""
+    return float(np.asarray(total.get(f"{block}/sigma", 0.0)))

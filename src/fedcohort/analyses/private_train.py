@@ -1,0 +1,293 @@
+"""Private training: every round one noisy sum of gradients, each clipped by patient (Abadi et al. 2016).
+
+Nothing is computed from the data that is not released with noise and accounted (arXiv
+1607.00133): features are scaled by declared bounds, the number of training patients is
+itself a noisy count, and metrics come from held-out patients, who are no training patients,
+so that the two parts of patients compose in parallel. The average of the second half of the
+weights is the model (Polyak and Juditsky 1992): less of the noise is left in it, at no cost.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.columns_of import numeric_columns
+from fedcohort.analyses.contract import Draw, Local, Report, Row, SiteState, State
+from fedcohort.analyses.encode import Encoder, feature_slices
+from fedcohort.analyses.metrics import Task
+from fedcohort.analyses.model_of import model_of, private_model_of, task_of
+from fedcohort.analyses.private_metrics import (
+    measure,
+    measured_block,
+    noisy_importance,
+    noisy_metrics,
+    sigma_of,
+)
+from fedcohort.analyses.server_optimizer import server_step
+from fedcohort.columns import Numeric
+from fedcohort.errors import StudyError
+from fedcohort.study import Privacy, Study, Train
+from fedcohort.table import TEST, TRAIN, Table
+from fedcohort.vector import MAX_ROWS, Array, Block, Layout, Noisy, Vector
+
+if TYPE_CHECKING:
+    from fedcohort.models.local import LocalModel
+    from fedcohort.models.private import PrivateModel
+
+COUNT_WEIGHT = 0.01
+"""Of the training part's privacy loss, what the count of patients costs, against that of all rounds."""
+STEPS_PER_CLIP = 2.0**16
+"""Integers between 0 and the clip: rounding costs little and a sum of sites fits 64 bits."""
+
+
+@dataclass(frozen=True)
+class Patients:
+    """A site's patients, by split.
+
+    Attributes:
+        rows: (n_training_patients, rows_per_patient) row indices; -1 is no row.
+        held: (n_held_out_patients,) one row index each.
+    """
+
+    rows: NDArray[np.int32]
+    held: NDArray[np.int64]
+
+
+def patients_of(table: Table, rows_per_patient: int) -> Patients:
+    """Group rows by patient. The first row says in which part a patient is, so that no one is in both."""
+    _, first, inverse = np.unique(table.patient_ids, return_index=True, return_inverse=True)
+    part = table.split[first]
+    mine = np.flatnonzero(table.split == part[inverse])
+    order = mine[np.argsort(inverse[mine], kind="stable")]
+    owner = inverse[order]
+    begins = np.searchsorted(owner, np.arange(len(first)))
+    place = np.arange(len(order)) - begins[owner]
+    kept = place < rows_per_patient
+    rows = np.full((len(first), rows_per_patient), -1, np.int32)
+    rows[owner[kept], place[kept]] = order[kept]
+    return Patients(rows[part == TRAIN], rows[part == TEST, 0].astype(np.int64))
+
+
+@dataclass(frozen=True)
+class PrivateTrain:
+    """A noisy count, then `rounds` of noisy gradients, some with a measurement, then one evaluation."""
+
+    study: Study
+    train: Train
+    privacy: Privacy
+    task: Task
+    slices: dict[str, slice]
+
+    @cached_property
+    def model(self) -> "LocalModel":
+        """For predictions and the first weights; tensorflow is imported here and not before."""
+        return model_of(self.study, self.train.model)
+
+    @cached_property
+    def private(self) -> "PrivateModel":
+        """For gradients that are clipped by patient."""
+        return private_model_of(self.study, self.train.model, self.privacy.rows_per_patient)
+
+    @property
+    def measures(self) -> bool:
+        """Whether patients are held out to measure the model on."""
+        return "test" in self.task.splits
+
+    def start(self) -> State:
+        """Before the first round.
+
+        Raises:
+            StudyError: the model cannot be trained privately.
+        """
+        if not self.private.trainable_mask.any():
+            raise StudyError("analysis.model: no layer of it can be trained")
+        return State("count")
+
+    # --- what is released -----------------------------------------------------------------
+
+    @property
+    def _patients_block(self) -> Block:
+        return Block("patients", (1,), MAX_ROWS, sensitivity=1.0)
+
+    @cached_property
+    def _gradient_block(self) -> Block:
+        clip = self.privacy.clip
+        resolution = 2.0 ** np.floor(np.log2(clip / STEPS_PER_CLIP))
+        return Block("gradient", (self.model.n_weights,), clip * MAX_ROWS, float(resolution), clip)
+
+    @property
+    def _scores_block(self) -> Block:
+        return measured_block("scores", self.task)
+
+    @property
+    def _importance_block(self) -> Block:
+        return measured_block("importance", self.task, len(self.slices))
+
+    def planned(self) -> tuple[Noisy, ...]:
+        """Every release of the whole study."""
+        rounds = self.train.rounds
+        found = [
+            Noisy(self._patients_block, "train", 1, COUNT_WEIGHT * rounds),
+            Noisy(self._gradient_block, "train", rounds, steps=True),
+        ]
+        if self.measures:
+            times = 1 + (rounds - 1) // self.privacy.evaluate_every
+            found.append(Noisy(self._scores_block, "test", times))
+            found += [Noisy(self._importance_block, "test", 1, float(times))] if self.slices else []
+        return tuple(found)
+
+    def step(self, state: State) -> int:
+        """How many rounds of the noise schedule came before this one."""
+        return int(state.arrays["step"][0]) if "step" in state.arrays else 0
+
+    def layout(self, state: State) -> Layout:
+        """The blocks of the next sum."""
+        match state.phase:
+            case "count":
+                return (self._patients_block,)
+            case "train":
+                return (self._gradient_block,)
+            case "measured":
+                return (self._gradient_block, self._scores_block)
+            case _:
+                return (self._scores_block, *([self._importance_block] if self.slices else []))
+
+    # --- at a site ------------------------------------------------------------------------
+
+    def prepare(self, table: Table) -> Local:
+        """Scale by declared bounds, and group rows by patient."""
+        x, y = self._encoded(table)
+        patients = patients_of(table, self.privacy.rows_per_patient)
+
+        def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
+            if state.phase == "count":
+                return {"patients": np.array([len(patients.rows)])}, site_state
+            vector: dict[str, NDArray[np.float64]] = {}
+            if state.phase in ("train", "measured"):
+                vector["gradient"] = self._gradient(state.arrays["weights"], x, y, patients, draw)
+            if state.phase != "train":
+                weights, held_x, held_y = state.arrays["weights"], x[patients.held], y[patients.held]
+                vector["scores"] = self._measured(weights, held_x, held_y)[None]
+                if state.phase == "evaluate" and self.slices:
+                    hidden = (_hidden(held_x, part) for part in self.slices.values())
+                    vector["importance"] = np.stack([self._measured(weights, one, held_y) for one in hidden])
+            return vector, site_state
+
+        return local
+
+    @property
+    def _scaling(self) -> dict[str, Array]:
+        """Declared bounds become -1 and 1."""
+        bounds = [column.bounds for column in numeric_columns(self.study.cohort.schema_).values()]
+        low, high = np.array([limits for limits in bounds if limits], np.float64).reshape(-1, 2).T
+        return {"mean": (low + high) / 2, "deviation": (high - low) / 2}
+
+    def _encoded(self, table: Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        encoder = Encoder(self.study.cohort, **self._scaling)
+        return np.clip(encoder.features(table), -1, 1), encoder.targets(table)
+
+    def _gradient(
+        self,
+        weights: NDArray[np.float32],
+        x: NDArray[np.float32],
+        y: NDArray[np.float32],
+        patients: Patients,
+        draw: Draw,
+    ) -> NDArray[np.float64]:
+        from fedcohort.models.private import cut
+
+        size = self.private.piece_patients(len(patients.rows))
+        (pieces,) = cut(patients.rows, [np.arange(len(patients.rows))], size)
+        return self.private.clipped_sum(
+            weights, x, y, pieces, clip=self.privacy.clip, seed=draw.number("dropout")
+        )
+
+    def _measured(
+        self, weights: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        return measure(self.task, self.model.predict(weights, x), y)
+
+    # --- at the coordinator ---------------------------------------------------------------
+
+    def update(self, state: State, total: Vector) -> State:
+        """What follows from the sum."""
+        match state.phase:
+            case "count":
+                return self._first(state, total)
+            case "train" | "measured":
+                return self._next(state, total)
+            case _:
+                kept = {name: np.asarray(values) for name, values in total.items()}
+                rows = self._rows(total, self.train.rounds)
+                return replace(
+                    state, phase="done", round=state.round + 1, kept=kept, rows=rows, finished=True
+                )
+
+    def _first(self, state: State, total: Vector) -> State:
+        weights = self.model.initial()
+        patients = max(1.0, float(np.asarray(total["patients"])[0]))
+        arrays: dict[str, Array] = {"weights": weights, "step": np.array([0])}
+        kept: dict[str, Array] = {"patients": np.array([patients])}
+        return State("train", state.round + 1, arrays, kept)
+
+    def _next(self, state: State, total: Vector) -> State:
+        step = self.step(state) + 1
+        weights = state.arrays["weights"].astype(np.float64)
+        mean = np.asarray(total["gradient"], np.float64) / float(state.kept["patients"][0])
+        slope = mean + self.private.penalty_gradient(state.arrays["weights"], l2=self.train.l2)
+        moved, memory = server_step(
+            self.train, weights, -self.train.learning_rate * slope, state.kept, self.private.trainable_mask
+        )
+        kept = {**state.kept, **memory}
+        begins = self.train.rounds // 2
+        if step > begins:
+            before = kept.get("average", np.zeros_like(moved))
+            kept["average"] = before + (moved - before) / (step - begins)
+        arrays: dict[str, Array] = {"weights": moved.astype(np.float32), "step": np.array([step])}
+        rows = self._rows(total, step - 1) if "scores" in total else ()
+        number = state.round + 1
+        if step < self.train.rounds:
+            due = self.measures and step % self.privacy.evaluate_every == 0
+            return State("measured" if due else "train", number, arrays, kept, rows)
+        finished = {**arrays, "weights": kept["average"].astype(np.float32), **self._scaling}
+        return State("evaluate", number, finished, kept, rows, finished=not self.measures)
+
+    def _rows(self, total: Vector, step: int) -> tuple[Row, ...]:
+        counts, sigma = np.asarray(total["scores"])[0], sigma_of(total, "scores")
+        return ({"round": step, "split": "test", **noisy_metrics(self.task, counts, sigma, step)},)
+
+    def report(self, state: State) -> Report:
+        """Metrics and importance of the averaged model, with what the noise leaves uncertain."""
+        found: Report = {"rounds": self.train.rounds}
+        if "scores" in state.kept:
+            whole = state.kept["scores"][0]
+            found["test"] = noisy_metrics(self.task, whole, sigma_of(state.kept, "scores"), self.train.rounds)
+        if "importance" in state.kept:
+            hidden = dict(zip(self.slices, state.kept["importance"], strict=True))
+            found["importance"] = noisy_importance(self.task, whole, hidden)
+        return found
+
+
+def _hidden(x: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
+    """The features without one column: the middle of its range, or no level at all."""
+    without = x.copy()
+    without[:, part] = 0.0
+    return without
+
+
+def private_train(study: Study) -> PrivateTrain:
+    """The analysis of `fc.Train(...)` under `[privacy]`.
+
+    Raises:
+        StudyError: a numeric column has no declared bounds.
+    """
+    if not isinstance(study.analysis, Train) or study.privacy is None:
+        raise StudyError("analysis: not a private training")
+    numeric = numeric_columns(study.cohort.schema_)
+    if any(not isinstance(column, Numeric) or column.bounds is None for column in numeric.values()):
+        raise StudyError("cohort.bounds: privacy needs declared bounds for every number")
+    columns = feature_slices(study.cohort) if study.analysis.importance else {}
+    return PrivateTrain(study, study.analysis, study.privacy, task_of(study.cohort), columns)

@@ -1,0 +1,24 @@
+"""How much noise is in a sum: public, and what the intervals of private metrics are made of."""
+
+import math
+
+import numpy as np
+
+from fedcohort.analyses.contract import Analysis, PrivateAnalysis, State
+from fedcohort.privacy.plan import plan_noise
+from fedcohort.study import Study
+from fedcohort.vector import Array
+
+
+def noise_in_sum(
+    study: Study, analysis: Analysis, state: State, n_sites: int, n_survivors: int
+) -> dict[str, Array]:
+    """By `BLOCK/sigma`, the noise's standard deviation in one coordinate, in the block's own units."""
+    if not isinstance(analysis, PrivateAnalysis):
+        return {}
+    plan = plan_noise(study, analysis.planned(), n_sites)
+    step, n = analysis.step(state), math.sqrt(n_survivors)
+    return {
+        f"{block.name}/sigma": np.array(plan.site_sigma(block.name, step) * n * block.resolution)
+        for block in analysis.layout(state)
+    }

@@ -1,0 +1,131 @@
+"""The noise of a whole study, solved before its first round, alike by every node and the coordinator.
+
+From what the study will release follow the noise multipliers: one for each part of the
+patients, so that all releases about any one patient cost at most the study's epsilon. With
+shared noise every site adds a share; with noise at each site all of it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from fedcohort.errors import StudyError
+from fedcohort.privacy.accounting import check_budget, epsilon, noise_multiplier
+from fedcohort.privacy.events import GaussianRelease, Release, Schedule
+from fedcohort.privacy.shares import alone, honest_shares, integer_sensitivity, share_sigma
+from fedcohort.study import Privacy, Study
+from fedcohort.vector import Block, Noisy
+
+ROOM = 40.0
+"""A block has room for so many standard deviations of noise: one in 10^340 would not fit (below 2^-40)."""
+
+
+@dataclass(frozen=True)
+class NoisePlan:
+    """Noise by block, in integer steps of the block's resolution.
+
+    Attributes:
+        releases: all that the study releases, for the ledger.
+        epsilon: what they cost at the study's delta; `epsilon_alone` if all other sites colluded.
+        sigmas: by block, of the sum of all honest shares, for a schedule's first rounds.
+        n_shares: how many equal shares make up such a sigma.
+    """
+
+    releases: tuple[Release, ...]
+    epsilon: float
+    epsilon_alone: float
+    sigmas: dict[str, float]
+    schedules: dict[str, Schedule]
+    n_shares: int
+
+    def site_sigma(self, block: str, step: int) -> float:
+        """Sigma of what one site adds in round `step` of the schedule.
+
+        Raises:
+            StudyError: the study did not plan such a release.
+        """
+        if block not in self.sigmas:
+            raise StudyError(f"block {block}: not among the releases that the study has planned")
+        schedule = self.schedules.get(block)
+        sigma = self.sigmas[block] * (schedule.share(step) if schedule else 1.0)
+        return share_sigma(sigma, self.n_shares)
+
+
+def plan_noise(study: Study, noisy: Sequence[Noisy], n_sites: int) -> NoisePlan:
+    """Solve a private study's noise; remembered, since every site of a simulation asks the same.
+
+    Args:
+        noisy: every release, as the study's analysis has planned it.
+    Raises:
+        StudyError: no amount of noise is enough, or no share of it would be sure.
+    """
+    if study.privacy is None:
+        raise StudyError("a study without [privacy] has no noise")
+    return _plan(study.privacy, tuple(noisy), n_sites, study.colluders, study.shares_noise)
+
+
+@lru_cache(maxsize=64)
+def _plan(
+    privacy: Privacy, noisy: tuple[Noisy, ...], n_sites: int, colluders: int, shared: bool
+) -> NoisePlan:
+    check_budget(privacy.epsilon, privacy.delta)
+    n_shares = honest_shares(n_sites, privacy.dropouts, colluders) if shared else 1
+    releases: list[Release] = []
+    sigmas: dict[str, float] = {}
+    for part in dict.fromkeys(one.part for one in noisy):
+        ours = tuple(one for one in noisy if one.part == part)
+
+        def of(multiplier: float, ours: tuple[Noisy, ...] = ours) -> tuple[GaussianRelease, ...]:
+            return tuple(made for one in ours for made in _releases(privacy, one, multiplier, n_shares))
+
+        multiplier = noise_multiplier(of, privacy.epsilon, privacy.delta)
+        releases += of(multiplier)
+        sigmas |= {one.block.name: _sigma(one, multiplier) for one in ours}
+    for one in noisy:
+        _check_room(one.block, share_sigma(sigmas[one.block.name], n_shares))
+    return NoisePlan(
+        tuple(releases),
+        epsilon(releases, privacy.delta),
+        epsilon(alone(releases), privacy.delta),
+        sigmas,
+        {one.block.name: _schedule(privacy, one) for one in noisy if one.steps},
+        n_shares,
+    )
+
+
+def _schedule(privacy: Privacy, one: Noisy) -> Schedule:
+    return Schedule(one.count, one.sampling_probability, privacy.schedule)
+
+
+def _sensitivity(block: Block) -> float:
+    """In integer steps; counts are integers already, all else is rounded."""
+    if block.sensitivity is None:
+        raise StudyError(f"block {block.name}: it has no bound on what one patient can change")
+    if block.resolution == 1.0:
+        return block.sensitivity
+    return integer_sensitivity(block.sensitivity, block.resolution, block.size)
+
+
+def _sigma(one: Noisy, multiplier: float) -> float:
+    return multiplier * _sensitivity(one.block) / math.sqrt(one.weight)
+
+
+def _releases(privacy: Privacy, one: Noisy, multiplier: float, n_shares: int) -> tuple[GaussianRelease, ...]:
+    schedule = _schedule(privacy, one) if one.steps else Schedule(one.count, one.sampling_probability)
+    return schedule.releases(
+        multiplier / math.sqrt(one.weight),
+        one.block.name,
+        _sensitivity(one.block),
+        one.block.size,
+        n_shares,
+        one.part,
+    )
+
+
+def _check_room(block: Block, sigma: float) -> None:
+    if ROOM * sigma * block.resolution > block.bound:
+        raise StudyError(
+            f"block {block.name}: noise of {sigma * block.resolution:.3g} has no room beside values up to "
+            f"{block.bound:g}; ask for fewer releases, or for a larger epsilon"
+        )
