@@ -78,6 +78,12 @@ class PolicyError(FedcohortError):
     code = "policy-refused"
 
 
+class BudgetError(PolicyError):
+    """A data set's privacy budget does not allow a study, or a study does not say what it costs."""
+
+    code = "budget-exhausted"
+
+
 class NotApprovedError(PolicyError):
     """Nobody at this site has approved this study hash."""
 

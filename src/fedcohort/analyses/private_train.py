@@ -7,6 +7,7 @@ so that the two parts of patients compose in parallel. The average of the second
 weights is the model (Polyak and Juditsky 1992): less of the noise is left in it, at no cost.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -105,6 +106,12 @@ class PrivateTrain:
         if not self.private.trainable_mask.any():
             raise StudyError("analysis.model: no layer of it can be trained")
         return State("count")
+
+    def phases(self) -> Mapping[str, int]:
+        """How often each phase is asked: no release beyond those that were planned."""
+        measured = (self.train.rounds - 1) // self.privacy.evaluate_every if self.measures else 0
+        evaluated = {"measured": measured, "evaluate": 1} if self.measures else {}
+        return {"count": 1, "train": self.train.rounds - measured, **evaluated}
 
     # --- what is released -----------------------------------------------------------------
 

@@ -10,11 +10,8 @@ study's key, sealed for the study's other sites.
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Analysis, Draw, Local, State
@@ -30,7 +27,8 @@ from fedcohort.errors import (
 )
 from fedcohort.node import protect
 from fedcohort.node.keys import Keys
-from fedcohort.node.noise import draw_noise
+from fedcohort.node.ledger import added_cost
+from fedcohort.node.noise import Drawn, draw_noise
 from fedcohort.node.records import HelpGiven, NodeStore, Stored, StudyKey
 from fedcohort.protection.fixed_point import shape_from_text, shape_of, to_ring
 from fedcohort.protection.keyed import SCHEMES, Key
@@ -254,19 +252,20 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
     layout, n_sites = prepared.analysis.layout(state), len(task.roster)
     draw = Draw(prepared.study.seed, node.site, task.round)
     kept = arrays_from_bytes(before.site_state) if before else {}
-    noise: Mapping[str, NDArray[np.int64]] = {}
+    drawn, cost = Drawn({}, ()), None
     if prepared.study.privacy is not None:
-        # Who knows a dropped unit's or a batch's seed sees through the noise: it is the site's secret.
+        # Who knows the seed of dropout sees through the noise: it is the site's secret.
         draw = Draw(secrets.randbits(62), node.site, task.round)
-        noise = draw_noise(prepared.study, prepared.analysis, state, n_sites)
+        drawn = draw_noise(prepared.study, prepared.analysis, state, n_sites)
+        cost = added_cost(prepared.study, node.store.cost(task.study_hash), drawn.releases)
     vector, site_state = prepared.local(state, kept, draw)
     stored = Stored(
         task.study_hash,
         task.round,
         task.state_digest,
-        to_ring(layout, vector, n_sites, noise).to_bytes(),
+        to_ring(layout, vector, n_sites, drawn.noise).to_bytes(),
         shape_of(layout, n_sites).to_text(),
         arrays_to_bytes(site_state),
     )
-    node.store.keep(stored)
+    node.store.keep(stored, cost)
     return stored

@@ -5,7 +5,8 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError
+from fedcohort.errors import AuthenticationError, BudgetError, FedcohortError, NotFoundError
+from fedcohort.node.ledger import reserve
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.records import NodeStore, StoredProposal
 from fedcohort.study import parse_study
@@ -51,7 +52,11 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
         return refuse(site, study_hash, error.code)
     site.store.propose(_stored(proposal, study_hash))
     if site.policy.approval == "auto":
-        return approve(site, study_hash)
+        try:
+            return approve(site, study_hash)
+        except BudgetError as error:
+            log.warning("%s: study %.12s is refused: %s", site.policy.id, study_hash, error)
+            return refuse(site, study_hash, error.code)
     if known is not None and known.state != "asked":
         site.store.decide(study_hash, "asked", None)
     return Event("asked", study_hash)
@@ -87,12 +92,14 @@ def approve(site: Site, study_hash: str) -> Approval:
 
     Raises:
         NotFoundError: no such proposal.
-        PolicyError: site.toml does not allow the study.
+        PolicyError: site.toml does not allow the study, or the data set's budget is spent.
     """
     proposal = site.store.proposal(study_hash)
     if proposal is None:
         raise NotFoundError(f"no study {study_hash[:12]} was proposed to this site")
-    check_study(site.policy, parse_study(proposal.study))
+    study = parse_study(proposal.study)
+    check_study(site.policy, study)
+    reserve(site.policy, site.store, study)
     approval = Approval(
         study_hash,
         site.policy.id,

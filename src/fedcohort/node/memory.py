@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field, replace
 
 from fedcohort.audit import Detail
-from fedcohort.node.records import HelpGiven, Stored, StoredProposal, StudyKey
+from fedcohort.node.records import Cost, HelpGiven, Reservation, Stored, StoredProposal, StudyKey
 
 
 @dataclass
 class MemoryNodeStore:
     """Nothing outlives the process: for simulated sites."""
 
+    costs: dict[str, Cost] = field(default_factory=dict)
     contributions: dict[str, Stored] = field(default_factory=dict)
     helps: dict[str, HelpGiven] = field(default_factory=dict)
     study_keys: dict[str, StudyKey] = field(default_factory=dict)
@@ -20,9 +21,18 @@ class MemoryNodeStore:
         """The newest contribution of a study."""
         return self.contributions.get(study_hash)
 
-    def keep(self, stored: Stored) -> None:
-        """Remember a contribution."""
+    def keep(self, stored: Stored, cost: Cost | None = None) -> None:
+        """Remember a contribution and what it costs."""
         self.contributions[stored.study_hash] = stored
+        if cost is not None:
+            self.costs[stored.study_hash] = cost
+
+    def cost(self, study_hash: str) -> Cost | None:
+        """What a study has released so far."""
+        return self.costs.get(study_hash)
+
+    def reserve(self, wanted: Reservation, epsilon: float, delta: float) -> None:
+        """A simulation has no budget."""
 
     def help_given(self, study_hash: str) -> HelpGiven | None:
         """The newest help of a study."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, Identifier, building, describe_errors
-from fedcohort.errors import ConfigError, PolicyError, SchemaError, StudyError
+from fedcohort.errors import BudgetError, ConfigError, PolicyError, SchemaError, StudyError
 from fedcohort.study import Protection, Study, Train
 
 SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -23,6 +23,13 @@ class Listen(Frozen):
     port: Annotated[int, Field(strict=True, ge=0, le=65535)]
     certificate: Path | None = None
     key: Path | None = None
+
+
+class Budget(Frozen):
+    """What all studies together may cost a data set's patients."""
+
+    epsilon: Annotated[float, Field(strict=True, gt=0)]
+    delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-3
 
 
 class SitePolicy(Frozen):
@@ -44,6 +51,9 @@ class SitePolicy(Frozen):
     min_patients: Whole = 10
     max_rounds: Whole = 10_000
     privacy_required: Annotated[bool, Field(strict=True)] = False
+    budget: dict[Identifier, Budget] = Field(default_factory=dict)
+    """By table; a study without [privacy] costs more than any budget."""
+    max_delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-3
     approval: Literal["ask", "auto"] = "ask"
     approval_days: Whole = 30
 
@@ -104,6 +114,11 @@ def check_study(policy: SitePolicy, study: Study) -> None:
         raise PolicyError(f"site.toml: protections does not allow {study.protection!r}")
     if policy.privacy_required and study.privacy is None:
         raise PolicyError("site.toml: privacy_required, and the study has no [privacy]")
+    if study.privacy is not None and study.privacy.delta > policy.max_delta:
+        raise PolicyError(
+            f"site.toml: max_delta {policy.max_delta:g} does not allow a delta of {study.privacy.delta:g}"
+        )
+    check_budget(study, policy.budget.get(study.cohort.table))
     if isinstance(analysis, Train):
         name = analysis.model if isinstance(analysis.model, str) else "own"
         if name not in policy.models:
@@ -113,6 +128,26 @@ def check_study(policy: SitePolicy, study: Study) -> None:
     if not study.cohort.is_explicit:
         raise StudyError("cohort.columns: name each column's kind, as fed.run does before it sends a study")
     _check_columns(policy, study)
+
+
+def check_budget(study: Study, budget: Budget | None) -> None:
+    """Refuse what a data set's whole budget could not pay, whatever other studies have taken.
+
+    Raises:
+        BudgetError: the study has no [privacy], or asks for more than the whole.
+    """
+    if budget is None:
+        return
+    table, privacy = study.cohort.table, study.privacy
+    if privacy is None:
+        raise BudgetError(
+            f"site.toml: budget.{table} is set: a study without [privacy] costs more than any budget"
+        )
+    if privacy.epsilon > budget.epsilon or privacy.delta > budget.delta:
+        raise BudgetError(
+            f"site.toml: budget.{table} is epsilon {budget.epsilon:g}, delta {budget.delta:g} in all; "
+            f"the study asks for {privacy.epsilon:g} and {privacy.delta:g}"
+        )
 
 
 def _check_columns(policy: SitePolicy, study: Study) -> None:

@@ -39,6 +39,31 @@ class StudyKey:
 
 
 @dataclass(frozen=True)
+class Reservation:
+    """What an approved study may cost a data set, in epsilon and delta; studies add up."""
+
+    study_hash: str
+    dataset: str
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study has really released from a data set so far.
+
+    Attributes:
+        delta: of the study.
+        releases: JSON of all its releases up to now; `node.ledger` reckons what they cost.
+    """
+
+    study_hash: str
+    dataset: str
+    delta: float
+    releases: str
+
+
+@dataclass(frozen=True)
 class StoredProposal:
     """A study that a researcher proposed, and what this site said: `asked`, `approved` or `refused`."""
 
@@ -57,8 +82,20 @@ class NodeStore(Protocol):
         """The newest contribution of a study."""
         ...
 
-    def keep(self, stored: Stored) -> None:
-        """Make a contribution durable, and note its release in the event log."""
+    def keep(self, stored: Stored, cost: Cost | None = None) -> None:
+        """Make a contribution and what it costs durable, and note its release in the event log."""
+        ...
+
+    def cost(self, study_hash: str) -> Cost | None:
+        """What a study has released so far; None when nothing."""
+        ...
+
+    def reserve(self, wanted: Reservation, epsilon: float, delta: float) -> None:
+        """Set aside what a study may cost, within the data set's whole budget; once a study.
+
+        Raises:
+            BudgetError: less is left; names how much.
+        """
         ...
 
     def help_given(self, study_hash: str) -> HelpGiven | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    Float,
     Integer,
     LargeBinary,
     MetaData,
@@ -22,7 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from fedcohort.audit import Detail, events_table
-from fedcohort.node.records import HelpGiven, Stored, StoredProposal, StudyKey
+from fedcohort.node.ledger import check_left
+from fedcohort.node.records import Cost, HelpGiven, Reservation, Stored, StoredProposal, StudyKey
 from fedcohort.sources.durable import Durable, EventLog
 
 _metadata = MetaData()
@@ -62,6 +64,22 @@ _study_keys = Table(
     Column("public", LargeBinary, nullable=False),
     Column("locked", LargeBinary, nullable=False),
 )
+_reservations = Table(
+    "reservations",
+    _metadata,
+    Column("study_hash", String(64), primary_key=True),
+    Column("dataset", String(128), nullable=False),
+    Column("epsilon", Float, nullable=False),
+    Column("delta", Float, nullable=False),
+)
+_costs = Table(
+    "costs",
+    _metadata,
+    Column("study_hash", String(64), primary_key=True),
+    Column("dataset", String(128), nullable=False),
+    Column("delta", Float, nullable=False),
+    Column("releases", Text, nullable=False),
+)
 _cards = Table(
     "cards",
     _metadata,
@@ -97,6 +115,7 @@ class SqlNodeStore:
         self._log = EventLog(_events, self._database)
         self._keep = self._database.prepare(_upsert(_contributions))
         self._keep_help = self._database.prepare(_upsert(_helps))
+        self._keep_cost = self._database.prepare(_upsert(_costs))
         self._approval = self._database.prepare(_APPROVAL)
         self._last: dict[str, Stored] = {}
         self._helps: dict[str, HelpGiven] = {}
@@ -114,13 +133,51 @@ class SqlNodeStore:
             self._last[study_hash] = Stored(**row)
         return self._last[study_hash]
 
-    def keep(self, stored: Stored) -> None:
-        """Make a contribution durable, and note its release in the event log."""
-        detail = {"round": stored.round, "bytes": len(stored.integers)}
+    def keep(self, stored: Stored, cost: Cost | None = None) -> None:
+        """Make a contribution and what it costs durable, and note its release in the event log."""
+        detail: dict[str, str | int | float | list[str] | None] = {
+            "round": stored.round,
+            "bytes": len(stored.integers),
+        }
+        if cost is not None:
+            detail["releases"] = cost.releases
         with self._database.transaction() as connection:
             self._keep.run(connection, vars(stored))
+            if cost is not None:
+                self._keep_cost.run(connection, vars(cost))
             self._log.append(connection, "release", stored.study_hash, detail)
         self._last[stored.study_hash] = stored
+
+    def reserve(self, wanted: Reservation, epsilon: float, delta: float) -> None:
+        """Set aside what a study may cost, within the data set's whole budget; once a study.
+
+        Raises:
+            BudgetError: less is left; names how much.
+        """
+        with self._database.transaction() as connection:
+            rows = connection.execute(select(_reservations).where(_reservations.c.dataset == wanted.dataset))
+            others = [Reservation(**row._mapping) for row in rows]
+            if any(other.study_hash == wanted.study_hash for other in others):
+                return
+            check_left(wanted, others, epsilon, delta)
+            connection.execute(insert(_reservations), vars(wanted))
+            detail = {"dataset": wanted.dataset, "epsilon": wanted.epsilon, "delta": wanted.delta}
+            self._log.append(connection, "reserved", wanted.study_hash, detail)
+
+    def reservations(self) -> list[Reservation]:
+        """What approved studies may cost, by study."""
+        with self._database.transaction() as connection:
+            return [Reservation(**row._mapping) for row in connection.execute(select(_reservations))]
+
+    def cost(self, study_hash: str) -> Cost | None:
+        """What a study has released so far; None when nothing."""
+        row = self._one(_costs, study_hash)
+        return Cost(**row) if row else None
+
+    def costs(self) -> list[Cost]:
+        """What studies have released so far."""
+        with self._database.transaction() as connection:
+            return [Cost(**row._mapping) for row in connection.execute(select(_costs))]
 
     def help_given(self, study_hash: str) -> HelpGiven | None:
         """The newest help of a study."""

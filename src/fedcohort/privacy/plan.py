@@ -7,12 +7,12 @@ shared noise every site adds a share; with noise at each site all of it.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from fedcohort.errors import StudyError
 from fedcohort.privacy.accounting import check_budget, epsilon, noise_multiplier
-from fedcohort.privacy.events import GaussianRelease, Release, Schedule
+from fedcohort.privacy.events import GaussianRelease, Schedule
 from fedcohort.privacy.shares import alone, honest_shares, integer_sensitivity, share_sigma
 from fedcohort.study import Privacy, Study
 from fedcohort.vector import Block, Noisy
@@ -32,24 +32,29 @@ class NoisePlan:
         n_shares: how many equal shares make up such a sigma.
     """
 
-    releases: tuple[Release, ...]
+    releases: tuple[GaussianRelease, ...]
     epsilon: float
     epsilon_alone: float
     sigmas: dict[str, float]
     schedules: dict[str, Schedule]
     n_shares: int
 
-    def site_sigma(self, block: str, step: int) -> float:
-        """Sigma of what one site adds in round `step` of the schedule.
+    def release(self, block: str, step: int) -> GaussianRelease:
+        """One release of a block, in round `step` of the schedule.
 
         Raises:
-            StudyError: the study did not plan such a release.
+            StudyError: the study did not plan it.
         """
         if block not in self.sigmas:
             raise StudyError(f"block {block}: not among the releases that the study has planned")
         schedule = self.schedules.get(block)
         sigma = self.sigmas[block] * (schedule.share(step) if schedule else 1.0)
-        return share_sigma(sigma, self.n_shares)
+        planned = next(one for one in self.releases if one.what == block)
+        return replace(planned, sigma=sigma, count=1)
+
+    def site_sigma(self, block: str, step: int) -> float:
+        """Sigma of what one site adds in round `step` of the schedule."""
+        return share_sigma(self.release(block, step).sigma, self.n_shares)
 
 
 def plan_noise(study: Study, noisy: Sequence[Noisy], n_sites: int) -> NoisePlan:
@@ -71,7 +76,7 @@ def _plan(
 ) -> NoisePlan:
     check_budget(privacy.epsilon, privacy.delta)
     n_shares = honest_shares(n_sites, privacy.dropouts, colluders) if shared else 1
-    releases: list[Release] = []
+    releases: list[GaussianRelease] = []
     sigmas: dict[str, float] = {}
     for part in dict.fromkeys(one.part for one in noisy):
         ours = tuple(one for one in noisy if one.part == part)

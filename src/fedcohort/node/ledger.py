@@ -1,0 +1,104 @@
+"""The ledger of a site's data sets: what was given, what approved studies may cost, what they have cost.
+
+Approval sets a study's whole epsilon and delta aside (studies add up: Dwork, Rothblum and
+Vadhan 2010, basic composition), and nothing is given back. What a study really releases is
+stored in the same transaction as the integers that will leave, so that the ledger is never
+behind; both stand in the event log, whose entries are chained by hashes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fedcohort.errors import BudgetError
+from fedcohort.node.policy import Budget, SitePolicy
+from fedcohort.node.records import Cost, NodeStore, Reservation
+from fedcohort.privacy.accounting import epsilon
+from fedcohort.privacy.events import GaussianRelease, from_record, to_record
+from fedcohort.privacy.shares import alone
+from fedcohort.study import Study
+
+
+def reserve(policy: SitePolicy, store: NodeStore, study: Study) -> None:
+    """Set aside what a private study may cost, where its data set has a budget.
+
+    Raises:
+        BudgetError: less is left; names how much.
+    """
+    budget, privacy = policy.budget.get(study.cohort.table), study.privacy
+    if budget is not None and privacy is not None:
+        wanted = Reservation(study.hash, study.cohort.table, privacy.epsilon, privacy.delta)
+        store.reserve(wanted, budget.epsilon, budget.delta)
+
+
+def check_left(wanted: Reservation, others: Sequence[Reservation], epsilon: float, delta: float) -> None:
+    """Refuse what is more than the other studies have left of a budget.
+
+    Raises:
+        BudgetError: names what is left.
+    """
+    left, left_delta = left_of(others, epsilon, delta)
+    # A budget of 3 pays for two studies of 1.5, whatever rounding makes of the sum.
+    if wanted.epsilon > left * (1 + 1e-9) or wanted.delta > left_delta * (1 + 1e-9):
+        raise BudgetError(
+            f"{wanted.dataset}: the study asks for epsilon {wanted.epsilon:g} (delta {wanted.delta:g}), and "
+            f"{left:g} (delta {left_delta:g}) of {epsilon:g} is left; ask for less, or raise the budget"
+        )
+
+
+def left_of(reserved: Sequence[Reservation], epsilon: float, delta: float) -> tuple[float, float]:
+    """What reservations have left of a budget."""
+    return (
+        max(0.0, epsilon - sum(one.epsilon for one in reserved)),
+        max(0.0, delta - sum(one.delta for one in reserved)),
+    )
+
+
+def added_cost(study: Study, before: Cost | None, releases: Sequence[GaussianRelease]) -> Cost:
+    """What a study has released with these releases, too; equal ones are counted together."""
+    told = list(released(before)) if before is not None else []
+    for release in releases:
+        same = next((one for one in told if replace(one, count=1) == replace(release, count=1)), None)
+        if same is None:
+            told.append(release)
+        else:
+            told[told.index(same)] = replace(same, count=same.count + release.count)
+    delta = study.privacy.delta if study.privacy is not None else 0.0
+    return Cost(study.hash, study.cohort.table, delta, json.dumps([to_record(one) for one in told]))
+
+
+def released(cost: Cost) -> tuple[GaussianRelease, ...]:
+    """The releases of a stored cost.
+
+    Raises:
+        StudyError: a newer node has stored a kind that this one does not know.
+    """
+    found = tuple(from_record(record) for record in json.loads(cost.releases))
+    return tuple(one for one in found if isinstance(one, GaussianRelease))
+
+
+def epsilons(cost: Cost) -> tuple[float, float]:
+    """Epsilon of what was released, and what it would be if all other sites colluded."""
+    releases = released(cost)
+    return epsilon(releases, cost.delta), epsilon(alone(releases), cost.delta)
+
+
+@dataclass(frozen=True)
+class Account:
+    """One data set's budget, for the operator's eyes."""
+
+    dataset: str
+    budget: Budget
+    reserved: tuple[Reservation, ...]
+    costs: tuple[Cost, ...]
+    left: tuple[float, float]
+
+
+def accounts(policy: SitePolicy, reserved: Sequence[Reservation], costs: Sequence[Cost]) -> list[Account]:
+    """Every data set that has a budget."""
+    found = []
+    for dataset, budget in sorted(policy.budget.items()):
+        mine = tuple(one for one in reserved if one.dataset == dataset)
+        spent = tuple(one for one in costs if one.dataset == dataset)
+        found.append(Account(dataset, budget, mine, spent, left_of(mine, budget.epsilon, budget.delta)))
+    return found
