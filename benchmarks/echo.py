@@ -4,6 +4,7 @@
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,10 @@ class Echo:
     def start(self) -> State:
         """A vector of zeros."""
         return State("echo", 0, {"weights": np.zeros(self.size, np.float32)})
+
+    def phases(self) -> Mapping[str, int]:
+        """One, all the time."""
+        return {"echo": self.rounds}
 
     def layout(self, state: State) -> Layout:
         """One block, as an update of a model has it."""

@@ -84,6 +84,6 @@ def test_it_says_on_what_each_protection_rests(protection: Any, words: str) -> N
 
 def test_a_report_of_three_or_more_sites_names_the_quorum_and_leaves_out_what_holds_for_two() -> None:
     asked = study(fc.Describe())
-    assert "opened by 3 of 4 hospitals" in " ".join(protection_words(asked, 4))
+    assert "opened once, by 3 of 4 hospitals" in " ".join(protection_words(asked, 4))
     assert "subtract" not in " ".join(protection_words(asked, 3))
     assert "subtract" in " ".join(protection_words(asked, 2))

@@ -135,8 +135,8 @@ def protection_words(study: Study, n_sites: int | None = None) -> list[str]:
     if study.protection == "masks":
         lines.append(
             f"It rests on the confirmed keys of the hospitals: as long as no more than {study.colluders} of "
-            f"them tell the coordinator what they know, whatever the coordinator does, a round is opened by "
-            f"{quorum} for one set of hospitals."
+            f"them tell the coordinator what they know, a round's sum is opened once, by {quorum}, for one "
+            "set of hospitals, whatever the coordinator does. Two rounds or studies can still be compared."
         )
     else:
         lines.append(

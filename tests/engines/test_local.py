@@ -1,5 +1,6 @@
 """The local engine: the code of a live node, in this process."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -23,6 +24,9 @@ class RowsAndVisits:
 
     def start(self) -> State:
         return State("rows")
+
+    def phases(self) -> Mapping[str, int]:
+        return {"rows": 1, "visits": 1}
 
     def layout(self, state: State) -> Layout:
         return (counts(state.phase, 1),)

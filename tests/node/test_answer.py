@@ -218,3 +218,14 @@ def test_the_integers_are_those_of_the_same_patients_at_any_time(bench: Bench, t
     assert isinstance(first, Contribution)
     assert isinstance(second, Contribution)
     assert first.body == second.body
+
+
+def test_a_study_keeps_its_roster_and_a_phase_is_not_asked_more_often_than_the_study_has_it(
+    bench: Bench,
+) -> None:
+    """A second roster, or the means once more without some sites, would tell by subtraction."""
+    node = bench.approved()
+    assert isinstance(answer(node, task()), Contribution)
+    assert code_of(answer(node, replace(task(attempt=1), roster=("a", "c")))) == "message-invalid"
+    assert code_of(answer(node, task(number=1))) == "message-invalid"
+    assert isinstance(answer(node, task(attempt=2)), Contribution)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcohort.errors import RoundError, TooFewSitesError, WireError
-from fedcohort.protection import masks
+from fedcohort.protection import agreement, masks
 from fedcohort.protection.context import PairSecret, RoundContext, Sealed, SiteId
 from fedcohort.protection.fixed_point import Ring, Segment, Shape, add_ring, zero_ring
 from fedcohort.protection.neighbours import Graph
@@ -57,6 +57,10 @@ class Federation:
     def help(self, site: SiteId, survivors: tuple[SiteId, ...]) -> bytes:
         parcels = self.parcels(site, survivors)
         return masks.help_open(self.context, site, secret_of(site), survivors, parcels)
+
+    def locked_help(self, site: SiteId, survivors: tuple[SiteId, ...]) -> bytes:
+        body = self.help(site, survivors)
+        return agreement.lock(self.context, site, secret_of(site), survivors, body)
 
     def total(self, survivors: tuple[SiteId, ...]) -> tuple[Ring, dict[SiteId, bytes]]:
         total, commitments = zero_ring(self.context.shape.sizes), {}
@@ -140,10 +144,12 @@ def test_the_sum_is_exact_whoever_is_lost_and_whenever(
     order = data.draw(st.permutations(federation.context.roster))
     survivors = tuple(order[: data.draw(st.integers(threshold, n))])
     helpers = survivors[: data.draw(st.integers(threshold, len(survivors)))]
-    helps = {site: federation.help(site, survivors) for site in helpers}
-    for site, body in helps.items():
+    locked = {site: federation.locked_help(site, survivors) for site in helpers}
+    for site, body in locked.items():
         masks.check_help(federation.context, frozenset(survivors), site, body)
-    assert federation.open(survivors, helps).to_bytes() == federation.expected(survivors)
+    assert federation.open(
+        survivors, agreement.unlock(federation.context, locked)
+    ).to_bytes() == federation.expected(survivors)
 
 
 @pytest.mark.parametrize("lost", [0, 4])
@@ -244,7 +250,8 @@ def test_one_false_share_is_passed_over_when_enough_true_ones_are_left() -> None
 def test_help_of_another_length_is_refused() -> None:
     federation = Federation(context(3))
     survivors = frozenset(federation.context.roster)
-    with pytest.raises(WireError, match=f"{SHARE_BYTES * 3} are needed"):
+    # Three shares of seeds, three of its key, two confirmations and a tag.
+    with pytest.raises(WireError, match=f"{SHARE_BYTES * 8 + 16} are needed"):
         masks.check_help(federation.context, survivors, "s000", bytes(SHARE_BYTES))
 
 

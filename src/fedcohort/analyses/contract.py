@@ -61,6 +61,10 @@ class Analysis(Protocol):
         """The state before the first round."""
         ...
 
+    def phases(self) -> Mapping[str, int]:
+        """How often a study asks each phase: a site answers none more often."""
+        ...
+
     def layout(self, state: State) -> Layout:
         """The blocks of the next sum, which coordinator and sites derive alike."""
         ...

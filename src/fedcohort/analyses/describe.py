@@ -1,5 +1,6 @@
 """Describe: count, missing, mean, standard deviation and levels by column, from one or two sums."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,6 +43,10 @@ class DescribeAnalysis:
         """Look for scales first when a column has no bounds."""
         scaling = declared_scaling(self.numeric)
         return State("exponents") if scaling is None else _moments_state(scaling, 0)
+
+    def phases(self) -> Mapping[str, int]:
+        """How often each phase is asked."""
+        return {"exponents": 1, "moments": 1}
 
     def layout(self, state: State) -> Layout:
         """Exponents, or everything else."""

@@ -1,5 +1,6 @@
 """Evaluate: measure a trained model on the cohort, in one sum."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -38,6 +39,10 @@ class EvaluateAnalysis:
     def start(self) -> State:
         """One round, which needs nothing but the study."""
         return State("evaluate")
+
+    def phases(self) -> Mapping[str, int]:
+        """How often each phase is asked."""
+        return {"evaluate": 1}
 
     def layout(self, state: State) -> Layout:
         """Metrics, confusion, calibration and importance."""

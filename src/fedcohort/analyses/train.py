@@ -6,6 +6,7 @@ that the sum is the mean; the sum of the shares that arrived corrects for a site
 that was lost. With each update come the metrics of the model it started from.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -84,6 +85,10 @@ class TrainAnalysis:
             raise StudyError("algorithm: fedsgd cannot train layers that keep moving statistics; use fedavg")
         scaling = declared_scaling(self.numeric)
         return State("exponents") if scaling is None else _moments_state(scaling, 0)
+
+    def phases(self) -> Mapping[str, int]:
+        """How often each phase is asked."""
+        return {"exponents": 1, "moments": 1, "train": self.train.rounds, "evaluate": 1}
 
     def layout(self, state: State) -> Layout:
         """The blocks of the next sum."""

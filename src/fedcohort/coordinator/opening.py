@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fedcohort.coordinator.plan import Exchange, Plan, pause_seconds, refusals_in_words
 from fedcohort.coordinator.sums import Sum
 from fedcohort.errors import RoundError, WireError
-from fedcohort.protection import masks
+from fedcohort.protection import agreement, masks
 from fedcohort.protection.context import RoundContext
 from fedcohort.protection.fixed_point import Ring, ring_from_bytes
 from fedcohort.protection.neighbours import Graph
@@ -72,6 +72,7 @@ class Helps:
     Attributes:
         asked: by site, the digest of its request.
         missing: by survivor, how many more shares of its secrets are needed; empty when enough has come.
+        around: by site, how many of its holders have helped; enough of them unlock its help.
     """
 
     opening: Opening
@@ -80,6 +81,7 @@ class Helps:
     bodies: dict[SiteId, bytes] = field(default_factory=dict)
     refused: dict[SiteId, str] = field(default_factory=dict)
     missing: dict[SiteId, int] = field(default_factory=dict)
+    around: dict[SiteId, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.graph = Graph(self.opening.context)
@@ -104,12 +106,22 @@ class Helps:
             raise WireError(f"{site}: an answer to another question")
         if self.masked:
             masks.check_help(context, frozenset(self.opening.survivors), site, message.body)
-        if site not in self.bodies:
-            self._count(site)
+        new = site not in self.bodies
         self.bodies[site] = message.body
+        if new and self.masked:
+            self._count(site)
         return self.enough
 
     def _count(self, helper: SiteId) -> None:
+        """One more has helped: whose help can be unlocked now, and what is missing after that?"""
+        threshold = self.graph.threshold
+        for site in self.graph.holders(helper):
+            self.around[site] = self.around.get(site, 0) + 1
+            just_enough = self.around[site] == threshold and site in self.bodies
+            if just_enough or (site == helper and self.around[site] > threshold):
+                self._unlocked(site)
+
+    def _unlocked(self, helper: SiteId) -> None:
         for site in self.graph.holders(helper):
             if site in self.missing:
                 self.missing[site] -= 1
@@ -132,7 +144,8 @@ class Helps:
             return ring_from_bytes(next(iter(self.bodies.values())), sizes)
         commitments = {site: part.body for site, part in opening.contributions.items()}
         survivors = frozenset(opening.survivors)
-        shares = masks.Opening(opening.context, survivors, commitments, self.bodies)
+        unlocked = agreement.unlock(opening.context, self.bodies)
+        shares = masks.Opening(opening.context, survivors, commitments, unlocked)
         return masks.open_sum(shares, ring_from_bytes(opening.total, sizes))
 
 

@@ -7,6 +7,7 @@ same integers again when a task is repeated; help to open one sum a round; and a
 study's key, sealed for the study's other sites.
 """
 
+import json
 import logging
 import secrets
 import time
@@ -120,6 +121,8 @@ def _contribute(node: Node, task: Task) -> Contribution:
         raise WireError(f"round {task.round} has passed: this site has already answered round {stored.round}")
     elif stored.state_digest != task.state_digest:
         raise WireError(f"round {task.round} was asked before, of another state; a round has one answer")
+    else:
+        _check_roster(stored, task.roster)
     shape = shape_from_text(stored.shape)
     context = protect.round_context(study, task, task.state_digest, shape)
     sealed = protect.seal(study, context, node.keys, key, stored.integers)
@@ -145,12 +148,28 @@ def _help(node: Node, request: OpenRequest) -> Help:
     given = node.store.help_given(request.study_hash)
     if given and (given.round > request.round or (given.round == request.round and given.request != digest)):
         raise WireError(f"this site has helped to open other survivors of round {given.round}")
-    context = protect.round_context(study, request, stored.state_digest, shape_from_text(stored.shape))
-    body = protect.help_open(study, context, node.keys, _key(node, study), request)
     if given is None or given.round < request.round:
-        given = HelpGiven(request.study_hash, request.round, digest)
-        node.store.keep_help(given, len(request.survivors), len(body))
-    return Help(request.study_hash, request.round, request.attempt, node.site, body, request=digest)
+        _check_roster(stored, request.roster)
+        context = protect.round_context(study, request, stored.state_digest, shape_from_text(stored.shape))
+        body = protect.help_open(study, context, node.keys, _key(node, study), request)
+        given = HelpGiven(request.study_hash, request.round, digest, body)
+        node.store.keep_help(given, len(request.survivors))
+    return Help(request.study_hash, request.round, request.attempt, node.site, given.body, request=digest)
+
+
+def _check_roster(before: Stored, roster: tuple[str, ...]) -> None:
+    """Who takes part in a study is settled by its first round, whoever is lost later."""
+    if before.roster != "\n".join(roster):
+        raise WireError("another roster than in the rounds before; a study's sites stay the same")
+
+
+def _count_phase(analysis: Analysis, before: Stored | None, phase: str) -> dict[str, int]:
+    """How often each phase was asked, with this one; what a study asks once is not asked again."""
+    asked: dict[str, int] = json.loads(before.phases) if before else {}
+    asked[phase] = asked.get(phase, 0) + 1
+    if asked[phase] > analysis.phases().get(phase, 0):
+        raise WireError(f"phase {phase[:64]!r} was asked {asked[phase]} times, more often than the study has")
+    return asked
 
 
 def _set_up(node: Node, setup: Setup) -> Setup:
@@ -248,6 +267,9 @@ def prepare(node: Node, study_hash: str) -> Prepared:
 
 def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
     prepared = prepare(node, task.study_hash)
+    if before is not None:
+        _check_roster(before, task.roster)
+    phases = _count_phase(prepared.analysis, before, task.phase)
     state = State(task.phase, task.round, task.arrays)
     layout, n_sites = prepared.analysis.layout(state), len(task.roster)
     draw = Draw(prepared.study.seed, node.site, task.round)
@@ -265,6 +287,8 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
         task.state_digest,
         to_ring(layout, vector, n_sites, drawn.noise).to_bytes(),
         shape_of(layout, n_sites).to_text(),
+        "\n".join(task.roster),
+        json.dumps(phases),
         arrays_to_bytes(site_state),
     )
     node.store.keep(stored, cost)

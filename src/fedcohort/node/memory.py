@@ -38,7 +38,7 @@ class MemoryNodeStore:
         """The newest help of a study."""
         return self.helps.get(study_hash)
 
-    def keep_help(self, given: HelpGiven, n_survivors: int, n_bytes: int) -> None:
+    def keep_help(self, given: HelpGiven, n_survivors: int) -> None:
         """Remember help."""
         self.helps[given.study_hash] = given
 

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from fedcohort.errors import WireError
 from fedcohort.node.keys import Keys
-from fedcohort.protection import masks
+from fedcohort.protection import agreement, masks
 from fedcohort.protection.context import RoundContext, Sealed, SiteId
 from fedcohort.protection.fixed_point import Shape, ring_from_bytes
 from fedcohort.protection.keyed import SCHEMES, Key
@@ -74,7 +74,8 @@ def help_open(study: Study, context: RoundContext, keys: Keys, key: Key, request
     check_roster(keys, context.roster)
     if study.protection == "masks":
         site, survivors = keys.card.site, request.survivors
-        return masks.help_open(context, site, keys.pair_secret, survivors, request.extras)
+        body = masks.help_open(context, site, keys.pair_secret, survivors, request.extras)
+        return agreement.lock(context, site, keys.pair_secret, survivors, body)
     context.check_survivors(request.survivors, keys.card.site)
     _check_proofs(context, keys, request)
     scheme = SCHEMES[study.protection]

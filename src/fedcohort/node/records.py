@@ -16,17 +16,25 @@ class Stored:
     integers: bytes
     shape: str
     """Of the integers, as `Shape.to_text`."""
+    roster: str
+    """The study's sites in order, one a line: they are the same in every round."""
+    phases: str
+    """JSON: how often this site has answered each phase of the study."""
     site_state: bytes = b""
 
 
 @dataclass(frozen=True)
 class HelpGiven:
-    """The newest round of a study that this site has helped to open, and what the request was."""
+    """The newest round of a study that this site has helped to open, and the help as it left.
+
+    Attributes:
+        request: SHA-256 of the request.
+    """
 
     study_hash: str
     round: int
     request: bytes
-    """SHA-256 of the request."""
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ class NodeStore(Protocol):
         """The newest help of a study."""
         ...
 
-    def keep_help(self, given: HelpGiven, n_survivors: int, n_bytes: int) -> None:
+    def keep_help(self, given: HelpGiven, n_survivors: int) -> None:
         """Make it durable that this site helps to open a sum, and note the release in the event log."""
         ...
 

@@ -48,6 +48,8 @@ _contributions = Table(
     Column("state_digest", LargeBinary, nullable=False),
     Column("integers", LargeBinary, nullable=False),
     Column("shape", Text, nullable=False),
+    Column("roster", Text, nullable=False),
+    Column("phases", Text, nullable=False),
     Column("site_state", LargeBinary, nullable=False),
 )
 _helps = Table(
@@ -56,6 +58,7 @@ _helps = Table(
     Column("study_hash", String(64), primary_key=True),
     Column("round", Integer, nullable=False),
     Column("request", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
 )
 _study_keys = Table(
     "study_keys",
@@ -188,9 +191,9 @@ class SqlNodeStore:
             self._helps[study_hash] = HelpGiven(**row)
         return self._helps[study_hash]
 
-    def keep_help(self, given: HelpGiven, n_survivors: int, n_bytes: int) -> None:
+    def keep_help(self, given: HelpGiven, n_survivors: int) -> None:
         """Make it durable that this site helps to open a sum, and note the release in the event log."""
-        detail = {"round": given.round, "sites": n_survivors, "bytes": n_bytes}
+        detail = {"round": given.round, "sites": n_survivors, "bytes": len(given.body)}
         with self._database.transaction() as connection:
             self._keep_help.run(connection, vars(given))
             self._log.append(connection, "help", given.study_hash, detail)

@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
-from fedcohort.errors import RoundError, WireError
+from fedcohort.errors import RoundError, TooFewSitesError, WireError
+from fedcohort.protection import agreement
 from fedcohort.protection.context import PairSecret, RoundContext, Sealed, SiteId
 from fedcohort.protection.fixed_point import Ring, ring_from_bytes
 from fedcohort.protection.neighbours import Graph
@@ -183,6 +184,8 @@ def help_open(
     context.check_survivors(survivors, site)
     graph, surviving = Graph(context), frozenset(survivors)
     senders = [sender for sender in graph.holders(site) if sender in surviving]
+    if any(len(surviving.intersection(graph.holders(sender))) < graph.threshold for sender in senders):
+        raise TooFewSitesError("a survivor too few of whose holders have survived; its secrets stay closed")
     if set(extras) != set(senders):
         raise WireError("an opening with other shares than the survivors sealed for this site")
     found = []
@@ -207,7 +210,7 @@ class Opening:
 
     Attributes:
         commitments: by survivor, as its body began.
-        helps: by helper, what `help_open` gave.
+        helps: by helper, what `help_open` gave, unlocked.
     """
 
     context: RoundContext
@@ -217,7 +220,7 @@ class Opening:
 
 
 def check_help(context: RoundContext, survivors: frozenset[SiteId], site: SiteId, body: bytes) -> None:
-    """Refuse help of another length than this site's shares have.
+    """Refuse locked help (`agreement`) of another length than this site's shares have.
 
     Raises:
         WireError: it has.
@@ -226,8 +229,9 @@ def check_help(context: RoundContext, survivors: frozenset[SiteId], site: SiteId
     n_shares = sum(
         len(needed(graph, sender, survivors)) for sender in graph.holders(site) if sender in survivors
     )
-    if len(body) != SHARE_BYTES * n_shares:
-        raise WireError(f"{site}: help of {len(body)} bytes where {SHARE_BYTES * n_shares} are needed")
+    size = SHARE_BYTES * n_shares + agreement.overhead(graph, site)
+    if len(body) != size:
+        raise WireError(f"{site}: help of {len(body)} bytes where {size} are needed")
 
 
 def open_sum(opening: Opening, total: Ring) -> Ring:

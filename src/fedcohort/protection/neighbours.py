@@ -18,10 +18,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from fedcohort.errors import StudyError
 from fedcohort.protection.context import RoundContext, SiteId, majority
 
 MAX_NEIGHBOURS = 20
 """Even; the smallest study that is not complete has MAX_NEIGHBOURS + 2 sites."""
+MOST_COLLUDERS = MAX_NEIGHBOURS // 2 - 1
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,31 @@ class Graph:
 
     @cached_property
     def threshold(self) -> int:
-        """How many of a site's holders it takes to recover one of its secrets."""
+        """How many of a site's holders it takes to recover one of its secrets.
+
+        Raises:
+            StudyError: no threshold guards against so many colluders.
+        """
         n, colluders = len(self.ring), self.context.colluders
         if n <= MAX_NEIGHBOURS + 1:
             return majority(n, colluders)
+        if colluders > MOST_COLLUDERS:
+            raise StudyError(
+                f"colluders: in a study of more than {MAX_NEIGHBOURS + 1} sites masks hold against "
+                f"{MOST_COLLUDERS} at most; {colluders} were asked for"
+            )
         # Itself, the colluders, and more than half of the neighbours.
         connected = 1 + colluders + MAX_NEIGHBOURS // 2 + 1
         return min(MAX_NEIGHBOURS + 1, max(majority(MAX_NEIGHBOURS + 1, colluders), connected))
 
+    def usable(self, helpers: Collection[SiteId]) -> set[SiteId]:
+        """Those whose help opens, since enough of their holders help, too (`agreement`)."""
+        there = frozenset(helpers)
+        return {site for site in there if len(there.intersection(self.holders(site))) >= self.threshold}
+
     def can_open(self, survivors: Collection[SiteId], helpers: Collection[SiteId]) -> bool:
         """Whether these helpers' shares recover the secrets of all survivors."""
+        there = self.usable(helpers)
         return len(survivors) >= self.context.quorum and all(
-            len(set(helpers).intersection(self.holders(site))) >= self.threshold for site in survivors
+            len(there.intersection(self.holders(site))) >= self.threshold for site in survivors
         )
