@@ -10,6 +10,7 @@ import typer
 import fedcohort
 from fedcohort.cli_data import data_app
 from fedcohort.cli_federation import approve, coordinator_app, dashboard, node_app
+from fedcohort.cli_ledger import ledger
 from fedcohort.cli_roster import roster
 from fedcohort.cli_support import (
     DEFAULT_URL,
@@ -38,6 +39,7 @@ app.add_typer(coordinator_app, name="coordinator")
 app.add_typer(node_app, name="node")
 app.command()(approve)
 app.command()(roster)
+app.command()(ledger)
 app.command()(dashboard)
 
 StudyFile = Annotated[Path, typer.Argument(help="A study in TOML or JSON, or a flat config.json.")]

@@ -10,7 +10,9 @@ from typing import Any, Self
 
 import pandas as pd
 
+from fedcohort.analyses import build_analysis
 from fedcohort.arrays import arrays_from_bytes
+from fedcohort.coordinator.noise import privacy_report
 from fedcohort.engines.local import run_local
 from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
 from fedcohort.explain import protection_words
@@ -81,7 +83,9 @@ class Simulation:
         kept = {name: arrays[name] for name in MODEL_ARRAYS if name in arrays}
         sites = sorted(self.frames)
         protection = {"kind": study.protection, "words": protection_words(study, len(sites))}
-        report = {"study": study.hash, "sites": sites, "protection": protection, **outcome.report}
+        privacy = privacy_report(study, build_analysis(study), len(sites))
+        report = {"study": study.hash, "sites": sites, "protection": protection, "privacy": privacy}
+        report = {**report, **outcome.report}
         return Result(study, report, [dict(row) for row in outcome.rows], kept)
 
 

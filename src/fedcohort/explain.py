@@ -1,8 +1,10 @@
 """A study in plain words: what is asked, what leaves, when, and how it is protected."""
 
+import math
+
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Number, Numeric
 from fedcohort.protection.context import majority
-from fedcohort.study import Cohort, Describe, Evaluate, Study, Train
+from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Train
 from fedcohort.wire.identity import fingerprint
 
 
@@ -65,6 +67,8 @@ def _cohort(cohort: Cohort) -> list[str]:
 
 def _releases(study: Study) -> list[str]:
     always = "Never a row: each release is one vector of sums over this hospital's patients."
+    if study.privacy is not None and isinstance(study.analysis, Train):
+        return [always, *_private_releases(study.analysis, study.privacy)]
     match study.analysis:
         case Describe():
             return [
@@ -85,6 +89,19 @@ def _releases(study: Study) -> list[str]:
             return [*lines, *_evaluated(study, train.importance)]
         case Evaluate() as evaluation:
             return [always, "Once, for the model in the study:", *_evaluated(study, evaluation.importance)]
+
+
+def _private_releases(train: Train, privacy: Privacy) -> list[str]:
+    rows = "one row" if privacy.rows_per_patient == 1 else f"at most {privacy.rows_per_patient} rows"
+    lines = [
+        "Once: the number of patients to learn from, with noise.",
+        f"{train.rounds} times: a sum of the patients' gradients, with noise; a patient counts with {rows}",
+        f"  and at most {privacy.clip:g} (L2 norm); a value beyond its declared bounds counts as the bound.",
+        f"Every {privacy.evaluate_every} rounds and at the end: held-out patients by outcome and score, with "
+        "noise.",
+    ]
+    importance = "At the end, for each column: the same counts with that column hidden, with noise."
+    return [*lines, importance] if train.importance else lines
 
 
 def _measured(study: Study) -> str:
@@ -115,10 +132,7 @@ def _exponents(study: Study) -> list[str]:
 
 def _protection(study: Study) -> list[str]:
     lines = [f"Protection: {study.protection}.", *protection_words(study)]
-    if study.privacy is None:
-        lines.append(
-            "No differential privacy: the results are exact, and may tell something about single patients."
-        )
+    lines += privacy_words(study)
     return [*lines, f"At least {study.min_sites} hospitals take part, or the round has no result."]
 
 
@@ -148,6 +162,33 @@ def protection_words(study: Study, n_sites: int | None = None) -> list[str]:
         lines.append(
             "With two hospitals each can subtract its own part from the sum, whatever the protection."
         )
+    return lines
+
+
+def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
+    """What differential privacy promises a patient, and on whose noise that rests (docs/privacy.md).
+
+    Args:
+        n_sites: of the roster, where it is known.
+    """
+    privacy = study.privacy
+    if privacy is None:
+        return [
+            "No differential privacy: the results are exact, and may tell something about single patients."
+        ]
+    lines = [
+        f"Differential privacy: epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, for all that the study "
+        f"releases. Any one patient's data makes an outcome at most {math.exp(privacy.epsilon):.1f} times as "
+        f"likely, but for a chance of {privacy.delta:g}."
+    ]
+    if not study.shares_noise:
+        return [*lines, "Each hospital adds all of the noise itself and need trust nobody for it."]
+    lines.append(
+        f"The hospitals add the noise in shares: the promise holds as long as no more than {study.colluders} "
+        f"of them tell their share, and at most {privacy.dropouts} are lost in a round."
+    )
+    if n_sites == 2:
+        lines.append("With two hospitals a share is as much noise as each would add alone.")
     return lines
 
 

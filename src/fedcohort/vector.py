@@ -67,6 +67,7 @@ class Noisy:
         weight: of this block's privacy loss against others of the part; noise goes with 1 / sqrt(weight).
         sampling_probability: of each patient, each time.
         steps: whether the count follows the study's noise schedule.
+        whole: whether all values are multiples of the resolution, so that rounding moves nothing.
     """
 
     block: Block
@@ -75,3 +76,4 @@ class Noisy:
     weight: float = 1.0
     sampling_probability: float = 1.0
     steps: bool = False
+    whole: bool = False

@@ -16,7 +16,8 @@ from fedcohort.columns import Number
 from fedcohort.vector import MAX_ROWS, Block, Vector
 
 BINS, DRAWS, INTERVAL = 16, 200, 0.95
-ERROR_RESOLUTION = 2.0**-16
+RESOLUTION = 2.0**-16
+"""Of counts, too: the noise of a small study is less than a patient wide, and still many steps."""
 
 Floats = NDArray[np.float64]
 Metrics = dict[str, float | None]
@@ -29,9 +30,8 @@ def measured_block(name: str, task: Task, repeats: int = 1) -> Block:
     number: (repeats, 2) half the absolute error in units of the label's half range, and all.
     """
     if task.is_binary:
-        return Block(name, (repeats, 2, BINS), MAX_ROWS, sensitivity=math.sqrt(repeats))
-    resolution = 1.0 if task.n_classes else ERROR_RESOLUTION
-    return Block(name, (repeats, 2), MAX_ROWS, resolution, sensitivity=math.sqrt(2 * repeats))
+        return Block(name, (repeats, 2, BINS), MAX_ROWS, RESOLUTION, sensitivity=math.sqrt(repeats))
+    return Block(name, (repeats, 2), MAX_ROWS, RESOLUTION, sensitivity=math.sqrt(2 * repeats))
 
 
 def measure(task: Task, predicted: NDArray[np.float32], target: NDArray[np.float32]) -> Floats:

@@ -21,6 +21,7 @@ from fedcohort.analyses.encode import Encoder, feature_slices
 from fedcohort.analyses.metrics import Task
 from fedcohort.analyses.model_of import model_of, private_model_of, task_of
 from fedcohort.analyses.private_metrics import (
+    RESOLUTION,
     measure,
     measured_block,
     noisy_importance,
@@ -117,7 +118,7 @@ class PrivateTrain:
 
     @property
     def _patients_block(self) -> Block:
-        return Block("patients", (1,), MAX_ROWS, sensitivity=1.0)
+        return Block("patients", (1,), MAX_ROWS, RESOLUTION, sensitivity=1.0)
 
     @cached_property
     def _gradient_block(self) -> Block:
@@ -137,13 +138,15 @@ class PrivateTrain:
         """Every release of the whole study."""
         rounds = self.train.rounds
         found = [
-            Noisy(self._patients_block, "train", 1, COUNT_WEIGHT * rounds),
+            Noisy(self._patients_block, "train", 1, COUNT_WEIGHT * rounds, whole=True),
             Noisy(self._gradient_block, "train", rounds, steps=True),
         ]
         if self.measures:
             times = 1 + (rounds - 1) // self.privacy.evaluate_every
-            found.append(Noisy(self._scores_block, "test", times))
-            found += [Noisy(self._importance_block, "test", 1, float(times))] if self.slices else []
+            whole = bool(self.task.n_classes)
+            found.append(Noisy(self._scores_block, "test", times, whole=whole))
+            if self.slices:
+                found.append(Noisy(self._importance_block, "test", 1, float(times), whole=whole))
         return tuple(found)
 
     def step(self, state: State) -> int:

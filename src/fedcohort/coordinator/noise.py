@@ -5,9 +5,24 @@ import math
 import numpy as np
 
 from fedcohort.analyses.contract import Analysis, PrivateAnalysis, State
+from fedcohort.explain import privacy_words
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.study import Study
 from fedcohort.vector import Array
+
+
+def privacy_report(study: Study, analysis: Analysis, n_sites: int) -> dict[str, object]:
+    """What a report says of a study's privacy; nothing where it has none."""
+    if study.privacy is None or not isinstance(analysis, PrivateAnalysis):
+        return {"words": privacy_words(study, n_sites)}
+    plan = plan_noise(study, analysis.planned(), n_sites)
+    return {
+        "epsilon": study.privacy.epsilon,
+        "delta": study.privacy.delta,
+        "epsilon_if_all_others_collude": plan.epsilon_alone,
+        "noise": "shared" if study.shares_noise else "site",
+        "words": privacy_words(study, n_sites),
+    }
 
 
 def noise_in_sum(

@@ -11,6 +11,7 @@ from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Row, State
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
+from fedcohort.coordinator.noise import privacy_report
 from fedcohort.coordinator.plan import TRANSIENT_CODES, Exchange, Plan
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
@@ -225,7 +226,9 @@ class Service:
         state = await run_study(plan, _Log(self), exchange)
         left_out = {site: row["code"] for site, row in self.store.answers(study_id).items() if row["code"]}
         protection = {"kind": study.protection, "words": protection_words(study, len(roster))}
-        report = {"study": study_id, "sites": list(roster), "refused": left_out, "protection": protection}
+        privacy = privacy_report(study, plan.analysis, len(roster))
+        report = {"study": study_id, "sites": list(roster), "refused": left_out}
+        report |= {"protection": protection, "privacy": privacy}
         self.store.finish(study_id, {**report, **plan.analysis.report(state)})
         self.wake()
 

@@ -164,7 +164,9 @@ class SqlNodeStore:
                 return
             check_left(wanted, others, epsilon, delta)
             connection.execute(insert(_reservations), vars(wanted))
-            detail = {"dataset": wanted.dataset, "epsilon": wanted.epsilon, "delta": wanted.delta}
+            detail: Detail = {
+                "dataset": wanted.dataset, "epsilon": wanted.epsilon, "delta": wanted.delta
+            }  # fmt: skip
             self._log.append(connection, "reserved", wanted.study_hash, detail)
 
     def reservations(self) -> list[Reservation]:

@@ -103,17 +103,18 @@ def _schedule(privacy: Privacy, one: Noisy) -> Schedule:
     return Schedule(one.count, one.sampling_probability, privacy.schedule)
 
 
-def _sensitivity(block: Block) -> float:
-    """In integer steps; counts are integers already, all else is rounded."""
+def _sensitivity(one: Noisy) -> float:
+    """In integer steps, rounding included."""
+    block = one.block
     if block.sensitivity is None:
         raise StudyError(f"block {block.name}: it has no bound on what one patient can change")
-    if block.resolution == 1.0:
-        return block.sensitivity
+    if one.whole:
+        return block.sensitivity / block.resolution
     return integer_sensitivity(block.sensitivity, block.resolution, block.size)
 
 
 def _sigma(one: Noisy, multiplier: float) -> float:
-    return multiplier * _sensitivity(one.block) / math.sqrt(one.weight)
+    return multiplier * _sensitivity(one) / math.sqrt(one.weight)
 
 
 def _releases(privacy: Privacy, one: Noisy, multiplier: float, n_shares: int) -> tuple[GaussianRelease, ...]:
@@ -121,7 +122,7 @@ def _releases(privacy: Privacy, one: Noisy, multiplier: float, n_shares: int) ->
     return schedule.releases(
         multiplier / math.sqrt(one.weight),
         one.block.name,
-        _sensitivity(one.block),
+        _sensitivity(one),
         one.block.size,
         n_shares,
         one.part,

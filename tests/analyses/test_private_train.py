@@ -1,0 +1,262 @@
+"""Private training: one patient moves no release by more than is declared, and nothing else is released."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fedcohort as fc
+from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
+from fedcohort.analyses.private_metrics import BINS, measure, noisy_metrics
+from fedcohort.analyses.private_train import PrivateTrain, patients_of, private_train
+from fedcohort.engines.local import Outcome, run_local
+from fedcohort.errors import StudyError
+from fedcohort.privacy.accounting import epsilon
+from fedcohort.privacy.plan import plan_noise
+from fedcohort.protection.fixed_point import to_ring
+from fedcohort.sources.frame import table_from_frame
+from fedcohort.study import Study
+from fedcohort.table import TEST, TRAIN, Table
+
+COLUMNS = {"age": fc.Numeric(18, 90), "sex": fc.Categorical((0, 1)), "bp": fc.Numeric(80, 200)}
+
+
+def rows(n: int, seed: int = 0, per_patient: int = 1) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
+    age, sex, bp = draw.uniform(18, 90, n), draw.integers(0, 2, n), draw.uniform(80, 200, n)
+    ill = (draw.random(n) < 1 / (1 + np.exp(-0.1 * (age - 54)))).astype(int)
+    ids = [f"p{seed}-{index // per_patient:04}" for index in range(n)]
+    return pd.DataFrame({"patient_id": ids, "age": age, "sex": sex, "bp": bp, "ill": ill})
+
+
+def study(rounds: int = 4, privacy: fc.Privacy | None = None, **changes: object) -> Study:
+    train = fc.Train.private(rounds=rounds, **changes)
+    cohort = fc.Cohort(columns=COLUMNS, label=fc.Binary("ill"), split=fc.Holdout(0.3))
+    chosen = privacy or fc.Privacy(epsilon=1.5, delta=1e-3, evaluate_every=2)
+    return fc.Study(name="private", cohort=cohort, analysis=train, privacy=chosen)
+
+
+def changed(asked: Study, privacy: dict[str, object] | None = None, **changes: object) -> Study:
+    whole = asked.model_dump()
+    return Study.model_validate({**whole, "privacy": {**whole["privacy"], **(privacy or {})}, **changes})
+
+
+def run(asked: Study, frames: Mapping[str, pd.DataFrame]) -> Outcome:
+    loaders = {site: partial(table_from_frame, frame) for site, frame in frames.items()}
+    return run_local(asked, loaders, lambda _: None)
+
+
+def table_of(frame: pd.DataFrame, asked: Study) -> Table:
+    return table_from_frame(frame, asked.cohort, asked.seed)
+
+
+def states(analysis: PrivateTrain) -> list[State]:
+    """One state of each phase, with weights that are not the first."""
+    draw = np.random.default_rng(3)
+    weights = draw.standard_normal(analysis.model.n_weights).astype(np.float32)
+    arrays = {"weights": weights, "step": np.array([1])}
+    return [State("count"), *(State(phase, 1, arrays) for phase in ("train", "measured", "evaluate"))]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), who=st.integers(0, 59), per_patient=st.sampled_from((1, 3)))
+def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
+    seed: int, who: int, per_patient: int
+) -> None:
+    privacy = fc.Privacy(epsilon=1.5, delta=1e-3, rows_per_patient=min(per_patient, 2))
+    asked = study(privacy=privacy)
+    frame = rows(60, seed, per_patient)
+    frame.loc[who % len(frame), ["age", "bp"]] = [1e6, -1e6]  # far beyond the bounds
+    patient = frame["patient_id"].iloc[who % len(frame)]
+    analysis = private_train(asked)
+    with_, without = table_of(frame, asked), table_of(frame[frame["patient_id"] != patient], asked)
+    local, other = analysis.prepare(with_), analysis.prepare(without)
+    plan = plan_noise(asked, analysis.planned(), 4)
+    for state in states(analysis):
+        layout, draw = analysis.layout(state), Draw(1, "a", 1)
+        for block in layout:
+            one = to_ring((block,), local(state, {}, draw)[0], 4)
+            two = to_ring((block,), other(state, {}, draw)[0], 4)
+            moved = np.concatenate(
+                [
+                    (one.wide - two.wide).view(np.int64).astype(float),
+                    (one.narrow - two.narrow).view(np.int32).astype(float),
+                ]
+            )
+            assert np.linalg.norm(moved) <= plan.release(block.name, 0).sensitivity
+
+
+def test_what_is_released_is_what_was_planned_and_costs_no_more_than_epsilon() -> None:
+    """Every contribution's bytes are those of blocks that the ledger has charged."""
+    asked = study(rounds=7)
+    frames = {site: rows(80, index) for index, site in enumerate("abcd")}
+    outcome = run_local(
+        asked, {site: partial(table_from_frame, frame) for site, frame in frames.items()}, lambda _: None
+    )
+    analysis = private_train(asked)
+    plan = plan_noise(asked, analysis.planned(), 4)
+    assert outcome.state.finished
+    assert sum(analysis.phases().values()) == outcome.state.round
+    counted = {one.what: one.count for one in plan.releases}
+    assert counted == {"patients": 1, "gradient": 7, "scores": 4, "importance": 1}
+    assert epsilon(plan.releases, 1e-3) == plan.epsilon <= 1.5
+    assert plan.epsilon > 1.45
+    assert plan.epsilon_alone > plan.epsilon
+    assert [row["round"] for row in outcome.rows] == [2, 4, 6, 7]
+
+
+def test_a_study_without_held_out_patients_measures_nothing() -> None:
+    asked = study()
+    asked = Study.model_validate(
+        {**asked.model_dump(), "cohort": {**asked.cohort.model_dump(), "split": None}}
+    )
+    frames = {site: rows(40, index) for index, site in enumerate("abc")}
+    outcome = run_local(
+        asked, {site: partial(table_from_frame, frame) for site, frame in frames.items()}, lambda _: None
+    )
+    assert outcome.rows == []
+    assert outcome.report == {"rounds": 4}
+    assert {one.part for one in private_train(asked).planned()} == {"train"}
+
+
+def test_noise_is_as_large_as_planned_and_differs_every_time() -> None:
+    asked = study(rounds=1)
+    frames = {site: rows(30, index) for index, site in enumerate("abc")}
+    found = []
+    for _ in range(2):
+        outcome = run_local(
+            asked, {site: partial(table_from_frame, frame) for site, frame in frames.items()}, lambda _: None
+        )
+        found.append(outcome.state.arrays["weights"])
+    assert not np.array_equal(*found)
+    plan = plan_noise(asked, private_train(asked).planned(), 3)
+    # Three sites of which one may collude: two shares make up the planned noise.
+    assert plan.site_sigma("gradient", 0) == pytest.approx(plan.sigmas["gradient"] / np.sqrt(2))
+
+
+def test_two_sites_share_as_much_noise_as_each_adds_alone() -> None:
+    asked = study()
+    alone = Study.model_validate(
+        {**asked.model_dump(), "privacy": {**asked.model_dump()["privacy"], "noise": "site"}}
+    )
+    planned = private_train(asked).planned()
+    shared, own = plan_noise(asked, planned, 2), plan_noise(alone, planned, 2)
+    assert shared.site_sigma("gradient", 0) == pytest.approx(own.site_sigma("gradient", 0), rel=1e-3)
+
+
+def test_without_noise_the_sites_learn_what_pooled_rows_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "fedcohort.node.noise.discrete_gaussian", lambda sigma, size: np.zeros(size, np.int64)
+    )
+    asked = study(rounds=5)
+    frame = pd.concat([rows(60, index) for index in range(3)], ignore_index=True)
+    parts = {site: frame.iloc[index::3] for index, site in enumerate("abc")}
+    together = run(changed(asked, {"noise": "site"}, min_sites=1), {"all": frame})
+    apart = run_local(
+        asked, {site: partial(table_from_frame, part) for site, part in parts.items()}, lambda _: None
+    )
+    np.testing.assert_allclose(apart.state.arrays["weights"], together.state.arrays["weights"], atol=1e-4)
+    assert apart.report["test"]["accuracy"] == together.report["test"]["accuracy"]  # type: ignore[index]
+
+
+def test_a_patient_is_in_one_part_and_counts_with_some_rows() -> None:
+    ids = np.array(["b", "a", "b", "c", "b", "a"])
+    split = np.array([TRAIN, TEST, TRAIN, TRAIN, TEST, TRAIN], np.int8)
+    order = np.argsort(ids, kind="stable")
+    table = Table(ids[order], {"x": np.arange(6.0)}, split[order], np.zeros(6))
+    found = patients_of(table, 2)
+    # a is first seen in the test split, so the row of a in the training split is left out.
+    assert found.held.tolist() == [0]
+    assert found.rows.tolist() == [[2, 3], [5, -1]]
+
+
+def test_metrics_of_exact_counts_are_the_metrics() -> None:
+    analysis = private_train(study())
+    draw = np.random.default_rng(0)
+    score = draw.random(4000).astype(np.float32)
+    target = (draw.random(4000) < score).astype(np.float32)
+    found = noisy_metrics(analysis.task, measure(analysis.task, score[:, None], target), 0.0, 0)
+    assert found["accuracy"] == pytest.approx(np.mean((score >= 0.5) == target), abs=1e-9)
+    assert found["auc"] == pytest.approx(5 / 6, abs=0.02)
+    exact = -np.mean(np.where(target > 0, np.log(score), np.log1p(-score)))
+    assert found["loss"] == pytest.approx(exact, abs=0.02)
+    assert found["auc_low"] == found["auc"] == found["auc_high"]
+
+
+def test_an_interval_covers_what_noise_did() -> None:
+    analysis = private_train(study())
+    exact = np.full((2, BINS), 50.0)
+    exact[1] += np.arange(BINS) * 5
+    exact[0] += np.arange(BINS)[::-1] * 5
+    truth = noisy_metrics(analysis.task, exact, 0.0, 0)["auc"]
+    draw, hits = np.random.default_rng(1), 0
+    for seed in range(100):
+        found = noisy_metrics(analysis.task, exact + 10 * draw.standard_normal(exact.shape), 10.0, seed)
+        hits += found["auc_low"] <= truth <= found["auc_high"]  # type: ignore[operator]
+    assert hits >= 85
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"epsilon": 0.0}, "epsilon"),
+        ({"epsilon": -1.0}, "epsilon"),
+        ({"epsilon": float("inf")}, "epsilon"),
+        ({"epsilon": float("nan")}, "epsilon"),
+        ({"epsilon": "much"}, "epsilon"),
+        ({"epsilon": 1.5, "delta": 0.0}, "delta"),
+        ({"epsilon": 1.5, "clip": 0.0}, "clip"),
+        ({"epsilon": 1.5, "rows_per_patient": 0}, "rows_per_patient"),
+    ],
+)
+def test_a_privacy_that_promises_nothing_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        fc.Privacy(**change)
+
+
+def test_missing_bounds_are_named() -> None:
+    cohort = fc.Cohort(columns={"age": fc.Numeric(), "bp": fc.Numeric(80, 200)}, label=fc.Binary("ill"))
+    with pytest.raises(StudyError, match="declared bounds for age"):
+        fc.Study(name="x", cohort=cohort, analysis=fc.Train.private(), privacy=fc.Privacy(epsilon=1.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"analysis": fc.Describe()}, "describe is not private"),
+        (
+            {"analysis": fc.Train(algorithm="fedavg"), "privacy": fc.Privacy(epsilon=1.0, noise="shared")},
+            "one sum a round",
+        ),
+        ({"protection": "none", "privacy": fc.Privacy(epsilon=1.0, noise="shared")}, "without a protection"),
+    ],
+)
+def test_what_cannot_be_private_is_refused_with_the_remedy(changes: dict[str, Any], said: str) -> None:
+    asked = study()
+    with pytest.raises(StudyError, match=said):
+        fc.Study(
+            **{
+                "name": "x",
+                "cohort": asked.cohort,
+                "analysis": asked.analysis,
+                "privacy": asked.privacy,
+                **changes,
+            }
+        )
+
+
+def test_shared_noise_opens_no_sum_of_fewer_sites_than_it_was_made_for() -> None:
+    asked = study()
+    assert asked.least_sites(5) == 5
+    assert changed(asked, {"dropouts": 2}).least_sites(5) == 3
+
+
+def test_it_is_a_private_analysis() -> None:
+    assert isinstance(private_train(study()), PrivateAnalysis)
+    assert json.loads(study().canonical)["privacy"]["clip"] == 0.5
