@@ -84,8 +84,8 @@ class Simulation:
         sites = sorted(self.frames)
         protection = {"kind": study.protection, "words": protection_words(study, len(sites))}
         privacy = privacy_report(study, build_analysis(study), len(sites))
-        report = {"study": study.hash, "sites": sites, "protection": protection, "privacy": privacy}
-        report = {**report, **outcome.report}
+        report: dict[str, object] = {"study": study.hash, "sites": sites, "protection": protection}
+        report |= {"privacy": privacy, **outcome.report}
         return Result(study, report, [dict(row) for row in outcome.rows], kept)
 
 

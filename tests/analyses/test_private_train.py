@@ -24,7 +24,11 @@ from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import Study
 from fedcohort.table import TEST, TRAIN, Table
 
-COLUMNS = {"age": fc.Numeric(18, 90), "sex": fc.Categorical((0, 1)), "bp": fc.Numeric(80, 200)}
+COLUMNS: dict[str, fc.Numeric | fc.Categorical] = {
+    "age": fc.Numeric(18, 90),
+    "sex": fc.Categorical((0, 1)),
+    "bp": fc.Numeric(80, 200),
+}
 
 
 def rows(n: int, seed: int = 0, per_patient: int = 1) -> pd.DataFrame:
@@ -134,7 +138,7 @@ def test_noise_is_as_large_as_planned_and_differs_every_time() -> None:
             asked, {site: partial(table_from_frame, frame) for site, frame in frames.items()}, lambda _: None
         )
         found.append(outcome.state.arrays["weights"])
-    assert not np.array_equal(*found)
+    assert not np.array_equal(found[0], found[1])
     plan = plan_noise(asked, private_train(asked).planned(), 3)
     # Three sites of which one may collude: two shares make up the planned noise.
     assert plan.site_sigma("gradient", 0) == pytest.approx(plan.sigmas["gradient"] / np.sqrt(2))
