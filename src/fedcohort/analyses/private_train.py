@@ -169,7 +169,7 @@ class PrivateTrain:
 
     def prepare(self, table: Table) -> Local:
         """Scale by declared bounds, and group rows by patient."""
-        x, y = self._encoded(table)
+        x, y = self.encoded(table)
         patients = patients_of(table, self.privacy.rows_per_patient)
 
         def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
@@ -195,7 +195,8 @@ class PrivateTrain:
         low, high = np.array([limits for limits in bounds if limits], np.float64).reshape(-1, 2).T
         return {"mean": (low + high) / 2, "deviation": (high - low) / 2}
 
-    def _encoded(self, table: Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def encoded(self, table: Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features of all rows, in [-1, 1] and one-hot, and targets."""
         encoder = Encoder(self.study.cohort, **self._scaling)
         return np.clip(encoder.features(table), -1, 1), encoder.targets(table)
 

@@ -1,0 +1,163 @@
+"""The ledger: studies add up, nothing is spent twice or unseen, and what is left is named."""
+
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fedcohort as fc
+from fedcohort.errors import BudgetError, PolicyError
+from fedcohort.node.consent import Site, approve, receive_proposal
+from fedcohort.node.ledger import accounts, added_cost, epsilons, released
+from fedcohort.node.policy import Budget, SitePolicy, check_study
+from fedcohort.node.records import Reservation, Stored
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.privacy.events import GaussianRelease
+from fedcohort.study import Study
+from fedcohort.wire.identity import Identity, new_identity
+from fedcohort.wire.messages import Approval, Proposal
+from fedcohort.wire.signing import study_signing_bytes
+
+BUDGET = Budget(epsilon=3.0, delta=1e-4)
+
+
+def study(name: str, epsilon: float | None = 1.5, delta: float = 1e-5) -> Study:
+    cohort = fc.Cohort(columns={"age": fc.Numeric(18, 90)}, label=fc.Binary("ill"))
+    privacy = None if epsilon is None else fc.Privacy(epsilon=epsilon, delta=delta)
+    return fc.Study(name=name, cohort=cohort, analysis=fc.Train.private(rounds=5), privacy=privacy)
+
+
+def policy(folder: Path) -> SitePolicy:
+    return SitePolicy(
+        id="a", data="a.db", tables={"records": "*"}, coordinator="ws://127.0.0.1:1", state=folder,
+        approval="auto", budget={"records": BUDGET},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    store = SqlNodeStore(tmp_path / "node.db")
+    yield Site(policy(tmp_path), new_identity("a"), store)
+    store.close()
+
+
+def propose(site: Site, asked: Study, researcher: Identity | None = None) -> Approval:
+    researcher = researcher or new_identity("ada")
+    signature = researcher.sign(study_signing_bytes(asked.canonical))
+    answer = receive_proposal(site, Proposal(asked.canonical, "ada", researcher.public_key, signature))
+    assert isinstance(answer, Approval)
+    return answer
+
+
+def left(site: Site) -> tuple[float, float]:
+    store = site.store
+    assert isinstance(store, SqlNodeStore)
+    (account,) = accounts(site.policy, store.reservations(), store.costs())
+    return account.left
+
+
+def test_approval_reserves_the_whole_study_and_studies_add_up(site: Site) -> None:
+    assert propose(site, study("first")).approved
+    assert left(site) == pytest.approx((1.5, 9e-5))
+    assert propose(site, study("second")).approved
+    assert left(site) == pytest.approx((0.0, 8e-5))
+    refused = propose(site, study("third", 0.1))
+    assert (refused.approved, refused.code) == (False, "budget-exhausted")
+
+
+def test_the_same_study_is_reserved_once(site: Site) -> None:
+    asked = study("again")
+    for _ in range(3):
+        assert propose(site, asked).approved
+        assert approve(site, asked.hash).approved
+    assert left(site)[0] == 1.5
+
+
+def test_a_refusal_names_what_is_left(site: Site) -> None:
+    propose(site, study("first", 2.5))
+    wanted = Reservation("ff" * 32, "records", 1.0, 1e-5)
+    with pytest.raises(BudgetError, match=r"asks for epsilon 1 .* 0.5 \(delta 9e-05\) of 3 is left"):
+        site.store.reserve(wanted, BUDGET.epsilon, BUDGET.delta)
+
+
+def test_delta_is_a_budget_of_its_own(site: Site) -> None:
+    assert propose(site, study("first", 0.1, 9e-5)).approved
+    assert propose(site, study("second", 0.1, 2e-5)).code == "budget-exhausted"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [(study("exact", None), "budget-exhausted"), (study("greedy", 3.1), "budget-exhausted"),
+     (study("loose", 0.1, 2e-3), "policy-refused")],
+)  # fmt: skip
+def test_what_no_budget_pays_is_refused_before_anything_is_computed(
+    site: Site, asked: Study, code: str
+) -> None:
+    assert propose(site, asked).code == code
+    assert left(site) == (3.0, 1e-4)
+
+
+def test_without_a_budget_a_study_without_privacy_is_as_free_as_before(tmp_path: Path) -> None:
+    free = policy(tmp_path).model_copy(update={"budget": {}})
+    check_study(free, study("exact", None))
+    with pytest.raises(PolicyError, match="max_delta"):
+        check_study(free, study("loose", 1.0, 0.5))
+
+
+def _reserve(path: str, number: int, results: "multiprocessing.Queue[bool]") -> None:
+    store = SqlNodeStore(Path(path))
+    try:
+        store.reserve(Reservation(f"{number:064}", "records", 1.5, 1e-5), 3.0, 1e-4)
+        results.put(True)
+    except BudgetError:
+        results.put(False)
+    store.close()
+
+
+def test_processes_that_spend_at_once_do_not_both_get_the_last(tmp_path: Path) -> None:
+    SqlNodeStore(tmp_path / "node.db").close()
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[bool] = context.Queue()
+    path = str(tmp_path / "node.db")
+    workers = [context.Process(target=_reserve, args=(path, number, results)) for number in range(5)]
+    for worker in workers:
+        worker.start()
+    granted = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert sorted(granted) == [False, False, False, True, True]
+
+
+def test_what_was_released_stands_in_the_ledger_before_and_after_a_restart(tmp_path: Path) -> None:
+    asked, store = study("restart"), SqlNodeStore(tmp_path / "node.db")
+    release = GaussianRelease("gradient", 100.0, 1000.0, dimension=2, part="train", shares=2)
+    cost = None
+    for number in range(3):
+        cost = added_cost(asked, cost, [release])
+        store.keep(Stored(asked.hash, number, bytes(32), b"", "", "a", "{}"), cost)
+    store.close()
+    again = SqlNodeStore(tmp_path / "node.db")
+    found = again.cost(asked.hash)
+    assert found is not None
+    assert [one.count for one in released(found)] == [3]
+    shared, alone = epsilons(found)
+    assert 0 < shared < alone
+    kinds = [event["kind"] for event in again.events()]
+    assert kinds == ["release"] * 3
+    again.close()
+
+
+def test_a_tampered_ledger_breaks_the_chain(site: Site, tmp_path: Path) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    from fedcohort.errors import StoreError
+
+    propose(site, study("first"))
+    store = site.store
+    assert isinstance(store, SqlNodeStore)
+    with closing(sqlite3.connect(tmp_path / "node.db")) as connection, connection:
+        connection.execute("UPDATE events SET detail = replace(detail, '1.5', '0.1') WHERE kind = 'reserved'")
+    with pytest.raises(StoreError, match="altered"):
+        store.verify()

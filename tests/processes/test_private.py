@@ -1,0 +1,94 @@
+"""A private study over real processes: whoever is killed, the ledger is never behind nor counts twice."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+import fedcohort as fc
+from fedcohort.errors import StudyFailedError
+from fedcohort.node.ledger import epsilons, released
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.study import Study
+from tests.processes.support import Group, cli, cohort, describe_study, random_name, wards
+
+pytestmark = pytest.mark.processes
+ROUNDS, EVERY = 40, 10
+BUDGET = "\n[budget.ward]\nepsilon = 3.5\ndelta = 1e-3\n"
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    with wards(
+        tmp_path_factory.mktemp("private"), preload=True, policy=f'approval = "auto"{BUDGET}'
+    ) as running:
+        yield running
+
+
+def private_study(epsilon: float) -> Study:
+    return fc.Study(
+        name=random_name(),
+        cohort=cohort(),
+        analysis=fc.Train.private(rounds=ROUNDS),
+        privacy=fc.Privacy(epsilon=epsilon, delta=1e-4, evaluate_every=EVERY),
+        min_sites=3,
+        round_timeout_seconds=60.0,
+    )
+
+
+def spent(group: Group, site: str, study_id: str) -> dict[str, int]:
+    """How often each block was released, as the site's ledger has it."""
+    with closing(SqlNodeStore(group.folder / site / "node.db")) as store:
+        cost = store.cost(study_id)
+    assert cost is not None
+    assert epsilons(cost)[0] <= 2.0
+    return {one.what: one.count for one in released(cost)}
+
+
+def test_a_killed_node_and_coordinator_change_neither_noise_nor_ledger(group: Group) -> None:
+    handle = group.connect().submit(private_study(2.0))
+    group.wait_round(handle, 10)
+    group.nodes["b"].signal(signal.SIGSTOP)
+    time.sleep(0.2)
+    group.nodes["b"].kill()
+    group.coordinator.kill()
+    group.coordinator.start()
+    group.nodes["b"].start()
+    group.wait_linked()
+    result = handle.wait(progress=False)
+    planned = {"patients": 1, "gradient": ROUNDS, "scores": ROUNDS // EVERY, "importance": 1}
+    for site in "abc":
+        assert spent(group, site, handle.id) == planned
+    assert result.report["privacy"]["epsilon"] == 2.0
+    assert result.report["privacy"]["epsilon_if_all_others_collude"] > 2.0
+    last = result.metrics.iloc[-1]
+    assert last["auc_low"] <= last["auc"] <= last["auc_high"]
+    assert math.isfinite(float(result.model.predict(_features(result), verbose=0)[0, 0]))
+
+
+def _features(result: fc.Result) -> object:
+    import numpy as np
+
+    return np.zeros((1, result.model.input_shape[1]), np.float32)
+
+
+def test_a_study_that_asks_for_more_than_is_left_or_for_no_privacy_is_refused(group: Group) -> None:
+    for study in (private_study(2.0), describe_study(random_name())):
+        handle = group.connect().submit(study)
+        with pytest.raises(StudyFailedError, match="budget-exhausted"):
+            handle.wait(progress=False)
+    assert "1.5 (delta 0.0009) of 3.5 is left" in group.nodes["a"].text
+
+
+def test_the_operator_sees_what_was_given_reserved_and_spent(group: Group) -> None:
+    done = cli("ledger", "--site", group.folder / "a.toml", cwd=group.folder)
+    assert done.returncode == 0, done.stderr
+    given, study, rest = done.stdout.splitlines()
+    assert given == "ward: epsilon 3.5, delta 0.001"
+    assert "reserved 2 (delta 0.0001), spent " in study
+    assert 1.95 < float(study.split("spent ")[1].split(";")[0]) <= 2.0
+    assert "if all other sites colluded" in study
+    assert rest == "  left: epsilon 1.5, delta 0.0009"
