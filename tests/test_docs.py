@@ -7,7 +7,7 @@ import pytest
 
 from fedcohort.config import FlatConfig, Worker
 from fedcohort.node.policy import Listen, SitePolicy
-from fedcohort.study import Cohort, Study, Train
+from fedcohort.study import Cohort, Privacy, Study, Train
 
 DOCS = Path(__file__).parent.parent / "docs"
 PROTOCOL = (DOCS / "protocol.md").read_text(encoding="utf-8")
@@ -23,6 +23,7 @@ def section(title: str) -> str:
         ("site.toml", [*SitePolicy.model_fields, *Listen.model_fields]),
         ("config.json", [*FlatConfig.model_fields, *Worker.model_fields]),
         ("A study", [*Study.model_fields.keys() - {"cohort", "analysis"}, *Train.model_fields]),
+        ("A study", [*Privacy.model_fields]),
         ("A study", [f"cohort.{name}" for name in Cohort.model_fields]),
     ],
 )

@@ -87,3 +87,18 @@ def test_a_report_of_three_or_more_sites_names_the_quorum_and_leaves_out_what_ho
     assert "opened once, by 3 of 4 hospitals" in " ".join(protection_words(asked, 4))
     assert "subtract" not in " ".join(protection_words(asked, 3))
     assert "subtract" in " ".join(protection_words(asked, 2))
+
+
+def test_a_private_study_says_what_it_promises_and_on_whose_noise_that_rests() -> None:
+    cohort = fc.Cohort(columns={"age": fc.Numeric(18, 90)}, label=fc.Binary("ill"))
+    asked = fc.Study(
+        name="x", cohort=cohort, analysis=fc.Train.private(), privacy=fc.Privacy(epsilon=1.5, delta=1e-3)
+    )
+    text = explain(asked)
+    assert "epsilon 1.5, delta 0.001, for all that the study releases" in text
+    assert "at most 4.5 times as likely" in text
+    assert "200 times: a sum of the patients' gradients, with noise" in text
+    assert "add the noise in shares" in text
+    assert "the change of the model's weights" not in text
+    alone = asked.model_copy(update={"privacy": fc.Privacy(epsilon=1.5, noise="site")})
+    assert "need trust nobody for it" in explain(alone)

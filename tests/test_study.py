@@ -96,7 +96,7 @@ def test_a_study_is_frozen() -> None:
         ({"analysis": {"kind": "train", "learning_rate": -1.0}}, "analysis.learning_rate"),
         ({"analysis": {"kind": "train", "algorithm": "fedsgd", "local_epochs": 2}}, "one gradient a round"),
         ({"analysis": {"kind": "evaluate", "model": "nowhere"}}, "nowhere"),
-        ({"privacy": {"epsilon": 1.5}}, "differential privacy is not in this version"),
+        ({"privacy": {"epsilon": 1.5}}, "privacy: describe is not private in this version"),
         ({"privacy": {"epsilon": -1.0}}, "privacy.epsilon"),
         ({"protection": "rot13"}, "protection: Input should be 'none', 'masks', 'paillier' or 'ckks'"),
         ({"protection": None}, "protection"),

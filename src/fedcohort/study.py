@@ -239,8 +239,7 @@ class Privacy(Frozen):
     """Differential privacy of the whole study, a patient's data being the unit.
 
     `noise` says where it is added: "shared", in shares that only the sum holds whole, or "site", all
-    of it at each site; left out, it is shared wherever the protection hides single vectors and the
-    algorithm takes one sum a round. `clip` bounds the L2 norm of a patient's gradient; a patient
+    of it at each site; left out, it is shared wherever the protection hides single vectors. `clip` bounds the L2 norm of a patient's gradient; a patient
     counts with at most `rows_per_patient` rows. So many `dropouts` may be lost in a round without
     the noise falling short. Held-out patients are measured every `evaluate_every` rounds.
     """
@@ -296,8 +295,7 @@ class Study(Frozen):
         """Whether the sites' noise is private only as a sum."""
         if self.privacy is None or not isinstance(self.analysis, Train):
             return False
-        possible = self.protection != "none" and self.analysis.algorithm == "fedsgd"
-        return possible if self.privacy.noise is None else self.privacy.noise == "shared"
+        return self.protection != "none" if self.privacy.noise is None else self.privacy.noise == "shared"
 
     def least_sites(self, n_sites: int) -> int:
         """Fewer of `n_sites` are never summed: what the researcher said, and what shared noise needs."""
@@ -321,9 +319,10 @@ def _check_private(study: Study, privacy: Privacy) -> None:
     train = study.analysis
     if not isinstance(train, Train):
         raise ValueError(f"privacy: {train.kind} is not private in this version; train is")
-    if privacy.noise == "shared" and train.algorithm != "fedsgd":
+    if train.algorithm != "fedsgd":
         raise ValueError(
-            'privacy.noise: shared noise needs one sum a round: take algorithm = "fedsgd", or noise = "site"'
+            'privacy: private training takes one sum a round; take analysis.algorithm = "fedsgd", as '
+            "fc.Train.private() does"
         )
     if privacy.noise == "shared" and study.protection == "none":
         raise ValueError(

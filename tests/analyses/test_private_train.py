@@ -234,10 +234,7 @@ def test_missing_bounds_are_named() -> None:
     ("changes", "said"),
     [
         ({"analysis": fc.Describe()}, "describe is not private"),
-        (
-            {"analysis": fc.Train(algorithm="fedavg"), "privacy": fc.Privacy(epsilon=1.0, noise="shared")},
-            "one sum a round",
-        ),
+        ({"analysis": fc.Train()}, "one sum a round"),
         ({"protection": "none", "privacy": fc.Privacy(epsilon=1.0, noise="shared")}, "without a protection"),
     ],
 )
