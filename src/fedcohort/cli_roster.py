@@ -26,6 +26,8 @@ def roster(
     from fedcohort.node.store import SqlNodeStore
     from fedcohort.wire import identity
 
+    if fingerprint is not None and confirm is None:
+        raise ConfigError("--fingerprint: say by --confirm whose it is")
     policy = read_policy(site)
     store = SqlNodeStore(existing(policy.state / "node.db", "start the node once"))
     cards = announced(store)

@@ -23,6 +23,10 @@ from fedcohort.wire.signing import request_digest
 log = logging.getLogger("fedcohort.coordinator")
 
 
+MOST_REFUSED_ATTEMPTS = 3
+"""After so many the same request is not repeated to sites that cannot answer it."""
+
+
 @dataclass(frozen=True)
 class Opening:
     """A round whose sum is complete and protected.
@@ -170,6 +174,12 @@ async def open_round(plan: Plan, opening: Opening, exchange: Exchange) -> Ring:
                 if attempt:
                     plan.waiting("")
                 return total
+        unopened = sorted(site for site, code in helps.refused.items() if code == WireError.code)
+        if unopened and attempt >= MOST_REFUSED_ATTEMPTS:
+            raise RoundError(
+                f"{', '.join(unopened)} cannot help to open round {opening.context.round}: what another site "
+                "sealed for them does not open. Has a site's agreement.key been replaced? See its log"
+            )
         plan.waiting(
             f"{len(helps.bodies)} of {len(opening.survivors)} sites have helped to open "
             f"round {opening.context.round}, which is too few{refusals_in_words(helps.refused)}"

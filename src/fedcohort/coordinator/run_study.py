@@ -85,7 +85,7 @@ async def _round(run: Run, state: State, begun: bytes | None) -> tuple[Ring, tup
         opening = opening_from_record(round_context(plan, state, shape, attempt), begun)
         return await open_round(plan, opening, run.exchange), opening.survivors
     if run.setup is not None:
-        await hand_out(run.sites, run.setup, run.exchange)
+        await hand_out(run.sites, run.setup, run.log, run.exchange)
     context, total = await collect(run.sites, state, shape, run.new_sum, run.exchange)
     if isinstance(total, RingSum) and not total.masked:
         return total.ring, tuple(sorted(total.kept))

@@ -5,14 +5,17 @@ learns the public part.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 
 from fedcohort.coordinator.collect import Sites
-from fedcohort.coordinator.plan import Exchange, RoundLog, pause_seconds, refusals_in_words
-from fedcohort.errors import WireError
+from fedcohort.coordinator.plan import Exchange, Plan, RoundLog, pause_seconds, refusals_in_words
+from fedcohort.errors import FedcohortError, RoundError, WireError
 from fedcohort.protection.keyed import SCHEMES
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.messages import Event, Message, Setup, SiteId
+
+logger = logging.getLogger("fedcohort.coordinator")
 
 
 @dataclass
@@ -45,7 +48,7 @@ async def made_key(sites: Sites, log: RoundLog, exchange: Exchange) -> Setup:
     """
     plan = sites.plan
     kept = log.load_kept(plan.study_hash, "key")
-    if kept is not None:
+    if kept:
         setup = decode(kept)
         if isinstance(setup, Setup):
             return setup
@@ -56,8 +59,7 @@ async def made_key(sites: Sites, log: RoundLog, exchange: Exchange) -> Setup:
             ask = Setup(plan.study_hash, 0, attempt, roster=plan.roster)
             await exchange({site: ask}, inbox.receive, 1, plan.study.round_timeout_seconds)
             sites.note(inbox.refused)
-            if site in inbox.made and set(inbox.made[site].parcels) == set(plan.roster) - {site}:
-                SCHEMES[plan.study.protection].load_public(inbox.made[site].public)
+            if site in inbox.made and _is_key(plan, site, inbox.made[site]):
                 log.keep(plan.study_hash, "key", encode(inbox.made[site]))
                 return inbox.made[site]
             plan.waiting(f"{site} has made no key for the study yet{refusals_in_words(inbox.refused)}")
@@ -65,8 +67,21 @@ async def made_key(sites: Sites, log: RoundLog, exchange: Exchange) -> Setup:
         attempt += 1
 
 
-async def hand_out(sites: Sites, setup: Setup, exchange: Exchange) -> None:
-    """Give the key to every site that may not have it, until enough have it; its maker has it."""
+def _is_key(plan: Plan, maker: SiteId, setup: Setup) -> bool:
+    try:
+        SCHEMES[plan.study.protection].load_public(setup.public)
+    except FedcohortError as error:
+        logger.warning("study %.12s: %s has made no key: %s", plan.study_hash, maker, error)
+        return False
+    return set(setup.parcels) == set(plan.roster) - {maker}
+
+
+async def hand_out(sites: Sites, setup: Setup, log: RoundLog, exchange: Exchange) -> None:
+    """Give the key to every site that may not have it, until enough have it; its maker has it.
+
+    Raises:
+        RoundError: a site could not open its part; the key is forgotten, and the study may be sent again.
+    """
     plan, attempt = sites.plan, 0
     ready = sites.ready = sites.ready or set(plan.roster) - set(setup.parcels)
     (maker,) = set(plan.roster) - set(setup.parcels)
@@ -77,6 +92,13 @@ async def hand_out(sites: Sites, setup: Setup, exchange: Exchange) -> None:
         }
         inbox, enough = KeyInbox(), max(0, plan.study.min_sites - len(ready))
         await exchange(asked, inbox.receive, enough, plan.study.round_timeout_seconds)
+        complaints = sorted(site for site, code in inbox.refused.items() if code == WireError.code)
+        if complaints:
+            log.keep(plan.study_hash, "key", b"")
+            raise RoundError(
+                f"{', '.join(complaints)} could not open the key that {maker} made for the study: compare "
+                f"fingerprints again (`fedcohort roster`), and ask {maker} whether its agreement.key is new"
+            )
         sites.note(inbox.refused)
         ready |= {site for site, answer in inbox.made.items() if answer.public == setup.public}
         if len(ready) >= plan.study.min_sites:

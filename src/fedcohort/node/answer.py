@@ -116,6 +116,8 @@ def _contribute(node: Node, task: Task) -> Contribution:
     key = _key(node, study)
     stored = node.store.last(task.study_hash)
     if stored is None or stored.round < task.round:
+        # Before anything is computed: what is stored counts as released, and settles the roster.
+        protect.check_roster(study, node.keys, task.roster)
         stored = _compute(node, task, stored)
     elif stored.round > task.round:
         raise WireError(f"round {task.round} has passed: this site has already answered round {stored.round}")
@@ -177,7 +179,7 @@ def _set_up(node: Node, setup: Setup) -> Setup:
     study = _approved(node, setup.study_hash, 0)
     if study.protection not in SCHEMES:
         raise WireError("this protection has no key of the study")
-    protect.check_roster(node.keys, setup.roster)
+    protect.check_roster(study, node.keys, setup.roster)
     stored = node.store.study_key(study.hash)
     if not setup.public:
         public, secret = _made_key(node, study, stored)

@@ -7,6 +7,7 @@ each, which `fedcohort roster` writes.
 """
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from fedcohort.wire.identity import Identity, fingerprint, load_or_create, verif
 from fedcohort.wire.messages import Card, Contribution, Help, Message, SiteId
 from fedcohort.wire.signing import card_signing_bytes, contribution_signing_bytes, help_signing_bytes
 
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NONCE_BYTES, KEY_BYTES, KEY_DIGITS = 12, 32, 64
 # A file system's clock may tick only every two seconds: what changed later may bear the same time.
 SETTLED_NS = 2_000_000_000
@@ -114,7 +116,7 @@ class Keys:
         """
         try:
             return self._at_rest().decrypt(locked[:NONCE_BYTES], locked[NONCE_BYTES:], study_hash.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise KeyFileError(
                 "agreement.key is not the one that the study's key was stored under; restore it from a backup"
             ) from None
@@ -204,8 +206,10 @@ def confirm(folder: Path, site: SiteId, identity_key: bytes) -> None:
     """Write a confirmed key into the roster.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        ConfigError: the folder cannot be written, or the name is none.
     """
+    if not SITE_NAME.fullmatch(site):
+        raise ConfigError(f"{site[:64]!r} is no name of a site")
     path = folder / f"{site}.pub"
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, StoreError
 from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer, study_hash_of
-from fedcohort.node.keys import Keys, RosterFolder, is_genuine, signed
+from fedcohort.node.keys import SITE_NAME, Keys, RosterFolder, is_genuine, signed
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue import catalogue
@@ -40,6 +40,7 @@ from fedcohort.wire.messages import (
 log = logging.getLogger("fedcohort.node")
 
 APPROVAL_POLL_SECONDS = 0.5
+MAX_CARDS = 10_000
 SHORT_LINK_SECONDS, SHORT_LINK_PAUSE_SECONDS = 0.5, 2.0
 """A coordinator that turns us away at once, as it does a second node of one id, is asked with a pause."""
 
@@ -171,6 +172,10 @@ def take_cards(running: Running, roster: Roster) -> None:
     for card in roster.cards:
         known = confirmed.get(card.site, card.identity_key)
         if card.site == running.site.policy.id or running.cards.get(card.site) == card:
+            continue
+        if not SITE_NAME.fullmatch(card.site) or (
+            card.site not in running.cards and len(running.cards) >= MAX_CARDS
+        ):
             continue
         if not is_genuine(card) or known != card.identity_key:
             log.warning("%s: a card of %s that its key has not signed", running.site.policy.id, card.site)

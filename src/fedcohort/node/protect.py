@@ -39,8 +39,8 @@ def round_context(
     )
 
 
-def check_roster(keys: Keys, roster: tuple[SiteId, ...]) -> None:
-    """Refuse a round with strangers.
+def check_roster(study: Study, keys: Keys, roster: tuple[SiteId, ...]) -> None:
+    """Refuse a round without this site, and where others' keys matter, one with strangers.
 
     Raises:
         WireError: this site is not in it.
@@ -48,6 +48,8 @@ def check_roster(keys: Keys, roster: tuple[SiteId, ...]) -> None:
     """
     if keys.card.site not in roster:
         raise WireError("a roster without this site")
+    if study.protection == "none":
+        return
     strangers = set(roster).difference(keys.confirmed(), [keys.card.site])
     if strangers:
         keys.peer(min(strangers))
@@ -57,7 +59,7 @@ def seal(study: Study, context: RoundContext, keys: Keys, key: Key, integers: by
     """Hide a site's integers as the study says."""
     if study.protection == "none":
         return Sealed(integers)
-    check_roster(keys, context.roster)
+    check_roster(study, keys, context.roster)
     ring = ring_from_bytes(integers, context.shape.sizes)
     if study.protection == "masks":
         return masks.seal(context, keys.card.site, keys.pair_secret, ring)
@@ -71,8 +73,10 @@ def help_open(study: Study, context: RoundContext, keys: Keys, key: Key, request
         WireError: the request is not for this round, or does not hold together.
         TooFewSitesError: fewer survivors than may be opened.
     """
-    check_roster(keys, context.roster)
+    check_roster(study, keys, context.roster)
     if study.protection == "masks":
+        if request.total:
+            raise WireError("masks are opened by shares; a total has no business here")
         site, survivors = keys.card.site, request.survivors
         body = masks.help_open(context, site, keys.pair_secret, survivors, request.extras)
         return agreement.lock(context, site, keys.pair_secret, survivors, body)
