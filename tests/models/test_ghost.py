@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedcohort.models.build import build_model
 from fedcohort.models.ghost_layers import CLIP_MARGIN
@@ -64,6 +66,25 @@ def test_one_patient_moves_the_sum_by_at_most_the_clip_wherever_the_others_move(
         assert 0.9 * clip < np.linalg.norm(whole - without) <= clip
         # not one bit of another patient changed, though each stands in another place now
         np.testing.assert_allclose(whole - without, alone, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    name=st.sampled_from(["perceptron", "few positions", "causal", "groups"]),
+    n_rows=st.integers(1, 3),
+    exponents=st.tuples(st.floats(-5, 5), st.floats(-3, 3), st.floats(-4, 3)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_patient_alone_moves_the_sum_by_more_than_the_clip(
+    name: str, n_rows: int, exponents: tuple[float, float, float], seed: int
+) -> None:
+    private, _, weights, shape, head = built(name, rows=3)
+    rows, size, clip = 10.0 ** np.array(exponents)
+    x, y = made_up_rows(shape, head, n_rows, seed)
+    one = np.full((1, PIECE, 3), -1, np.int32)
+    one[0, 0, :n_rows] = np.arange(n_rows)
+    scaled, now = (x * rows).astype(np.float32), (weights * size).astype(np.float32)
+    assert np.linalg.norm(private.clipped_sum(now, scaled, y, one, clip=clip, seed=0)) <= clip
 
 
 def test_positions_whose_gradients_cancel_are_still_within_the_clip() -> None:
