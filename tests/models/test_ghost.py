@@ -78,13 +78,26 @@ def test_one_patient_moves_the_sum_by_at_most_the_clip_wherever_the_others_move(
 def test_no_patient_alone_moves_the_sum_by_more_than_the_clip(
     name: str, n_rows: int, exponents: tuple[float, float, float], seed: int
 ) -> None:
-    private, _, weights, shape, head = built(name, rows=3)
+    make, shape, head = MODELS[name]
+    private = private_model(make(), shape, head, 0, rows_per_patient=3)
     rows, size, clip = 10.0 ** np.array(exponents)
     x, y = made_up_rows(shape, head, n_rows, seed)
+    weights = np.random.default_rng(seed).normal(size=private.n_weights)
     one = np.full((1, PIECE, 3), -1, np.int32)
     one[0, 0, :n_rows] = np.arange(n_rows)
     scaled, now = (x * rows).astype(np.float32), (weights * size).astype(np.float32)
     assert np.linalg.norm(private.clipped_sum(now, scaled, y, one, clip=clip, seed=0)) <= clip
+
+
+def test_weights_made_to_hide_a_gradient_from_float32_hide_nothing() -> None:
+    config = json_of(keras.Sequential([keras.Input((1,)), layers.Dense(1), layers.Dense(1)]))
+    private = private_model(config, (1,), NUMBER, 0)
+    x, y = np.ones((1, 1), np.float32), np.full(1, -0.5e-20, np.float32)
+    # the gradient by the last kernel is 1e19 * 1e-20 = 0.1, but the squares of these are 1e38 and 1e-40
+    weights = np.array([1e19, 0, 0, 0], np.float32)
+    one = cut(np.zeros((1, 1), np.int32), [np.zeros(1, int)], PIECE)[0]
+    assert 0.02 < np.linalg.norm(private.clipped_sum(weights, x, y, one, clip=1e6, seed=0)) <= 0.1001
+    assert 0.0 < np.linalg.norm(private.clipped_sum(weights, x, y, one, clip=1e-3, seed=0)) <= 1e-3
 
 
 def test_positions_whose_gradients_cancel_are_still_within_the_clip() -> None:
