@@ -9,7 +9,8 @@ is |u| |d| (Goodfellow 2015, arXiv 1510.01799). Where there are few, it is the s
 of both uses. Every other layer's gradient is differentiated patient by patient.
 
 In float32 the norm may come out too small by a rounding, or because a square is too small for float32, so
-each is pushed up: see CLIP_MARGIN, GRAM_MARGIN and _VANISHED; no weights, however chosen, hide a gradient. Sums over patients are in float64, so that what one patient adds is not blurred by the others.
+each is pushed up: see CLIP_MARGIN, GRAM_MARGIN and _VANISHED; no weights, however chosen, hide a gradient.
+Sums over patients are in float64, so that what one patient adds is not blurred by the others.
 """
 
 from collections.abc import Callable, Sequence
