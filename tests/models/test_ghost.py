@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedcohort.models.build import build_model
 from fedcohort.models.ghost_layers import CLIP_MARGIN
@@ -64,6 +66,38 @@ def test_one_patient_moves_the_sum_by_at_most_the_clip_wherever_the_others_move(
         assert 0.9 * clip < np.linalg.norm(whole - without) <= clip
         # not one bit of another patient changed, though each stands in another place now
         np.testing.assert_allclose(whole - without, alone, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    name=st.sampled_from(["perceptron", "few positions", "causal", "groups"]),
+    n_rows=st.integers(1, 3),
+    exponents=st.tuples(st.floats(-5, 5), st.floats(-3, 3), st.floats(-4, 3)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_patient_alone_moves_the_sum_by_more_than_the_clip(
+    name: str, n_rows: int, exponents: tuple[float, float, float], seed: int
+) -> None:
+    make, shape, head = MODELS[name]
+    private = private_model(make(), shape, head, 0, rows_per_patient=3)
+    rows, size, clip = 10.0 ** np.array(exponents)
+    x, y = made_up_rows(shape, head, n_rows, seed)
+    weights = np.random.default_rng(seed).normal(size=private.n_weights)
+    one = np.full((1, PIECE, 3), -1, np.int32)
+    one[0, 0, :n_rows] = np.arange(n_rows)
+    scaled, now = (x * rows).astype(np.float32), (weights * size).astype(np.float32)
+    assert np.linalg.norm(private.clipped_sum(now, scaled, y, one, clip=clip, seed=0)) <= clip
+
+
+def test_weights_made_to_hide_a_gradient_from_float32_hide_nothing() -> None:
+    config = json_of(keras.Sequential([keras.Input((1,)), layers.Dense(1), layers.Dense(1)]))
+    private = private_model(config, (1,), NUMBER, 0)
+    x, y = np.ones((1, 1), np.float32), np.full(1, -0.5e-20, np.float32)
+    # the gradient by the last kernel is 1e19 * 1e-20 = 0.1, but the squares of these are 1e38 and 1e-40
+    weights = np.array([1e19, 0, 0, 0], np.float32)
+    one = cut(np.zeros((1, 1), np.int32), [np.zeros(1, int)], PIECE)[0]
+    assert 0.02 < np.linalg.norm(private.clipped_sum(weights, x, y, one, clip=1e6, seed=0)) <= 0.1001
+    assert 0.0 < np.linalg.norm(private.clipped_sum(weights, x, y, one, clip=1e-3, seed=0)) <= 1e-3
 
 
 def test_positions_whose_gradients_cancel_are_still_within_the_clip() -> None:

@@ -8,8 +8,9 @@ is |u| |d| (Goodfellow 2015, arXiv 1510.01799). Where there are few, it is the s
 2205.10683). Where there are many, U^T D itself is smaller. A layer used twice has its positions
 of both uses. Every other layer's gradient is differentiated patient by patient.
 
-In float32 the norm may come out too small by a rounding, so each is pushed up: see CLIP_MARGIN and
-GRAM_MARGIN. Sums over patients are in float64, so that what one patient adds is not blurred by the others.
+In float32 the norm may come out too small by a rounding, or because a square is too small for float32, so
+each is pushed up: see CLIP_MARGIN, GRAM_MARGIN and _VANISHED; no weights, however chosen, hide a gradient.
+Sums over patients are in float64, so that what one patient adds is not blurred by the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +27,12 @@ CLIP_MARGIN = 2.0**-15
 """Share by which the clip is lowered: more than a float32 sum of squares errs (tree sums of leaves
 of 1,024 numbers: 7.6e-6 at most)."""
 
-GRAM_MARGIN = 2.0**-18
-"""Terms of U U^T * D D^T may cancel; their rounding is at most so much of (sum of |u| |d|)^2."""
+GRAM_MARGIN = 2.0**-36
+"""Terms of U U^T * D D^T may cancel; in float64 their rounding is at most so much of (sum of |u| |d|)^2."""
+
+_VANISHED = 2.0**-126
+"""What a square counts at least where another factor may be huge: smaller ones are 0 in float32, and
+1e19 times 1e-20 would look like a gradient of norm 0."""
 
 Tensor = Any
 
@@ -147,18 +152,20 @@ def vectorized_gradient(
 
 def _one_position(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient:
     tf = start_tensorflow()
-    norms = _squares(inputs) + float(layer.use_bias)
+    of_inputs = _squares(inputs) + (1.0 if layer.use_bias else inputs.shape[1] * _VANISHED)
+    of_outputs = _squares(outputs) + outputs.shape[1] * _VANISHED
 
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
         scaled = tf.cast(outputs, tf.float64) * factors[:, None]
         kernel = tf.matmul(tf.cast(inputs, tf.float64), scaled, transpose_a=True)
         return _with_bias(layer, kernel, tf.reduce_sum(scaled, 0))
 
-    return LayerGradient(norms * _squares(outputs), weighted_sum)
+    return LayerGradient(of_inputs * of_outputs, weighted_sum)
 
 
 def _few_positions(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient:
     tf = start_tensorflow()
+    inputs, outputs = tf.cast(inputs, tf.float64), tf.cast(outputs, tf.float64)
     by_inputs = tf.matmul(inputs, inputs, transpose_b=True)
     by_outputs = tf.matmul(outputs, outputs, transpose_b=True)
     lengths = tf.linalg.diag_part(by_inputs) * tf.linalg.diag_part(by_outputs)
@@ -167,11 +174,12 @@ def _few_positions(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient
     biases = tf.reduce_sum(outputs, 1)
 
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
-        scaled = tf.cast(outputs, tf.float64) * factors[:, None, None]
-        kernel = tf.tensordot(tf.cast(inputs, tf.float64), scaled, [[0, 1], [0, 1]])
+        scaled = outputs * factors[:, None, None]
+        kernel = tf.tensordot(inputs, scaled, [[0, 1], [0, 1]])
         return _with_bias(layer, kernel, _sum_rows(factors, biases))
 
-    return LayerGradient(norms + _squares(biases) if layer.use_bias else norms, weighted_sum)
+    both = norms + _squares(biases) if layer.use_bias else norms
+    return LayerGradient(tf.cast(both, tf.float32), weighted_sum)
 
 
 def _many_positions(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient:

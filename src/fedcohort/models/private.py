@@ -23,7 +23,7 @@ from fedcohort.models.ghost import clipped_gradient_sum
 from fedcohort.models.head import Head
 from fedcohort.models.local import _row_losses, _seed_pair
 from fedcohort.models.own import row_values
-from fedcohort.models.private_graphs import PrivateGraphs, private_graphs
+from fedcohort.models.private_graphs import PrivateGraphs, Shape, private_graphs
 
 LEAST_CLIP, LARGEST_CLIP = 1e-6, 1e6
 PIECE_ALIGNMENT = 32
@@ -82,12 +82,11 @@ class PrivateModel:
         if not pieces.size or not len(x):
             return np.zeros(self.n_weights)
         numbers = (np.float32(clip), np.float64(1.0), _seed_pair(seed))
-        one_piece = len(pieces) == 1
+        shape = _shape_of(pieces)
 
         def run(careful: bool) -> NDArray[np.float64]:
-            total: NDArray[np.float64] = self.graphs.clipped_sum(careful, one_piece)(
-                weights, x, y, pieces, *numbers
-            ).numpy()
+            graph = self.graphs.clipped_sum(shape, careful)
+            total: NDArray[np.float64] = graph(weights, x, y, pieces, *numbers).numpy()
             return total
 
         return self._finite_or_careful(run)
@@ -126,10 +125,10 @@ class PrivateModel:
         chosen = steps if len(x) else steps[:, :0]
         numbers = map(np.float32, (clip, expected_patients, learning_rate, l2, proximal_mu))
         arguments = (chosen, noise, np.float64(resolution), *numbers, _seed_pair(seed))
-        one_piece, penalised = chosen.shape[1] == 1, bool(l2 or proximal_mu)
+        shape, penalised = _shape_of(chosen), bool(l2 or proximal_mu)
 
         def run(careful: bool) -> Floats:
-            graph = self.graphs.train(careful, one_piece, penalised)
+            graph = self.graphs.train(shape, careful, penalised)
             trained: Floats = graph(weights, x, y, *arguments).numpy()
             return trained
 
@@ -200,6 +199,11 @@ def _private_model(
     total = clipped_gradient_sum(built, head, _row_losses, rows_per_patient=rows_per_patient)
     graphs = private_graphs(built, total, input_shape, mask)
     return PrivateModel(len(mask), mask, rows_per_patient, most, graphs, threading.Lock())
+
+
+def _shape_of(pieces: NDArray[np.int32]) -> Shape:
+    count, patients, rows = pieces.shape[-3:]
+    return (1 if count == 1 else None), patients, rows
 
 
 def _check_clip(clip: float) -> None:

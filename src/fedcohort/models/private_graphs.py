@@ -2,7 +2,7 @@
 
 A step of a small model takes a fifth of a millisecond, of which each operation is some hundredth: so
 what a study does not need (penalties, several pieces, care for gradients that are not finite) is not in
-its graph.
+its graph, and a piece's size is a constant of it, so that no shape is computed in a step.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,8 @@ from fedcohort.models.start import start_tensorflow
 
 Tensor = Any
 Traced = Callable[..., Tensor]
+Shape = tuple[int | None, int, int]
+"""(pieces, patients, rows_per_patient): 1 if there is one piece, else None."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,12 @@ class PrivateGraphs:
     """Traced functions, by what they need not do; each is traced when it is first asked for.
 
     Attributes:
-        clipped_sum: (careful, one_piece) to a graph.
-        train: (careful, one_piece, penalised) to a graph.
+        clipped_sum: (pieces' shape, careful) to a graph.
+        train: (pieces' shape, careful, penalised) to a graph.
     """
 
-    clipped_sum: Callable[[bool, bool], Traced]
-    train: Callable[[bool, bool, bool], Traced]
+    clipped_sum: Callable[[Shape, bool], Traced]
+    train: Callable[[Shape, bool, bool], Traced]
     penalty_gradient: Traced
 
 
@@ -52,19 +54,19 @@ def private_graphs(
         graph: Traced = tf.function(function, input_signature=signature, autograph=False)
         return graph
 
-    def sample_sum(careful: bool, one_piece: bool) -> Traced:
-        return partial(_sample_sum, partial(total, careful=careful), one_piece)
+    def sample_sum(careful: bool, shape: Shape) -> Traced:
+        return partial(_sample_sum, partial(total, careful=careful), shape[0] == 1)
 
     @cache
-    def clipped_sum(careful: bool, one_piece: bool) -> Traced:
-        rows = tf.TensorSpec((None,) * 3, tf.int32)
-        return traced(sample_sum(careful, one_piece), flat, row, flat, rows, number, precise, seeds)
+    def clipped_sum(shape: Shape, careful: bool) -> Traced:
+        rows = tf.TensorSpec(shape, tf.int32)
+        return traced(sample_sum(careful, shape), flat, row, flat, rows, number, precise, seeds)
 
     @cache
-    def train(careful: bool, one_piece: bool, penalised: bool) -> Traced:
-        rows = tf.TensorSpec((None,) * 4, tf.int32)
+    def train(shape: Shape, careful: bool, penalised: bool) -> Traced:
+        rows = tf.TensorSpec((None, *shape), tf.int32)
         own = penalty if penalised or regularised else None
-        loop = partial(_train, sample_sum(careful, one_piece), own, trainable)
+        loop = partial(_train, sample_sum(careful, shape), own, trainable)
         return traced(loop, flat, row, flat, rows, noise, precise, *(number,) * 5, seeds)
 
     return PrivateGraphs(clipped_sum, train, traced(penalty, flat, number))
