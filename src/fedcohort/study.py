@@ -239,9 +239,10 @@ class Privacy(Frozen):
     """Differential privacy of the whole study, a patient's data being the unit.
 
     `noise` says where it is added: "shared", in shares that only the sum holds whole, or "site", all
-    of it at each site; left out, it is shared wherever the protection hides single vectors. `clip` bounds the L2 norm of a patient's gradient; a patient
-    counts with at most `rows_per_patient` rows. So many `dropouts` may be lost in a round without
-    the noise falling short. Held-out patients are measured every `evaluate_every` rounds.
+    of it at each site; left out, it is shared wherever the protection hides single vectors. `clip`
+    bounds the L2 norm of a patient's gradient; a patient counts with at most `rows_per_patient` rows.
+    So many `dropouts` may be lost in a round without the noise falling short. Held-out patients are
+    measured every `evaluate_every` rounds.
     """
 
     epsilon: Annotated[float, Field(strict=True, gt=0)]
