@@ -30,7 +30,7 @@ class Worker(Frozen):
 
 
 class FlatConfig(Frozen):
-    """The flat configuration; `dp_epsilon` may only be null in this version."""
+    """The flat configuration; a null `dp_epsilon` means no differential privacy."""
 
     workers: tuple[Worker, ...] = Field(min_length=1)
     model: Literal["logistic", "mlp_medical", "cnn_medical"]
@@ -48,8 +48,6 @@ class FlatConfig(Frozen):
         places = [(worker.host, worker.port) for worker in self.workers]
         if len(set(places)) != len(places):
             raise ValueError("workers: two have the same host and port")
-        if self.dp_epsilon is not None:
-            raise ValueError("dp_epsilon: differential privacy is not in this version; set it to null")
         return self
 
 

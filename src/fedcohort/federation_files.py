@@ -9,7 +9,7 @@ from fedcohort.errors import KeyFileError
 from fedcohort.node.keys import enrol
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.sources.synthetic import FEATURES
-from fedcohort.study import Cohort, Study, Train
+from fedcohort.study import Cohort, Privacy, Study, Train
 
 STATE_FOLDER = ".fedcohort"
 MIN_PATIENTS = 10
@@ -76,13 +76,19 @@ def join_token(folder: Path, site: str) -> str:
 
 
 def flat_study(config: FlatConfig, name: str = "config") -> Study:
-    """The study that a config.json means: FedAvg, one local epoch a round, over the table `records`."""
+    """The study that a config.json means: FedAvg, one local epoch a round, over the table `records`.
+
+    With `dp_epsilon` each site adds noise to its own steps, and held-out patients are measured each round.
+    """
     cohort = Cohort(table="records", columns=tuple(FEATURES), label="label")
     train = Train(model=config.model, rounds=config.epochs, local_epochs=1, batch_size=config.batch_size)
+    epsilon = config.dp_epsilon
+    privacy = None if epsilon is None else Privacy(epsilon=epsilon, noise="site", evaluate_every=1)
     return Study(
         name=name,
         cohort=cohort,
         analysis=train,
         protection=config.encryption or "none",
+        privacy=privacy,
         min_sites=min(2, len(config.workers)),
     )

@@ -239,7 +239,8 @@ class Privacy(Frozen):
     """Differential privacy of the whole study, a patient's data being the unit.
 
     `noise` says where it is added: "shared", in shares that only the sum holds whole, or "site", all
-    of it at each site; left out, it is shared wherever the protection hides single vectors. `clip`
+    of it at each site; left out, it is shared wherever the protection hides single vectors and the
+    algorithm takes one sum a round. `clip`
     bounds the L2 norm of a patient's gradient; a patient counts with at most `rows_per_patient` rows.
     So many `dropouts` may be lost in a round without the noise falling short. Held-out patients are
     measured every `evaluate_every` rounds.
@@ -296,7 +297,8 @@ class Study(Frozen):
         """Whether the sites' noise is private only as a sum."""
         if self.privacy is None or not isinstance(self.analysis, Train):
             return False
-        return self.protection != "none" if self.privacy.noise is None else self.privacy.noise == "shared"
+        possible = self.protection != "none" and self.analysis.algorithm == "fedsgd"
+        return possible if self.privacy.noise is None else self.privacy.noise == "shared"
 
     def least_sites(self, n_sites: int) -> int:
         """Fewer of `n_sites` are never summed: what the researcher said, and what shared noise needs."""
@@ -320,10 +322,10 @@ def _check_private(study: Study, privacy: Privacy) -> None:
     train = study.analysis
     if not isinstance(train, Train):
         raise ValueError(f"privacy: {train.kind} is not private in this version; train is")
-    if train.algorithm != "fedsgd":
+    if privacy.noise == "shared" and train.algorithm != "fedsgd":
         raise ValueError(
-            'privacy: private training takes one sum a round; take analysis.algorithm = "fedsgd", as '
-            "fc.Train.private() does"
+            'privacy.noise: shared noise needs one sum a round: take analysis.algorithm = "fedsgd", as '
+            'fc.Train.private() does, or noise = "site"'
         )
     if privacy.noise == "shared" and study.protection == "none":
         raise ValueError(

@@ -68,6 +68,11 @@ class Noisy:
         sampling_probability: of each patient, each time.
         steps: whether the count follows the study's noise schedule.
         whole: whether all values are multiples of the resolution, so that rounding moves nothing.
+        inside: the block of the sum that is computed from these releases; the noise is then added at
+            every one of the site's own steps, and none to the sum.
+        a_round: how many of the releases each such sum takes.
+        apart: of the part's epsilon and delta, what this release costs beside the others, which may then
+            depend on what it showed (basic composition); 0 where all are accounted together.
     """
 
     block: Block
@@ -77,3 +82,6 @@ class Noisy:
     sampling_probability: float = 1.0
     steps: bool = False
     whole: bool = False
+    inside: str | None = None
+    a_round: int = 1
+    apart: float = 0.0

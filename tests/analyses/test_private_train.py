@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
+from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import BINS, measure, noisy_metrics
-from fedcohort.analyses.private_train import PrivateTrain, patients_of, private_train
+from fedcohort.analyses.private_train import PrivateTrain, private_train
 from fedcohort.engines.local import Outcome, run_local
-from fedcohort.errors import StudyError
+from fedcohort.errors import StudyError, WireError
+from fedcohort.node.noise import step_of
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.protection.fixed_point import to_ring
@@ -81,9 +83,9 @@ def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
     analysis = private_train(asked)
     with_, without = table_of(frame, asked), table_of(frame[frame["patient_id"] != patient], asked)
     local, other = analysis.prepare(with_), analysis.prepare(without)
-    plan = plan_noise(asked, analysis.planned(), 4)
+    plan = plan_noise(asked, analysis.planned({}), 4)
     for state in states(analysis):
-        layout, draw = analysis.layout(state), Draw(1, "a", 1)
+        layout, draw = analysis.layout(state), Draw(1, "a", 1, {"patients": np.zeros(1, np.int64)})
         for block in layout:
             one = to_ring((block,), local(state, {}, draw)[0], 4)
             two = to_ring((block,), other(state, {}, draw)[0], 4)
@@ -104,7 +106,7 @@ def test_what_is_released_is_what_was_planned_and_costs_no_more_than_epsilon() -
         asked, {site: partial(table_from_frame, frame) for site, frame in frames.items()}, lambda _: None
     )
     analysis = private_train(asked)
-    plan = plan_noise(asked, analysis.planned(), 4)
+    plan = plan_noise(asked, analysis.planned({}), 4)
     assert outcome.state.finished
     assert sum(analysis.phases().values()) == outcome.state.round
     counted = {one.what: one.count for one in plan.releases}
@@ -126,7 +128,7 @@ def test_a_study_without_held_out_patients_measures_nothing() -> None:
     )
     assert outcome.rows == []
     assert outcome.report == {"rounds": 4}
-    assert {one.part for one in private_train(asked).planned()} == {"train"}
+    assert {one.part for one in private_train(asked).planned({})} == {"train"}
 
 
 def test_noise_is_as_large_as_planned_and_differs_every_time() -> None:
@@ -139,7 +141,7 @@ def test_noise_is_as_large_as_planned_and_differs_every_time() -> None:
         )
         found.append(outcome.state.arrays["weights"])
     assert not np.array_equal(found[0], found[1])
-    plan = plan_noise(asked, private_train(asked).planned(), 3)
+    plan = plan_noise(asked, private_train(asked).planned({}), 3)
     # Three sites of which one may collude: two shares make up the planned noise.
     assert plan.site_sigma("gradient", 0) == pytest.approx(plan.sigmas["gradient"] / np.sqrt(2))
 
@@ -149,7 +151,7 @@ def test_two_sites_share_as_much_noise_as_each_adds_alone() -> None:
     alone = Study.model_validate(
         {**asked.model_dump(), "privacy": {**asked.model_dump()["privacy"], "noise": "site"}}
     )
-    planned = private_train(asked).planned()
+    planned = private_train(asked).planned({})
     shared, own = plan_noise(asked, planned, 2), plan_noise(alone, planned, 2)
     assert shared.site_sigma("gradient", 0) == pytest.approx(own.site_sigma("gradient", 0), rel=1e-3)
 
@@ -234,7 +236,7 @@ def test_missing_bounds_are_named() -> None:
     ("changes", "said"),
     [
         ({"analysis": fc.Describe()}, "describe is not private"),
-        ({"analysis": fc.Train()}, "one sum a round"),
+        ({"analysis": fc.Train(), "privacy": fc.Privacy(epsilon=1.0, noise="shared")}, "one sum"),
         ({"protection": "none", "privacy": fc.Privacy(epsilon=1.0, noise="shared")}, "without a protection"),
     ],
 )
@@ -261,3 +263,55 @@ def test_shared_noise_opens_no_sum_of_fewer_sites_than_it_was_made_for() -> None
 def test_it_is_a_private_analysis() -> None:
     assert isinstance(private_train(study()), PrivateAnalysis)
     assert json.loads(study().canonical)["privacy"]["clip"] == 0.5
+
+
+FEDAVG: dict[str, Any] = {"algorithm": "fedavg", "batch_size": 16, "learning_rate": 0.5, "local_epochs": 2}
+
+
+def test_fedavg_takes_noisy_steps_at_each_site_and_pays_for_every_one() -> None:
+    asked = study(rounds=3, **FEDAVG)
+    assert not asked.shares_noise
+    frames = {site: rows(120, index) for index, site in enumerate("abc")}
+    outcome = run(asked, frames)
+    assert outcome.state.finished
+    analysis = private_train(asked)
+    state = {"patients": np.array([84.0])}
+    plan = plan_noise(asked, analysis.planned(state), 3)
+    counted = {one.what: (one.count, one.sampling_probability) for one in plan.releases}
+    assert counted["gradient"] == pytest.approx((3 * 10, 16 / 84))
+    assert counted["patients"] == (1, 1.0)
+    assert plan.release("update", 0).count == 10
+    assert plan.n_shares == 1
+    assert epsilon([one for one in plan.releases if one.what == "patients"], 0.05e-3) <= 0.05 * 1.5
+    assert epsilon([one for one in plan.releases if one.what == "gradient"], 0.95e-3) <= 0.95 * 1.5
+
+
+def test_with_a_loose_promise_fedavg_learns_the_rule() -> None:
+    asked = study(
+        rounds=12, privacy=fc.Privacy(epsilon=1e4, delta=1e-3, noise="site", evaluate_every=12), **FEDAVG
+    )
+    frames = {site: rows(400, index) for index, site in enumerate("ab")}
+    report = run(asked, frames).report["test"]
+    assert report["auc"] > 0.8  # type: ignore[index]
+
+
+def test_an_update_is_the_same_whoever_else_was_sampled_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of nobody moves by noise alone: no patient, no gradient, and the divisor is not the sample."""
+    asked = study(rounds=1, **FEDAVG)
+    analysis = private_train(asked)
+    local = analysis.prepare(table_of(rows(50), asked))
+    state = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([0])})
+    _, steps = analysis._sampling({"patients": np.array([50.0])})
+    silent = {"gradient": np.zeros((steps, analysis.model.n_weights), np.int64)}
+    nobody = Draw(1, "a", 1, silent, lambda count, probability: np.zeros(count, bool))
+    vector, _ = local(state, {"patients": np.array([50.0])}, nobody)
+    assert not vector["update"].any()
+
+
+def test_a_state_that_skips_ahead_in_the_noise_schedule_is_refused() -> None:
+    asked = changed(study(rounds=6), {"schedule": "decaying"})
+    analysis = private_train(asked)
+    late = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([5])})
+    with pytest.raises(WireError, match="of step 5 where 0 have been taken"):
+        step_of(analysis, {"count": 1, "train": 1}, late)
+    assert step_of(analysis, {"count": 1, "train": 5, "measured": 1}, late) == 5

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedcohort.table import Table
 from fedcohort.vector import Array, Layout, Noisy, Vector
@@ -40,6 +41,10 @@ class Draw:
     seed: int
     site: str
     round: int
+    noise: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+    """Under privacy, by block: integers in steps of its resolution, for the site's own steps or its sum."""
+    sample: Callable[[int, float], NDArray[np.bool_]] | None = None
+    """Under privacy: which of so many patients are drawn, each with this probability, from the OS."""
 
     def number(self, purpose: str) -> int:
         """A number below 2^63 that is the same whenever this round is computed again."""
@@ -86,10 +91,14 @@ class Analysis(Protocol):
 class PrivateAnalysis(Analysis, Protocol):
     """An analysis all of whose blocks have a sensitivity, and which knows beforehand what it releases."""
 
-    def planned(self) -> tuple[Noisy, ...]:
-        """Every release of the whole study."""
+    def planned(self, site_state: SiteState) -> tuple[Noisy, ...]:
+        """Every release of the whole study, at a site with this state; the coordinator's state is empty."""
         ...
 
     def step(self, state: State) -> int:
-        """How many rounds of the noise schedule came before this one."""
+        """How many rounds of the noise schedule came before this one, as the state says."""
+        ...
+
+    def steps_asked(self, phases: Mapping[str, int]) -> int:
+        """How many rounds of the noise schedule a site has been asked for, by phase."""
         ...

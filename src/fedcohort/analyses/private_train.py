@@ -1,4 +1,8 @@
-"""Private training: every round one noisy sum of gradients, each clipped by patient (Abadi et al. 2016).
+"""Private training: noisy sums of gradients, each clipped by patient (DP-SGD, Abadi et al. 2016).
+
+`fedsgd` releases one sum a round over all patients. `fedavg` takes noisy steps at each site, on
+patients that are sampled by Poisson, and releases where they led; `batch_size` is then the
+expected sample, drawn with a probability that follows from the site's own noisy count.
 
 Nothing is computed from the data that is not released with noise and accounted (arXiv
 1607.00133): features are scaled by declared bounds, the number of training patients is
@@ -20,6 +24,7 @@ from fedcohort.analyses.contract import Draw, Local, Report, Row, SiteState, Sta
 from fedcohort.analyses.encode import Encoder, feature_slices
 from fedcohort.analyses.metrics import Task
 from fedcohort.analyses.model_of import model_of, private_model_of, task_of
+from fedcohort.analyses.patients import Patients, patients_of
 from fedcohort.analyses.private_metrics import (
     RESOLUTION,
     measure,
@@ -32,45 +37,26 @@ from fedcohort.analyses.server_optimizer import server_step
 from fedcohort.columns import Numeric
 from fedcohort.errors import StudyError
 from fedcohort.study import Privacy, Study, Train
-from fedcohort.table import TEST, TRAIN, Table
+from fedcohort.table import Table
 from fedcohort.vector import MAX_ROWS, Array, Block, Layout, Noisy, Vector
 
 if TYPE_CHECKING:
     from fedcohort.models.local import LocalModel
     from fedcohort.models.private import PrivateModel
 
+UPDATE_BOUND, UPDATE_RESOLUTION = 16.0, 2.0**-22
+MOST_STEPS = 10_000
+"""Of one site in one round."""
+COUNT_SHARE = 0.05
+"""Of epsilon and delta, what the count costs where the sampling depends on it (fedavg)."""
 COUNT_WEIGHT = 0.01
 """Of the training part's privacy loss, what the count of patients costs, against that of all rounds."""
 STEPS_PER_CLIP = 2.0**16
 """Integers between 0 and the clip: rounding costs little and a sum of sites fits 64 bits."""
 
 
-@dataclass(frozen=True)
-class Patients:
-    """A site's patients, by split.
-
-    Attributes:
-        rows: (n_training_patients, rows_per_patient) row indices; -1 is no row.
-        held: (n_held_out_patients,) one row index each.
-    """
-
-    rows: NDArray[np.int32]
-    held: NDArray[np.int64]
-
-
-def patients_of(table: Table, rows_per_patient: int) -> Patients:
-    """Group rows by patient. The first row says in which part a patient is, so that no one is in both."""
-    _, first, inverse = np.unique(table.patient_ids, return_index=True, return_inverse=True)
-    part = table.split[first]
-    mine = np.flatnonzero(table.split == part[inverse])
-    order = mine[np.argsort(inverse[mine], kind="stable")]
-    owner = inverse[order]
-    begins = np.searchsorted(owner, np.arange(len(first)))
-    place = np.arange(len(order)) - begins[owner]
-    kept = place < rows_per_patient
-    rows = np.full((len(first), rows_per_patient), -1, np.int32)
-    rows[owner[kept], place[kept]] = order[kept]
-    return Patients(rows[part == TRAIN], rows[part == TEST, 0].astype(np.int64))
+STEP_PHASES = ("train", "measured")
+"""The phases that are rounds of the noise schedule."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +120,42 @@ class PrivateTrain:
     def _importance_block(self) -> Block:
         return measured_block("importance", self.task, len(self.slices))
 
-    def planned(self) -> tuple[Noisy, ...]:
-        """Every release of the whole study."""
+    @property
+    def _update_block(self) -> Block:
+        """Where noisy steps led; it is private because they are."""
+        return Block("update", (self.model.n_weights,), UPDATE_BOUND, UPDATE_RESOLUTION)
+
+    @property
+    def _learning_block(self) -> Block:
+        return self._update_block if self._steps_at_site else self._gradient_block
+
+    @property
+    def _steps_at_site(self) -> bool:
+        return self.train.algorithm == "fedavg"
+
+    def _sampling(self, site_state: SiteState) -> tuple[float, int]:
+        """With which probability a site samples each patient, and how many steps it takes a round."""
+        patients = float(site_state["patients"][0]) if "patients" in site_state else 0.0
+        probability = min(1.0, self.train.batch_size / max(patients, 1.0))
+        return probability, min(MOST_STEPS, max(1, round(self.train.local_epochs / probability)))
+
+    def planned(self, site_state: SiteState) -> tuple[Noisy, ...]:
+        """Every release of the whole study, at a site that knows its noisy count of patients or not."""
         rounds = self.train.rounds
-        found = [
-            Noisy(self._patients_block, "train", 1, COUNT_WEIGHT * rounds, whole=True),
-            Noisy(self._gradient_block, "train", rounds, steps=True),
-        ]
+        if self._steps_at_site:
+            probability, steps = self._sampling(site_state)
+            found = [
+                Noisy(self._patients_block, "train", 1, whole=True, apart=COUNT_SHARE),
+                Noisy(
+                    self._gradient_block, "train", rounds * steps, sampling_probability=probability,
+                    steps=True, inside="update", a_round=steps,
+                ),
+            ]  # fmt: skip
+        else:
+            found = [
+                Noisy(self._patients_block, "train", 1, COUNT_WEIGHT * rounds, whole=True),
+                Noisy(self._gradient_block, "train", rounds, steps=True),
+            ]
         if self.measures:
             times = 1 + (rounds - 1) // self.privacy.evaluate_every
             whole = bool(self.task.n_classes)
@@ -153,15 +168,19 @@ class PrivateTrain:
         """How many rounds of the noise schedule came before this one."""
         return int(state.arrays["step"][0]) if "step" in state.arrays else 0
 
+    def steps_asked(self, phases: Mapping[str, int]) -> int:
+        """How many rounds of the noise schedule a site has been asked for."""
+        return sum(phases.get(phase, 0) for phase in STEP_PHASES)
+
     def layout(self, state: State) -> Layout:
         """The blocks of the next sum."""
         match state.phase:
             case "count":
                 return (self._patients_block,)
             case "train":
-                return (self._gradient_block,)
+                return (self._learning_block,)
             case "measured":
-                return (self._gradient_block, self._scores_block)
+                return (self._learning_block, self._scores_block)
             case _:
                 return (self._scores_block, *([self._importance_block] if self.slices else []))
 
@@ -174,10 +193,16 @@ class PrivateTrain:
 
         def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
             if state.phase == "count":
-                return {"patients": np.array([len(patients.rows)])}, site_state
+                n = len(patients.rows)
+                noisy = n + draw.noise["patients"][0] * self._patients_block.resolution
+                return {"patients": np.array([n])}, {**site_state, "patients": np.array([noisy])}
             vector: dict[str, NDArray[np.float64]] = {}
-            if state.phase in ("train", "measured"):
-                vector["gradient"] = self._gradient(state.arrays["weights"], x, y, patients, draw)
+            if state.phase in STEP_PHASES:
+                weights = state.arrays["weights"]
+                if self._steps_at_site:
+                    vector["update"] = self._update(weights, x, y, patients, site_state, draw)
+                else:
+                    vector["gradient"] = self._gradient(weights, x, y, patients, draw)
             if state.phase != "train":
                 weights, held_x, held_y = state.arrays["weights"], x[patients.held], y[patients.held]
                 vector["scores"] = self._measured(weights, held_x, held_y)[None]
@@ -216,6 +241,41 @@ class PrivateTrain:
             weights, x, y, pieces, clip=self.privacy.clip, seed=draw.number("dropout")
         )
 
+    def _update(
+        self,
+        weights: NDArray[np.float32],
+        x: NDArray[np.float32],
+        y: NDArray[np.float32],
+        patients: Patients,
+        site_state: SiteState,
+        draw: Draw,
+    ) -> NDArray[np.float64]:
+        """Take a round's noisy steps, each on patients that were sampled for it."""
+        from fedcohort.models.private import cut
+
+        if draw.sample is None:
+            raise StudyError("private steps need the node's sampler")
+        probability, steps = self._sampling(site_state)
+        samples = [np.flatnonzero(draw.sample(len(patients.rows), probability)) for _ in range(steps)]
+        expected = probability * max(float(site_state["patients"][0]), 1.0)
+        trained = self.private.train(
+            weights,
+            x,
+            y,
+            cut(patients.rows, samples, self.private.piece_patients(expected)),
+            draw.noise["gradient"],
+            clip=self.privacy.clip,
+            resolution=self._gradient_block.resolution,
+            expected_patients=expected,
+            learning_rate=self.train.learning_rate,
+            l2=self.train.l2,
+            proximal_mu=self.train.proximal_mu,
+            seed=draw.number("dropout"),
+        )
+        moved = np.nan_to_num(trained.astype(np.float64) - weights)
+        limited: NDArray[np.float64] = np.clip(moved, -UPDATE_BOUND, UPDATE_BOUND)
+        return limited
+
     def _measured(
         self, weights: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]
     ) -> NDArray[np.float64]:
@@ -247,11 +307,13 @@ class PrivateTrain:
     def _next(self, state: State, total: Vector) -> State:
         step = self.step(state) + 1
         weights = state.arrays["weights"].astype(np.float64)
-        mean = np.asarray(total["gradient"], np.float64) / float(state.kept["patients"][0])
-        slope = mean + self.private.penalty_gradient(state.arrays["weights"], l2=self.train.l2)
-        moved, memory = server_step(
-            self.train, weights, -self.train.learning_rate * slope, state.kept, self.private.trainable_mask
-        )
+        if self._steps_at_site:
+            update = np.asarray(total["update"], np.float64) / float(np.asarray(total["sites"])[0])
+        else:
+            mean = np.asarray(total["gradient"], np.float64) / float(state.kept["patients"][0])
+            penalty = self.private.penalty_gradient(state.arrays["weights"], l2=self.train.l2)
+            update = -self.train.learning_rate * (mean + penalty)
+        moved, memory = server_step(self.train, weights, update, state.kept, self.private.trainable_mask)
         kept = {**state.kept, **memory}
         begins = self.train.rounds // 2
         if step > begins:

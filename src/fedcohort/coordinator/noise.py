@@ -15,7 +15,7 @@ def privacy_report(study: Study, analysis: Analysis, n_sites: int) -> dict[str, 
     """What a report says of a study's privacy; nothing where it has none."""
     if study.privacy is None or not isinstance(analysis, PrivateAnalysis):
         return {"words": privacy_words(study, n_sites)}
-    plan = plan_noise(study, analysis.planned(), n_sites)
+    plan = plan_noise(study, analysis.planned({}), n_sites)
     return {
         "epsilon": study.privacy.epsilon,
         "delta": study.privacy.delta,
@@ -28,12 +28,17 @@ def privacy_report(study: Study, analysis: Analysis, n_sites: int) -> dict[str, 
 def noise_in_sum(
     study: Study, analysis: Analysis, state: State, n_sites: int, n_survivors: int
 ) -> dict[str, Array]:
-    """By `BLOCK/sigma`, the noise's standard deviation in one coordinate, in the block's own units."""
+    """By `BLOCK/sigma`, the noise's standard deviation in one coordinate, in the block's own units.
+
+    `sites` is how many sites the sum is of.
+    """
     if not isinstance(analysis, PrivateAnalysis):
         return {}
-    plan = plan_noise(study, analysis.planned(), n_sites)
+    plan = plan_noise(study, analysis.planned({}), n_sites)
     step, n = analysis.step(state), math.sqrt(n_survivors)
-    return {
+    sigmas = {
         f"{block.name}/sigma": np.array(plan.site_sigma(block.name, step) * n * block.resolution)
         for block in analysis.layout(state)
+        if block.name not in plan.inside
     }
+    return {**sigmas, "sites": np.array([n_survivors])}

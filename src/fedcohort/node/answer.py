@@ -29,8 +29,9 @@ from fedcohort.errors import (
 from fedcohort.node import protect
 from fedcohort.node.keys import Keys
 from fedcohort.node.ledger import added_cost
-from fedcohort.node.noise import Drawn, draw_noise
+from fedcohort.node.noise import Drawn, draw_noise, step_of
 from fedcohort.node.records import HelpGiven, NodeStore, Stored, StudyKey
+from fedcohort.privacy.noise import poisson_sample
 from fedcohort.protection.fixed_point import shape_from_text, shape_of, to_ring
 from fedcohort.protection.keyed import SCHEMES, Key
 from fedcohort.study import Cohort, Study, parse_study
@@ -276,11 +277,13 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
     layout, n_sites = prepared.analysis.layout(state), len(task.roster)
     draw = Draw(prepared.study.seed, node.site, task.round)
     kept = arrays_from_bytes(before.site_state) if before else {}
-    drawn, cost = Drawn({}, ()), None
+    drawn, cost = Drawn({}, {}, ()), None
     if prepared.study.privacy is not None:
         # Who knows the seed of dropout sees through the noise: it is the site's secret.
-        draw = Draw(secrets.randbits(62), node.site, task.round)
-        drawn = draw_noise(prepared.study, prepared.analysis, state, n_sites)
+        step = step_of(prepared.analysis, phases, state)
+        drawn = draw_noise(prepared.study, prepared.analysis, state, kept, step, n_sites)
+        noise = {**drawn.noise, **drawn.inside}
+        draw = Draw(secrets.randbits(62), node.site, task.round, noise, poisson_sample)
         cost = added_cost(prepared.study, node.store.cost(task.study_hash), drawn.releases)
     vector, site_state = prepared.local(state, kept, draw)
     stored = Stored(

@@ -26,6 +26,7 @@ class NoisePlan:
     """Noise by block, in integer steps of the block's resolution.
 
     Attributes:
+        inside: by block of a sum, the releases that it is computed from.
         releases: all that the study releases, for the ledger.
         epsilon: what they cost at the study's delta; `epsilon_alone` if all other sites colluded.
         sigmas: by block, of the sum of all honest shares, for a schedule's first rounds.
@@ -37,20 +38,23 @@ class NoisePlan:
     epsilon_alone: float
     sigmas: dict[str, float]
     schedules: dict[str, Schedule]
+    inside: dict[str, Noisy]
     n_shares: int
 
     def release(self, block: str, step: int) -> GaussianRelease:
-        """One release of a block, in round `step` of the schedule.
+        """What one sum releases of a block, in round `step` of the schedule.
 
         Raises:
             StudyError: the study did not plan it.
         """
-        if block not in self.sigmas:
+        hidden = self.inside.get(block)
+        name, count = (hidden.block.name, hidden.a_round) if hidden else (block, 1)
+        if name not in self.sigmas:
             raise StudyError(f"block {block}: not among the releases that the study has planned")
-        schedule = self.schedules.get(block)
-        sigma = self.sigmas[block] * (schedule.share(step) if schedule else 1.0)
-        planned = next(one for one in self.releases if one.what == block)
-        return replace(planned, sigma=sigma, count=1)
+        schedule = self.schedules.get(name)
+        sigma = self.sigmas[name] * (schedule.share(step * count) if schedule else 1.0)
+        planned = next(one for one in self.releases if one.what == name)
+        return replace(planned, sigma=sigma, count=count)
 
     def site_sigma(self, block: str, step: int) -> float:
         """Sigma of what one site adds in round `step` of the schedule."""
@@ -79,24 +83,33 @@ def _plan(
     releases: list[GaussianRelease] = []
     sigmas: dict[str, float] = {}
     for part in dict.fromkeys(one.part for one in noisy):
-        ours = tuple(one for one in noisy if one.part == part)
+        for share, ours in _paid_together([one for one in noisy if one.part == part]):
 
-        def of(multiplier: float, ours: tuple[Noisy, ...] = ours) -> tuple[GaussianRelease, ...]:
-            return tuple(made for one in ours for made in _releases(privacy, one, multiplier, n_shares))
+            def of(multiplier: float, ours: tuple[Noisy, ...] = ours) -> tuple[GaussianRelease, ...]:
+                return tuple(made for one in ours for made in _releases(privacy, one, multiplier, n_shares))
 
-        multiplier = noise_multiplier(of, privacy.epsilon, privacy.delta)
-        releases += of(multiplier)
-        sigmas |= {one.block.name: _sigma(one, multiplier) for one in ours}
+            multiplier = noise_multiplier(of, privacy.epsilon * share, privacy.delta * share)
+            releases += of(multiplier)
+            sigmas |= {one.block.name: _sigma(one, multiplier) for one in ours}
     for one in noisy:
-        _check_room(one.block, share_sigma(sigmas[one.block.name], n_shares))
+        if one.inside is None:
+            _check_room(one.block, share_sigma(sigmas[one.block.name], n_shares))
     return NoisePlan(
         tuple(releases),
         epsilon(releases, privacy.delta),
         epsilon(alone(releases), privacy.delta),
         sigmas,
         {one.block.name: _schedule(privacy, one) for one in noisy if one.steps},
+        {one.inside: one for one in noisy if one.inside is not None},
         n_shares,
     )
+
+
+def _paid_together(noisy: Sequence[Noisy]) -> list[tuple[float, tuple[Noisy, ...]]]:
+    """Shares of a part's budget: each release that is paid apart, and what is left for all others."""
+    apart = [(one.apart, (one,)) for one in noisy if one.apart]
+    others = tuple(one for one in noisy if not one.apart)
+    return [*apart, (1.0 - sum(share for share, _ in apart), others)]
 
 
 def _schedule(privacy: Privacy, one: Noisy) -> Schedule:
