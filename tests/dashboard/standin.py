@@ -5,8 +5,10 @@ coordinator that is killed and comes back with its database.
 """
 
 import asyncio
+import gc
 import json
 import threading
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,6 +96,10 @@ class Running:
         """End it as a crash would: open streams break."""
         self._server.should_exit = self._server.force_exit = True
         self._thread.join()
+        # Streams that were open are left to the garbage; here, and not in the middle of another test.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @contextmanager
