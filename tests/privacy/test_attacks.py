@@ -1,0 +1,136 @@
+"""Proof by attack: planted patients are found without noise, and cannot be found under the promise.
+
+The audit in one run of Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846): each of many canaries is in
+the training data or not by the toss of a coin; an attacker who sees every sum of every round guesses
+which. How often it is right bounds epsilon from below.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom
+
+import fedcohort as fc
+from fedcohort.analyses.contract import Draw, SiteState, State
+from fedcohort.analyses.private_train import STEP_PHASES, private_train
+from fedcohort.node.noise import Drawn, draw_noise
+from fedcohort.privacy.noise import poisson_sample
+from fedcohort.protection.fixed_point import from_ring, to_ring
+from fedcohort.sources.frame import table_from_frame
+from fedcohort.study import Study
+
+CANARIES, ROUNDS, DELTA, CONFIDENCE = 120, 40, 1e-6, 0.95
+
+
+def study(epsilon: float, algorithm: str = "fedsgd") -> Study:
+    columns = {f"c{index}": fc.Numeric(-1, 1) for index in range(CANARIES)}
+    cohort = fc.Cohort(columns=dict(columns), label=fc.Binary("ill"), split=None)
+    chosen = {
+        "algorithm": algorithm,
+        "rounds": ROUNDS,
+        "importance": False,
+        "batch_size": 60,
+        "learning_rate": 0.01,
+    }
+    return fc.Study(
+        name="audit",
+        cohort=cohort,
+        analysis=fc.Train.private("logistic", **chosen),
+        privacy=fc.Privacy(epsilon=epsilon, delta=DELTA, noise="site"),
+        protection="none",
+    )
+
+
+def canaries(inside: np.ndarray) -> pd.DataFrame:
+    """A patient for each column, at its upper bound and at 0 in all others: a gradient of one's own.
+
+    Steps are so short that this gradient stays as large as the clip allows, for the attacker's good.
+    """
+    frame = pd.DataFrame(np.eye(CANARIES)[inside], columns=[f"c{index}" for index in range(CANARIES)])
+    return frame.assign(ill=1, patient_id=[f"p{index}" for index in np.flatnonzero(inside)])
+
+
+def released(asked: Study, inside: np.ndarray, noisy: bool) -> np.ndarray:
+    """What an attacker adds up: by canary, how far all sums moved along its own column."""
+    analysis = private_train(asked)
+    local = analysis.prepare(table_from_frame(canaries(inside), asked.cohort, asked.seed))
+    state: State = analysis.start()
+    kept: SiteState = {}
+    phases: dict[str, int] = {}
+    moved = np.zeros(CANARIES)
+    while not state.finished:
+        before = analysis.steps_asked(phases)
+        phases[state.phase] = phases.get(state.phase, 0) + 1
+        drawn = draw_noise(asked, analysis, state, kept, before, 1)
+        if not noisy:
+            drawn = Drawn(_silent(drawn.noise), _silent(drawn.inside), drawn.releases)
+        draw = Draw(before, "a", state.round, {**drawn.noise, **drawn.inside}, poisson_sample)
+        vector, kept = local(state, kept, draw)
+        layout = analysis.layout(state)
+        total = from_ring(layout, to_ring(layout, vector, 1, drawn.noise), 1)
+        if state.phase in STEP_PHASES:
+            moved += total["gradient"][:CANARIES] if "gradient" in total else -total["update"][:CANARIES]
+        state = analysis.update(state, {**total, "sites": np.array([1])})
+    return -moved
+
+
+def _silent(noise: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.zeros_like(values) for name, values in noise.items()}
+
+
+@cache
+def epsilon_at_least(asked: int, right: int) -> float:
+    """The largest epsilon that so many right guesses refute, with 95 % confidence (their theorem 5.2)."""
+
+    def p_value(epsilon: float) -> float:
+        chance = 1 / (1 + math.exp(-epsilon))
+        alpha = running = 0.0
+        for extra in range(1, right + 1):
+            running += float(binom.pmf(right - extra, asked, chance))
+            alpha = max(alpha, running / extra)
+        return float(binom.sf(right - 1, asked, chance)) + alpha * DELTA * 2 * CANARIES
+
+    low, high = 0.0, 20.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (middle, high) if p_value(middle) < 1 - CONFIDENCE else (low, middle)
+    return low
+
+
+def audit(asked: Study, noisy: bool = True, seed: int = 0) -> tuple[float, float]:
+    """The empirical lower bound of epsilon, and the share of right guesses."""
+    inside = np.random.default_rng(seed).random(CANARIES) < 0.5
+    scores = released(asked, inside, noisy)
+    order = np.argsort(scores)
+    guesses = CANARIES // 3
+    right = int(np.sum(~inside[order[:guesses]]) + np.sum(inside[order[-guesses:]]))
+    return epsilon_at_least(2 * guesses, right), right / (2 * guesses)
+
+
+@pytest.mark.parametrize("algorithm", ["fedsgd", "fedavg"])
+@pytest.mark.parametrize("epsilon", [0.5, 1.5, 4.0])
+def test_what_an_attacker_can_show_stays_below_the_promise(epsilon: float, algorithm: str) -> None:
+    bound, _ = audit(study(epsilon, algorithm))
+    assert bound < epsilon
+
+
+@pytest.mark.parametrize("algorithm", ["fedsgd", "fedavg"])
+def test_without_noise_the_same_attack_finds_every_patient(algorithm: str) -> None:
+    """So the attack is able to, and the test above is not empty."""
+    bound, right = audit(study(1.5, algorithm), noisy=False)
+    assert right > 0.95
+    assert bound > 2.5
+
+
+def test_the_attack_sees_more_where_more_is_allowed() -> None:
+    assert audit(study(20.0))[0] > 1.0
+
+
+def test_membership_cannot_be_told_under_the_defaults_and_can_without() -> None:
+    found = [audit(study(1.5), seed=seed)[1] for seed in range(3)]
+    assert np.mean(found) < 0.8
+    assert audit(study(1.5), noisy=False)[1] == 1.0
