@@ -167,6 +167,25 @@ def test_a_study_of_regression_shows_its_own_metrics(store: StandIn, dashboard: 
     assert watch.complaints == []
 
 
+def test_a_private_study_shows_what_its_noise_leaves_uncertain(
+    store: StandIn, dashboard: str, watch: Watched
+) -> None:
+    store.add_study()
+    store.updates[FIRST_STUDY] = [
+        ("metrics", {"round": number, "split": "test", "loss": 0.6, "auc": 0.7 + number / 100,
+                     "auc_low": 0.6 + number / 100, "auc_high": 0.75 + number / 100})
+        for number in (10, 20)
+    ]  # fmt: skip
+    watch.page.goto(dashboard)
+    watch.wait(_has_points(2))
+    assert watch.text("[data-metric=auc]") == "0.900"
+    assert watch.text("[data-interval=auc]") == "0.800 to 0.950 under other noise"
+    assert watch.page.locator("[data-interval=loss]").count() == 0
+    assert watch.n_points(0) == [2]
+    assert watch.n_points(1) == [2, 2, 2], "the line, and the two edges of its band"
+    assert watch.complaints == []
+
+
 def test_the_form_lets_a_visitor_with_the_token_in(
     store: StandIn, coordinator: Running, serve: Serve, watch: Watched
 ) -> None:

@@ -59,7 +59,7 @@ export function tip(colours) {
   };
 }
 
-/** One metric by round: held-out patients solid, training patients dashed. */
+/** One metric by round: held-out patients solid, training patients dashed; a band where noise leaves an interval. */
 export function lineOption(metric, curves, rounds, colours) {
   const text = { color: colours.quiet, fontFamily: colours.font, fontSize: 11 };
   return {
@@ -94,7 +94,10 @@ export function lineOption(metric, curves, rounds, colours) {
       axisTick: { show: false },
       splitLine: { lineStyle: { color: colours.line } },
     },
-    series: Object.entries(curves).map(([split, points]) => seriesOf(split, points, colours)),
+    series: Object.entries(curves).flatMap(([split, points]) => [
+      seriesOf(split, points, colours),
+      ...bandOf(split, points, colours),
+    ]),
   };
 }
 
@@ -116,9 +119,38 @@ function seriesOf(split, points, colours) {
   };
 }
 
+/** Two stacked lines without a stroke, the area between which is the interval. */
+function bandOf(split, points, colours) {
+  const known = points.filter(([, , low, high]) => low !== null && high !== null);
+  if (known.length === 0) return [];
+  const plain = {
+    type: "line",
+    stack: `band ${split}`,
+    stackStrategy: "all",
+    symbol: "none",
+    silent: true,
+    lineStyle: { opacity: 0 },
+    tooltip: { show: false },
+    z: 1,
+  };
+  const colour = split === "test" ? colours.test : colours.train;
+  return [
+    { ...plain, name: "band", data: known.map(([round, , low]) => [round, low]) },
+    {
+      ...plain,
+      name: "band",
+      data: known.map(([round, , low, high]) => [round, high - low]),
+      areaStyle: { color: colour, opacity: 0.16 },
+    },
+  ];
+}
+
 function tipText(metric, points) {
   const head = `${t("chart.round")} ${points[0]?.value[0] ?? ""}`;
-  const rows = points.map((point) => `${splitName(point.seriesName)}: ${number(point.value[1])}`);
+  const said = ([, value, low, high]) =>
+    low === null || high === null ? number(value) : `${number(value)} (${t("tile.interval", { low: number(low), high: number(high) })})`;
+  const shown = points.filter((point) => point.seriesName !== "band");
+  const rows = shown.map((point) => `${splitName(point.seriesName)}: ${said(point.value)}`);
   return [t(`metric.${metric}`), head, ...rows].join("\n");
 }
 

@@ -47,7 +47,8 @@ export function curvesView() {
   const ofSplit = (split) => [...rows.values()].filter((row) => row.split === split).sort((a, b) => a.round - b.round);
 
   function curves(metric) {
-    const made = SPLITS.map((split) => [split, ofSplit(split).map((row) => [row.round, row[metric] ?? null])]);
+    const point = (row) => [row.round, row[metric] ?? null, row[`${metric}_low`] ?? null, row[`${metric}_high`] ?? null];
+    const made = SPLITS.map((split) => [split, ofSplit(split).map(point)]);
     return Object.fromEntries(made.filter(([, points]) => points.length > 0));
   }
 
@@ -97,7 +98,15 @@ function tile(metric, split, row) {
     children: [
       element("h2", { text: t(`metric.${metric}`) }),
       element("p", { text: number(row[metric]), attributes: { class: "value", "data-metric": metric } }),
+      ...interval(metric, row),
       element("p", { text: t("tile.at", { split: splitName(split), round: row.round }), attributes: { class: "quiet" } }),
     ],
   });
+}
+
+function interval(metric, row) {
+  const [low, high] = [row[`${metric}_low`], row[`${metric}_high`]];
+  if (typeof low !== "number" || typeof high !== "number") return [];
+  const text = t("tile.interval", { low: number(low), high: number(high) });
+  return [element("p", { text, attributes: { class: "quiet", "data-interval": metric } })];
 }
