@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fedcohort.cli_support import Config, console
+from fedcohort.cli_support import Config, SiteFile, console
 from fedcohort.config import DEFAULT_CONFIG
 from fedcohort.errors import ConfigError
 
@@ -35,6 +35,26 @@ def synthesize(
 
     for index, database in enumerate(_databases(sites, into, config)):
         console.print(str(make(database, index, patients, seed)), markup=False, highlight=False)
+
+
+@data_app.command()
+def perturb(
+    table: Annotated[str, typer.Option(help="Table of the site's database.")],
+    epsilon: Annotated[float, typer.Option(help="Of each patient's row, divided over the columns.")],
+    into: Annotated[Path, typer.Option("--into", help="Database for the noisy copy.")],
+    site: SiteFile = Path("site.toml"),
+) -> None:
+    """Copy a table's numbers with Laplace noise, and charge the site's ledger for it."""
+    from fedcohort.node.perturb import perturb as make
+    from fedcohort.node.policy import read_policy
+    from fedcohort.node.store import SqlNodeStore
+
+    policy = read_policy(site)
+    store = SqlNodeStore(policy.state / "node.db")
+    try:
+        console.print(str(make(policy, store, table, epsilon, into)), markup=False, highlight=False)
+    finally:
+        store.close()
 
 
 def _databases(sites: int | None, into: Path, config: Path) -> list[str]:

@@ -14,9 +14,11 @@ from fedcohort.errors import BudgetError
 from fedcohort.node.policy import Budget, SitePolicy
 from fedcohort.node.records import Cost, NodeStore, Reservation
 from fedcohort.privacy.accounting import epsilon
-from fedcohort.privacy.events import GaussianRelease, from_record, to_record
+from fedcohort.privacy.events import GaussianRelease, LaplaceRelease, from_record, to_record
 from fedcohort.privacy.shares import alone
 from fedcohort.study import Study
+
+Counted = GaussianRelease | LaplaceRelease
 
 
 def reserve(policy: SitePolicy, store: NodeStore, study: Study) -> None:
@@ -54,7 +56,7 @@ def left_of(reserved: Sequence[Reservation], epsilon: float, delta: float) -> tu
     )
 
 
-def added_cost(study: Study, before: Cost | None, releases: Sequence[GaussianRelease]) -> Cost:
+def added_cost(study: Study, before: Cost | None, releases: Sequence[Counted]) -> Cost:
     """What a study has released with these releases, too; equal ones are counted together."""
     told = list(released(before)) if before is not None else []
     for release in releases:
@@ -64,17 +66,22 @@ def added_cost(study: Study, before: Cost | None, releases: Sequence[GaussianRel
         else:
             told[told.index(same)] = replace(same, count=same.count + release.count)
     delta = study.privacy.delta if study.privacy is not None else 0.0
-    return Cost(study.hash, study.cohort.table, delta, json.dumps([to_record(one) for one in told]))
+    return cost_of(study.hash, study.cohort.table, delta, told)
 
 
-def released(cost: Cost) -> tuple[GaussianRelease, ...]:
+def cost_of(charge: str, dataset: str, delta: float, releases: Sequence[Counted]) -> Cost:
+    """Releases as the ledger stores them."""
+    return Cost(charge, dataset, delta, json.dumps([to_record(one) for one in releases]))
+
+
+def released(cost: Cost) -> tuple[Counted, ...]:
     """The releases of a stored cost.
 
     Raises:
         StudyError: a newer node has stored a kind that this one does not know.
     """
     found = tuple(from_record(record) for record in json.loads(cost.releases))
-    return tuple(one for one in found if isinstance(one, GaussianRelease))
+    return tuple(one for one in found if isinstance(one, GaussianRelease | LaplaceRelease))
 
 
 def epsilons(cost: Cost) -> tuple[float, float]:

@@ -174,6 +174,12 @@ class SqlNodeStore:
         with self._database.transaction() as connection:
             return [Reservation(**row._mapping) for row in connection.execute(select(_reservations))]
 
+    def charge(self, cost: Cost) -> None:
+        """Make a cost durable that belongs to no round of a study."""
+        with self._database.transaction() as connection:
+            self._keep_cost.run(connection, vars(cost))
+            self._log.append(connection, "charged", cost.study_hash, {"releases": cost.releases})
+
     def cost(self, study_hash: str) -> Cost | None:
         """What a study has released so far; None when nothing."""
         row = self._one(_costs, study_hash)
