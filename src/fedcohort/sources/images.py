@@ -1,0 +1,103 @@
+"""One picture as it stands in a site's database: PNG bytes (ISO/IEC 15948) of a declared size, 8 bits a channel.
+
+A picture is small or it is refused: what its header declares is compared with what the column
+declares before anything is decompressed, and only the chunks that make the picture are handed to
+the decoder, so that neither a bomb nor a text hidden beside the pixels is ever unpacked.
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.errors import ConfigError, SchemaError
+
+Pixels = NDArray[np.uint8]
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOUR_TYPES = {1: 0, 3: 2}
+"""Channels to PNG's colour type: grey and true colour."""
+
+
+def encode_image(pixels: Pixels) -> bytes:
+    """Write a picture as PNG, without loss and without any text beside the pixels.
+
+    Args:
+        pixels: uint8, (height, width) or (height, width, 1) for grey, (height, width, 3) for red, green, blue.
+    Raises:
+        ValueError: another type or shape.
+        ConfigError: Pillow is not installed.
+    """
+    grey = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    if pixels.dtype != np.uint8 or not pixels.size or not (grey.ndim == 2 or grey.shape[2:] == (3,)):
+        raise ValueError(f"pixels: {pixels.dtype} of shape {pixels.shape}; give uint8 (h, w) or (h, w, 3)")
+    file = io.BytesIO()
+    _pillow().fromarray(np.ascontiguousarray(grey)).save(file, format="PNG")
+    return file.getvalue()
+
+
+def decode_image(data: bytes, height: int, width: int, channels: int, where: str = "image") -> Pixels:
+    """Read a PNG of exactly the declared size.
+
+    Args:
+        where: the table, column and row that a refusal names.
+    Returns:
+        (height, width, channels) uint8.
+    Raises:
+        SchemaError: not a PNG, of another size or depth, or damaged; says which, before decompressing.
+        ConfigError: Pillow is not installed.
+    """
+    _check_header(data, (height, width, channels), where)
+    kept = b"".join(_critical_chunks(data, where))
+    try:
+        with _pillow().open(io.BytesIO(_SIGNATURE + kept), formats=("PNG",)) as picture:
+            pixels = np.asarray(picture)
+    except (OSError, SyntaxError, ValueError, struct.error):  # what Pillow raises for damaged data
+        raise SchemaError(f"{where}: holds a damaged PNG; import again") from None
+    if pixels.dtype != np.uint8 or pixels.size != height * width * channels:
+        raise SchemaError(f"{where}: holds a damaged PNG; import again")
+    return pixels.reshape(height, width, channels)
+
+
+def _check_header(data: bytes, declared: tuple[int, int, int], where: str) -> None:
+    """The first chunk is IHDR, 13 bytes: size, depth, colour type, compression, filter, interlace."""
+    height, width, channels = declared
+    if len(data) < 33 or data[:8] != _SIGNATURE or data[8:16] != b"\x00\x00\x00\rIHDR":
+        raise SchemaError(f"{where}: holds something that is not a PNG; import it as an image again")
+    if len(data) > 2 * height * width * channels + 2**16:
+        raise SchemaError(f"{where}: holds a PNG larger than its declared size can need; import again")
+    found = struct.unpack(">IIBB", data[16:26])
+    if found != (width, height, 8, _COLOUR_TYPES[channels]) or data[28] != 0:
+        raise SchemaError(
+            f"{where}: holds another kind of PNG ({found[1]} x {found[0]} pixels, {found[2]} bits, colour type "
+            f"{found[3]}) than is declared ({height} x {width}, {channels} channels of 8 bits, not interlaced); "
+            "import again with the declared size"
+        )
+
+
+def _critical_chunks(data: bytes, where: str) -> Iterator[bytes]:
+    """IHDR, IDAT and IEND as they stand; text, profiles and times are passed over unread."""
+    position, name = 8, b""
+    while name != b"IEND":
+        if position + 12 > len(data):
+            raise SchemaError(f"{where}: holds a PNG that is cut short; import again")
+        length, name = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            raise SchemaError(f"{where}: holds a PNG that is cut short; import again")
+        if name in (b"IHDR", b"IDAT", b"IEND"):
+            yield data[position:end]
+        position = end
+
+
+def _pillow() -> ModuleType:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ConfigError(
+            "images need Pillow, which is not installed here: pip install 'fedcohort[images]'"
+        ) from None
+    return Image
