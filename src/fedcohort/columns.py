@@ -82,7 +82,7 @@ MAX_IMAGE_SIDE = 2_048
 
 
 class Image(Frozen):
-    """A picture a row, of one declared size, grey (1 channel) or colour (3), 8 bits each: 0 to 1 in a model."""
+    """A picture a row, of one declared size, 8 bits a channel: grey (1 channel) or colour (3)."""
 
     height: Annotated[int, Field(strict=True, ge=1, le=MAX_IMAGE_SIDE)]
     width: Annotated[int, Field(strict=True, ge=1, le=MAX_IMAGE_SIDE)]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedcohort.analyses.encode import Encoder
 from fedcohort.analyses.model_of import model_of
 from fedcohort.errors import StudyError
+from fedcohort.models.inputs import Inputs
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import SavedModel, Study, Train
 from fedcohort.vector import Array
@@ -79,17 +80,26 @@ class Result:
             deviation=tuple(np.nan_to_num(self.arrays["deviation"]).tolist()),
         )
 
-    def features(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Encode rows as the model was trained: (n_rows, n_features)."""
+    def features(self, frame: pd.DataFrame) -> NDArray[np.float32] | list[NDArray[np.float32]]:
+        """Encode rows as the model takes them.
+
+        Returns:
+            (n_rows, n_features) or (n_rows, height, width, channels); a list of both, in the order of
+            the model's inputs, when it has several.
+        """
+        arranged = model_of(self.study, self._train.model).arranged(self._inputs(frame))
+        return arranged[0] if len(arranged) == 1 else arranged
+
+    def _inputs(self, frame: pd.DataFrame) -> Inputs:
         cohort = self.study.cohort.model_copy(update={"label": None, "split": None, "where": None})
         encoder = Encoder(cohort, self.arrays["mean"], self.arrays["deviation"])
         # A table is in the order of its patients; numbered as they stand, rows keep the frame's order.
         numbered = frame.assign(**{cohort.patient_id: [f"{row:012d}" for row in range(len(frame))]})
-        return encoder.features(table_from_frame(numbered, cohort, self.study.seed))
+        return encoder.inputs(table_from_frame(numbered, cohort, self.study.seed))
 
     def predict(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Predict rows of the cohort's columns: (n_rows, outputs)."""
-        return model_of(self.study, self._train.model).predict(self._weights, self.features(frame))
+        return model_of(self.study, self._train.model).predict(self._weights, self._inputs(frame))
 
     def plot(self) -> "Figure":
         """Loss and AUC (or accuracy) by round, train and test.

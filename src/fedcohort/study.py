@@ -148,7 +148,7 @@ def _keras_config(model: object) -> object:
     return json.loads(model.to_json()) if hasattr(model, "to_json") else model
 
 
-ModelName = Literal["logistic", "mlp_medical", "cnn_medical"]
+ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record"]
 Model = Annotated[ModelName | dict[str, Any], BeforeValidator(_keras_config)]
 
 

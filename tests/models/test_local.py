@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedcohort.models.graphs import train_step
 from fedcohort.models.head import Head
-from fedcohort.models.local import LocalModel, local_model, train_step
+from fedcohort.models.local import LocalModel, local_model
 from fedcohort.models.start import start_tensorflow
 
 Floats = NDArray[np.float32]

@@ -1,4 +1,7 @@
-"""Describe: count, missing, mean, standard deviation and levels by column, from one or two sums."""
+"""Describe: count, missing, mean, standard deviation and levels by column, from one or two sums.
+
+An image column is not described: it has no mean or levels that would tell a clinician anything.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,6 +11,7 @@ import numpy as np
 from fedcohort.analyses.columns_of import (
     categorical_columns,
     described_columns,
+    image_columns,
     level_counts,
     numeric_columns,
     numeric_matrix,
@@ -29,6 +33,8 @@ from fedcohort.columns import Categorical, Numeric
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.vector import Layout, Vector, counts
+
+NOT_DESCRIBED = "an image: it has no mean and no levels; every row of the cohort has one"
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,9 @@ class DescribeAnalysis:
             *known, missing = (int(count) for count in kept[f"levels/{name}"])
             levels = {str(level): count for level, count in zip(kind.levels, known, strict=True)}
             described[name] = {"n": sum(known), "missing": missing, "levels": levels}
-        return {"rows": rows, "patients": int(kept["patients"][0]), "describe": described}
+        report: Report = {"rows": rows, "patients": int(kept["patients"][0]), "describe": described}
+        images = image_columns(self.cohort.schema_)
+        return {**report, "not_described": dict.fromkeys(images, NOT_DESCRIBED)} if images else report
 
 
 def _moments_state(scaling: Scaling, number: int) -> State:

@@ -4,7 +4,8 @@ Missing is NULL, None, NaN or an empty text: NaN in a numeric column, -1 in a
 categorical one. Rows whose label is missing are left out. Levels match by value,
 so that '1', 1, 1.0 and True are one level. Numbers stay as they are, even beyond
 the declared bounds (an analysis clips them); infinity and text among numbers are
-errors. A message names table, column and remedy, never a patient's value.
+errors. An image must be there in every row, and be of the declared size. A message names
+table, column and remedy, never a patient's value.
 """
 
 import hashlib
@@ -13,13 +14,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.columns import Binary, Categorical, Classes, Holdout, Label, Number, Numeric, Survival
+from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Label, Number, Numeric, Survival
 from fedcohort.errors import CohortError, SchemaError, StudyError, ValueRangeError
+from fedcohort.pixels import Pixels, PixelStore
+from fedcohort.sources.images import decode_image
 from fedcohort.study import Cohort
 from fedcohort.table import SPLITS, TEST, TRAIN, Table
 
@@ -201,8 +205,46 @@ def held_out(patient_id: str, fraction: float, seed: int) -> bool:
     return int.from_bytes(digest.digest(), "big") < fraction * 2**64
 
 
-def convert(raw: Raw, cohort: Cohort, seed: int) -> Table:
-    """One chunk of rows as a Table; rows without a label are left out."""
+def image_stores(cohort: Cohort, folder: Path | None = None) -> dict[str, PixelStore]:
+    """An empty store for each image column of a cohort, whose chunks share it."""
+    kinds = cohort.schema_.items()
+    return {name: PixelStore(kind.shape, folder) for name, kind in kinds if isinstance(kind, Image)}
+
+
+def pictures(values: Values, store: PixelStore, where: str) -> Pixels:
+    """Images, PNG bytes or arrays, checked one by one and put into the store.
+
+    Raises:
+        SchemaError: an image is missing, damaged, or of another size than declared; names its row.
+    """
+    places = [
+        store.append(_picture(value, store.shape, f"{where}, row {len(store) + 1} of the cohort"))
+        for value in values
+    ]
+    return Pixels(store, np.array(places, np.int64))
+
+
+def _picture(value: object, shape: tuple[int, int, int], where: str) -> NDArray[np.uint8]:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return decode_image(bytes(value), *shape, where)
+    if isinstance(value, np.ndarray):
+        if value.dtype != np.uint8 or value.shape not in (shape, *([shape[:2]] if shape[2] == 1 else [])):
+            raise SchemaError(
+                f"{where}: holds an array of {value.dtype} of shape {value.shape}; the declared image is "
+                f"of uint8 and shape {shape}"
+            )
+        return value.reshape(shape)
+    if level_key(value) is None:
+        raise SchemaError(f"{where}: has no image; leave such rows out by `where`, as in: scan IS NOT NULL")
+    raise SchemaError(f"{where}: holds something that is not an image; import it as an image again")
+
+
+def convert(raw: Raw, cohort: Cohort, seed: int, stores: Mapping[str, PixelStore] | None = None) -> Table:
+    """One chunk of rows as a Table; rows without a label are left out.
+
+    Args:
+        stores: where the images of all chunks go; None makes stores for this chunk alone.
+    """
     ids = patients(raw.values[cohort.patient_id], f"{raw.table}.{cohort.patient_id}")
     columns: dict[str, Floats | NDArray[np.int64]] = {}
     for name, kind in cohort.schema_.items():
@@ -212,7 +254,11 @@ def convert(raw: Raw, cohort: Cohort, seed: int) -> Table:
         elif isinstance(kind, Categorical):
             columns[name] = levels(raw.values[name], kind.levels, where)
     label, event = labels(raw, cohort.typed_label)
-    table = Table(ids, columns, splits(raw, cohort, ids, seed), label, event)
+    stores = image_stores(cohort) if stores is None else stores
+    images = {
+        name: pictures(raw.values[name], store, f"{raw.table}.{name}") for name, store in stores.items()
+    }
+    table = Table(ids, columns, splits(raw, cohort, ids, seed), label, event, images)
     missing = np.isnan(label) if label is not None else np.zeros(len(ids), dtype=bool)
     if event is not None:
         missing |= np.isnan(event)
@@ -220,7 +266,7 @@ def convert(raw: Raw, cohort: Cohort, seed: int) -> Table:
 
 
 def _rebuild(tables: Sequence[Table], merge: Callable[[Sequence[Array]], Array]) -> Table:
-    """One table whose every array is `merge` of the tables' arrays."""
+    """One table whose every array is `merge` of the tables' arrays; their images are in one store."""
     first = tables[0]
 
     def floats(parts: Sequence[Floats | None]) -> Floats | None:
@@ -228,12 +274,17 @@ def _rebuild(tables: Sequence[Table], merge: Callable[[Sequence[Array]], Array])
         return merge(given).astype(np.float64, copy=False) if given else None
 
     columns = {name: merge([table.columns[name] for table in tables]) for name in first.columns}
+    images = {
+        name: Pixels(pixels.store, merge([table.images[name].places for table in tables]))
+        for name, pixels in first.images.items()
+    }
     return Table(
         merge([table.patient_ids for table in tables]).astype(np.str_, copy=False),
         columns,
         merge([table.split for table in tables]).astype(np.int8, copy=False),
         floats([table.label for table in tables]),
         floats([table.event for table in tables]),
+        images,
     )
 
 
@@ -241,7 +292,8 @@ def in_order(tables: Sequence[Table], where: str) -> Table:
     """All chunks as one table, sorted by patient and then by every value.
 
     The order is of code points and numbers, not of a database's collation, so that the
-    same patients give the same bits however they were inserted and whatever the engine.
+    same patients give the same bits however they were inserted and whatever the engine. Of an
+    image it is the order of a digest.
 
     Raises:
         CohortError: there is no row.
@@ -251,6 +303,7 @@ def in_order(tables: Sequence[Table], where: str) -> Table:
             f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
         )
     table = _rebuild([table for table in tables if table.n_rows], np.concatenate)
-    keys = [table.split, *table.columns.values(), table.label, table.event]
+    images = [pixels.keys for pixels in table.images.values()]
+    keys = [table.split, *images, *table.columns.values(), table.label, table.event]
     order = np.lexsort([*(key for key in keys if key is not None), table.patient_ids])
     return _rebuild([table], lambda parts: parts[0][order])

@@ -1,4 +1,4 @@
-"""One picture as it stands in a site's database: PNG bytes (ISO/IEC 15948) of a declared size, 8 bits a channel.
+"""One picture as it stands in a site's database: a PNG (ISO/IEC 15948) of a declared size, 8 bits a channel.
 
 A picture is small or it is refused: what its header declares is compared with what the column
 declares before anything is decompressed, and only the chunks that make the picture are handed to
@@ -26,7 +26,7 @@ def encode_image(pixels: Pixels) -> bytes:
     """Write a picture as PNG, without loss and without any text beside the pixels.
 
     Args:
-        pixels: uint8, (height, width) or (height, width, 1) for grey, (height, width, 3) for red, green, blue.
+        pixels: uint8, (height, width) or (height, width, 1) for grey, (height, width, 3) for colour.
     Raises:
         ValueError: another type or shape.
         ConfigError: Pillow is not installed.
@@ -72,9 +72,9 @@ def _check_header(data: bytes, declared: tuple[int, int, int], where: str) -> No
     found = struct.unpack(">IIBB", data[16:26])
     if found != (width, height, 8, _COLOUR_TYPES[channels]) or data[28] != 0:
         raise SchemaError(
-            f"{where}: holds another kind of PNG ({found[1]} x {found[0]} pixels, {found[2]} bits, colour type "
-            f"{found[3]}) than is declared ({height} x {width}, {channels} channels of 8 bits, not interlaced); "
-            "import again with the declared size"
+            f"{where}: holds another kind of PNG ({found[1]} x {found[0]} pixels, {found[2]} bits, colour "
+            f"type {found[3]}) than is declared ({height} x {width}, {channels} channels of 8 bits, not "
+            "interlaced); import again with the declared size"
         )
 
 
