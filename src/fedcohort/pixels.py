@@ -8,6 +8,7 @@ picture behind. Nobody holds all of them: a model reads the rows of a piece.
 import hashlib
 import tempfile
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -36,6 +37,7 @@ class PixelStore:
         self._lock = threading.Lock()
         self._keys: list[int] = []
         self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=None if folder is None else str(folder))  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -71,10 +73,6 @@ class PixelStore:
     def keys(self, places: NDArray[np.int64]) -> NDArray[np.uint64]:
         """(n,): a digest of each (BLAKE2b, RFC 7693), the same whenever and in whatever order it came."""
         return np.array(self._keys, np.uint64)[places]
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -96,7 +96,7 @@ def _image_layers() -> list[Any]:
             layers.ReLU(),
             layers.MaxPooling2D(padding="same"),
         ]
-    return [*found, layers.Flatten(), layers.Dropout(0.5)]
+    return [*found, layers.Flatten()]
 
 
 def _image_and_record(parts: tuple[Part, ...], head: Head) -> Any:

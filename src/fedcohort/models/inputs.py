@@ -131,7 +131,8 @@ def caller(model: Any, parts: Sequence[Part]) -> Callable[[Sequence[Tensor], boo
     tf = start_tensorflow()
 
     def call(rows: Sequence[Tensor], training: bool) -> Tensor:
-        ready = [tf.cast(rows[at], tf.float32) / 255.0 if parts[at].pixels else rows[at] for at in order]
+        tensors = [tf.convert_to_tensor(rows[at]) for at in order]
+        ready = [tf.cast(t, tf.float32) / 255.0 if t.dtype == tf.uint8 else t for t in tensors]
         given = ready[0] if len(ready) == 1 else keras.tree.pack_sequence_as(model.input, ready)
         return model(given, training=training)
 

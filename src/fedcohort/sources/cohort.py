@@ -13,16 +13,9 @@ from sqlalchemy import Connection, inspect
 from sqlglot import exp
 
 from fedcohort.errors import PolicyError, SchemaError
-from fedcohort.sources.convert import (
-    Raw,
-    Values,
-    check_explicit,
-    convert,
-    image_stores,
-    in_order,
-    needed_columns,
-)
+from fedcohort.sources.convert import Raw, Values, check_explicit, convert, in_order, needed_columns
 from fedcohort.sources.database import reading, select_only
+from fedcohort.sources.images import image_stores
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
 from fedcohort.sources.where import parse_where, select_sql
 from fedcohort.study import Cohort

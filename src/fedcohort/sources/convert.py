@@ -14,16 +14,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Label, Number, Numeric, Survival
+from fedcohort.columns import Binary, Categorical, Classes, Holdout, Label, Number, Numeric, Survival
 from fedcohort.errors import CohortError, SchemaError, StudyError, ValueRangeError
 from fedcohort.pixels import Pixels, PixelStore
-from fedcohort.sources.images import decode_image
+from fedcohort.sources.images import image_stores, pictures
 from fedcohort.study import Cohort
 from fedcohort.table import SPLITS, TEST, TRAIN, Table
 
@@ -203,40 +202,6 @@ def held_out(patient_id: str, fraction: float, seed: int) -> bool:
         patient_id.encode(), digest_size=8, key=seed.to_bytes(8, "big"), person=b"fedcohort-split"
     )
     return int.from_bytes(digest.digest(), "big") < fraction * 2**64
-
-
-def image_stores(cohort: Cohort, folder: Path | None = None) -> dict[str, PixelStore]:
-    """An empty store for each image column of a cohort, whose chunks share it."""
-    kinds = cohort.schema_.items()
-    return {name: PixelStore(kind.shape, folder) for name, kind in kinds if isinstance(kind, Image)}
-
-
-def pictures(values: Values, store: PixelStore, where: str) -> Pixels:
-    """Images, PNG bytes or arrays, checked one by one and put into the store.
-
-    Raises:
-        SchemaError: an image is missing, damaged, or of another size than declared; names its row.
-    """
-    places = [
-        store.append(_picture(value, store.shape, f"{where}, row {len(store) + 1} of the cohort"))
-        for value in values
-    ]
-    return Pixels(store, np.array(places, np.int64))
-
-
-def _picture(value: object, shape: tuple[int, int, int], where: str) -> NDArray[np.uint8]:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return decode_image(bytes(value), *shape, where)
-    if isinstance(value, np.ndarray):
-        if value.dtype != np.uint8 or value.shape not in (shape, *([shape[:2]] if shape[2] == 1 else [])):
-            raise SchemaError(
-                f"{where}: holds an array of {value.dtype} of shape {value.shape}; the declared image is "
-                f"of uint8 and shape {shape}"
-            )
-        return value.reshape(shape)
-    if level_key(value) is None:
-        raise SchemaError(f"{where}: has no image; leave such rows out by `where`, as in: scan IS NOT NULL")
-    raise SchemaError(f"{where}: holds something that is not an image; import it as an image again")
 
 
 def convert(raw: Raw, cohort: Cohort, seed: int, stores: Mapping[str, PixelStore] | None = None) -> Table:

@@ -1,4 +1,4 @@
-"""One picture as it stands in a site's database: a PNG (ISO/IEC 15948) of a declared size, 8 bits a channel.
+"""Pictures as they stand in a site's database: a PNG (ISO/IEC 15948) of a declared size, 8 bits a channel.
 
 A picture is small or it is refused: what its header declares is compared with what the column
 declares before anything is decompressed, and only the chunks that make the picture are handed to
@@ -7,22 +7,26 @@ the decoder, so that neither a bomb nor a text hidden beside the pixels is ever 
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.columns import Image
 from fedcohort.errors import ConfigError, SchemaError
+from fedcohort.pixels import Pixels, PixelStore
+from fedcohort.study import Cohort
 
-Pixels = NDArray[np.uint8]
+Bytes = NDArray[np.uint8]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2}
 """Channels to PNG's colour type: grey and true colour."""
 
 
-def encode_image(pixels: Pixels) -> bytes:
+def encode_image(pixels: Bytes) -> bytes:
     """Write a picture as PNG, without loss and without any text beside the pixels.
 
     Args:
@@ -39,7 +43,7 @@ def encode_image(pixels: Pixels) -> bytes:
     return file.getvalue()
 
 
-def decode_image(data: bytes, height: int, width: int, channels: int, where: str = "image") -> Pixels:
+def decode_image(data: bytes, height: int, width: int, channels: int, where: str = "image") -> Bytes:
     """Read a PNG of exactly the declared size.
 
     Args:
@@ -60,6 +64,40 @@ def decode_image(data: bytes, height: int, width: int, channels: int, where: str
     if pixels.dtype != np.uint8 or pixels.size != height * width * channels:
         raise SchemaError(f"{where}: holds a damaged PNG; import again")
     return pixels.reshape(height, width, channels)
+
+
+def image_stores(cohort: Cohort, folder: Path | None = None) -> dict[str, PixelStore]:
+    """An empty store for each image column of a cohort, whose chunks share it."""
+    kinds = cohort.schema_.items()
+    return {name: PixelStore(kind.shape, folder) for name, kind in kinds if isinstance(kind, Image)}
+
+
+def pictures(values: Iterable[object], store: PixelStore, where: str) -> Pixels:
+    """Images, PNG bytes or arrays, checked one by one and put into the store.
+
+    Raises:
+        SchemaError: an image is missing, damaged, or of another size than declared; names its row.
+    """
+    places = [
+        store.append(_picture(value, store.shape, f"{where}, row {len(store) + 1} of the cohort"))
+        for value in values
+    ]
+    return Pixels(store, np.array(places, np.int64))
+
+
+def _picture(value: object, shape: tuple[int, int, int], where: str) -> Bytes:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return decode_image(bytes(value), *shape, where)
+    if isinstance(value, np.ndarray):
+        if value.dtype != np.uint8 or value.shape not in (shape, *([shape[:2]] if shape[2] == 1 else [])):
+            raise SchemaError(
+                f"{where}: holds an array of {value.dtype} of shape {value.shape}; the declared image is "
+                f"of uint8 and shape {shape}"
+            )
+        return value.reshape(shape)
+    if value is None:
+        raise SchemaError(f"{where}: has no image; leave such rows out by `where`, as in: scan IS NOT NULL")
+    raise SchemaError(f"{where}: holds something that is not an image; import it as an image again")
 
 
 def _check_header(data: bytes, declared: tuple[int, int, int], where: str) -> None:
@@ -95,9 +133,9 @@ def _critical_chunks(data: bytes, where: str) -> Iterator[bytes]:
 
 def _pillow() -> ModuleType:
     try:
-        from PIL import Image
+        from PIL import Image as pillow
     except ImportError:
         raise ConfigError(
             "images need Pillow, which is not installed here: pip install 'fedcohort[images]'"
         ) from None
-    return Image
+    return pillow

@@ -182,10 +182,10 @@ def _check_image(given: Image, offers: list[Offer]) -> None:
     """An image has one size at every site; a data frame's column declares none."""
     for offer in offers:
         if offer.image is not None and offer.image != given:
-            shape = " x ".join(map(str, offer.image.shape))
+            found, wanted = (" x ".join(map(str, image.shape)) for image in (offer.image, given))
             raise SchemaError(
-                f"site {offer.site}: column {offer.column} holds images of {shape} (height, width, "
-                f"channels), not {' x '.join(map(str, given.shape))}; import them with one declared size at every site"
+                f"site {offer.site}: column {offer.column} holds images of {found} (height, width, "
+                f"channels), not {wanted}; import them with one declared size at every site"
             )
         if offer.image is None and (offer.kind == "numeric" or offer.levels):
             raise SchemaError(f"site {offer.site}: column {offer.column} holds no images; see its catalogue")
