@@ -1,3 +1,5 @@
+"""PNG bytes of one picture: every bit comes back, and nothing else gets in."""
+
 import struct
 import zlib
 
