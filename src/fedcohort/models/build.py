@@ -89,12 +89,13 @@ def _image_layers() -> list[Any]:
     from keras import layers
 
     found: list[Any] = []
-    for filters, groups in ((16, 4), (32, 8), (64, 8)):
+    for filters, size, stride, groups in ((16, 5, 2, 4), (32, 3, 1, 8), (64, 3, 1, 8)):
+        shape = {"strides": stride, "padding": "same", "kernel_initializer": "he_normal"}
         found += [
-            layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal"),
+            layers.Conv2D(filters, size, **shape),
             layers.GroupNormalization(groups),
             layers.ReLU(),
-            layers.MaxPooling2D(padding="same"),
+            *([layers.MaxPooling2D(padding="same")] if stride == 1 else []),
         ]
     return [*found, layers.Flatten()]
 
