@@ -74,11 +74,13 @@ class Hub:
     """One link a site.
 
     Attributes:
+        greeting: what a site is told first, before any question.
         on_message: gets every message that answers no open round.
         on_change: called when a site comes or goes.
         away: sites that were not linked when a round's time was up.
     """
 
+    greeting: Callable[[], Message]
     on_message: Callable[[SiteId, Message], Awaitable[None]]
     on_change: Callable[[SiteId, bool], Awaitable[None]]
     links: dict[SiteId, Link] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class Hub:
     async def serve(self, link: Link) -> None:
         """Take a site in and read what it says until the link ends."""
         site = link.peer.id
+        await _send(link, encode(self.greeting()))
         if site in self.links:
             log.warning("%s: a second node with this id was turned away; stop one of the two", site)
             await link.close("already-connected")

@@ -195,6 +195,26 @@ class Roster(_message.Message):
     cards: _containers.RepeatedCompositeFieldContainer[Card]
     def __init__(self, cards: _Optional[_Iterable[_Union[Card, _Mapping]]] = ...) -> None: ...
 
+class Head(_message.Message):
+    __slots__ = ("site", "epoch", "sequence", "hash", "signature")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    epoch: int
+    sequence: int
+    hash: bytes
+    signature: bytes
+    def __init__(self, site: _Optional[str] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., hash: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class Heads(_message.Message):
+    __slots__ = ("heads",)
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    heads: _containers.RepeatedCompositeFieldContainer[Head]
+    def __init__(self, heads: _Optional[_Iterable[_Union[Head, _Mapping]]] = ...) -> None: ...
+
 class Event(_message.Message):
     __slots__ = ("kind", "study_hash", "round", "attempt", "code", "detail")
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -226,7 +246,7 @@ class Heartbeat(_message.Message):
     def __init__(self) -> None: ...
 
 class Envelope(_message.Message):
-    __slots__ = ("proposal", "approval", "setup", "task", "contribution", "open_request", "help", "event", "card", "roster", "heartbeat", "chunk")
+    __slots__ = ("proposal", "approval", "setup", "task", "contribution", "open_request", "help", "event", "card", "roster", "heads", "heartbeat", "chunk")
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_FIELD_NUMBER: _ClassVar[int]
     SETUP_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +257,7 @@ class Envelope(_message.Message):
     EVENT_FIELD_NUMBER: _ClassVar[int]
     CARD_FIELD_NUMBER: _ClassVar[int]
     ROSTER_FIELD_NUMBER: _ClassVar[int]
+    HEADS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     proposal: Proposal
@@ -249,9 +270,10 @@ class Envelope(_message.Message):
     event: Event
     card: Card
     roster: Roster
+    heads: Heads
     heartbeat: Heartbeat
     chunk: Chunk
-    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., setup: _Optional[_Union[Setup, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., contribution: _Optional[_Union[Contribution, _Mapping]] = ..., open_request: _Optional[_Union[OpenRequest, _Mapping]] = ..., help: _Optional[_Union[Help, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., card: _Optional[_Union[Card, _Mapping]] = ..., roster: _Optional[_Union[Roster, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
+    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., setup: _Optional[_Union[Setup, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., contribution: _Optional[_Union[Contribution, _Mapping]] = ..., open_request: _Optional[_Union[OpenRequest, _Mapping]] = ..., help: _Optional[_Union[Help, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., card: _Optional[_Union[Card, _Mapping]] = ..., roster: _Optional[_Union[Roster, _Mapping]] = ..., heads: _Optional[_Union[Heads, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
 
 class OpeningRecord(_message.Message):
     __slots__ = ("round", "attempt", "total", "contributions")
