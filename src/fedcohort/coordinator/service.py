@@ -16,6 +16,7 @@ from fedcohort.coordinator.noise import privacy_report
 from fedcohort.coordinator.plan import TRANSIENT_CODES, Exchange, Plan
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
+from fedcohort.coordinator.traffic import keep_traffic, load_traffic
 from fedcohort.errors import (
     AuthenticationError,
     FedcohortError,
@@ -235,7 +236,12 @@ class Service:
         )
         exchange: Exchange = self.hub.exchange
         await self._show_heads()
-        state = await run_study(plan, _Log(self), exchange)
+        traffic = self.hub.traffic.setdefault(study_id, load_traffic(self.store, study_id))
+        try:
+            state = await run_study(plan, _Log(self), exchange)
+        finally:
+            keep_traffic(self.store, study_id, traffic)
+            del self.hub.traffic[study_id]
         left_out = {site: row["code"] for site, row in self.store.answers(study_id).items() if row["code"]}
         protection = {"kind": study.protection, "words": protection_words(study, len(roster))}
         privacy = privacy_report(study, plan.analysis, len(roster))
