@@ -12,6 +12,7 @@ from fedcohort.cli_data import data_app
 from fedcohort.cli_federation import approve, coordinator_app, dashboard, node_app
 from fedcohort.cli_ledger import ledger
 from fedcohort.cli_predict import predict
+from fedcohort.cli_report import report
 from fedcohort.cli_roster import roster
 from fedcohort.cli_support import (
     DEFAULT_URL,
@@ -39,6 +40,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(coordinator_app, name="coordinator")
 app.add_typer(node_app, name="node")
 app.command()(approve)
+app.command()(report)
 app.command()(roster)
 app.command()(ledger)
 app.command()(predict)
