@@ -96,6 +96,11 @@ class Image(Frozen):
         """(height, width, channels)."""
         return self.height, self.width, self.channels
 
+    @property
+    def most_bytes(self) -> int:
+        """No PNG of this size needs more."""
+        return 2 * self.height * self.width * self.channels + 2**16
+
 
 def tag_by_key(by_key: Mapping[str, str], bare: str = "bare") -> Discriminator:
     """Tell which kind of object is meant by the key that only it has, so that faults read well."""

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedcohort.analyses.encode import Encoder
-from fedcohort.analyses.model_of import model_of
 from fedcohort.errors import StudyError
-from fedcohort.models.inputs import Inputs
+from fedcohort.inference import Predictor
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import SavedModel, Study, Train
+from fedcohort.table import Table
 from fedcohort.vector import Array
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Result:
         """
         from fedcohort.models.saved import to_keras
 
-        return to_keras(model_of(self.study, self._train.model), self._weights)
+        return to_keras(self.predictor.model, self._weights)
 
     @property
     def _train(self) -> Train:
@@ -67,6 +66,11 @@ class Result:
     @property
     def _weights(self) -> NDArray[np.float32]:
         return self.arrays["weights"].astype(np.float32)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The model as it is used on new patients."""
+        return Predictor(self.study, self.saved_model)
 
     @property
     def saved_model(self) -> SavedModel:
@@ -87,19 +91,18 @@ class Result:
             (n_rows, n_features) or (n_rows, height, width, channels); a list of both, in the order of
             the model's inputs, when it has several.
         """
-        arranged = model_of(self.study, self._train.model).arranged(self._inputs(frame))
+        arranged = list(self.predictor.encoded(self._table(frame)).values())
         return arranged[0] if len(arranged) == 1 else arranged
 
-    def _inputs(self, frame: pd.DataFrame) -> Inputs:
-        cohort = self.study.cohort.model_copy(update={"label": None, "split": None, "where": None})
-        encoder = Encoder(cohort, self.arrays["mean"], self.arrays["deviation"])
-        # A table is in the order of its patients; numbered as they stand, rows keep the frame's order.
+    def _table(self, frame: pd.DataFrame) -> Table:
+        """A table is in the order of its patients; numbered as they stand, rows keep the frame's order."""
+        cohort = self.predictor.cohort
         numbered = frame.assign(**{cohort.patient_id: [f"{row:012d}" for row in range(len(frame))]})
-        return encoder.inputs(table_from_frame(numbered, cohort, self.study.seed))
+        return table_from_frame(numbered, cohort, self.study.seed)
 
     def predict(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Predict rows of the cohort's columns: (n_rows, outputs)."""
-        return model_of(self.study, self._train.model).predict(self._weights, self._inputs(frame))
+        return self.predictor.predict_table(self._table(frame))
 
     def plot(self) -> "Figure":
         """Loss and AUC (or accuracy) by round, train and test.

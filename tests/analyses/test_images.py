@@ -66,7 +66,9 @@ def weights(result: fc.Result) -> np.ndarray:
 def test_federated_steps_are_the_pooled_steps(model: Any, columns: dict[str, Any]) -> None:
     asked = study(model, columns, algorithm="fedsgd")
     federated, pooled = run(asked, FRAMES), run(asked, POOLED)
-    moved = np.abs(weights(pooled) - weights(run(study(model, columns, algorithm="fedsgd", rounds=1), POOLED)))
+    moved = np.abs(
+        weights(pooled) - weights(run(study(model, columns, algorithm="fedsgd", rounds=1), POOLED))
+    )
     assert moved.max() > 1e-3
     np.testing.assert_allclose(weights(federated), weights(pooled), atol=5e-5)
     for split in ("train", "test"):
@@ -152,7 +154,7 @@ def test_describing_says_in_words_that_an_image_is_passed_over() -> None:
 @pytest.mark.parametrize("algorithm", ["fedsgd", "fedavg"])
 @pytest.mark.parametrize(("model", "columns"), [("cnn_medical", SCAN), ("image_and_record", BOTH)])
 def test_images_are_trained_on_under_differential_privacy(
-    algorithm: str, model: str, columns: dict[str, Any]
+    algorithm: Any, model: Any, columns: dict[str, Any]
 ) -> None:
     train = fc.Train(model=model, algorithm=algorithm, rounds=3, batch_size=16)
     cohort = fc.Cohort(columns=columns, label=fc.Binary("ill"), split="set")

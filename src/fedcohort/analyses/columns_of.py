@@ -7,6 +7,8 @@ from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Numbe
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 
+NOT_DESCRIBED = "an image: it has no mean and no levels; every row of the cohort has one"
+
 
 def described_columns(cohort: Cohort) -> dict[str, Column]:
     """Every column, the cohort's own and then the label's; images are among them, and have no sums."""
@@ -38,6 +40,12 @@ def categorical_columns(columns: dict[str, Column]) -> dict[str, Categorical]:
 def image_columns(columns: dict[str, Column]) -> dict[str, Image]:
     """Those that are images, in order."""
     return {name: column for name, column in columns.items() if isinstance(column, Image)}
+
+
+def not_described(cohort: Cohort) -> dict[str, dict[str, str]]:
+    """What a report says of columns that have no sums; nothing when there are none."""
+    images = dict.fromkeys(image_columns(cohort.schema_), NOT_DESCRIBED)
+    return {"not_described": images} if images else {}
 
 
 def values_of(table: Table, cohort: Cohort, name: str) -> NDArray[np.float64]:

@@ -11,8 +11,8 @@ import numpy as np
 from fedcohort.analyses.columns_of import (
     categorical_columns,
     described_columns,
-    image_columns,
     level_counts,
+    not_described,
     numeric_columns,
     numeric_matrix,
     values_of,
@@ -33,8 +33,6 @@ from fedcohort.columns import Categorical, Numeric
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.vector import Layout, Vector, counts
-
-NOT_DESCRIBED = "an image: it has no mean and no levels; every row of the cohort has one"
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,8 @@ class DescribeAnalysis:
             *known, missing = (int(count) for count in kept[f"levels/{name}"])
             levels = {str(level): count for level, count in zip(kind.levels, known, strict=True)}
             described[name] = {"n": sum(known), "missing": missing, "levels": levels}
-        report: Report = {"rows": rows, "patients": int(kept["patients"][0]), "describe": described}
-        images = image_columns(self.cohort.schema_)
-        return {**report, "not_described": dict.fromkeys(images, NOT_DESCRIBED)} if images else report
+        patients = int(kept["patients"][0])
+        return {"rows": rows, "patients": patients, "describe": described, **not_described(self.cohort)}
 
 
 def _moments_state(scaling: Scaling, number: int) -> State:

@@ -125,18 +125,22 @@ def caller(model: Any, parts: Sequence[Part]) -> Callable[[Sequence[Tensor], boo
     Raises:
         StudyError: the model's inputs are others than the cohort's.
     """
-    import keras
-
     order = matched(model, parts)
     tf = start_tensorflow()
 
     def call(rows: Sequence[Tensor], training: bool) -> Tensor:
         tensors = [tf.convert_to_tensor(rows[at]) for at in order]
         ready = [tf.cast(t, tf.float32) / 255.0 if t.dtype == tf.uint8 else t for t in tensors]
-        given = ready[0] if len(ready) == 1 else keras.tree.pack_sequence_as(model.input, ready)
-        return model(given, training=training)
+        return model(packed(model, ready), training=training)
 
     return call
+
+
+def packed(model: Any, tensors: Sequence[Tensor]) -> Any:
+    """One tensor an input as the model wants to be called: alone, or in its own list or mapping."""
+    import keras
+
+    return tensors[0] if len(tensors) == 1 else keras.tree.pack_sequence_as(model.input, list(tensors))
 
 
 def matched(model: Any, parts: Sequence[Part]) -> list[int]:

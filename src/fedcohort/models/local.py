@@ -138,14 +138,15 @@ class LocalModel:
             pieces = [self.graphs.predict(weights, piece).numpy() for piece in self._rows_in_pieces(inputs)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def arranged(self, x: Rows) -> list[Floats]:
-        """Rows as the Keras model itself takes them, images from 0 to 1, input by input."""
+    def arranged(self, x: Rows) -> dict[str, Floats]:
+        """Rows as the Keras model itself takes them, images from 0 to 1: by name, in its inputs' order."""
         taken = as_inputs(x).take()
-        order = matched(self.model, self.parts)
-        return [
-            taken[at].astype(np.float32) / np.float32(255) if self.parts[at].pixels else taken[at]
-            for at in order
-        ]
+        return {
+            self.parts[at].name: taken[at].astype(np.float32) / np.float32(255)
+            if self.parts[at].pixels
+            else taken[at]
+            for at in matched(self.model, self.parts)
+        }
 
     def _rows_in_pieces(self, inputs: Inputs) -> Iterator[tuple[Any, ...]]:
         def pieces() -> Iterator[tuple[NDArray[Any], ...]]:

@@ -105,7 +105,7 @@ def _check_header(data: bytes, declared: tuple[int, int, int], where: str) -> No
     height, width, channels = declared
     if len(data) < 33 or data[:8] != _SIGNATURE or data[8:16] != b"\x00\x00\x00\rIHDR":
         raise SchemaError(f"{where}: holds something that is not a PNG; import it as an image again")
-    if len(data) > 2 * height * width * channels + 2**16:
+    if len(data) > Image(height, width, channels).most_bytes:
         raise SchemaError(f"{where}: holds a PNG larger than its declared size can need; import again")
     found = struct.unpack(">IIBB", data[16:26])
     if found != (width, height, 8, _COLOUR_TYPES[channels]) or data[28] != 0:
