@@ -103,17 +103,17 @@ class Predictor:
         from fedcohort.models.saved import to_keras
 
         row = {name: _checked(name, kind, values.get(name)) for name, kind in self.cohort.schema_.items()}
-        nobody = {name: _checked(name, kind, None) for name, kind in self.cohort.schema_.items()}
+        without = {name: _checked(name, kind, None) for name, kind in self.cohort.schema_.items()}
         unknown = sorted(set(values) - set(row))
         if unknown:
             raise StudyError(f"{', '.join(unknown)}: no column of this model; it has {', '.join(row)}")
-        frame = pd.DataFrame([row, nobody], dtype=object)
+        frame = pd.DataFrame([row, without], dtype=object)
         frame[self.cohort.patient_id] = ["0", "1"]
         table = table_from_frame(frame, self.cohort, self.study.seed)
         predicted, x = self.predict_table(table), self.encoded(table)
         output = int(predicted[0].argmax())
-        ends = ({name: rows[index] for name, rows in x.items()} for index in (0, 1))
-        parts = integrated_gradients(to_keras(self.model, self.weights), *ends, output)
+        patient, nobody = ({name: rows[index] for name, rows in x.items()} for index in (0, 1))
+        parts = integrated_gradients(to_keras(self.model, self.weights), patient, nobody, output)
         scale, shift = self._units
         return Prediction(
             self._outcome(output),

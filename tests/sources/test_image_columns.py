@@ -99,9 +99,10 @@ def test_a_frame_of_bytes_and_one_of_arrays_are_the_database(tmp_path: Path) -> 
     rows = rows_of(images)
     write_scans(tmp_path / "site.db", rows)
     database = load_cohort(tmp_path / "site.db", COHORT, 0, OFFERED)
-    frame = pd.DataFrame(rows)
-    for held in (frame, frame.assign(scan=images), frame.assign(scan=[i[..., None] for i in images])):
-        table = table_from_frame(held, COHORT, 0)
+    flat = [{**row, "scan": image} for row, image in zip(rows, images, strict=True)]
+    deep = [{**row, "scan": image[..., None]} for row, image in zip(rows, images, strict=True)]
+    for held in (rows, flat, deep):
+        table = table_from_frame(pd.DataFrame(held), COHORT, 0)
         assert table.patient_ids.tolist() == database.patient_ids.tolist()
         np.testing.assert_array_equal(table.images["scan"].take(), database.images["scan"].take())
 
@@ -139,7 +140,8 @@ def test_rows_without_an_image_can_be_left_out_by_where(tmp_path: Path) -> None:
 
 def test_rows_without_a_label_leave_their_images_behind() -> None:
     rows = rows_of(pictures(6))
-    frame = pd.DataFrame(rows).assign(ill=[0, 1, None, 1, 0, None])
+    labels = [0, 1, None, 1, 0, None]
+    frame = pd.DataFrame([{**row, "ill": label} for row, label in zip(rows, labels, strict=True)])
     cohort = Cohort(columns={"scan": Image(4, 6)}, label=Binary("ill"), split=None)
     table = table_from_frame(frame, cohort, 0)
     assert len(table.images["scan"]) == table.n_rows == 4
