@@ -2,7 +2,7 @@
 
 import math
 
-from fedcohort.columns import Binary, Categorical, Classes, Holdout, Number, Numeric
+from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Number, Numeric
 from fedcohort.protection.context import majority
 from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Train
 from fedcohort.wire.identity import fingerprint
@@ -52,7 +52,10 @@ def _cohort(cohort: Cohort) -> list[str]:
     for name, kind in cohort.schema_.items():
         if isinstance(kind, Categorical):
             lines.append(f"{name}: one of {', '.join(str(level) for level in kind.levels)}")
-        elif isinstance(kind, Numeric) and kind.bounds:
+        elif isinstance(kind, Image):
+            colour = "in colour" if kind.channels == 3 else "grey"
+            lines.append(f"{name}: an image of {kind.height} x {kind.width} pixels, {colour}")
+        elif kind.bounds:
             lines.append(f"{name}: a number from {kind.bounds[0]:g} to {kind.bounds[1]:g}")
         else:
             lines.append(f"{name}: a number without declared bounds")
@@ -70,11 +73,20 @@ def _releases(study: Study) -> list[str]:
     if study.privacy is not None and isinstance(study.analysis, Train):
         return [always, *_private_releases(study.analysis, study.privacy)]
     match study.analysis:
+        case Describe() if study.privacy is not None:
+            rows = study.privacy.rows_per_patient
+            return [
+                always,
+                "Once, all with noise: how many patients there are; for each number how many are known, a",
+                "  sum and a sum of squares; for each level how many have it.",
+                f"A patient counts with {_rows(rows)}; a value beyond its bounds counts as the bound.",
+            ]
         case Describe():
             return [
                 always,
                 "Once: how many rows and patients there are;",
                 "  for each column counts, a sum and a sum of squares, or a count for each level.",
+                *_images(study),
                 *_exponents(study),
             ]
         case Train() as train:
@@ -92,7 +104,7 @@ def _releases(study: Study) -> list[str]:
 
 
 def _private_releases(train: Train, privacy: Privacy) -> list[str]:
-    rows = "one row" if privacy.rows_per_patient == 1 else f"at most {privacy.rows_per_patient} rows"
+    rows = _rows(privacy.rows_per_patient)
     lines = [
         "Once: the number of patients to learn from, with noise.",
         f"{train.rounds} times: a sum of the patients' gradients, with noise; a patient counts with {rows}",
@@ -102,6 +114,10 @@ def _private_releases(train: Train, privacy: Privacy) -> list[str]:
     ]
     importance = "At the end, for each column: the same counts with that column hidden, with noise."
     return [*lines, importance] if train.importance else lines
+
+
+def _rows(most: int) -> str:
+    return "one row" if most == 1 else f"at most {most} rows"
 
 
 def _measured(study: Study) -> str:
@@ -123,6 +139,11 @@ def _evaluated(study: Study, importance: bool) -> list[str]:
             shuffled = "  for each column the loss after shuffling it;"
     lines += [shuffled] if importance else []
     return [*lines[:-1], lines[-1].removesuffix(";") + "."]
+
+
+def _images(study: Study) -> list[str]:
+    images = [name for name, kind in study.cohort.schema_.items() if isinstance(kind, Image)]
+    return [f"Nothing of {', '.join(images)}: images are not described."] if images else []
 
 
 def _exponents(study: Study) -> list[str]:

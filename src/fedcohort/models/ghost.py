@@ -32,7 +32,12 @@ RowLosses = Callable[[Head, Tensor, Tensor], Tensor]
 
 
 def clipped_gradient_sum(
-    model: Any, head: Head, row_losses: RowLosses, *, rows_per_patient: int = 1
+    model: Any,
+    head: Head,
+    row_losses: RowLosses,
+    *,
+    rows_per_patient: int = 1,
+    call: Callable[[Any, bool], Tensor] | None = None,
 ) -> Callable[..., Tensor]:
     """A function, for use inside a traced graph, of one piece of patients.
 
@@ -43,6 +48,7 @@ def clipped_gradient_sum(
     Args:
         model: a Keras model of its own for this function.
         row_losses: (head, y, predicted) to (rows,).
+        call: the model as a function of rows and of whether it trains; None: of its only input.
     Returns:
         total(weights, x, y, present, clip, unit, seed, careful): weights (n_weights,) float32; x, y of
         (patients * rows, ...), a patient's rows together; present (patients, rows) is 1.0 for a row
@@ -76,7 +82,7 @@ def clipped_gradient_sum(
         uses.clear()
         with _values_of(model, values, seed), tf.GradientTape() as tape:
             tape.watch(values)
-            losses = row_losses(head, y, model(x, training=True))
+            losses = row_losses(head, y, model(x, training=True) if call is None else call(x, True))
             loss = tf.reduce_sum(losses * tf.reshape(share, [-1]))
         derivatives = tape.gradient(
             loss, [use.outputs for use in uses], unconnected_gradients=tf.UnconnectedGradients.ZERO

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Float,
     Integer,
+    LargeBinary,
     MetaData,
     RowMapping,
     String,
@@ -26,13 +27,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from fedcohort.columns import Categorical, Numeric
+from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.errors import SchemaError, StudyError
 
 RECORDS = "records"
 FEATURES = "features"
 PATIENT_ID = "patient_id"
 DECLARATIONS = "fedcohort_columns"
+
+Kind = Numeric | Categorical | Image
 
 
 class Base(DeclarativeBase):
@@ -71,12 +74,12 @@ class Declared:
     """A column's kind with its declared bounds or levels.
 
     Attributes:
-        kind: Numeric in the column's own unit, or Categorical.
+        kind: Numeric in the column's own unit, Categorical, or Image: PNG bytes as `images.py` writes them.
         unit: as a clinician writes it; None where there is none.
         position: index in the JSON vector `features`; None for an ordinary column.
     """
 
-    kind: Numeric | Categorical
+    kind: Kind
     unit: str | None = None
     position: int | None = None
 
@@ -93,9 +96,11 @@ def wide_table(name: str, columns: Mapping[str, Declared]) -> Table:
     )
 
 
-def _sql_type(kind: Numeric | Categorical) -> Float[float] | Integer | String:
+def _sql_type(kind: Kind) -> Float[float] | Integer | String | LargeBinary:
     if isinstance(kind, Numeric):
         return Float()
+    if isinstance(kind, Image):
+        return LargeBinary()
     return Integer() if all(isinstance(level, int) for level in kind.levels) else String(256)
 
 
@@ -114,12 +119,23 @@ def _declaration_row(table: str, name: str, declared: Declared) -> dict[str, obj
         "table_name": table,
         "column_name": name,
         "position": declared.position,
-        "kind": "numeric" if isinstance(kind, Numeric) else "categorical",
+        "kind": type(kind).__name__.lower(),
         "low": kind.low if isinstance(kind, Numeric) else None,
         "high": kind.high if isinstance(kind, Numeric) else None,
-        "levels": list(kind.levels) if isinstance(kind, Categorical) else None,
+        "levels": _levels(kind),
         "unit": declared.unit,
     }
+
+
+def _levels(kind: Kind) -> list[int | str] | None:
+    """A category's levels; an image's height, width and channels stand in the same place."""
+    match kind:
+        case Categorical(levels=levels):
+            return list(levels)
+        case Image(shape=shape):
+            return list(shape)
+        case _:
+            return None
 
 
 def read_declarations(connection: Connection, table: str) -> dict[str, Declared]:
@@ -143,13 +159,15 @@ def read_declarations(connection: Connection, table: str) -> dict[str, Declared]
 
 def _declared(table: str, row: RowMapping) -> Declared:
     position, unit, levels = row["position"], row["unit"], row["levels"]
-    kind: Numeric | Categorical
+    kind: Kind
     try:
         if row["kind"] == "numeric":
             kind = Numeric.model_validate({"low": row["low"], "high": row["high"]})
+        elif row["kind"] == "image":
+            kind = Image.model_validate(dict(zip(("height", "width", "channels"), levels, strict=True)))
         else:
             kind = Categorical.model_validate({"levels": levels})
-    except (StudyError, ValidationError, TypeError):
+    except (StudyError, ValidationError, TypeError, ValueError):
         raise SchemaError(
             f"{DECLARATIONS}: what is declared about {table}.{row['column_name']} cannot be read; "
             "import again"
