@@ -1,44 +1,32 @@
 """Stored pixels of a DICOM image, a frame at a time: native or compressed, never larger than it declares.
 
-The image pixel module is PS3.3, C.7.6.3; encapsulation PS3.5, annex A.4. Compressed frames
+Native frames are laid out as in PS3.5, 8.1.1, encapsulated ones as in its annex A.4. The latter
 are decoded by pydicom's plug-ins (pylibjpeg, Pillow). What a codestream says of its own size
 is read first, for decoders believe it: a bomb is refused before anything is unpacked.
 """
 
+import io
 import struct
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fedcohort.errors import DicomError
+from fedcohort.sources.dicom_layout import Layout, Stored
 from fedcohort.sources.dicom_scan import PIXEL_DATA
 from fedcohort.sources.dicom_values import DataSet
 
-Stored = NDArray[np.integer]
-
-MAX_PIXELS = 2**25
-"""Of one frame: rows x columns; the largest mammograms have about 2^24."""
-MAX_FRAMES = 100_000
 _MAX_TILES = 10_000
-_SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES = 0x00280002, 0x00280004, 0x00280006, 0x00280008
-ROWS, COLUMNS = 0x00280010, 0x00280011
-_ALLOCATED, _STORED, _HIGH, _SIGNED = 0x00280100, 0x00280101, 0x00280102, 0x00280103
-_KNOWN = {
-    "MONOCHROME1": 1,
-    "MONOCHROME2": 1,
-    "PALETTE COLOR": 1,
-    "RGB": 3,
-    "YBR_FULL": 3,
-    "YBR_FULL_422": 3,
-    "YBR_ICT": 3,
-    "YBR_RCT": 3,
-}
 _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in ("90", "91", "201", "202", "203"))
 _RLE = "1.2.840.10008.1.2.5"
-_START_OF_FRAME = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7))
-# Whatever the decoders' own code raises for damaged data; pydicom gathers a plug-in's errors into RuntimeError.
+_NATIVE = frozenset(
+    ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
+)
+_START_OF_FRAME = frozenset(
+    (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
+)
+# What the decoders' own code raises for damaged data; pydicom gathers a plug-in's errors into RuntimeError.
 _DECODER_ERRORS = (
     RuntimeError,
     ValueError,
@@ -54,97 +42,99 @@ _DECODER_ERRORS = (
 )
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How an image's pixels are stored.
+class FrameReader:
+    """The frames of one image; compressed ones are found in one pass, so ask for them in rising order."""
 
-    Attributes:
-        samples: 1, or 3 for colour; planar: 1 when colours stand one plane after the other.
-        allocated, stored, high: bits of a sample: in memory, in use, and the highest in use.
-    """
+    def __init__(self, image: DataSet, layout: Layout) -> None:
+        """Look at how the pixels are stored.
 
-    rows: int
-    columns: int
-    samples: int
-    frames: int
-    allocated: int
-    stored: int
-    high: int
-    signed: bool
-    photometric: str
-    planar: int
+        Raises:
+            DicomError: fewer bytes than the image needs, or another way than the transfer syntax says.
+        """
+        self._image, self._layout = image, layout
+        self._element = image.elements[PIXEL_DATA]
+        self._encapsulated = image.syntax.uid not in _NATIVE
+        self._streams: Iterator[bytes] = iter(())
+        self._next = 0
+        if self._element.undefined != self._encapsulated:
+            raise image.refusal(PIXEL_DATA, "is not stored as the transfer syntax says")
+        if self._encapsulated:
+            self._streams = _codestreams(image, layout)
+        elif self._element.end - self._element.start < layout.image_bytes:
+            raise image.refusal(
+                PIXEL_DATA,
+                f"has fewer than {layout.image_bytes:,} bytes; it is cut short, get the file again",
+            )
 
-    @property
-    def frame_bytes(self) -> int:
-        """Of one native frame."""
-        samples = 2 if self.photometric == "YBR_FULL_422" else self.samples
-        return (self.rows * self.columns * samples * self.allocated + 7) // 8
+    def decode(self, index: int) -> Stored:
+        """One frame's stored values.
 
+        Args:
+            index: from 0; of a compressed image not below the one before.
+        Returns:
+            (rows, columns), or (rows, columns, 3) in RGB.
+        Raises:
+            DicomError: the pixels are damaged, or compressed in a way whose decoder is missing.
+        """
+        layout, data = self._layout, self._image.data
+        if self._encapsulated:
+            return _decoded(self._image, layout, self._codestream(index))
+        if layout.allocated == 1:
+            return _bits(data, self._element.start, layout, index)
+        start = self._element.start + index * layout.frame_bytes
+        if self._image.syntax.little and not layout.photometric.startswith("YBR"):
+            return _native(data, start, layout)
+        if (
+            not self._image.syntax.little and layout.allocated == 8
+        ):  # pairs of bytes may be swapped across frames
+            whole = data[self._element.start : self._element.end]
+            return _decoded(self._image, layout, whole, index, layout.frames)
+        padding = b"\0" * (layout.frame_bytes % 2)
+        return _decoded(self._image, layout, data[start : start + layout.frame_bytes] + padding)
 
-def read_layout(image: DataSet) -> Layout:
-    """Check the image pixel module.
-
-    Raises:
-        DicomError: there is no image, or it is of a kind or size that is not read; names the tag.
-    """
-    if PIXEL_DATA not in image.elements:
-        raise DicomError(0, "(7FE0,0010) PixelData", "is missing: no image; leave the file out")
-    rows, columns = image.whole(ROWS, 1, 65535), image.whole(COLUMNS, 1, 65535)
-    if rows * columns > MAX_PIXELS:
-        raise image.refusal(ROWS, f"and Columns make more than {MAX_PIXELS:,} pixels; reduce the image first")
-    photometric = image.text(_PHOTOMETRIC) or ""
-    samples = image.whole(_SAMPLES, 1, 4, 1)
-    if _KNOWN.get(photometric) != samples:
-        raise image.refusal(_PHOTOMETRIC, "is none that is read here, or does not fit SamplesPerPixel")
-    allocated = image.whole(_ALLOCATED, 1, 64)
-    if allocated not in (1, 8, 16, 32):
-        raise image.refusal(_ALLOCATED, "is none of 1, 8, 16 and 32")
-    stored = image.whole(_STORED, 1, allocated, allocated)
-    high = image.whole(_HIGH, stored - 1, allocated - 1, stored - 1)
-    return Layout(
-        rows,
-        columns,
-        samples,
-        image.whole(_FRAMES, 1, MAX_FRAMES, 1),
-        allocated,
-        stored,
-        high,
-        image.whole(_SIGNED, 0, 1, 0) == 1,
-        photometric,
-        image.whole(_PLANAR, 0, 1, 0),
-    )
-
-
-def decode_frame(image: DataSet, layout: Layout, index: int) -> Stored:
-    """One frame's stored values.
-
-    Returns:
-        (rows, columns), or (rows, columns, 3) in RGB.
-    Raises:
-        DicomError: the pixels are cut short, damaged, or compressed in a way whose decoder is missing.
-    """
-    element = image.elements[PIXEL_DATA]
-    encapsulated = image.syntax.uid not in _NATIVE
-    if element.undefined != encapsulated:
-        raise image.refusal(PIXEL_DATA, "is not stored as the transfer syntax says")
-    if encapsulated:
-        return _decoded(image, layout, _frame(image, layout, index))
-    length = layout.frame_bytes
-    plain = layout.allocated > 1 and not layout.photometric.startswith("YBR")
-    expected = length * layout.frames if layout.allocated > 1 else (
-        (layout.rows * layout.columns * layout.samples * layout.frames + 7) // 8
-    )
-    if element.end - element.start < expected:
-        raise image.refusal(PIXEL_DATA, f"has fewer than {expected:,} bytes; the image is cut short, get it again")
-    if plain and image.syntax.little:
-        return _native(image.data, element.start + index * length, layout)
-    whole = memoryview(image.data)[element.start : element.end]
-    return _decoded(image, layout, bytes(whole), index, layout.frames)
+    def _codestream(self, index: int) -> bytes:
+        """One frame's codestream, whose own header agrees with the image's."""
+        image, frame = self._image, b""
+        try:
+            with warnings.catch_warnings(action="error"):
+                while self._next <= index:
+                    frame = next(self._streams)
+                    self._next += 1
+        except (StopIteration, *_DECODER_ERRORS):
+            raise image.refusal(
+                PIXEL_DATA, f"has no frame {index + 1}, or a damaged table of offsets"
+            ) from None
+        _check_codestream(image, self._layout, frame)
+        return frame
 
 
-_NATIVE = frozenset(
-    ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
-)
+def _codestreams(image: DataSet, layout: Layout) -> Iterator[bytes]:
+    from pydicom.encaps import generate_frames
+
+    file = io.BytesIO(image.data)  # shares the bytes
+    file.seek(image.elements[PIXEL_DATA].start)
+    return generate_frames(file, number_of_frames=layout.frames)
+
+
+def _check_codestream(image: DataSet, layout: Layout, frame: bytes) -> None:
+    if image.syntax.uid == _RLE:
+        if len(frame) > 2 * layout.frame_bytes + 64:
+            raise image.refusal(PIXEL_DATA, "is longer than run lengths of its size can be; it is damaged")
+        return
+    read = _size_of_jpeg_2000 if image.syntax.uid in _JPEG_2000 else _size_of_jpeg
+    if read(frame) != (layout.rows, layout.columns, layout.samples):
+        raise image.refusal(
+            PIXEL_DATA, "is compressed in another size than Rows, Columns and SamplesPerPixel say"
+        )
+
+
+def _bits(data: bytes, start: int, layout: Layout, index: int) -> Stored:
+    """Frames of one bit a pixel follow each other without a gap: PS3.5, 8.1.1."""
+    count = layout.rows * layout.columns
+    first, last = index * count, (index + 1) * count
+    packed = np.frombuffer(data, np.uint8, (last + 7) // 8 - first // 8, start + first // 8)
+    bits = np.unpackbits(packed, bitorder="little")[first % 8 :][:count]
+    return bits.reshape(layout.rows, layout.columns)
 
 
 def _native(data: bytes, start: int, layout: Layout) -> Stored:
@@ -167,29 +157,8 @@ def _without_unused_bits(pixels: Stored, layout: Layout) -> Stored:
     return np.right_shift(np.left_shift(pixels, up), layout.allocated - layout.stored)
 
 
-def _frame(image: DataSet, layout: Layout, index: int) -> bytes:
-    """One frame's codestream, whose own header agrees with the image's."""
-    from pydicom.encaps import get_frame
-
-    element = image.elements[PIXEL_DATA]
-    try:
-        with warnings.catch_warnings(action="error"):
-            data = image.data[element.start : element.end]
-            frame = get_frame(data, index, number_of_frames=layout.frames)
-    except _DECODER_ERRORS:
-        raise image.refusal(PIXEL_DATA, f"has no frame {index + 1}, or a damaged table of offsets") from None
-    if image.syntax.uid == _RLE:
-        if len(frame) > 2 * layout.frame_bytes + 64:
-            raise image.refusal(PIXEL_DATA, "is longer than run lengths of its size can be; it is damaged")
-        return frame
-    read = _size_of_jpeg_2000 if image.syntax.uid in _JPEG_2000 else _size_of_jpeg
-    if read(frame) != (layout.rows, layout.columns, layout.samples):
-        raise image.refusal(PIXEL_DATA, "is compressed in another size than Rows, Columns and SamplesPerPixel say")
-    return frame
-
-
 def _size_of_jpeg(frame: bytes) -> tuple[int, int, int] | None:
-    """(rows, columns, samples) from the first start-of-frame segment: ISO/IEC 10918-1, B.2.2 and 14495-1, C.2.2."""
+    """(rows, columns, samples) from the first start of a frame: ISO/IEC 10918-1, B.2.2 and 14495-1, C.2.2."""
     position = 2
     while position + 10 <= len(frame) and frame[position] == 0xFF:
         marker = frame[position + 1]
@@ -217,9 +186,25 @@ def _size_of_jpeg_2000(frame: bytes) -> tuple[int, int, int] | None:
     return (height - top, width - left, samples) if 0 < tiles <= _MAX_TILES else None
 
 
+def _options(image: DataSet, layout: Layout, frames: int) -> Mapping[str, object]:
+    return {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "number_of_frames": frames,
+        "samples_per_pixel": layout.samples,
+        "bits_allocated": layout.allocated,
+        "bits_stored": layout.stored,
+        "pixel_representation": int(layout.signed),
+        "photometric_interpretation": layout.photometric,
+        "planar_configuration": layout.planar,
+        "pixel_keyword": "PixelData",
+        "pixel_vr": image.elements[PIXEL_DATA].vr or "OW",
+    }
+
+
 def _decoded(image: DataSet, layout: Layout, data: bytes, index: int = 0, frames: int = 1) -> Stored:
     from pydicom.encaps import encapsulate
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     try:
         decoder = get_decoder(image.syntax.uid)
@@ -233,20 +218,11 @@ def _decoded(image: DataSet, layout: Layout, data: bytes, index: int = 0, frames
         )
     try:
         with warnings.catch_warnings(action="ignore"):
+            options: Any = _options(image, layout, frames)  # pydicom types each option as all of them
             pixels, _ = decoder.as_array(
                 data if image.syntax.uid in _NATIVE else encapsulate([data], has_bot=False),
                 index=index,
-                rows=layout.rows,
-                columns=layout.columns,
-                number_of_frames=frames,
-                samples_per_pixel=layout.samples,
-                bits_allocated=layout.allocated,
-                bits_stored=layout.stored,
-                pixel_representation=int(layout.signed),
-                photometric_interpretation=layout.photometric,
-                planar_configuration=layout.planar,
-                pixel_keyword="PixelData",
-                pixel_vr=image.elements[PIXEL_DATA].vr or "OW",
+                **options,
             )
     except _DECODER_ERRORS:
         raise image.refusal(PIXEL_DATA, "cannot be decoded; it is damaged, get the file again") from None

@@ -1,4 +1,4 @@
-"""The bones of a DICOM file: where each element stands, without believing any length that the file declares.
+"""The bones of a DICOM data set: where each element stands, without believing any length that it declares.
 
 Data elements are walked as DICOM PS3.5, section 7 lays them out (explicit and implicit VR,
 either byte order, sequences of defined and undefined length, encapsulated fragments), in
@@ -7,16 +7,11 @@ How much a hostile file can cost is bounded here: bytes, elements, depth of nest
 """
 
 import struct
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from fedcohort.errors import DicomError
 
-MAX_FILE_BYTES = 512 * 2**20
-"""Of a file, and of what a deflated one may unpack to."""
 MAX_ELEMENTS = 500_000
 """In all levels of nesting; an enhanced multi-frame image of a thousand frames has about 100,000."""
 MAX_TOP_ELEMENTS = 20_000
@@ -25,11 +20,8 @@ MAX_DEPTH = 32
 PIXEL_DATA = 0x7FE00010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
-_TRANSFER_SYNTAX = 0x00020010
 _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_SHORT = frozenset(
-    b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
-)
+_SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 
 
 class Syntax(NamedTuple):
@@ -58,15 +50,6 @@ class Element(NamedTuple):
     undefined: bool
 
 
-@dataclass(frozen=True)
-class Scanned:
-    """A file's bytes, and where its elements stand in them."""
-
-    data: bytes
-    syntax: Syntax
-    elements: Mapping[int, Element]
-
-
 class _Level(NamedTuple):
     """A sequence whose items are walked, or an item whose elements are; end is None until a delimiter."""
 
@@ -85,75 +68,6 @@ def tag_name(tag: int) -> str:
     from pydicom.datadict import keyword_for_tag
 
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword_for_tag(tag)}".rstrip()
-
-
-def scan_file(data: bytes) -> Scanned:
-    """Walk a whole file: preamble, file meta information, data set.
-
-    Raises:
-        DicomError: it is not DICOM, is cut short, or lies about itself; names position and tag.
-    """
-    if len(data) > MAX_FILE_BYTES:
-        raise DicomError(0, "", f"is larger than {MAX_FILE_BYTES:,} bytes; split it, or leave it out")
-    if data[128:132] != b"DICM":
-        raise DicomError(128, "", "is not a DICOM file: no DICM after the preamble; leave it out or convert it")
-    meta, start = _meta(data)
-    found = meta.get(_TRANSFER_SYNTAX)
-    if found is None:
-        raise DicomError(132, tag_name(_TRANSFER_SYNTAX), "is missing; write the file again with meta information")
-    syntax = _syntax(data[found.start : found.end].rstrip(b"\0 ").decode("ascii", "replace"), found)
-    if syntax.uid == "1.2.840.10008.1.2.1.99":
-        data, start = data[:132] + _inflate(data, start), 132
-    elements, _ = scan(data, start, len(data), syntax.implicit, syntax.little)
-    return Scanned(data, syntax, elements)
-
-
-def _meta(data: bytes) -> tuple[dict[int, Element], int]:
-    """Group 0002, always explicit little endian, and where the data set begins; its declared length is not read."""
-    elements: dict[int, Element] = {}
-    position = 132
-    while data[position : position + 2] == b"\x02\x00":
-        if len(elements) >= 100:
-            raise DicomError(position, "", "has more than 100 elements of file meta information; it is damaged")
-        element, position = _explicit(data, position, len(data), "<")
-        if element.undefined:
-            raise DicomError(element.position, tag_name(element.tag), "has no length; file meta information must")
-        elements[element.tag] = element
-    return elements, position
-
-
-@cache
-def _syntaxes() -> Mapping[str, Syntax]:
-    from pydicom import uid
-
-    return {
-        str(one): Syntax(str(one), one.is_implicit_VR, one.is_little_endian) for one in uid.AllTransferSyntaxes
-    }
-
-
-def _syntax(name: str, element: Element) -> Syntax:
-    found = _syntaxes().get(name)
-    if found is None:
-        raise DicomError(
-            element.start,
-            tag_name(element.tag),
-            "is no transfer syntax of the standard; send the file in one, such as Explicit VR Little Endian",
-        )
-    return found
-
-
-def _inflate(data: bytes, start: int) -> bytes:
-    """PS3.5, annex A.5; a bomb is unpacked up to the bound and no further."""
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        unpacked = unpacker.decompress(memoryview(data)[start:], MAX_FILE_BYTES)
-    except zlib.error:
-        raise DicomError(start, "", "is damaged: its deflated part does not unpack; get the file again") from None
-    if not unpacker.eof:
-        raise DicomError(
-            start, "", f"is cut short, or its deflated part unpacks to more than {MAX_FILE_BYTES:,} bytes"
-        )
-    return unpacked
 
 
 def scan(
@@ -183,7 +97,7 @@ def scan(
         if level.items:
             position = _item(data, position, order, stack, found)
             continue
-        read = _implicit if level.implicit else _explicit
+        read = _implicit if level.implicit else explicit_element
         element, following = read(data, position, level.limit, order)
         if element.tag == _ITEM_END and level.end is None:
             stack.pop()
@@ -192,7 +106,9 @@ def scan(
         inner = _inner(element, level)
         if inner is not None:
             if len(stack) > MAX_DEPTH:
-                raise DicomError(position, tag_name(element.tag), f"is nested more than {MAX_DEPTH} levels deep")
+                raise DicomError(
+                    position, tag_name(element.tag), f"is nested more than {MAX_DEPTH} levels deep"
+                )
             stack.append(inner)
         if len(stack) == 1 or (inner is not None and len(stack) == 2):
             _add(found, element)
@@ -202,7 +118,9 @@ def scan(
 
 def _add(found: dict[int, Element], element: Element) -> None:
     if element.tag in found:
-        raise DicomError(element.position, tag_name(element.tag), "stands twice; which one holds cannot be told")
+        raise DicomError(
+            element.position, tag_name(element.tag), "stands twice; which one holds cannot be told"
+        )
     if len(found) >= MAX_TOP_ELEMENTS:
         raise DicomError(element.position, "", f"has more than {MAX_TOP_ELEMENTS:,} elements; leave it out")
     found[element.tag] = element
@@ -211,11 +129,13 @@ def _add(found: dict[int, Element], element: Element) -> None:
 def _inner(element: Element, level: _Level) -> _Level | None:
     """The level to walk next, when the element has items."""
     fragments = element.tag == PIXEL_DATA and element.undefined
-    sequence = element.vr == "SQ" or (element.vr is None and element.tag in _sequences())
+    sequence = element.vr == "SQ" or (element.vr is None and vr_of(element.tag) == "SQ")
     if not (element.undefined or sequence):
         return None
     if element.undefined and element.vr not in (None, "SQ", "UN") and not fragments:
-        raise DicomError(element.position, tag_name(element.tag), "has no length, which only sequences may lack")
+        raise DicomError(
+            element.position, tag_name(element.tag), "has no length, which only sequences may lack"
+        )
     # PS3.5, 6.2.2, note 4: what is UN of undefined length holds implicit VR.
     implicit = level.implicit or element.vr == "UN"
     end = None if element.undefined else element.end
@@ -223,11 +143,15 @@ def _inner(element: Element, level: _Level) -> _Level | None:
     return _Level(True, end, implicit, limit, element.tag, element.vr, element.start, element.position)
 
 
-@cache
-def _sequences() -> frozenset[int]:
-    from pydicom.datadict import DicomDictionary
+@lru_cache(2**16)
+def vr_of(tag: int) -> str:
+    """What the standard's dictionary gives a tag: the first where it gives several, UN for none."""
+    from pydicom.datadict import dictionary_VR
 
-    return frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
+    try:
+        return dictionary_VR(tag).split(" or ")[0]
+    except KeyError:
+        return "UN"
 
 
 def _item(data: bytes, position: int, order: str, stack: list[_Level], found: dict[int, Element]) -> int:
@@ -241,12 +165,16 @@ def _item(data: bytes, position: int, order: str, stack: list[_Level], found: di
             found[level.tag] = Element(level.tag, level.vr, level.start, position - 8, level.position, True)
         return position
     if tag != _ITEM:
-        raise DicomError(position - 8, tag_name(level.tag), "holds something that is no item; the file is damaged")
+        raise DicomError(
+            position - 8, tag_name(level.tag), "holds something that is no item; the file is damaged"
+        )
     if length != _UNDEFINED and position + length > level.limit:
         raise _too_long(position - 8, level.tag, length, level.limit - position)
     if level.tag == PIXEL_DATA:
         if length == _UNDEFINED:
-            raise DicomError(position - 8, tag_name(level.tag), "has a fragment without a length; it is damaged")
+            raise DicomError(
+                position - 8, tag_name(level.tag), "has a fragment without a length; it is damaged"
+            )
         return position + length
     undefined = length == _UNDEFINED
     end = None if undefined else position + length
@@ -262,7 +190,8 @@ def _item_header(data: bytes, position: int, order: str, level: _Level) -> tuple
     return group << 16 | number, length
 
 
-def _explicit(data: bytes, position: int, limit: int, order: str) -> tuple[Element, int]:
+def explicit_element(data: bytes, position: int, limit: int, order: str) -> tuple[Element, int]:
+    """The element of explicit VR at a position, and where to go on."""
     if position + 8 > limit:
         raise _cut(position)
     group, number = struct.unpack_from(order + "HH", data, position)
@@ -275,7 +204,9 @@ def _explicit(data: bytes, position: int, limit: int, order: str) -> tuple[Eleme
         return _placed(tag, vr.decode("ascii"), position, position + 8, length, limit)
     if vr not in _LONG:
         raise DicomError(
-            position, tag_name(tag), "has no value representation of the standard, or another transfer syntax than told"
+            position,
+            tag_name(tag),
+            "has no value representation of the standard, or another transfer syntax than told",
         )
     if position + 12 > limit:
         raise _cut(position)
@@ -308,7 +239,7 @@ def _placed(
     end = start + length
     if end > limit:
         raise _too_long(position, tag, length, limit - start)
-    walked = vr == "SQ" or (vr is None and tag in _sequences())
+    walked = vr == "SQ" or (vr is None and vr_of(tag) == "SQ")
     return Element(tag, vr, start, end, position, False), start if walked else end
 
 
@@ -316,7 +247,7 @@ def _too_long(position: int, tag: int, length: int, left: int) -> DicomError:
     return DicomError(
         position,
         tag_name(tag),
-        f"says that it is {length:,} bytes long, and {max(left, 0):,} are left; the file is cut short or damaged",
+        f"says that it is {length:,} bytes long, and {max(left, 0):,} are left; it is cut short or damaged",
     )
 
 

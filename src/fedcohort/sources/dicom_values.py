@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedcohort.errors import DicomError
-from fedcohort.sources.dicom_scan import Element, Scanned, Syntax, scan, tag_name
+from fedcohort.sources.dicom_scan import Element, Syntax, scan, tag_name, vr_of
 
 _BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q", "AT": "HH"}
 _MAX_TEXT = 64 * 1024
@@ -63,10 +63,8 @@ class DataSet:
         raw = self.raw(tag)
         if not raw.strip(b"\0 "):
             return ()
-        if raw.isascii() and b"\x1b" not in raw:
-            text = raw.decode("ascii")
-        else:
-            text = self._decoded(tag, raw)
+        plain = raw.isascii() and b"\x1b" not in raw
+        text = raw.decode("ascii") if plain else self._decoded(tag, raw)
         return tuple(part.strip("\0 ") for part in text.split("\\"))
 
     def text(self, tag: int) -> str | None:
@@ -102,8 +100,7 @@ class DataSet:
         return found
 
     def _binary(self, tag: int, raw: bytes) -> tuple[float, ...]:
-        vr = self.elements[tag].vr or _vr_of(tag)
-        letter = _BINARY.get(vr.split(" or ")[0])
+        letter = _BINARY.get(self.elements[tag].vr or vr_of(tag))
         if letter is None:
             return ()
         order = "<" if self.syntax.little else ">"
@@ -153,28 +150,3 @@ class DataSet:
         elements, end = scan(self.data, start, limit, implicit, self.syntax.little, undefined)
         syntax = self.syntax._replace(implicit=implicit)
         return DataSet(self.data, syntax, elements, self.encodings), end
-
-
-def _vr_of(tag: int) -> str:
-    from pydicom.datadict import DicomDictionary
-
-    entry = DicomDictionary.get(tag)
-    return "UN" if entry is None else entry[0]
-
-
-def data_set(scanned: Scanned) -> DataSet:
-    """A scanned file's data set, with the character set that it declares.
-
-    Raises:
-        DicomError: the character set is none of the standard's.
-    """
-    plain = DataSet(scanned.data, scanned.syntax, scanned.elements)
-    names = plain.texts(CHARACTER_SET)
-    if not any(names):
-        return plain
-    from pydicom.charset import python_encoding
-
-    unknown = [name for name in names if name not in python_encoding]
-    if unknown:
-        raise plain.refusal(CHARACTER_SET, "is no character set of the standard (PS3.3, C.12.1.1.2)")
-    return DataSet(scanned.data, scanned.syntax, scanned.elements, tuple(python_encoding[name] for name in names))
