@@ -1,0 +1,122 @@
+"""Keyed pseudonyms and per-patient date offsets: what links a patient's rows, and tells nobody who it is.
+
+Both are HMAC-SHA-256 (RFC 2104, FIPS 198-1) of the patient's identifier under a key that the
+site alone holds: a plain hash of a hospital number is undone by trying every number (Article 29
+Working Party, opinion 05/2014 on anonymisation techniques, 4). The same key gives the same
+pseudonym in every table and import, so that a CSV file and a DICOM folder meet; another key
+gives another. The key never leaves the site, is in no report, and cannot be recovered: who
+loses it starts a new database, and so does who replaces it.
+
+Dates move by whole days, all of a patient's by as many, so that intervals stay (Hripcsak et al.
+2016, "Preserving temporal relations in clinical data while maintaining privacy", JAMIA 23(6)).
+The offset is uniform over -N ... -1 and 1 ... N: nobody's dates stay as they were, and every
+other offset is as likely, whole weeks too. Offsets of whole weeks alone, as MIMIC has them to
+keep the day of the week (Johnson et al. 2016, Scientific Data 3:160035), would leave a seventh
+of the candidates to whoever knows one true date.
+"""
+
+import base64
+import binascii
+import datetime
+import hashlib
+import hmac
+import secrets
+import unicodedata
+from pathlib import Path
+
+from fedcohort.errors import KeyFileError, ValueRangeError
+from fedcohort.key_file import read_or_make
+from fedcohort.sources.convert import level_key
+
+KEY_BYTES = 32
+DEFAULT_MAX_SHIFT_DAYS = 365
+
+_HEADER = b"fedcohort de-identification key, version 1\n"
+_DIGEST_BYTES = 20
+_PSEUDONYM, _CODE, _SHIFT, _KEY_ID = b"pseudonym", b"code", b"date shift", b"key id"
+
+
+def load_or_create_key(path: Path) -> bytes:
+    """Read a site's de-identification key, or make one that only this user can read.
+
+    Returns:
+        32 bytes.
+    Raises:
+        KeyFileError: the file is not such a key, cannot be made, or others can read it.
+    """
+    data = read_or_make(path, lambda: _HEADER + base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+    head, found, body = data.partition(_HEADER)
+    try:
+        key = base64.b64decode(body.strip(), validate=True)
+    except binascii.Error:
+        key = b""
+    if head or not found or len(key) != KEY_BYTES:
+        raise KeyFileError(f"{path}: not a de-identification key; restore it from a backup")
+    return key
+
+
+def key_id(key: bytes) -> str:
+    """What tells two keys apart and gives neither away: 16 hexadecimal digits."""
+    return _hmac(key, _KEY_ID, "")[:8].hex()
+
+
+def pseudonym(key: bytes, patient_id: str) -> str:
+    """A patient's name in the database: 160 bits as `p` and 32 letters and digits.
+
+    Args:
+        key: the site's, 32 bytes.
+        patient_id: as the hospital has it; spaces around it do not count, and 7, 7.0 and '7' are one patient.
+    Raises:
+        ValueRangeError: the identifier is empty.
+    """
+    return "p" + _printable(_hmac(key, _PSEUDONYM, normal_id(patient_id)))
+
+
+def code_pseudonym(key: bytes, column: str, value: str) -> str:
+    """Another identifier's stand-in, such as an admission's number: alike in all columns of one name."""
+    return "c" + _printable(_hmac(key, _CODE, f"{column}\x00{normal_id(value)}"))
+
+
+def shift_days(key: bytes, patient_id: str, max_days: int = DEFAULT_MAX_SHIFT_DAYS) -> int:
+    """By how many days all of a patient's dates move: uniform over -max_days ... max_days without 0.
+
+    Raises:
+        ValueRangeError: the identifier is empty, or max_days is below 1.
+    """
+    if max_days < 1:
+        raise ValueRangeError(f"date shift: max_days must be 1 or more, not {max_days}")
+    number = int.from_bytes(_hmac(key, _SHIFT, normal_id(patient_id)), "big") % (2 * max_days)
+    return number - max_days if number < max_days else number - max_days + 1
+
+
+def shift_date(value: datetime.date, days: int) -> datetime.date | None:
+    """A date or a date and time, moved; None where the calendar ends (such as 9999-12-31 for 'never')."""
+    try:
+        return value + datetime.timedelta(days)
+    except OverflowError:
+        return None
+
+
+def normal_id(patient_id: object) -> str:
+    """The text by which identifiers are compared: NFC, no spaces around it, 7.0 as 7.
+
+    Raises:
+        ValueRangeError: it is empty.
+    """
+    text = level_key(unicodedata.normalize("NFC", str(patient_id)))
+    if text is None:
+        raise ValueRangeError("patient_id is empty; every row needs its patient's identifier")
+    return text
+
+
+def _hmac(key: bytes, purpose: bytes, text: str) -> bytes:
+    """HMAC-SHA-256 of purpose and text; the zero byte keeps one purpose from beginning another."""
+    if len(key) != KEY_BYTES:
+        raise KeyFileError(f"de-identification key: {KEY_BYTES} bytes are needed, not {len(key)}")
+    message = b"fedcohort " + purpose + b"\x00" + text.encode("utf-8", "surrogatepass")
+    return hmac.new(key, message, hashlib.sha256).digest()
+
+
+def _printable(digest: bytes) -> str:
+    """160 bits in RFC 4648's base32, in small letters: no text that a spreadsheet could take for a number."""
+    return base64.b32encode(digest[:_DIGEST_BYTES]).decode().lower()
