@@ -1,8 +1,6 @@
 """Pseudonyms and date offsets: known answers, one patient one offset, and nothing without the key."""
 
 import datetime
-import hashlib
-import hmac
 import os
 import re
 import stat
@@ -18,6 +16,7 @@ from fedcohort.sources.pseudonym import (
     code_pseudonym,
     key_id,
     load_or_create_key,
+    masked_file_name,
     pseudonym,
     shift_date,
     shift_days,
@@ -28,20 +27,28 @@ OTHER = bytes(32)
 POSIX = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 
 
-def test_a_pseudonym_is_the_hmac_that_the_page_describes() -> None:
-    # printf 'fedcohort pseudonym\0MRN-0042' | openssl dgst -sha256 -mac HMAC -macopt hexkey:0001...1f
-    digest = hmac.new(KEY, b"fedcohort pseudonym\x00MRN-0042", hashlib.sha256).digest()
-    assert digest[:4].hex() == "0e1bb36c"
-    assert pseudonym(KEY, "MRN-0042") == "pbyn3g3bcorrad3dawdqhehtn64mbeq6e"
+def test_a_pseudonym_and_an_offset_are_the_halves_of_one_hmac() -> None:
+    # printf 'fedcohort patient\0MRN-0042' | openssl dgst -sha256 -mac HMAC -macopt hexkey:000102...1f
+    assert pseudonym(KEY, "MRN-0042") == "p1ac197c258dafe2a22fab3d6cbad13ae"
+    number = 0x637765F2C8E9B9C2D4E603A344A72939 % 730
+    assert number == 579
+    assert shift_days(KEY, "MRN-0042") == 579 - 365 + 1
 
 
-def test_an_offset_and_a_key_have_known_answers() -> None:
-    assert [shift_days(KEY, "MRN-0042"), shift_days(KEY, "7"), shift_days(KEY, "7", 30)] == [-290, -364, -19]
+def test_offsets_a_key_and_a_file_have_known_answers() -> None:
+    assert [shift_days(KEY, "7"), shift_days(KEY, "7", 30)] == [-181, -26]
     assert key_id(KEY) == "5f76388ee1138bc7"
+    assert masked_file_name(KEY, "DOE_JANE.dcm") == "file-b97debe53066f790.dcm"
 
 
-def test_a_pseudonym_is_printable_text_of_160_bits_and_no_number() -> None:
-    assert re.fullmatch("p[a-z2-7]{32}", pseudonym(KEY, "7"))
+def test_a_files_ending_stays_only_when_it_is_a_known_one() -> None:
+    assert masked_file_name(KEY, "1.doe").startswith("file-")
+    assert "." not in masked_file_name(KEY, "1.doe")
+    assert masked_file_name(KEY, "a/DOE.CSV").endswith(".csv")
+
+
+def test_a_pseudonym_is_printable_text_of_128_bits_and_no_number() -> None:
+    assert re.fullmatch("p[0-9a-f]{32}", pseudonym(KEY, "7"))
 
 
 def test_one_patient_has_one_pseudonym_however_a_file_writes_the_number() -> None:

@@ -18,11 +18,12 @@ of the candidates to whoever knows one true date.
 import base64
 import binascii
 import datetime
-import hashlib
 import hmac
+import re
 import secrets
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from fedcohort.errors import KeyFileError, ValueRangeError
 from fedcohort.key_file import read_or_make
@@ -32,8 +33,16 @@ KEY_BYTES = 32
 DEFAULT_MAX_SHIFT_DAYS = 365
 
 _HEADER = b"fedcohort de-identification key, version 1\n"
-_DIGEST_BYTES = 20
-_PSEUDONYM, _CODE, _SHIFT, _KEY_ID = b"pseudonym", b"code", b"date shift", b"key id"
+_HALF = 16
+_KNOWN_ENDING = re.compile(r"\.(csv|tsv|txt|gz|parquet|pq|dcm|hl7|json|ndjson|xml|zip|db|sqlite|duckdb)")
+_PATIENT, _CODE, _FILE, _KEY_ID = b"patient", b"code", b"file", b"key id"
+
+
+class Alias(NamedTuple):
+    """A patient as the database knows it, and by how many days its dates move."""
+
+    name: str
+    days: int
 
 
 def load_or_create_key(path: Path) -> bytes:
@@ -60,21 +69,31 @@ def key_id(key: bytes) -> str:
     return _hmac(key, _KEY_ID, "")[:8].hex()
 
 
-def pseudonym(key: bytes, patient_id: str) -> str:
-    """A patient's name in the database: 160 bits as `p` and 32 letters and digits.
+def alias(key: bytes, patient_id: str, max_days: int = DEFAULT_MAX_SHIFT_DAYS) -> Alias:
+    """A patient's pseudonym and offset together: the halves of one HMAC, neither of which tells the other.
 
     Args:
         key: the site's, 32 bytes.
         patient_id: as the hospital has it; spaces around it do not count, and 7, 7.0 and '7' are one patient.
+        max_days: N, of which the offset is -N ... -1 or 1 ... N.
+    Raises:
+        ValueRangeError: the identifier is empty, or max_days is below 1.
+    """
+    if max_days < 1:
+        raise ValueRangeError(f"date shift: max_days must be 1 or more, not {max_days}")
+    digest = _hmac(key, _PATIENT, normal_id(patient_id))
+    number = int.from_bytes(digest[_HALF:], "big") % (2 * max_days)
+    days = number - max_days if number < max_days else number - max_days + 1
+    return Alias("p" + digest[:_HALF].hex(), days)
+
+
+def pseudonym(key: bytes, patient_id: str) -> str:
+    """A patient's name in the database: 128 bits as `p` and 32 hexadecimal digits, a text and never a number.
+
     Raises:
         ValueRangeError: the identifier is empty.
     """
-    return "p" + _printable(_hmac(key, _PSEUDONYM, normal_id(patient_id)))
-
-
-def code_pseudonym(key: bytes, column: str, value: str) -> str:
-    """Another identifier's stand-in, such as an admission's number: alike in all columns of one name."""
-    return "c" + _printable(_hmac(key, _CODE, f"{column}\x00{normal_id(value)}"))
+    return alias(key, patient_id).name
 
 
 def shift_days(key: bytes, patient_id: str, max_days: int = DEFAULT_MAX_SHIFT_DAYS) -> int:
@@ -83,10 +102,7 @@ def shift_days(key: bytes, patient_id: str, max_days: int = DEFAULT_MAX_SHIFT_DA
     Raises:
         ValueRangeError: the identifier is empty, or max_days is below 1.
     """
-    if max_days < 1:
-        raise ValueRangeError(f"date shift: max_days must be 1 or more, not {max_days}")
-    number = int.from_bytes(_hmac(key, _SHIFT, normal_id(patient_id)), "big") % (2 * max_days)
-    return number - max_days if number < max_days else number - max_days + 1
+    return alias(key, patient_id, max_days).days
 
 
 def shift_date(value: datetime.date, days: int) -> datetime.date | None:
@@ -97,16 +113,28 @@ def shift_date(value: datetime.date, days: int) -> datetime.date | None:
         return None
 
 
+def code_pseudonym(key: bytes, column: str, value: str) -> str:
+    """Another identifier's stand-in, such as an admission's number: alike in all columns of one name."""
+    return "c" + _hmac(key, _CODE, f"{column}\x00{normal_id(value)}")[:_HALF].hex()
+
+
+def masked_file_name(key: bytes, name: str) -> str:
+    """A file's stand-in, for its name may be a patient's. A known ending stays."""
+    end = PurePath(name).suffix.lower()
+    return f"file-{_hmac(key, _FILE, name)[:8].hex()}" + (end if _KNOWN_ENDING.fullmatch(end) else "")
+
+
 def normal_id(patient_id: object) -> str:
     """The text by which identifiers are compared: NFC, no spaces around it, 7.0 as 7.
 
     Raises:
         ValueRangeError: it is empty.
     """
-    text = level_key(unicodedata.normalize("NFC", str(patient_id)))
-    if text is None:
+    text = str(patient_id)
+    normal = level_key(text if text.isascii() else unicodedata.normalize("NFC", text))
+    if normal is None:
         raise ValueRangeError("patient_id is empty; every row needs its patient's identifier")
-    return text
+    return normal
 
 
 def _hmac(key: bytes, purpose: bytes, text: str) -> bytes:
@@ -114,9 +142,4 @@ def _hmac(key: bytes, purpose: bytes, text: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise KeyFileError(f"de-identification key: {KEY_BYTES} bytes are needed, not {len(key)}")
     message = b"fedcohort " + purpose + b"\x00" + text.encode("utf-8", "surrogatepass")
-    return hmac.new(key, message, hashlib.sha256).digest()
-
-
-def _printable(digest: bytes) -> str:
-    """160 bits in RFC 4648's base32, in small letters: no text that a spreadsheet could take for a number."""
-    return base64.b32encode(digest[:_DIGEST_BYTES]).decode().lower()
+    return hmac.digest(key, message, "sha256")
