@@ -29,7 +29,7 @@ def passed(
     declared: Mapping[str, Declared] | None = None,
     key: bytes = KEY,
 ) -> Mapping[str, Column]:
-    """The columns of one batch of the table `visits`, de-identified; every row is patient 7 unless it says."""
+    """The columns of one batch of the table `visits`, de-identified; rows are patient 7's unless they say."""
     n = len(next(iter(columns.values())))
     made = Deidentifier(Rules.model_validate(rules or {}), key, {"visits": declared or {}}, today=TODAY)
     return made.apply(Batch("visits", {"patient_id": ["7"] * n, **columns}, n)).columns

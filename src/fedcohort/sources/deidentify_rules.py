@@ -70,7 +70,9 @@ class Rules(Frozen):
     """Day from which 90 years are counted back, as no date before tells more; None for the import's."""
     file_names: Literal["mask", "keep"] = "mask"
     """Whether names of files in an imported folder may be a patient's."""
-    identifiers: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field((), max_length=100)
+    identifiers: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        default=(), max_length=100
+    )
     columns: Columns = Field(default_factory=dict)
     tables: dict[Identifier, Columns] = Field(default_factory=dict)
 

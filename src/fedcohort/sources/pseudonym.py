@@ -26,7 +26,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from fedcohort.errors import KeyFileError, ValueRangeError
-from fedcohort.key_file import read_or_make
+from fedcohort.key_file import read_or_make, read_private
 from fedcohort.sources.convert import level_key
 
 KEY_BYTES = 32
@@ -53,7 +53,21 @@ def load_or_create_key(path: Path) -> bytes:
     Raises:
         KeyFileError: the file is not such a key, cannot be made, or others can read it.
     """
-    data = read_or_make(path, lambda: _HEADER + base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+    return _key(
+        path, read_or_make(path, lambda: _HEADER + base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+    )
+
+
+def load_key(path: Path) -> bytes:
+    """Read a key that must be there: a new one would fit nothing that was imported.
+
+    Raises:
+        KeyFileError: the file is missing, is not such a key, or others can read it.
+    """
+    return _key(path, read_private(path))
+
+
+def _key(path: Path, data: bytes) -> bytes:
     head, found, body = data.partition(_HEADER)
     try:
         key = base64.b64decode(body.strip(), validate=True)
