@@ -173,7 +173,7 @@ def k_anonymity(
     names = [*quasi, *([sensitive] if sensitive else [])]
     if not 1 <= len(quasi) <= MAX_COLUMNS or len(set(names)) < len(names) or PATIENT_ID in names or k < 2:
         raise ConfigError(
-            f"k-anonymity: name 1 to {MAX_COLUMNS} columns besides {PATIENT_ID}, each once, and a k of 2 or more"
+            f"k-anonymity: name 1 to {MAX_COLUMNS} columns besides {PATIENT_ID}, each once, and a k above 1"
         )
     with reading(database) as connection:
         declared = _declared(connection, table, names)
