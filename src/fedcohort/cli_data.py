@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fedcohort.cli_deidentify import file_names, k_anonymity
 from fedcohort.cli_support import Config, SiteFile, console
 from fedcohort.config import DEFAULT_CONFIG
 from fedcohort.errors import ConfigError
@@ -14,6 +15,8 @@ import_app = typer.Typer(help="Import a public data set, one database a hospital
 fetch_app = typer.Typer(help="Download a public data set and check its checksums.", no_args_is_help=True)
 data_app.add_typer(import_app, name="import")
 data_app.add_typer(fetch_app, name="fetch")
+data_app.command("k-anonymity")(k_anonymity)
+data_app.command("file-names")(file_names)
 
 Out = Annotated[Path, typer.Option("--into", help="Folder for the databases.")]
 
