@@ -30,11 +30,11 @@ _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})", re.ASCII)
 
 # PS3.3, C.7.3.1.1.1: modalities of images.
-_MODALITIES = (
+MODALITIES = (
     "AR BI BMD CR CT DG DX ES GM IO IVOCT IVUS LS MG MR NM OCT OP OPM OPT PT PX RF RG SC SM TG US XA XC"
 )
 # PS3.16, annex L, the most frequent ones of radiography and tomography.
-_BODY_PARTS = (
+BODY_PARTS = (
     "ABDOMEN ABDOMENPELVIS ANKLE ARM BRAIN BREAST CHEST CHESTABDOMEN CHESTABDPELVIS CLAVICLE COCCYX CSPINE "
     "ELBOW EYE FACE FEMUR FINGER FOOT FOREARM HAND HEAD HEADNECK HEART HIP HUMERUS JAW KIDNEY KNEE LEG LIVER "
     "LSPINE LUNG NECK PANCREAS PELVIS PROSTATE RIB SCAPULA SHOULDER SINUS SKULL SPINE SPLEEN SSPINE STERNUM "
@@ -75,9 +75,9 @@ class ColumnReader:
 
 
 _KNOWN: Mapping[str, Mapping[str, DicomColumn]] = {
-    "Modality": {"modality": DicomColumn(keyword="Modality", levels=(*_MODALITIES.split(), _OTHER))},
+    "Modality": {"modality": DicomColumn(keyword="Modality", levels=(*MODALITIES.split(), _OTHER))},
     "BodyPartExamined": {
-        "body_part": DicomColumn(keyword="BodyPartExamined", levels=(*_BODY_PARTS.split(), _OTHER))
+        "body_part": DicomColumn(keyword="BodyPartExamined", levels=(*BODY_PARTS.split(), _OTHER))
     },
     "PatientSex": {"sex": DicomColumn(keyword="PatientSex", levels=("F", "M", "O"))},
     "PatientAge": {"age": DicomColumn(keyword="PatientAge", low=0.0, high=150.0, unit="years")},
