@@ -13,14 +13,13 @@ from pydantic import Field, model_validator
 
 from fedcohort.columns import Frozen
 from fedcohort.errors import ConfigError
-from fedcohort.sources.dicom_grey import Choice, Groups, Picture, descriptor, table, to_grey
+from fedcohort.sources.dicom_grey import Choice, Groups, Picture, to_grey
 from fedcohort.sources.dicom_layout import Layout, Stored
+from fedcohort.sources.dicom_palette import through_palette
 from fedcohort.sources.dicom_scan import PIXEL_DATA
 from fedcohort.sources.dicom_values import DataSet
 
 Pixel = TypeVar("Pixel", bound=np.integer)
-
-_PALETTE = ((0x00281101, 0x00281201), (0x00281102, 0x00281202), (0x00281103, 0x00281203))
 
 
 class Mask(Frozen):
@@ -61,7 +60,7 @@ class Rendering(Frozen):
     window: Choice = "file"
     fit: Literal["stretch", "pad"] = "stretch"
     frames: Literal["first", "middle", "every"] = "first"
-    masks: tuple[Mask, ...] = Field((), max_length=100)
+    masks: Annotated[tuple[Mask, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -91,7 +90,7 @@ def render(groups: Groups, layout: Layout, stored: Stored, index: int, rendering
     if layout.samples == 3:
         shown = _to_8_bits(stored, layout)
     elif layout.photometric == "PALETTE COLOR":
-        shown = _through_palette(groups.image, stored)
+        shown = through_palette(groups.image, stored)
     else:
         shown = to_grey(groups, layout, stored, index, rendering.window)
     return _resampled(painted(groups.image, shown, rendering.masks), rendering)
@@ -120,16 +119,6 @@ def _to_8_bits(pixels: Stored, layout: Layout) -> Picture:
         return np.asarray(pixels, np.uint8)
     scaled = np.asarray(pixels, np.float64) * (255 / (2**layout.stored - 1)) + 0.5
     return np.asarray(scaled.clip(0, 255), np.uint8)
-
-
-def _through_palette(image: DataSet, stored: Stored) -> Picture:
-    shown = np.empty((*stored.shape, 3), np.uint8)
-    for channel, (described, data) in enumerate(_PALETTE):
-        entries, first, bits = descriptor(image, described)
-        colours = table(image, data, entries)
-        eight = (colours >> 8 if bits == 16 else colours).clip(0, 255).astype(np.uint8)
-        shown[..., channel] = eight[np.clip(stored.astype(np.int64) - first, 0, entries - 1)]
-    return shown
 
 
 def _resampled(shown: Picture, rendering: Rendering) -> Picture:

@@ -14,6 +14,7 @@ from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Any
 
+from pydicom.config import IGNORE, settings
 from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import AE, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from pynetdicom.events import Event
 
 log = logging.getLogger(__name__)
-# pynetdicom's own log quotes what peers send.
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+# What these packages log, and warn of when a value is odd, quotes what peers send.
+for _name in ("pynetdicom", "pydicom"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+settings.reading_validation_mode = IGNORE
 
 SUCCESS, OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD, DUPLICATE = 0x0000, 0xA700, 0xA900, 0xC000, 0x0111
 """PS3.4, table B.2-1, and PS3.7, C.4.2.6 for an instance that stands there with another content."""
