@@ -14,6 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+PIXELS = np.array([[0, 255], [128, 64]], np.uint8)
 
 
 def sample(name: str) -> Path:

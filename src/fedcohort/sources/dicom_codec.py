@@ -224,8 +224,11 @@ def _decoded(image: DataSet, layout: Layout, data: bytes, index: int = 0, frames
                 index=index,
                 **options,
             )
-    except _DECODER_ERRORS:
-        raise image.refusal(PIXEL_DATA, "cannot be decoded; it is damaged, get the file again") from None
+    except BaseException as error:
+        # A panic of a decoder in Rust (RLE) is no Exception, and its class cannot be imported.
+        if isinstance(error, _DECODER_ERRORS) or type(error).__name__ == "PanicException":
+            raise image.refusal(PIXEL_DATA, "cannot be decoded; it is damaged, get the file again") from None
+        raise
     wanted = (layout.rows, layout.columns, 3)[: 3 if layout.samples == 3 else 2]
     if pixels.shape != wanted or pixels.dtype.kind not in "iu":
         raise image.refusal(PIXEL_DATA, "decodes to another size than the image declares")

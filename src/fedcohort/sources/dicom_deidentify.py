@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fedcohort.errors import DicomError
 from fedcohort.sources.dicom_columns import PATIENT_ID_TAG
+from fedcohort.sources.dicom_grey import descriptor, table
 from fedcohort.sources.dicom_profile import EDITION, action
 from fedcohort.sources.dicom_scan import PIXEL_DATA, vr_of
 from fedcohort.sources.dicom_terms import allowed
@@ -28,9 +29,7 @@ _AGE = re.compile(r"(\d{3})([DWMY])", re.ASCII)
 _MAX_NUMBERS_BYTES = 64 * 1024
 _PIXEL_REPRESENTATION = 0x00280103
 _STANDARD_UIDS = "1.2.840.10008."
-_TABLES = frozenset((0x00281201, 0x00281202, 0x00281203, 0x00281221, 0x00281222, 0x00281223, 0x00283006))
-"""Palettes and look-up tables: binary, and only as long as an image needs."""
-_MAX_TABLE_BYTES = 2**17
+_LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
 _CHARACTERISTICS = {0x00100040, 0x00101010, 0x00101020, 0x00101030}
 _DUMMIES = {
     **dict.fromkeys(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT"), "ANONYMIZED"),
@@ -167,8 +166,8 @@ class _Treated:
                 return allowed(keyword_for_tag(tag), source.texts(tag)) or None
             case "DS" | "IS":
                 return _decimals(source, tag)
-            case "OW" if tag in _TABLES:
-                return _table_bytes(source, tag)
+            case "OW" if tag == _LUT_DATA:
+                return _look_up_table(source)
         return _binary_numbers(source, tag, vr) if vr in _BINARY_NUMBERS else None
 
     def _uid(self, uid: str) -> str:
@@ -199,7 +198,7 @@ def _vr(source: DataSet, tag: int) -> str:
             return "SS" if source.whole(_PIXEL_REPRESENTATION, 0, 1) else "US"
         except DicomError:
             return vr
-    return "OW" if tag in _TABLES else vr
+    return "OW" if tag == _LUT_DATA else vr
 
 
 def _ambiguous(tag: int) -> bool:
@@ -235,14 +234,10 @@ def _binary_numbers(source: DataSet, tag: int, vr: str) -> list[int] | list[floa
     return [int(number) for number in numbers] if fits and numbers else None
 
 
-def _table_bytes(source: DataSet, tag: int) -> bytes | None:
-    element = source.elements[tag]
-    if not 0 < element.end - element.start <= _MAX_TABLE_BYTES:
-        return None
-    raw = source.data[element.start : element.end]
-    if not source.syntax.little:
-        raw = b"".join(raw[at : at + 2][::-1] for at in range(0, len(raw), 2))
-    return raw + b"\0" * (len(raw) % 2)
+def _look_up_table(source: DataSet) -> bytes:
+    """LUTData as its descriptor describes it, in 16 bits an entry."""
+    entries, _, _ = descriptor(source, _LUT_DESCRIPTOR)
+    return table(source, _LUT_DATA, entries).astype("<u2").tobytes()
 
 
 def _characteristic(source: DataSet, tag: int) -> object:

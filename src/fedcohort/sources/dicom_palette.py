@@ -1,5 +1,7 @@
 """Colours through a palette, plain or segmented: PS3.3, C.7.6.3.1.5, C.7.6.3.1.6 and C.7.9."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,9 +10,39 @@ from fedcohort.sources.dicom_layout import Stored
 from fedcohort.sources.dicom_values import DataSet
 
 _DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103)
-_PLAIN, _SEGMENTED = 0x100, 0x120
+PLAIN, _SEGMENTED = 0x100, 0x120
 """From a descriptor's tag to its table's."""
 _DISCRETE, _LINEAR, _INDIRECT = 0, 1, 2
+
+
+class Colours(NamedTuple):
+    """One of a palette's three tables.
+
+    Attributes:
+        first: the index that has the first of the values; bits: of a value, 8 or 16.
+    """
+
+    descriptor: int
+    first: int
+    bits: int
+    values: NDArray[np.uint16]
+
+
+def palette(image: DataSet) -> list[Colours]:
+    """Red, green and blue, segmented tables written out.
+
+    Raises:
+        DicomError: a table is missing, damaged, or of another size than described.
+    """
+    found = []
+    for described in _DESCRIPTORS:
+        entries, first, bits = descriptor(image, described)
+        if described + _SEGMENTED in image:
+            values = _expanded(image, described + _SEGMENTED, entries, bits)
+        else:
+            values = table(image, described + PLAIN, entries)
+        found.append(Colours(described, first, bits, values))
+    return found
 
 
 def through_palette(image: DataSet, stored: Stored) -> Picture:
@@ -19,17 +51,12 @@ def through_palette(image: DataSet, stored: Stored) -> Picture:
     Returns:
         (rows, columns, 3).
     Raises:
-        DicomError: a table is missing, damaged, or of another size than described.
+        DicomError: the palette is missing or damaged.
     """
     shown = np.empty((*stored.shape, 3), np.uint8)
-    for channel, described in enumerate(_DESCRIPTORS):
-        entries, first, bits = descriptor(image, described)
-        if described + _SEGMENTED in image:
-            colours = _expanded(image, described + _SEGMENTED, entries, bits)
-        else:
-            colours = table(image, described + _PLAIN, entries)
-        eight = (colours >> 8 if bits == 16 else colours).clip(0, 255).astype(np.uint8)
-        shown[..., channel] = eight[np.clip(stored.astype(np.int64) - first, 0, entries - 1)]
+    for channel, (_, first, bits, values) in enumerate(palette(image)):
+        eight = (values >> 8 if bits == 16 else values).clip(0, 255).astype(np.uint8)
+        shown[..., channel] = eight[np.clip(stored.astype(np.int64) - first, 0, len(values) - 1)]
     return shown
 
 

@@ -20,6 +20,7 @@ from fedcohort.sources.dicom_deidentify import DicomPrivacy, new_uid, patient_of
 from fedcohort.sources.dicom_file import MAX_FILE_BYTES, parse, read_bytes
 from fedcohort.sources.dicom_folder import Found, find
 from fedcohort.sources.dicom_layout import Layout, Stored, read_layout
+from fedcohort.sources.dicom_palette import PLAIN, palette
 from fedcohort.sources.dicom_pixels import Mask, painted
 from fedcohort.sources.dicom_values import DataSet
 from fedcohort.sources.pseudonym import pseudonym
@@ -122,6 +123,12 @@ def _add_pixels(made: "Dataset", image: DataSet, layout: Layout, masks: tuple[Ma
     made.Rows, made.Columns = layout.rows, layout.columns
     made.BitsAllocated, made.BitsStored, made.HighBit = bits, layout.stored, layout.stored - 1
     made.PixelRepresentation = int(layout.signed)
+    for colours in palette(image) if layout.photometric == "PALETTE COLOR" else []:
+        entries = len(colours.values) % 2**16
+        signed = colours.first < 0
+        described = [entries - 2**16 if signed and entries >= 2**15 else entries, colours.first, colours.bits]
+        made.add_new(colours.descriptor, "SS" if signed else "US", described)
+        made.add_new(colours.descriptor + PLAIN, "OW", colours.values.astype("<u2").tobytes())
     made.add_new(0x7FE00010, "OB" if bits <= 8 else "OW", data + b"\0" * (len(data) % 2))
 
 

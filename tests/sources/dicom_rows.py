@@ -1,0 +1,30 @@
+"""Rows and refusals of an import of DICOM images, for tests."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fedcohort.sources.batch import Refusal
+from fedcohort.sources.dicom import DicomOptions, columns_of, dicom_source
+from fedcohort.sources.dicom_pixels import Rendering
+
+SMALL = Rendering(height=2, width=2)
+Rows = list[dict[str, Any]]
+
+
+def load(path: Path, keywords: Sequence[str] = (), **options: object) -> tuple[Rows, list[Refusal]]:
+    """Every row and refusal of an import."""
+    columns = columns_of(tuple(keywords), {})
+    source = dicom_source(
+        path, DicomOptions.model_validate({"rendering": SMALL, "columns": columns, **options})
+    )
+    rows: Rows = []
+    refused: list[Refusal] = []
+    for part in source.parts:
+        for batch in part.batches(0):
+            names = list(batch.columns)
+            rows += [
+                dict(zip(names, values, strict=True)) for values in zip(*batch.columns.values(), strict=True)
+            ]
+            refused += batch.refusals
+    return rows, refused
