@@ -10,6 +10,10 @@ from fedcohort.sources.dicom_pixels import Rendering
 
 SMALL = Rendering(height=2, width=2)
 Rows = list[dict[str, Any]]
+KEYWORDS = ("Modality", "PatientSex", "PatientAge", "PixelSpacing", "StudyDate", "BodyPartExamined")
+OPTIONS = DicomOptions(
+    rendering=Rendering(height=8, width=8, frames="middle"), columns=columns_of(KEYWORDS, {}), vouched=True
+)
 
 
 def load(path: Path, keywords: Sequence[str] = (), **options: object) -> tuple[Rows, list[Refusal]]:
@@ -28,3 +32,13 @@ def load(path: Path, keywords: Sequence[str] = (), **options: object) -> tuple[R
             ]
             refused += batch.refusals
     return rows, refused
+
+
+def refusal_of(data: bytes, folder: Path) -> Refusal | None:
+    """What the import says of a file of these bytes; None when it comes in."""
+    path = folder / "a.dcm"
+    path.write_bytes(data)
+    (part,) = dicom_source(path, OPTIONS).parts
+    part.digest()
+    refusals = [refusal for batch in part.batches(0) for refusal in batch.refusals]
+    return refusals[0] if refusals else None

@@ -31,11 +31,11 @@ def read_bytes(path: Path) -> bytes:
         if status.st_size > MAX_FILE_BYTES:
             raise _too_large()
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            data = file.read(status.st_size + 1)  # as many are allocated
     except OSError as error:
         raise DicomError(0, "", f"cannot be read: {error.strerror}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise _too_large()
+    if len(data) > status.st_size:
+        raise DicomError(0, "", "grows while it is read; import it when it is complete")
     return data
 
 

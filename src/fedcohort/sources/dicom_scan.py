@@ -99,7 +99,11 @@ def scan(
             continue
         read = _implicit if level.implicit else explicit_element
         element, following = read(data, position, level.limit, order)
-        if element.tag == _ITEM_END and level.end is None:
+        if element.tag == _ITEM_END:
+            if level.end is not None:
+                raise DicomError(
+                    position, tag_name(element.tag), "stands where no item is; the file is damaged"
+                )
             stack.pop()
             position = following
             continue
