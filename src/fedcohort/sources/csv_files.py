@@ -6,17 +6,18 @@ columns are converted whole (see `shape`). A formula stays the text that it is.
 
 import contextlib
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import DataError, SchemaError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
-from fedcohort.sources.files import digest_of, files_of, text_of
+from fedcohort.sources.csv_fast import sound_batches
+from fedcohort.sources.files import digest_of, files_of, raw_of, text_of
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field, refusals_of, shaped
@@ -65,11 +66,21 @@ def _part(path: Path, name: str, table: str, fields: Sequence[Field], dialect: D
     )
 
 
-def _open(path: Path, dialect: Dialect) -> tuple[IO[str], "Iterator[list[str]]", list[str]]:
-    """The file, its records, and its header.
+@dataclass(frozen=True)
+class Opened:
+    """A file whose header has been read."""
+
+    file: TextIOWrapper
+    reader: Iterator[list[str]]
+    delimiter: str
+    names: list[str]
+
+
+def _open(path: Path, dialect: Dialect) -> Opened:
+    """Read a file's header.
 
     Raises:
-        DataError, SchemaError: it has no header that can be read.
+        DataError, SchemaError: it has none that can be read.
     """
     csv.field_size_limit(MAX_FIELD)
     file = text_of(path, dialect.encoding)
@@ -84,17 +95,18 @@ def _open(path: Path, dialect: Dialect) -> tuple[IO[str], "Iterator[list[str]]",
     if not names or len(names) > MAX_COLUMNS or len(set(names)) < len(names):
         file.close()
         raise SchemaError(f"{path.name}: its first line must name each column once")
-    return file, csv.reader(file, delimiter=delimiter), names
+    return Opened(file, csv.reader(file, delimiter=delimiter), delimiter, names)
 
 
 def _fields_of(path: Path, dialect: Dialect) -> list[Field]:
     """What the first records tell about the columns: numbers or texts."""
-    file, reader, names = _open(path, dialect)
-    with file:
+    opened = _open(path, dialect)
+    names = opened.names
+    with opened.file:
         rows: list[list[str]] = []
         # What is wrong behind is told when it is read.
         with contextlib.suppress(DataError, UnicodeError):
-            rows.extend(row for row in islice(_records(reader), SAMPLE_ROWS) if len(row) == len(names))
+            rows.extend(row for row in islice(_records(opened.reader), SAMPLE_ROWS) if len(row) == len(names))
     if PATIENT_ID not in names:
         raise SchemaError(
             f"{path.name}: has no column {PATIENT_ID}; say in a mapping file which one names the patient"
@@ -122,7 +134,9 @@ def _records(reader: "Iterator[list[str]]") -> Iterator[list[str]]:
     """Every record; one that the reader refuses comes as `_Broken`, and the next goes on behind it."""
     while True:
         try:
-            yield next(reader)
+            record = next(reader)
+            if record:  # a line without anything is none
+                yield record
         except StopIteration:
             return
         except csv.Error as error:
@@ -133,26 +147,52 @@ def _batches(
     path: Path, name: str, table: str, fields: Sequence[Field], dialect: Dialect, done: int
 ) -> Iterator[Batch]:
     try:
-        file, reader, names = _open(path, dialect)
+        opened = _open(path, dialect)
     except (DataError, SchemaError) as error:
         yield Batch(table, {}, done, (Refusal(name, "line 1", "", str(error)),))
         return
-    lacking = [one.source for one in fields if one.source not in names]
-    with file:
+    lacking = [one.source for one in fields if one.source not in opened.names]
+    with opened.file:
         if lacking:
             reason = f"the header has no column {', '.join(lacking)}; correct the mapping or the file"
             yield Batch(table, {}, done, (Refusal(name, "line 1", "", reason),))
             return
-        records, read = _records(reader), 0
-        try:
-            for _ in islice(records, done):
-                read += 1
-            while rows := list(islice(records, BATCH_ROWS)):
-                yield _batch(name, table, fields, names, rows, read)
-                read += len(rows)
-        except (DataError, UnicodeError) as error:
-            reason = str(error) if isinstance(error, DataError) else "not in the file's encoding; name it"
-            yield Batch(table, {}, read, (Refusal(name, f"after record {read}", "", reason),))
+        done, whole = yield from _sound(path, opened, name, table, fields, done)
+        if not whole:
+            yield from _one_by_one(opened, name, table, fields, done)
+
+
+def _sound(
+    path: Path, opened: Opened, name: str, table: str, fields: Sequence[Field], done: int
+) -> Generator[Batch, None, tuple[int, bool]]:
+    """Batches of sound records, by Arrow; returns how many are done, and whether that is all of them."""
+    if opened.file.encoding != "utf-8-sig":
+        return done, False
+    read = 0
+    with raw_of(path) as raw:
+        for count, found, faults in sound_batches(raw, opened.names, opened.delimiter, fields):
+            if count == 0:
+                return max(done, read), read >= done
+            before, read = read, read + count
+            if before < done < read:
+                return done, False
+            if read > done:
+                yield Batch(table, found, read, refusals_of(name, range(before + 1, read + 1), faults))
+    return max(done, read), False
+
+
+def _one_by_one(opened: Opened, name: str, table: str, fields: Sequence[Field], done: int) -> Iterator[Batch]:
+    """All batches behind the first `done` records, by Python's reader."""
+    records, read = _records(opened.reader), done
+    try:
+        for _ in islice(records, done):
+            pass
+        while rows := list(islice(records, BATCH_ROWS)):
+            yield _batch(name, table, fields, opened.names, rows, read)
+            read += len(rows)
+    except (DataError, UnicodeError) as error:
+        reason = str(error) if isinstance(error, DataError) else "not in the file's encoding; name it"
+        yield Batch(table, {}, read, (Refusal(name, f"after record {read}", "", reason),))
 
 
 def _batch(
@@ -169,7 +209,7 @@ def _batch(
         numbered = list(zip(places, rows, strict=True))
         reasons = ((number, _why(row, width)) for number, row in numbered)
         refusals = [Refusal(file, f"record {number}", "", reason) for number, reason in reasons if reason]
-        good = [(number, row) for number, row in numbered if row and not _why(row, width)]
+        good = [(number, row) for number, row in numbered if not _why(row, width)]
         places, rows = [number for number, _ in good], [row for _, row in good]
     if not rows:
         return Batch(table, {}, read, refusals)
@@ -184,5 +224,4 @@ def _why(row: Sequence[str], width: int) -> str:
     if isinstance(row, _Broken):
         long = f"a field of more than {MAX_FIELD} characters, or a quote that does not close"
         return long if "field larger" in row[0] else row[0]
-    # A line without anything is no record.
-    return f"has {len(row)} fields where the header has {width}" if row and len(row) != width else ""
+    return "" if len(row) == width else f"has {len(row)} fields where the header has {width}"

@@ -26,6 +26,8 @@ LOCK_SECONDS = 5.0
 QUERY_SECONDS = 600.0
 """How long one cohort query may take."""
 
+IMPORT_CACHE_KIB = 65_536
+
 _STEPS_BETWEEN_CLOCKS = 100_000
 
 _SQLITE_REMEDIES = {
@@ -205,6 +207,8 @@ def _sqlite_opener(path: Path, *, writable: bool) -> Callable[[], sqlite3.Connec
             f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=LOCK_SECONDS
         )
         harden(connection, writable=writable)
+        if writable:
+            connection.execute(f"PRAGMA cache_size=-{IMPORT_CACHE_KIB}")
         return connection
 
     return connect

@@ -88,7 +88,7 @@ class Unpacked(io.RawIOBase):
         super().close()
 
 
-def text_of(path: Path, encoding: str | None) -> IO[str]:
+def text_of(path: Path, encoding: str | None) -> io.TextIOWrapper:
     """A text file, packed or not; bytes outside its encoding become surrogates, which `shape` finds.
 
     Raises:
@@ -96,7 +96,7 @@ def text_of(path: Path, encoding: str | None) -> IO[str]:
         DataError: it cannot be read.
     """
     try:
-        raw: IO[bytes] = _raw(path)
+        raw: IO[bytes] = raw_of(path)
         found = encoding or _encoding_of(path)
         errors = "replace" if found.startswith("utf-16") else "surrogateescape"
         return io.TextIOWrapper(raw, found, errors, newline="")
@@ -106,7 +106,8 @@ def text_of(path: Path, encoding: str | None) -> IO[str]:
         raise DataError(f"{path}: {error.strerror}") from error
 
 
-def _raw(path: Path) -> IO[bytes]:
+def raw_of(path: Path) -> IO[bytes]:
+    """A file's bytes, unpacked within bounds where it is packed."""
     if path.suffix != ".gz":
         return path.open("rb")
     return io.BufferedReader(Unpacked(gzip.GzipFile(path, "rb"), path.stat().st_size), BLOCK)

@@ -15,7 +15,7 @@ from fedcohort.sources.schema import PATIENT_ID, Declared
 
 Faults = dict[int, tuple[str, str]]
 """Record within the batch to column and reason; the first fault of a record counts."""
-MAX_TEXT = 1_000_000
+MAX_TEXT = 2**20
 """Characters of one text."""
 
 
