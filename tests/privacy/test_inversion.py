@@ -52,7 +52,8 @@ def records(n: int, seed: int) -> pd.DataFrame:
 
 def values(frames: Sequence[pd.DataFrame]) -> Floats:
     """The secret: (n, columns), each within [0, 1] of its bounds."""
-    return (pd.concat(frames)[list(BOUNDS)].to_numpy(float) - LOW) / (HIGH - LOW)
+    rows = np.asarray(pd.concat(frames)[list(BOUNDS)], float)
+    return np.asarray((rows - LOW) / (HIGH - LOW))
 
 
 def study(train: fc.Train, protection: str, privacy: fc.Privacy | None = None) -> Study:
@@ -63,7 +64,7 @@ def study(train: fc.Train, protection: str, privacy: fc.Privacy | None = None) -
 
 
 def wide_model(**changes: object) -> fc.Train:
-    """A model as a researcher may ask for: one layer of many units. All else is private training's default."""
+    """A researcher's own model, of one layer of many units; all else is private training's default."""
     start = keras.Input((len(BOUNDS),))
     hidden = keras.layers.Dense(UNITS, "relu")(start)
     model = keras.Model(start, keras.layers.Dense(1, "sigmoid")(hidden))
@@ -108,14 +109,15 @@ class Attacker:
 
     def candidates(self, vectors: Sequence[Vector], units: int = UNITS) -> Floats:
         """Records, as shares of the bounds: one a unit or threshold that anybody seems to have crossed."""
-        whole = np.mean([vector.get("gradient", vector.get("update")) for vector in vectors], axis=0)
+        (name,) = {"gradient", "update"} & vectors[0].keys()
+        whole = np.mean([vector[name] for vector in vectors], axis=0)
         kernel = whole[: len(BOUNDS) * units].reshape(len(BOUNDS), units)
         both = np.vstack([kernel, whole[kernel.size :][:units]])
         if self.crafty:
             both = both - np.append(both[:, 1:], np.zeros((len(both), 1)), axis=1)
         both = both[:, np.abs(both[-1]) > 2.0**-14]
         found = (both[:-1] / both[-1]).T * self.scale + self.middle
-        return np.clip((found - LOW) / (HIGH - LOW), 0, 1)
+        return np.asarray(np.clip((found - LOW) / (HIGH - LOW), 0, 1))
 
     def agreed(self) -> Floats:
         """What most units of the default model say, where they all saw the same patient."""
