@@ -183,7 +183,9 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
     """
     privacy = study.privacy
     if privacy is None:
-        exact = "No differential privacy: the results are exact, and may tell something about single patients."
+        exact = (
+            "No differential privacy: the results are exact, and may tell something about single patients."
+        )
         return [exact, *([_READABLE] if isinstance(study.analysis, Train) else [])]
     rows = "one row" if privacy.rows_per_patient == 1 else f"at most {privacy.rows_per_patient} rows"
     lines = [

@@ -243,8 +243,8 @@ def _promise(value: object) -> object:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not LEAST_EPSILON <= float(str(value)) <= LARGEST_EPSILON:
         raise ValueError(
-            f"must be a number from {LEAST_EPSILON:g} to {LARGEST_EPSILON:,.0f}, such as 1.5: the smaller, the "
-            "less the results can say about any one patient; for a study without this promise leave it out"
+            f"must be a number from {LEAST_EPSILON:g} to {LARGEST_EPSILON:,.0f}, such as 1.5: the smaller, "
+            "the less the results can say about any one patient; leave it out for a study without privacy"
         )
     return value
 

@@ -1,6 +1,8 @@
 """A privacy that cannot be had is refused through every door, before anything is computed, in plain words."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ TOML = {"1e999": "inf", "NaN": "nan"}
 WORDS = r"must be a number from 1e-06 to 10,000, such as 1\.5: the smaller, the less the results can say"
 
 
-def study(columns: object = None, **privacy: Any) -> Study:
+def study(columns: dict[str, fc.Numeric | fc.Categorical] | None = None, **privacy: Any) -> Study:
     cohort = fc.Cohort(columns=columns or {"age": fc.Numeric(18, 90)}, label=fc.Binary("ill"))
     promised = fc.Privacy(**{"epsilon": 1.5, **privacy})
     return fc.Study(name="x", cohort=cohort, analysis=fc.Train.private(rounds=2), privacy=promised)
@@ -48,12 +50,15 @@ def frame(n: int = 30, name: str = "p") -> pd.DataFrame:
     return pd.DataFrame({"patient_id": ids, "age": np.linspace(20, 80, n), "ill": np.arange(n) % 2})
 
 
-def site(folder: Path, **changes: Any) -> Site:
+@contextmanager
+def site(folder: Path, **changes: Any) -> Iterator[Site]:
     policy = SitePolicy(
         id="a", data="a.db", tables={"records": "*"}, coordinator="ws://127.0.0.1:1", state=folder,
         approval="auto", **changes,
     )  # fmt: skip
-    return Site(policy, new_identity("a"), SqlNodeStore(folder / "node.db"))
+    store = SqlNodeStore(folder / "node.db")
+    yield Site(policy, new_identity("a"), store)
+    store.close()
 
 
 def propose(at: Site, text: bytes) -> Approval:
@@ -95,12 +100,11 @@ def test_it_is_refused_in_a_flat_configuration(value: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("value", EPSILONS.values(), ids=EPSILONS)
 def test_a_hospital_refuses_it_whatever_the_researcher_s_program_let_pass(value: str, tmp_path: Path) -> None:
-    at = site(tmp_path)
-    reply = propose(at, altered(value))
-    assert (reply.approved, reply.code) == (False, "study-invalid")
-    assert isinstance(at.store, SqlNodeStore)
-    assert (at.store.reservations(), at.store.costs()) == ([], [])
-    at.store.close()
+    with site(tmp_path) as at:
+        reply = propose(at, altered(value))
+        assert (reply.approved, reply.code) == (False, "study-invalid")
+        assert isinstance(at.store, SqlNodeStore)
+        assert (at.store.reservations(), at.store.costs()) == ([], [])
 
 
 @pytest.mark.parametrize("epsilon", [1e-300, 1e300])
@@ -123,9 +127,8 @@ def test_missing_bounds_are_named_wherever_they_are_found_missing(tmp_path: Path
         fc.simulate({"a": frame(), "b": frame(name="q")}).run(short, progress=False)
     raw = json.loads(study().canonical)
     raw["cohort"]["columns"]["age"] = {"kind": "numeric"}
-    at = site(tmp_path)
-    assert propose(at, json.dumps(raw).encode()).code == "study-invalid"
-    at.store.close()
+    with site(tmp_path) as at:
+        assert propose(at, json.dumps(raw).encode()).code == "study-invalid"
 
 
 def test_a_private_study_over_too_few_patients_computes_and_spends_nothing(
@@ -147,13 +150,12 @@ def test_a_private_study_over_too_few_patients_computes_and_spends_nothing(
 def test_a_study_that_asks_for_more_than_is_left_is_told_what_is_left_before_anything_is_computed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    at = site(tmp_path, budget={"records": Budget(epsilon=2.0, delta=1e-3)})
-    assert propose(at, study().canonical).approved
-    refused = study(epsilon=0.6)
-    assert propose(at, refused.canonical).code == "budget-exhausted"
-    assert "asks for epsilon 0.6 (delta 1e-05), and 0.5 (delta 0.00099) of 2 is left" in caplog.text
-    assert at.store.cost(refused.hash) is None
-    at.store.close()
+    with site(tmp_path, budget={"records": Budget(epsilon=2.0, delta=1e-3)}) as at:
+        assert propose(at, study().canonical).approved
+        refused = study(epsilon=0.6)
+        assert propose(at, refused.canonical).code == "budget-exhausted"
+        assert "asks for epsilon 0.6 (delta 1e-05), and 0.5 (delta 0.00099) of 2 is left" in caplog.text
+        assert at.store.cost(refused.hash) is None
 
 
 @pytest.mark.parametrize("epsilon", [-0.1, 0.0, float("inf"), float("nan")])
