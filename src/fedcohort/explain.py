@@ -70,6 +70,14 @@ def _releases(study: Study) -> list[str]:
     if study.privacy is not None and isinstance(study.analysis, Train):
         return [always, *_private_releases(study, study.analysis, study.privacy)]
     match study.analysis:
+        case Describe() if study.privacy is not None:
+            rows = study.privacy.rows_per_patient
+            return [
+                always,
+                "Once, all with noise: how many patients there are; for each number how many are known, a",
+                "  sum and a sum of squares; for each level how many have it.",
+                f"A patient counts with {_rows(rows)}; a value beyond its bounds counts as the bound.",
+            ]
         case Describe():
             return [
                 always,
@@ -92,7 +100,7 @@ def _releases(study: Study) -> list[str]:
 
 
 def _private_releases(study: Study, train: Train, privacy: Privacy) -> list[str]:
-    rows = "one row" if privacy.rows_per_patient == 1 else f"at most {privacy.rows_per_patient} rows"
+    rows = _rows(privacy.rows_per_patient)
     if train.algorithm == "fedavg":
         learned = [
             f"{train.rounds} times: where the model's weights went in steps taken at this hospital, each of",
@@ -112,6 +120,10 @@ def _private_releases(study: Study, train: Train, privacy: Privacy) -> list[str]
     lines.append(f"{every}: held-out patients by outcome and score, with noise.")
     importance = "At the end, for each column: the same counts with that column hidden, with noise."
     return [*lines, importance] if train.importance else lines
+
+
+def _rows(most: int) -> str:
+    return "one row" if most == 1 else f"at most {most} rows"
 
 
 def _measured(study: Study) -> str:
@@ -187,7 +199,7 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
             "No differential privacy: the results are exact, and may tell something about single patients."
         )
         return [exact, *([_READABLE] if isinstance(study.analysis, Train) else [])]
-    rows = "one row" if privacy.rows_per_patient == 1 else f"at most {privacy.rows_per_patient} rows"
+    rows = _rows(privacy.rows_per_patient)
     lines = [
         f"Differential privacy: epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, for all that the study "
         f"releases. Any one patient's data, which count with {rows}, make an outcome "

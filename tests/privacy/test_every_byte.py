@@ -30,6 +30,8 @@ from fedcohort.wire.messages import Contribution, Help, Message, OpenRequest, Ta
 from fedcohort.wire.signing import request_digest
 
 SITES, ROUNDS, EPSILON = "abc", 6, 1.5
+TIMES = ("compute_us", "seal_us")
+"""For the page; they would tell about patients, and are left out under privacy."""
 Sent = list[tuple[Node, Message, Message]]
 
 
@@ -53,6 +55,11 @@ def patients(n: int, seed: int) -> pd.DataFrame:
     ids = [f"p{seed}-{index}" for index in range(n)]
     age, sex, ill = draw.uniform(18, 90, n), draw.integers(0, 2, n), draw.integers(0, 2, n)
     return pd.DataFrame({"patient_id": ids, "age": age, "sex": sex, "ill": ill})
+
+
+def description() -> Study:
+    whole = study().model_dump() | {"analysis": fc.Describe()}
+    return Study.model_validate({**whole, "privacy": fc.Privacy(epsilon=EPSILON, delta=1e-3)})
 
 
 def sent(patch: pytest.MonkeyPatch, asked: Study, sizes: Mapping[str, int]) -> Sent:
@@ -84,22 +91,26 @@ def blocks(asked: Study, task: Task) -> Layout:
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{}, {"algorithm": "fedavg", "batch_size": 16, "learning_rate": 0.5}],
-    ids=["fedsgd", "fedavg"],
+    "asked",
+    [
+        study(),
+        study(changes={"algorithm": "fedavg", "batch_size": 16, "learning_rate": 0.5}),
+        description(),
+    ],
+    ids=["fedsgd", "fedavg", "describe"],
 )
 def test_every_byte_that_leaves_is_of_a_block_that_the_ledger_has_charged(
-    monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+    monkeypatch: pytest.MonkeyPatch, asked: Study
 ) -> None:
-    asked = study(changes=changes)
     left: dict[str, Counter[str]] = {site: Counter() for site in SITES}
     nodes: dict[str, Node] = {}
     for node, question, reply in sent(monkeypatch, asked, dict.fromkeys(SITES, 60)):
         assert isinstance(question, Task)
         assert isinstance(reply, Contribution)
         rest = {field.name for field in fields(reply)} - said_before(reply, question, node.site)
-        assert rest == {"body", "extras", "signature"}
+        assert rest == {"body", "extras", "signature", *TIMES}
         assert (reply.extras, reply.signature) == ({}, b"")
+        assert (reply.compute_us, reply.seal_us) == (0, 0)
         layout = blocks(asked, question)
         wide, narrow = shape_of(layout, len(SITES)).sizes
         assert len(reply.body) == 8 * wide + 4 * narrow
@@ -133,7 +144,8 @@ def test_under_masks_nothing_else_leaves_whose_length_depends_on_the_data(
             else:
                 assert isinstance(question, Task)
                 assert isinstance(reply, Contribution)
-                assert rest == {"body", "extras", "signature"}
+                assert rest == {"body", "extras", "signature", *TIMES}
+                assert (reply.compute_us, reply.seal_us) == (0, 0)
                 parcels = sum(map(len, reply.extras.values()))
                 seen.append((node.site, question.round, len(reply.body), parcels))
         lengths.append(sorted(seen))
