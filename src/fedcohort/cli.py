@@ -11,6 +11,8 @@ import fedcohort
 from fedcohort.cli_data import data_app
 from fedcohort.cli_federation import approve, coordinator_app, dashboard, node_app
 from fedcohort.cli_ledger import ledger
+from fedcohort.cli_predict import predict
+from fedcohort.cli_report import report
 from fedcohort.cli_roster import roster
 from fedcohort.cli_support import (
     DEFAULT_URL,
@@ -38,8 +40,10 @@ app.add_typer(data_app, name="data")
 app.add_typer(coordinator_app, name="coordinator")
 app.add_typer(node_app, name="node")
 app.command()(approve)
+app.command()(report)
 app.command()(roster)
 app.command()(ledger)
+app.command()(predict)
 app.command()(dashboard)
 
 StudyFile = Annotated[Path, typer.Argument(help="A study in TOML or JSON, or a flat config.json.")]
@@ -102,7 +106,7 @@ def _print_report(report: dict[str, Any]) -> None:
     if "describe" in report:
         table = Table("column", "n", "missing", "mean", "std", "levels")
         for name, row in report["describe"].items():
-            numbers = [_short(row.get(key)) for key in ("n", "missing", "mean", "std")]
+            numbers = [_with_interval(row, key) for key in ("n", "missing", "mean", "std")]
             levels = ", ".join(f"{level}: {count}" for level, count in row.get("levels", {}).items())
             table.add_row(name, *numbers, levels)
         console.print(table, soft_wrap=False)
@@ -115,6 +119,14 @@ def _print_report(report: dict[str, Any]) -> None:
         console.print(table, soft_wrap=False)
     for site, code in report.get("refused", {}).items():
         console.print(f"without {site}: {code}", markup=False)
+
+
+def _with_interval(row: dict[str, Any], key: str) -> str:
+    """A value, and where noise leaves it uncertain, between what."""
+    value, low, high, error = (row.get(f"{key}{end}") for end in ("", "_low", "_high", "_error"))
+    if low is not None and high is not None:
+        return f"{_short(value)} ({_short(low)} to {_short(high)})"
+    return _short(value) if error is None else f"{_short(value)} ± {_short(error)}"
 
 
 def _short(value: object) -> str:

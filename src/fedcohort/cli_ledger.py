@@ -1,12 +1,23 @@
 """`fedcohort ledger`: what each data set's patients were promised, and what studies have cost them."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from fedcohort.cli_support import SiteFile, console, existing
 
 
-def ledger(site: SiteFile = Path("site.toml")) -> None:
+def ledger(
+    site: SiteFile = Path("site.toml"),
+    lost: Annotated[
+        bool,
+        typer.Option("--write-off", help="Give up what a restored older node.db cannot know."),
+    ] = False,
+) -> None:
     """Show the privacy budget given, reserved and spent, by data set and study."""
+    if lost:
+        _write_off(site)
     from fedcohort.node.ledger import accounts, epsilons
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
@@ -30,6 +41,26 @@ def ledger(site: SiteFile = Path("site.toml")) -> None:
                 f"spent {spent:.3f}; {alone:.3f} if all other sites colluded"
             )
         _say(f"  left: epsilon {epsilon:g}, delta {delta:g}")
+
+
+def _write_off(path: Path) -> None:
+    """For a node that is not running: only one process may hold its folder."""
+    from fedcohort.node.consent import Site
+    from fedcohort.node.heads import write_off
+    from fedcohort.node.policy import read_policy
+    from fedcohort.node.store import SqlNodeStore
+    from fedcohort.sources.durable import hold
+    from fedcohort.wire.identity import load_or_create
+
+    policy = read_policy(path)
+    database = existing(policy.state / "node.db", "start the node once")
+    held = hold(policy.state)
+    store = SqlNodeStore(database)
+    key = load_or_create(policy.state / "site.key", policy.id)
+    entry = write_off(Site(policy, key, store), store)
+    store.close()
+    held.close()
+    _say(f"entries up to {entry} are written off: no budget is left, and every approval has ended")
 
 
 def _say(line: str) -> None:

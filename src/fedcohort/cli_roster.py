@@ -19,10 +19,10 @@ def roster(
     ] = None,
 ) -> None:
     """Show each site's fingerprint, or confirm one that its operator has read to you."""
+    from fedcohort.node.cards import announced
     from fedcohort.node.keys import RosterFolder, confirmed_key
     from fedcohort.node.keys import confirm as write
     from fedcohort.node.policy import read_policy
-    from fedcohort.node.process import announced
     from fedcohort.node.store import SqlNodeStore
     from fedcohort.wire import identity
 

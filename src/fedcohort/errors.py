@@ -17,6 +17,7 @@
     │   └── LinkClosedError   the connection ended
     ├── AuthenticationError   unknown site, wrong key, bad signature or token
     │   └── RosterError       a site whose key nobody here has confirmed
+    ├── LedgerBehindError     this copy of a node's database is older than what the site has signed
     ├── KeyFileError          a key file is missing, broken, or readable by others
     ├── RoundError            a round could not be finished
     │   ├── TooFewSitesError  fewer than min_sites answered in time
@@ -136,6 +137,12 @@ class RosterError(AuthenticationError):
     """A site of the study has a key that this site's operator has not confirmed."""
 
     code = "roster-unconfirmed"
+
+
+class LedgerBehindError(FedcohortError):
+    """A node's database does not hold what its site has signed: an older copy was restored."""
+
+    code = "ledger-behind"
 
 
 class KeyFileError(FedcohortError):

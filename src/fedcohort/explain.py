@@ -70,6 +70,14 @@ def _releases(study: Study) -> list[str]:
     if study.privacy is not None and isinstance(study.analysis, Train):
         return [always, *_private_releases(study.analysis, study.privacy)]
     match study.analysis:
+        case Describe() if study.privacy is not None:
+            rows = study.privacy.rows_per_patient
+            return [
+                always,
+                "Once, all with noise: how many patients there are; for each number how many are known, a",
+                "  sum and a sum of squares; for each level how many have it.",
+                f"A patient counts with {_rows(rows)}; a value beyond its bounds counts as the bound.",
+            ]
         case Describe():
             return [
                 always,
@@ -92,7 +100,7 @@ def _releases(study: Study) -> list[str]:
 
 
 def _private_releases(train: Train, privacy: Privacy) -> list[str]:
-    rows = "one row" if privacy.rows_per_patient == 1 else f"at most {privacy.rows_per_patient} rows"
+    rows = _rows(privacy.rows_per_patient)
     lines = [
         "Once: the number of patients to learn from, with noise.",
         f"{train.rounds} times: a sum of the patients' gradients, with noise; a patient counts with {rows}",
@@ -102,6 +110,10 @@ def _private_releases(train: Train, privacy: Privacy) -> list[str]:
     ]
     importance = "At the end, for each column: the same counts with that column hidden, with noise."
     return [*lines, importance] if train.importance else lines
+
+
+def _rows(most: int) -> str:
+    return "one row" if most == 1 else f"at most {most} rows"
 
 
 def _measured(study: Study) -> str:

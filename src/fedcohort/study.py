@@ -295,9 +295,10 @@ class Study(Frozen):
     @property
     def shares_noise(self) -> bool:
         """Whether the sites' noise is private only as a sum."""
-        if self.privacy is None or not isinstance(self.analysis, Train):
+        if self.privacy is None:
             return False
-        possible = self.protection != "none" and self.analysis.algorithm == "fedsgd"
+        one_sum = not isinstance(self.analysis, Train) or self.analysis.algorithm == "fedsgd"
+        possible = self.protection != "none" and one_sum
         return possible if self.privacy.noise is None else self.privacy.noise == "shared"
 
     def least_sites(self, n_sites: int) -> int:
@@ -319,10 +320,12 @@ class Study(Frozen):
 
 
 def _check_private(study: Study, privacy: Privacy) -> None:
-    train = study.analysis
-    if not isinstance(train, Train):
-        raise ValueError(f"privacy: {train.kind} is not private in this version; train is")
-    if privacy.noise == "shared" and train.algorithm != "fedsgd":
+    asked = study.analysis
+    if isinstance(asked, Evaluate):
+        raise ValueError("privacy: evaluate is not private in this version; train and describe are")
+    if isinstance(asked, Describe):
+        _check_private_description(study, privacy)
+    elif privacy.noise == "shared" and asked.algorithm != "fedsgd":
         raise ValueError(
             'privacy.noise: shared noise needs one sum a round: take analysis.algorithm = "fedsgd", as '
             'fc.Train.private() does, or noise = "site"'
@@ -341,6 +344,15 @@ def _check_private(study: Study, privacy: Privacy) -> None:
             f"cohort.bounds: privacy needs declared bounds for {', '.join(open_columns)}, such as the "
             "clinical range; bounds that are looked up in the data would tell about patients"
         )
+
+
+def _check_private_description(study: Study, privacy: Privacy) -> None:
+    if isinstance(study.cohort.label, Survival):
+        raise ValueError("cohort.label: privacy needs declared bounds, and a survival time has none")
+    fields = Privacy.model_fields
+    for name in ("clip", "schedule", "evaluate_every"):
+        if getattr(privacy, name) != fields[name].default:
+            raise ValueError(f"privacy.{name}: a description learns nothing by steps; leave it out")
 
 
 def parse_study(data: bytes | Mapping[str, Any], where: str = "study") -> Study:

@@ -12,7 +12,7 @@ from fedcohort.wire.codec import encode
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import Channel, Link
-from fedcohort.wire.messages import Contribution, Event, Message, Task
+from fedcohort.wire.messages import Contribution, Event, Heads, Message, Task
 from fedcohort.wire.signing import contribution_signing_bytes, state_digest
 
 HASH = "1" * 64
@@ -62,12 +62,13 @@ class Bench:
         async def on_change(site: str, here: bool) -> None:
             await asyncio.sleep(0)
 
-        self.hub = Hub(on_message, on_change)
+        self.hub = Hub(lambda: Heads(()), on_message, on_change)
 
     async def join(self, site: str) -> Ends:
         ends = Ends()
         link = ends.link(site, self.identities[site].public_key)
         self.serving.append(asyncio.create_task(self.hub.serve(link)))
+        assert await ends.to_site.get() == encode(Heads(()))
         await asyncio.sleep(0.01)
         return ends
 

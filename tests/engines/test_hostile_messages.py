@@ -5,12 +5,10 @@ its roster, and through the coordinator's hub, signatures and all.
 """
 
 import asyncio
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +19,9 @@ from fedcohort.coordinator.plan import Receive
 from fedcohort.engines.local import Simulated
 from fedcohort.errors import LinkClosedError, StoreError, WireError
 from fedcohort.node.answer import Node, answer
-from fedcohort.node.consent import Site
+from fedcohort.node.cards import take_cards
+from fedcohort.node.heads import check_not_behind, held_heads, sign_head, take_heads
 from fedcohort.node.keys import Keys, make_card, signed
-from fedcohort.node.policy import Listen, SitePolicy
-from fedcohort.node.process import Running, take_cards
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Cohort
 from fedcohort.table import Table
@@ -33,10 +30,11 @@ from fedcohort.wire.handshake import Peer
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.link import Channel, Link
 from fedcohort.wire.messages import (
-    Approval,
     Card,
     Contribution,
     Event,
+    Head,
+    Heads,
     Help,
     Message,
     Roster,
@@ -44,6 +42,7 @@ from fedcohort.wire.messages import (
     SiteId,
     Task,
 )
+from fedcohort.wire.signing import head_signing_bytes
 
 from .hostile import SITES, Changer, recorded, study
 from .support import Play, honest_nodes
@@ -72,7 +71,7 @@ class Besieged(Play):
         async def on_change(site: SiteId, here: bool) -> None:
             await asyncio.sleep(0)
 
-        self.hub = Hub(on_message, on_change)
+        self.hub = Hub(lambda: Heads(()), on_message, on_change)
 
     @property
     def count(self) -> int:
@@ -181,16 +180,10 @@ def test_changed_rosters_put_no_card_in_the_place_of_a_confirmed_sites(tmp_path:
     cards = {site: federation.join(site).card for site in SITES}
     forged = [make_card(new_identity(site), X25519PrivateKey.generate()) for site in SITES]
     identity, store = new_identity("self"), SqlNodeStore(tmp_path / "node.db")
-    policy = SitePolicy(
-        id="self", data="self.db", tables={"ward": "*"}, listen=Listen(port=0), state=tmp_path
-    )
     known: dict[SiteId, Card] = {}
     keys = Keys(identity, X25519PrivateKey.generate(), known.get, lambda: federation.confirmed)
-    approval = Approval("0" * 64, "self", approved=False)
-    node = Node("self", 1, store, keys, nothing_to_load, lambda _: approval)
-    with ThreadPoolExecutor(1) as worker, closing(sqlite3.connect(":memory:")) as held, closing(store):
-        running = Running(Site(policy, identity, store), node, held, worker, known)
-        take_cards(running, Roster(tuple(cards.values())))
+    with closing(store):
+        take_cards(store, keys, known, Roster(tuple(cards.values())))
         changer, n_read = Changer(17, [encode(Roster((card,))) for card in forged]), 0
         for _ in range(1500):
             true = encode(Roster(tuple(changer.draw.sample(list(cards.values()), 3))))
@@ -200,10 +193,37 @@ def test_changed_rosters_put_no_card_in_the_place_of_a_confirmed_sites(tmp_path:
                 continue
             n_read += 1
             if isinstance(message, Roster):
-                take_cards(running, message)
-        take_cards(running, Roster(tuple(forged)))
+                take_cards(store, keys, known, message)
+        take_cards(store, keys, known, Roster(tuple(forged)))
         assert n_read > 100
         assert {site: known[site] for site in SITES} == cards
         assert {site: decode(store.cards()[site]) for site in SITES} == cards
         genuine = X25519PublicKey.from_public_bytes(cards["a"].agreement_key)
         assert keys.pair_secret("a") == keys.agreement.exchange(genuine)
+
+
+def test_changed_heads_neither_stop_a_node_nor_displace_another_sites(tmp_path: Path) -> None:
+    signers = {site: new_identity(site) for site in ("self", "b")}
+
+    def head(site: str, sequence: int) -> Head:
+        made = Head(site, 0, sequence, bytes(32))
+        return replace(made, signature=signers[site].sign(head_signing_bytes(made)))
+
+    old, new = Heads((head("b", 3),)), Heads((head("b", 9),))
+    with closing(SqlNodeStore(tmp_path / "node.db")) as store:
+        store.note("refused")
+        own = Heads((sign_head(signers["self"], store),))
+        changer, n_read = Changer(23, [encode(old), encode(own)]), 0
+        keys = {"b": signers["b"].public_key}
+        take_heads(signers["self"], store, keys.get, new)
+        for number in range(1500):
+            try:
+                message = decode(changer.changed(encode((new, own)[number % 2])))
+            except WireError:
+                continue
+            n_read += 1
+            if isinstance(message, Heads):
+                take_heads(signers["self"], store, keys.get, message)
+        assert n_read > 100
+        assert set(held_heads(store)) <= {*new.heads, *own.heads}
+        check_not_behind(store, "self")

@@ -25,7 +25,7 @@ from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.link import Channel, Link
-from fedcohort.wire.messages import Approval, Card, Event, Message, Proposal
+from fedcohort.wire.messages import Approval, Card, Event, Heads, Message, Proposal
 from fedcohort.wire.signing import study_signing_bytes
 from tests.processes.support import TABLE, describe_study, explicit, ward_rows, write_ward
 
@@ -38,6 +38,7 @@ class Coordinator:
 
     inbox: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     outbox: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    heads: list[Heads] = field(default_factory=list)
     reason: str = ""
 
     def link(self) -> Link:
@@ -53,7 +54,10 @@ class Coordinator:
         return Link(Peer("coordinator", bytes(32)), Channel(self.inbox.put, receive, close))
 
     async def hear(self) -> Message:
-        return decode(await asyncio.wait_for(self.inbox.get(), 10))
+        """The next message that is not about the ledger's head."""
+        while isinstance(message := decode(await asyncio.wait_for(self.inbox.get(), 10)), Heads):
+            self.heads.append(message)
+        return message
 
     async def say(self, message: Message) -> None:
         await self.outbox.put(encode(message))
@@ -86,6 +90,7 @@ def converse(running: Running, talk: Callable[[Coordinator], Awaitable[None]]) -
         coordinator = Coordinator()
         serving = asyncio.create_task(serve_link(running, coordinator.link()))
         assert await coordinator.hear() == running.node.keys.card
+        await coordinator.say(Heads(()))
         await talk(coordinator)
         await coordinator.outbox.put(None)
         await serving

@@ -1,10 +1,13 @@
 """A private study over real processes: whoever is killed, the ledger is never behind nor counts twice."""
 
 import math
+import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +95,72 @@ def test_the_operator_sees_what_was_given_reserved_and_spent(group: Group) -> No
     assert 1.95 < float(study.split("spent ")[1].split(";")[0]) <= 2.0
     assert "if all other sites colluded" in study
     assert rest == "  left: epsilon 1.5, delta 0.0009"
+
+
+def save(group: Group, site: str, folder: Path) -> None:
+    """Copy a stopped node's database."""
+    folder.mkdir()
+    for path in (group.folder / site).glob("node.db*"):
+        shutil.copy(path, folder)
+
+
+def restore(group: Group, site: str, folder: Path) -> None:
+    for path in (group.folder / site).glob("node.db*"):
+        path.unlink()
+    for path in folder.iterdir():
+        shutil.copy(path, group.folder / site)
+
+
+def ended_behind(group: Group, site: str) -> bool:
+    """Whether a node that was started ends by itself, saying that its ledger is behind."""
+    group.nodes[site].start()
+    return group.nodes[site].wait(60) == 1 and "error (ledger-behind)" in group.nodes[site].text
+
+
+def test_a_node_does_not_start_behind_the_ledger_that_others_hold(group: Group, tmp_path: Path) -> None:
+    group.nodes["c"].kill()
+    save(group, "c", tmp_path / "backup")
+    group.nodes["c"].start()
+    group.wait_linked()
+    group.connect().submit(private_study(1.0)).wait(progress=False)
+    # The coordinator holds c's newest head.
+    group.nodes["c"].kill()
+    save(group, "c", tmp_path / "newest")
+    restore(group, "c", tmp_path / "backup")
+    assert ended_behind(group, "c")
+    # What c was shown it remembers without any coordinator; then even that copy is older.
+    group.coordinator.kill()
+    assert ended_behind(group, "c")
+    # A coordinator that has lost its own database learns from c's peers what c had signed.
+    restore(group, "c", tmp_path / "backup")
+    with closing(sqlite3.connect(group.state / "coordinator.db")) as connection, connection:
+        connection.execute("DELETE FROM heads WHERE site = 'c'")
+    group.coordinator.start()
+    group.wait_linked("a", "b")
+    assert ended_behind(group, "c")
+    # The newest copy starts.
+    restore(group, "c", tmp_path / "newest")
+    group.nodes["c"].start()
+    group.wait_linked()
+
+
+def test_an_operator_whose_newest_copy_is_gone_writes_the_budget_off(group: Group, tmp_path: Path) -> None:
+    arguments = ("ledger", "--site", group.folder / "c.toml", "--write-off")
+    refused = cli(*arguments, cwd=group.folder)
+    assert (refused.returncode, "in use by another process" in refused.stderr) == (1, True)
+    group.nodes["c"].kill()
+    save(group, "c", tmp_path / "backup")
+    group.nodes["c"].start()
+    group.wait_linked()
+    with pytest.raises(StudyFailedError):
+        group.connect().submit(private_study(2.0)).wait(progress=False)
+    group.wait_linked()
+    group.nodes["c"].kill()
+    restore(group, "c", tmp_path / "backup")
+    assert ended_behind(group, "c")
+    done = cli(*arguments, cwd=group.folder)
+    assert done.returncode == 0, done.stderr
+    assert "no budget is left" in done.stdout
+    assert done.stdout.splitlines()[-1] == "  left: epsilon 0, delta 0"
+    group.nodes["c"].start()
+    group.wait_linked()

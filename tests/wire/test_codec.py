@@ -20,6 +20,8 @@ from fedcohort.wire.messages import (
     Card,
     Contribution,
     Event,
+    Head,
+    Heads,
     Help,
     Message,
     OpenRequest,
@@ -52,6 +54,8 @@ MESSAGES: list[Message] = [
     Help(HASH, 3, 1, "hospital_a", b"share", SIGNATURE, DIGEST),
     Card("hospital_a", KEY, KEY, SIGNATURE),
     Roster((Card("hospital_a", KEY, KEY, SIGNATURE), Card("hospital_b", KEY, KEY, SIGNATURE))),
+    Heads((Head("hospital_a", 0, 7, KEY, SIGNATURE), Head("hospital_b", 1, 2, KEY, SIGNATURE))),
+    Heads(()),
     Event("refusal", HASH, 3, 1, "not-approved"),
     Event("catalogue", detail=b"{}"),
 ]
@@ -224,7 +228,7 @@ def test_a_message_that_breaks_a_rule_is_refused_with_what_is_wrong(data: bytes,
         (MESSAGES[4], {"round": -1}),
         (MESSAGES[4], {"round": 2**32}),
         (MESSAGES[5], {"body": "text"}),
-        (MESSAGES[10], {"kind": b"\xff"}),
+        (MESSAGES[-2], {"kind": b"\xff"}),
     ],
 )
 def test_what_the_wire_cannot_carry_is_refused_before_it_is_sent(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fedcohort.analyses.contract import Analysis
 from fedcohort.analyses.describe import describe
 from fedcohort.analyses.evaluate import evaluate
+from fedcohort.analyses.private_describe import private_describe
 from fedcohort.analyses.private_train import private_train
 from fedcohort.analyses.train import train
 from fedcohort.study import Study
@@ -14,10 +15,9 @@ ANALYSES: dict[str, Callable[[Study], Analysis]] = {
     "train": train,
     "evaluate": evaluate,
 }
+PRIVATE: dict[str, Callable[[Study], Analysis]] = {"describe": private_describe, "train": private_train}
 
 
 def build_analysis(study: Study) -> Analysis:
     """The analysis that a study asks for."""
-    if study.privacy is not None:
-        return private_train(study)
-    return ANALYSES[study.analysis.kind](study)
+    return (ANALYSES if study.privacy is None else PRIVATE)[study.analysis.kind](study)

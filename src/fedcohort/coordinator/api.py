@@ -14,6 +14,7 @@ import fedcohort
 from fedcohort.arrays import arrays_to_bytes
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.streams import federation_stream, study_stream
+from fedcohort.coordinator.traffic import load_traffic
 from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError, StudyError
 from fedcohort.study import MAX_STUDY_BYTES, parse_study
 from fedcohort.wire.identity import fingerprint
@@ -144,8 +145,16 @@ async def _bounded_json(request: Request) -> dict[str, Any]:
 async def _study(service: Service, request: Request) -> Response:
     row = _found(service, request)
     answers = service.store.answers(row["id"])
+    traffic = service.hub.traffic.get(row["id"]) or load_traffic(service.store, row["id"])
     sites = [
-        {"id": site, "state": answer["state"], "code": answer["code"]} for site, answer in answers.items()
+        {
+            "id": site,
+            "state": answer["state"],
+            "code": answer["code"],
+            "bytes_to": traffic[site].sent if site in traffic else 0,
+            "bytes_from": traffic[site].received if site in traffic else 0,
+        }
+        for site, answer in answers.items()
     ]
     error = {"code": row["error_code"], "message": row["error_message"]} if row["error_code"] else None
     return JSONResponse({**_summary(row), "study": json.loads(row["study"]), "sites": sites, "error": error})

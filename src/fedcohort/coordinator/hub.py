@@ -15,7 +15,7 @@ from fedcohort.coordinator.plan import Receive
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import verify
-from fedcohort.wire.link import Link
+from fedcohort.wire.link import Link, Traffic
 from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, Setup, SiteId, Task
 from fedcohort.wire.signing import contribution_signing_bytes, help_signing_bytes
 
@@ -41,6 +41,7 @@ class OpenExchange:
 
     Attributes:
         encoded: the questions, as they are sent.
+        traffic: by site, what this study has sent and received.
     """
 
     questions: Mapping[SiteId, Message]
@@ -48,6 +49,7 @@ class OpenExchange:
     receive: Receive
     enough: int
     pending: set[SiteId]
+    traffic: Mapping[SiteId, Traffic]
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def settle(self, site: SiteId, message: Message, away: Collection[SiteId]) -> None:
@@ -74,20 +76,25 @@ class Hub:
     """One link a site.
 
     Attributes:
+        greeting: what a site is told first, before any question.
         on_message: gets every message that answers no open round.
         on_change: called when a site comes or goes.
         away: sites that were not linked when a round's time was up.
+        traffic: by study and site, bytes of the rounds' messages since this process began.
     """
 
+    greeting: Callable[[], Message]
     on_message: Callable[[SiteId, Message], Awaitable[None]]
     on_change: Callable[[SiteId, bool], Awaitable[None]]
     links: dict[SiteId, Link] = field(default_factory=dict)
     open: dict[str, OpenExchange] = field(default_factory=dict)
     away: set[SiteId] = field(default_factory=set)
+    traffic: dict[str, dict[SiteId, Traffic]] = field(default_factory=dict)
 
     async def serve(self, link: Link) -> None:
         """Take a site in and read what it says until the link ends."""
         site = link.peer.id
+        await _send(link, encode(self.greeting()))
         if site in self.links:
             log.warning("%s: a second node with this id was turned away; stop one of the two", site)
             await link.close("already-connected")
@@ -98,9 +105,11 @@ class Hub:
             await self.on_change(site, True)
             for exchange in list(self.open.values()):
                 if site in exchange.pending:
-                    await link.send(exchange.encoded[site])
+                    await self._ask(exchange, link)
             while True:
-                await self._take(link, await link.receive())
+                before = link.traffic.received
+                message = await link.receive()
+                await self._take(link, message, link.traffic.received - before)
         except LinkClosedError as error:
             log.info("%s: %s", site, error)
         except FedcohortError as error:
@@ -110,9 +119,11 @@ class Hub:
             del self.links[site]
             await self.on_change(site, False)
 
-    async def _take(self, link: Link, message: Message) -> None:
+    async def _take(self, link: Link, message: Message, size: int) -> None:
         site = link.peer.id
         exchange = self.open.get(getattr(message, "study_hash", ""))
+        if exchange and site in exchange.traffic:
+            exchange.traffic[site].received += size
         if isinstance(message, Contribution | Help):
             signed = (
                 contribution_signing_bytes(message)
@@ -146,18 +157,25 @@ class Hub:
         once = {id(message): encode(message) for message in messages.values()}
         encoded = {site: once[id(message)] for site, message in messages.items()}
         study_hash = next(iter(messages.values())).study_hash  # type: ignore[union-attr]
-        exchange = OpenExchange(messages, encoded, receive, enough, set(messages))
+        known = self.traffic.setdefault(study_hash, {})
+        traffic = {site: known.setdefault(site, Traffic()) for site in messages}
+        exchange = OpenExchange(messages, encoded, receive, enough, set(messages), traffic)
         self.open[study_hash] = exchange
         try:
             here = [self.links[site] for site in messages if site in self.links]
             async with asyncio.timeout(timeout):
-                await asyncio.gather(*(_send(link, encoded[link.peer.id]) for link in here))
+                await asyncio.gather(*(self._ask(exchange, link) for link in here))
                 await exchange.done.wait()
         except TimeoutError:
             log.warning("no answer in %g s from %s", timeout, ", ".join(sorted(exchange.pending)))
             self.away |= exchange.pending - set(self.links)
         finally:
             del self.open[study_hash]
+
+    async def _ask(self, exchange: OpenExchange, link: Link) -> None:
+        data = exchange.encoded[link.peer.id]
+        exchange.traffic[link.peer.id].sent += len(data)
+        await _send(link, data)
 
 
 async def _send(link: Link, data: bytes) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping, select, update
 from fedcohort.coordinator import tables
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import ConfigError
+from fedcohort.sources.heads import HeadStore
 
 TOKEN_BYTES = 32
 
@@ -20,6 +21,11 @@ class Members:
     """Sites and researchers of one federation, in the coordinator's database."""
 
     store: CoordinatorStore
+
+    @property
+    def heads(self) -> HeadStore:
+        """The newest ledger head of each site."""
+        return HeadStore(tables.heads, self.store.database)
 
     def invite_site(self, site: str, token: str | None = None, url: str | None = None) -> str:
         """Let a site join once with the token that this returns; its key is pinned when it does.
@@ -52,6 +58,7 @@ class Members:
         with self.store.database.transaction() as connection:
             gone = connection.execute(tables.sites.delete().where(tables.sites.c.id == site)).rowcount > 0
             connection.execute(tables.cards.delete().where(tables.cards.c.site == site))
+            connection.execute(tables.heads.delete().where(tables.heads.c.site == site))
             if gone:
                 self.store.log.append(connection, "site-removed", detail={"site": site})
         return gone

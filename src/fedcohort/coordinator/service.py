@@ -9,12 +9,14 @@ from functools import partial
 
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Row, State
+from fedcohort.coordinator.heads import held_heads, take_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.noise import privacy_report
 from fedcohort.coordinator.plan import TRANSIENT_CODES, Exchange, Plan
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
+from fedcohort.coordinator.traffic import keep_traffic, load_traffic
 from fedcohort.errors import (
     AuthenticationError,
     FedcohortError,
@@ -27,7 +29,7 @@ from fedcohort.explain import protection_words
 from fedcohort.study import Study, Train, parse_study
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import verify
-from fedcohort.wire.messages import Approval, Card, Event, Message, Proposal, Roster, SiteId
+from fedcohort.wire.messages import Approval, Card, Event, Heads, Message, Proposal, Roster, SiteId
 from fedcohort.wire.signing import approval_signing_bytes, card_signing_bytes, study_signing_bytes
 
 log = logging.getLogger("fedcohort.coordinator")
@@ -52,7 +54,7 @@ class Service:
     started: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.hub = Hub(self._on_message, self._on_change)
+        self.hub = Hub(partial(held_heads, self.members), self._on_message, self._on_change)
 
     async def resume(self) -> None:
         """Go on with every study that was open when the last process ended."""
@@ -120,6 +122,10 @@ class Service:
         self.wake()
 
     async def _on_message(self, site: SiteId, message: Message) -> None:
+        if isinstance(message, Heads):
+            for head in take_heads(self.members, site, message):
+                await self.hub.send(head.site, Heads((head,)))
+            return
         study_hash = getattr(message, "study_hash", "")
         if study_hash and self.store.study(study_hash) is None:
             log.warning(
@@ -153,6 +159,12 @@ class Service:
         roster = Roster(tuple(card for card in known if isinstance(card, Card)))
         for other in list(self.hub.links) if new else [site]:
             await self.hub.send(other, roster)
+
+    async def _show_heads(self) -> None:
+        """Let the sites keep each other's ledger heads: what approvals reserved, and what a study spent."""
+        heads = await asyncio.to_thread(held_heads, self.members)
+        for site in list(self.hub.links):
+            await self.hub.send(site, heads)
 
     def _record_approval(self, site: SiteId, approval: Approval) -> None:
         key = self.members.key_of(site)
@@ -223,13 +235,20 @@ class Service:
             partial(self._refused, study_id),
         )
         exchange: Exchange = self.hub.exchange
-        state = await run_study(plan, _Log(self), exchange)
+        await self._show_heads()
+        traffic = self.hub.traffic.setdefault(study_id, load_traffic(self.store, study_id))
+        try:
+            state = await run_study(plan, _Log(self), exchange)
+        finally:
+            keep_traffic(self.store, study_id, traffic)
+            del self.hub.traffic[study_id]
         left_out = {site: row["code"] for site, row in self.store.answers(study_id).items() if row["code"]}
         protection = {"kind": study.protection, "words": protection_words(study, len(roster))}
         privacy = privacy_report(study, plan.analysis, len(roster))
         report = {"study": study_id, "sites": list(roster), "refused": left_out}
         report |= {"protection": protection, "privacy": privacy}
         self.store.finish(study_id, {**report, **plan.analysis.report(state)})
+        await self._show_heads()
         self.wake()
 
     def _waiting(self, study_id: str, reason: str) -> None:

@@ -14,9 +14,10 @@ from sqlalchemy import (
 )
 
 from fedcohort.audit import events_table
+from fedcohort.sources.heads import heads_table
 
 metadata = MetaData()
-events = events_table(metadata)
+events, heads = events_table(metadata), heads_table(metadata)
 studies = Table(
     "studies",
     metadata,

@@ -17,7 +17,7 @@ from fedcohort.coordinator.api import routes
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore
-from fedcohort.errors import ConfigError, FedcohortError
+from fedcohort.errors import ConfigError, FedcohortError, LedgerBehindError
 from fedcohort.node.policy import Listen
 from fedcohort.node.process import Running, run_node, serve_link
 from fedcohort.node.store import SqlNodeStore
@@ -160,6 +160,7 @@ async def serve_node(running: Running, token: str | None) -> None:
 
     Raises:
         ConfigError: the address cannot be used.
+        LedgerBehindError: node.db is an older copy than others have seen.
     """
     policy, identity = running.site.policy, running.site.identity
     trust = NodeTrust(running.store, token.encode() if token else None)
@@ -171,7 +172,7 @@ async def serve_node(running: Running, token: str | None) -> None:
 
 
 async def _listen(running: Running, place: Listen, trust: NodeTrust) -> None:
-    busy = asyncio.Lock()
+    busy, ended = asyncio.Lock(), asyncio.get_running_loop().create_future()
 
     async def handle(channel: Channel) -> None:
         link = await open_link(channel, running.site.identity, "node", trust)
@@ -179,9 +180,12 @@ async def _listen(running: Running, place: Listen, trust: NodeTrust) -> None:
             await link.close("already-connected")
             return
         async with busy:
-            await serve_link(running, link)
+            try:
+                await serve_link(running, link)
+            except LedgerBehindError as error:
+                ended.set_exception(error)
 
     tls = server_tls(place.certificate, place.key) if place.certificate and place.key else None
     server = await listen(place.host, place.port, handle, tls)
     async with server:
-        await server.serve_forever()
+        await ended

@@ -13,10 +13,19 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, StoreError
+from fedcohort.errors import (
+    ConfigError,
+    FedcohortError,
+    LedgerBehindError,
+    LinkClosedError,
+    StoreError,
+    WireError,
+)
+from fedcohort.node import heads
 from fedcohort.node.answer import Node, answer, prepare
+from fedcohort.node.cards import announced, take_cards
 from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer, study_hash_of
-from fedcohort.node.keys import SITE_NAME, Keys, RosterFolder, is_genuine, signed
+from fedcohort.node.keys import Keys, RosterFolder, signed
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue import catalogue
@@ -24,13 +33,15 @@ from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.durable import hold
 from fedcohort.study import Cohort
 from fedcohort.table import Table
-from fedcohort.wire.codec import decode, encode
+from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import load_or_create, load_or_create_agreement
 from fedcohort.wire.link import Link
 from fedcohort.wire.messages import (
     Approval,
     Card,
+    Contribution,
     Event,
+    Heads,
     Message,
     Proposal,
     Roster,
@@ -40,7 +51,8 @@ from fedcohort.wire.messages import (
 log = logging.getLogger("fedcohort.node")
 
 APPROVAL_POLL_SECONDS = 0.5
-MAX_CARDS = 10_000
+HEAD_SECONDS = 5.0
+"""How often others are told how far the event log has come, besides before bytes that spend a budget."""
 SHORT_LINK_SECONDS, SHORT_LINK_PAUSE_SECONDS = 0.5, 2.0
 """A coordinator that turns us away at once, as it does a second node of one id, is asked with a pause."""
 
@@ -68,12 +80,13 @@ def open_node(policy: SitePolicy) -> Running:
     """Open a site's key, store and data.
 
     Raises:
-        KeyFileError, StoreError: what is wrong, and the remedy.
+        KeyFileError, StoreError, LedgerBehindError: what is wrong, and the remedy.
     """
     held = hold(policy.state)
     identity = load_or_create(policy.state / "site.key", policy.id)
     agreement = load_or_create_agreement(policy.state / "agreement.key")
     store = SqlNodeStore(policy.state / "node.db")
+    heads.check_not_behind(store, policy.id)
     cards = announced(store)
     keys = Keys(identity, agreement, cards.get, RosterFolder(policy.roster))
     offered = offered_columns(policy)
@@ -87,12 +100,6 @@ def open_node(policy: SitePolicy) -> Running:
     node = Node(policy.id, policy.min_patients, store, keys, load, _remember(read))
     worker = ThreadPoolExecutor(1, "fedcohort-node")
     return Running(Site(policy, identity, store), node, held, worker, cards)
-
-
-def announced(store: SqlNodeStore) -> dict[SiteId, Card]:
-    """The newest card of every site that the coordinator has announced here."""
-    cards = (decode(encoded) for encoded in store.cards().values())
-    return {card.site: card for card in cards if isinstance(card, Card)}
 
 
 def _remember(read: Callable[[bytes], Approval]) -> Callable[[bytes], Approval]:
@@ -122,29 +129,66 @@ async def serve_link(running: Running, link: Link) -> None:
 
     Raises:
         StoreError: the node's own store cannot be read.
+        LedgerBehindError: it is an older copy than the site has shown to others.
     """
     loop = asyncio.get_running_loop()
     told = {found.study_hash for found in running.store.proposals() if found.state != "asked"}
     talk = asyncio.create_task(_tell(running, link, told))
+    shown = False
     try:
         while True:
             message = await link.receive()
-            if isinstance(message, Roster):
-                await asyncio.to_thread(take_cards, running, message)
+            if isinstance(message, Heads):
+                await asyncio.to_thread(_take_heads, running, message)
+                shown = True
                 continue
+            if isinstance(message, Roster):
+                await asyncio.to_thread(take_cards, running.store, running.node.keys, running.cards, message)
+                continue
+            if not shown:
+                raise WireError("a question before the ledger heads that the coordinator holds")
             reply = await loop.run_in_executor(running.worker, _reply, running, message)
             if isinstance(message, Proposal):
                 (told.add if isinstance(reply, Approval) else told.discard)(study_hash_of(message))
+            if _spends(running, reply):
+                await _tell_head(running, link)
             await link.send(encode(reply))
             if isinstance(reply, Approval) and reply.approved:
                 running.worker.submit(_make_ready, running, reply.study_hash)
     except LinkClosedError as error:
         log.info("%s: %s", running.site.policy.id, error)
+    except LedgerBehindError as error:
+        await link.close(error.code)
+        raise
     except FedcohortError as error:
         log.warning("%s: %s", running.site.policy.id, error)
         await link.close(error.code)
     finally:
         talk.cancel()
+
+
+def _spends(running: Running, reply: Message) -> bool:
+    """Whether a reply is about what no copy of the ledger may forget: a reservation, or a private release."""
+    if isinstance(reply, Contribution):
+        return running.node.studies[reply.study_hash].privacy is not None
+    return isinstance(reply, Approval)
+
+
+async def _tell_head(running: Running, link: Link) -> int:
+    """Tell how far the event log has come, and return it."""
+    head = await asyncio.to_thread(heads.sign_head, running.site.identity, running.store)
+    await link.send(encode(Heads((head,))))
+    return head.sequence
+
+
+def _take_heads(running: Running, message: Heads) -> None:
+    confirmed = running.node.keys.confirmed()
+
+    def key_of(name: SiteId) -> bytes | None:
+        card = running.cards.get(name)
+        return confirmed.get(name) or (card.identity_key if card else None)
+
+    heads.take_heads(running.site.identity, running.store, key_of, message)
 
 
 def _make_ready(running: Running, study_hash: str) -> None:
@@ -160,28 +204,6 @@ def _reply(running: Running, message: Message) -> Message:
     if isinstance(message, Proposal):
         return _consent(running.site, message)
     return signed(running.site.identity, answer(running.node, message))
-
-
-def take_cards(running: Running, roster: Roster) -> None:
-    """Remember the other sites' cards; under a confirmed identity key no other key's card counts.
-
-    Raises:
-        StoreError: they cannot be stored.
-    """
-    confirmed = running.node.keys.confirmed()
-    for card in roster.cards:
-        known = confirmed.get(card.site, card.identity_key)
-        if card.site == running.site.policy.id or running.cards.get(card.site) == card:
-            continue
-        if not SITE_NAME.fullmatch(card.site) or (
-            card.site not in running.cards and len(running.cards) >= MAX_CARDS
-        ):
-            continue
-        if not is_genuine(card) or known != card.identity_key:
-            log.warning("%s: a card of %s that its key has not signed", running.site.policy.id, card.site)
-            continue
-        running.store.keep_card(card.site, encode(card))
-        running.cards[card.site] = card
 
 
 def _consent(site: Site, proposal: Proposal) -> Message:
@@ -204,11 +226,18 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
     """
     card: bytes | None = None
     offer: bytes | None = None
+    clock, tell_at, sequence = asyncio.get_running_loop().time, 0.0, 0
     while True:
         try:
             if card is None:
                 card = encode(running.node.keys.card)
                 await link.send(card)
+                if held := await asyncio.to_thread(heads.held_heads, running.store):
+                    await link.send(encode(Heads(held)))
+            if clock() >= tell_at:
+                tell_at = clock() + HEAD_SECONDS
+                if (await asyncio.to_thread(running.store.newest))[0] > sequence:
+                    sequence = await _tell_head(running, link)
             if offer is None:
                 offer = await asyncio.to_thread(_offer, running.site.policy)
                 await link.send(encode(Event("catalogue", detail=offer)))
@@ -216,6 +245,7 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
             for found in proposals:
                 if found.state != "asked" and found.study_hash not in told:
                     told.add(found.study_hash)
+                    await _tell_head(running, link)
                     await link.send(encode(stored_answer(running.site, found.study_hash)))
         except LinkClosedError:
             return

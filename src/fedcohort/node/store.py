@@ -4,97 +4,19 @@ The contribution's integers are durable before its bytes leave, so that a task
 asked again is answered with what was computed once, after kill -9 too.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Float,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    bindparam,
-    select,
-    update,
-)
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
-from fedcohort.audit import Detail, events_table
+from fedcohort.audit import GENESIS, Detail
+from fedcohort.node import tables
 from fedcohort.node.ledger import check_left
 from fedcohort.node.records import Cost, HelpGiven, Reservation, Stored, StoredProposal, StudyKey
 from fedcohort.sources.durable import Durable, EventLog
-
-_metadata = MetaData()
-_events = events_table(_metadata)
-_proposals = Table(
-    "proposals",
-    _metadata,
-    Column("study_hash", String(64), primary_key=True),
-    Column("study", LargeBinary, nullable=False),
-    Column("researcher", Text, nullable=False),
-    Column("researcher_key", LargeBinary, nullable=False),
-    Column("signature", LargeBinary, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("approval", LargeBinary),
-)
-_contributions = Table(
-    "contributions",
-    _metadata,
-    Column("study_hash", String(64), primary_key=True),
-    Column("round", Integer, nullable=False),
-    Column("state_digest", LargeBinary, nullable=False),
-    Column("integers", LargeBinary, nullable=False),
-    Column("shape", Text, nullable=False),
-    Column("roster", Text, nullable=False),
-    Column("phases", Text, nullable=False),
-    Column("site_state", LargeBinary, nullable=False),
-)
-_helps = Table(
-    "helps",
-    _metadata,
-    Column("study_hash", String(64), primary_key=True),
-    Column("round", Integer, nullable=False),
-    Column("request", LargeBinary, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-)
-_study_keys = Table(
-    "study_keys",
-    _metadata,
-    Column("study_hash", String(64), primary_key=True),
-    Column("public", LargeBinary, nullable=False),
-    Column("locked", LargeBinary, nullable=False),
-)
-_reservations = Table(
-    "reservations",
-    _metadata,
-    Column("study_hash", String(64), primary_key=True),
-    Column("dataset", String(128), nullable=False),
-    Column("epsilon", Float, nullable=False),
-    Column("delta", Float, nullable=False),
-)
-_costs = Table(
-    "costs",
-    _metadata,
-    Column("study_hash", String(64), primary_key=True),
-    Column("dataset", String(128), nullable=False),
-    Column("delta", Float, nullable=False),
-    Column("releases", Text, nullable=False),
-)
-_cards = Table(
-    "cards",
-    _metadata,
-    Column("site", String(64), primary_key=True),
-    Column("card", LargeBinary, nullable=False),
-)
-_keys = Table(
-    "keys",
-    _metadata,
-    Column("name", String(64), primary_key=True),
-    Column("key", LargeBinary, nullable=False),
-)
+from fedcohort.sources.heads import HeadStore
 
 
 def _upsert(table: Table) -> Insert:
@@ -107,18 +29,19 @@ def _upsert(table: Table) -> Insert:
     )
 
 
-_APPROVAL = select(_proposals.c.approval).where(_proposals.c.study_hash == bindparam("hash"))
+_APPROVAL = select(tables.proposals.c.approval).where(tables.proposals.c.study_hash == bindparam("hash"))
 
 
 class SqlNodeStore:
     """The node's database; safe to use from several threads, and beside the command line's process."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Durable(path, _metadata)
-        self._log = EventLog(_events, self._database)
-        self._keep = self._database.prepare(_upsert(_contributions))
-        self._keep_help = self._database.prepare(_upsert(_helps))
-        self._keep_cost = self._database.prepare(_upsert(_costs))
+        self._database = Durable(path, tables.metadata)
+        self._log = EventLog(tables.events, self._database)
+        self.heads = HeadStore(tables.heads, self._database)
+        self._keep = self._database.prepare(_upsert(tables.contributions))
+        self._keep_help = self._database.prepare(_upsert(tables.helps))
+        self._keep_cost = self._database.prepare(_upsert(tables.costs))
         self._approval = self._database.prepare(_APPROVAL)
         self._last: dict[str, Stored] = {}
         self._helps: dict[str, HelpGiven] = {}
@@ -130,7 +53,7 @@ class SqlNodeStore:
     def last(self, study_hash: str) -> Stored | None:
         """The newest contribution of a study."""
         if study_hash not in self._last:
-            row = self._one(_contributions, study_hash)
+            row = self._one(tables.contributions, study_hash)
             if row is None:
                 return None
             self._last[study_hash] = Stored(**row)
@@ -158,12 +81,13 @@ class SqlNodeStore:
             BudgetError: less is left; names how much.
         """
         with self._database.transaction() as connection:
-            rows = connection.execute(select(_reservations).where(_reservations.c.dataset == wanted.dataset))
+            found = tables.reservations
+            rows = connection.execute(select(found).where(found.c.dataset == wanted.dataset))
             others = [Reservation(**row._mapping) for row in rows]
             if any(other.study_hash == wanted.study_hash for other in others):
                 return
             check_left(wanted, others, epsilon, delta)
-            connection.execute(insert(_reservations), vars(wanted))
+            connection.execute(insert(tables.reservations), vars(wanted))
             detail: Detail = {
                 "dataset": wanted.dataset, "epsilon": wanted.epsilon, "delta": wanted.delta
             }  # fmt: skip
@@ -172,7 +96,7 @@ class SqlNodeStore:
     def reservations(self) -> list[Reservation]:
         """What approved studies may cost, by study."""
         with self._database.transaction() as connection:
-            return [Reservation(**row._mapping) for row in connection.execute(select(_reservations))]
+            return [Reservation(**row._mapping) for row in connection.execute(select(tables.reservations))]
 
     def charge(self, cost: Cost) -> None:
         """Make a cost durable that belongs to no round of a study."""
@@ -182,18 +106,18 @@ class SqlNodeStore:
 
     def cost(self, study_hash: str) -> Cost | None:
         """What a study has released so far; None when nothing."""
-        row = self._one(_costs, study_hash)
+        row = self._one(tables.costs, study_hash)
         return Cost(**row) if row else None
 
     def costs(self) -> list[Cost]:
         """What studies have released so far."""
         with self._database.transaction() as connection:
-            return [Cost(**row._mapping) for row in connection.execute(select(_costs))]
+            return [Cost(**row._mapping) for row in connection.execute(select(tables.costs))]
 
     def help_given(self, study_hash: str) -> HelpGiven | None:
         """The newest help of a study."""
         if study_hash not in self._helps:
-            row = self._one(_helps, study_hash)
+            row = self._one(tables.helps, study_hash)
             if row is None:
                 return None
             self._helps[study_hash] = HelpGiven(**row)
@@ -209,24 +133,24 @@ class SqlNodeStore:
 
     def study_key(self, study_hash: str) -> StudyKey | None:
         """The key of a study, when this site has one."""
-        row = self._one(_study_keys, study_hash)
+        row = self._one(tables.study_keys, study_hash)
         return StudyKey(**row) if row else None
 
     def keep_study_key(self, key: StudyKey) -> None:
         """Remember a study's key in place of an earlier one."""
         with self._database.transaction() as connection:
-            connection.execute(_upsert(_study_keys), vars(key))
+            connection.execute(_upsert(tables.study_keys), vars(key))
             self._log.append(connection, "study-key", key.study_hash)
 
     def cards(self) -> dict[str, bytes]:
         """The newest card of every site that was announced, encoded."""
         with self._database.transaction() as connection:
-            return {row.site: bytes(row.card) for row in connection.execute(select(_cards))}
+            return {row.site: bytes(row.card) for row in connection.execute(select(tables.cards))}
 
     def keep_card(self, site: str, card: bytes) -> None:
         """Remember a site's card in place of an earlier one."""
         with self._database.transaction() as connection:
-            connection.execute(_upsert(_cards), {"site": site, "card": card})
+            connection.execute(_upsert(tables.cards), {"site": site, "card": card})
             self._log.append(connection, "card", detail={"site": site})
 
     def _one(self, table: Table, study_hash: str) -> dict[str, Any] | None:
@@ -246,13 +170,13 @@ class SqlNodeStore:
 
     def proposals(self) -> list[StoredProposal]:
         """Every study that was ever proposed here."""
-        columns = [column for column in _proposals.c if column.name != "approval"]
+        columns = [column for column in tables.proposals.c if column.name != "approval"]
         with self._database.transaction() as connection:
             return [StoredProposal(**row._mapping) for row in connection.execute(select(*columns))]
 
     def propose(self, proposal: StoredProposal) -> None:
         """Remember a proposal; the same one again changes nothing."""
-        statement = insert(_proposals).values(vars(proposal)).on_conflict_do_nothing()
+        statement = insert(tables.proposals).values(vars(proposal)).on_conflict_do_nothing()
         with self._database.transaction() as connection:
             if connection.execute(statement).rowcount:
                 self._log.append(
@@ -261,7 +185,7 @@ class SqlNodeStore:
 
     def decide(self, study_hash: str, state: str, approval: bytes | None) -> None:
         """Remember the site's answer to a proposal."""
-        change = update(_proposals).where(_proposals.c.study_hash == study_hash)
+        change = update(tables.proposals).where(tables.proposals.c.study_hash == study_hash)
         with self._database.transaction() as connection:
             connection.execute(change.values(state=state, approval=approval))
             self._log.append(connection, state, study_hash)
@@ -274,13 +198,32 @@ class SqlNodeStore:
     def key_of(self, name: str) -> bytes | None:
         """A public key that was pinned, such as the coordinator's."""
         with self._database.transaction() as connection:
-            return connection.execute(select(_keys.c.key).where(_keys.c.name == name)).scalar()
+            return connection.execute(select(tables.keys.c.key).where(tables.keys.c.name == name)).scalar()
 
     def pin(self, name: str, key: bytes) -> None:
         """Remember a public key for good."""
         with self._database.transaction() as connection:
-            connection.execute(insert(_keys).values(name=name, key=key).on_conflict_do_nothing())
+            connection.execute(insert(tables.keys).values(name=name, key=key).on_conflict_do_nothing())
             self._log.append(connection, "key-pinned", detail={"name": name})
+
+    def newest(self) -> tuple[int, bytes]:
+        """Number and hash of the event log's last entry."""
+        with self._database.transaction() as connection:
+            return self._log.newest(connection) or (0, GENESIS)
+
+    def hash_at(self, sequence: int) -> bytes | None:
+        """The hash of one entry of the event log; None when there is no such entry."""
+        with self._database.transaction() as connection:
+            return connection.execute(
+                select(tables.events.c.hash).where(tables.events.c.sequence == sequence)
+            ).scalar()
+
+    def details(self, kind: str) -> list[dict[str, Any]]:
+        """What the event log's entries of one kind say, oldest first."""
+        query = select(tables.events.c.detail).where(tables.events.c.kind == kind)
+        with self._database.transaction() as connection:
+            rows = connection.execute(query.order_by(tables.events.c.sequence)).scalars().all()
+        return [json.loads(detail) for detail in rows]
 
     def verify(self) -> int:
         """Check the event log's chain and return its length."""
@@ -290,6 +233,5 @@ class SqlNodeStore:
     def events(self) -> list[dict[str, object]]:
         """The event log, oldest first."""
         with self._database.transaction() as connection:
-            return [
-                dict(row._mapping) for row in connection.execute(select(_events).order_by(_events.c.sequence))
-            ]
+            rows = connection.execute(select(tables.events).order_by(tables.events.c.sequence))
+            return [dict(row._mapping) for row in rows]

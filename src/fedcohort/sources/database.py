@@ -114,6 +114,18 @@ def writing(database: str | Path) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def importing(database: str | Path) -> Iterator[Engine]:
+    """Open a database for an import of many transactions; SQLite files are made.
+
+    Raises:
+        StoreError: it is locked, read-only, full, damaged or unreachable.
+    """
+    url = database_url(database)
+    with explained(url), _engine(url, writable=True) as engine:
+        yield engine
+
+
 def select_only(connection: Connection) -> None:
     """From here on SQLite compiles nothing but SELECTs, and stops one that takes too long."""
     raw = connection.connection.driver_connection

@@ -98,9 +98,13 @@ class EventLog:
         self, connection: Connection, kind: str, study_hash: str = "", detail: Detail | None = None
     ) -> None:
         """Add an entry."""
-        row = self._newest.run(connection, {}).mappings().first()
-        last = (int(row["sequence"]), bytes(row["hash"])) if row else None
+        last = self.newest(connection)
         self._insert.run(connection, next_entry(last, kind, study_hash, detail))
+
+    def newest(self, connection: Connection) -> tuple[int, bytes] | None:
+        """Number and hash of the last entry."""
+        row = self._newest.run(connection, {}).mappings().first()
+        return (int(row["sequence"]), bytes(row["hash"])) if row else None
 
     def verify(self, connection: Connection) -> int:
         """Recompute the chain and return its length."""

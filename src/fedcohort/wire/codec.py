@@ -15,6 +15,8 @@ from fedcohort.wire.messages import (
     Card,
     Contribution,
     Event,
+    Head,
+    Heads,
     Help,
     Message,
     OpenRequest,
@@ -29,6 +31,7 @@ MAX_MESSAGE_BYTES = 2**30
 MAX_ARRAYS, MAX_SHAPE, MAX_SITES, MAX_TEXT = 4096, 8, 10_000, 256
 CHUNK_TAG = b"\x7a"
 """First byte of an Envelope that holds a chunk: field 15, length-delimited."""
+MAX_SEQUENCE = 2**53
 HASH_DIGITS, DIGEST_BYTES, KEY_BYTES, SIGNATURE_BYTES = 64, 32, 32, 64
 
 HEARTBEAT = pb.Envelope(heartbeat={}).SerializeToString()
@@ -53,6 +56,7 @@ _KINDS: dict[type[Message], str] = {
     Help: "help",
     Card: "card",
     Roster: "roster",
+    Heads: "heads",
     Event: "event",
 }
 
@@ -66,6 +70,8 @@ def encode(message: Message) -> bytes:
     fields: dict[str, Any] = dict(vars(message))
     if isinstance(message, Roster):
         fields["cards"] = [vars(card) for card in message.cards]
+    if isinstance(message, Heads):
+        fields["heads"] = [vars(head) for head in message.heads]
     if isinstance(message, Task):
         fields["arrays"] = [_encode_array(name, array) for name, array in message.arrays.items()]
     try:
@@ -187,6 +193,8 @@ def _contribution(m: pb.Contribution) -> Contribution:
         m.body,
         _parcels(m.extras),
         m.signature,
+        m.compute_us,
+        m.seal_us,
     )
 
 
@@ -217,6 +225,30 @@ def _roster(m: pb.Roster) -> Roster:
     return Roster(tuple(_card(card) for card in m.cards))
 
 
+def _head(m: pb.Head) -> Head:
+    _check_sizes("head", hash=(m.hash, DIGEST_BYTES), signature=(m.signature, SIGNATURE_BYTES))
+    if m.sequence > MAX_SEQUENCE:
+        raise WireError("head.sequence: beyond any event log")
+    return Head(_name("site", m.site), m.epoch, m.sequence, m.hash, m.signature)
+
+
+def _heads(m: pb.Heads) -> Heads:
+    _sites(head.site for head in m.heads)
+    return Heads(tuple(_head(head) for head in m.heads))
+
+
+def decode_head(data: bytes) -> Head:
+    """Read back one head that was kept as a message of its own.
+
+    Raises:
+        WireError: it is none.
+    """
+    message = decode(data)
+    if not isinstance(message, Heads) or len(message.heads) != 1:
+        raise WireError("a stored ledger head that cannot be read; restore the database from a backup")
+    return message.heads[0]
+
+
 def _event(m: pb.Event) -> Event:
     study_hash = _hash(m.study_hash) if m.study_hash else ""
     return Event(_name("kind", m.kind), study_hash, m.round, m.attempt, _text("code", m.code), m.detail)
@@ -232,6 +264,7 @@ _READERS: dict[str, Callable[[Any], Message]] = {
     "help": _help,
     "card": _card,
     "roster": _roster,
+    "heads": _heads,
     "event": _event,
 }
 

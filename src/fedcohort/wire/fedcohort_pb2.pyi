@@ -108,7 +108,7 @@ class Task(_message.Message):
     def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., phase: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[Array, _Mapping]]] = ..., state_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Contribution(_message.Message):
-    __slots__ = ("study_hash", "round", "attempt", "site", "state_digest", "body", "extras", "signature")
+    __slots__ = ("study_hash", "round", "attempt", "site", "state_digest", "body", "extras", "signature", "compute_us", "seal_us")
     class ExtrasEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +124,8 @@ class Contribution(_message.Message):
     BODY_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_US_FIELD_NUMBER: _ClassVar[int]
+    SEAL_US_FIELD_NUMBER: _ClassVar[int]
     study_hash: str
     round: int
     attempt: int
@@ -132,7 +134,9 @@ class Contribution(_message.Message):
     body: bytes
     extras: _containers.ScalarMap[str, bytes]
     signature: bytes
-    def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., site: _Optional[str] = ..., state_digest: _Optional[bytes] = ..., body: _Optional[bytes] = ..., extras: _Optional[_Mapping[str, bytes]] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    compute_us: int
+    seal_us: int
+    def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., site: _Optional[str] = ..., state_digest: _Optional[bytes] = ..., body: _Optional[bytes] = ..., extras: _Optional[_Mapping[str, bytes]] = ..., signature: _Optional[bytes] = ..., compute_us: _Optional[int] = ..., seal_us: _Optional[int] = ...) -> None: ...
 
 class OpenRequest(_message.Message):
     __slots__ = ("study_hash", "round", "attempt", "survivors", "total", "extras", "roster")
@@ -195,6 +199,26 @@ class Roster(_message.Message):
     cards: _containers.RepeatedCompositeFieldContainer[Card]
     def __init__(self, cards: _Optional[_Iterable[_Union[Card, _Mapping]]] = ...) -> None: ...
 
+class Head(_message.Message):
+    __slots__ = ("site", "epoch", "sequence", "hash", "signature")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    epoch: int
+    sequence: int
+    hash: bytes
+    signature: bytes
+    def __init__(self, site: _Optional[str] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., hash: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class Heads(_message.Message):
+    __slots__ = ("heads",)
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    heads: _containers.RepeatedCompositeFieldContainer[Head]
+    def __init__(self, heads: _Optional[_Iterable[_Union[Head, _Mapping]]] = ...) -> None: ...
+
 class Event(_message.Message):
     __slots__ = ("kind", "study_hash", "round", "attempt", "code", "detail")
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -226,7 +250,7 @@ class Heartbeat(_message.Message):
     def __init__(self) -> None: ...
 
 class Envelope(_message.Message):
-    __slots__ = ("proposal", "approval", "setup", "task", "contribution", "open_request", "help", "event", "card", "roster", "heartbeat", "chunk")
+    __slots__ = ("proposal", "approval", "setup", "task", "contribution", "open_request", "help", "event", "card", "roster", "heads", "heartbeat", "chunk")
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_FIELD_NUMBER: _ClassVar[int]
     SETUP_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +261,7 @@ class Envelope(_message.Message):
     EVENT_FIELD_NUMBER: _ClassVar[int]
     CARD_FIELD_NUMBER: _ClassVar[int]
     ROSTER_FIELD_NUMBER: _ClassVar[int]
+    HEADS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     proposal: Proposal
@@ -249,9 +274,10 @@ class Envelope(_message.Message):
     event: Event
     card: Card
     roster: Roster
+    heads: Heads
     heartbeat: Heartbeat
     chunk: Chunk
-    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., setup: _Optional[_Union[Setup, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., contribution: _Optional[_Union[Contribution, _Mapping]] = ..., open_request: _Optional[_Union[OpenRequest, _Mapping]] = ..., help: _Optional[_Union[Help, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., card: _Optional[_Union[Card, _Mapping]] = ..., roster: _Optional[_Union[Roster, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
+    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., setup: _Optional[_Union[Setup, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., contribution: _Optional[_Union[Contribution, _Mapping]] = ..., open_request: _Optional[_Union[OpenRequest, _Mapping]] = ..., help: _Optional[_Union[Help, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., card: _Optional[_Union[Card, _Mapping]] = ..., roster: _Optional[_Union[Roster, _Mapping]] = ..., heads: _Optional[_Union[Heads, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
 
 class OpeningRecord(_message.Message):
     __slots__ = ("round", "attempt", "total", "contributions")

@@ -80,6 +80,9 @@ class Contribution:
     body: bytes
     extras: Mapping[SiteId, bytes] = field(default_factory=dict)
     signature: bytes = b""
+    compute_us: int = field(default=0, compare=False)
+    seal_us: int = field(default=0, compare=False)
+    """How long the site took, for the page; not signed, and 0 for what was computed before."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,31 @@ class Roster:
 
 
 @dataclass(frozen=True)
+class Head:
+    """How far a site's event log has come: who holds it can tell an older copy of the log."""
+
+    site: SiteId
+    epoch: int
+    """How often the site has written off what an older copy could not know."""
+    sequence: int
+    hash: bytes
+    """Of the newest entry, which names the hash of every one before it."""
+    signature: bytes = b""
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Of two heads of a site the greater is the newer."""
+        return self.epoch, self.sequence
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The newest heads that the sender holds; the coordinator's come before its first question."""
+
+    heads: tuple[Head, ...]
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that happened: a refusal (`code` of an error), a catalogue, a study's end."""
 
@@ -142,4 +170,6 @@ class Event:
     """Canonical JSON of declared facts, such as a site's catalogue; never data."""
 
 
-Message = Proposal | Approval | Setup | Task | Contribution | OpenRequest | Help | Card | Roster | Event
+Message = (
+    Proposal | Approval | Setup | Task | Contribution | OpenRequest | Help | Card | Roster | Heads | Event
+)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedcohort.wire.messages import Approval, Array, Card, Contribution, Help, OpenRequest
+from fedcohort.wire.messages import Approval, Array, Card, Contribution, Head, Help, OpenRequest
 
 
 def state_digest(phase: str, number: int, arrays: Mapping[str, Array]) -> bytes:
@@ -59,6 +59,11 @@ def help_signing_bytes(h: Help) -> bytes:
 def card_signing_bytes(c: Card) -> bytes:
     """What a site's identity key signs: that the agreement key is its own."""
     return _signing_bytes("card", c.site, c.identity_key, c.agreement_key)
+
+
+def head_signing_bytes(h: Head) -> bytes:
+    """What a site signs of its event log: how far it has come."""
+    return _signing_bytes("head", h.site, h.epoch, h.sequence, h.hash)
 
 
 def request_digest(r: OpenRequest) -> bytes:

@@ -1,0 +1,200 @@
+"""Describe under privacy: every count and sum once, with noise, from one release.
+
+A patient counts with at most `rows_per_patient` rows, and a value beyond its declared
+bounds counts as the bound, so that one patient moves each block by no more than is
+declared. The Gaussian mechanism (Dwork and Roth 2014, appendix A) then hides the patient
+in all of them together. Intervals are those of the added noise alone.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.columns_of import (
+    categorical_columns,
+    described_columns,
+    level_counts,
+    numeric_columns,
+    numeric_matrix,
+    values_of,
+)
+from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
+from fedcohort.analyses.moments import Scaling, declared_scaling, moments_from_sums, sum_moments
+from fedcohort.analyses.patients import patients_of
+from fedcohort.analyses.private_metrics import DRAWS, INTERVAL, RESOLUTION, sigma_of
+from fedcohort.columns import Categorical, Numeric
+from fedcohort.errors import StudyError
+from fedcohort.study import Cohort, Describe, Study
+from fedcohort.table import TRAIN, Table
+from fedcohort.vector import MAX_ROWS, Block, Layout, Noisy, Vector
+
+SUMS = ("n", "sum", "squares")
+NORMAL = 1.96
+"""Of the noise's standard deviation, how far 95 % of draws stay within."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PrivateDescribe:
+    """The label is described beside the columns, as without privacy."""
+
+    cohort: Cohort
+    rows_per_patient: int
+    numeric: dict[str, Numeric]
+    categorical: dict[str, Categorical]
+    scaling: Scaling
+
+    def start(self) -> State:
+        """One round, which needs nothing but the study."""
+        return State("sums")
+
+    def phases(self) -> Mapping[str, int]:
+        """How often each phase is asked."""
+        return {"sums": 1}
+
+    def layout(self, state: State) -> Layout:
+        """Counts of patients (and rows, where a patient has several), moments, levels."""
+        most = float(self.rows_per_patient)
+        blocks = [_block("patients", 1, 1.0)]
+        if self.rows_per_patient > 1:
+            blocks.append(_block("rows", 1, most))
+        if self.numeric:
+            n_columns = len(self.numeric)
+            blocks += [_block(name, n_columns, most * math.sqrt(n_columns)) for name in SUMS]
+        blocks += [
+            _block(f"levels/{name}", len(kind.levels) + 1, most) for name, kind in self.categorical.items()
+        ]
+        return tuple(blocks)
+
+    def planned(self, site_state: SiteState) -> tuple[Noisy, ...]:
+        """Every block, once; counts are whole numbers, which rounding leaves alone."""
+        layout = self.layout(self.start())
+        return tuple(Noisy(one, "all", 1, whole=one.name not in ("sum", "squares")) for one in layout)
+
+    def step(self, state: State) -> int:
+        """There is no schedule."""
+        return 0
+
+    def steps_asked(self, phases: Mapping[str, int]) -> int:
+        """There is no schedule."""
+        return 0
+
+    def prepare(self, table: Table) -> Local:
+        """Choose each patient's rows, and gather their columns once."""
+        patients = patients_of(replace(table, split=np.full_like(table.split, TRAIN)), self.rows_per_patient)
+        rows = patients.rows[patients.rows >= 0]
+        values = numeric_matrix(table, self.cohort, list(self.numeric))[rows]
+        # NaN stays NaN: a missing value is counted nowhere.
+        bounded = np.clip((values - self.scaling.centre) / self.scaling.scale, -1.0, 1.0)
+        found: dict[str, NDArray[np.floating | np.integer]] = {"patients": np.array([len(patients.rows)])}
+        if self.rows_per_patient > 1:
+            found["rows"] = np.array([len(rows)])
+        if self.numeric:
+            found |= sum_moments(bounded)
+        for name, kind in self.categorical.items():
+            levels = values_of(table, self.cohort, name)[rows]
+            found[f"levels/{name}"] = level_counts(levels, len(kind.levels))
+
+        def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
+            return found, site_state
+
+        return local
+
+    def update(self, state: State, total: Vector) -> State:
+        """One sum, and it is done."""
+        kept = {name: np.asarray(values) for name, values in total.items()}
+        return replace(state, phase="done", round=state.round + 1, kept=kept, finished=True)
+
+    def report(self, state: State) -> Report:
+        """`describe` by column, as without privacy, with what the noise leaves uncertain."""
+        kept = state.kept
+        sizes = {name: _count(kept, name, 0) for name in ("patients", "rows") if name in kept}
+        described = {**self._numbers(kept), **self._levels(kept)}
+        return {
+            "rows": sizes["patients"],
+            **sizes,
+            "patients_error": _error(kept, "patients"),
+            "describe": described,
+        }
+
+    def _numbers(self, kept: Vector) -> dict[str, object]:
+        if not self.numeric:
+            return {}
+        draw = np.random.default_rng(0)
+        shape = (DRAWS, len(self.numeric))
+        others = {
+            name: np.asarray(kept[name]) + sigma_of(kept, name) * draw.standard_normal(shape) for name in SUMS
+        }
+        mean, deviation = self._moments(kept)
+        means, deviations = self._moments(others)
+        found: dict[str, object] = {}
+        for index, name in enumerate(self.numeric):
+            n = _count(kept, "n", index)
+            found[name] = {
+                "n": n,
+                "n_error": _error(kept, "n"),
+                "missing": max(0, _count(kept, "rows" if "rows" in kept else "patients", 0) - n),
+                **_interval("mean", mean[index], means[:, index], n),
+                **_interval("std", deviation[index], deviations[:, index], n),
+            }
+        return found
+
+    def _moments(self, sums: Vector) -> tuple[Floats, Floats]:
+        """Mean and deviation, held within the declared bounds, whatever the noise makes of the sums."""
+        n = np.maximum(np.asarray(sums["n"], np.float64), 1.0)
+        moments = moments_from_sums({**sums, "n": n}, self.scaling)
+        low, high = self.scaling.centre - self.scaling.scale, self.scaling.centre + self.scaling.scale
+        return np.clip(moments.mean, low, high), np.minimum(moments.deviation, self.scaling.scale)
+
+    def _levels(self, kept: Vector) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for name, kind in self.categorical.items():
+            block = f"levels/{name}"
+            *known, missing = (_count(kept, block, index) for index in range(len(kind.levels) + 1))
+            levels = {str(level): count for level, count in zip(kind.levels, known, strict=True)}
+            found[name] = {
+                "n": sum(known),
+                "missing": missing,
+                "levels": levels,
+                "levels_error": _error(kept, block),
+            }
+        return found
+
+
+def _block(name: str, size: int, sensitivity: float) -> Block:
+    return Block(name, (size,), MAX_ROWS, RESOLUTION, sensitivity)
+
+
+def _count(kept: Vector, block: str, index: int) -> int:
+    return max(0, round(float(np.asarray(kept[block])[index])))
+
+
+def _error(kept: Vector, block: str) -> float:
+    """How far a count may be off: 95 % of the noise is smaller."""
+    return round(NORMAL * sigma_of(kept, block), 1)
+
+
+def _interval(name: str, value: float, others: Floats, n: int) -> dict[str, float | None]:
+    if n < 1:
+        return {name: None}
+    low, high = np.quantile(others, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def private_describe(study: Study) -> PrivateDescribe:
+    """The analysis of `fc.Describe()` under `[privacy]`.
+
+    Raises:
+        StudyError: a number has no declared bounds.
+    """
+    columns = described_columns(study.cohort)
+    numeric = numeric_columns(columns)
+    scaling = declared_scaling(numeric)
+    if not isinstance(study.analysis, Describe) or study.privacy is None or scaling is None:
+        raise StudyError("cohort.bounds: privacy needs declared bounds for every number")
+    rows = study.privacy.rows_per_patient
+    return PrivateDescribe(study.cohort, rows, numeric, categorical_columns(columns), scaling)

@@ -1,0 +1,35 @@
+"""The coordinator keeps each site's newest ledger head, and shows a site its own whenever it links.
+
+A node whose database is an older copy finds there what it has forgotten, and stops
+(`node.heads`). Sites keep each other's heads, too, and bring them when they link: a
+coordinator that has lost its own database learns them again.
+"""
+
+import logging
+from collections.abc import Iterator
+
+from fedcohort.coordinator.members import Members
+from fedcohort.wire.codec import decode_head, encode
+from fedcohort.wire.identity import verify
+from fedcohort.wire.messages import Head, Heads, SiteId
+from fedcohort.wire.signing import head_signing_bytes
+
+log = logging.getLogger("fedcohort.coordinator")
+
+
+def held_heads(members: Members) -> Heads:
+    """The newest head of every site."""
+    return Heads(tuple(decode_head(encoded) for encoded in members.heads.all().values()))
+
+
+def take_heads(members: Members, sender: SiteId, heads: Heads) -> Iterator[Head]:
+    """Keep what is newer and signed by its site; yields what `sender` has brought of other sites."""
+    known = {head.site: head.age for head in held_heads(members).heads}
+    for head in heads.heads:
+        if head.site in known and head.age <= known[head.site]:
+            continue
+        key = members.key_of(head.site)
+        if key is None or not verify(key, head.signature, head_signing_bytes(head)):
+            log.warning("%s: a ledger head of %s that its key has not signed", sender, head.site)
+        elif members.heads.keep(head.site, head.age, encode(Heads((head,)))) and head.site != sender:
+            yield head

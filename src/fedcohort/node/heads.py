@@ -1,0 +1,138 @@
+"""No older copy of a site's database can forget what the site has spent.
+
+A *head* is number and hash of the newest entry of a site's event log, signed by the
+site's key, as certificate logs sign theirs (RFC 6962, section 3.5; Crosby and Wallach
+2009). It goes out before the bytes that an entry is about. The coordinator and the other
+sites keep the newest one of each site, and show it whenever the site links: a node whose
+log does not hold what it has signed stops, and does not start again, until the newest
+copy is back or its operator has written off what the older one cannot know.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from fedcohort.errors import ConfigError, LedgerBehindError
+from fedcohort.node.consent import Site, refuse
+from fedcohort.node.ledger import left_of
+from fedcohort.node.records import Reservation
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.wire.codec import decode_head, encode
+from fedcohort.wire.identity import Identity, verify
+from fedcohort.wire.messages import Head, Heads, SiteId
+from fedcohort.wire.signing import head_signing_bytes
+
+log = logging.getLogger("fedcohort.node")
+
+WRITTEN_OFF = "written-off"
+MAX_HEADS = 10_000
+
+
+def sign_head(identity: Identity, store: SqlNodeStore) -> Head:
+    """How far this site's event log has come, signed."""
+    head = Head(identity.id, _epoch(store), *store.newest())
+    return replace(head, signature=identity.sign(head_signing_bytes(head)))
+
+
+def _epoch(store: SqlNodeStore) -> int:
+    return max((int(detail["epoch"]) for detail in store.details(WRITTEN_OFF)), default=0)
+
+
+def check_not_behind(store: SqlNodeStore, site: SiteId) -> None:
+    """Refuse to start on an older copy than one that others have shown.
+
+    Raises:
+        LedgerBehindError: it is one.
+    """
+    encoded = store.heads.all().get(site)
+    if encoded is not None:
+        _check(store, decode_head(encoded))
+
+
+def _check(store: SqlNodeStore, signed: Head) -> None:
+    epoch = _epoch(store)
+    if signed.epoch < epoch or (
+        signed.epoch == epoch and (signed.sequence == 0 or store.hash_at(signed.sequence) == signed.hash)
+    ):
+        return
+    raise LedgerBehindError(
+        f"node.db: its event log ends at entry {store.newest()[0]} and lacks entry {signed.sequence}, "
+        f"which {signed.site} has signed: an older copy was restored. Restore the newest one, or give up "
+        "what this one cannot know: `fedcohort ledger --write-off`"
+    )
+
+
+def take_heads(
+    identity: Identity, store: SqlNodeStore, key_of: Callable[[SiteId], bytes | None], heads: Heads
+) -> None:
+    """Compare this site's head with its log, and keep the other sites' newest.
+
+    Args:
+        key_of: another site's identity key, as far as it is known here.
+    Raises:
+        LedgerBehindError: the log does not hold what this site has signed.
+    """
+    known = {head.site: head for head in held_heads(store)}
+    for head in heads.heads:
+        key = identity.public_key if head.site == identity.id else key_of(head.site)
+        before = known.get(head.site)
+        if key is None or (before is None and len(known) >= MAX_HEADS) or not _signed_by(head, key):
+            log.warning("%s: a ledger head of %s that its key has not signed", identity.id, head.site)
+            continue
+        if before is not None and not _signed_by(before, key):
+            store.heads.forget(head.site)
+            before = None
+        if before is not None and before.age == head.age and before.hash != head.hash:
+            _note_fork(store, identity.id, head)
+        if store.heads.keep(head.site, head.age, encode(Heads((head,)))) and head.site == identity.id:
+            _check(store, head)
+
+
+def _signed_by(head: Head, key: bytes) -> bool:
+    return verify(key, head.signature, head_signing_bytes(head))
+
+
+def _note_fork(store: SqlNodeStore, here: SiteId, head: Head) -> None:
+    """Two signed logs of one length that differ: that site has run from two copies of its database."""
+    log.error("%s: %s has signed two different ledgers of %d entries", here, head.site, head.sequence)
+    store.note("forked-ledger", detail={"site": head.site, "sequence": head.sequence})
+
+
+def held_heads(store: SqlNodeStore) -> tuple[Head, ...]:
+    """Every head that this node keeps for others, and its own as others have shown it."""
+    return tuple(decode_head(encoded) for encoded in store.heads.all().values())
+
+
+def write_off(site: Site, store: SqlNodeStore) -> int:
+    """Give up what an older copy cannot know: every budget counts as spent, every approval ends.
+
+    What was spent meanwhile nobody can tell, so that nothing is left until site.toml gives more.
+
+    Returns:
+        the entry of the event log that was lost.
+    Raises:
+        ConfigError: nothing is lost.
+    """
+    encoded = store.heads.all().get(site.policy.id)
+    lost = decode_head(encoded) if encoded is not None else None
+    if lost is None or not _is_behind(store, lost):
+        raise ConfigError(f"{site.policy.id}: its event log holds all that others have seen; nothing is lost")
+    for proposal in store.proposals():
+        if proposal.state == "approved":
+            refuse(site, proposal.study_hash, LedgerBehindError.code)
+    for dataset, budget in site.policy.budget.items():
+        mine = [one for one in store.reservations() if one.dataset == dataset]
+        epsilon, delta = left_of(mine, budget.epsilon, budget.delta)
+        name = hashlib.sha256(f"{lost.epoch} {lost.sequence} {dataset}".encode()).hexdigest()
+        store.reserve(Reservation(name, dataset, epsilon, delta), budget.epsilon, budget.delta)
+    store.note(WRITTEN_OFF, detail={"epoch": lost.epoch + 1, "sequence": lost.sequence})
+    return lost.sequence
+
+
+def _is_behind(store: SqlNodeStore, signed: Head) -> bool:
+    try:
+        _check(store, signed)
+    except LedgerBehindError:
+        return True
+    return False

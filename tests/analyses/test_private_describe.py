@@ -1,0 +1,140 @@
+"""A private description: one patient moves no count or sum by more than is declared, and intervals hold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fedcohort as fc
+from fedcohort.analyses.contract import Draw, PrivateAnalysis
+from fedcohort.analyses.private_describe import private_describe
+from fedcohort.errors import StudyError
+from fedcohort.explain import explain
+from fedcohort.privacy.accounting import epsilon
+from fedcohort.privacy.plan import plan_noise
+from fedcohort.protection.fixed_point import to_ring
+from fedcohort.sources.frame import table_from_frame
+from fedcohort.study import Study
+
+COLUMNS: dict[str, fc.Numeric | fc.Categorical] = {
+    "age": fc.Numeric(18, 90),
+    "bp": fc.Numeric(80, 200),
+    "sex": fc.Categorical(("f", "m")),
+}
+
+
+def rows(n: int, seed: int = 0, per_patient: int = 1) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
+    ids = [f"p{seed}-{index // per_patient:05}" for index in range(n)]
+    bp = np.where(draw.random(n) < 0.1, np.nan, draw.uniform(80, 200, n))
+    return pd.DataFrame(
+        {"patient_id": ids, "age": draw.uniform(18, 90, n), "bp": bp,
+         "sex": draw.choice(["f", "m"], n), "ill": draw.integers(0, 2, n)}
+    )  # fmt: skip
+
+
+def study(rows_per_patient: int = 1, eps: float = 1.0, **changes: Any) -> Study:
+    cohort = fc.Cohort(columns=COLUMNS, label=fc.Binary("ill"))
+    privacy = fc.Privacy(epsilon=eps, delta=1e-5, rows_per_patient=rows_per_patient)
+    return fc.Study(
+        **{"name": "private", "cohort": cohort, "analysis": fc.Describe(), "privacy": privacy, **changes}
+    )
+
+
+def report(asked: Study, frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    return fc.simulate(dict(frames)).run(asked, progress=False).report
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), who=st.integers(0, 39), several=st.integers(1, 4), most=st.integers(1, 3))
+def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
+    seed: int, who: int, several: int, most: int
+) -> None:
+    asked = study(most)
+    frame = rows(40, seed, several)
+    frame.loc[who, ["age", "bp"]] = [1e6, -1e6]  # far beyond the bounds
+    others = frame[frame["patient_id"] != frame["patient_id"].iloc[who]]
+    analysis = private_describe(asked)
+    state, draw = analysis.start(), Draw(1, "a", 0)
+    plan = plan_noise(asked, analysis.planned({}), 4)
+    layout = analysis.layout(state)
+    tables = [table_from_frame(one, asked.cohort, 0) for one in (frame, others)]
+    found = [analysis.prepare(table)(state, {}, draw)[0] for table in tables]
+    for block in layout:
+        one, two = (to_ring((block,), vector, 4).wide.view(np.int64) for vector in found)
+        one_, two_ = (to_ring((block,), vector, 4).narrow.view(np.int32) for vector in found)
+        moved = np.concatenate([(one - two).astype(float), (one_ - two_).astype(float)])
+        assert np.linalg.norm(moved) <= plan.release(block.name, 0).sensitivity
+
+
+def test_it_releases_each_block_once_for_the_whole_epsilon() -> None:
+    asked = study(2)
+    analysis = private_describe(asked)
+    assert isinstance(analysis, PrivateAnalysis)
+    plan = plan_noise(asked, analysis.planned({}), 4)
+    released = [one.what for one in plan.releases]
+    assert released == ["patients", "rows", "n", "sum", "squares", "levels/sex", "levels/ill"]
+    assert {one.count for one in plan.releases} == {1}
+    assert 0.99 < epsilon(plan.releases, 1e-5) <= 1.0
+    assert analysis.phases() == {"sums": 1}
+
+
+@pytest.mark.parametrize("protection", ["masks", "none"])
+def test_it_says_what_the_exact_description_says_within_its_intervals(protection: str) -> None:
+    frames = {site: rows(2000, index) for index, site in enumerate("abcd")}
+    exact = report(study(privacy=None), frames)
+    noisy = report(study(protection=protection), frames)
+    assert abs(noisy["patients"] - 8000) <= 2 * noisy["patients_error"]
+    for name in ("age", "bp"):
+        true, found = exact["describe"][name], noisy["describe"][name]
+        width = found["mean_high"] - found["mean_low"]
+        assert abs(found["mean"] - true["mean"]) <= width
+        assert 0 < width < 2.0
+        assert abs(found["std"] - true["std"]) <= found["std_high"] - found["std_low"]
+        assert abs(found["n"] - true["n"]) <= 2 * found["n_error"]
+    for name in ("sex", "ill"):
+        true, found = exact["describe"][name], noisy["describe"][name]
+        for level, count in true["levels"].items():
+            assert abs(found["levels"][level] - count) <= 2 * found["levels_error"]
+    assert noisy["privacy"]["epsilon"] == 1.0
+    assert noisy["privacy"]["noise"] == ("shared" if protection == "masks" else "site")
+
+
+def test_two_runs_differ_and_the_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    frames = {site: rows(300, index) for index, site in enumerate("ab")}
+    truth = report(study(privacy=None), frames)["describe"]["age"]["mean"]
+    inside, means = 0, set()
+    for run in range(60):
+        found = report(study(eps=2.0, colluders=0, name=f"run {run}"), frames)["describe"]["age"]
+        inside += found["mean_low"] <= truth <= found["mean_high"]
+        means.add(found["mean"])
+    assert len(means) == 60
+    assert inside >= 50  # 57 expected; fewer than 50 by chance: 1 in 1000
+
+
+def test_a_tiny_cohort_gives_figures_that_stand_within_the_bounds() -> None:
+    found = report(study(eps=0.05), {site: rows(12, index) for index, site in enumerate("abc")})
+    for name, (low, high) in {"age": (18, 90), "bp": (80, 200)}.items():
+        row = found["describe"][name]
+        assert row["n"] >= 0
+        if row["mean"] is not None:
+            assert low <= row["mean_low"] <= row["mean_high"] <= high
+    assert found["patients_error"] > 50
+
+
+def test_without_declared_bounds_or_with_a_survival_time_it_is_refused_in_words() -> None:
+    with pytest.raises(StudyError, match="needs declared bounds for age"):
+        study(cohort=fc.Cohort(columns={"age": fc.Numeric()}))
+    with pytest.raises(StudyError, match="survival time"):
+        study(cohort=fc.Cohort(columns=COLUMNS, label=fc.Survival("time", "event")))
+
+
+def test_a_hospital_reads_what_leaves() -> None:
+    words = explain(study(2))
+    assert "Once, all with noise: how many patients there are" in words
+    assert "A patient counts with at most 2 rows" in words
+    assert "epsilon 1" in words
