@@ -300,6 +300,7 @@ def test_files_of_a_folder_and_refusals_hide_names_that_nobody_typed() -> None:
     (through,) = masked.batches(0)
     assert masked.name == through.refusals[0].file
     assert "DOE" not in masked.name
+    assert masked.digest() != "0"
     assert through.refusals[0].position == "line 3"
     named = Deidentifier(Rules(), KEY, {"visits": {}}, named=["DOE_JANE.csv"])
     assert named.part_name("DOE_JANE.csv") == "DOE_JANE.csv"

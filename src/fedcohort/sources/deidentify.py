@@ -28,7 +28,7 @@ from fedcohort.sources.deidentify_values import (
     zipped,
 )
 from fedcohort.sources.identifier_shapes import shape_of
-from fedcohort.sources.pseudonym import Alias, alias, code_pseudonym, key_id, masked_file_name
+from fedcohort.sources.pseudonym import Alias, alias, code_pseudonym, key_id, masked_digest, masked_file_name
 from fedcohort.sources.schema import PATIENT_ID, Declared
 
 Tables = Mapping[str, Mapping[str, Declared]]
@@ -98,6 +98,15 @@ class Deidentifier:
         text = f"{key_id(self._key)}|{self._rules.model_dump_json()}"
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def identity(self) -> str:
+        """How patients are known afterwards: all imports of one database must agree in it."""
+        if self._rules.dates == "year":
+            return f"pseudonyms of key {key_id(self._key)}, dates cut to the year"
+        return (
+            f"pseudonyms of key {key_id(self._key)}, dates shifted by up to {self._rules.max_shift_days} days"
+        )
+
     def apply(self, batch: Batch) -> Batch:
         """The batch as it may be stored; every other batch is untouched by an error in this one.
 
@@ -115,6 +124,10 @@ class Deidentifier:
                 tally.blanked += blanked
         return replace(batch, columns=columns, refusals=tuple(map(self._refusal, batch.refusals)))
 
+    def content(self, digest: str) -> str:
+        """A digest of a part's content as the database may hold it."""
+        return masked_digest(self._key, digest)
+
     def _refusal(self, refusal: Refusal) -> Refusal:
         """A refusal under the masked name of its file, which its reason may repeat."""
         name = self.part_name(refusal.file)
@@ -123,8 +136,7 @@ class Deidentifier:
 
     def report(self) -> DeidentificationReport:
         """What was done so far to each column."""
-        days = None if self._rules.dates == "year" else self._rules.max_shift_days
-        return DeidentificationReport(key_id(self._key), days, self._as_of, tuple(self._tallies.values()))
+        return DeidentificationReport(self.identity, self._as_of, tuple(self._tallies.values()))
 
     def part_name(self, name: str) -> str:
         """A part as reports, refusals and the database may name it: a file's name may be a patient's."""
@@ -228,4 +240,13 @@ def _part(part: Part, deidentifier: Deidentifier) -> Part:
     def batches(done: int) -> Iterator[Batch]:
         return map(deidentifier.apply, part.batches(done))
 
-    return replace(part, name=deidentifier.part_name(part.name), batches=batches)
+    def prefix(size: int) -> str:
+        return deidentifier.content(part.prefix(size)) if part.prefix else ""
+
+    return replace(
+        part,
+        name=deidentifier.part_name(part.name),
+        digest=lambda: deidentifier.content(part.digest()),
+        batches=batches,
+        prefix=prefix if part.prefix else None,
+    )
