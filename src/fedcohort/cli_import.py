@@ -3,11 +3,13 @@
 import contextlib
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedcohort.cli_deidentify import How, KeepIdentifiers, KeyFile, RulesFile, passage
 from fedcohort.cli_support import console, error_console
 from fedcohort.errors import ConfigError
 
@@ -38,6 +40,9 @@ def import_csv(
     table: TableName = "records",
     mapping: MappingFile = None,
     refused: RefusedFile = None,
+    rules: RulesFile = None,
+    key: KeyFile = None,
+    keep_identifiers: KeepIdentifiers = False,
     encoding: Annotated[
         str | None, typer.Option(help="Such as cp1252; UTF-8, or by its mark, without.")
     ] = None,
@@ -50,7 +55,8 @@ def import_csv(
         raise ConfigError("--delimiter: one character, such as ';'")
     mapped = _mapped(mapping, table)
     source = csv_source(place, table, mapped, Dialect(encoding, delimiter))
-    _import(source, into, {table: mapped.key if mapped else ()}, refused)
+    how = How(rules, key, keep_identifiers)
+    _import(source, into, Named(table, mapped, _typed(place)), how, refused)
 
 
 @import_app.command("parquet")
@@ -60,12 +66,16 @@ def import_parquet(
     table: TableName = "records",
     mapping: MappingFile = None,
     refused: RefusedFile = None,
+    rules: RulesFile = None,
+    key: KeyFile = None,
+    keep_identifiers: KeepIdentifiers = False,
 ) -> None:
     """Import Parquet files."""
     from fedcohort.sources.parquet_files import parquet_source
 
     mapped = _mapped(mapping, table)
-    _import(parquet_source(place, table, mapped), into, {table: mapped.key if mapped else ()}, refused)
+    how = How(rules, key, keep_identifiers)
+    _import(parquet_source(place, table, mapped), into, Named(table, mapped, _typed(place)), how, refused)
 
 
 @import_app.command("sql")
@@ -76,13 +86,18 @@ def import_sql(
     table: TableName = "records",
     mapping: MappingFile = None,
     refused: RefusedFile = None,
+    rules: RulesFile = None,
+    key: KeyFile = None,
+    keep_identifiers: KeepIdentifiers = False,
 ) -> None:
     """Import a table or view of a hospital's database, through an account that need only read."""
     from fedcohort.sources.sql_tables import key_of, sql_source
 
     mapped = _mapped(mapping, table)
-    keys = key_of(database, origin, mapped)
-    _import(sql_source(database, origin, table, mapped), into, {table: keys}, refused)
+    source = sql_source(database, origin, table, mapped)
+    typed = [part.name for part in source.parts]
+    named = Named(table, mapped, typed, key_of(database, origin, mapped))
+    _import(source, into, named, How(rules, key, keep_identifiers), refused)
 
 
 @import_app.command("heart-disease")
@@ -123,7 +138,33 @@ def _mapped(path: Path | None, table: str) -> "MappedTable | None":
     return tables[table]
 
 
-def _import(source: "Source", into: str, keys: Mapping[str, Sequence[str]], refused: Path | None) -> None:
+def _typed(place: Path) -> list[str]:
+    """Names of files that the engineer typed; a folder's files were named by somebody else."""
+    return [place.name] if place.is_file() else []
+
+
+@dataclass(frozen=True)
+class Named:
+    """What an import's table, keys and columns are called, and which parts by name."""
+
+    table: str
+    mapped: "MappedTable | None"
+    parts: Sequence[str]
+    key: Sequence[str] = ()
+
+    @property
+    def keys(self) -> Mapping[str, Sequence[str]]:
+        """Table to columns by which a record replaces the earlier one."""
+        return {self.table: self.key or (self.mapped.key if self.mapped else ())}
+
+    @property
+    def origins(self) -> Mapping[str, Mapping[str, str]]:
+        """Table to columns to the source's names of them."""
+        columns = self.mapped.columns if self.mapped else {}
+        return {self.table: {name: column.source or name for name, column in columns.items()}}
+
+
+def _import(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> None:
     """Bring a source in, with a line of progress and a report.
 
     Raises:
@@ -131,15 +172,19 @@ def _import(source: "Source", into: str, keys: Mapping[str, Sequence[str]], refu
     """
     from fedcohort.sources.road import import_source
 
+    way = passage(source, how, named.keys, named.origins, named.parts)
     with _refusals(refused) as note, console.status("") as status:
         report = import_source(
-            source,
+            way.source,
             into,
-            keys=keys,
+            keys=named.keys,
+            context=way.context,
+            identity=way.identity,
             progress=lambda name, done: status.update(f"{name}: {done} records"),
             on_refusal=note,
         )
     _print(report, refused)
+    console.print(way.told(), markup=False, highlight=False)
 
 
 @contextlib.contextmanager

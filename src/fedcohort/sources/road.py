@@ -35,8 +35,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from fedcohort.errors import StoreError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.database import database_url, display, importing
+from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind
 from fedcohort.sources.schema import (
     DECLARATIONS,
+    OURS,
     PATIENT_ID,
     Declared,
     read_declarations,
@@ -117,6 +119,7 @@ def import_source(
     *,
     keys: Mapping[str, Sequence[str]] | None = None,
     context: str = "",
+    identity: str = IDENTIFIERS_KEPT,
     progress: Progress = lambda _name, _done: None,
     on_refusal: Callable[[Refusal], None] = lambda _refusal: None,
 ) -> Imported:
@@ -126,6 +129,7 @@ def import_source(
         keys: table to columns by which a record replaces the earlier one; none: records are added.
         context: what else decides the outcome, such as the digest of de-identification rules; a part
             that was imported under another is not continued under this one.
+        identity: how patients are known; a database keeps to one.
     Raises:
         StoreError: the database is not ours, cannot be written, or another import runs; or a part was
             changed since it was imported.
@@ -135,6 +139,8 @@ def import_source(
     with importing(database) as engine:
         with engine.begin() as connection:
             _check_ours(connection, report.database)
+            filled = not all(name.startswith(OURS) for name in inspect(connection).get_table_names())
+            bind(connection, report.database, identity, filled=filled)
             _imports.create(connection, checkfirst=True)
         context = hashlib.sha256(context.encode()).hexdigest() if context else ""
         road = Road(engine, source.tables, keys or {}, context, report, progress, on_refusal)

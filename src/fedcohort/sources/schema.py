@@ -32,7 +32,9 @@ from fedcohort.errors import SchemaError, StudyError
 RECORDS = "records"
 FEATURES = "features"
 PATIENT_ID = "patient_id"
-DECLARATIONS = "fedcohort_columns"
+OURS = "fedcohort_"
+"""How the tables begin that hold no patients, and that no study can ask for."""
+DECLARATIONS = f"{OURS}columns"
 
 
 class Base(DeclarativeBase):
