@@ -61,9 +61,10 @@ def weights(result: fc.Result) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("model", "columns"), [("cnn_medical", SCAN), ("image_and_record", BOTH), (two_inputs(), BOTH)]
+    ("model", "columns"), [("cnn_medical", SCAN), ("image_and_record", BOTH), ("own", BOTH)]
 )
 def test_federated_steps_are_the_pooled_steps(model: Any, columns: dict[str, Any]) -> None:
+    model = two_inputs() if model == "own" else model
     asked = study(model, columns, algorithm="fedsgd")
     federated, pooled = run(asked, FRAMES), run(asked, POOLED)
     moved = np.abs(
@@ -113,10 +114,11 @@ def test_every_protection_gives_the_same_bits(model: str, columns: dict[str, Any
 
 
 def test_an_image_is_one_feature_and_its_importance_that_of_shuffling_it() -> None:
-    result = run(study("image_and_record", BOTH, rounds=10, importance=True), FRAMES)
+    frames = {site: scans(n, 10 + n) for site, n in (("a", 300), ("b", 200), ("c", 100))}
+    result = run(study("image_and_record", BOTH, rounds=10, importance=True), frames)
     importance = result.report["importance"]
-    assert list(importance) == ["scan", "age"]
-    frame = pd.concat([frame[frame["set"] == "test"] for frame in FRAMES.values()])
+    assert set(importance) == {"scan", "age"}
+    frame = pd.concat([frame[frame["set"] == "test"] for frame in frames.values()])
     plain = roc_auc_score(frame["ill"], result.predict(frame)[:, 0])
     draw = np.random.default_rng(0)
     drops = []
@@ -124,11 +126,11 @@ def test_an_image_is_one_feature_and_its_importance_that_of_shuffling_it() -> No
         shuffled = pd.concat(
             [
                 part.assign(scan=part["scan"].to_numpy()[draw.permutation(len(part))])
-                for _, part in frame.groupby(frame["patient_id"].str[:2])
+                for _, part in frame.groupby(frame["patient_id"].str.split("-").str[0])
             ]
         )
         drops.append(plain - roc_auc_score(shuffled["ill"], result.predict(shuffled)[:, 0]))
-    assert importance["scan"]["auc_drop"] == pytest.approx(np.mean(drops), abs=0.08)
+    assert importance["scan"]["auc_drop"] == pytest.approx(np.mean(drops), abs=0.04)
 
 
 def test_a_saved_model_of_an_image_and_a_record_is_evaluated_to_the_same_numbers() -> None:

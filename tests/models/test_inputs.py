@@ -64,7 +64,7 @@ def test_a_model_of_two_inputs_takes_them_in_whatever_order_it_has(image_first: 
     given = [pixels / np.float32(255), record]
     expected = local.model(given if image_first else given[::-1]).numpy()
     np.testing.assert_array_equal(local.predict(local.initial(), x), expected)
-    arranged = local.arranged(x)
+    arranged = list(local.arranged(x).values())
     np.testing.assert_array_equal(local.model(arranged).numpy(), expected)
 
 
@@ -74,7 +74,7 @@ def test_inputs_of_one_shape_are_told_apart_by_name() -> None:
     parts = (Part("right", SHAPE, True), Part("left", SHAPE, True))
     local = local_model(json_of(keras.Model([left, right], end)), parts, BINARY, 0)
     x = Inputs({name: rows(2, seed)[0].parts["scan"] for name, seed in (("right", 1), ("left", 2))})
-    first, second = local.arranged(x)
+    first, second = local.arranged(x).values()
     np.testing.assert_array_equal(first * 255, x.take()[1])
     np.testing.assert_array_equal(second * 255, x.take()[0])
 

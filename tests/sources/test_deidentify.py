@@ -231,6 +231,65 @@ def test_codes_link_within_a_column_and_to_nothing_else() -> None:
     assert got["order_id"][1] is None
 
 
+def test_the_sources_own_name_of_a_column_counts_too() -> None:
+    declared = {"x17": Declared(Numeric(0, 9)), "x18": Declared(Numeric(0, 9))}
+    origins = {"visits": {"x17": "Telefonnummer", "x18": "GLU"}}
+    made = Deidentifier(Rules(), KEY, {"visits": declared}, origins=origins)
+    assert sorted(made.tables["visits"]) == ["x18"]
+    assert "named like (D) telephone numbers in the source" in str(made.report())
+
+
+def test_keys_still_tell_records_apart() -> None:
+    declared = {"lab": Declared(Numeric()), "visit_no": Declared(Numeric(0, 99))}
+    keys = {"visits": ["patient_id", "visit_id", "lab", "seen_date", "visit_no"]}
+    made = Deidentifier(Rules(), KEY, {"visits": declared}, keys=keys, today=TODAY)
+    columns: dict[str, Column] = {
+        "patient_id": ["7", "7"],
+        "visit_id": ["a", "b"],
+        "lab": [12345678.0, 7.0],
+        "seen_date": ["2019-03-31", "2019-04-01"],
+        "visit_no": [1.0, 2.0],
+    }
+    got = made.apply(Batch("visits", columns, 2)).columns
+    assert list(got) == list(columns)
+    assert all(len(set(got[name])) == 2 for name in got if name != "patient_id")
+    assert sorted(made.tables["visits"]) == ["visit_no"]
+    assert all(str(value).startswith("c") for name in ("visit_id", "lab") for value in got[name])
+
+
+@pytest.mark.parametrize(
+    ("column", "rules"),
+    [
+        ("seen_date", {"dates": "year"}),
+        ("visit_id", {"columns": {"visit_id": "remove"}}),
+        ("x", {"columns": {"x": "age"}}),
+    ],
+)
+def test_a_key_that_would_no_longer_tell_records_apart_is_refused(
+    column: str, rules: Mapping[str, object]
+) -> None:
+    with pytest.raises(ConfigError, match=rf"visits\.{column}: as a key"):
+        Deidentifier(Rules.model_validate(rules), KEY, {"visits": {}}, keys={"visits": [column]})
+
+
+def test_long_whole_numbers_without_bounds_stop_the_column() -> None:
+    unbounded, bounded = Declared(Numeric()), Declared(Numeric(0, 1e10))
+    with pytest.raises(SchemaError, match=r"visits\.kv: whole numbers of seven digits") as caught:
+        passed({"kv": [1.0, 5551234.0, None]}, declared={"kv": unbounded})
+    assert "5551234" not in str(caught.value)
+    assert passed({"kv": [5551234.0]}, declared={"kv": bounded})["kv"] == [5551234.0]
+    assert passed({"kv": [5551234.0]}, {"columns": {"kv": "keep"}}, {"kv": unbounded})["kv"] == [5551234.0]
+    assert passed({"kv": [1234567.5, -3.0]}, declared={"kv": unbounded})["kv"] == [1234567.5, -3.0]
+
+
+def test_a_batch_of_refusals_alone_passes() -> None:
+    refusal = Refusal("in/DOE.csv", "line 1", "", "DOE.csv: its first line is no header")
+    made = Deidentifier(Rules(), KEY, {"visits": {}})
+    through = made.apply(Batch("visits", {}, 0, (refusal,)))
+    assert "DOE" not in repr(through)
+    assert through.refusals[0].reason == f"{made.part_name('in/DOE.csv')}: its first line is no header"
+
+
 def test_files_of_a_folder_and_refusals_hide_names_that_nobody_typed() -> None:
     refusal = Refusal("DOE_JANE.csv", "line 3", "bp", "bp is not a number")
     batch = Batch("visits", {"patient_id": ["7"]}, 1, (refusal,))
@@ -241,6 +300,7 @@ def test_files_of_a_folder_and_refusals_hide_names_that_nobody_typed() -> None:
     (through,) = masked.batches(0)
     assert masked.name == through.refusals[0].file
     assert "DOE" not in masked.name
+    assert masked.digest() != "0"
     assert through.refusals[0].position == "line 3"
     named = Deidentifier(Rules(), KEY, {"visits": {}}, named=["DOE_JANE.csv"])
     assert named.part_name("DOE_JANE.csv") == "DOE_JANE.csv"

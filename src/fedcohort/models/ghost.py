@@ -23,6 +23,7 @@ from fedcohort.models.ghost_layers import (
     matrix_gradient,
     vectorized_gradient,
 )
+from fedcohort.models.ghost_norms import group_gradient, is_scaled_by_group
 from fedcohort.models.head import Head
 from fedcohort.models.row_wise import check_row_wise, layers_of
 from fedcohort.models.start import start_tensorflow
@@ -94,7 +95,7 @@ def clipped_gradient_sum(
                 *_finite(uses, derivatives, found, rows_per_patient), rows_per_patient, by_variable
             )
         uses.clear()
-        factors = tf.cast(_factors(found, clip), tf.float64) / unit
+        factors = _factors(found, clip) / unit
         sums = {id(v): part for layer in found for v, part in layer.weighted_sum(factors)}
         return tf.concat(
             [_flat(sums.get(id(v)), shape) for v, shape in zip(model.weights, shapes, strict=True)], 0
@@ -116,10 +117,15 @@ def _flat(part: Tensor | None, shape: tuple[int, ...]) -> Tensor:
 
 
 def _factors(found: Sequence[LayerGradient], clip: Tensor) -> Tensor:
-    """(patients,): min(1, clip / norm); a norm beyond float32 gives 0."""
+    """(patients,) float64: min(1, clip / norm); a norm beyond float32 gives 0.
+
+    Layers are added in float64: TensorFlow adds float32 in another order in a graph of one piece than in
+    a loop, and a patient's bits would depend on how many others there are.
+    """
     tf = start_tensorflow()
-    square_norms = tf.add_n([layer.square_norms for layer in found])
-    return tf.minimum(1.0, clip * (1.0 - CLIP_MARGIN) * tf.math.rsqrt(square_norms))
+    square_norms = tf.add_n([tf.cast(layer.square_norms, tf.float64) for layer in found])
+    limit = tf.cast(clip, tf.float64) * (1.0 - CLIP_MARGIN)
+    return tf.minimum(tf.constant(1.0, tf.float64), limit * tf.math.rsqrt(square_norms))
 
 
 def _values_of(model: Any, values: Sequence[Tensor], seed: Tensor) -> Any:
@@ -180,6 +186,8 @@ def _layer_gradient(
     layer = uses[0].layer
     if is_matrix_layer(layer):
         return matrix_gradient(uses, derivatives, rows)
+    if is_scaled_by_group(layer):
+        return group_gradient(uses, derivatives, rows)
     frozen = [(v, values[id(v)]) for v in layer.non_trainable_variables]
 
     def call(inputs: Tensor, own: Sequence[Tensor]) -> Tensor:

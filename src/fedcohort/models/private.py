@@ -41,6 +41,9 @@ bits are the same wherever in a piece the patient stands."""
 _PIECE_VALUES, _PIECE_ROWS = 2**21, 1024
 """Numbers over all layers in one piece, so that it fits into a processor's cache."""
 
+_SMALL_ROW = 1024
+"""Numbers over all layers in a row of a model that one thread computes faster than several."""
+
 _BUILDING = threading.Lock()
 
 Floats = NDArray[np.float32]
@@ -91,12 +94,13 @@ class PrivateModel:
             return np.zeros(self.n_weights)
         inputs, numbers = as_inputs(x), (np.float32(clip), np.float64(1.0))
         at_once = len(pieces) if inputs.fits else 1
+        shape = (None, *pieces.shape[1:])
 
         def run(careful: bool) -> NDArray[np.float64]:
             total = np.zeros(self.n_weights)
             for start in range(0, len(pieces), at_once):
                 given = _with_rows(inputs, y, pieces[start : start + at_once])
-                graph = self.graphs.clipped_sum(_shape_of(given[-1]), careful)
+                graph = self.graphs.clipped_sum(shape, careful)
                 total += graph(weights, *given, *numbers, _seed_at(seed, start * USES_IN_A_PIECE)).numpy()
             return total
 
@@ -210,11 +214,12 @@ def _private_model(
     built = build_model(json.loads(model), parts, head, seed)
     trainable = {id(variable) for variable in built.trainable_variables}
     mask = np.concatenate([np.full(int(np.prod(v.shape)), id(v) in trainable) for v in built.weights])
-    rows = min(_PIECE_ROWS, _PIECE_VALUES // row_values(built)) // rows_per_patient
+    values = row_values(built)
+    rows = min(_PIECE_ROWS, _PIECE_VALUES // values) // rows_per_patient
     most = PIECE_ALIGNMENT * 2 ** max(0, (rows // PIECE_ALIGNMENT).bit_length() - 1)
     call = caller(built, parts)
     total = clipped_gradient_sum(built, head, row_losses, rows_per_patient=rows_per_patient, call=call)
-    graphs = private_graphs(built, total, parts, mask)
+    graphs = private_graphs(built, total, parts, mask, values <= _SMALL_ROW)
     return PrivateModel(len(mask), mask, rows_per_patient, most, graphs, threading.Lock())
 
 

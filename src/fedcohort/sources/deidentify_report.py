@@ -47,22 +47,15 @@ class DeidentificationReport:
     """What was done, under which key.
 
     Attributes:
-        key_id: tells keys apart, and gives none away.
-        max_shift_days: dates moved by up to as many days; None when only their year was kept.
+        identity: how patients are known afterwards, with the key's id.
         as_of: dates 90 years before it or earlier are told as that year.
         columns: every column that came.
     """
 
-    key_id: str
-    max_shift_days: int | None
+    identity: str
     as_of: datetime.date
     columns: tuple[ColumnTally, ...]
 
     def __str__(self) -> str:
         """A line for the whole, and one for every column."""
-        if self.max_shift_days is None:
-            dates = "dates cut to the year"
-        else:
-            dates = f"dates shifted by up to {self.max_shift_days} days, alike for all of a patient's"
-        head = f"de-identified under key {self.key_id}: {dates}"
-        return "\n  ".join([head, *map(str, self.columns)])
+        return "\n  ".join([f"de-identified: {self.identity}", *map(str, self.columns)])

@@ -35,7 +35,8 @@ DEFAULT_MAX_SHIFT_DAYS = 365
 _HEADER = b"fedcohort de-identification key, version 1\n"
 _HALF = 16
 _KNOWN_ENDING = re.compile(r"\.(csv|tsv|txt|gz|parquet|pq|dcm|hl7|json|ndjson|xml|zip|db|sqlite|duckdb)")
-_PATIENT, _CODE, _FILE, _KEY_ID = b"patient", b"code", b"file", b"key id"
+_PATIENT, _CODE, _FILE = b"patient", b"code", b"file"
+_CONTENT, _KEY_ID = b"content", b"key id"
 
 
 class Alias(NamedTuple):
@@ -136,6 +137,11 @@ def masked_file_name(key: bytes, name: str) -> str:
     """A file's stand-in, for its name may be a patient's. A known ending stays."""
     end = PurePath(name).suffix.lower()
     return f"file-{_hmac(key, _FILE, name)[:8].hex()}" + (end if _KNOWN_ENDING.fullmatch(end) else "")
+
+
+def masked_digest(key: bytes, digest: str) -> str:
+    """A content's stand-in: a plain hash tells whether a file that somebody guesses is the one."""
+    return _hmac(key, _CONTENT, digest).hex()
 
 
 def normal_id(patient_id: object) -> str:
