@@ -70,15 +70,18 @@ def _join_workers(config_path: Path, database: str | None) -> Path:
     from fedcohort.coordinator.members import Members
     from fedcohort.coordinator.store import CoordinatorStore
     from fedcohort.federation_files import join_token, state_folder, worker_url
+    from fedcohort.sources.durable import hold
 
     folder = state_folder(config_path)
-    store = CoordinatorStore(database or folder / "coordinator" / "coordinator.db")
+    held = hold(folder / "coordinator")
+    store = CoordinatorStore(database or folder / "coordinator" / "coordinator.db", alone=True)
     members = Members(store)
     known = members.sites()
     for worker in read_config(config_path).workers:
         if worker.id not in known or known[worker.id]["public_key"] is None:
             members.invite_site(worker.id, join_token(folder, worker.id), worker_url(worker))
     store.close()
+    held.close()
     return folder / "coordinator"
 
 

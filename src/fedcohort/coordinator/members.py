@@ -14,6 +14,7 @@ from fedcohort.errors import ConfigError
 from fedcohort.sources.heads import HeadStore
 
 TOKEN_BYTES = 32
+MAX_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Members:
         Args:
             url: where the site listens, when the coordinator is to dial it.
         Raises:
-            ConfigError: the site has already joined.
+            ConfigError: the site has already joined, or its id is too long.
         """
+        _check_name(site)
         token = token or secrets.token_urlsafe(TOKEN_BYTES)
         with self.store.database.transaction() as connection:
             row = connection.execute(select(tables.sites).where(tables.sites.c.id == site)).first()
@@ -118,7 +120,12 @@ class Members:
             return [bytes(row.card) for row in connection.execute(select(tables.cards))]
 
     def issue_token(self, researcher: str) -> str:
-        """A researcher's token; only its digest is kept."""
+        """A researcher's token; only its digest is kept.
+
+        Raises:
+            ConfigError: the name is too long.
+        """
+        _check_name(researcher)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         row = {"digest": _digest(token), "researcher": researcher, "created_at": int(time.time())}
         with self.store.database.transaction() as connection:
@@ -143,6 +150,11 @@ class Members:
         )
         with self.store.database.transaction() as connection:
             return connection.execute(query).scalar()
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > MAX_NAME or not name.isprintable():
+        raise ConfigError(f"{name[:MAX_NAME]!r}: give a name of 1 to {MAX_NAME} printable characters")
 
 
 def _digest(token: str) -> bytes:

@@ -64,7 +64,7 @@ def open_coordinator(settings: CoordinatorSettings) -> tuple[Service, Identity]:
         KeyFileError, StoreError: what is wrong, and the remedy.
     """
     identity = load_or_create(settings.state / "coordinator.key", "coordinator")
-    store = CoordinatorStore(settings.database or settings.state / "coordinator.db")
+    store = CoordinatorStore(settings.database or settings.state / "coordinator.db", alone=True)
     return Service(store, Members(store)), identity
 
 

@@ -85,7 +85,7 @@ def open_node(policy: SitePolicy) -> Running:
     held = hold(policy.state)
     identity = load_or_create(policy.state / "site.key", policy.id)
     agreement = load_or_create_agreement(policy.state / "agreement.key")
-    store = SqlNodeStore(policy.state / "node.db")
+    store = SqlNodeStore(policy.state / "node.db", alone=True)
     heads.check_not_behind(store, policy.id)
     cards = announced(store)
     keys = Keys(identity, agreement, cards.get, RosterFolder(policy.roster))

@@ -33,10 +33,13 @@ _APPROVAL = select(tables.proposals.c.approval).where(tables.proposals.c.study_h
 
 
 class SqlNodeStore:
-    """The node's database; safe to use from several threads, and beside the command line's process."""
+    """The node's database; safe to use from several threads, and beside the command line's process.
 
-    def __init__(self, path: Path) -> None:
-        self._database = Durable(path, tables.metadata)
+    For `alone` see `Durable`.
+    """
+
+    def __init__(self, path: Path, *, alone: bool = False) -> None:
+        self._database = Durable(path, tables.SCHEMA, alone=alone)
         self._log = EventLog(tables.events, self._database)
         self.heads = HeadStore(tables.heads, self._database)
         self._keep = self._database.prepare(_upsert(tables.contributions))
