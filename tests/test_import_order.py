@@ -12,7 +12,7 @@ import fedcohort
 
 HOUSE = Path(fedcohort.__file__).parent
 FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_pb2.py"))
-WORDS = {"arrays", "audit", "columns", "config", "study", "table", "vector"}
+WORDS = {"arrays", "audit", "columns", "config", "logs", "study", "table", "vector"}
 ROOMS = {"analyses", "models", "privacy", "protection", "wire", "sources"}
 DOORS = {"client", "dashboard", "picture", "progress", "rest", "result"}
 CLI = {"cli", "cli_data", "cli_federation", "cli_ledger", "cli_members", "cli_roster", "cli_support"}

@@ -1,11 +1,8 @@
 """What the commands share: options, messages, and errors in one line."""
 
-import logging
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +13,6 @@ from fedcohort.errors import FedcohortError, StoreError
 if TYPE_CHECKING:
     from fedcohort.client import Federation
 
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 DEFAULT_URL = "http://127.0.0.1:8760"
 
 console = Console(soft_wrap=True)
@@ -64,24 +60,6 @@ def existing(path: Path, remedy: str) -> Path:
     if not path.exists():
         raise StoreError(f"{path}: no such database; {remedy}")
     return path
-
-
-class DiscreetFormatter(logging.Formatter):
-    """Tells where an unexpected error happened and its type, never its words: they may quote a value."""
-
-    def formatException(self, ei: ExcInfo) -> str:
-        """The places in the code, and the type."""
-        kind, _, trace = ei
-        name = kind.__name__ if kind else "no error"
-        return "".join(traceback.format_tb(trace)) + f"{name} (its words are left out of the log)"
-
-
-def log_to_stderr() -> None:
-    """Log as the long-running commands do."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(DiscreetFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def open_federation(coordinator: str, token: str | None, ca_file: Path | None) -> "Federation":

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from fedcohort.coordinator.plan import Receive
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError
+from fedcohort.logs import about
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import verify
 from fedcohort.wire.link import Link
@@ -63,7 +64,7 @@ class OpenExchange:
         try:
             complete = self.receive(site, message)
         except FedcohortError as error:
-            log.warning("%s: %s", site, error)
+            log.warning("%s: %s", site, error, extra=about(site))
         answered = len(self.encoded) - len(self.pending)
         if complete or not self.pending or (answered >= self.enough and self.pending <= set(away)):
             self.done.set()
@@ -92,11 +93,13 @@ class Hub:
         site = link.peer.id
         await _send(link, encode(self.greeting()))
         if site in self.links:
-            log.warning("%s: a second node with this id was turned away; stop one of the two", site)
+            words = "%s: a second node with this id was turned away; stop one of the two"
+            log.warning(words, site, extra=about(site, code="already-connected"))
             await link.close("already-connected")
             return
         self.links[site] = link
         self.away.discard(site)
+        log.info("%s: linked", site, extra=about(site))
         try:
             await self.on_change(site, True)
             for exchange in list(self.open.values()):
@@ -105,9 +108,9 @@ class Hub:
             while True:
                 await self._take(link, await link.receive())
         except LinkClosedError as error:
-            log.info("%s: %s", site, error)
+            log.info("%s: %s", site, error, extra=about(site))
         except FedcohortError as error:
-            log.warning("%s: %s", site, error)
+            log.warning("%s: %s", site, error, extra=about(site))
             await link.close(error.code)
         finally:
             del self.links[site]
@@ -157,7 +160,8 @@ class Hub:
                 await asyncio.gather(*(_send(link, encoded[link.peer.id]) for link in here))
                 await exchange.done.wait()
         except TimeoutError:
-            log.warning("no answer in %g s from %s", timeout, ", ".join(sorted(exchange.pending)))
+            silent = ", ".join(sorted(exchange.pending))
+            log.warning("no answer in %g s from %s", timeout, silent, extra=about(study=study_hash))
             self.away |= exchange.pending - set(self.links)
         finally:
             del self.open[study_hash]
@@ -167,4 +171,4 @@ async def _send(link: Link, data: bytes) -> None:
     try:
         await link.send(data)
     except LinkClosedError as error:
-        log.info("%s: %s", link.peer.id, error)
+        log.info("%s: %s", link.peer.id, error, extra=about(link.peer.id))

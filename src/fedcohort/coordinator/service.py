@@ -25,6 +25,7 @@ from fedcohort.errors import (
     WireError,
 )
 from fedcohort.explain import protection_words
+from fedcohort.logs import about
 from fedcohort.study import Study, Train, parse_study
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import verify
@@ -87,6 +88,7 @@ class Service:
         rounds = study.analysis.rounds if isinstance(study.analysis, Train) else 1
         submission = Submission(study.hash, study.name, study.canonical, researcher, key, signature, rounds)
         if self.store.submit(submission) or self.store.retry(study.hash):
+            log.info("study %.12s: proposed", study.hash, extra=about(study=study.hash))
             self.wake()
             self._drive(study.hash)
         return study.hash
@@ -127,9 +129,8 @@ class Service:
             return
         study_hash = getattr(message, "study_hash", "")
         if study_hash and self.store.study(study_hash) is None:
-            log.warning(
-                "%s: %s about study %.12s, which is not here", site, type(message).__name__, study_hash
-            )
+            words = "%s: %s about study %.12s, which is not here"
+            log.warning(words, site, type(message).__name__, study_hash, extra=about(site, study_hash))
         elif isinstance(message, Approval):
             self._record_approval(site, message)
         elif isinstance(message, Card):
@@ -178,10 +179,10 @@ class Service:
 
     def _record_refusal(self, site: SiteId, refusal: Event) -> None:
         """A proposal that the site could not take in; a refusal of a round that is over changes nothing."""
-        log.warning("%s: study %.12s: %s", site, refusal.study_hash, refusal.code)
-        about = refusal.study_hash
-        if about and refusal.code not in TRANSIENT_CODES and site not in self.store.answers(about):
-            self.store.record_answer(about, site, "refused", refusal.code)
+        study_id, code = refusal.study_hash, refusal.code
+        log.warning("%s: study %.12s: %s", site, study_id, code, extra=about(site, study_id, code))
+        if study_id and code not in TRANSIENT_CODES and site not in self.store.answers(study_id):
+            self.store.record_answer(study_id, site, "refused", code)
 
     # --- a study's life --------------------------------------------------------------------
 
@@ -197,7 +198,8 @@ class Service:
                 await self._try(study_id)
                 return
             except StoreError as error:
-                log.warning("study %.12s: %s; it goes on from its last round then", study_id, error)
+                words = "study %.12s: %s; it goes on from its last round then"
+                log.warning(words, study_id, error, extra=about(study=study_id))
                 await asyncio.sleep(STORE_PAUSE_SECONDS)
 
     async def _try(self, study_id: str) -> None:
@@ -206,11 +208,12 @@ class Service:
         except StoreError:
             raise
         except FedcohortError as error:
-            log.warning("study %.12s: %s", study_id, error)
+            log.warning("study %.12s: %s", study_id, error, extra=about(study=study_id))
             self.store.set_state(study_id, "failed", error.code, str(error))
         except Exception:
             # A fault of ours ends this study, not the coordinator; the log has the details.
-            log.exception("study %.12s: an unexpected error", study_id)
+            where = about(study=study_id, code=FedcohortError.code)
+            log.exception("study %.12s: an unexpected error", study_id, extra=where)
             self.store.set_state(
                 study_id, "failed", FedcohortError.code, "an internal error; see the coordinator's log"
             )
@@ -242,6 +245,7 @@ class Service:
         report = {"study": study_id, "sites": list(roster), "refused": left_out}
         report |= {"protection": protection, "privacy": privacy}
         self.store.finish(study_id, {**report, **plan.analysis.report(state)})
+        log.info("study %.12s: finished", study_id, extra=about(study=study_id))
         await self._show_heads()
         self.wake()
 
@@ -249,6 +253,7 @@ class Service:
         row = self.store.study(study_id)
         state, code = ("waiting", TooFewSitesError.code) if reason else ("running", "")
         if row and (row["state"], row["error_message"]) != (state, reason):
+            log.info("study %.12s: %s", study_id, state, extra=about(study=study_id, code=code))
             self.store.set_state(study_id, state, code, reason)
             self.wake()
 
