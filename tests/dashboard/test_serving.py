@@ -1,7 +1,6 @@
 """Behind a proxy: whom the dashboard believes, and whether it says that it can serve."""
 
 import http.client
-import json
 from urllib.parse import urlsplit
 
 import httpx

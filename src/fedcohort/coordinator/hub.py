@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from fedcohort.coordinator.plan import Receive
+from fedcohort.coordinator.telemetry import Telemetry
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError
 from fedcohort.logs import about
 from fedcohort.wire.codec import encode
@@ -87,10 +88,11 @@ class Hub:
     links: dict[SiteId, Link] = field(default_factory=dict)
     open: dict[str, OpenExchange] = field(default_factory=dict)
     away: set[SiteId] = field(default_factory=set)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     async def serve(self, link: Link) -> None:
         """Take a site in and read what it says until the link ends."""
-        site = link.peer.id
+        site, link = link.peer.id, self.telemetry.counted(link)
         await _send(link, encode(self.greeting()))
         if site in self.links:
             words = "%s: a second node with this id was turned away; stop one of the two"
@@ -119,6 +121,8 @@ class Hub:
     async def _take(self, link: Link, message: Message) -> None:
         site = link.peer.id
         exchange = self.open.get(getattr(message, "study_hash", ""))
+        if isinstance(message, Event) and message.kind == "refusal":
+            self.telemetry.count_refusal("site", message.code)
         if isinstance(message, Contribution | Help):
             signed = (
                 contribution_signing_bytes(message)

@@ -28,11 +28,14 @@ class Members:
         """The newest ledger head of each site."""
         return HeadStore(tables.heads, self.store.database)
 
-    def invite_site(self, site: str, token: str | None = None, url: str | None = None) -> str:
+    def invite_site(
+        self, site: str, token: str | None = None, url: str | None = None, *, again: bool = False
+    ) -> str:
         """Let a site join once with the token that this returns; its key is pinned when it does.
 
         Args:
             url: where the site listens, when the coordinator is to dial it.
+            again: for a site that has joined and must learn this coordinator's new key; its own stays.
         Raises:
             ConfigError: the site has already joined, or its id is too long.
         """
@@ -40,18 +43,18 @@ class Members:
         token = token or secrets.token_urlsafe(TOKEN_BYTES)
         with self.store.database.transaction() as connection:
             row = connection.execute(select(tables.sites).where(tables.sites.c.id == site)).first()
-            if row is not None and row.public_key is not None:
+            if row is not None and row.public_key is not None and not again:
                 raise ConfigError(
-                    f"site {site} has already joined; remove it first: `fedcohort coordinator remove`"
+                    f"site {site} has already joined; remove it first: `fedcohort coordinator remove`, or "
+                    "let it learn this coordinator's new key: --again"
                 )
+            if again and row is None:
+                raise ConfigError(f"site {site} has never joined; invite it without --again")
             if row is None:
                 connection.execute(tables.sites.insert(), {"id": site, "token": token.encode(), "url": url})
             else:
-                connection.execute(
-                    update(tables.sites)
-                    .where(tables.sites.c.id == site)
-                    .values(token=token.encode(), url=url)
-                )
+                values = {"token": token.encode(), "url": row.url if again else url}
+                connection.execute(update(tables.sites).where(tables.sites.c.id == site).values(values))
             self.store.log.append(connection, "site-invited", detail={"site": site})
         return token
 

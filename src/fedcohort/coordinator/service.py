@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fedcohort.analyses import build_analysis
-from fedcohort.analyses.contract import Row, State
 from fedcohort.coordinator.heads import held_heads, take_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.noise import privacy_report
-from fedcohort.coordinator.plan import TRANSIENT_CODES, Exchange, Plan
+from fedcohort.coordinator.plan import TRANSIENT_CODES, Plan
+from fedcohort.coordinator.rounds import StoredRounds
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
+from fedcohort.coordinator.telemetry import Stopwatch
 from fedcohort.errors import (
     AuthenticationError,
     FedcohortError,
@@ -175,6 +176,8 @@ class Service:
         ):
             raise AuthenticationError(f"{site}: an approval whose signature is not by the site's key")
         state = "approved" if approval.approved else "refused"
+        if not approval.approved:
+            self.hub.telemetry.count_refusal("site", approval.code)
         self.store.record_answer(approval.study_hash, site, state, approval.code, encode(approval))
 
     def _record_refusal(self, site: SiteId, refusal: Event) -> None:
@@ -236,9 +239,11 @@ class Service:
             partial(self._waiting, study_id),
             partial(self._refused, study_id),
         )
-        exchange: Exchange = self.hub.exchange
         await self._show_heads()
-        state = await run_study(plan, _Log(self), exchange)
+        watch = Stopwatch(self.hub.telemetry)
+        state = await run_study(
+            plan, StoredRounds(self.store, self.wake, watch), watch.timed(self.hub.exchange)
+        )
         left_out = {site: row["code"] for site, row in self.store.answers(study_id).items() if row["code"]}
         protection = {"kind": study.protection, "words": protection_words(study, len(roster))}
         privacy = privacy_report(study, plan.analysis, len(roster))
@@ -322,24 +327,3 @@ def _catalogue(site: SiteId, detail: bytes) -> dict[str, object]:
     if not isinstance(found, dict) or not isinstance(found.get("tables"), dict):
         raise WireError(f"{site}: a catalogue without tables")
     return found
-
-
-@dataclass(frozen=True)
-class _Log:
-    """The store, and news for the pages after each round."""
-
-    service: Service
-
-    def load_state(self, study_id: str) -> State | None:
-        return self.service.store.load_state(study_id)
-
-    def save_round(self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row]) -> None:
-        self.service.store.save_round(study_id, state, survivors, rows)
-        if rows:
-            self.service.wake()
-
-    def load_kept(self, study_id: str, what: str) -> bytes | None:
-        return self.service.store.load_kept(study_id, what)
-
-    def keep(self, study_id: str, what: str, data: bytes) -> None:
-        self.service.store.keep(study_id, what, data)

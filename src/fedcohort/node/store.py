@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from fedcohort.audit import GENESIS, Detail
@@ -208,6 +208,14 @@ class SqlNodeStore:
         with self._database.transaction() as connection:
             connection.execute(insert(tables.keys).values(name=name, key=key).on_conflict_do_nothing())
             self._log.append(connection, "key-pinned", detail={"name": name})
+
+    def unpin(self, name: str) -> bool:
+        """Forget a public key; False when there is none."""
+        with self._database.transaction() as connection:
+            gone = connection.execute(delete(tables.keys).where(tables.keys.c.name == name)).rowcount > 0
+            if gone:
+                self._log.append(connection, "key-forgotten", detail={"name": name})
+        return gone
 
     def newest(self) -> tuple[int, bytes]:
         """Number and hash of the event log's last entry."""

@@ -1,0 +1,165 @@
+"""What the coordinator counts of itself, for Prometheus: sites, studies, rounds, refusals; never patients.
+
+Everything here is about the machinery. Numbers live since the process began, as the text format
+expects of counters (https://prometheus.io/docs/instrumenting/exposition_formats/); what the
+sites' own machines spend inside a round is not told to the coordinator, and stands in `collect`.
+"""
+
+import time
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import fedcohort
+from fedcohort.coordinator.plan import Exchange, Receive
+from fedcohort.errors import FedcohortError
+from fedcohort.wire.link import Link
+from fedcohort.wire.messages import Message, OpenRequest, Setup, SiteId
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+SITE_STATES = ("connected", "lost", "invited")
+STUDY_STATES = ("proposed", "running", "waiting", "finished", "failed")
+OTHER = "other"
+
+Sample = tuple[str, Mapping[str, str], float]
+
+
+@dataclass
+class Telemetry:
+    """Counters of one process.
+
+    Attributes:
+        rounds: how many took up to each of BUCKETS seconds, the last entry more.
+        seconds: of all rounds, by part.
+        bytes: of messages with sites, by direction.
+        refusals: by code, of sites and of the REST.
+    """
+
+    rounds: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    round_seconds: float = 0.0
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    bytes: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def count_refusal(self, by: str, code: str) -> None:
+        """Note that a site, or the REST, has said no; a code that is none of ours is `other`."""
+        self.refusals[by, code if code in known_codes() else OTHER] += 1
+
+    def counted(self, link: Link) -> Link:
+        """The same link, whose bytes are counted from here on."""
+        channel = link.channel
+
+        async def send(data: bytes) -> None:
+            await channel.send(data)
+            self.bytes["out"] += len(data)
+
+        async def receive() -> bytes:
+            data = await channel.receive()
+            self.bytes["in"] += len(data)
+            return data
+
+        return replace(link, channel=replace(channel, send=send, receive=receive))
+
+
+@dataclass
+class Stopwatch:
+    """The rounds of one study: every exchange and every write is timed, the rest is the coordinator's own."""
+
+    telemetry: Telemetry
+    began: float = field(default_factory=time.monotonic)
+    parts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def timed(self, exchange: Exchange) -> Exchange:
+        """The same exchange, whose time counts as `setup`, `collect` or `open`."""
+
+        async def ask(
+            messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
+        ) -> None:
+            first = next(iter(messages.values()), None)
+            part = (
+                "open"
+                if isinstance(first, OpenRequest)
+                else "setup"
+                if isinstance(first, Setup)
+                else "collect"
+            )
+            began = time.monotonic()
+            try:
+                await exchange(messages, receive, enough, timeout)
+            finally:
+                self.parts[part] += time.monotonic() - began
+
+        return ask
+
+    def stored(self, seconds: float) -> None:
+        """A round is durable, after so many seconds of writing: it is over, and the next one begins."""
+        now, telemetry = time.monotonic(), self.telemetry
+        whole = now - self.began
+        self.parts["store"] += seconds
+        self.parts["coordinator"] += max(0.0, whole - sum(self.parts.values()))
+        telemetry.rounds[bisect_left(BUCKETS, whole)] += 1
+        telemetry.round_seconds += whole
+        for part, spent in self.parts.items():
+            telemetry.seconds[part] += spent
+        self.began = now
+        self.parts.clear()
+
+
+def known_codes() -> frozenset[str]:
+    """The code of every error that we know."""
+
+    def below(kind: type[FedcohortError]) -> Iterator[str]:
+        yield kind.code
+        for one in kind.__subclasses__():
+            yield from below(one)
+
+    return frozenset(below(FedcohortError))
+
+
+def exposition(telemetry: Telemetry, sites: Counter[str], studies: Counter[str], database_errors: int) -> str:
+    """All numbers in Prometheus' text format.
+
+    Args:
+        sites, studies: how many there are now, by state.
+    """
+    lines: list[str] = []
+
+    def add(name: str, kind: str, words: str, samples: list[Sample]) -> None:
+        lines.append(f"# HELP fedcohort_{name} {words}")
+        lines.append(f"# TYPE fedcohort_{name} {kind}")
+        lines.extend(_line(f"fedcohort_{name}{end}", labels, value) for end, labels, value in samples)
+
+    def by(label: str, counts: Mapping[str, float]) -> list[Sample]:
+        return [("", {label: key}, value) for key, value in sorted(counts.items())]
+
+    add("build_info", "gauge", "The program's version.", [("", {"version": fedcohort.__version__}, 1)])
+    add("sites", "gauge", "Sites by state.", by("state", {one: sites[one] for one in SITE_STATES}))
+    add("studies", "gauge", "Studies by state.", by("state", {one: studies[one] for one in STUDY_STATES}))
+    add("round_seconds", "histogram", "Whole rounds.", _histogram(telemetry))
+    parts = by("part", telemetry.seconds)
+    add("round_part_seconds_total", "counter", "Where the rounds' time went.", parts)
+    flow = {one: telemetry.bytes[one] for one in ("in", "out")}
+    add("link_bytes_total", "counter", "Bytes of messages with sites.", by("direction", flow))
+    refused: list[Sample] = [
+        ("", {"by": who, "code": code}, count) for (who, code), count in sorted(telemetry.refusals.items())
+    ]
+    add("refusals_total", "counter", "Refusals by site or REST, and code.", refused)
+    add("database_errors_total", "counter", "Transactions that failed.", [("", {}, database_errors)])
+    return "\n".join(lines) + "\n"
+
+
+def _histogram(telemetry: Telemetry) -> list[Sample]:
+    samples: list[Sample] = []
+    total = 0
+    for bound, count in zip((*map(str, BUCKETS), "+Inf"), telemetry.rounds, strict=True):
+        total += count
+        samples.append(("_bucket", {"le": bound}, total))
+    return [*samples, ("_sum", {}, telemetry.round_seconds), ("_count", {}, total)]
+
+
+def _line(name: str, labels: Mapping[str, str], value: float) -> str:
+    """One sample; labels are words of ours, which need no escapes."""
+    inside = ",".join(f'{label}="{text}"' for label, text in labels.items())
+    return f"{name}{{{inside}}} {value!r}" if inside else f"{name} {value!r}"
