@@ -14,17 +14,8 @@ HOUSE = Path(fedcohort.__file__).parent
 FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_pb2.py"))
 WORDS = {"arrays", "audit", "columns", "config", "logs", "study", "table", "vector"}
 ROOMS = {"analyses", "models", "privacy", "protection", "wire", "sources"}
-DOORS = {"client", "dashboard", "picture", "progress", "rest", "result"}
-CLI = {
-    "cli",
-    "cli_data",
-    "cli_federation",
-    "cli_ledger",
-    "cli_members",
-    "cli_operate",
-    "cli_roster",
-    "cli_support",
-}
+DOORS = {"client", "dashboard", "inference", "picture", "progress", "rest", "result"}
+CLI = {path.stem for path in HOUSE.glob("cli*.py")}
 TOP = {*CLI, "demo", "federation_files", "__init__", "__main__"}
 LAYERS = ({"errors"}, WORDS, ROOMS, {"explain"}, {"node", "coordinator"}, {"engines"}, DOORS, TOP)
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

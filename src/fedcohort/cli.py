@@ -11,6 +11,8 @@ import fedcohort
 from fedcohort.cli_data import data_app
 from fedcohort.cli_federation import approve, coordinator_app, dashboard, node_app
 from fedcohort.cli_ledger import ledger
+from fedcohort.cli_predict import predict
+from fedcohort.cli_report import report
 from fedcohort.cli_roster import roster
 from fedcohort.cli_support import (
     DEFAULT_URL,
@@ -38,8 +40,10 @@ app.add_typer(data_app, name="data")
 app.add_typer(coordinator_app, name="coordinator")
 app.add_typer(node_app, name="node")
 app.command()(approve)
+app.command()(report)
 app.command()(roster)
 app.command()(ledger)
+app.command()(predict)
 app.command()(dashboard)
 
 StudyFile = Annotated[Path, typer.Argument(help="A study in TOML or JSON, or a flat config.json.")]

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedcohort.analyses.encode import Encoder
-from fedcohort.analyses.model_of import model_of
 from fedcohort.errors import StudyError
+from fedcohort.inference import Predictor
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import SavedModel, Study, Train
 from fedcohort.vector import Array
@@ -55,7 +54,7 @@ class Result:
         """
         from fedcohort.models.saved import to_keras
 
-        return to_keras(model_of(self.study, self._train.model), self._weights)
+        return to_keras(self.predictor.model, self._weights)
 
     @property
     def _train(self) -> Train:
@@ -66,6 +65,11 @@ class Result:
     @property
     def _weights(self) -> NDArray[np.float32]:
         return self.arrays["weights"].astype(np.float32)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The model as it is used on new patients."""
+        return Predictor(self.study, self.saved_model)
 
     @property
     def saved_model(self) -> SavedModel:
@@ -81,15 +85,14 @@ class Result:
 
     def features(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Encode rows as the model was trained: (n_rows, n_features)."""
-        cohort = self.study.cohort.model_copy(update={"label": None, "split": None, "where": None})
-        encoder = Encoder(cohort, self.arrays["mean"], self.arrays["deviation"])
+        cohort = self.predictor.cohort
         # A table is in the order of its patients; numbered as they stand, rows keep the frame's order.
         numbered = frame.assign(**{cohort.patient_id: [f"{row:012d}" for row in range(len(frame))]})
-        return encoder.features(table_from_frame(numbered, cohort, self.study.seed))
+        return self.predictor.encoded(table_from_frame(numbered, cohort, self.study.seed))
 
     def predict(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Predict rows of the cohort's columns: (n_rows, outputs)."""
-        return model_of(self.study, self._train.model).predict(self._weights, self.features(frame))
+        return self.predictor.model.predict(self._weights, self.features(frame))
 
     def plot(self) -> "Figure":
         """Loss and AUC (or accuracy) by round, train and test.

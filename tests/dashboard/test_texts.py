@@ -2,14 +2,15 @@
 
 import re
 
-from fedcohort.dashboard.app import HERE, load_texts
+from fedcohort.dashboard.app import HERE
+from fedcohort.dashboard.texts import load_texts
 
-BUILT = re.compile(r"(state|sentence|answer|metric|site|link)\.[\w.]+|split\.short\.(train|test)")
+BUILT = re.compile(r"(state|sentence|answer|metric|site|link)\.[\w.]+|split\.(short\.)?\w+")
 """Names that scripts put together from a state or a metric."""
 
 
 def _sources() -> str:
-    files = [*HERE.glob("templates/*.html"), *HERE.glob("static/js/*.js"), HERE / "app.py"]
+    files = [*HERE.glob("templates/*.html"), *HERE.glob("static/js/*.js"), *HERE.glob("*.py")]
     return "\n".join(file.read_text("utf-8") for file in files)
 
 

@@ -71,3 +71,16 @@ def test_the_same_study_again_is_the_same_study(group: Group, tmp_path: Path) ->
     first, second = group.connect().submit(study), group.connect().submit(study)
     assert first.id == second.id
     assert first.wait(progress=False).report == second.wait(progress=False).report
+
+
+def test_a_round_s_time_is_split_and_its_bytes_are_counted_by_site(group: Group) -> None:
+    handle = group.connect().submit(train_study("split and counted", rounds=3))
+    rows = handle.wait(progress=False).rows
+    parts = [f"{part}_seconds" for part in ("compute", "seal", "network", "open")]
+    for row in rows:
+        assert all(row[part] > 0 for part in parts)
+        assert sum(row[part] for part in parts) <= row["seconds"]
+    sites = group.connect().rest.get(f"/api/studies/{handle.id}")["sites"]
+    assert {site["id"] for site in sites} == set("abc")
+    for site in sites:
+        assert min(site["bytes_to"], site["bytes_from"]) > 1000

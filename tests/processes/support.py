@@ -364,7 +364,7 @@ def simulate_wards(study: Study, n_sites: int = 3) -> Result:
 def comparable(result: Result) -> dict[str, Any]:
     """Everything of a result that must be the same to the bit: no names, no times."""
     report = {key: value for key, value in result.report.items() if key not in ("study", "refused")}
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in result.rows]
+    rows = [{key: value for key, value in row.items() if not key.endswith("seconds")} for row in result.rows]
     arrays = {name: array.tobytes() for name, array in result.arrays.items()}
     return {"report": report, "rows": rows, "arrays": arrays}
 

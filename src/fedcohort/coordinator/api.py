@@ -19,6 +19,7 @@ from fedcohort.arrays import arrays_to_bytes
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.streams import federation_stream, study_stream
 from fedcohort.coordinator.telemetry import CONTENT_TYPE, exposition
+from fedcohort.coordinator.traffic import load_traffic
 from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError, StoreError, StudyError
 from fedcohort.study import MAX_STUDY_BYTES, parse_study
 from fedcohort.wire.identity import fingerprint
@@ -148,7 +149,8 @@ def _summary(row: RowMapping) -> dict[str, object]:
 async def _metrics_of_process(service: Service, request: Request) -> Response:
     sites = Counter(str(site["state"]) for site in sites_view(service))
     studies = Counter(str(study["state"]) for study in service.store.studies())
-    text = exposition(service.hub.telemetry, sites, studies, service.store.database.n_failures)
+    links = [link.traffic for link in service.hub.links.values()]
+    text = exposition(service.hub.telemetry, sites, studies, links, service.store.database.n_failures)
     return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
@@ -193,8 +195,16 @@ async def _bounded_json(request: Request) -> dict[str, Any]:
 async def _study(service: Service, request: Request) -> Response:
     row = _found(service, request)
     answers = service.store.answers(row["id"])
+    traffic = service.hub.traffic.get(row["id"]) or load_traffic(service.store, row["id"])
     sites = [
-        {"id": site, "state": answer["state"], "code": answer["code"]} for site, answer in answers.items()
+        {
+            "id": site,
+            "state": answer["state"],
+            "code": answer["code"],
+            "bytes_to": traffic[site].sent if site in traffic else 0,
+            "bytes_from": traffic[site].received if site in traffic else 0,
+        }
+        for site, answer in answers.items()
     ]
     error = {"code": row["error_code"], "message": row["error_message"]} if row["error_code"] else None
     return JSONResponse({**_summary(row), "study": json.loads(row["study"]), "sites": sites, "error": error})

@@ -17,7 +17,7 @@ from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedErro
 from fedcohort.logs import about
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import verify
-from fedcohort.wire.link import Link
+from fedcohort.wire.link import Link, Traffic
 from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, Setup, SiteId, Task
 from fedcohort.wire.signing import contribution_signing_bytes, help_signing_bytes
 
@@ -43,6 +43,7 @@ class OpenExchange:
 
     Attributes:
         encoded: the questions, as they are sent.
+        traffic: by site, what this study has sent and received.
     """
 
     questions: Mapping[SiteId, Message]
@@ -50,6 +51,7 @@ class OpenExchange:
     receive: Receive
     enough: int
     pending: set[SiteId]
+    traffic: Mapping[SiteId, Traffic]
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def settle(self, site: SiteId, message: Message, away: Collection[SiteId]) -> None:
@@ -80,6 +82,7 @@ class Hub:
         on_message: gets every message that answers no open round.
         on_change: called when a site comes or goes.
         away: sites that were not linked when a round's time was up.
+        traffic: by study and site, bytes of the rounds' messages since this process began.
     """
 
     greeting: Callable[[], Message]
@@ -89,10 +92,11 @@ class Hub:
     open: dict[str, OpenExchange] = field(default_factory=dict)
     away: set[SiteId] = field(default_factory=set)
     telemetry: Telemetry = field(default_factory=Telemetry)
+    traffic: dict[str, dict[SiteId, Traffic]] = field(default_factory=dict)
 
     async def serve(self, link: Link) -> None:
         """Take a site in and read what it says until the link ends."""
-        site, link = link.peer.id, self.telemetry.counted(link)
+        site = link.peer.id
         await _send(link, encode(self.greeting()))
         if site in self.links:
             words = "%s: a second node with this id was turned away; stop one of the two"
@@ -106,9 +110,11 @@ class Hub:
             await self.on_change(site, True)
             for exchange in list(self.open.values()):
                 if site in exchange.pending:
-                    await link.send(exchange.encoded[site])
+                    await self._ask(exchange, link)
             while True:
-                await self._take(link, await link.receive())
+                before = link.traffic.received
+                message = await link.receive()
+                await self._take(link, message, link.traffic.received - before)
         except LinkClosedError as error:
             log.info("%s: %s", site, error, extra=about(site))
         except FedcohortError as error:
@@ -116,13 +122,16 @@ class Hub:
             await link.close(error.code)
         finally:
             del self.links[site]
+            self.telemetry.close(link.traffic)
             await self.on_change(site, False)
 
-    async def _take(self, link: Link, message: Message) -> None:
+    async def _take(self, link: Link, message: Message, size: int) -> None:
         site = link.peer.id
         exchange = self.open.get(getattr(message, "study_hash", ""))
         if isinstance(message, Event) and message.kind == "refusal":
             self.telemetry.count_refusal("site", message.code)
+        if exchange and site in exchange.traffic:
+            exchange.traffic[site].received += size
         if isinstance(message, Contribution | Help):
             signed = (
                 contribution_signing_bytes(message)
@@ -156,12 +165,14 @@ class Hub:
         once = {id(message): encode(message) for message in messages.values()}
         encoded = {site: once[id(message)] for site, message in messages.items()}
         study_hash = next(iter(messages.values())).study_hash  # type: ignore[union-attr]
-        exchange = OpenExchange(messages, encoded, receive, enough, set(messages))
+        known = self.traffic.setdefault(study_hash, {})
+        traffic = {site: known.setdefault(site, Traffic()) for site in messages}
+        exchange = OpenExchange(messages, encoded, receive, enough, set(messages), traffic)
         self.open[study_hash] = exchange
         try:
             here = [self.links[site] for site in messages if site in self.links]
             async with asyncio.timeout(timeout):
-                await asyncio.gather(*(_send(link, encoded[link.peer.id]) for link in here))
+                await asyncio.gather(*(self._ask(exchange, link) for link in here))
                 await exchange.done.wait()
         except TimeoutError:
             silent = ", ".join(sorted(exchange.pending))
@@ -169,6 +180,11 @@ class Hub:
             self.away |= exchange.pending - set(self.links)
         finally:
             del self.open[study_hash]
+
+    async def _ask(self, exchange: OpenExchange, link: Link) -> None:
+        data = exchange.encoded[link.peer.id]
+        exchange.traffic[link.peer.id].sent += len(data)
+        await _send(link, data)
 
 
 async def _send(link: Link, data: bytes) -> None:

@@ -26,7 +26,7 @@ class StoredRounds:
         """Make a round's outcome durable."""
         began = time.monotonic()
         self.store.save_round(study_id, state, survivors, rows)
-        self.watch.stored(time.monotonic() - began)
+        self.watch.stored(rows, time.monotonic() - began)
         if rows:
             self.wake()
 

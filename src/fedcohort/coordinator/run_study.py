@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fedcohort.analyses.contract import Row, State
 from fedcohort.coordinator.collect import Sites, collect, round_context
 from fedcohort.coordinator.noise import noise_in_sum
-from fedcohort.coordinator.opening import attempt_of, open_round, opening_from_record, opening_of
+from fedcohort.coordinator.opening import Opening, attempt_of, open_round, opening_from_record, opening_of
 from fedcohort.coordinator.plan import Exchange, Plan, RoundLog
 from fedcohort.coordinator.study_key import hand_out, made_key
 from fedcohort.coordinator.sums import CipherSum, RingSum, Sum, ring_sum
@@ -22,6 +22,15 @@ from fedcohort.protection.context import RoundContext
 from fedcohort.protection.fixed_point import Ring, from_ring, shape_of
 from fedcohort.protection.keyed import SCHEMES
 from fedcohort.wire.messages import Setup, SiteId
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The sum of one round, whose it is, and how long its exchanges took."""
+
+    ring: Ring
+    survivors: tuple[SiteId, ...]
+    seconds: Row
 
 
 @dataclass(frozen=True)
@@ -59,21 +68,21 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
     begun = log.load_kept(plan.study_hash, "opening") if plan.study.protection != "none" else None
     while not state.finished:
         began = time.monotonic()
-        ring, survivors = await _round(run, state, begun)
-        begun = None
-        total = from_ring(plan.analysis.layout(state), ring, len(plan.roster))
+        opened = await _round(run, state, begun)
+        begun, survivors = None, opened.survivors
+        total = from_ring(plan.analysis.layout(state), opened.ring, len(plan.roster))
         if plan.study.privacy is not None:
             total |= noise_in_sum(plan.study, plan.analysis, state, len(plan.roster), len(survivors))
         state = plan.analysis.update(state, total)
         seconds = round(time.monotonic() - began, 6)
-        rows: list[Row] = [{**row, "seconds": seconds} for row in state.rows]
+        rows: list[Row] = [{**row, "seconds": seconds, **opened.seconds} for row in state.rows]
         log.save_round(plan.study_hash, state, survivors, rows)
         state = replace(state, rows=())
     return state
 
 
-async def _round(run: Run, state: State, begun: bytes | None) -> tuple[Ring, tuple[SiteId, ...]]:
-    """One sum, and whose it is.
+async def _round(run: Run, state: State, begun: bytes | None) -> Opened:
+    """One sum.
 
     Args:
         begun: the record of the last opening before this process began; it counts if it is of this round.
@@ -82,13 +91,29 @@ async def _round(run: Run, state: State, begun: bytes | None) -> tuple[Ring, tup
     shape = shape_of(plan.analysis.layout(state), len(plan.roster))
     attempt = attempt_of(begun, state.round)
     if begun is not None and attempt is not None:
-        opening = opening_from_record(round_context(plan, state, shape, attempt), begun)
-        return await open_round(plan, opening, run.exchange), opening.survivors
+        return await _open(run, opening_from_record(round_context(plan, state, shape, attempt), begun), {})
     if run.setup is not None:
         await hand_out(run.sites, run.setup, run.log, run.exchange)
+    began = time.monotonic()
     context, total = await collect(run.sites, state, shape, run.new_sum, run.exchange)
+    seconds = _split(time.monotonic() - began, total)
     if isinstance(total, RingSum) and not total.masked:
-        return total.ring, tuple(sorted(total.kept))
+        return Opened(total.ring, tuple(sorted(total.kept)), seconds)
     opening = opening_of(context, total)
     run.log.keep(plan.study_hash, "opening", opening.to_record())
-    return await open_round(plan, opening, run.exchange), opening.survivors
+    return await _open(run, opening, seconds)
+
+
+async def _open(run: Run, opening: Opening, seconds: Row) -> Opened:
+    began = time.monotonic()
+    ring = await open_round(run.plan, opening, run.exchange)
+    opened = {**seconds, "open_seconds": round(time.monotonic() - began, 6)}
+    return Opened(ring, opening.survivors, opened)
+
+
+def _split(seconds: float, total: Sum) -> Row:
+    """What the slowest site says that it took; the rest went to the network and to waiting."""
+    slowest = max(total.kept.values(), key=lambda part: part.compute_us + part.seal_us)
+    compute, seal = slowest.compute_us / 1e6, slowest.seal_us / 1e6
+    network = round(max(0.0, seconds - compute - seal), 6)
+    return {"compute_seconds": compute, "seal_seconds": seal, "network_seconds": network}

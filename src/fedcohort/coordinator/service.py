@@ -17,6 +17,7 @@ from fedcohort.coordinator.rounds import StoredRounds
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
 from fedcohort.coordinator.telemetry import Stopwatch
+from fedcohort.coordinator.traffic import keep_traffic, load_traffic
 from fedcohort.errors import (
     AuthenticationError,
     FedcohortError,
@@ -241,9 +242,14 @@ class Service:
         )
         await self._show_heads()
         watch = Stopwatch(self.hub.telemetry)
-        state = await run_study(
-            plan, StoredRounds(self.store, self.wake, watch), watch.timed(self.hub.exchange)
-        )
+        traffic = self.hub.traffic.setdefault(study_id, load_traffic(self.store, study_id))
+        try:
+            state = await run_study(plan, StoredRounds(self.store, self.wake, watch), self.hub.exchange)
+        finally:
+            # Only for the page: it must hinder neither a retry nor the end of the process.
+            with contextlib.suppress(StoreError):
+                keep_traffic(self.store, study_id, traffic)
+            del self.hub.traffic[study_id]
         left_out = {site: row["code"] for site, row in self.store.answers(study_id).items() if row["code"]}
         protection = {"kind": study.protection, "words": protection_words(study, len(roster))}
         privacy = privacy_report(study, plan.analysis, len(roster))

@@ -1,26 +1,26 @@
 """What the coordinator counts of itself, for Prometheus: sites, studies, rounds, refusals; never patients.
 
 Everything here is about the machinery. Numbers live since the process began, as the text format
-expects of counters (https://prometheus.io/docs/instrumenting/exposition_formats/); what the
-sites' own machines spend inside a round is not told to the coordinator, and stands in `collect`.
+expects of counters (https://prometheus.io/docs/instrumenting/exposition_formats/); how
+long computing and sealing took is what the slowest site of a round says.
 """
 
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import fedcohort
-from fedcohort.coordinator.plan import Exchange, Receive
+from fedcohort.analyses.contract import Row
 from fedcohort.errors import FedcohortError
-from fedcohort.wire.link import Link
-from fedcohort.wire.messages import Message, OpenRequest, Setup, SiteId
+from fedcohort.wire.link import Traffic
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 SITE_STATES = ("connected", "lost", "invited")
 STUDY_STATES = ("proposed", "running", "waiting", "finished", "failed")
+PARTS = ("compute", "seal", "network", "open")
 OTHER = "other"
 
 Sample = tuple[str, Mapping[str, str], float]
@@ -32,79 +32,51 @@ class Telemetry:
 
     Attributes:
         rounds: how many took up to each of BUCKETS seconds, the last entry more.
-        seconds: of all rounds, by part.
-        bytes: of messages with sites, by direction.
+        parts: seconds of all rounds, by what they were spent on.
+        ended: bytes of links that are no more.
         refusals: by code, of sites and of the REST.
     """
 
     rounds: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     round_seconds: float = 0.0
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    bytes: Counter[str] = field(default_factory=Counter)
+    parts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    ended: Traffic = field(default_factory=Traffic)
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def count_refusal(self, by: str, code: str) -> None:
         """Note that a site, or the REST, has said no; a code that is none of ours is `other`."""
         self.refusals[by, code if code in known_codes() else OTHER] += 1
 
-    def counted(self, link: Link) -> Link:
-        """The same link, whose bytes are counted from here on."""
-        channel = link.channel
-
-        async def send(data: bytes) -> None:
-            await channel.send(data)
-            self.bytes["out"] += len(data)
-
-        async def receive() -> bytes:
-            data = await channel.receive()
-            self.bytes["in"] += len(data)
-            return data
-
-        return replace(link, channel=replace(channel, send=send, receive=receive))
+    def close(self, traffic: Traffic) -> None:
+        """Keep what a link that has ended carried."""
+        self.ended.sent += traffic.sent
+        self.ended.received += traffic.received
 
 
 @dataclass
 class Stopwatch:
-    """The rounds of one study: every exchange and every write is timed, the rest is the coordinator's own."""
+    """The rounds of one study, from the end of one to the end of the next."""
 
     telemetry: Telemetry
     began: float = field(default_factory=time.monotonic)
-    parts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
-    def timed(self, exchange: Exchange) -> Exchange:
-        """The same exchange, whose time counts as `setup`, `collect` or `open`."""
+    def stored(self, rows: Sequence[Row], seconds: float) -> None:
+        """A round is durable: it is over, and the next one begins.
 
-        async def ask(
-            messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
-        ) -> None:
-            first = next(iter(messages.values()), None)
-            part = (
-                "open"
-                if isinstance(first, OpenRequest)
-                else "setup"
-                if isinstance(first, Setup)
-                else "collect"
-            )
-            began = time.monotonic()
-            try:
-                await exchange(messages, receive, enough, timeout)
-            finally:
-                self.parts[part] += time.monotonic() - began
-
-        return ask
-
-    def stored(self, seconds: float) -> None:
-        """A round is durable, after so many seconds of writing: it is over, and the next one begins."""
+        Args:
+            rows: its metrics, which hold the parts of its time that are known.
+            seconds: how long it took to write it down.
+        """
         now, telemetry = time.monotonic(), self.telemetry
-        whole = now - self.began
-        self.parts["store"] += seconds
-        self.parts["coordinator"] += max(0.0, whole - sum(self.parts.values()))
+        whole, self.began = now - self.began, now
         telemetry.rounds[bisect_left(BUCKETS, whole)] += 1
         telemetry.round_seconds += whole
-        for part, spent in self.parts.items():
-            telemetry.seconds[part] += spent
-        self.began = now
-        self.parts.clear()
+        # A site may say what it likes of its own time, but not that it took longer than the round.
+        said = {part: float(rows[0].get(f"{part}_seconds") or 0.0) for part in PARTS} if rows else {}
+        known = {part: min(spent, whole) for part, spent in said.items()}
+        for part, spent in {**known, "store": seconds}.items():
+            telemetry.parts[part] += spent
+        telemetry.parts["other"] += max(0.0, whole - seconds - sum(known.values()))
 
 
 def known_codes() -> frozenset[str]:
@@ -118,11 +90,18 @@ def known_codes() -> frozenset[str]:
     return frozenset(below(FedcohortError))
 
 
-def exposition(telemetry: Telemetry, sites: Counter[str], studies: Counter[str], database_errors: int) -> str:
+def exposition(
+    telemetry: Telemetry,
+    sites: Counter[str],
+    studies: Counter[str],
+    links: Sequence[Traffic],
+    database_errors: int,
+) -> str:
     """All numbers in Prometheus' text format.
 
     Args:
         sites, studies: how many there are now, by state.
+        links: what the links that are open have carried.
     """
     lines: list[str] = []
 
@@ -138,9 +117,12 @@ def exposition(telemetry: Telemetry, sites: Counter[str], studies: Counter[str],
     add("sites", "gauge", "Sites by state.", by("state", {one: sites[one] for one in SITE_STATES}))
     add("studies", "gauge", "Studies by state.", by("state", {one: studies[one] for one in STUDY_STATES}))
     add("round_seconds", "histogram", "Whole rounds.", _histogram(telemetry))
-    parts = by("part", telemetry.seconds)
+    parts = by("part", telemetry.parts)
     add("round_part_seconds_total", "counter", "Where the rounds' time went.", parts)
-    flow = {one: telemetry.bytes[one] for one in ("in", "out")}
+    flow = {
+        "in": telemetry.ended.received + sum(link.received for link in links),
+        "out": telemetry.ended.sent + sum(link.sent for link in links),
+    }
     add("link_bytes_total", "counter", "Bytes of messages with sites.", by("direction", flow))
     refused: list[Sample] = [
         ("", {"by": who, "code": code}, count) for (who, code), count in sorted(telemetry.refusals.items())

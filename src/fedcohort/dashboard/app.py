@@ -1,6 +1,5 @@
 """The Flask application: one page, the coordinator's REST behind it, and two routes for other programs."""
 
-import json
 import logging
 import mimetypes
 import re
@@ -15,6 +14,7 @@ from fedcohort.dashboard.access import guard
 from fedcohort.dashboard.metrics import training_metrics
 from fedcohort.dashboard.relay import Seats, relay
 from fedcohort.dashboard.settings import Settings
+from fedcohort.dashboard.texts import load_texts
 from fedcohort.dashboard.upstream import Answer, Upstream, open_upstream
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, NotFoundError
 
@@ -73,12 +73,6 @@ def close_app(app: Flask) -> None:
     """Give the connections to the coordinator back."""
     upstream: Upstream = app.extensions["fedcohort"]
     upstream.client.close()
-
-
-def load_texts(language: str = "en") -> dict[str, str]:
-    """Every text of the pages, by name; the browser reads the same file."""
-    texts: dict[str, str] = json.loads((HERE / "static" / "texts" / f"{language}.json").read_text("utf-8"))
-    return texts
 
 
 def _ready(upstream: Upstream) -> ResponseReturnValue:
@@ -187,6 +181,20 @@ def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str]) -> None:
         if not answer.ok:
             return _passed_on(answer)
         return jsonify(study=path.rpartition("/")[2], **training_metrics(answer.body))
+
+    @app.get("/api/studies/<study_id>/document")
+    def as_document(study_id: str) -> ResponseReturnValue:
+        from fedcohort.dashboard.document import document, finished
+
+        def get(path: str) -> dict[str, object]:
+            answer = upstream.get(path)
+            if not answer.ok:
+                raise NotFoundError(str(answer.body["message"]))
+            return answer.body
+
+        text = document(finished(_study_path(study_id).rpartition("/")[2], get), texts)
+        attached = {"Content-Disposition": f'attachment; filename="study-{study_id[:12]}.html"'}
+        return Response(text, mimetype="text/html", headers=attached)
 
     @app.get("/feature_importance")
     def importance() -> ResponseReturnValue:

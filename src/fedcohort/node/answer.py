@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Analysis, Draw, Local, State
@@ -117,7 +117,7 @@ def _note_refusal(node: Node, study_hash: str, code: str) -> None:
 def _contribute(node: Node, task: Task) -> Contribution:
     study = _approved(node, task.study_hash, task.round)
     key = _key(node, study)
-    stored = node.store.last(task.study_hash)
+    stored, began = node.store.last(task.study_hash), time.perf_counter()
     if stored is None or stored.round < task.round:
         # Before anything is computed: what is stored counts as released, and settles the roster.
         protect.check_roster(study, node.keys, task.roster)
@@ -130,16 +130,12 @@ def _contribute(node: Node, task: Task) -> Contribution:
         _check_roster(stored, task.roster)
     shape = shape_from_text(stored.shape)
     context = protect.round_context(study, task, task.state_digest, shape)
+    computed = time.perf_counter()
     sealed = protect.seal(study, context, node.keys, key, stored.integers)
-    return Contribution(
-        study_hash=task.study_hash,
-        round=task.round,
-        attempt=task.attempt,
-        site=node.site,
-        state_digest=task.state_digest,
-        body=sealed.body,
-        extras=sealed.extras,
-    )
+    seconds = (computed - began, time.perf_counter() - computed)
+    about = (task.study_hash, task.round, task.attempt, node.site, task.state_digest)
+    made = Contribution(*about, sealed.body, sealed.extras)
+    return replace(made, compute_us=int(seconds[0] * 1e6), seal_us=int(seconds[1] * 1e6))
 
 
 def _help(node: Node, request: OpenRequest) -> Help:

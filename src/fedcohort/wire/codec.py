@@ -193,6 +193,8 @@ def _contribution(m: pb.Contribution) -> Contribution:
         m.body,
         _parcels(m.extras),
         m.signature,
+        m.compute_us,
+        m.seal_us,
     )
 
 

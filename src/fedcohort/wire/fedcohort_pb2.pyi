@@ -108,7 +108,7 @@ class Task(_message.Message):
     def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., phase: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[Array, _Mapping]]] = ..., state_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Contribution(_message.Message):
-    __slots__ = ("study_hash", "round", "attempt", "site", "state_digest", "body", "extras", "signature")
+    __slots__ = ("study_hash", "round", "attempt", "site", "state_digest", "body", "extras", "signature", "compute_us", "seal_us")
     class ExtrasEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +124,8 @@ class Contribution(_message.Message):
     BODY_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_US_FIELD_NUMBER: _ClassVar[int]
+    SEAL_US_FIELD_NUMBER: _ClassVar[int]
     study_hash: str
     round: int
     attempt: int
@@ -132,7 +134,9 @@ class Contribution(_message.Message):
     body: bytes
     extras: _containers.ScalarMap[str, bytes]
     signature: bytes
-    def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., site: _Optional[str] = ..., state_digest: _Optional[bytes] = ..., body: _Optional[bytes] = ..., extras: _Optional[_Mapping[str, bytes]] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    compute_us: int
+    seal_us: int
+    def __init__(self, study_hash: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., site: _Optional[str] = ..., state_digest: _Optional[bytes] = ..., body: _Optional[bytes] = ..., extras: _Optional[_Mapping[str, bytes]] = ..., signature: _Optional[bytes] = ..., compute_us: _Optional[int] = ..., seal_us: _Optional[int] = ...) -> None: ...
 
 class OpenRequest(_message.Message):
     __slots__ = ("study_hash", "round", "attempt", "survivors", "total", "extras", "roster")

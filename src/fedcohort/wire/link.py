@@ -74,6 +74,14 @@ class Assembly:
         return message
 
 
+@dataclass
+class Traffic:
+    """Bytes of messages, heartbeats left out."""
+
+    sent: int = 0
+    received: int = 0
+
+
 @dataclass(frozen=True)
 class Link:
     """A connection to a proven peer; one task at a time may receive, any may send."""
@@ -84,6 +92,7 @@ class Link:
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
     assembly: Assembly = field(default_factory=Assembly)
+    traffic: Traffic = field(default_factory=Traffic)
     beating: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def send(self, data: bytes) -> None:
@@ -95,6 +104,7 @@ class Link:
         """
         if len(data) > self.max_bytes:
             raise MessageTooLargeError(f"a message of {len(data)} bytes; the limit is {self.max_bytes}")
+        self.traffic.sent += len(data)
         if len(data) <= CHUNK_BYTES:
             await self.channel.send(data)
             return
@@ -126,6 +136,7 @@ class Link:
                 await self.close(error.code)
                 raise
             if whole is not None:
+                self.traffic.received += len(whole)
                 return decode(whole)
 
     async def _next_frame(self) -> bytes:

@@ -80,6 +80,9 @@ class Contribution:
     body: bytes
     extras: Mapping[SiteId, bytes] = field(default_factory=dict)
     signature: bytes = b""
+    compute_us: int = field(default=0, compare=False)
+    seal_us: int = field(default=0, compare=False)
+    """How long the site took, for the page; not signed, and 0 for what was computed before."""
 
 
 @dataclass(frozen=True)

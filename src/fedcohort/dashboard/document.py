@@ -1,0 +1,167 @@
+"""A study as one HTML file, without server or script: question, sites, results, protection, hashes.
+
+It is what goes to an ethics board or into a paper's supplement, so it prints well and says on
+what its promises rest. Everything in it is what the coordinator has released.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fedcohort.dashboard.figures import importance_bars
+from fedcohort.dashboard.svg import Axes, Line, Points, bar_chart, line_chart
+from fedcohort.explain import explain
+from fedcohort.study import parse_study
+
+METRICS = ("loss", "accuracy", "auc", "mae", "r2")
+MAX_POINTS = 500
+"""Of one curve: a study of thousands of rounds is thinned out, its ends stay."""
+MOST_BARS = 40
+
+Json = Mapping[str, Any]
+Texts = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What the coordinator's REST says of a study that has ended.
+
+    Attributes:
+        study: GET /api/studies/ID.
+        report: GET /api/studies/ID/report.
+        rows: of GET /api/studies/ID/metrics.
+        version: of the coordinator.
+    """
+
+    study: Json
+    report: Json
+    rows: Sequence[Json]
+    version: str
+
+
+def finished(study_id: str, get: Callable[[str], Json]) -> Finished:
+    """Ask the coordinator.
+
+    Args:
+        get: GETs a path of its REST, and raises what is wrong.
+    """
+    study = get(f"/api/studies/{study_id}")
+    path = f"/api/studies/{study['id']}"
+    version = get("/api/federation")["coordinator"]["version"]
+    return Finished(study, get(f"{path}/report"), get(f"{path}/metrics")["rows"], version)
+
+
+def document(found: Finished, texts: Texts) -> str:
+    """The file's text.
+
+    Args:
+        texts: of the language, by name (`dashboard.app.load_texts`).
+    """
+    environment = Environment(
+        loader=PackageLoader("fedcohort.dashboard"), autoescape=True, undefined=StrictUndefined
+    )
+    report, sites = found.report, found.study["sites"]
+    question = explain(parse_study(dict(found.study["study"]))).split("\n\n")[1:-1]
+    return environment.get_template("document.html").render(
+        t=texts,
+        study=found.study,
+        report=report,
+        version=found.version,
+        question=[_paragraphs(part) for part in question],
+        curves=_curves(found.rows, texts),
+        figures=_figures(report, texts),
+        sites=[
+            (site["id"], texts.get(f"answer.{site['state']}", site["state"]), site["code"]) for site in sites
+        ],
+        results=_results(report, texts),
+        described=report.get("describe", {}),
+        confusion=_measured(report).get("confusion"),
+    )
+
+
+def _paragraphs(part: str) -> list[str]:
+    """Heading and sentences; a line that is indented further goes on with the one before."""
+    found: list[str] = []
+    for line in part.split("\n"):
+        if line.startswith("    "):
+            found[-1] += f" {line.strip()}"
+        else:
+            found.append(line.strip())
+    return found
+
+
+def _measured(report: Json) -> Json:
+    """The split that figures are of: held-out patients where there are any."""
+    for split in ("test", "train"):
+        if isinstance(report.get(split), Mapping):
+            return dict(report[split])
+    return {}
+
+
+def _results(report: Json, texts: Texts) -> list[tuple[str, str, float, tuple[float, float] | None]]:
+    """(split, metric, value, interval) of the finished model."""
+    found = []
+    for split in ("train", "test", "valid"):
+        row = report.get(split)
+        for name in METRICS:
+            if isinstance(row, Mapping) and isinstance(row.get(name), int | float):
+                low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+                interval = (low, high) if low is not None and high is not None else None
+                found.append((texts[f"split.{split}"], texts[f"metric.{name}"], float(row[name]), interval))
+    return found
+
+
+def _curves(rows: Sequence[Json], texts: Texts) -> list[Markup]:
+    """Loss, accuracy and the like by round."""
+    charts = []
+    for metric in METRICS:
+        lines = [
+            line
+            for split in ("test", "train")
+            if (line := _line(rows, split, metric, texts[f"split.{split}"])) is not None
+        ]
+        if lines:
+            edges = [edge for line in lines for edge in (line.points, *(line.band or ()))]
+            x, y = zip(*(point for edge in edges for point in edge), strict=True)
+            span = (0.0, 1.0) if metric in ("accuracy", "auc") else (min(0.0, *y), max(y))
+            axes = Axes(texts["chart.round"], texts[f"metric.{metric}"], (min(x), max(x)), span)
+            charts.append(line_chart(texts[f"metric.{metric}"], axes, lines))
+    return charts
+
+
+def _line(rows: Sequence[Json], split: str, metric: str, name: str) -> Line | None:
+    mine = [row for row in rows if row.get("split") == split and isinstance(row.get(metric), int | float)]
+    if len(mine) < 2:
+        return None
+    step = -(-len(mine) // MAX_POINTS)
+    kept = [*mine[:-1][::step], mine[-1]]
+    known = [row for row in kept if row.get(f"{metric}_low") is not None]
+    band = (_points(known, f"{metric}_low"), _points(known, f"{metric}_high")) if known else None
+    return Line(name, _points(kept, metric), band)
+
+
+def _points(rows: Sequence[Json], metric: str) -> Points:
+    return [(float(row["round"]), float(row[metric])) for row in rows]
+
+
+def _figures(report: Json, texts: Texts) -> list[Markup]:
+    """ROC, calibration and importance of the finished model."""
+    charts, measured = [], _measured(report)
+    if "roc" in measured:
+        roc = measured["roc"]
+        points = list(zip(roc["false_positive"], roc["true_positive"], strict=True))
+        axes = Axes(texts["document.false_positive"], texts["document.true_positive"], (0, 1), (0, 1))
+        name = texts["document.roc"]
+        charts.append(line_chart(name, axes, [Line(name, points)], diagonal=True))
+    if measured.get("calibration"):
+        points = [(bin["predicted"], bin["observed"]) for bin in measured["calibration"]]
+        axes = Axes(texts["document.predicted"], texts["document.observed"], (0, 1), (0, 1))
+        name = texts["document.calibration"]
+        charts.append(line_chart(name, axes, [Line(name, points)], diagonal=True))
+    bars = importance_bars(dict(report))
+    if bars:
+        charts.append(bar_chart(texts["importance.axis"], bars[:MOST_BARS]))
+    return charts

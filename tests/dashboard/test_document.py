@@ -1,0 +1,137 @@
+"""A study as one HTML file: complete, harmless, and without anything that a browser would fetch or run."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fedcohort as fc
+from fedcohort.dashboard.document import MAX_POINTS, Finished, document, finished
+from fedcohort.dashboard.svg import Axes, Line, bar_chart, line_chart
+from fedcohort.dashboard.texts import load_texts
+from fedcohort.result import Result
+from fedcohort.study import Study
+from tests.processes.support import (
+    Group,
+    cli,
+    cohort,
+    describe_study,
+    frame_of,
+    simulate_wards,
+    ward_rows,
+    wards,
+)
+
+HOSTILE = "<script>alert(1)</script>\"&'"
+ALLOWED = {"html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "p", "section", "div"}
+ALLOWED |= {"table", "tr", "th", "td", "svg", "path", "text", "rect"}
+
+
+class Reader(HTMLParser):
+    """Tags, attributes and visible words of a file."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def ended(result: Result, **changes: Any) -> Finished:
+    about = {"id": result.study.hash, "name": result.study.name, "researcher": "ada"}
+    dated = {"study": result.study.model_dump(), "created_at": "2026-11-23T10:00:00+00:00"}
+    study = {**about, **dated, "sites": [{"id": "a", "state": "approved", "code": ""}]}
+    return Finished({**study, **changes}, result.report, result.rows, "0.1.0")
+
+
+@pytest.fixture(scope="module")
+def trained() -> Result:
+    train = fc.Train(model="logistic", rounds=4)
+    study = Study(name="written down", cohort=cohort(split=fc.Holdout(0.3)), analysis=train)
+    frames = {site: frame_of(ward_rows(index)) for index, site in enumerate("abc")}
+    return fc.simulate(frames).run(study, progress=False)
+
+
+def test_it_holds_question_results_figures_promises_and_hash(trained: Result) -> None:
+    reader = Reader(document(ended(trained), load_texts()))
+    words = " ".join(reader.words)
+    assert trained.study.hash in words
+    assert "Train a model (logistic) in 4 rounds by fedavg." in words
+    assert f"{trained.report['test']['auc']:.4f}" in words
+    assert "The coordinator sees only the sum over the hospitals" in words
+    assert "No differential privacy" in words
+    # loss, accuracy and AUC by round, ROC, calibration, importance
+    assert document(ended(trained), load_texts()).count("<svg") == 6
+
+
+def test_nothing_in_it_is_fetched_or_run(trained: Result) -> None:
+    text = document(ended(trained), load_texts())
+    reader = Reader(text)
+    assert reader.tags <= ALLOWED
+    assert not {name for name in reader.attributes if name.startswith("on")}
+    assert not reader.attributes & {"src", "href", "srcset", "action"}
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_whatever_a_researcher_or_a_site_writes_stays_text(trained: Result) -> None:
+    study = trained.study.model_copy(update={"name": HOSTILE})
+    report = {**trained.report, "importance": {HOSTILE: {"loss_increase": 1.0}}}
+    hostile = Result(study, report, trained.rows)
+    sites = [{"id": HOSTILE, "state": HOSTILE, "code": HOSTILE}]
+    found = ended(hostile, researcher=HOSTILE, sites=sites)
+    reader = Reader(document(found, load_texts()))
+    assert reader.tags <= ALLOWED
+    assert HOSTILE in "".join(reader.words)
+
+
+def test_a_description_is_a_table_with_its_intervals() -> None:
+    study = describe_study("in private", privacy=fc.Privacy(epsilon=2.0))
+    result = simulate_wards(study)
+    words = " ".join(Reader(document(ended(result), load_texts())).words)
+    row = result.report["describe"]["age"]
+    assert f"{row['mean']:.4g} ({row['mean_low']:.4g} – {row['mean_high']:.4g})" in words
+    assert "Epsilon if all other hospitals told their share of the noise" in words
+
+
+def test_thousands_of_rounds_are_thinned_out_to_their_ends(trained: Result) -> None:
+    rows = [{"round": number, "split": "test", "loss": 1 / number} for number in range(1, 5001)]
+    text = document(ended(Result(trained.study, trained.report, rows)), load_texts())
+    assert len(text) < 200_000
+    (curve,) = re.findall(r'<path d="(M[^"]*)" fill="none" stroke="#0072B2"', text)[:1]
+    assert curve.count("L") <= MAX_POINTS
+
+
+def test_a_curve_s_ends_are_where_its_numbers_say() -> None:
+    axes = Axes("x", "y", (0, 10), (0, 1))
+    chart = line_chart("t", axes, [Line("a", [(0, 0), (10, 1)], ([(0, 0), (10, 0.5)], [(0, 0.2), (10, 1)]))])
+    assert "M46.0 170.0 L310.0 10.0" in chart
+    assert "fill-opacity" in chart
+    assert bar_chart("none", []).startswith("<svg")
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with wards(tmp_path_factory.mktemp("document")) as running:
+        yield running
+
+
+@pytest.mark.processes
+def test_the_command_writes_the_file(group: Group, tmp_path: Path) -> None:
+    handle = group.connect().submit(describe_study("by command"))
+    handle.wait(progress=False)
+    file = tmp_path / "r.html"
+    done = cli("report", handle.id[:8], "--coordinator", group.url, "--into", file, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rest = group.connect().rest
+    assert file.read_text(encoding="utf-8") == document(finished(handle.id, rest.get), load_texts())
