@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -108,7 +109,9 @@ class Postgres:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-        self.run("pg_ctl", "start", "-D", self.data, "-w", "-l", self.folder / "log", "-o", options)
+        log = self.folder / "log"
+        done = self.run("pg_ctl", "start", "-D", self.data, "-w", "-l", log, "-o", options, check=False)
+        assert done.returncode == 0, done.stdout + log.read_text()[-2000:]
 
     def stop(self, mode: str = "fast") -> None:
         self.run("pg_ctl", "stop", "-D", self.data, "-w", "-m", mode, check=False)
@@ -116,6 +119,7 @@ class Postgres:
     def kill(self) -> None:
         """As a power cut of the server's process: the postmaster and all that it has started."""
         postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGSTOP)  # so that it starts no other meanwhile
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
         every = (postmaster, *map(int, children))
         for number in every:
@@ -134,19 +138,19 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """A server that ends with the block; the test is skipped where there is none."""
+def postgres() -> Iterator[Postgres]:
+    """A server that ends with the block; the test is skipped where there is none.
+
+    Its folder is not pytest's, whose folders only their owner may enter.
+    """
     if program("initdb") is None or program("postgres") is None:
         pytest.skip("needs a PostgreSQL server: apt-get install postgresql")
-    for parent in (folder, *folder.parents):
-        # pytest makes folders that only their owner can enter; the server's account must pass through.
-        with contextlib.suppress(PermissionError):
-            if parent != parent.parent and parent.stat().st_uid == os.geteuid():
-                parent.chmod(parent.stat().st_mode | 0o011)
+    folder = Path(tempfile.mkdtemp(prefix="fedcohort-postgres-"))
     server = Postgres(folder)
-    server.make()
-    server.start()
     try:
+        server.make()
+        server.start()
         yield server
     finally:
         server.stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)

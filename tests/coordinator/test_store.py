@@ -21,8 +21,8 @@ SUBMISSION = Submission(STUDY, "ages", b"{}", "r", b"k" * 32, b"s" * 64, 3)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with postgres(tmp_path_factory.mktemp("postgres")) as running:
+def server() -> Iterator[Postgres]:
+    with postgres() as running:
         yield running
 
 

@@ -98,17 +98,13 @@ class Nginx:
         (self.folder / "tls" / "chain.pem").write_bytes(b"".join(p.bytes() for p in issued.cert_chain_pems))
         (self.folder / "tls" / "key.pem").write_bytes(issued.private_key_pem.bytes())
 
-    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """nginx with its own options, such as -t, or -s reload."""
-        path = nginx_path()
-        assert path is not None
-        command = [path, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    @property
+    def command(self) -> str:
+        """nginx with this test's configuration."""
+        return f"{nginx_path()} -p {self.folder} -c {self.folder}/nginx.conf"
 
     def start(self) -> None:
-        path = nginx_path()
-        assert path is not None
-        command = [path, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
+        command = self.command.split()
         with (self.folder / "out.log").open("ab") as log:
             self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self.listens, "nginx listens")
@@ -118,11 +114,19 @@ class Nginx:
             return True
         return False
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End the master and its workers at once, connections and all."""
+    def signal(self, number: int) -> None:
         if self.popen is not None and self.popen.poll() is None:
             self.popen.send_signal(number)
-            self.popen.wait(20)
+
+    def wait(self) -> int:
+        assert self.popen is not None
+        return self.popen.wait(20)
+
+    def stop(self) -> None:
+        """End the master and its workers at once, connections and all."""
+        self.signal(signal.SIGTERM)
+        if self.popen is not None:
+            self.wait()
 
 
 @contextlib.contextmanager

@@ -208,7 +208,8 @@ class Group:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         arguments = ["coordinator", "--port", str(self.port), "--state", str(self.state), *self.options]
-        self.coordinator = Process(arguments, self.folder, self.folder / "coordinator.log")
+        more = {"FEDCOHORT_DATABASE": self.database} if self.database else {}
+        self.coordinator = Process(arguments, self.folder, self.folder / "coordinator.log", more)
 
     @property
     def state(self) -> Path:
@@ -346,11 +347,16 @@ class Group:
 
 @contextlib.contextmanager
 def wards(
-    folder: Path, n_sites: int = 3, options: Sequence[str] = (), preload: bool = False, policy: str = ""
+    folder: Path,
+    n_sites: int = 3,
+    options: Sequence[str] = (),
+    preload: bool = False,
+    policy: str = "",
+    database: str | None = None,
 ) -> Iterator[Group]:
     """A coordinator and sites a, b, c … with `ward_rows`, all linked."""
     flags = ["--preload"] if preload else []
-    with Group(folder, options=[*options, *flags]) as group:
+    with Group(folder, options=[*options, *flags], database=database) as group:
         for index, site in enumerate("abcdefgh"[:n_sites]):
             database = write_ward(folder / "data" / f"{site}.db", ward_rows(index))
             group.add(site, database, policy, "", *flags)
