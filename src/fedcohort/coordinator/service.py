@@ -179,12 +179,13 @@ class Service:
         state = "approved" if approval.approved else "refused"
         if not approval.approved:
             self.hub.telemetry.count_refusal("site", approval.code)
+            _log_refusal(site, approval.study_hash, approval.code)
         self.store.record_answer(approval.study_hash, site, state, approval.code, encode(approval))
 
     def _record_refusal(self, site: SiteId, refusal: Event) -> None:
         """A proposal that the site could not take in; a refusal of a round that is over changes nothing."""
         study_id, code = refusal.study_hash, refusal.code
-        log.warning("%s: study %.12s: %s", site, study_id, code, extra=about(site, study_id, code))
+        _log_refusal(site, study_id, code)
         if study_id and code not in TRANSIENT_CODES and site not in self.store.answers(study_id):
             self.store.record_answer(study_id, site, "refused", code)
 
@@ -272,6 +273,7 @@ class Service:
         """A site that had approved could not take part; the study goes on without it."""
         approval = self.store.answers(study_id)[site]["approval"]
         self.store.record_answer(study_id, site, "refused", code, approval)
+        _log_refusal(site, study_id, code)
         self.wake()
 
     async def _propose(self, study_id: str, site: SiteId) -> None:
@@ -323,6 +325,10 @@ class Service:
             f"the study needs {study.min_sites} sites and the federation has {len(self.members.sites())}, "
             f"of which refused: {', '.join(refusals) or 'none'}"
         )
+
+
+def _log_refusal(site: SiteId, study_id: str, code: str) -> None:
+    log.warning("%s: study %.12s: %s", site, study_id, code, extra=about(site, study_id, code))
 
 
 def _catalogue(site: SiteId, detail: bytes) -> dict[str, object]:
