@@ -63,7 +63,7 @@ def test_a_worker_listens_on_its_port_and_offers_its_records(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"dp_epsilon": 0.0}, "dp_epsilon: Input should be greater than 0"),
+        ({"dp_epsilon": 0.0}, "dp_epsilon: must be a number from 1e-06 to 10,000, such as 1.5"),
         ({"dp_epsilon": "much"}, "dp_epsilon"),
         ({"encryption": "rot13"}, "encryption"),
         ({"model": "gpt"}, "model"),

@@ -96,9 +96,43 @@ def test_a_private_study_says_what_it_promises_and_on_whose_noise_that_rests() -
     )
     text = explain(asked)
     assert "epsilon 1.5, delta 0.001, for all that the study releases" in text
-    assert "at most 4.5 times as likely" in text
+    assert "Any one patient's data, which count with one row, make an outcome at most 4.5 times" in text
+    assert "Not hidden: that this hospital takes part" in text
     assert "200 times: a sum of the patients' gradients, with noise" in text
     assert "add the noise in shares" in text
     assert "the change of the model's weights" not in text
     alone = asked.model_copy(update={"privacy": fc.Privacy(epsilon=1.5, noise="site")})
     assert "need trust nobody for it" in explain(alone)
+
+
+def test_a_private_study_says_what_is_released_under_each_algorithm_and_without_held_out_patients() -> None:
+    cohort = fc.Cohort(columns={"age": fc.Numeric(18, 90)}, label=fc.Binary("ill"), split=None)
+    train = fc.Train.private(algorithm="fedavg", rounds=10)
+    text = explain(fc.Study(name="x", cohort=cohort, analysis=train, privacy=fc.Privacy(epsilon=1.5)))
+    assert "10 times: where the model's weights went in steps taken at this hospital" in text
+    assert "a sum of the patients' gradients" not in text
+    assert "No patient is held out, so that nothing is measured." in text
+    assert "by outcome and score" not in text
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "words"),
+    [
+        (1e-6, "at most 1.000 times"),
+        (0.05, "at most 1.051 times"),
+        (10, "at most 22026.5 times"),
+        (1e4, "next to no promise"),
+    ],
+)
+def test_every_epsilon_that_a_study_may_ask_for_is_put_into_words(epsilon: float, words: str) -> None:
+    cohort = fc.Cohort(columns={"age": fc.Numeric(18, 90)}, label=fc.Binary("ill"))
+    asked = fc.Study(
+        name="x", cohort=cohort, analysis=fc.Train.private(), privacy=fc.Privacy(epsilon=epsilon)
+    )
+    assert words in explain(asked)
+
+
+def test_training_without_privacy_says_that_records_can_be_read_out_of_a_sum() -> None:
+    """As tests/privacy/test_inversion.py does."""
+    assert "whole records of patients out of a sum" in explain(study(fc.Train()))
+    assert "whole records" not in explain(study(fc.Describe()))

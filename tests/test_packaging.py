@@ -18,11 +18,16 @@ PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("linux x86_64", "linux aarch64", "darwin x86_64", "darwin arm64", "win32 AMD64", "win32 ARM64")
 
 
+EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+APART = ("diffprivlib",)
+"""Extras for an environment of their own, which constraints.txt would contradict; a benchmark pins them."""
+
+
 def requirements() -> list[Requirement]:
-    """Everything that pyproject.toml names: base, extras and build; not the project's own extras."""
-    extras: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+    """What pyproject.toml names: base, extras and build; neither the project's own extras nor those apart."""
+    extras = [line for name, extra in EXTRAS.items() if name not in APART for line in extra]
     lines = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"], "editables"]
-    named = [Requirement(line) for line in [*lines, *(line for extra in extras.values() for line in extra)]]
+    named = [Requirement(line) for line in [*lines, *extras]]
     return [requirement for requirement in named if requirement.name != "fedcohort"]
 
 
@@ -77,6 +82,21 @@ def test_every_dependency_has_one_exact_version_within_its_range(python: str, ma
         if len(versions) != 1 or not requirement.specifier.contains(versions[0]):
             wrong.append(f"{requirement} is pinned to {versions}: run scripts/pin")
     assert wrong == []
+
+
+@pytest.mark.parametrize("extra", APART)
+def test_an_extra_apart_can_be_installed_beside_the_project_as_its_benchmark_does(extra: str) -> None:
+    path = ROOT / "benchmarks" / "peers" / f"{extra}-requirements.txt"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    exact = dict(line.split("==") for line in lines if not line.startswith("#"))
+    asked = [Requirement(line) for line in [*EXTRAS[extra], *PROJECT["project"]["dependencies"]]]
+    assert {one.name for one in asked[: len(EXTRAS[extra])]} <= exact.keys()
+    outside = [one for one in asked if one.name in exact and not one.specifier.contains(exact[one.name])]
+    assert outside == []
+    # another extra that needs a newer one would leave nothing to resolve to
+    others = [Requirement(line) for name, lines in EXTRAS.items() if name not in APART for line in lines]
+    shared = [one for one in others if one.name in exact]
+    assert [one for one in shared if not one.specifier.contains(exact[one.name])] == []
 
 
 def test_every_pin_is_exact() -> None:

@@ -5,15 +5,17 @@ from typing import Annotated
 
 import typer
 
+from fedcohort.cli_deidentify import file_names, k_anonymity
+from fedcohort.cli_import import import_app
 from fedcohort.cli_support import Config, SiteFile, console
 from fedcohort.config import DEFAULT_CONFIG
-from fedcohort.errors import ConfigError
 
 data_app = typer.Typer(help="Make or import a site's database.", no_args_is_help=True)
-import_app = typer.Typer(help="Import a public data set, one database a hospital.", no_args_is_help=True)
 fetch_app = typer.Typer(help="Download a public data set and check its checksums.", no_args_is_help=True)
 data_app.add_typer(import_app, name="import")
 data_app.add_typer(fetch_app, name="fetch")
+data_app.command("k-anonymity")(k_anonymity)
+data_app.command("file-names")(file_names)
 
 Out = Annotated[Path, typer.Option("--into", help="Folder for the databases.")]
 
@@ -65,33 +67,6 @@ def _databases(sites: int | None, into: Path, config: Path) -> list[str]:
     from fedcohort.federation_files import worker_data
 
     return [worker_data(config, worker) for worker in read_config(config).workers]
-
-
-@import_app.command("heart-disease")
-def import_heart_disease(
-    folder: Annotated[Path, typer.Option("--from", help="Folder of the processed.*.data files.")],
-    into: Out = Path(),
-) -> None:
-    """The four hospitals of UCI Heart Disease: 740 patients after cleaning."""
-    from fedcohort.sources.heart_disease import import_heart_disease as make
-
-    into.mkdir(parents=True, exist_ok=True)
-    for report in make(folder, into):
-        console.print(str(report), markup=False, highlight=False)
-
-
-@import_app.command("breast-cancer")
-def import_breast_cancer(into: Out = Path()) -> None:
-    """The 569 patients that come with scikit-learn, split over three hospitals."""
-    from fedcohort.sources.breast_cancer import import_breast_cancer as make
-
-    into.mkdir(parents=True, exist_ok=True)
-    try:
-        reports = make(into)
-    except ModuleNotFoundError as error:
-        raise ConfigError("this data set comes with scikit-learn: pip install 'fedcohort[demo]'") from error
-    for report in reports:
-        console.print(str(report), markup=False, highlight=False)
 
 
 @fetch_app.command("heart-disease")

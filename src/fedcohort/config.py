@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, building, describe_errors
 from fedcohort.errors import ConfigError
-from fedcohort.study import Protection
+from fedcohort.study import Epsilon, Protection
 
 DEFAULT_CONFIG = Path("config.json")
 
@@ -36,7 +36,7 @@ class FlatConfig(Frozen):
     model: Literal["logistic", "mlp_medical", "cnn_medical"]
     epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)]
     batch_size: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
-    dp_epsilon: Annotated[float, Field(strict=True, gt=0)] | None = None
+    dp_epsilon: Epsilon | None = None
     encryption: Protection | None = "masks"
 
     @model_validator(mode="after")

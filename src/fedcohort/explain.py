@@ -68,7 +68,7 @@ def _cohort(cohort: Cohort) -> list[str]:
 def _releases(study: Study) -> list[str]:
     always = "Never a row: each release is one vector of sums over this hospital's patients."
     if study.privacy is not None and isinstance(study.analysis, Train):
-        return [always, *_private_releases(study.analysis, study.privacy)]
+        return [always, *_private_releases(study, study.analysis, study.privacy)]
     match study.analysis:
         case Describe() if study.privacy is not None:
             rows = study.privacy.rows_per_patient
@@ -99,15 +99,25 @@ def _releases(study: Study) -> list[str]:
             return [always, "Once, for the model in the study:", *_evaluated(study, evaluation.importance)]
 
 
-def _private_releases(train: Train, privacy: Privacy) -> list[str]:
+def _private_releases(study: Study, train: Train, privacy: Privacy) -> list[str]:
     rows = _rows(privacy.rows_per_patient)
+    if train.algorithm == "fedavg":
+        learned = [
+            f"{train.rounds} times: where the model's weights went in steps taken at this hospital, each of",
+            "  them from a random sample of patients, with noise in every step;",
+        ]
+    else:
+        learned = [f"{train.rounds} times: a sum of the patients' gradients, with noise;"]
     lines = [
         "Once: the number of patients to learn from, with noise.",
-        f"{train.rounds} times: a sum of the patients' gradients, with noise; a patient counts with {rows}",
-        f"  and at most {privacy.clip:g} (L2 norm); a value beyond its declared bounds counts as the bound.",
-        f"Every {privacy.evaluate_every} rounds and at the end: held-out patients by outcome and score, with "
-        "noise.",
+        *learned,
+        f"  a patient counts with {rows} and at most {privacy.clip:g} (L2 norm); a value beyond its declared "
+        "bounds counts as the bound.",
     ]
+    if study.cohort.split is None:
+        return [*lines, "No patient is held out, so that nothing is measured."]
+    every = f"Every {privacy.evaluate_every} rounds and at the end"
+    lines.append(f"{every}: held-out patients by outcome and score, with noise.")
     importance = "At the end, for each column: the same counts with that column hidden, with noise."
     return [*lines, importance] if train.importance else lines
 
@@ -185,13 +195,16 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
     """
     privacy = study.privacy
     if privacy is None:
-        return [
+        exact = (
             "No differential privacy: the results are exact, and may tell something about single patients."
-        ]
+        )
+        return [exact, *([_READABLE] if isinstance(study.analysis, Train) else [])]
+    rows = _rows(privacy.rows_per_patient)
     lines = [
         f"Differential privacy: epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, for all that the study "
-        f"releases. Any one patient's data makes an outcome at most {math.exp(privacy.epsilon):.1f} times as "
-        f"likely, but for a chance of {privacy.delta:g}."
+        f"releases. Any one patient's data, which count with {rows}, make an outcome "
+        f"{_times_as_likely(privacy.epsilon)}, but for a chance of {privacy.delta:g}.",
+        "Not hidden: that this hospital takes part, that it has enough patients, and how long it computes.",
     ]
     if not study.shares_noise:
         return [*lines, "Each hospital adds all of the noise itself and need trust nobody for it."]
@@ -202,6 +215,19 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
     if n_sites == 2:
         lines.append("With two hospitals a share is as much noise as each would add alone.")
     return lines
+
+
+_READABLE = (
+    "Who chooses the weights of a model in training can read whole records of patients out of a sum, though "
+    "not whose they are: this study trusts the coordinator not to, or needs [privacy]."
+)
+
+
+def _times_as_likely(epsilon: float) -> str:
+    """What an epsilon means; one beyond 10 hardly means anything."""
+    if epsilon <= 10:
+        return f"at most {math.exp(epsilon):.{3 if epsilon < 0.1 else 1}f} times as likely"
+    return "more than 20,000 times as likely, which is next to no promise"
 
 
 def _quorum(study: Study, n_sites: int) -> str:

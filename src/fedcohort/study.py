@@ -235,6 +235,23 @@ def read_saved_model(folder: Path) -> SavedModel:
         raise StudyError(describe_errors(str(path), error)) from None
 
 
+LEAST_EPSILON, LARGEST_EPSILON = 1e-6, 1e4
+
+
+def _promise(value: object) -> object:
+    """Refuse an epsilon that is no number, or promises nothing, in words for who has never met one."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not LEAST_EPSILON <= float(str(value)) <= LARGEST_EPSILON:
+        raise ValueError(
+            f"must be a number from {LEAST_EPSILON:g} to {LARGEST_EPSILON:,.0f}, such as 1.5: the smaller, "
+            "the less the results can say about any one patient; leave it out for a study without privacy"
+        )
+    return value
+
+
+Epsilon = Annotated[float, BeforeValidator(_promise), Field(strict=True)]
+
+
 class Privacy(Frozen):
     """Differential privacy of the whole study, a patient's data being the unit.
 
@@ -246,7 +263,7 @@ class Privacy(Frozen):
     measured every `evaluate_every` rounds.
     """
 
-    epsilon: Annotated[float, Field(strict=True, gt=0)]
+    epsilon: Epsilon
     delta: Annotated[float, Field(strict=True, ge=1e-10, lt=1)] = 1e-5
     noise: Literal["shared", "site"] | None = None
     clip: Annotated[float, Field(strict=True, ge=1e-6, le=1e6)] = 0.5
@@ -334,16 +351,19 @@ def _check_private(study: Study, privacy: Privacy) -> None:
         raise ValueError(
             'privacy.noise: without a protection the coordinator would see a share alone; take noise = "site"'
         )
-    open_columns = [
-        name
-        for name, kind in study.cohort.schema_.items()
-        if isinstance(kind, Numeric) and kind.bounds is None and study.cohort.is_explicit
-    ]
-    if open_columns:
-        raise ValueError(
-            f"cohort.bounds: privacy needs declared bounds for {', '.join(open_columns)}, such as the "
-            "clinical range; bounds that are looked up in the data would tell about patients"
-        )
+    if study.cohort.is_explicit and (missing := missing_bounds(study.cohort)):
+        raise ValueError(missing)
+
+
+def missing_bounds(cohort: Cohort) -> str | None:
+    """Which numbers privacy has no declared bounds for, and what to do; nothing where all have."""
+    names = [k for k, kind in cohort.schema_.items() if isinstance(kind, Numeric) and kind.bounds is None]
+    if not names:
+        return None
+    return (
+        f"cohort.bounds: privacy needs declared bounds for {', '.join(names)}, such as the "
+        "clinical range; bounds that are looked up in the data would tell about patients"
+    )
 
 
 def _check_private_description(study: Study, privacy: Privacy) -> None:

@@ -235,7 +235,7 @@ def test_missing_bounds_are_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"analysis": fc.Describe()}, "describe is not private"),
+        ({"analysis": fc.Describe()}, "a description learns nothing by steps"),
         ({"analysis": fc.Train(), "privacy": fc.Privacy(epsilon=1.0, noise="shared")}, "one sum"),
         ({"protection": "none", "privacy": fc.Privacy(epsilon=1.0, noise="shared")}, "without a protection"),
     ],

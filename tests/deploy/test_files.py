@@ -83,7 +83,7 @@ def test_units_are_sound_and_expose_little(path: Path, tmp_path: Path) -> None:
         ["systemd-analyze", "verify", here], capture_output=True, text=True, check=False
     )
     assert (verified.returncode, verified.stderr) == (0, "")
-    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={WORST_EXPOSURE}", here]
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={WORST_EXPOSURE}", str(here)]
     rated = subprocess.run(command, capture_output=True, text=True, check=False)
     assert rated.returncode == 0, rated.stdout
 
@@ -92,7 +92,7 @@ def test_accounts_are_ones_that_sysusers_can_make(tmp_path: Path) -> None:
     if shutil.which("systemd-sysusers") is None:
         pytest.skip("needs systemd-sysusers: apt-get install systemd")
     (tmp_path / "etc").mkdir()
-    command = ["systemd-sysusers", f"--root={tmp_path}", DEPLOY / "systemd" / "fedcohort.sysusers"]
+    command = ["systemd-sysusers", f"--root={tmp_path}", str(DEPLOY / "systemd" / "fedcohort.sysusers")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     made = (tmp_path / "etc" / "passwd").read_text()

@@ -215,7 +215,7 @@ def test_hospitals_learn_the_coordinators_new_key_and_keep_what_they_had(federat
     tokens = {"hospital_a": federation.centre.run("coordinator key")[-1]}
     until(lambda: "wrong-key" in group.nodes["hospital_a"].text, "the old hospital turns the new key away")
     assert group.linked() == set()
-    state = ["--state", group.state]
+    state = ["--state", str(group.state)]
     invited = cli("coordinator", "invite", "--site", "hospital_b", "--again", *state, cwd=group.folder)
     tokens["hospital_b"] = invited.stdout.strip()
     for site, machine in federation.hospitals.items():
@@ -224,13 +224,13 @@ def test_hospitals_learn_the_coordinators_new_key_and_keep_what_they_had(federat
     assert group.connect().rest.get("/api/federation")["coordinator"]["fingerprint"] != before
     assert study in set(group.connect().studies()["id"])
     federation.run()
-    site = ["--site", federation.hospitals["hospital_a"].folder / "etc" / "site.toml"]
-    audit = cli("node", "audit", *site, cwd=group.folder)
+    path = federation.hospitals["hospital_a"].folder / "etc" / "site.toml"
+    audit = cli("node", "audit", "--site", path, cwd=group.folder)
     assert "the chain is whole" in audit.stdout
 
 
 def test_a_token_to_learn_a_new_key_admits_no_other_key(federation: Federation) -> None:
-    state = ["--state", federation.group.state]
+    state = ["--state", str(federation.group.state)]
     folder = federation.group.folder
     never = cli("coordinator", "invite", "--site", "hospital_z", "--again", *state, cwd=folder)
     assert "has never joined" in never.stderr
@@ -256,8 +256,7 @@ def test_a_hospital_with_new_keys_takes_part_when_the_others_have_confirmed_them
     (other.folder / "node" / "roster" / "hospital_a.pub").unlink()
     other._systemctl("restart", group.nodes["hospital_b"])
     group.wait_linked()
-    site = ["--site", other.folder / "etc" / "site.toml"]
     words = ["--confirm", "hospital_a", "--fingerprint", print_.strip()]
-    confirmed = cli("roster", *site, *words, cwd=other.folder)
+    confirmed = cli("roster", "--site", other.folder / "etc" / "site.toml", *words, cwd=other.folder)
     assert confirmed.returncode == 0, confirmed.stderr
     federation.run()

@@ -1,4 +1,4 @@
-"""An upgrade as an operator meets it: the process brings its database up to date, a command beside it does not."""
+"""An upgrade as an operator meets it: the process brings its database up to date, a command does not."""
 
 import contextlib
 import sqlite3

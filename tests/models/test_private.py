@@ -8,7 +8,7 @@ from fedcohort.errors import StudyError
 from fedcohort.models.build import build_model
 from fedcohort.models.local import train_step
 from fedcohort.models.private import cut, private_model
-from tests.models.private_support import BINARY, built, made_up_rows, one_each, weights_of
+from tests.models.private_support import BINARY, MODELS, built, made_up_rows, one_each, weights_of
 
 
 def test_dropout_follows_from_the_seed_and_differs_by_seed_piece_and_step() -> None:
@@ -34,6 +34,26 @@ def test_pieces_pads_and_an_empty_sample_change_nothing() -> None:
     empty = cut(np.zeros((0, 1), np.int32), [np.zeros(0, int)], 32)[0]
     assert not private.clipped_sum(weights, x, y, empty, clip=0.5, seed=0).any()
     assert not private.clipped_sum(weights, x[:0], y[:0], empty, clip=0.5, seed=0).any()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_piece_more_changes_no_bit_of_the_patients_in_the_others(name: str) -> None:
+    """Or one patient more, who begins another piece, would move what all others add."""
+    private, _, weights, shape, head = built(name)
+    x, y = made_up_rows(shape, head, 45, seed=7)
+    rows = np.arange(45, dtype=np.int32)[:, None]
+    one = cut(rows, [np.arange(30) + step for step in range(3)], 32)
+    more = np.concatenate([one, np.full_like(one, -1)], 1)
+    silence = np.zeros((3, private.n_weights), np.int64)
+    numbers = {"resolution": 2.0**-40, "expected_patients": 30, "learning_rate": 0.1}
+
+    def results(steps: NDArray[np.int32]) -> tuple[bytes, bytes]:
+        total = private.clipped_sum(weights, x, y, steps[0], clip=0.01, seed=1)
+        return total.tobytes(), private.train(
+            weights, x, y, steps, silence, clip=0.01, seed=1, **numbers
+        ).tobytes()
+
+    assert results(one) == results(more)
 
 
 def test_a_private_step_is_the_rounded_sum_plus_noise_over_the_expected_batch() -> None:

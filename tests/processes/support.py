@@ -358,8 +358,8 @@ def wards(
     flags = ["--preload"] if preload else []
     with Group(folder, options=[*options, *flags], database=database) as group:
         for index, site in enumerate("abcdefgh"[:n_sites]):
-            database = write_ward(folder / "data" / f"{site}.db", ward_rows(index))
-            group.add(site, database, policy, "", *flags)
+            ward = write_ward(folder / "data" / f"{site}.db", ward_rows(index))
+            group.add(site, ward, policy, "", *flags)
         if "--require-token" in options:
             group.token = group.members(lambda members: members.issue_token("ada"))
         group.coordinator.start()

@@ -27,7 +27,7 @@ from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import DRAWS, INTERVAL, RESOLUTION, sigma_of
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import StudyError
-from fedcohort.study import Cohort, Describe, Study
+from fedcohort.study import Cohort, Describe, Study, missing_bounds
 from fedcohort.table import TRAIN, Table
 from fedcohort.vector import MAX_ROWS, Block, Layout, Noisy, Vector
 
@@ -194,7 +194,9 @@ def private_describe(study: Study) -> PrivateDescribe:
     columns = described_columns(study.cohort)
     numeric = numeric_columns(columns)
     scaling = declared_scaling(numeric)
-    if not isinstance(study.analysis, Describe) or study.privacy is None or scaling is None:
-        raise StudyError("cohort.bounds: privacy needs declared bounds for every number")
+    if not isinstance(study.analysis, Describe) or study.privacy is None:
+        raise StudyError("analysis: not a private description")
+    if scaling is None:
+        raise StudyError(missing_bounds(study.cohort) or "cohort.label: privacy needs declared bounds")
     rows = study.privacy.rows_per_patient
     return PrivateDescribe(study.cohort, rows, numeric, categorical_columns(columns), scaling)

@@ -34,9 +34,8 @@ from fedcohort.analyses.private_metrics import (
     sigma_of,
 )
 from fedcohort.analyses.server_optimizer import server_step
-from fedcohort.columns import Numeric
 from fedcohort.errors import StudyError
-from fedcohort.study import Privacy, Study, Train
+from fedcohort.study import Privacy, Study, Train, missing_bounds
 from fedcohort.table import Table
 from fedcohort.vector import MAX_ROWS, Array, Block, Layout, Noisy, Vector
 
@@ -359,8 +358,7 @@ def private_train(study: Study) -> PrivateTrain:
     """
     if not isinstance(study.analysis, Train) or study.privacy is None:
         raise StudyError("analysis: not a private training")
-    numeric = numeric_columns(study.cohort.schema_)
-    if any(not isinstance(column, Numeric) or column.bounds is None for column in numeric.values()):
-        raise StudyError("cohort.bounds: privacy needs declared bounds for every number")
+    if missing := missing_bounds(study.cohort):
+        raise StudyError(missing)
     columns = feature_slices(study.cohort) if study.analysis.importance else {}
     return PrivateTrain(study, study.analysis, study.privacy, task_of(study.cohort), columns)

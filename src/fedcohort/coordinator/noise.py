@@ -21,6 +21,8 @@ def privacy_report(study: Study, analysis: Analysis, n_sites: int) -> dict[str, 
         "delta": study.privacy.delta,
         "epsilon_if_all_others_collude": plan.epsilon_alone,
         "noise": "shared" if study.shares_noise else "site",
+        "unit": "patient",
+        "rows_per_patient": study.privacy.rows_per_patient,
         "words": privacy_words(study, n_sites),
     }
 

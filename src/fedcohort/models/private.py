@@ -33,6 +33,9 @@ bits are the same wherever in a piece the patient stands."""
 _PIECE_VALUES, _PIECE_ROWS = 2**21, 1024
 """Numbers over all layers in one piece, so that it fits into a processor's cache."""
 
+_SMALL_ROW = 1024
+"""Numbers over all layers in a row of a model that one thread computes faster than several."""
+
 _BUILDING = threading.Lock()
 
 Floats = NDArray[np.float32]
@@ -82,7 +85,7 @@ class PrivateModel:
         if not pieces.size or not len(x):
             return np.zeros(self.n_weights)
         numbers = (np.float32(clip), np.float64(1.0), _seed_pair(seed))
-        shape = _shape_of(pieces)
+        shape = (None, *pieces.shape[1:])
 
         def run(careful: bool) -> NDArray[np.float64]:
             graph = self.graphs.clipped_sum(shape, careful)
@@ -194,10 +197,11 @@ def _private_model(
     built = build_model(json.loads(model), input_shape, head, seed)
     trainable = {id(variable) for variable in built.trainable_variables}
     mask = np.concatenate([np.full(int(np.prod(v.shape)), id(v) in trainable) for v in built.weights])
-    rows = min(_PIECE_ROWS, _PIECE_VALUES // row_values(built)) // rows_per_patient
+    values = row_values(built)
+    rows = min(_PIECE_ROWS, _PIECE_VALUES // values) // rows_per_patient
     most = PIECE_ALIGNMENT * 2 ** max(0, (rows // PIECE_ALIGNMENT).bit_length() - 1)
     total = clipped_gradient_sum(built, head, _row_losses, rows_per_patient=rows_per_patient)
-    graphs = private_graphs(built, total, input_shape, mask)
+    graphs = private_graphs(built, total, input_shape, mask, values <= _SMALL_ROW)
     return PrivateModel(len(mask), mask, rows_per_patient, most, graphs, threading.Lock())
 
 

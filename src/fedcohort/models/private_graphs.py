@@ -37,12 +37,18 @@ class PrivateGraphs:
 
 
 def private_graphs(
-    model: Any, total: Callable[..., Tensor], input_shape: tuple[int, ...], trainable: NDArray[np.bool_]
+    model: Any,
+    total: Callable[..., Tensor],
+    input_shape: tuple[int, ...],
+    trainable: NDArray[np.bool_],
+    one_thread: bool,
 ) -> PrivateGraphs:
     """Graphs around `total`, the clipped sum of one piece.
 
     Args:
         trainable: (n_weights,); False for frozen weights.
+        one_thread: run each graph in the caller's thread: handing an operation to another thread costs a
+            small model more than the operation. A large one is slower so.
     """
     tf = start_tensorflow()
     flat, row = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None, *input_shape), tf.float32)
@@ -52,7 +58,7 @@ def private_graphs(
 
     def traced(function: Traced, *signature: Any) -> Traced:
         graph: Traced = tf.function(function, input_signature=signature, autograph=False)
-        return graph
+        return _in_one_thread(graph) if one_thread else graph
 
     def sample_sum(careful: bool, shape: Shape) -> Traced:
         return partial(_sample_sum, partial(total, careful=careful), shape[0] == 1)
@@ -70,6 +76,17 @@ def private_graphs(
         return traced(loop, flat, row, flat, rows, noise, precise, *(number,) * 5, seeds)
 
     return PrivateGraphs(clipped_sum, train, traced(penalty, flat, number))
+
+
+def _in_one_thread(graph: Traced) -> Traced:
+    """The graph, traced and run by TensorFlow's executor that hands nothing to other threads."""
+    tf = start_tensorflow()
+
+    def run(*arguments: Any) -> Tensor:
+        with tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR"):
+            return graph(*arguments)
+
+    return run
 
 
 def _sample_sum(

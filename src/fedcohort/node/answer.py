@@ -135,6 +135,9 @@ def _contribute(node: Node, task: Task) -> Contribution:
     seconds = (computed - began, time.perf_counter() - computed)
     about = (task.study_hash, task.round, task.attempt, node.site, task.state_digest)
     made = Contribution(*about, sealed.body, sealed.extras)
+    if study.privacy is not None:
+        # How long a site computes follows from its patients, and no noise is on it.
+        return made
     return replace(made, compute_us=int(seconds[0] * 1e6), seal_us=int(seconds[1] * 1e6))
 
 

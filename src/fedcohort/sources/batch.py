@@ -54,11 +54,15 @@ class Part:
         name: as the engineer named it, relative to what was imported.
         digest: SHA-256 of its content; a part whose digest was imported before is not read again.
         batches: the part's batches after the first `n` records.
+        size: bytes of the content, where more may be appended to it.
+        prefix: SHA-256 of its first so many bytes; None where nothing is appended.
     """
 
     name: str
     digest: Callable[[], str]
     batches: Callable[[int], Iterator[Batch]]
+    size: int = 0
+    prefix: Callable[[int], str] | None = None
 
 
 @dataclass(frozen=True)

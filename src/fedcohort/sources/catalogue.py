@@ -10,7 +10,7 @@ from sqlalchemy.types import TypeEngine
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import SchemaError
 from fedcohort.sources.database import reading
-from fedcohort.sources.schema import DECLARATIONS, FEATURES, PATIENT_ID, read_declarations
+from fedcohort.sources.schema import FEATURES, OURS, PATIENT_ID, read_declarations
 
 Facts = dict[str, object]
 """{"kind": "numeric", "low", "high"} or {"kind": "categorical", "levels"}; null and [] when undeclared."""
@@ -34,7 +34,8 @@ def catalogue(url: str | Path, offered: Mapping[str, Collection[str]] | None) ->
     """
     with reading(url) as connection:
         inspector = inspect(connection)
-        present = {*inspector.get_table_names(), *inspector.get_view_names()} - {DECLARATIONS}
+        there = (*inspector.get_table_names(), *inspector.get_view_names())
+        present = {name for name in there if not name.startswith(OURS)}
         missing = sorted(set(offered or ()) - present)
         if missing:
             raise SchemaError(

@@ -26,6 +26,8 @@ LOCK_SECONDS = 5.0
 QUERY_SECONDS = 600.0
 """How long one cohort query may take."""
 
+IMPORT_CACHE_KIB = 65_536
+
 _STEPS_BETWEEN_CLOCKS = 100_000
 
 _SQLITE_REMEDIES = {
@@ -114,6 +116,18 @@ def writing(database: str | Path) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def importing(database: str | Path) -> Iterator[Engine]:
+    """Open a database for an import of many transactions; SQLite files are made.
+
+    Raises:
+        StoreError: it is locked, read-only, full, damaged or unreachable.
+    """
+    url = database_url(database)
+    with explained(url), _engine(url, writable=True) as engine:
+        yield engine
+
+
 def select_only(connection: Connection) -> None:
     """From here on SQLite compiles nothing but SELECTs, and stops one that takes too long."""
     raw = connection.connection.driver_connection
@@ -193,6 +207,8 @@ def _sqlite_opener(path: Path, *, writable: bool) -> Callable[[], sqlite3.Connec
             f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=LOCK_SECONDS
         )
         harden(connection, writable=writable)
+        if writable:
+            connection.execute(f"PRAGMA cache_size=-{IMPORT_CACHE_KIB}")
         return connection
 
     return connect

@@ -32,7 +32,9 @@ from fedcohort.errors import SchemaError, StudyError
 RECORDS = "records"
 FEATURES = "features"
 PATIENT_ID = "patient_id"
-DECLARATIONS = "fedcohort_columns"
+OURS = "fedcohort_"
+"""How the tables begin that hold no patients, and that no study can ask for."""
+DECLARATIONS = f"{OURS}columns"
 
 
 class Base(DeclarativeBase):
@@ -83,7 +85,7 @@ class Declared:
 
 def wide_table(name: str, columns: Mapping[str, Declared]) -> Table:
     """An ordinary table: id, patient_id and one database column for each declared column."""
-    types = {column: _sql_type(declared.kind) for column, declared in columns.items()}
+    types = {column: sql_type(declared.kind) for column, declared in columns.items()}
     return Table(
         name,
         MetaData(),
@@ -93,7 +95,8 @@ def wide_table(name: str, columns: Mapping[str, Declared]) -> Table:
     )
 
 
-def _sql_type(kind: Numeric | Categorical) -> Float[float] | Integer | String:
+def sql_type(kind: Numeric | Categorical) -> Float[float] | Integer | String:
+    """The database's type of a declared column."""
     if isinstance(kind, Numeric):
         return Float()
     return Integer() if all(isinstance(level, int) for level in kind.levels) else String(256)

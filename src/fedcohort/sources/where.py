@@ -232,3 +232,8 @@ def select_sql(
     if where is not None:
         query = query.where(_for_engine(where, engine, declared))
     return query.sql(dialect=sql_dialect(engine), comments=False, identify=True)
+
+
+def value_of(column: str, engine: str, declared: Mapping[str, Declared]) -> exp.Expr:
+    """A column of the table, or an element of its JSON vector, quoted and as the engine writes it."""
+    return _for_engine(exp.column(exp.to_identifier(column, quoted=True)), engine, declared)

@@ -1,9 +1,5 @@
-"""Key files, and Ed25519 identity keys: one a node, one a coordinator, one a researcher (RFC 8032)."""
+"""Ed25519 identity keys: one a node, one a coordinator, one a researcher (RFC 8032)."""
 
-import contextlib
-import os
-import secrets
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fedcohort.errors import KeyFileError
+from fedcohort.key_file import read_or_make
 
-MAX_KEY_FILE_BYTES = 4096
 PrivateKey = Ed25519PrivateKey | X25519PrivateKey
 
 
@@ -73,35 +69,15 @@ def load_or_create_agreement(path: Path) -> X25519PrivateKey:
 
 
 def _read_or_make(path: Path, make: Callable[[], PrivateKey]) -> PrivateKeyTypes:
+    data = read_or_make(path, lambda: _pem(make()))
     try:
-        if not path.exists():
-            _create(path, make())
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            data = file.read(MAX_KEY_FILE_BYTES)
-        if os.name == "posix" and mode & 0o077:
-            raise KeyFileError(f"{path}: others can read this key; run chmod 600 on it, or make a new one")
         return load_pem_private_key(data, password=None)
-    except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}; check the folder's permissions") from error
     except (ValueError, TypeError):
         raise KeyFileError(f"{path}: not a key file; restore it from a backup") from None
 
 
-def _create(path: Path, key: PrivateKey) -> None:
-    """Write a new key beside `path` and link it there: never half a key, never over another process's."""
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+def _pem(key: PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def verify(public_key: bytes, signature: bytes, data: bytes) -> bool:

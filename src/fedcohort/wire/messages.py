@@ -82,7 +82,8 @@ class Contribution:
     signature: bytes = b""
     compute_us: int = field(default=0, compare=False)
     seal_us: int = field(default=0, compare=False)
-    """How long the site took, for the page; not signed, and 0 for what was computed before."""
+    """How long the site took, for the page; not signed, and 0 for what was computed before and under privacy,
+    since a time follows from the patients."""
 
 
 @dataclass(frozen=True)

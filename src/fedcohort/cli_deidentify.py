@@ -1,0 +1,114 @@
+"""De-identification on the command line: on every import's way, and what people may look up afterwards."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedcohort.cli_support import SiteFile, console
+from fedcohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedcohort.sources.batch import Source
+
+RulesFile = Annotated[
+    Path | None,
+    typer.Option("--deidentify", help="The site's rules (TOML); without, names decide."),
+]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key", help="The site's de-identification key; deid.key, made when missing.")
+]
+KeepIdentifiers = Annotated[
+    bool, typer.Option("--keep-identifiers", help="Import patients as they are; the report says so.")
+]
+
+
+@dataclass(frozen=True)
+class How:
+    """How an import treats identifiers, as it was asked."""
+
+    rules: Path | None
+    key: Path | None
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A source as it may be imported.
+
+    Attributes:
+        source: de-identified, unless identifiers are kept.
+        context, identity: for `import_source`.
+        told: what was done, when it is done.
+    """
+
+    source: "Source"
+    context: str
+    identity: str
+    told: Callable[[], str]
+
+
+def passage(
+    source: "Source",
+    how: How,
+    keys: Mapping[str, Sequence[str]],
+    origins: Mapping[str, Mapping[str, str]],
+    named: Collection[str],
+) -> Passage:
+    """De-identify a source on its way, as every import does unless it is told not to.
+
+    Args:
+        keys, origins, named: as `Deidentifier` takes them.
+    Raises:
+        ConfigError: the words exclude each other, or a rule does not fit.
+        KeyFileError: the key cannot be read or made.
+    """
+    from fedcohort.sources.deidentify import Deidentifier, deidentified
+    from fedcohort.sources.deidentify_rules import Rules, read_rules
+    from fedcohort.sources.identity import IDENTIFIERS_KEPT
+    from fedcohort.sources.pseudonym import load_or_create_key
+
+    if how.keep:
+        if how.rules or how.key:
+            raise ConfigError("--keep-identifiers: goes without --deidentify and --key")
+        told = "NOT de-identified: --keep-identifiers was said, and patients stand there as they came"
+        return Passage(source, "", IDENTIFIERS_KEPT, lambda: told)
+    rules = Rules() if how.rules is None else read_rules(how.rules)
+    key = load_or_create_key(how.key or Path("deid.key"))
+    made = Deidentifier(rules, key, source.tables, keys=keys, origins=origins, named=named)
+    return Passage(deidentified(source, made), made.digest, made.identity, lambda: str(made.report()))
+
+
+def k_anonymity(
+    table: Annotated[str, typer.Option(help="Table of the site's database.")],
+    quasi: Annotated[str, typer.Option(help="Columns that an outsider may know, such as age,sex,zip.")],
+    k: Annotated[int, typer.Option("--k", min=2, help="Patients that no class should fall below.")] = 5,
+    sensitive: Annotated[str | None, typer.Option(help="Column that should differ in a class.")] = None,
+    site: SiteFile = Path("site.toml"),
+) -> None:
+    """How many patients share each combination of quasi-identifiers, and what would help.
+
+    Counts only, for the site's own engineer: they are facts about patients, and not for researchers.
+    """
+    from fedcohort.node.policy import read_policy
+    from fedcohort.sources.k_anonymity import k_anonymity as count
+
+    columns = [name.strip() for name in quasi.split(",") if name.strip()]
+    console.print(
+        str(count(read_policy(site).data, table, columns, k, sensitive)), markup=False, highlight=False
+    )
+
+
+def file_names(
+    folder: Annotated[Path, typer.Argument(help="The folder that was imported.")],
+    key: Annotated[Path, typer.Option("--key", help="The site's de-identification key.")],
+) -> None:
+    """Say which file of an imported folder stands behind each masked name of a report."""
+    from fedcohort.sources.pseudonym import load_key, masked_file_name
+
+    secret = load_key(key)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        console.print(f"{masked_file_name(secret, name)}  {name}", markup=False, highlight=False)

@@ -1,0 +1,229 @@
+"""`fedcohort data import …`: files, databases and public data sets into a site's own database."""
+
+import contextlib
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedcohort.cli_deidentify import How, KeepIdentifiers, KeyFile, RulesFile, passage
+from fedcohort.cli_support import console, error_console
+from fedcohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedcohort.sources.batch import Refusal, Source
+    from fedcohort.sources.mapping import MappedTable
+    from fedcohort.sources.road import Imported
+
+import_app = typer.Typer(help="Import files, databases and public data sets.", no_args_is_help=True)
+
+SHOWN = 10
+From = Annotated[Path, typer.Option("--from", help="A file, or a folder of them.")]
+Into = Annotated[str, typer.Option("--into", help="The site's database: a path, or an SQLAlchemy URL.")]
+TableName = Annotated[str, typer.Option("--table", help="Table of the site's database.")]
+MappingFile = Annotated[
+    Path | None, typer.Option("--mapping", help="The site's names, units and codes (TOML).")
+]
+Folder = Annotated[Path, typer.Option("--into", help="Folder for the databases.")]
+RefusedFile = Annotated[
+    Path | None, typer.Option("--refused", help="CSV file for every refused record's place and reason.")
+]
+
+
+@import_app.command("csv")
+def import_csv(
+    place: From,
+    into: Into,
+    table: TableName = "records",
+    mapping: MappingFile = None,
+    refused: RefusedFile = None,
+    rules: RulesFile = None,
+    key: KeyFile = None,
+    keep_identifiers: KeepIdentifiers = False,
+    encoding: Annotated[
+        str | None, typer.Option(help="Such as cp1252; UTF-8, or by its mark, without.")
+    ] = None,
+    delimiter: Annotated[str | None, typer.Option(help="One character; by the first line without.")] = None,
+) -> None:
+    """Import CSV files, packed by gzip or not."""
+    from fedcohort.sources.csv_files import Dialect, csv_source
+
+    if delimiter is not None and len(delimiter) != 1:
+        raise ConfigError("--delimiter: one character, such as ';'")
+    mapped = _mapped(mapping, table)
+    source = csv_source(place, table, mapped, Dialect(encoding, delimiter))
+    how = How(rules, key, keep_identifiers)
+    _import(source, into, Named(table, mapped, _typed(place)), how, refused)
+
+
+@import_app.command("parquet")
+def import_parquet(
+    place: From,
+    into: Into,
+    table: TableName = "records",
+    mapping: MappingFile = None,
+    refused: RefusedFile = None,
+    rules: RulesFile = None,
+    key: KeyFile = None,
+    keep_identifiers: KeepIdentifiers = False,
+) -> None:
+    """Import Parquet files."""
+    from fedcohort.sources.parquet_files import parquet_source
+
+    mapped = _mapped(mapping, table)
+    how = How(rules, key, keep_identifiers)
+    _import(parquet_source(place, table, mapped), into, Named(table, mapped, _typed(place)), how, refused)
+
+
+@import_app.command("sql")
+def import_sql(
+    database: Annotated[str, typer.Option("--from", help="The hospital's database, by SQLAlchemy URL.")],
+    origin: Annotated[str, typer.Option("--origin", help="Table or view there: labs, or clinic.labs.")],
+    into: Into,
+    table: TableName = "records",
+    mapping: MappingFile = None,
+    refused: RefusedFile = None,
+    rules: RulesFile = None,
+    key: KeyFile = None,
+    keep_identifiers: KeepIdentifiers = False,
+) -> None:
+    """Import a table or view of a hospital's database, through an account that need only read."""
+    from fedcohort.sources.sql_tables import key_of, sql_source
+
+    mapped = _mapped(mapping, table)
+    source = sql_source(database, origin, table, mapped)
+    typed = [part.name for part in source.parts]
+    named = Named(table, mapped, typed, key_of(database, origin, mapped))
+    _import(source, into, named, How(rules, key, keep_identifiers), refused)
+
+
+@import_app.command("mimic-iv")
+def import_mimic_iv(
+    folder: Annotated[Path, typer.Option("--from", help="Folder of MIMIC-IV's CSV files, packed or not.")],
+    into: Folder = Path(),
+    sites: Annotated[int, typer.Option(min=1, max=26, help="Sites to divide the patients among.")] = 2,
+) -> None:
+    """MIMIC-IV's tables, and one row an admission: mimic_a.db, mimic_b.db and so on."""
+    from fedcohort.sources.mimic_iv import import_mimic as make
+
+    into.mkdir(parents=True, exist_ok=True)
+    for report in make(folder, into, sites):
+        _print(report, None)
+
+
+@import_app.command("heart-disease")
+def import_heart_disease(
+    folder: Annotated[Path, typer.Option("--from", help="Folder of the processed.*.data files.")],
+    into: Folder = Path(),
+) -> None:
+    """The four hospitals of UCI Heart Disease: 740 patients after cleaning."""
+    from fedcohort.sources.heart_disease import import_heart_disease as make
+
+    into.mkdir(parents=True, exist_ok=True)
+    for report in make(folder, into):
+        console.print(str(report), markup=False, highlight=False)
+
+
+@import_app.command("breast-cancer")
+def import_breast_cancer(into: Folder = Path()) -> None:
+    """The 569 patients that come with scikit-learn, split over three hospitals."""
+    from fedcohort.sources.breast_cancer import import_breast_cancer as make
+
+    into.mkdir(parents=True, exist_ok=True)
+    try:
+        reports = make(into)
+    except ModuleNotFoundError as error:
+        raise ConfigError("this data set comes with scikit-learn: pip install 'fedcohort[demo]'") from error
+    for report in reports:
+        console.print(str(report), markup=False, highlight=False)
+
+
+def _mapped(path: Path | None, table: str) -> "MappedTable | None":
+    if path is None:
+        return None
+    from fedcohort.sources.mapping import read_mapping
+
+    tables = read_mapping(path)
+    if table not in tables:
+        raise ConfigError(f"{path}: has no table {table}; it has {', '.join(tables)}")
+    return tables[table]
+
+
+def _typed(place: Path) -> list[str]:
+    """Names of files that the engineer typed; a folder's files were named by somebody else."""
+    return [place.name] if place.is_file() else []
+
+
+@dataclass(frozen=True)
+class Named:
+    """What an import's table, keys and columns are called, and which parts by name."""
+
+    table: str
+    mapped: "MappedTable | None"
+    parts: Sequence[str]
+    key: Sequence[str] = ()
+
+    @property
+    def keys(self) -> Mapping[str, Sequence[str]]:
+        """Table to columns by which a record replaces the earlier one."""
+        return {self.table: self.key or (self.mapped.key if self.mapped else ())}
+
+    @property
+    def origins(self) -> Mapping[str, Mapping[str, str]]:
+        """Table to columns to the source's names of them."""
+        columns = self.mapped.columns if self.mapped else {}
+        return {self.table: {name: column.source or name for name, column in columns.items()}}
+
+
+def _import(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> None:
+    """Bring a source in, with a line of progress and a report.
+
+    Raises:
+        StoreError: the database cannot be written, or a file was changed since it was imported.
+    """
+    from fedcohort.sources.road import import_source
+
+    way = passage(source, how, named.keys, named.origins, named.parts)
+    with _refusals(refused) as note, console.status("") as status:
+        report = import_source(
+            way.source,
+            into,
+            keys=named.keys,
+            context=way.context,
+            identity=way.identity,
+            progress=lambda name, done: status.update(f"{name}: {done} records"),
+            on_refusal=note,
+        )
+    _print(report, refused)
+    console.print(way.told(), markup=False, highlight=False)
+
+
+@contextlib.contextmanager
+def _refusals(path: Path | None) -> Iterator[Callable[["Refusal"], None]]:
+    """What is told of every refused record; into a file where one is named."""
+    if path is None:
+        yield lambda _: None
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "position", "field", "reason"])
+        yield lambda one: writer.writerow([harmless(one.file), one.position, harmless(one.field), one.reason])
+
+
+def harmless(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _print(report: "Imported", refused: Path | None) -> None:
+    console.print(str(report), markup=False, highlight=False)
+    for one in report.refusals[:SHOWN]:
+        where = " ".join(filter(None, (f"{one.file}:", one.position, one.field)))
+        error_console.print(f"  {where}: {one.reason}", markup=False, highlight=False)
+    rest = report.refused.total() - min(len(report.refusals), SHOWN)
+    if rest > 0:
+        told = f"see {refused}" if refused else "name a file by --refused to see all"
+        error_console.print(f"  and {rest} more; {told}", markup=False, highlight=False)

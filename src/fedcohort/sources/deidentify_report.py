@@ -1,0 +1,61 @@
+"""What de-identification did to each column, for the people of the site; never a value."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_WORDS: Mapping[str, str] = {
+    "pseudonym": "pseudonym",
+    "code": "keyed code",
+    "removed": "left out",
+    "date": "dates",
+    "age": "ages to 90",
+    "zip": "ZIP to three digits",
+    "kept": "kept",
+    "unread": "kept unread",
+}
+
+
+@dataclass
+class ColumnTally:
+    """One column's account, which grows with every batch.
+
+    Attributes:
+        deed: what is done, a word of `deidentify_plan`.
+        why: in words.
+        values: how many came, missing ones included.
+        blanked: how many could not be read as what the column should hold, and are missing now.
+    """
+
+    table: str
+    column: str
+    deed: str
+    why: str
+    values: int = 0
+    blanked: int = 0
+
+    def __str__(self) -> str:
+        """A line."""
+        lost = (
+            f"; {self.blanked:,} of {self.values:,} could not be read and are missing" if self.blanked else ""
+        )
+        return f"{self.table}.{self.column}: {_WORDS[self.deed]} ({self.why}){lost}"
+
+
+@dataclass(frozen=True)
+class DeidentificationReport:
+    """What was done, under which key.
+
+    Attributes:
+        identity: how patients are known afterwards, with the key's id.
+        as_of: dates 90 years before it or earlier are told as that year.
+        columns: every column that came.
+    """
+
+    identity: str
+    as_of: datetime.date
+    columns: tuple[ColumnTally, ...]
+
+    def __str__(self) -> str:
+        """A line for the whole, and one for every column."""
+        return "\n  ".join([f"de-identified: {self.identity}", *map(str, self.columns)])

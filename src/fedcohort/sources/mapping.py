@@ -1,0 +1,205 @@
+"""A site's mapping file: its own column names, units and codes against the words of studies.
+
+    [tables.labs]
+    patient_id = "subject_id"
+    key = ["labevent_id"]
+
+    [tables.labs.columns.glucose]
+    from = "GLU_MGDL"
+    low = 1.0
+    high = 60.0
+    unit = "mmol/L"
+    local_unit = "mg/dL"
+    substance = "glucose"
+
+    [tables.labs.columns.sex]
+    from = "gender"
+    levels = ["f", "m"]
+    codes = { F = "f", M = "m" }
+
+Units are converted by pint; between mass and amount of substance it needs the molar mass.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field as Limits
+from pydantic import ValidationError, model_validator
+
+from fedcohort.columns import Categorical, Frozen, Identifier, Level, Numeric, Real, building, describe_errors
+from fedcohort.errors import ConfigError
+from fedcohort.sources.schema import PATIENT_ID, Declared
+from fedcohort.sources.shape import Field
+
+MOLAR_MASSES = {
+    "albumin": 66_500.0,
+    "bilirubin": 584.66,
+    "calcium": 40.078,
+    "cholesterol": 386.65,
+    "creatinine": 113.12,
+    "glucose": 180.156,
+    "haemoglobin": 64_458.0,
+    "hdl cholesterol": 386.65,
+    "iron": 55.845,
+    "lactate": 89.07,
+    "ldl cholesterol": 386.65,
+    "magnesium": 24.305,
+    "phosphate": 94.971,
+    "potassium": 39.098,
+    "sodium": 22.990,
+    "triglycerides": 885.4,
+    "urate": 168.11,
+    "urea": 60.056,
+}
+"""Grams a mole, of what laboratories report in both ways."""
+
+Text = Annotated[str, Limits(min_length=1, max_length=256)]
+
+
+class MappedColumn(Frozen):
+    """One column of the study's table: where it comes from, and what it may hold."""
+
+    source: Text | None = Limits(default=None, alias="from")
+    low: Real | None = None
+    high: Real | None = None
+    levels: tuple[Level, ...] | None = None
+    text: bool = False
+    unit: Text | None = None
+    local_unit: Text | None = None
+    substance: Text | None = None
+    molar_mass: Annotated[float, Limits(gt=0)] | None = None
+    """Grams a mole; needed where `substance` is not in the list."""
+    factor: Annotated[float, Limits(gt=0)] | None = None
+    """Instead of units: what the source's numbers are multiplied by."""
+    codes: dict[str, Level] = Limits(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        numeric = (self.low, self.high, self.local_unit, self.substance, self.molar_mass, self.factor)
+        if (self.levels is not None or self.text) and any(value is not None for value in numeric):
+            raise ValueError("bounds and units are for numbers; a column with levels or text has none")
+        if self.levels is not None and self.text:
+            raise ValueError("give levels, or text = true, not both")
+        if self.codes and self.levels is None:
+            raise ValueError("codes need levels, which they are translated to")
+        if self.local_unit is not None and self.unit is None:
+            raise ValueError("local_unit needs unit, which it is converted to")
+        if self.factor is not None and self.local_unit is not None:
+            raise ValueError("give factor, or local_unit, not both")
+        if self.substance is not None and self.molar_mass is None and self.substance not in MOLAR_MASSES:
+            raise ValueError(f"substance: known are {', '.join(MOLAR_MASSES)}; for others give molar_mass")
+        _ = self.affine, self.declared
+        return self
+
+    @cached_property
+    def declared(self) -> Declared | None:
+        """What the site's database declares; None for a text."""
+        if self.text:
+            return None
+        if self.levels is not None:
+            return Declared(Categorical(self.levels))
+        return Declared(Numeric(self.low, self.high), self.unit)
+
+    @cached_property
+    def affine(self) -> tuple[float, float]:
+        """(factor, offset) from the source's numbers to the declared unit."""
+        if self.factor is not None:
+            return self.factor, 0.0
+        if self.local_unit is None or self.local_unit == self.unit:
+            return 1.0, 0.0
+        mass = self.molar_mass or MOLAR_MASSES.get(self.substance or "")
+        return conversion(self.local_unit, str(self.unit), mass)
+
+    def field(self, name: str) -> Field:
+        """How its values are read."""
+        missing = frozenset(self.missing)
+        return Field(name, self.source or name, self.declared, self.affine, self.codes, missing)
+
+
+def conversion(source: str, target: str, molar_mass: float | None = None) -> tuple[float, float]:
+    """(factor, offset) from one unit to another, by pint.
+
+    Args:
+        molar_mass: grams a mole, where one is a mass and the other an amount of substance.
+    Raises:
+        ValueError: pint does not know a unit, or cannot convert it.
+    """
+    import pint
+
+    registry: pint.UnitRegistry[float] = pint.UnitRegistry(cache_folder=None)
+    context = ("chemistry",) if molar_mass is not None else ()
+    options = {} if molar_mass is None else {"mw": registry.Quantity(molar_mass, "g/mol")}
+    try:
+        zero, one = (
+            float(registry.Quantity(value, source).to(target, *context, **options).magnitude)
+            for value in (0.0, 1.0)
+        )
+    except (pint.PintError, ValueError, TypeError, AttributeError) as error:
+        hint = "; give substance or molar_mass" if isinstance(error, pint.DimensionalityError) else ""
+        raise ValueError(f"units: {source!r} cannot be converted to {target!r}{hint}") from None
+    return one - zero, zero
+
+
+class MappedTable(Frozen):
+    """One table of the site's database.
+
+    Attributes:
+        patient_id: the source's column that names the patient.
+        key: columns of this table by which a record replaces the earlier one.
+    """
+
+    patient_id: Text = PATIENT_ID
+    key: tuple[Identifier, ...] = ()
+    columns: dict[Identifier, MappedColumn] = Limits(min_length=1)
+
+    @model_validator(mode="after")
+    def _keys_are_columns(self) -> Self:
+        if PATIENT_ID in self.columns:
+            raise ValueError(f"columns.{PATIENT_ID}: name the source's column in patient_id instead")
+        strange = [name for name in self.key if name not in {PATIENT_ID, *self.columns}]
+        if strange:
+            raise ValueError(f"key: {', '.join(strange)}: no column of this table")
+        return self
+
+    @property
+    def fields(self) -> list[Field]:
+        """How every column is read, the patient first."""
+        patient = Field(PATIENT_ID, self.patient_id)
+        return [patient, *(column.field(name) for name, column in self.columns.items())]
+
+    @property
+    def declared(self) -> dict[str, Declared]:
+        """What the site's database declares."""
+        found = {name: column.declared for name, column in self.columns.items()}
+        return {name: declared for name, declared in found.items() if declared is not None}
+
+
+class MappingFile(Frozen):
+    """The whole file."""
+
+    tables: dict[Identifier, MappedTable] = Limits(min_length=1)
+
+
+def read_mapping(path: Path) -> Mapping[str, MappedTable]:
+    """Read a mapping file: tables by name.
+
+    Raises:
+        ConfigError: names the file and every wrong field.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give the mapping file by --mapping") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    token = building.set(True)
+    try:
+        return MappingFile.model_validate(data).tables
+    except ValidationError as error:
+        raise ConfigError(describe_errors(str(path), error)) from None
+    finally:
+        building.reset(token)

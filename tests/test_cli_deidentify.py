@@ -1,0 +1,55 @@
+"""The commands of de-identification, as a site's engineer types them."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fedcohort.cli import app
+from fedcohort.columns import Categorical, Numeric
+from fedcohort.sources.importing import write_rows
+from fedcohort.sources.pseudonym import load_or_create_key, masked_file_name
+from fedcohort.sources.schema import Declared, wide_table
+
+SITE = 'id = "hospital_a"\ndata = "ward.db"\ncoordinator = "ws://localhost:8760"\n[tables]\nward = "*"\n'
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    columns = {"age": Declared(Numeric(0, 90)), "sex": Declared(Categorical(("f", "m")))}
+    rows: list[dict[str, object]] = [
+        {"patient_id": "a", "age": 40.0, "sex": "f"},
+        {"patient_id": "b", "age": 40.0, "sex": "f"},
+        {"patient_id": "c", "age": 41.0, "sex": "m"},
+    ]
+    write_rows(tmp_path / "ward.db", wide_table("ward", columns), columns, rows)
+    (tmp_path / "site.toml").write_text(SITE)
+    return tmp_path / "site.toml"
+
+
+def test_an_engineer_asks_for_k_anonymity(site: Path) -> None:
+    args = ["data", "k-anonymity", "--site", str(site), "--table", "ward", "--quasi", "age, sex", "--k", "2"]
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 0, done.output
+    words = " ".join(done.output.split())
+    assert (
+        "ward by age, sex: NOT 2-anonymous; the smallest of 2 classes has 1 patients; 33.3% of rows" in words
+    )
+    assert "age: in bands of 5: 33.3% of rows below" in words
+
+
+def test_an_engineer_finds_the_file_behind_a_masked_name(tmp_path: Path) -> None:
+    (tmp_path / "in" / "ward_1").mkdir(parents=True)
+    (tmp_path / "in" / "ward_1" / "DOE_JANE.csv").write_text("")
+    key = load_or_create_key(tmp_path / "deid.key")
+    done = CliRunner().invoke(
+        app, ["data", "file-names", str(tmp_path / "in"), "--key", str(tmp_path / "deid.key")]
+    )
+    assert done.exit_code == 0, done.output
+    assert done.output.split() == [masked_file_name(key, "ward_1/DOE_JANE.csv"), "ward_1/DOE_JANE.csv"]
+
+
+def test_a_missing_key_is_not_made_anew_to_look_something_up(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["data", "file-names", str(tmp_path), "--key", str(tmp_path / "none.key")])
+    assert done.exit_code != 0
+    assert not (tmp_path / "none.key").exists()
