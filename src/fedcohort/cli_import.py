@@ -56,7 +56,7 @@ def import_csv(
     mapped = _mapped(mapping, table)
     source = csv_source(place, table, mapped, Dialect(encoding, delimiter))
     how = How(rules, key, keep_identifiers)
-    _import(source, into, Named(table, mapped, _typed(place)), how, refused)
+    bring_in(source, into, Named(table, mapped, _typed(place)), how, refused)
 
 
 @import_app.command("parquet")
@@ -75,7 +75,7 @@ def import_parquet(
 
     mapped = _mapped(mapping, table)
     how = How(rules, key, keep_identifiers)
-    _import(parquet_source(place, table, mapped), into, Named(table, mapped, _typed(place)), how, refused)
+    bring_in(parquet_source(place, table, mapped), into, Named(table, mapped, _typed(place)), how, refused)
 
 
 @import_app.command("sql")
@@ -97,7 +97,7 @@ def import_sql(
     source = sql_source(database, origin, table, mapped)
     typed = [part.name for part in source.parts]
     named = Named(table, mapped, typed, key_of(database, origin, mapped))
-    _import(source, into, named, How(rules, key, keep_identifiers), refused)
+    bring_in(source, into, named, How(rules, key, keep_identifiers), refused)
 
 
 @import_app.command("mimic-iv")
@@ -159,12 +159,13 @@ def _typed(place: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Named:
-    """What an import's table, keys and columns are called, and which parts by name."""
+    """What an import's table, keys and columns are called, which parts by name, and what are dates."""
 
     table: str
     mapped: "MappedTable | None"
     parts: Sequence[str]
     key: Sequence[str] = ()
+    dates: Sequence[str] = ()
 
     @property
     def keys(self) -> Mapping[str, Sequence[str]]:
@@ -178,27 +179,32 @@ class Named:
         return {self.table: {name: column.source or name for name, column in columns.items()}}
 
 
-def _import(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> None:
+def bring_in(
+    source: "Source", into: str, named: Named, how: How, refused: Path | None, options: str = ""
+) -> "Imported":
     """Bring a source in, with a line of progress and a report.
 
+    Args:
+        options: what else decides the outcome.
     Raises:
         StoreError: the database cannot be written, or a file was changed since it was imported.
     """
     from fedcohort.sources.road import import_source
 
-    way = passage(source, how, named.keys, named.origins, named.parts)
+    way = passage(source, how, named.keys, named.origins, named.parts, named.dates)
     with _refusals(refused) as note, console.status("") as status:
         report = import_source(
             way.source,
             into,
             keys=named.keys,
-            context=way.context,
+            context=f"{way.context}|{options}" if options else way.context,
             identity=way.identity,
             progress=lambda name, done: status.update(f"{name}: {done} records"),
             on_refusal=note,
         )
     _print(report, refused)
     console.print(way.told(), markup=False, highlight=False)
+    return report
 
 
 @contextlib.contextmanager

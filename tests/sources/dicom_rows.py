@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fedcohort.sources.batch import Refusal
-from fedcohort.sources.dicom import DicomOptions, columns_of, dicom_source
+from fedcohort.sources.dicom import dicom_source
+from fedcohort.sources.dicom_options import DicomOptions, columns_of
 from fedcohort.sources.dicom_pixels import Rendering
 
 SMALL = Rendering(height=2, width=2)

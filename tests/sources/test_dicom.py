@@ -18,8 +18,9 @@ from pydicom.fileset import FileSet
 
 from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.errors import ConfigError, StudyError
-from fedcohort.sources.dicom import DicomOptions, columns_of, dicom_source
+from fedcohort.sources.dicom import dicom_source
 from fedcohort.sources.dicom_columns import DicomColumn
+from fedcohort.sources.dicom_options import DicomOptions, columns_of
 from fedcohort.sources.dicom_pixels import Rendering
 from fedcohort.sources.images import decode_image
 from tests.sources.dicom_files import PIXELS, image, sample, write
@@ -37,6 +38,7 @@ def test_an_image_becomes_a_picture_beside_declared_columns(tmp_path: Path) -> N
     assert rows == [
         {
             "patient_id": "P1",
+            "image_id": "1.2.3.4 1",
             "modality": "CT",
             "sex": "F",
             "age": 1.5,

@@ -11,62 +11,33 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
-from fedcohort.columns import Frozen, Identifier, Image
+from fedcohort.columns import Image
 from fedcohort.errors import ConfigError, DicomError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.dicom_burned_in import check_burned_in
-from fedcohort.sources.dicom_codec import FrameReader
-from fedcohort.sources.dicom_columns import (
-    PATIENT_ID_TAG,
-    ColumnReader,
-    DicomColumn,
-    column_reader,
-    known_columns,
-)
+from fedcohort.sources.dicom_codec import FrameReader, installed_codecs
+from fedcohort.sources.dicom_columns import PATIENT_ID_TAG, ColumnReader, column_reader
 from fedcohort.sources.dicom_file import parse, read_bytes
 from fedcohort.sources.dicom_folder import Found, find
 from fedcohort.sources.dicom_grey import read_groups
 from fedcohort.sources.dicom_layout import read_layout
-from fedcohort.sources.dicom_pixels import Rendering, frame_numbers, render
+from fedcohort.sources.dicom_options import DicomOptions
+from fedcohort.sources.dicom_pixels import frame_numbers, render
+from fedcohort.sources.dicom_values import DataSet
 from fedcohort.sources.images import encode_image
 from fedcohort.sources.schema import PATIENT_ID, Declared
 
-IMAGE = "image"
+IMAGE, IMAGE_ID = "image", "image_id"
+"""image_id is SOPInstanceUID and the frame's number: the key by which an image replaces its earlier self."""
+_SOP_INSTANCE = 0x00080018
 BATCH_IMAGES = 64
 """Rows of a batch, where one file has so many frames."""
 
 
-class DicomOptions(Frozen):
-    """What becomes of a folder of images.
-
-    Attributes:
-        columns: name to attribute; besides patient_id and image.
-        vouched: somebody at the site answers that these images have no texts drawn into them.
-    """
-
-    table: Identifier = "images"
-    rendering: Rendering
-    columns: dict[Identifier, DicomColumn] = Field(default_factory=dict, max_length=200)
-    vouched: Annotated[bool, Field(strict=True)] = False
-
-
-def columns_of(keywords: tuple[str, ...], declared: Mapping[str, DicomColumn]) -> dict[str, DicomColumn]:
-    """Columns from keywords that need no words, and from a site's own declarations.
-
-    Raises:
-        ConfigError: a keyword is not known, or a column is named twice.
-    """
-    columns: dict[str, DicomColumn] = dict(declared)
-    for keyword in keywords:
-        for name, column in known_columns(keyword).items():
-            if name in columns:
-                raise ConfigError(f"columns: {name} is declared twice")
-            columns[name] = column
-    return columns
+def import_context(options: DicomOptions) -> str:
+    """What else decides the outcome: under other options, or with another codec, a file is read anew."""
+    return f"{options.model_dump_json()}|{'|'.join(installed_codecs())}"
 
 
 def dicom_source(path: Path, options: DicomOptions) -> Source:
@@ -77,7 +48,7 @@ def dicom_source(path: Path, options: DicomOptions) -> Source:
     """
     if not path.exists():
         raise ConfigError(f"{path}: no such file or folder; give images by --from")
-    taken = {PATIENT_ID, IMAGE, "id"} & options.columns.keys()
+    taken = {PATIENT_ID, IMAGE, IMAGE_ID, "id"} & options.columns.keys()
     if taken:
         raise ConfigError(f"columns.{min(taken)}: the table has that column already; give another name")
     readers = {name: column_reader(name, column) for name, column in options.columns.items()}
@@ -114,7 +85,7 @@ class _Content:
         try:
             return hashlib.sha256(self.read()).hexdigest()
         except DicomError as error:
-            return hashlib.sha256(f"unread: {error.reason}".encode()).hexdigest()
+            return hashlib.sha256(f"{self.found.name} unread: {error.reason}".encode()).hexdigest()
 
 
 def _part(found: Found, options: DicomOptions, readers: Mapping[str, ColumnReader]) -> Part:
@@ -135,7 +106,7 @@ def _batches(
         read += len(chunk)
         kept = [row for row in chunk if isinstance(row, dict)]
         refusals = tuple(row for row in chunk if isinstance(row, Refusal))
-        names = (PATIENT_ID, *readers, IMAGE)
+        names = (PATIENT_ID, IMAGE_ID, *readers, IMAGE)
         yield Batch(options.table, {name: [row[name] for row in kept] for name in names}, read, refusals)
 
 
@@ -145,9 +116,7 @@ def _rows(
     try:
         image = parse(content.read())
         check_burned_in(image, bool(options.rendering.masks), options.vouched)
-        patient = image.text(PATIENT_ID_TAG)
-        if patient is None:
-            raise image.refusal(PATIENT_ID_TAG, "is missing; an image without a patient is of no use here")
+        patient, image_id = _required(image, PATIENT_ID_TAG), _required(image, _SOP_INSTANCE)
         layout, groups = read_layout(image), read_groups(image)
         frames = FrameReader(image, layout)
     except DicomError as error:
@@ -156,7 +125,7 @@ def _rows(
         return
     for index in frame_numbers(layout, options.rendering)[done:]:
         try:
-            row: Row = {PATIENT_ID: patient}
+            row: Row = {PATIENT_ID: patient, IMAGE_ID: f"{image_id} {index + 1}"}
             row |= {name: reader.read(groups, index) for name, reader in readers.items()}
             picture = render(groups, layout, frames.decode(index), index, options.rendering)
             row[IMAGE] = encode_image(picture)
@@ -164,6 +133,13 @@ def _rows(
             yield _refusal(content, error, f", frame {index + 1}" if layout.frames > 1 else "")
         else:
             yield row
+
+
+def _required(image: DataSet, tag: int) -> str:
+    found = image.text(tag)
+    if found is None:
+        raise image.refusal(tag, "is missing; an image without it is of no use here")
+    return found
 
 
 def _refusal(content: _Content, error: DicomError, where: str) -> Refusal:

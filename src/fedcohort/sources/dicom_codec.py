@@ -42,6 +42,20 @@ _DECODER_ERRORS = (
 )
 
 
+def installed_codecs() -> list[str]:
+    """Transfer syntaxes whose compressed pixels can be decoded here."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import AllTransferSyntaxes
+
+    found = []
+    for syntax in AllTransferSyntaxes:
+        try:
+            found += [str(syntax)] if get_decoder(syntax).is_available else []
+        except NotImplementedError:
+            continue
+    return found
+
+
 class FrameReader:
     """The frames of one image; compressed ones are found in one pass, so ask for them in rising order."""
 

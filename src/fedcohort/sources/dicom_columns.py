@@ -103,13 +103,14 @@ _KNOWN: Mapping[str, Mapping[str, DicomColumn]] = {
     },
     "RepetitionTime": {"repetition_ms": DicomColumn(keyword="RepetitionTime", low=0.0, high=1e6, unit="ms")},
     "EchoTime": {"echo_ms": DicomColumn(keyword="EchoTime", low=0.0, high=1e5, unit="ms")},
-    "StudyDate": {"study_date": DicomColumn(keyword="StudyDate", low=19000101.0, high=22001231.0)},
-    "SeriesDate": {"series_date": DicomColumn(keyword="SeriesDate", low=19000101.0, high=22001231.0)},
+    "StudyDate": {"study_date": DicomColumn(keyword="StudyDate", low=1900.0, high=22001231.0)},
+    "SeriesDate": {"series_date": DicomColumn(keyword="SeriesDate", low=1900.0, high=22001231.0)},
     "AcquisitionDate": {
-        "acquisition_date": DicomColumn(keyword="AcquisitionDate", low=19000101.0, high=22001231.0)
+        "acquisition_date": DicomColumn(keyword="AcquisitionDate", low=1900.0, high=22001231.0)
     },
 }
-"""Attributes whose columns need no further words. Dates are whole numbers, year, month, day: 20260131."""
+"""Attributes whose columns need no further words. Dates are whole numbers, year, month, day: 20260131; or the
+year alone, where the site's rules say so."""
 
 
 def known_columns(keyword: str) -> Mapping[str, DicomColumn]:

@@ -54,8 +54,8 @@ class Rendering(Frozen):
         frames: of a multi-frame image: the `first`, the `middle`, or `every` one, a row each.
     """
 
-    height: Annotated[int, Field(ge=1, le=4096)]
-    width: Annotated[int, Field(ge=1, le=4096)]
+    height: Annotated[int, Field(ge=1, le=4096)] = 224
+    width: Annotated[int, Field(ge=1, le=4096)] = 224
     channels: Literal[1, 3] = 1
     window: Choice = "file"
     fit: Literal["stretch", "pad"] = "stretch"

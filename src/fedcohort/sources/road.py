@@ -1,6 +1,6 @@
 """The one road into a site's database: any source's batches, each written once, whatever happens meanwhile.
 
-A batch and how far its part has come are one transaction: after kill -9 an import goes on
+A batch and how far its part has come are in one transaction: after kill -9 an import goes on
 from there, and a part whose content was imported before changes nothing. A part to which
 records were appended goes on behind them; one that was changed is refused, unless its table
 has key columns, by which a record replaces the earlier one.
@@ -18,7 +18,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
-    Engine,
     Index,
     Integer,
     MetaData,
@@ -27,15 +26,16 @@ from sqlalchemy import (
     Table,
     Text,
     inspect,
+    or_,
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.database import database_url, display, importing
 from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind
+from fedcohort.sources.pen import Pen, insertion
 from fedcohort.sources.schema import (
     DECLARATIONS,
     OURS,
@@ -53,9 +53,9 @@ _imports = Table(
     IMPORTS,
     MetaData(),
     Column("part", String(64), primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("name", Text, nullable=False, index=True),
     Column("size", BigInteger, nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("digest", String(64), nullable=False, index=True),
     Column("context", String(64), nullable=False),
     Column("read", BigInteger, nullable=False),
     Column("written", BigInteger, nullable=False),
@@ -103,7 +103,7 @@ class Imported:
 class Road:
     """One import: where to, by which keys, and who is told."""
 
-    engine: Engine
+    pen: Pen
     declared: Mapping[str, Mapping[str, Declared]]
     keys: Mapping[str, Sequence[str]]
     context: str
@@ -143,9 +143,10 @@ def import_source(
             bind(connection, report.database, identity, filled=filled)
             _imports.create(connection, checkfirst=True)
         context = hashlib.sha256(context.encode()).hexdigest() if context else ""
-        road = Road(engine, source.tables, keys or {}, context, report, progress, on_refusal)
-        for part in source.parts:
-            _import_part(road, part)
+        with Pen(engine) as pen:
+            road = Road(pen, source.tables, keys or {}, context, report, progress, on_refusal)
+            for part in source.parts:
+                _import_part(road, part)
     return report
 
 
@@ -159,7 +160,7 @@ def _check_ours(connection: Connection, name: str) -> None:
 def _import_part(road: Road, part: Part) -> None:
     digest = part.digest()
     key = hashlib.sha256(f"{part.name}\n{digest}\n{road.context}".encode()).hexdigest()
-    with road.engine.begin() as connection:
+    with road.pen.turn() as connection:
         done = _begin(road, connection, part, digest, key)
     if done is None:
         road.report.unchanged += 1
@@ -167,13 +168,14 @@ def _import_part(road: Road, part: Part) -> None:
     road.report.parts += 1
     road.progress(part.name, done)
     for batch in part.batches(done):
-        with road.engine.begin() as connection:
+        with road.pen.turn() as connection:
             written = _write(road, connection, batch)
+            road.pen.weight += max(1, written)
             _advance(connection, key, done, batch.read, written, len(batch.refusals))
         _note(road, batch, written)
         done = batch.read
         road.progress(part.name, done)
-    with road.engine.begin() as connection:
+    with road.pen.turn() as connection:
         connection.execute(update(_imports).where(_imports.c.part == key).values(done=1))
 
 
@@ -183,7 +185,9 @@ def _begin(road: Road, connection: Connection, part: Part, digest: str, key: str
     Raises:
         StoreError: the part was changed, and its records cannot be told from the earlier ones.
     """
-    rows = connection.execute(select(_imports).where(_imports.c.context == road.context)).mappings().all()
+    mine = or_(_imports.c.digest == digest, _imports.c.name == part.name)
+    query = select(_imports).where(_imports.c.context == road.context, mine)
+    rows = connection.execute(query).mappings().all()
     same = [row for row in rows if row["digest"] == digest]
     if any(row["done"] for row in same):
         return None
@@ -238,7 +242,7 @@ def _write(road: Road, connection: Connection, batch: Batch) -> int:
     unknown = [name for name in names if name not in table.c]
     if unknown:
         raise StoreError(f"table {table.name}: has no column {', '.join(unknown)}; import into a new table")
-    statement = _insert(connection, table, names, road.keys.get(table.name, ()))
+    statement = insertion(connection, table, names, road.keys.get(table.name, ()))
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
         compiled = statement.compile(dialect=connection.dialect, column_keys=names)
         # Straight to the driver, which takes any iterator: twice as fast as by way of lists of rows.
@@ -249,21 +253,6 @@ def _write(road: Road, connection: Connection, batch: Batch) -> int:
         records = zip(*batch.columns.values(), strict=True)
         connection.execute(statement, [dict(zip(names, record, strict=True)) for record in records])
     return count
-
-
-def _insert(
-    connection: Connection, table: Table, names: Sequence[str], keys: Sequence[str]
-) -> "sqlite.Insert | postgresql.Insert":
-    if connection.dialect.name == "sqlite":
-        statement: sqlite.Insert | postgresql.Insert = sqlite.insert(table)
-    else:
-        statement = postgresql.insert(table)
-    if not keys:
-        return statement
-    others = {name: statement.excluded[name] for name in names if name not in keys}
-    if not others:
-        return statement.on_conflict_do_nothing(index_elements=list(keys))
-    return statement.on_conflict_do_update(index_elements=list(keys), set_=others)
 
 
 def _table(road: Road, connection: Connection, batch: Batch) -> Table:
