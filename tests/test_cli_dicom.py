@@ -1,6 +1,8 @@
 """`fedcohort data import dicom`, `deidentify-dicom` and `receive-dicom`, as an engineer types them."""
 
 import os
+import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -142,6 +144,66 @@ def test_a_database_needs_an_inbox_and_a_folder_no_options() -> None:
         run("data", "receive-dicom", "--into", "h.db")
     with pytest.raises(ConfigError, match="--inbox"):
         run("data", "receive-dicom", "--into", "folder", "--keep-identifiers")
+
+
+GUIDE = Path(__file__).parent.parent / "docs" / "dicom.md"
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_guides_commands_run_as_they_are_written(folder: Path) -> None:
+    (options,) = blocks("toml")
+    # Its mask is for larger images than these.
+    Path("images.toml").write_text(
+        options.replace("width = 640, height = 40", "width = 2, height = 1"), encoding="utf-8"
+    )
+    folder.rename("images")
+    commands = [shlex.split(line) for block in blocks("sh") for line in block.splitlines()]
+    assert {tuple(words[:3]) for words in commands} == {
+        ("fedcohort", "data", "import"),
+        ("fedcohort", "data", "receive-dicom"),
+        ("fedcohort", "data", "deidentify-dicom"),
+    }
+    for words in commands:
+        if "receive-dicom" not in words:
+            run(*words[1:])
+    assert (len(rows("hospital.db")), len(list(Path("copies").rglob("*.dcm")))) == (3, 3)
+    run("data", "import", "dicom", "--from", "images/", "--into", "more.db", "--options", "images.toml")
+    assert [column[1] for column in described("more.db")] == [
+        "id",
+        "patient_id",
+        "image_id",
+        "finding",
+        "kvp",
+        "image",
+    ]
+
+
+def described(database: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(database)
+    try:
+        return connection.execute("PRAGMA table_info(images)").fetchall()
+    finally:
+        connection.close()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_guides_receivers_listen(tmp_path: Path, number: int) -> None:
+    (options,) = blocks("toml")
+    (tmp_path / "images.toml").write_text(options, encoding="utf-8")
+    lines = [line for block in blocks("sh") for line in block.splitlines() if "receive-dicom" in line]
+    words = shlex.split(lines[number].replace("11112", "0"))[1:]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fedcohort", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert line.startswith("FEDCOHORT listens on 127.0.0.1:")
 
 
 @pytest.mark.processes

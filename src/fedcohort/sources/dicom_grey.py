@@ -39,7 +39,7 @@ class Window(Frozen):
 Choice = Literal["file", "range"] | Window
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Groups:
     """Where a frame's attributes may stand besides the data set: its functional groups, and shared ones."""
 

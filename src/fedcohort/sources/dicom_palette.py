@@ -1,5 +1,6 @@
 """Colours through a palette, plain or segmented: PS3.3, C.7.6.3.1.5, C.7.6.3.1.6 and C.7.9."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,16 +46,10 @@ def palette(image: DataSet) -> list[Colours]:
     return found
 
 
-def through_palette(image: DataSet, stored: Stored) -> Picture:
-    """Indices as colours.
-
-    Returns:
-        (rows, columns, 3).
-    Raises:
-        DicomError: the palette is missing or damaged.
-    """
+def through_palette(colours: Sequence[Colours], stored: Stored) -> Picture:
+    """Indices as colours: (rows, columns, 3)."""
     shown = np.empty((*stored.shape, 3), np.uint8)
-    for channel, (_, first, bits, values) in enumerate(palette(image)):
+    for channel, (_, first, bits, values) in enumerate(colours):
         eight = (values >> 8 if bits == 16 else values).clip(0, 255).astype(np.uint8)
         shown[..., channel] = eight[np.clip(stored.astype(np.int64) - first, 0, len(values) - 1)]
     return shown

@@ -5,6 +5,7 @@ are painted black before anything is resampled.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from fedcohort.columns import Frozen
 from fedcohort.errors import ConfigError
 from fedcohort.sources.dicom_grey import Choice, Groups, Picture, to_grey
 from fedcohort.sources.dicom_layout import Layout, Stored
-from fedcohort.sources.dicom_palette import through_palette
+from fedcohort.sources.dicom_palette import Colours, palette, through_palette
 from fedcohort.sources.dicom_scan import PIXEL_DATA
 from fedcohort.sources.dicom_values import DataSet
 
@@ -90,7 +91,7 @@ def render(groups: Groups, layout: Layout, stored: Stored, index: int, rendering
     if layout.samples == 3:
         shown = _to_8_bits(stored, layout)
     elif layout.photometric == "PALETTE COLOR":
-        shown = through_palette(groups.image, stored)
+        shown = through_palette(_palette(groups), stored)
     else:
         shown = to_grey(groups, layout, stored, index, rendering.window)
     return _resampled(painted(groups.image, shown, rendering.masks), rendering)
@@ -119,6 +120,12 @@ def _to_8_bits(pixels: Stored, layout: Layout) -> Picture:
         return np.asarray(pixels, np.uint8)
     scaled = np.asarray(pixels, np.float64) * (255 / (2**layout.stored - 1)) + 0.5
     return np.asarray(scaled.clip(0, 255), np.uint8)
+
+
+@lru_cache(1)
+def _palette(groups: Groups) -> list[Colours]:
+    """An image's palette, once for all of its frames."""
+    return palette(groups.image)
 
 
 def _resampled(shown: Picture, rendering: Rendering) -> Picture:

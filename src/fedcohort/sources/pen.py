@@ -1,12 +1,13 @@
 """How an import writes: transactions as small as is safe, and for many small parts as large as is fast."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Connection, Dialect, Engine, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
 ROWS, SECONDS = 256, 1.0
@@ -64,17 +65,30 @@ class Pen:
             connection.close()
 
 
-def insertion(
-    connection: Connection, table: Table, names: Sequence[str], keys: Sequence[str]
+@lru_cache(64)
+def _insertion(
+    dialect: str, table: Table, names: tuple[str, ...], keys: tuple[str, ...]
 ) -> "sqlite.Insert | postgresql.Insert":
-    """An INSERT of these columns, by whose keys a record replaces the earlier one."""
-    if connection.dialect.name == "sqlite":
-        statement: sqlite.Insert | postgresql.Insert = sqlite.insert(table)
-    else:
-        statement = postgresql.insert(table)
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement: sqlite.Insert | postgresql.Insert = insert(table)
+    statement = statement.values({name: bindparam(name) for name in names})
     if not keys:
         return statement
     others = {name: statement.excluded[name] for name in names if name not in keys}
     if not others:
         return statement.on_conflict_do_nothing(index_elements=list(keys))
     return statement.on_conflict_do_update(index_elements=list(keys), set_=others)
+
+
+def insertion(
+    connection: Connection, table: Table, names: tuple[str, ...], keys: tuple[str, ...]
+) -> "sqlite.Insert | postgresql.Insert":
+    """An INSERT of these columns, by whose keys a record replaces the earlier one; built once."""
+    return _insertion(connection.dialect.name, table, names, keys)
+
+
+@lru_cache(64)
+def compiled(statement: "sqlite.Insert | postgresql.Insert", dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+    """An INSERT for a driver that takes its parameters by place, and their order; compiled once."""
+    made = statement.compile(dialect=dialect)
+    return str(made), tuple(made.positiontup or ())

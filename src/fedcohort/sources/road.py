@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import (
-    BigInteger,
     Column,
     Connection,
     Index,
@@ -26,16 +25,14 @@ from sqlalchemy import (
     Table,
     Text,
     inspect,
-    or_,
-    select,
-    update,
 )
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.database import database_url, display, importing
 from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind
-from fedcohort.sources.pen import Pen, insertion
+from fedcohort.sources.imports_table import ADVANCE, DONE, IMPORTS, KNOWN, imports
+from fedcohort.sources.pen import Pen, compiled, insertion
 from fedcohort.sources.schema import (
     DECLARATIONS,
     OURS,
@@ -46,24 +43,8 @@ from fedcohort.sources.schema import (
     write_declarations,
 )
 
-IMPORTS = "fedcohort_imports"
 SHOWN_REFUSALS = 1000
 """So many are kept for the report; all of them are handed to `on_refusal` as they come."""
-_imports = Table(
-    IMPORTS,
-    MetaData(),
-    Column("part", String(64), primary_key=True),
-    Column("name", Text, nullable=False, index=True),
-    Column("size", BigInteger, nullable=False),
-    Column("digest", String(64), nullable=False, index=True),
-    Column("context", String(64), nullable=False),
-    Column("read", BigInteger, nullable=False),
-    Column("written", BigInteger, nullable=False),
-    Column("refused", BigInteger, nullable=False),
-    Column("done", Integer, nullable=False),
-    Column("at", BigInteger, nullable=False),
-)
-
 Progress = Callable[[str, int], None]
 """Called with a part's name and how many of its records are done."""
 
@@ -141,7 +122,7 @@ def import_source(
             _check_ours(connection, report.database)
             filled = not all(name.startswith(OURS) for name in inspect(connection).get_table_names())
             bind(connection, report.database, identity, filled=filled)
-            _imports.create(connection, checkfirst=True)
+            imports.create(connection, checkfirst=True)
         context = hashlib.sha256(context.encode()).hexdigest() if context else ""
         with Pen(engine) as pen:
             road = Road(pen, source.tables, keys or {}, context, report, progress, on_refusal)
@@ -176,7 +157,7 @@ def _import_part(road: Road, part: Part) -> None:
         done = batch.read
         road.progress(part.name, done)
     with road.pen.turn() as connection:
-        connection.execute(update(_imports).where(_imports.c.part == key).values(done=1))
+        connection.execute(DONE, {"key": key})
 
 
 def _begin(road: Road, connection: Connection, part: Part, digest: str, key: str) -> int | None:
@@ -185,9 +166,8 @@ def _begin(road: Road, connection: Connection, part: Part, digest: str, key: str
     Raises:
         StoreError: the part was changed, and its records cannot be told from the earlier ones.
     """
-    mine = or_(_imports.c.digest == digest, _imports.c.name == part.name)
-    query = select(_imports).where(_imports.c.context == road.context, mine)
-    rows = connection.execute(query).mappings().all()
+    named = {"in_context": road.context, "of_digest": digest, "of_name": part.name}
+    rows = connection.execute(KNOWN, named).mappings().all()
     same = [row for row in rows if row["digest"] == digest]
     if any(row["done"] for row in same):
         return None
@@ -203,7 +183,7 @@ def _begin(road: Road, connection: Connection, part: Part, digest: str, key: str
         )
     values = {"part": key, "name": part.name, "size": part.size, "digest": digest, "context": road.context}
     counts = {"read": read, "written": 0, "refused": 0, "done": 0, "at": int(time.time())}
-    connection.execute(_imports.insert(), {**values, **counts})
+    connection.execute(imports.insert(), {**values, **counts})
     return read
 
 
@@ -216,9 +196,8 @@ def _appended_to(part: Part, earlier: RowMapping) -> int:
 
 
 def _advance(connection: Connection, key: str, before: int, read: int, written: int, refused: int) -> None:
-    change = update(_imports).where(_imports.c.part == key, _imports.c.read == before)
-    values = {"read": read, "written": _imports.c.written + written, "refused": _imports.c.refused + refused}
-    if connection.execute(change.values(values)).rowcount != 1:
+    values = {"key": key, "before": before, "now": read, "more": written, "out": refused}
+    if connection.execute(ADVANCE, values).rowcount != 1:
         raise StoreError("another import of the same file is running; wait until it has ended")
 
 
@@ -242,13 +221,11 @@ def _write(road: Road, connection: Connection, batch: Batch) -> int:
     unknown = [name for name in names if name not in table.c]
     if unknown:
         raise StoreError(f"table {table.name}: has no column {', '.join(unknown)}; import into a new table")
-    statement = insertion(connection, table, names, road.keys.get(table.name, ()))
+    statement = insertion(connection, table, tuple(names), tuple(road.keys.get(table.name, ())))
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
-        compiled = statement.compile(dialect=connection.dialect, column_keys=names)
         # Straight to the driver, which takes any iterator: twice as fast as by way of lists of rows.
-        raw.executemany(
-            str(compiled), zip(*(batch.columns[name] for name in compiled.positiontup or ()), strict=True)
-        )
+        text, order = compiled(statement, connection.dialect)
+        raw.executemany(text, zip(*(batch.columns[name] for name in order), strict=True))
     else:
         records = zip(*batch.columns.values(), strict=True)
         connection.execute(statement, [dict(zip(names, record, strict=True)) for record in records])
