@@ -101,6 +101,20 @@ def import_sql(
     _import(source, into, named, How(rules, key, keep_identifiers), refused)
 
 
+@import_app.command("mimic-iv")
+def import_mimic_iv(
+    folder: Annotated[Path, typer.Option("--from", help="Folder of MIMIC-IV's CSV files, packed or not.")],
+    into: Folder = Path(),
+    sites: Annotated[int, typer.Option(min=1, max=26, help="Sites to divide the patients among.")] = 2,
+) -> None:
+    """MIMIC-IV's tables, and one row an admission: mimic_a.db, mimic_b.db and so on."""
+    from fedcohort.sources.mimic_iv import import_mimic as make
+
+    into.mkdir(parents=True, exist_ok=True)
+    for report in make(folder, into, sites):
+        _print(report, None)
+
+
 @import_app.command("heart-disease")
 def import_heart_disease(
     folder: Annotated[Path, typer.Option("--from", help="Folder of the processed.*.data files.")],

@@ -62,6 +62,7 @@ def build_app(settings: Settings) -> Flask:
     app.register_error_handler(HTTPException, _explain_http)
     app.add_url_rule("/", "page", lambda: render_template("page.html"))
     app.add_url_rule("/healthz", "health", lambda: jsonify(status="ok", version=fedcohort.__version__))
+    app.add_url_rule("/readyz", "ready", lambda: _ready(upstream))
     _add_reading(app, upstream)
     _add_streams(app, upstream, Seats(settings.max_viewers))
     _add_results(app, upstream, texts)
@@ -72,6 +73,17 @@ def close_app(app: Flask) -> None:
     """Give the connections to the coordinator back."""
     upstream: Upstream = app.extensions["fedcohort"]
     upstream.client.close()
+
+
+def _ready(upstream: Upstream) -> ResponseReturnValue:
+    """Whether the coordinator answers this dashboard, and takes its token; else why not, as a code."""
+    try:
+        answer = upstream.get("/api/federation")
+    except FedcohortError as error:
+        return jsonify(status="not-ready", code=error.code), 503
+    if not answer.ok:
+        return jsonify(status="not-ready", code=answer.body["code"]), 503
+    return jsonify(status="ok")
 
 
 def _harden(response: Response) -> Response:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from fedcohort.audit import GENESIS, Detail
@@ -33,10 +33,13 @@ _APPROVAL = select(tables.proposals.c.approval).where(tables.proposals.c.study_h
 
 
 class SqlNodeStore:
-    """The node's database; safe to use from several threads, and beside the command line's process."""
+    """The node's database; safe to use from several threads, and beside the command line's process.
 
-    def __init__(self, path: Path) -> None:
-        self._database = Durable(path, tables.metadata)
+    For `alone` see `Durable`.
+    """
+
+    def __init__(self, path: Path, *, alone: bool = False) -> None:
+        self._database = Durable(path, tables.SCHEMA, alone=alone)
         self._log = EventLog(tables.events, self._database)
         self.heads = HeadStore(tables.heads, self._database)
         self._keep = self._database.prepare(_upsert(tables.contributions))
@@ -205,6 +208,14 @@ class SqlNodeStore:
         with self._database.transaction() as connection:
             connection.execute(insert(tables.keys).values(name=name, key=key).on_conflict_do_nothing())
             self._log.append(connection, "key-pinned", detail={"name": name})
+
+    def unpin(self, name: str) -> bool:
+        """Forget a public key; False when there is none."""
+        with self._database.transaction() as connection:
+            gone = connection.execute(delete(tables.keys).where(tables.keys.c.name == name)).rowcount > 0
+            if gone:
+                self._log.append(connection, "key-forgotten", detail={"name": name})
+        return gone
 
     def newest(self) -> tuple[int, bytes]:
         """Number and hash of the event log's last entry."""

@@ -6,7 +6,7 @@ columns are converted whole (see `shape`). A formula stays the text that it is.
 
 import contextlib
 import csv
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import TextIOWrapper
@@ -37,18 +37,27 @@ class Dialect:
     delimiter: str | None = None
 
 
-def csv_source(place: Path, table: str, mapping: MappedTable | None, dialect: Dialect = Dialect()) -> Source:
+def csv_source(
+    place: Path,
+    table: str,
+    mapping: MappedTable | None,
+    dialect: Dialect = Dialect(),
+    patient: str = PATIENT_ID,
+    numbers: Collection[str] | None = None,
+) -> Source:
     """One file or a folder of files, all into one table.
 
     Args:
         mapping: names, units and codes; without one columns keep their names, numbers have no bounds and
             texts no levels, as far as the first records tell.
+        patient, numbers: without a mapping, the column that names the patient, and those that hold numbers;
+            None: as the first records tell.
     Raises:
         ConfigError: there is no such file, or no such encoding.
         SchemaError: a header lacks a column, or names one twice.
     """
     files = files_of(place, *ENDINGS)
-    fields = mapping.fields if mapping is not None else _fields_of(files[0], dialect)
+    fields = mapping.fields if mapping is not None else _fields_of(files[0], dialect, patient, numbers)
     declared = {one.name: one.declared for one in fields if one.declared is not None}
     root = place if place.is_dir() else place.parent
     parts = [_part(path, str(path.relative_to(root)), table, fields, dialect) for path in files]
@@ -98,7 +107,7 @@ def _open(path: Path, dialect: Dialect) -> Opened:
     return Opened(file, csv.reader(file, delimiter=delimiter), delimiter, names)
 
 
-def _fields_of(path: Path, dialect: Dialect) -> list[Field]:
+def _fields_of(path: Path, dialect: Dialect, patient: str, numbers: Collection[str] | None) -> list[Field]:
     """What the first records tell about the columns: numbers or texts."""
     opened = _open(path, dialect)
     names = opened.names
@@ -107,17 +116,23 @@ def _fields_of(path: Path, dialect: Dialect) -> list[Field]:
         # What is wrong behind is told when it is read.
         with contextlib.suppress(DataError, UnicodeError):
             rows.extend(row for row in islice(_records(opened.reader), SAMPLE_ROWS) if len(row) == len(names))
-    if PATIENT_ID not in names:
+    if patient not in names:
         raise SchemaError(
-            f"{path.name}: has no column {PATIENT_ID}; say in a mapping file which one names the patient"
+            f"{path.name}: has no column {patient}; say in a mapping file which one names the patient"
         )
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-    return [Field(name, name, _declared(name, values)) for name, values in columns.items()]
+    columns.pop(patient)
+    known = {name: Declared(Numeric()) for name in numbers or ()}
+    kinds = {
+        name: _declared(values) if numbers is None else known.get(name) for name, values in columns.items()
+    }
+    return [Field(PATIENT_ID, patient), *(Field(name, name, kind) for name, kind in kinds.items())]
 
 
-def _declared(name: str, values: Sequence[str]) -> Declared | None:
-    known = [value for value in values if value.strip()]
-    if name == PATIENT_ID or not known:
+def _declared(values: Sequence[str]) -> Declared | None:
+    """A number where all values are; a code such as 0042 is none."""
+    known = [value.strip() for value in values if value.strip()]
+    if not known or any(value[0] == "0" and value[1:2].isdigit() for value in known):
         return None
     try:
         _ = [float(value) for value in known]

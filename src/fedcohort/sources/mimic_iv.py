@@ -1,0 +1,133 @@
+"""MIMIC-IV (Johnson et al. 2023): its tables as they are, and one row an admission to learn from.
+
+The module `hosp` and `icu` as CSV, packed or not. Patients are MIMIC's own pseudonyms, and
+dates are already shifted by it. Several sites stand in for hospitals: who goes where
+follows from a hash of the patient, so that nobody is in two of them.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sqlalchemy import text
+
+from fedcohort.columns import Categorical, Numeric
+from fedcohort.errors import ConfigError
+from fedcohort.sources.batch import Batch, Part, Source
+from fedcohort.sources.csv_files import csv_source
+from fedcohort.sources.database import writing
+from fedcohort.sources.files import files_of
+from fedcohort.sources.identity import IDENTIFIERS_KEPT
+from fedcohort.sources.road import Imported, import_source
+from fedcohort.sources.schema import PATIENT_ID, Declared, wide_table, write_declarations
+
+SUBJECT = "subject_id"
+TABLES = (
+    "admissions", "diagnoses_icd", "drgcodes", "hcpcsevents", "icustays", "microbiologyevents", "omr",
+    "patients", "prescriptions", "procedures_icd", "services", "transfers",
+)  # fmt: skip
+NUMBERS = ("anchor_age", "anchor_year", "hospital_expire_flag", "icd_version", "los", "seq_num")
+"""Everything else is kept as the text that it is: codes have leading zeros, doses are ranges."""
+NEEDED = ("admissions", "icustays", "patients")
+MORTALITY = "mortality"
+COLUMNS = {
+    "age": Declared(Numeric(18, 91), "years"),
+    "sex": Declared(Categorical(("F", "M"))),
+    "admission_type": Declared(
+        Categorical(
+            ("AMBULATORY OBSERVATION", "DIRECT EMER.", "DIRECT OBSERVATION", "ELECTIVE", "EU OBSERVATION",
+             "EW EMER.", "OBSERVATION ADMIT", "SURGICAL SAME DAY ADMISSION", "URGENT")
+        )
+    ),
+    "insurance": Declared(Categorical(("Medicaid", "Medicare", "No charge", "Other", "Private"))),
+    "earlier_admissions": Declared(Numeric(0, 100)),
+    "emergency_hours": Declared(Numeric(0, 72), "hours"),
+    "icu_first_day": Declared(Categorical((0, 1))),
+    "died": Declared(Categorical((0, 1))),
+}  # fmt: skip
+"""Of the table `mortality`: what is known on the first day, and whether the patient died in hospital."""
+
+_ROWS = """
+SELECT a.patient_id,
+  min(91.0, p.anchor_age + strftime('%Y', a.admittime) - p.anchor_year) AS age,
+  p.gender AS sex, a.admission_type, a.insurance,
+  (SELECT count(*) FROM admissions e WHERE e.patient_id = a.patient_id AND e.admittime < a.admittime)
+    AS earlier_admissions,
+  min(72.0, max(0.0, 24 * (julianday(a.edouttime) - julianday(a.edregtime)))) AS emergency_hours,
+  EXISTS (SELECT 1 FROM icustays i WHERE i.hadm_id = a.hadm_id
+          AND julianday(i.intime) < julianday(a.admittime) + 1) AS icu_first_day,
+  CAST(a.hospital_expire_flag AS INTEGER) AS died
+FROM admissions a JOIN patients p ON p.patient_id = a.patient_id
+ORDER BY a.patient_id, a.admittime
+"""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The patients of one of `sites` sites."""
+
+    site: int
+    sites: int
+
+    def has(self, patient: object) -> bool:
+        """Whether a patient is theirs."""
+        digest = hashlib.sha256(f"fedcohort-mimic|{patient}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") % self.sites == self.site
+
+    def only(self, batch: Batch) -> Batch:
+        """A batch's rows of these patients."""
+        kept = [row for row, patient in enumerate(batch.columns.get(PATIENT_ID, ())) if self.has(patient)]
+        columns = {name: [values[row] for row in kept] for name, values in batch.columns.items()}
+        return replace(batch, columns=columns)
+
+
+def mimic_source(folder: Path, share: Share) -> Source:
+    """The tables that speak of patients, one site's share of them.
+
+    Raises:
+        ConfigError: a table that the analysis needs is missing.
+    """
+    found = {path.name.split(".")[0]: path for path in files_of(folder, ".csv", ".csv.gz")}
+    missing = [name for name in NEEDED if name not in found]
+    if missing:
+        raise ConfigError(f"{folder}: has no {', '.join(missing)}.csv; give the folder that has hosp and icu")
+    present = [name for name in TABLES if name in found]
+    sources = [csv_source(found[name], name, None, patient=SUBJECT, numbers=NUMBERS) for name in present]
+    tables = {name: columns for source in sources for name, columns in source.tables.items()}
+    return Source(tables, [_shared(part, share) for source in sources for part in source.parts])
+
+
+def _shared(part: Part, share: Share) -> Part:
+    def batches(done: int) -> Iterator[Batch]:
+        return map(share.only, part.batches(done))
+
+    return replace(part, batches=batches)
+
+
+def import_mimic(folder: Path, into: Path, sites: int) -> list[Imported]:
+    """Write mimic_a.db, mimic_b.db and so on, each with MIMIC's tables and `mortality`.
+
+    Raises:
+        ConfigError: a table is missing. StoreError: a database cannot be written.
+    """
+    reports = []
+    for index in range(sites):
+        database = into / f"mimic_{chr(ord('a') + index)}.db"
+        source = mimic_source(folder, Share(index, sites))
+        report = import_source(source, database, context=f"{index} of {sites}", identity=IDENTIFIERS_KEPT)
+        report.written[MORTALITY] = _admissions(database)
+        reports.append(report)
+    return reports
+
+
+def _admissions(database: Path) -> int:
+    """Write the table `mortality` anew from the others; returns how many rows it has."""
+    table = wide_table(MORTALITY, COLUMNS)
+    with writing(database) as connection:
+        rows = [dict(row) for row in connection.execute(text(_ROWS)).mappings()]
+        table.drop(connection, checkfirst=True)
+        table.create(connection)
+        connection.execute(table.insert(), rows)
+        write_declarations(connection, MORTALITY, COLUMNS)
+    return len(rows)

@@ -1,0 +1,91 @@
+"""MIMIC-IV's demo: every table's rows are at one site each, and the example study learns from two."""
+
+import csv
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import fedcohort as fc
+from fedcohort.errors import ConfigError
+from fedcohort.sources.mimic_iv import TABLES, Share, import_mimic
+from tests.test_examples import EXAMPLES, run_on
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+FOLDER = Path(os.environ.get("FEDCOHORT_DATA", SHARED)) / "mimic_iv_demo"
+
+
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    if not FOLDER.is_dir():
+        pytest.skip(f"needs MIMIC-IV's demo in {FOLDER}; set FEDCOHORT_DATA")
+    into = tmp_path_factory.mktemp("mimic")
+    return [Path(report.database) for report in import_mimic(FOLDER, into, 2)]
+
+
+def ask(database: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_of_a_table_is_at_one_of_the_sites(databases: list[Path], table: str) -> None:
+    with (FOLDER / f"{table}.csv").open(newline="", encoding="utf-8") as file:
+        expected = sum(1 for _ in csv.DictReader(file))
+    assert sum(int(str(ask(path, f"SELECT count(*) FROM {table}")[0][0])) for path in databases) == expected
+
+
+def test_no_patient_is_at_two_sites(databases: list[Path]) -> None:
+    one, two = ({row[0] for row in ask(path, "SELECT patient_id FROM patients")} for path in databases)
+    assert one & two == set()
+    assert len(one | two) == 100
+    assert min(len(one), len(two)) > 30
+
+
+def test_codes_keep_their_leading_zeros(databases: list[Path]) -> None:
+    codes = {str(row[0]) for path in databases for row in ask(path, "SELECT icd_code FROM diagnoses_icd")}
+    assert {"07070", "5723", "V1582"} <= codes
+
+
+def test_an_admission_s_row_says_what_is_known_on_the_first_day(databases: list[Path]) -> None:
+    query = "SELECT age, earlier_admissions, icu_first_day, died FROM mortality"
+    rows = [row for path in databases for row in ask(path, query)]
+    assert (len(rows), sum(int(str(row[3])) for row in rows)) == (275, 15)
+    assert all(18 <= float(str(row[0])) <= 91 for row in rows)
+    assert {row[2] for row in rows} == {0, 1}
+    query = "SELECT earlier_admissions FROM mortality WHERE patient_id = '10000032'"
+    found = sorted(str(row[0]) for path in databases for row in ask(path, query))
+    assert found == ["0.0", "1.0", "2.0", "3.0"]
+
+
+def test_the_same_import_again_changes_nothing(databases: list[Path], tmp_path: Path) -> None:
+    for path in databases:
+        shutil.copy(path, tmp_path)
+    reports = import_mimic(FOLDER, tmp_path, 2)
+    assert [report.read for report in reports] == [0, 0]
+    for path in databases:
+        assert ask(tmp_path / path.name, "SELECT * FROM mortality") == ask(path, "SELECT * FROM mortality")
+
+
+def test_the_example_learns_from_two_sites(databases: list[Path]) -> None:
+    study = fc.load_study(EXAMPLES / "mimic_mortality.toml")
+    report = run_on({path.stem: str(path) for path in databases}, study)
+    assert isinstance(report["train"], dict)
+    assert report["train"]["auc"] > 0.75
+
+
+def test_a_folder_without_admissions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no file, or a folder without any"):
+        import_mimic(tmp_path, tmp_path, 1)
+    (tmp_path / "patients.csv").write_text("subject_id\n1\n")
+    with pytest.raises(ConfigError, match="has no admissions, icustays"):
+        import_mimic(tmp_path, tmp_path, 1)
+
+
+def test_shares_are_about_equal_and_never_overlap() -> None:
+    held = [sum(Share(site, 3).has(str(patient)) for patient in range(3000)) for site in range(3)]
+    assert sum(held) == 3000
+    assert min(held) > 900
