@@ -4,7 +4,8 @@ Missing is NULL, None, NaN or an empty text: NaN in a numeric column, -1 in a
 categorical one. Rows whose label is missing are left out. Levels match by value,
 so that '1', 1, 1.0 and True are one level. Numbers stay as they are, even beyond
 the declared bounds (an analysis clips them); infinity and text among numbers are
-errors. A message names table, column and remedy, never a patient's value.
+errors. An image must be there in every row, and be of the declared size. A message names
+table, column and remedy, never a patient's value.
 """
 
 import hashlib
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Label, Number, Numeric, Survival
 from fedcohort.errors import CohortError, SchemaError, StudyError, ValueRangeError
+from fedcohort.pixels import Pixels, PixelStore
+from fedcohort.sources.images import image_stores, pictures
 from fedcohort.study import Cohort
 from fedcohort.table import SPLITS, TEST, TRAIN, Table
 
@@ -201,8 +204,12 @@ def held_out(patient_id: str, fraction: float, seed: int) -> bool:
     return int.from_bytes(digest.digest(), "big") < fraction * 2**64
 
 
-def convert(raw: Raw, cohort: Cohort, seed: int) -> Table:
-    """One chunk of rows as a Table; rows without a label are left out."""
+def convert(raw: Raw, cohort: Cohort, seed: int, stores: Mapping[str, PixelStore] | None = None) -> Table:
+    """One chunk of rows as a Table; rows without a label are left out.
+
+    Args:
+        stores: where the images of all chunks go; None makes stores for this chunk alone.
+    """
     ids = patients(raw.values[cohort.patient_id], f"{raw.table}.{cohort.patient_id}")
     columns: dict[str, Floats | NDArray[np.int64]] = {}
     for name, kind in cohort.schema_.items():
@@ -212,7 +219,11 @@ def convert(raw: Raw, cohort: Cohort, seed: int) -> Table:
         elif isinstance(kind, Categorical):
             columns[name] = levels(raw.values[name], kind.levels, where)
     label, event = labels(raw, cohort.typed_label)
-    table = Table(ids, columns, splits(raw, cohort, ids, seed), label, event)
+    stores = image_stores(cohort) if stores is None else stores
+    images = {
+        name: pictures(raw.values[name], store, f"{raw.table}.{name}") for name, store in stores.items()
+    }
+    table = Table(ids, columns, splits(raw, cohort, ids, seed), label, event, images)
     missing = np.isnan(label) if label is not None else np.zeros(len(ids), dtype=bool)
     if event is not None:
         missing |= np.isnan(event)
@@ -220,7 +231,7 @@ def convert(raw: Raw, cohort: Cohort, seed: int) -> Table:
 
 
 def _rebuild(tables: Sequence[Table], merge: Callable[[Sequence[Array]], Array]) -> Table:
-    """One table whose every array is `merge` of the tables' arrays."""
+    """One table whose every array is `merge` of the tables' arrays; their images are in one store."""
     first = tables[0]
 
     def floats(parts: Sequence[Floats | None]) -> Floats | None:
@@ -228,12 +239,17 @@ def _rebuild(tables: Sequence[Table], merge: Callable[[Sequence[Array]], Array])
         return merge(given).astype(np.float64, copy=False) if given else None
 
     columns = {name: merge([table.columns[name] for table in tables]) for name in first.columns}
+    images = {
+        name: Pixels(pixels.store, merge([table.images[name].places for table in tables]))
+        for name, pixels in first.images.items()
+    }
     return Table(
         merge([table.patient_ids for table in tables]).astype(np.str_, copy=False),
         columns,
         merge([table.split for table in tables]).astype(np.int8, copy=False),
         floats([table.label for table in tables]),
         floats([table.event for table in tables]),
+        images,
     )
 
 
@@ -241,7 +257,8 @@ def in_order(tables: Sequence[Table], where: str) -> Table:
     """All chunks as one table, sorted by patient and then by every value.
 
     The order is of code points and numbers, not of a database's collation, so that the
-    same patients give the same bits however they were inserted and whatever the engine.
+    same patients give the same bits however they were inserted and whatever the engine. Of an
+    image it is the order of a digest.
 
     Raises:
         CohortError: there is no row.
@@ -251,6 +268,7 @@ def in_order(tables: Sequence[Table], where: str) -> Table:
             f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
         )
     table = _rebuild([table for table in tables if table.n_rows], np.concatenate)
-    keys = [table.split, *table.columns.values(), table.label, table.event]
+    images = [pixels.keys for pixels in table.images.values()]
+    keys = [table.split, *images, *table.columns.values(), table.label, table.event]
     order = np.lexsort([*(key for key in keys if key is not None), table.patient_ids])
     return _rebuild([table], lambda parts: parts[0][order])

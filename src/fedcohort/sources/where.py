@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator, Mapping
 from sqlglot import Dialect, TokenType, exp, tokenize
 from sqlglot.errors import ParseError, TokenError
 
-from fedcohort.columns import Categorical, Numeric
+from fedcohort.columns import Categorical
 from fedcohort.errors import CohortError, StoreError
-from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared
+from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, Kind
 
 MAX_CHARACTERS = 10_000
 MAX_TOKENS = 1_000
@@ -214,7 +214,7 @@ def _element(declared: Declared, engine: str) -> exp.Expr:
     return exp.cast(element, _sql_kind(declared.kind))
 
 
-def _sql_kind(kind: Numeric | Categorical) -> str:
+def _sql_kind(kind: Kind) -> str:
     words = isinstance(kind, Categorical) and any(isinstance(level, str) for level in kind.levels)
     return "text" if words else "double"
 
