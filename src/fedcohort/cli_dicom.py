@@ -54,7 +54,7 @@ def import_dicom(
 ) -> None:
     """Import DICOM images: a file, a folder and all below it, or a DICOMDIR."""
     _check_installed()
-    from fedcohort.sources.dicom import dicom_source, import_context
+    from fedcohort.sources.dicom import dicom_source
     from fedcohort.sources.dicom_options import read_options
 
     shape = {"height": height, "width": width, "channels": channels, "frames": frames}
@@ -62,7 +62,7 @@ def import_dicom(
     made = read_options(options, _said(words), tuple(column or ()))
     named = _named(made, [place.name] if place.is_file() else [])
     how = How(rules, key, keep_identifiers)
-    bring_in(dicom_source(place, made), into, named, how, refused, import_context(made))
+    bring_in(dicom_source(place, made), into, named, how, refused)
 
 
 def deidentify_dicom(
@@ -149,7 +149,6 @@ def _serve(
     how: How,
 ) -> None:
     """Receive until Ctrl-C, and import what has come every few seconds."""
-    from fedcohort.sources.dicom import import_context
     from fedcohort.sources.dicom_inbox import Inbox
     from fedcohort.sources.dicom_scp import Receiver
 
@@ -158,22 +157,22 @@ def _serve(
     receiver = Receiver(folder, title, host, port, limits)
     line = f"{title} listens on {host}:{receiver.port} and writes into {database or folder}"
     console.print(line, markup=False, highlight=False)
-    inbox, named, context = Inbox(folder, options), _named(options, []), import_context(options)
+    inbox, named = Inbox(folder, options), _named(options, [])
     try:
         while True:
             time.sleep(SECONDS_BETWEEN_IMPORTS)
             if database is not None:
-                inbox.empty(lambda source: bring_in(source, database, named, how, None, context))
+                inbox.empty(lambda source: bring_in(source, database, named, how, None))
     finally:
         receiver.close()
 
 
 def _named(options: "DicomOptions", parts: list[str]) -> Named:
-    from fedcohort.sources.dicom import IMAGE_ID
+    from fedcohort.sources.dicom import IMAGE_ID, import_context
     from fedcohort.sources.dicom_columns import is_date
 
     dates = [name for name, column in options.columns.items() if is_date(column)]
-    return Named(options.table, None, parts, (IMAGE_ID,), dates)
+    return Named(options.table, None, parts, (IMAGE_ID,), dates, import_context(options))
 
 
 def _said(words: Mapping[str, object]) -> dict[str, object]:

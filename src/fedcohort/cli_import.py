@@ -56,7 +56,8 @@ def import_csv(
     mapped = _mapped(mapping, table)
     source = csv_source(place, table, mapped, Dialect(encoding, delimiter))
     how = How(rules, key, keep_identifiers)
-    bring_in(source, into, Named(table, mapped, _typed(place)), how, refused)
+    named = Named(table, mapped, _typed(place), reading=f"{encoding} {delimiter}")
+    bring_in(source, into, named, how, refused)
 
 
 @import_app.command("parquet")
@@ -166,6 +167,12 @@ class Named:
     parts: Sequence[str]
     key: Sequence[str] = ()
     dates: Sequence[str] = ()
+    reading: str = ""
+
+    @property
+    def context(self) -> str:
+        """What decides how values are read: with another, the same file is not the same import."""
+        return f"{self.reading}\n{self.mapped.model_dump_json() if self.mapped else ''}"
 
     @property
     def keys(self) -> Mapping[str, Sequence[str]]:
@@ -179,13 +186,9 @@ class Named:
         return {self.table: {name: column.source or name for name, column in columns.items()}}
 
 
-def bring_in(
-    source: "Source", into: str, named: Named, how: How, refused: Path | None, options: str = ""
-) -> "Imported":
+def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> "Imported":
     """Bring a source in, with a line of progress and a report.
 
-    Args:
-        options: what else decides the outcome.
     Raises:
         StoreError: the database cannot be written, or a file was changed since it was imported.
     """
@@ -197,7 +200,7 @@ def bring_in(
             way.source,
             into,
             keys=named.keys,
-            context=f"{way.context}|{options}" if options else way.context,
+            context=f"{way.context}\n{named.context}",
             identity=way.identity,
             progress=lambda name, done: status.update(f"{name}: {done} records"),
             on_refusal=note,
