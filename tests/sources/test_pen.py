@@ -48,14 +48,20 @@ def test_a_transaction_ends_after_a_while(engine: Engine, monkeypatch: pytest.Mo
         assert rows(engine) == [1]
 
 
-def test_what_fails_between_turns_loses_none_and_within_one_only_what_is_not_yet_kept(engine: Engine) -> None:
-    with pytest.raises(KeyError), Pen(engine) as writing:
-        write(writing, 1)
+def fail(writing: Pen, value: int, *, within: bool) -> None:
+    with writing:
+        write(writing, value)
+        if within:
+            with writing.turn() as connection:
+                connection.execute(text("INSERT INTO t VALUES (9)"))
+                raise KeyError
         raise KeyError
+
+
+def test_what_fails_between_turns_loses_none_and_within_one_what_is_not_yet_kept(engine: Engine) -> None:
+    with pytest.raises(KeyError):
+        fail(Pen(engine), 1, within=False)
     assert rows(engine) == [1]
-    with pytest.raises(KeyError), Pen(engine) as writing:
-        write(writing, 2)
-        with writing.turn() as connection:
-            connection.execute(text("INSERT INTO t VALUES (3)"))
-            raise KeyError
+    with pytest.raises(KeyError):
+        fail(Pen(engine), 2, within=True)
     assert rows(engine) == [1]
