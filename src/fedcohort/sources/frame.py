@@ -40,7 +40,7 @@ def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int) -> Table:
     """
     check_explicit(cohort)
     frame = _checked(frame, cohort)
-    rows = _selected(frame, cohort)
+    rows = selected_rows(frame, cohort)
     values: dict[str, Values] = {name: _values(frame[name], rows) for name in needed_columns(cohort)}
     if cohort.patient_id in frame.columns:
         values[cohort.patient_id] = _values(frame[cohort.patient_id], rows)
@@ -65,7 +65,7 @@ def _names(frame: pd.DataFrame) -> str:
     return ", ".join(frame.columns[:20]) + (", ..." if len(frame.columns) > 20 else "")
 
 
-def _selected(frame: pd.DataFrame, cohort: Cohort) -> NDArray[np.int64]:
+def selected_rows(frame: pd.DataFrame, cohort: Cohort) -> NDArray[np.int64]:
     """Positions of the rows that `where` selects, asked of SQLite as at a hospital."""
     if cohort.where is None:
         return np.arange(len(frame))

@@ -75,6 +75,17 @@ def parse_where(where: str, table: str, columns: Collection[str]) -> exp.Expr:
     return tree
 
 
+def columns_asked(where: str) -> list[str]:
+    """The names that a `where` asks about, as it writes them, whatever table they are of.
+
+    Raises:
+        CohortError: it is not one boolean expression.
+    """
+    tree = _parse(where)
+    _check_depth(tree)
+    return [*dict.fromkeys(column.name for column in tree.find_all(exp.Column))]
+
+
 def _parse(where: str) -> exp.Expr:
     if len(where) > MAX_CHARACTERS or any(
         ord(character) < 32 and character not in "\t\r\n" for character in where
