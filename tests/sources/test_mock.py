@@ -97,7 +97,7 @@ def test_a_study_runs_on_two_twins_and_learns(tmp_path: Path) -> None:
     study = fc.Study(name="twin", cohort=cohort(split=Holdout(0.3)), analysis=train, protection="none")
     frames = {name: frame(tmp_path / f"{name}.db") for name in "ab"}
     result = fc.simulate(frames).run(study, progress=False)
-    assert result.metrics["test_auc"].iloc[-1] > 0.7
+    assert result.metrics["auc"].iloc[-1] > 0.7
 
 
 def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def _infinite(where: str) -> ValueRangeError:
 
 def level_key(value: object) -> str | None:
     """The text by which levels are compared; None when the value is missing."""
-    if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
+    if value is None or (isinstance(value, float | np.floating | Decimal) and math.isnan(value)):
         return None
     if isinstance(value, bool | np.bool_):
         return str(int(value))
