@@ -209,6 +209,19 @@ def test_nan_is_missing_in_the_cohort_and_in_its_condition(postgres_server: Post
     assert some.patient_ids.tolist() == ["b"]
 
 
+def test_an_enumeration_is_in_the_order_of_its_words(postgres_server: Postgres) -> None:
+    address = postgres_server.create("enumeration")
+    with writing(address) as connection:
+        connection.exec_driver_sql("CREATE TYPE size AS ENUM ('small', 'large')")
+        connection.exec_driver_sql("CREATE TABLE ward (patient_id char(4), s size, c char(3), ill int)")
+        connection.exec_driver_sql("INSERT INTO ward VALUES ('a', 'small', 'f', 0), ('b', 'large', 'm', 1)")
+    columns = {"s": Categorical(("large", "small")), "c": Categorical(("f", "m"))}
+    asked = Cohort(table="ward", columns=columns, label=Binary("ill"), where="s < 'm' AND length(c) = 1")
+    table = load_cohort(address, asked, 0, {"ward": ["s", "c", "ill"]})
+    assert table.patient_ids.tolist() == ["b"]
+    assert table.columns["c"].tolist() == [1]
+
+
 def test_odd_column_names_are_read(postgres_server: Postgres) -> None:
     address = postgres_server.create("odd")
     quoted = '"größe in cm"'

@@ -5,6 +5,7 @@ alike; `resolve_cohort` makes a researcher's short form explicit.
 """
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -117,6 +118,12 @@ def _check_present(connection: Connection, cohort: Cohort, needed: set[str]) -> 
 
 
 def _stream(connection: Connection, sql: str) -> Iterator[Sequence[Sequence[object]]]:
+    raw = connection.connection.driver_connection
+    if isinstance(raw, sqlite3.Connection):  # its own tuples: a Row around each costs as much as reading it
+        cursor = raw.execute(sql)
+        while rows := cursor.fetchmany(CHUNK_ROWS):
+            yield rows
+        return
     options = {"stream_results": True, "no_parameters": True, "yield_per": CHUNK_ROWS}
     result = connection.execution_options(**options).exec_driver_sql(sql)
     yield from result.partitions(CHUNK_ROWS)

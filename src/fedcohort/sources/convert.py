@@ -65,12 +65,13 @@ def numbers(values: Values, where: str) -> Floats:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         result = values.astype(np.float64)
     else:
-        if not all(value is None or isinstance(value, _NUMBERS) for value in values):
+        # The types are few: each is asked about once, and C does the rest.
+        if not all(kind is type(None) or issubclass(kind, _NUMBERS) for kind in set(map(type, values))):
             raise SchemaError(
                 f"{where}: holds text where numbers are needed; use fc.Categorical, or correct it"
             )
         try:
-            result = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+            result = np.array(values, dtype=np.float64)  # None becomes NaN
         except OverflowError:
             raise _infinite(where) from None
     if np.isinf(result).any():
@@ -117,7 +118,8 @@ def levels(values: Values, allowed: Sequence[object], where: str) -> NDArray[np.
     if len(indices.by_key) != len(allowed) + 1:
         raise SchemaError(f"{where}: two of the levels {list(allowed)} mean the same value, or one is empty")
     try:
-        result = np.array([indices[value] for value in _plain(values)], dtype=np.int64)
+        plain = _plain(values)
+        result = np.fromiter(map(indices.__getitem__, plain), dtype=np.int64, count=len(plain))
     except TypeError:
         raise SchemaError(f"{where}: holds something that is neither text nor number; correct it") from None
     if (result == -2).any():
@@ -181,8 +183,9 @@ def splits(raw: Raw, cohort: Cohort, ids: NDArray[np.str_], seed: int) -> NDArra
         return np.full(len(ids), TRAIN, dtype=np.int8)
     if isinstance(cohort.split, Holdout):
         fraction = cohort.split.fraction
-        sides = {patient: held_out(str(patient), fraction, seed) for patient in np.unique(ids)}
-        return np.array([TEST if sides[patient] else TRAIN for patient in ids], dtype=np.int8)
+        distinct, rows = np.unique(ids, return_inverse=True)
+        sides = [TEST if held_out(patient, fraction, seed) else TRAIN for patient in distinct.tolist()]
+        return np.array(sides, dtype=np.int8)[rows]
     where = f"{raw.table}.{cohort.split}"
     codes = [SPLITS.get(str(value).strip().lower(), -1) for value in raw.values[cohort.split]]
     if -1 in codes:
@@ -251,6 +254,10 @@ def in_order(tables: Sequence[Table], where: str) -> Table:
             f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
         )
     table = _rebuild([table for table in tables if table.n_rows], np.concatenate)
+    by_patient = np.argsort(table.patient_ids, kind="stable")
+    ids = table.patient_ids[by_patient]
+    if (ids[1:] != ids[:-1]).all():  # a row a patient: nothing else to sort by
+        return _rebuild([table], lambda parts: parts[0][by_patient])
     keys = [table.split, *table.columns.values(), table.label, table.event]
     order = np.lexsort([*(key for key in keys if key is not None), table.patient_ids])
     return _rebuild([table], lambda parts: parts[0][order])

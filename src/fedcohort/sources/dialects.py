@@ -173,7 +173,10 @@ def _column(node: exp.Column, engine: str, declared: Mapping[str, Declared], typ
 def _collated(node: exp.Expr, engine: str) -> exp.Expr:
     if engine != "postgresql":
         return node
-    return exp.Collate(this=node.copy(), expression=exp.to_identifier("C", quoted=True))
+    text = (
+        node if isinstance(node, exp.Cast) else exp.cast(node.copy(), "text")
+    )  # an enumeration has no order
+    return exp.Collate(this=text.copy(), expression=exp.to_identifier("C", quoted=True))
 
 
 def _element(declared: Declared, engine: str) -> exp.Expr:
