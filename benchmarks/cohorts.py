@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,16 @@ def frame(rows: int) -> pd.DataFrame:
 def write(address: str, rows: int) -> None:
     """A table `big` in a new database."""
     engine = create_engine(database_url(address))
-    frame(rows).to_sql("big", engine, index=False, chunksize=50_000)
+    made = frame(rows)
+    if engine.dialect.name == "sqlite":
+        made.to_sql("big", engine, index=False, chunksize=50_000)
+    else:
+        made.head(0).to_sql("big", engine, index=False)
+        with closing(engine.raw_connection()) as connection:
+            with connection.cursor() as cursor, cursor.copy("COPY big FROM STDIN (FORMAT csv)") as copy:
+                for begin in range(0, rows, 50_000):
+                    copy.write(made.iloc[begin : begin + 50_000].to_csv(index=False, header=False))
+            connection.commit()
     engine.dispose()
 
 

@@ -215,7 +215,10 @@ def test_an_enumeration_is_in_the_order_of_its_words(postgres_server: Postgres) 
         connection.exec_driver_sql("CREATE TYPE size AS ENUM ('small', 'large')")
         connection.exec_driver_sql("CREATE TABLE ward (patient_id char(4), s size, c char(3), ill int)")
         connection.exec_driver_sql("INSERT INTO ward VALUES ('a', 'small', 'f', 0), ('b', 'large', 'm', 1)")
-    columns = {"s": Categorical(("large", "small")), "c": Categorical(("f", "m"))}
+    columns: dict[str, Number | Categorical] = {
+        "s": Categorical(("large", "small")),
+        "c": Categorical(("f", "m")),
+    }
     asked = Cohort(table="ward", columns=columns, label=Binary("ill"), where="s < 'm' AND length(c) = 1")
     table = load_cohort(address, asked, 0, {"ward": ["s", "c", "ill"]})
     assert table.patient_ids.tolist() == ["b"]

@@ -10,7 +10,7 @@ errors. A message names table, column and remedy, never a patient's value.
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -219,32 +219,26 @@ def convert(raw: Raw, cohort: Cohort, seed: int) -> Table:
     missing = np.isnan(label) if label is not None else np.zeros(len(ids), dtype=bool)
     if event is not None:
         missing |= np.isnan(event)
-    return _rebuild([table], lambda parts: parts[0][~missing]) if missing.any() else table
+    return _kept(table, ~missing) if missing.any() else table
 
 
-def _rebuild(tables: Sequence[Table], merge: Callable[[Sequence[Array]], Array]) -> Table:
-    """One table whose every array is `merge` of the tables' arrays."""
-    first = tables[0]
-
-    def floats(parts: Sequence[Floats | None]) -> Floats | None:
-        given = [part for part in parts if part is not None]
-        return merge(given).astype(np.float64, copy=False) if given else None
-
-    columns = {name: merge([table.columns[name] for table in tables]) for name in first.columns}
+def _kept(table: Table, rows: NDArray[np.bool_]) -> Table:
     return Table(
-        merge([table.patient_ids for table in tables]).astype(np.str_, copy=False),
-        columns,
-        merge([table.split for table in tables]).astype(np.int8, copy=False),
-        floats([table.label for table in tables]),
-        floats([table.event for table in tables]),
+        table.patient_ids[rows],
+        {name: values[rows] for name, values in table.columns.items()},
+        table.split[rows],
+        None if table.label is None else table.label[rows],
+        None if table.event is None else table.event[rows],
     )
 
 
-def in_order(tables: Sequence[Table], where: str) -> Table:
+def in_order(tables: list[Table], where: str) -> Table:
     """All chunks as one table, sorted by patient and then by every value.
 
     The order is of code points and numbers, not of a database's collation, so that the
     same patients give the same bits however they were inserted and whatever the engine.
+    The list is emptied: a column's chunks are let go as soon as they are merged, so that
+    the cohort is never held twice.
 
     Raises:
         CohortError: there is no row.
@@ -253,11 +247,39 @@ def in_order(tables: Sequence[Table], where: str) -> Table:
         raise CohortError(
             f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
         )
-    table = _rebuild([table for table in tables if table.n_rows], np.concatenate)
-    by_patient = np.argsort(table.patient_ids, kind="stable")
-    ids = table.patient_ids[by_patient]
-    if (ids[1:] != ids[:-1]).all():  # a row a patient: nothing else to sort by
-        return _rebuild([table], lambda parts: parts[0][by_patient])
-    keys = [table.split, *table.columns.values(), table.label, table.event]
-    order = np.lexsort([*(key for key in keys if key is not None), table.patient_ids])
-    return _rebuild([table], lambda parts: parts[0][order])
+    pieces: Pieces = {}
+    while tables:
+        _take_apart(tables.pop(0), pieces)
+    order = _order(pieces)
+    merged = {part: np.concatenate(pieces.pop(part))[order] for part in [*pieces]}
+    columns = {name: array for (kind, name), array in merged.items() if kind == "column"}
+    label, event = merged.get(("label", "")), merged.get(("event", ""))
+    return Table(merged["patients", ""], columns, merged["split", ""], label, event)
+
+
+Pieces = dict[tuple[str, str], list[Array]]
+"""What kind of array and of which column to its chunks."""
+
+
+def _take_apart(table: Table, pieces: Pieces) -> None:
+    """Add a chunk's arrays to the lists."""
+    parts: dict[tuple[str, str], Array | None] = {
+        ("patients", ""): table.patient_ids,
+        ("split", ""): table.split,
+        **{("column", name): array for name, array in table.columns.items()},
+        ("label", ""): table.label,
+        ("event", ""): table.event,
+    }
+    for part, array in parts.items():
+        if array is not None and table.n_rows:
+            pieces.setdefault(part, []).append(array)
+
+
+def _order(pieces: Pieces) -> NDArray[np.int64]:
+    ids = np.concatenate(pieces["patients", ""])
+    by_patient = np.argsort(ids, kind="stable")
+    in_turn = ids[by_patient]
+    if (in_turn[1:] != in_turn[:-1]).all():  # a row a patient: nothing else to sort by
+        return by_patient
+    keys = [np.concatenate(chunks) for (kind, _), chunks in pieces.items() if kind != "patients"]
+    return np.lexsort([*keys, ids])
