@@ -7,11 +7,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psycopg
 from sqlalchemy import create_engine
 
 from benchmarks.harness import at_most, emit, median, reported, say, unavailable
@@ -60,11 +61,13 @@ def write(address: str, rows: int) -> None:
         made.to_sql("big", engine, index=False, chunksize=50_000)
     else:
         made.head(0).to_sql("big", engine, index=False)
-        with closing(engine.raw_connection()) as connection:
-            with connection.cursor() as cursor, cursor.copy("COPY big FROM STDIN (FORMAT csv)") as copy:
-                for begin in range(0, rows, 50_000):
-                    copy.write(made.iloc[begin : begin + 50_000].to_csv(index=False, header=False))
-            connection.commit()
+        with (
+            psycopg.connect(address.replace("+psycopg", "")) as connection,
+            connection.cursor() as cursor,
+            cursor.copy("COPY big FROM STDIN (FORMAT csv)") as copy,
+        ):
+            for begin in range(0, rows, 50_000):
+                copy.write(made.iloc[begin : begin + 50_000].to_csv(index=False, header=False))
     engine.dispose()
 
 

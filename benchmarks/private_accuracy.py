@@ -59,7 +59,7 @@ def private_scores(study: Study, loaders: Loaders) -> Scores:
 def _rows(study: Study, loaders: Loaders, split: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     tables = [load(study.cohort, study.seed) for load in loaders.values()]
     encoded = [(*private_train(study).encoded(table), table.split) for table in tables]
-    x = np.concatenate([x[part == split] for x, _, part in encoded])
+    x = np.concatenate([x.take(part == split)[0] for x, _, part in encoded])
     return x, np.concatenate([y[part == split] for _, y, part in encoded])
 
 

@@ -188,6 +188,23 @@ def check(
     raise typer.Exit(1 if failed else 0)
 
 
+@node_app.command()
+def page(
+    site: SiteFile = Path("site.toml"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.")] = 5001,
+) -> None:
+    """Serve this hospital's own page on this machine: budgets, studies, and what left."""
+    from fedcohort.dashboard import run_hospital_page
+    from fedcohort.node.policy import read_policy
+
+    policy = read_policy(site)
+    existing(policy.state / "node.db", "start the node once")
+    log_to_stderr()
+    run_hospital_page(
+        policy, port, lambda url: console.print(f"The page is at {url}. Ctrl-C ends it.", highlight=False)
+    )
+
+
 @node_app.command("audit")
 def audit_node(site: SiteFile = Path("site.toml")) -> None:
     """Verify that nobody has changed this node's event log, which names every release."""

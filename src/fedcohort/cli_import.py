@@ -56,7 +56,8 @@ def import_csv(
     mapped = _mapped(mapping, table)
     source = csv_source(place, table, mapped, Dialect(encoding, delimiter))
     how = How(rules, key, keep_identifiers)
-    _import(source, into, Named(table, mapped, _typed(place)), how, refused)
+    named = Named(table, mapped, _typed(place), reading=f"{encoding} {delimiter}")
+    _import(source, into, named, how, refused)
 
 
 @import_app.command("parquet")
@@ -165,6 +166,12 @@ class Named:
     mapped: "MappedTable | None"
     parts: Sequence[str]
     key: Sequence[str] = ()
+    reading: str = ""
+
+    @property
+    def context(self) -> str:
+        """What decides how values are read: with another, the same file is not the same import."""
+        return f"{self.reading}\n{self.mapped.model_dump_json() if self.mapped else ''}"
 
     @property
     def keys(self) -> Mapping[str, Sequence[str]]:
@@ -192,7 +199,7 @@ def _import(source: "Source", into: str, named: Named, how: How, refused: Path |
             way.source,
             into,
             keys=named.keys,
-            context=way.context,
+            context=f"{way.context}\n{named.context}",
             identity=way.identity,
             progress=lambda name, done: status.update(f"{name}: {done} records"),
             on_refusal=note,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedcohort.cli_support import console
+from fedcohort.columns import Image
 from fedcohort.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 def predict(
     model: Annotated[Path, typer.Argument(help="The folder that `fedcohort run --save` wrote.")],
     value: Annotated[
-        list[str] | None, typer.Option(help="A column and its value: age=63. One left out is missing.")
+        list[str] | None,
+        typer.Option(help="A column and its value: age=63, scan=file.png. One left out is missing."),
     ] = None,
     site: Annotated[
         Path | None, typer.Option("--site", help="site.toml: predict the study's cohort at this site.")
@@ -36,7 +38,8 @@ def predict(
         _predict_cohort(predictor, site, into)
     elif value:
         given = dict(_pair(text) for text in value)
-        _print(predictor.predict_one(given), as_json)
+        read = {name: _read(predictor, name, text) for name, text in given.items()}
+        _print(predictor.predict_one(read), as_json)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -46,6 +49,18 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def _read(predictor: "Predictor", name: str, text: str) -> object:
+    """What stands for a column; for an image, the PNG file that is named."""
+    kind = predictor.cohort.schema_.get(name)
+    if not isinstance(kind, Image):
+        return text
+    try:
+        with Path(text).open("rb") as file:
+            return file.read(kind.most_bytes + 1)
+    except OSError as error:
+        raise ConfigError(f"--value {name}: {error.strerror}; name a PNG file") from error
+
+
 def _predict_cohort(predictor: "Predictor", site: Path, into: str | None) -> None:
     from fedcohort.node.policy import read_policy
     from fedcohort.node.process import offered_columns
@@ -53,7 +68,7 @@ def _predict_cohort(predictor: "Predictor", site: Path, into: str | None) -> Non
 
     policy = read_policy(site)
     cohort = predictor.cohort.model_copy(update={"where": predictor.study.cohort.where})
-    table = load_cohort(policy.data, cohort, predictor.study.seed, offered_columns(policy))
+    table = load_cohort(policy.data, cohort, predictor.study.seed, offered_columns(policy), policy.state)
     count = predictor.predict_cohort(table, into or policy.data)
     console.print(f"{count} rows predicted, in table fedcohort_predictions of {into or policy.data}")
 

@@ -49,12 +49,16 @@ def load_study(path: str | Path) -> Study:
 
 
 def explicit(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> Study:
-    """Fill in each column's kind from what the sites declare, so that all read the study alike.
+    """Fill in each column's kind from what the sites declare, and read it as every site will.
+
+    A study is its canonical JSON, whose keys are sorted; features and shuffles follow the columns'
+    order, which must be one and the same in a simulation and over the wire.
 
     Raises:
         SchemaError: a site lacks a column, or sites disagree.
     """
-    return study.model_copy(update={"cohort": resolve_cohort(study.cohort, catalogues)})
+    resolved = study.model_copy(update={"cohort": resolve_cohort(study.cohort, catalogues)})
+    return parse_study(resolved.canonical)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
@@ -78,6 +78,30 @@ class Categorical(Frozen):
         return self
 
 
+MAX_IMAGE_SIDE = 2_048
+
+
+class Image(Frozen):
+    """A picture a row, of one declared size, 8 bits a channel: grey (1 channel) or colour (3)."""
+
+    height: Annotated[int, Field(strict=True, ge=1, le=MAX_IMAGE_SIDE)]
+    width: Annotated[int, Field(strict=True, ge=1, le=MAX_IMAGE_SIDE)]
+    channels: Literal[1, 3] = 1
+
+    def __init__(self, height: int = 0, width: int = 0, channels: int = 1, **extra: object) -> None:
+        super().__init__(height=height, width=width, channels=channels, **extra)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.height, self.width, self.channels
+
+    @property
+    def most_bytes(self) -> int:
+        """No PNG of this size needs more."""
+        return 2 * self.height * self.width * self.channels + 2**16
+
+
 def tag_by_key(by_key: Mapping[str, str], bare: str = "bare") -> Discriminator:
     """Tell which kind of object is meant by the key that only it has, so that faults read well."""
 
@@ -90,8 +114,12 @@ def tag_by_key(by_key: Mapping[str, str], bare: str = "bare") -> Discriminator:
 
 
 Column = Annotated[
-    Annotated[Numeric, Tag("numeric")] | Annotated[Categorical, Tag("categorical")],
-    tag_by_key({"levels": "categorical", "": "numeric"}),
+    Annotated[Numeric, Tag("numeric")]
+    | Annotated[Categorical, Tag("categorical")]
+    | Annotated[Image, Tag("image")],
+    tag_by_key(
+        {"levels": "categorical", "height": "image", "width": "image", "channels": "image", "": "numeric"}
+    ),
 ]
 
 
@@ -165,7 +193,7 @@ AnySplit = Annotated[
 ]
 
 _TAGS = frozenset(
-    {"bare", "list", "mapping", "numeric", "categorical", "describe", "train", "evaluate", "holdout"}
+    {"bare", "list", "mapping", "numeric", "categorical", "image", "describe", "train", "evaluate", "holdout"}
 )
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from fedcohort.columns import Binary, Categorical, Classes, Holdout, Number, Numeric
+from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Number, Numeric
 from fedcohort.protection.context import majority
 from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Train
 from fedcohort.wire.identity import fingerprint
@@ -52,7 +52,10 @@ def _cohort(cohort: Cohort) -> list[str]:
     for name, kind in cohort.schema_.items():
         if isinstance(kind, Categorical):
             lines.append(f"{name}: one of {', '.join(str(level) for level in kind.levels)}")
-        elif isinstance(kind, Numeric) and kind.bounds:
+        elif isinstance(kind, Image):
+            colour = "in colour" if kind.channels == 3 else "grey"
+            lines.append(f"{name}: an image of {kind.height} x {kind.width} pixels, {colour}")
+        elif kind.bounds:
             lines.append(f"{name}: a number from {kind.bounds[0]:g} to {kind.bounds[1]:g}")
         else:
             lines.append(f"{name}: a number without declared bounds")
@@ -83,6 +86,7 @@ def _releases(study: Study) -> list[str]:
                 always,
                 "Once: how many rows and patients there are;",
                 "  for each column counts, a sum and a sum of squares, or a count for each level.",
+                *_images(study),
                 *_exponents(study),
             ]
         case Train() as train:
@@ -145,6 +149,11 @@ def _evaluated(study: Study, importance: bool) -> list[str]:
             shuffled = "  for each column the loss after shuffling it;"
     lines += [shuffled] if importance else []
     return [*lines[:-1], lines[-1].removesuffix(";") + "."]
+
+
+def _images(study: Study) -> list[str]:
+    images = [name for name, kind in study.cohort.schema_.items() if isinstance(kind, Image)]
+    return [f"Nothing of {', '.join(images)}: images are not described."] if images else []
 
 
 def _exponents(study: Study) -> list[str]:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from fedcohort.analyses.encode import Encoder, feature_slices
 from fedcohort.analyses.model_of import model_of, task_of
-from fedcohort.columns import Binary, Categorical, Classes, Column, Number
+from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Number
 from fedcohort.errors import StudyError, ValueRangeError
+from fedcohort.models.inputs import RECORD, Inputs
 from fedcohort.sources.convert import level_key
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.sources.predictions import Predicted, write_predictions
@@ -76,19 +77,24 @@ class Predictor:
         """The study's columns; label, split and condition have no business with a new patient."""
         return self.study.cohort.model_copy(update={"label": None, "split": None, "where": None})
 
-    def encoded(self, table: Table) -> Floats:
-        """(n_rows, n_features), as the model was trained."""
-        return Encoder(self.cohort, np.array(self.saved.mean), np.array(self.saved.deviation)).features(table)
+    def inputs(self, table: Table) -> Inputs:
+        """Rows as the model was trained on them."""
+        return Encoder(self.cohort, np.array(self.saved.mean), np.array(self.saved.deviation)).inputs(table)
+
+    def encoded(self, table: Table) -> dict[str, Floats]:
+        """By input of the Keras model, in its order: (n_rows, n_features), or images from 0 to 1."""
+        return self.model.arranged(self.inputs(table))
 
     def predict_table(self, table: Table) -> Floats:
         """(n_rows, outputs): probabilities, or numbers in [-1, 1] of the label's range."""
-        return self.model.predict(self.weights, self.encoded(table))
+        return self.model.predict(self.weights, self.inputs(table))
 
     def predict_one(self, values: Mapping[str, object]) -> Prediction:
         """Predict one patient, and say how much each column moved the prediction.
 
         Args:
-            values: by column; a column that is left out is missing.
+            values: by column; a column that is left out is missing. An image is PNG bytes or an array
+                of its declared shape; a missing one is black.
         Raises:
             StudyError: no such column, or no number or level of it.
             ValueRangeError: a number beyond the declared bounds.
@@ -97,22 +103,26 @@ class Predictor:
         from fedcohort.models.saved import to_keras
 
         row = {name: _checked(name, kind, values.get(name)) for name, kind in self.cohort.schema_.items()}
+        without = {name: _checked(name, kind, None) for name, kind in self.cohort.schema_.items()}
         unknown = sorted(set(values) - set(row))
         if unknown:
             raise StudyError(f"{', '.join(unknown)}: no column of this model; it has {', '.join(row)}")
-        frame = pd.DataFrame([row, dict.fromkeys(row)], dtype=object)
+        frame = pd.DataFrame([row, without], dtype=object)
         frame[self.cohort.patient_id] = ["0", "1"]
-        x = self.encoded(table_from_frame(frame, self.cohort, self.study.seed))
-        predicted = self.model.predict(self.weights, x)
+        table = table_from_frame(frame, self.cohort, self.study.seed)
+        predicted, x = self.predict_table(table), self.encoded(table)
         output = int(predicted[0].argmax())
-        parts = integrated_gradients(to_keras(self.model, self.weights), x[:1], x[1], np.array([output]))[0]
+        patient, nobody = ({name: rows[index] for name, rows in x.items()} for index in (0, 1))
+        parts = integrated_gradients(to_keras(self.model, self.weights), patient, nobody, output)
         scale, shift = self._units
-        slices = feature_slices(self.cohort)
         return Prediction(
             self._outcome(output),
             float(predicted[0, output]) * scale + shift,
             float(predicted[1, output]) * scale + shift,
-            {name: float(parts[part].sum()) * scale for name, part in slices.items()},
+            {
+                name: float((parts[name] if part is None else parts[RECORD][part]).sum()) * scale
+                for name, part in feature_slices(self.cohort).items()
+            },
         )
 
     @property
@@ -156,6 +166,8 @@ class Predictor:
 
 def _checked(name: str, kind: Column, value: object) -> object:
     """A value as a hospital's database would hold it."""
+    if isinstance(kind, Image):
+        return np.zeros(kind.shape, np.uint8) if value is None else value
     if value is None or value == "":
         return None
     if isinstance(kind, Categorical):

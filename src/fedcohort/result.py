@@ -14,6 +14,7 @@ from fedcohort.errors import StudyError
 from fedcohort.inference import Predictor
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import SavedModel, Study, Train
+from fedcohort.table import Table
 from fedcohort.vector import Array
 
 if TYPE_CHECKING:
@@ -83,16 +84,25 @@ class Result:
             deviation=tuple(np.nan_to_num(self.arrays["deviation"]).tolist()),
         )
 
-    def features(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Encode rows as the model was trained: (n_rows, n_features)."""
+    def features(self, frame: pd.DataFrame) -> NDArray[np.float32] | list[NDArray[np.float32]]:
+        """Encode rows as the model takes them.
+
+        Returns:
+            (n_rows, n_features) or (n_rows, height, width, channels); a list of both, in the order of
+            the model's inputs, when it has several.
+        """
+        arranged = list(self.predictor.encoded(self._table(frame)).values())
+        return arranged[0] if len(arranged) == 1 else arranged
+
+    def _table(self, frame: pd.DataFrame) -> Table:
+        """A table is in the order of its patients; numbered as they stand, rows keep the frame's order."""
         cohort = self.predictor.cohort
-        # A table is in the order of its patients; numbered as they stand, rows keep the frame's order.
         numbered = frame.assign(**{cohort.patient_id: [f"{row:012d}" for row in range(len(frame))]})
-        return self.predictor.encoded(table_from_frame(numbered, cohort, self.study.seed))
+        return table_from_frame(numbered, cohort, self.study.seed)
 
     def predict(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Predict rows of the cohort's columns: (n_rows, outputs)."""
-        return self.predictor.model.predict(self._weights, self.features(frame))
+        return self.predictor.predict_table(self._table(frame))
 
     def plot(self) -> "Figure":
         """Loss and AUC (or accuracy) by round, train and test.

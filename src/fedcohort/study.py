@@ -31,6 +31,7 @@ from fedcohort.columns import (
     Frozen,
     Holdout,
     Identifier,
+    Image,
     Label,
     Name,
     Number,
@@ -51,6 +52,7 @@ __all__ = [
     "Describe",
     "Evaluate",
     "Holdout",
+    "Image",
     "Label",
     "Number",
     "Numeric",
@@ -73,7 +75,7 @@ class Cohort(Frozen):
     table: Identifier = "records"
     columns: Annotated[
         Annotated[Sequence[Identifier], AfterValidator(tuple), Tag("list")]
-        | Annotated[dict[Identifier, Column], Tag("mapping")],
+        | Annotated[Mapping[Identifier, Column], AfterValidator(dict), Tag("mapping")],
         Discriminator(lambda value: "mapping" if isinstance(value, Mapping) else "list"),
     ]
     label: AnyLabel | None = None
@@ -96,8 +98,8 @@ class Cohort(Frozen):
             if low >= high:
                 raise ValueError(f"bounds.{name}: low {low:g} must be below high {high:g}")
         kinds = self.columns if isinstance(self.columns, dict) else {}
-        if any(isinstance(kinds.get(name), Categorical) for name in self.bounds):
-            raise ValueError("bounds: a categorical column has none")
+        if any(isinstance(kinds.get(name), Categorical | Image) for name in self.bounds):
+            raise ValueError("bounds: a categorical column or an image has none")
         overlap = set(self.label_columns) & set(names)
         if overlap:
             raise ValueError(f"label: {', '.join(sorted(overlap))} is also among the columns")
@@ -146,7 +148,7 @@ def _keras_config(model: object) -> object:
     return json.loads(model.to_json()) if hasattr(model, "to_json") else model
 
 
-ModelName = Literal["logistic", "mlp_medical", "cnn_medical"]
+ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record"]
 Model = Annotated[ModelName | dict[str, Any], BeforeValidator(_keras_config)]
 
 

@@ -6,10 +6,12 @@ tells the shape and nothing else.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fedcohort.pixels import Pixels
 
 TRAIN, TEST, VALID = 0, 1, 2
 """Codes of the splits in `Table.split`."""
@@ -28,6 +30,7 @@ class Table:
         label: (n,) float64: 0 or 1, a class index, or a number; None without a label.
         event: (n,) float64 0 or 1 beside a survival time in `label`; None otherwise.
         split: (n,) int8 of TRAIN, TEST and VALID.
+        images: image columns, an image a row, which are read when they are needed.
     """
 
     patient_ids: NDArray[np.str_]
@@ -35,6 +38,7 @@ class Table:
     split: NDArray[np.int8]
     label: NDArray[np.float64] | None = None
     event: NDArray[np.float64] | None = None
+    images: Mapping[str, Pixels] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.patient_ids)
@@ -42,9 +46,12 @@ class Table:
         for name, values in arrays.items():
             if values is not None and values.shape != (n,):
                 raise ValueError(f"{name}: shape {values.shape} where ({n},) is needed")
+        for name, pixels in self.images.items():
+            if len(pixels) != n:
+                raise ValueError(f"{name}: {len(pixels)} images where {n} are needed")
 
     def __repr__(self) -> str:
-        return f"Table({self.n_rows} rows, {len(self.columns)} columns)"
+        return f"Table({self.n_rows} rows, {len(self.columns) + len(self.images)} columns)"
 
     @property
     def n_rows(self) -> int:

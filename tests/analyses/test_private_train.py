@@ -26,7 +26,7 @@ from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import Study
 from fedcohort.table import TEST, TRAIN, Table
 
-COLUMNS: dict[str, fc.Numeric | fc.Categorical] = {
+COLUMNS: dict[str, Any] = {
     "age": fc.Numeric(18, 90),
     "sex": fc.Categorical((0, 1)),
     "bp": fc.Numeric(80, 200),

@@ -62,6 +62,8 @@ class Machine:
         return [self._run_line(self._here(line, words)).strip() for line in blocks()[name]]
 
     def _here(self, line: str, words: Mapping[str, str]) -> str:
+        if line.startswith("systemctl "):
+            return line  # names units, not files
         for shipped, ours in {**words, **self.places}.items():
             line = re.sub(rf"(?<![\w./-]){re.escape(shipped)}(?![\w-])", ours, line)
         return line

@@ -224,7 +224,9 @@ def test_links_outlive_a_new_certificate_and_newcomers_see_it(chain: Chain) -> N
     before = handshake(chain, COORDINATOR, lenient())[1]
     logs = {site: chain.group.nodes[site].text.count("linked to") for site in SITES}
     chain.front.issue()
-    here = Machine(chain.group.folder / "machine", {"nginx": chain.front.command}, {"nginx": chain.front})
+    here = Machine(
+        chain.group.folder / "machine", {"nginx -t": f"{chain.front.command} -t"}, {"nginx": chain.front}
+    )
     here.run("nginx")
     until(lambda: handshake(chain, COORDINATOR, lenient())[1] != before, "the new certificate is served")
     with researcher(chain) as federation:

@@ -224,8 +224,8 @@ def test_hospitals_learn_the_coordinators_new_key_and_keep_what_they_had(federat
     assert group.connect().rest.get("/api/federation")["coordinator"]["fingerprint"] != before
     assert study in set(group.connect().studies()["id"])
     federation.run()
-    file = federation.hospitals["hospital_a"].folder / "etc" / "site.toml"
-    audit = cli("node", "audit", "--site", file, cwd=group.folder)
+    path = federation.hospitals["hospital_a"].folder / "etc" / "site.toml"
+    audit = cli("node", "audit", "--site", path, cwd=group.folder)
     assert "the chain is whole" in audit.stdout
 
 
@@ -256,8 +256,7 @@ def test_a_hospital_with_new_keys_takes_part_when_the_others_have_confirmed_them
     (other.folder / "node" / "roster" / "hospital_a.pub").unlink()
     other._systemctl("restart", group.nodes["hospital_b"])
     group.wait_linked()
-    site = ["--site", str(other.folder / "etc" / "site.toml")]
     words = ["--confirm", "hospital_a", "--fingerprint", print_.strip()]
-    confirmed = cli("roster", *site, *words, cwd=other.folder)
+    confirmed = cli("roster", "--site", other.folder / "etc" / "site.toml", *words, cwd=other.folder)
     assert confirmed.returncode == 0, confirmed.stderr
     federation.run()

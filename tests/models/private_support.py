@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fedcohort.models.build import build_model
 from fedcohort.models.ghost_layers import CLIP_MARGIN
+from fedcohort.models.graphs import train_step
 from fedcohort.models.head import Head
-from fedcohort.models.local import train_step
 from fedcohort.models.private import PrivateModel, cut, private_model
 from fedcohort.models.start import start_tensorflow
 

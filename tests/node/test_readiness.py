@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from fedcohort.columns import Binary, Categorical, Numeric
+from fedcohort.columns import Binary, Categorical, Image, Numeric
 from fedcohort.node.policy import Budget, SitePolicy
 from fedcohort.node.readiness import Readiness, check_readiness
 from fedcohort.node.readiness_rows import band
 from fedcohort.node.records import Reservation
 from fedcohort.sources.database import writing
 from fedcohort.sources.importing import write_rows
+from fedcohort.sources.mock import make_mock
 from fedcohort.sources.schema import Declared, wide_table
 from fedcohort.study import Cohort, Describe, Privacy, Study, Train
 
@@ -164,6 +165,19 @@ def test_a_text_among_numbers_is_a_fault_without_the_text(site: SitePolicy) -> N
     found = check_readiness(site, study())
     assert line(found, "values of age")[0] == "not ready"
     assert "very-secret" not in json.dumps(found.document())
+
+
+def test_images_are_held_against_their_declared_size(site: SitePolicy, tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    kinds = {"scan": Image(4, 6), "age": Numeric(0, 100)}
+    path = tmp_path / "scans.db"
+    make_mock(path, Cohort(table="ward", columns=kinds, label=Binary("ill")), 30, 0.0, 0)
+    policy = site.model_copy(update={"data": str(path)})
+    found = check_readiness(policy, study(columns=kinds))
+    assert found.verdict == "ready"
+    assert line(found, "column scan") == ("ready", "images of 4 x 6 x 1")
+    other = check_readiness(policy, study(columns={"scan": Image(8, 8)}))
+    assert line(other, "column scan") == ("not ready", "4 x 6 x 1, where the study has 8 x 8 x 1")
 
 
 def test_a_missing_database_is_a_line(site: SitePolicy) -> None:

@@ -90,6 +90,14 @@ def test_every_kind_of_label_and_split_is_made(tmp_path: Path, label: Any) -> No
     assert set(np.unique(table.split)) == {0, 1, 2}
 
 
+def test_images_are_noise_of_the_declared_size(tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    asked = cohort(columns={"age": Numeric(18, 90), "scan": fc.Image(4, 6)}, where="age > 30")
+    make_mock(tmp_path / "mock.db", asked, 20, 0.5, 0)
+    table = loaded(tmp_path / "mock.db", asked)
+    assert table.images["scan"].take().shape == (20, 4, 6, 1)
+
+
 def test_a_study_runs_on_two_twins_and_learns(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         make_mock(tmp_path / f"{name}.db", cohort(), 300, 0.05, seed)

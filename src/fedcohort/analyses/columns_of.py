@@ -3,13 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.columns import Binary, Categorical, Classes, Column, Number, Numeric, Survival
+from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Number, Numeric, Survival
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 
+NOT_DESCRIBED = "an image: it has no mean and no levels; every row of the cohort has one"
+
 
 def described_columns(cohort: Cohort) -> dict[str, Column]:
-    """Every column that can be described: the cohort's own, then the label's."""
+    """Every column, the cohort's own and then the label's; images are among them, and have no sums."""
     columns = dict(cohort.schema_)
     match cohort.typed_label:
         case Binary(column=name, negative=negative, positive=positive):
@@ -33,6 +35,17 @@ def numeric_columns(columns: dict[str, Column]) -> dict[str, Numeric]:
 def categorical_columns(columns: dict[str, Column]) -> dict[str, Categorical]:
     """Those that are levels, in order."""
     return {name: column for name, column in columns.items() if isinstance(column, Categorical)}
+
+
+def image_columns(columns: dict[str, Column]) -> dict[str, Image]:
+    """Those that are images, in order."""
+    return {name: column for name, column in columns.items() if isinstance(column, Image)}
+
+
+def not_described(cohort: Cohort) -> dict[str, dict[str, str]]:
+    """What a report says of columns that have no sums; nothing when there are none."""
+    images = dict.fromkeys(image_columns(cohort.schema_), NOT_DESCRIBED)
+    return {"not_described": images} if images else {}
 
 
 def values_of(table: Table, cohort: Cohort, name: str) -> NDArray[np.float64]:

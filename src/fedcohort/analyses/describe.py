@@ -1,4 +1,7 @@
-"""Describe: count, missing, mean, standard deviation and levels by column, from one or two sums."""
+"""Describe: count, missing, mean, standard deviation and levels by column, from one or two sums.
+
+An image column is not described: it has no mean or levels that would tell a clinician anything.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +12,7 @@ from fedcohort.analyses.columns_of import (
     categorical_columns,
     described_columns,
     level_counts,
+    not_described,
     numeric_columns,
     numeric_matrix,
     values_of,
@@ -98,7 +102,8 @@ class DescribeAnalysis:
             *known, missing = (int(count) for count in kept[f"levels/{name}"])
             levels = {str(level): count for level, count in zip(kind.levels, known, strict=True)}
             described[name] = {"n": sum(known), "missing": missing, "levels": levels}
-        return {"rows": rows, "patients": int(kept["patients"][0]), "describe": described}
+        patients = int(kept["patients"][0])
+        return {"rows": rows, "patients": patients, "describe": described, **not_described(self.cohort)}
 
 
 def _moments_state(scaling: Scaling, number: int) -> State:

@@ -58,7 +58,7 @@ class EvaluateAnalysis:
 
         _refuse_outside(table, self.study.cohort)
         encoder = Encoder(self.study.cohort, np.array(self.saved.mean), np.array(self.saved.deviation))
-        x, y = encoder.features(table), encoder.targets(table)
+        x, y = encoder.inputs(table), encoder.targets(table)
         predict = partial(self.model.predict, weights_from_base64(self.saved.weights, self.model.n_weights))
 
         def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:

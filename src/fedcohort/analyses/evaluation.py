@@ -25,22 +25,26 @@ from fedcohort.analyses.metrics import (
     score_counts,
     sum_metrics,
 )
+from fedcohort.models.inputs import Inputs
 from fedcohort.table import SPLITS
 from fedcohort.vector import MAX_ROWS, Block, Layout, Vector, counts
 
 N_SHUFFLES = 5
 CALIBRATION_BINS = 10
 
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-Features = NDArray[np.float32]
+Predict = Callable[[Inputs], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is measured: a task, and the feature columns that importance shuffles (none: leave it out)."""
+    """What is measured: a task, and the columns that importance shuffles (none: leave it out).
+
+    Attributes:
+        columns: to where they are in the record; None for an image, which is shuffled as a whole.
+    """
 
     task: Task
-    columns: dict[str, slice]
+    columns: dict[str, slice | None]
 
     @property
     def split(self) -> str:
@@ -70,7 +74,7 @@ def evaluation_layout(evaluation: Evaluation) -> Layout:
 def sum_evaluation(
     evaluation: Evaluation,
     predict: Predict,
-    x: Features,
+    x: Inputs,
     y: NDArray[np.float32],
     split: NDArray[np.int8],
     draw: Draw,
@@ -78,8 +82,8 @@ def sum_evaluation(
     """One site's part.
 
     Args:
-        predict: (n, n_features) float32 to (n, outputs) float32.
-        x, y: features and targets of all rows, as `Encoder` gives them.
+        predict: n rows to (n, outputs) float32.
+        x, y: inputs and targets of all rows, as `Encoder` gives them.
     """
     task = evaluation.task
     predicted = predict(x)
@@ -106,17 +110,15 @@ def _sum_calibration(score: NDArray[np.float64], y: NDArray[np.float32]) -> Vect
 
 
 def _sum_importance(
-    evaluation: Evaluation, predict: Predict, x: Features, y: NDArray[np.float32], draw: Draw
+    evaluation: Evaluation, predict: Predict, x: Inputs, y: NDArray[np.float32], draw: Draw
 ) -> Vector:
     task = evaluation.task
     losses = np.zeros(len(evaluation.columns))
     scores = np.zeros((len(evaluation.columns), N_SHUFFLES, 2, task.bins), np.int64)
     generator = draw.generator("importance")
-    for index, part in enumerate(evaluation.columns.values()):
+    for index, (name, part) in enumerate(evaluation.columns.items()):
         for shuffle in range(N_SHUFFLES):
-            shuffled = x.copy()
-            shuffled[:, part] = x[generator.permutation(len(x)), part]
-            predicted = predict(shuffled)
+            predicted = predict(x.moved(name, part, generator.permutation(len(x))))
             losses[index] += row_losses(task, predicted, y).sum() / N_SHUFFLES
             if task.is_binary:
                 scores[index, shuffle] = score_counts(task, predicted, y)[0]

@@ -17,6 +17,7 @@ from fedcohort.analyses.columns_of import (
     categorical_columns,
     described_columns,
     level_counts,
+    not_described,
     numeric_columns,
     numeric_matrix,
     values_of,
@@ -119,6 +120,7 @@ class PrivateDescribe:
             **sizes,
             "patients_error": _error(kept, "patients"),
             "describe": described,
+            **not_described(self.cohort),
         }
 
     def _numbers(self, kept: Vector) -> dict[str, object]:

@@ -35,6 +35,7 @@ from fedcohort.analyses.private_metrics import (
 )
 from fedcohort.analyses.server_optimizer import server_step
 from fedcohort.errors import StudyError
+from fedcohort.models.inputs import RECORD, Inputs
 from fedcohort.study import Privacy, Study, Train, missing_bounds
 from fedcohort.table import Table
 from fedcohort.vector import MAX_ROWS, Array, Block, Layout, Noisy, Vector
@@ -66,7 +67,7 @@ class PrivateTrain:
     train: Train
     privacy: Privacy
     task: Task
-    slices: dict[str, slice]
+    slices: dict[str, slice | None]
 
     @cached_property
     def model(self) -> "LocalModel":
@@ -206,7 +207,7 @@ class PrivateTrain:
                 weights, held_x, held_y = state.arrays["weights"], x[patients.held], y[patients.held]
                 vector["scores"] = self._measured(weights, held_x, held_y)[None]
                 if state.phase == "evaluate" and self.slices:
-                    hidden = (_hidden(held_x, part) for part in self.slices.values())
+                    hidden = (held_x.hidden(name, part) for name, part in self.slices.items())
                     vector["importance"] = np.stack([self._measured(weights, one, held_y) for one in hidden])
             return vector, site_state
 
@@ -219,15 +220,18 @@ class PrivateTrain:
         low, high = np.array([limits for limits in bounds if limits], np.float64).reshape(-1, 2).T
         return {"mean": (low + high) / 2, "deviation": (high - low) / 2}
 
-    def encoded(self, table: Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features of all rows, in [-1, 1] and one-hot, and targets."""
+    def encoded(self, table: Table) -> tuple[Inputs, NDArray[np.float32]]:
+        """The inputs of all rows, the record in [-1, 1] and one-hot, and targets."""
         encoder = Encoder(self.study.cohort, **self._scaling)
-        return np.clip(encoder.features(table), -1, 1), encoder.targets(table)
+        parts = dict(encoder.inputs(table).parts)
+        if RECORD in parts:
+            parts[RECORD] = np.clip(encoder.features(table), -1, 1)
+        return Inputs(parts), encoder.targets(table)
 
     def _gradient(
         self,
         weights: NDArray[np.float32],
-        x: NDArray[np.float32],
+        x: Inputs,
         y: NDArray[np.float32],
         patients: Patients,
         draw: Draw,
@@ -243,7 +247,7 @@ class PrivateTrain:
     def _update(
         self,
         weights: NDArray[np.float32],
-        x: NDArray[np.float32],
+        x: Inputs,
         y: NDArray[np.float32],
         patients: Patients,
         site_state: SiteState,
@@ -276,7 +280,7 @@ class PrivateTrain:
         return limited
 
     def _measured(
-        self, weights: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]
+        self, weights: NDArray[np.float32], x: Inputs, y: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         return measure(self.task, self.model.predict(weights, x), y)
 
@@ -341,13 +345,6 @@ class PrivateTrain:
             hidden = dict(zip(self.slices, state.kept["importance"], strict=True))
             found["importance"] = noisy_importance(self.task, whole, hidden)
         return found
-
-
-def _hidden(x: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
-    """The features without one column: the middle of its range, or no level at all."""
-    without = x.copy()
-    without[:, part] = 0.0
-    return without
 
 
 def private_train(study: Study) -> PrivateTrain:

@@ -34,6 +34,7 @@ from fedcohort.analyses.moments import (
 from fedcohort.analyses.server_optimizer import server_step
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, StudyError
+from fedcohort.models.inputs import Inputs
 from fedcohort.study import Study, Train
 from fedcohort.table import SPLITS, TRAIN, Table
 from fedcohort.vector import Array, Block, Layout, Vector, counts
@@ -47,9 +48,9 @@ UPDATE_BOUND, UPDATE_RESOLUTION = 16.0, 2.0**-22
 
 @dataclass(frozen=True)
 class Site:
-    """One site's rows as features and targets, made once the mean and deviation are known."""
+    """One site's rows as inputs and targets, made once the mean and deviation are known."""
 
-    x: NDArray[np.float32]
+    x: Inputs
     y: NDArray[np.float32]
     split: NDArray[np.int8]
 
@@ -114,7 +115,7 @@ class TrainAnalysis:
             if key not in sites:
                 sites.clear()
                 encoder = Encoder(cohort, state.arrays["mean"], state.arrays["deviation"])
-                sites[key] = Site(encoder.features(table), encoder.targets(table), table.split)
+                sites[key] = Site(encoder.inputs(table), encoder.targets(table), table.split)
             return sites[key]
 
         def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:

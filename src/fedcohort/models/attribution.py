@@ -5,11 +5,13 @@ features are given adds up to the difference between the two predictions (comple
 for a linear model it is exact, for others up to the number of steps.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.models.inputs import packed
 from fedcohort.models.start import start_tensorflow
 
 STEPS = 128
@@ -17,28 +19,30 @@ Floats = NDArray[np.float32]
 
 
 def integrated_gradients(
-    model: Any, x: Floats, baseline: Floats, output: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Attribute predictions to features.
+    model: Any, x: Mapping[str, Floats], baseline: Mapping[str, Floats], output: int
+) -> dict[str, NDArray[np.float64]]:
+    """Attribute one row's prediction to its features.
 
     Args:
-        model: a Keras model of (n, n_features).
-        x: (n, n_features).
-        baseline: (n_features,), such as a patient whose values are all the mean.
-        output: (n,) which output of each row is explained.
+        model: a Keras model of these inputs, in their order.
+        x: by input, the row: (n_features,), or (height, width, channels) from 0 to 1.
+        baseline: the same, such as a patient whose values are all the mean, and a black image.
+        output: which output is explained.
     Returns:
-        (n, n_features), in units of the output.
+        by input, an array of the row's shape, in units of the output.
     """
     tf = start_tensorflow()
     # Gauss-Legendre points are exact for far more than the midpoints of as many steps.
     nodes, weights = np.polynomial.legendre.leggauss(STEPS)
-    found = np.zeros(x.shape, np.float64)
-    for row, (values, index) in enumerate(zip(x, output, strict=True)):
-        way = baseline + ((nodes[:, None] + 1) / 2) * (values - baseline)
-        points = tf.constant(way.astype(np.float32))
-        with tf.GradientTape() as tape:
-            tape.watch(points)
-            predicted = model(points, training=False)[:, int(index)]
-        gradient = tape.gradient(predicted, points).numpy().astype(np.float64)
-        found[row] = (values - baseline) * (weights @ gradient) / 2
-    return found
+    points = []
+    for values, start in zip(x.values(), baseline.values(), strict=True):
+        share = ((nodes + 1) / 2).reshape(-1, *[1] * values.ndim)
+        points.append(tf.constant((start + share * (values - start)).astype(np.float32)))
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        predicted = model(packed(model, points), training=False)[:, output]
+    gradients = [gradient.numpy().astype(np.float64) for gradient in tape.gradient(predicted, points)]
+    return {
+        name: (x[name] - baseline[name]) * np.tensordot(weights, gradient, 1) / 2
+        for name, gradient in zip(x, gradients, strict=True)
+    }

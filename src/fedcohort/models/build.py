@@ -4,30 +4,42 @@ from typing import Any
 
 from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
+from fedcohort.models.inputs import InputShape, Part, parts_of
 from fedcohort.models.own import build_own, seeded
 from fedcohort.models.start import start_tensorflow
 
 _ACTIVATION = {"binary": "sigmoid", "classes": "softmax", "number": "linear"}
 
 
-def build_model(model: str | dict[str, Any], input_shape: tuple[int, ...], head: Head, seed: int) -> Any:
+def build_model(model: str | dict[str, Any], input_shape: InputShape, head: Head, seed: int) -> Any:
     """Build a Keras model whose initial weights follow from the seed alone.
 
     Args:
         model: a name, or the configuration that `model.to_json()` gives.
-        input_shape: of one row: (d,) for features, (height, width, channels) for images.
+        input_shape: of one row: (d,) for features, (height, width, channels) for images; or all inputs.
     Returns:
-        a keras.Model from (n, *input_shape) to (n, head.outputs).
+        a keras.Model from (n, *input_shape), or from a list of inputs, to (n, head.outputs).
     Raises:
         StudyError: no such model, a class that is not allowed, or shapes that do not fit.
     """
     start_tensorflow()
     if isinstance(model, dict):
         return build_own(model, input_shape, head, seed)
+    parts = parts_of(input_shape)
+    if model == "image_and_record":
+        with seeded(seed):
+            return _image_and_record(parts, head)
     if model not in _BY_NAME:
-        raise StudyError(f"analysis.model: no model {model[:64]!r}; choose one of {', '.join(_BY_NAME)}")
+        names = ", ".join([*_BY_NAME, "image_and_record"])
+        raise StudyError(f"analysis.model: no model {model[:64]!r}; choose one of {names}")
+    if len(parts) != 1:
+        names = ", ".join(part.name for part in parts)
+        raise StudyError(
+            f"analysis.model: {model} takes one input, and the cohort has {names}; "
+            "take image_and_record, or a Keras model of your own with an input for each"
+        )
     with seeded(seed):
-        return _BY_NAME[model](input_shape, head)
+        return _BY_NAME[model](parts[0].shape, head)
 
 
 def _logistic(input_shape: tuple[int, ...], head: Head) -> Any:
@@ -52,23 +64,61 @@ def _mlp_medical(input_shape: tuple[int, ...], head: Head) -> Any:
 
 
 def _cnn_medical(input_shape: tuple[int, ...], head: Head) -> Any:
-    """Two convolutions with stride 2, over an image or along the vector of features."""
+    """Convolutions over an image, or along the vector of features."""
     import keras
 
-    if len(input_shape) == 1:
-        convolution = keras.layers.Conv1D
-        shape = [keras.layers.Reshape((*input_shape, 1))]
-    else:
-        convolution, shape = keras.layers.Conv2D, []
+    if len(input_shape) == 3:
+        layers = [*_image_layers(), _output(head)]
+        return keras.Sequential([keras.Input(input_shape), *layers], name="cnn_medical")
     layers = [
-        *shape,
-        convolution(16, 3, strides=2, padding="same", activation="relu"),
-        convolution(32, 3, strides=2, padding="same", activation="relu"),
+        keras.layers.Reshape((*input_shape, 1)),
+        keras.layers.Conv1D(16, 3, strides=2, padding="same", activation="relu"),
+        keras.layers.Conv1D(32, 3, strides=2, padding="same", activation="relu"),
         keras.layers.Flatten(),
         keras.layers.Dense(32, activation="relu"),
         _output(head),
     ]
     return keras.Sequential([keras.Input(input_shape), *layers], name="cnn_medical")
+
+
+def _image_layers() -> list[Any]:
+    """Three convolutions, each halving the picture; normalised by groups, which know one picture at a time.
+
+    Wu and He 2018 (arXiv 1803.08494): batch statistics would mix patients, and sites.
+    """
+    from keras import layers
+
+    found: list[Any] = []
+    for filters, size, stride, groups in ((16, 5, 2, 4), (32, 3, 1, 8), (64, 3, 1, 8)):
+        shape = {"strides": stride, "padding": "same", "kernel_initializer": "he_normal"}
+        found += [
+            layers.Conv2D(filters, size, **shape),
+            layers.GroupNormalization(groups),
+            layers.ReLU(),
+            *([layers.MaxPooling2D(padding="same")] if stride == 1 else []),
+        ]
+    return [*found, layers.Flatten()]
+
+
+def _image_and_record(parts: tuple[Part, ...], head: Head) -> Any:
+    """What the convolutions find in one image, beside a hidden layer over the record."""
+    import keras
+
+    images = [part for part in parts if len(part.shape) == 3]
+    records = [part for part in parts if len(part.shape) == 1]
+    if len(images) != 1 or len(records) != 1:
+        raise StudyError(
+            "analysis.model: image_and_record takes one image column and one or more ordinary columns; the "
+            f"cohort has {', '.join(part.name for part in parts)}"
+        )
+    image = keras.Input(images[0].shape, name=images[0].name)
+    record = keras.Input(records[0].shape, name=records[0].name)
+    seen = image
+    for layer in [*_image_layers(), keras.layers.Dense(32, activation="relu")]:
+        seen = layer(seen)
+    known = keras.layers.Dense(32, activation="relu")(record)
+    both = keras.layers.Concatenate()([seen, known])
+    return keras.Model([image, record], _output(head)(both), name="image_and_record")
 
 
 def _output(head: Head) -> Any:

@@ -23,6 +23,7 @@ from fedcohort.models.ghost_layers import (
     matrix_gradient,
     vectorized_gradient,
 )
+from fedcohort.models.ghost_norms import group_gradient, is_scaled_by_group
 from fedcohort.models.head import Head
 from fedcohort.models.row_wise import check_row_wise, layers_of
 from fedcohort.models.start import start_tensorflow
@@ -32,7 +33,12 @@ RowLosses = Callable[[Head, Tensor, Tensor], Tensor]
 
 
 def clipped_gradient_sum(
-    model: Any, head: Head, row_losses: RowLosses, *, rows_per_patient: int = 1
+    model: Any,
+    head: Head,
+    row_losses: RowLosses,
+    *,
+    rows_per_patient: int = 1,
+    call: Callable[[Any, bool], Tensor] | None = None,
 ) -> Callable[..., Tensor]:
     """A function, for use inside a traced graph, of one piece of patients.
 
@@ -43,6 +49,7 @@ def clipped_gradient_sum(
     Args:
         model: a Keras model of its own for this function.
         row_losses: (head, y, predicted) to (rows,).
+        call: the model as a function of rows and of whether it trains; None: of its only input.
     Returns:
         total(weights, x, y, present, clip, unit, seed, careful): weights (n_weights,) float32; x, y of
         (patients * rows, ...), a patient's rows together; present (patients, rows) is 1.0 for a row
@@ -76,7 +83,7 @@ def clipped_gradient_sum(
         uses.clear()
         with _values_of(model, values, seed), tf.GradientTape() as tape:
             tape.watch(values)
-            losses = row_losses(head, y, model(x, training=True))
+            losses = row_losses(head, y, model(x, training=True) if call is None else call(x, True))
             loss = tf.reduce_sum(losses * tf.reshape(share, [-1]))
         derivatives = tape.gradient(
             loss, [use.outputs for use in uses], unconnected_gradients=tf.UnconnectedGradients.ZERO
@@ -88,7 +95,7 @@ def clipped_gradient_sum(
                 *_finite(uses, derivatives, found, rows_per_patient), rows_per_patient, by_variable
             )
         uses.clear()
-        factors = tf.cast(_factors(found, clip), tf.float64) / unit
+        factors = _factors(found, clip) / unit
         sums = {id(v): part for layer in found for v, part in layer.weighted_sum(factors)}
         return tf.concat(
             [_flat(sums.get(id(v)), shape) for v, shape in zip(model.weights, shapes, strict=True)], 0
@@ -110,10 +117,15 @@ def _flat(part: Tensor | None, shape: tuple[int, ...]) -> Tensor:
 
 
 def _factors(found: Sequence[LayerGradient], clip: Tensor) -> Tensor:
-    """(patients,): min(1, clip / norm); a norm beyond float32 gives 0."""
+    """(patients,) float64: min(1, clip / norm); a norm beyond float32 gives 0.
+
+    Layers are added in float64: TensorFlow adds float32 in another order in a graph of one piece than in
+    a loop, and a patient's bits would depend on how many others there are.
+    """
     tf = start_tensorflow()
-    square_norms = tf.add_n([layer.square_norms for layer in found])
-    return tf.minimum(1.0, clip * (1.0 - CLIP_MARGIN) * tf.math.rsqrt(square_norms))
+    square_norms = tf.add_n([tf.cast(layer.square_norms, tf.float64) for layer in found])
+    limit = tf.cast(clip, tf.float64) * (1.0 - CLIP_MARGIN)
+    return tf.minimum(tf.constant(1.0, tf.float64), limit * tf.math.rsqrt(square_norms))
 
 
 def _values_of(model: Any, values: Sequence[Tensor], seed: Tensor) -> Any:
@@ -174,6 +186,8 @@ def _layer_gradient(
     layer = uses[0].layer
     if is_matrix_layer(layer):
         return matrix_gradient(uses, derivatives, rows)
+    if is_scaled_by_group(layer):
+        return group_gradient(uses, derivatives, rows)
     frozen = [(v, values[id(v)]) for v in layer.non_trainable_variables]
 
     def call(inputs: Tensor, own: Sequence[Tensor]) -> Tensor:

@@ -145,15 +145,15 @@ def vectorized_gradient(
     flat = [tf.reshape(part, [-1, prod(part.shape[1:])]) for part in gradients]
 
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
-        return [(v, _sum_rows(factors, part)) for v, part in zip(variables, flat, strict=True)]
+        return [(v, sum_rows(factors, part)) for v, part in zip(variables, flat, strict=True)]
 
-    return LayerGradient(tf.add_n([_squares(part) for part in flat]), weighted_sum)
+    return LayerGradient(tf.add_n([squares(part) for part in flat]), weighted_sum)
 
 
 def _one_position(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient:
     tf = start_tensorflow()
-    of_inputs = _squares(inputs) + (1.0 if layer.use_bias else inputs.shape[1] * _VANISHED)
-    of_outputs = _squares(outputs) + outputs.shape[1] * _VANISHED
+    of_inputs = squares(inputs) + (1.0 if layer.use_bias else inputs.shape[1] * _VANISHED)
+    of_outputs = squares(outputs) + outputs.shape[1] * _VANISHED
 
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
         scaled = tf.cast(outputs, tf.float64) * factors[:, None]
@@ -176,9 +176,9 @@ def _few_positions(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
         scaled = outputs * factors[:, None, None]
         kernel = tf.tensordot(inputs, scaled, [[0, 1], [0, 1]])
-        return _with_bias(layer, kernel, _sum_rows(factors, biases))
+        return _with_bias(layer, kernel, sum_rows(factors, biases))
 
-    both = norms + _squares(biases) if layer.use_bias else norms
+    both = norms + squares(biases) if layer.use_bias else norms
     return LayerGradient(tf.cast(both, tf.float32), weighted_sum)
 
 
@@ -190,11 +190,11 @@ def _many_positions(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradien
     biases = tf.reduce_sum(outputs, 1)
 
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
-        kernel = tf.transpose(tf.reshape(_sum_rows(factors, flat), [units, width]))
-        return _with_bias(layer, kernel, _sum_rows(factors, biases))
+        kernel = tf.transpose(tf.reshape(sum_rows(factors, flat), [units, width]))
+        return _with_bias(layer, kernel, sum_rows(factors, biases))
 
-    norms = _squares(flat)
-    return LayerGradient(norms + _squares(biases) if layer.use_bias else norms, weighted_sum)
+    norms = squares(flat)
+    return LayerGradient(norms + squares(biases) if layer.use_bias else norms, weighted_sum)
 
 
 def _with_bias(layer: Any, kernel: Tensor, bias: Tensor) -> list[tuple[Any, Tensor]]:
@@ -202,13 +202,13 @@ def _with_bias(layer: Any, kernel: Tensor, bias: Tensor) -> list[tuple[Any, Tens
     return [(own, kernel), *((variable, bias) for variable in others)]
 
 
-def _squares(rows: Tensor) -> Tensor:
+def squares(rows: Tensor) -> Tensor:
     """(n,): squared lengths of (n, d) rows."""
     tf = start_tensorflow()
     return tf.reduce_sum(tf.square(rows), 1)
 
 
-def _sum_rows(factors: Tensor, rows: Tensor) -> Tensor:
+def sum_rows(factors: Tensor, rows: Tensor) -> Tensor:
     """(d,): the sum of (n, d) rows, each times its factor, in float64."""
     tf = start_tensorflow()
     return tf.matmul(factors[None], tf.cast(rows, tf.float64))[0]

@@ -16,11 +16,12 @@ import numpy as np
 
 from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
+from fedcohort.models.inputs import InputShape, caller, matched, parts_of
 from fedcohort.models.safety import MAX_ROW_VALUES, MAX_WEIGHTS, check_config
 from fedcohort.models.start import start_tensorflow
 
 
-def build_own(config: dict[str, Any], input_shape: tuple[int, ...], head: Head, seed: int) -> Any:
+def build_own(config: dict[str, Any], input_shape: InputShape, head: Head, seed: int) -> Any:
     """Build a configuration; what it was compiled with is left out, for the study says how to train.
 
     Raises:
@@ -37,7 +38,7 @@ def build_own(config: dict[str, Any], input_shape: tuple[int, ...], head: Head, 
     return model
 
 
-def _measure(text: str, input_shape: tuple[int, ...], head: Head) -> None:
+def _measure(text: str, input_shape: InputShape, head: Head) -> None:
     """Check sizes before there are weights.
 
     Inside a StatelessScope Keras gives variables a shape and no value, until the scope is
@@ -76,14 +77,10 @@ def _keras_errors(verb: str) -> Iterator[None]:
         raise StudyError(f"analysis.model: Keras cannot {verb} it ({said})") from error
 
 
-def _check_shapes(model: Any, input_shape: tuple[int, ...], head: Head) -> None:
+def _check_shapes(model: Any, input_shape: InputShape, head: Head) -> None:
     if not model.built or not getattr(model, "inputs", None):
         raise StudyError("analysis.model: no input shape; begin with keras.Input(...)")
-    takes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
-    if takes != [input_shape]:
-        raise StudyError(
-            f"analysis.model: takes {takes}, and the cohort's features have the shape {input_shape}"
-        )
+    matched(model, parts_of(input_shape))
     gives = [tuple(tensor.shape[1:]) for tensor in model.outputs]
     if gives != [(head.outputs,)]:
         raise StudyError(
@@ -96,11 +93,17 @@ def _check_shapes(model: Any, input_shape: tuple[int, ...], head: Head) -> None:
             )
 
 
-def _check_outputs(model: Any, input_shape: tuple[int, ...], head: Head) -> None:
+def _check_outputs(model: Any, input_shape: InputShape, head: Head) -> None:
     """Try it on made-up rows: what cannot be a probability came without sigmoid or softmax."""
-    rows = np.random.default_rng(0).normal(scale=10.0, size=(16, *input_shape)).astype(np.float32)
+    draw, parts = np.random.default_rng(0), parts_of(input_shape)
+    rows = [
+        draw.integers(0, 256, (16, *part.shape), np.uint8)
+        if part.pixels
+        else draw.normal(scale=10.0, size=(16, *part.shape)).astype(np.float32)
+        for part in parts
+    ]
     with _keras_errors("run"):
-        result = model(rows, training=False)
+        result = caller(model, parts)(rows, False)
     if not hasattr(result, "numpy"):
         raise StudyError("analysis.model: gives its output in a mapping or list; give one tensor")
     if head.kind == "number":

@@ -20,10 +20,18 @@ from numpy.typing import NDArray
 from fedcohort.errors import StudyError
 from fedcohort.models.build import build_model
 from fedcohort.models.ghost import clipped_gradient_sum
+from fedcohort.models.graphs import row_losses
 from fedcohort.models.head import Head
-from fedcohort.models.local import _row_losses, _seed_pair
+from fedcohort.models.inputs import PIECE_BYTES, Inputs, InputShape, Part, Rows, as_inputs, caller, parts_of
+from fedcohort.models.local import renumbered, seed_pair
 from fedcohort.models.own import row_values
-from fedcohort.models.private_graphs import PrivateGraphs, Shape, private_graphs
+from fedcohort.models.private_graphs import (
+    USES_IN_A_PIECE,
+    USES_IN_A_STEP,
+    PrivateGraphs,
+    Shape,
+    private_graphs,
+)
 
 LEAST_CLIP, LARGEST_CLIP = 1e-6, 1e6
 PIECE_ALIGNMENT = 32
@@ -64,7 +72,7 @@ class PrivateModel:
     lock: threading.Lock
 
     def clipped_sum(
-        self, weights: Floats, x: Floats, y: Floats, pieces: NDArray[np.int32], *, clip: float, seed: int
+        self, weights: Floats, x: Rows, y: Floats, pieces: NDArray[np.int32], *, clip: float, seed: int
     ) -> NDArray[np.float64]:
         """Add the clipped gradients of the sampled patients.
 
@@ -72,7 +80,7 @@ class PrivateModel:
         patient whose gradient is not finite adds nothing.
 
         Args:
-            x, y: (n, ...) features and (n,) targets of the site.
+            x, y: rows of (n, ...) and (n,) targets of the site.
             pieces: (pieces, patients, rows_per_patient) row indices as `cut` gives them.
             clip: L2 norm; one patient moves the result by no more, float32's rounding included.
             seed: of dropout; a secret.
@@ -84,12 +92,16 @@ class PrivateModel:
         _check_clip(clip)
         if not pieces.size or not len(x):
             return np.zeros(self.n_weights)
-        numbers = (np.float32(clip), np.float64(1.0), _seed_pair(seed))
+        inputs, numbers = as_inputs(x), (np.float32(clip), np.float64(1.0))
+        at_once = len(pieces) if inputs.fits else 1
         shape = (None, *pieces.shape[1:])
 
         def run(careful: bool) -> NDArray[np.float64]:
-            graph = self.graphs.clipped_sum(shape, careful)
-            total: NDArray[np.float64] = graph(weights, x, y, pieces, *numbers).numpy()
+            total = np.zeros(self.n_weights)
+            for start in range(0, len(pieces), at_once):
+                given = _with_rows(inputs, y, pieces[start : start + at_once])
+                graph = self.graphs.clipped_sum(shape, careful)
+                total += graph(weights, *given, *numbers, _seed_at(seed, start * USES_IN_A_PIECE)).numpy()
             return total
 
         return self._finite_or_careful(run)
@@ -97,7 +109,7 @@ class PrivateModel:
     def train(
         self,
         weights: Floats,
-        x: Floats,
+        x: Rows,
         y: Floats,
         steps: NDArray[np.int32],
         noise: NDArray[np.int64],
@@ -125,15 +137,19 @@ class PrivateModel:
             StudyError: the clip is not between LEAST_CLIP and LARGEST_CLIP.
         """
         _check_clip(clip)
-        chosen = steps if len(x) else steps[:, :0]
-        numbers = map(np.float32, (clip, expected_patients, learning_rate, l2, proximal_mu))
-        arguments = (chosen, noise, np.float64(resolution), *numbers, _seed_pair(seed))
+        inputs = as_inputs(x)
+        chosen = steps if len(inputs) else steps[:, :0]
+        numbers = (*map(np.float32, (clip, expected_patients, learning_rate, l2, proximal_mu)),)
         shape, penalised = _shape_of(chosen), bool(l2 or proximal_mu)
+        at_once = len(chosen) if inputs.fits else _steps_at_once(inputs.image_bytes, chosen)
 
         def run(careful: bool) -> Floats:
-            graph = self.graphs.train(shape, careful, penalised)
-            trained: Floats = graph(weights, x, y, *arguments).numpy()
-            return trained
+            graph, now = self.graphs.train(shape, careful, penalised), weights
+            for start in range(0, max(1, len(chosen)), max(1, at_once)):
+                part = slice(start, start + at_once)
+                given = (*_with_rows(inputs, y, chosen[part]), noise[part], np.float64(resolution))
+                now = graph(now, weights, *given, *numbers, _seed_at(seed, start * USES_IN_A_STEP)).numpy()
+            return now
 
         return self._finite_or_careful(run)
 
@@ -176,7 +192,7 @@ def cut(
 
 def private_model(
     model: str | dict[str, Any],
-    input_shape: tuple[int, ...],
+    input_shape: InputShape,
     head: Head,
     seed: int,
     rows_per_patient: int = 1,
@@ -187,22 +203,43 @@ def private_model(
         StudyError: it cannot be built, or a layer mixes patients.
     """
     with _BUILDING:
-        return _private_model(json.dumps(model, sort_keys=True), input_shape, head, seed, rows_per_patient)
+        parts = parts_of(input_shape)
+        return _private_model(json.dumps(model, sort_keys=True), parts, head, seed, rows_per_patient)
 
 
 @lru_cache(maxsize=8)
 def _private_model(
-    model: str, input_shape: tuple[int, ...], head: Head, seed: int, rows_per_patient: int
+    model: str, parts: tuple[Part, ...], head: Head, seed: int, rows_per_patient: int
 ) -> PrivateModel:
-    built = build_model(json.loads(model), input_shape, head, seed)
+    built = build_model(json.loads(model), parts, head, seed)
     trainable = {id(variable) for variable in built.trainable_variables}
     mask = np.concatenate([np.full(int(np.prod(v.shape)), id(v) in trainable) for v in built.weights])
     values = row_values(built)
     rows = min(_PIECE_ROWS, _PIECE_VALUES // values) // rows_per_patient
     most = PIECE_ALIGNMENT * 2 ** max(0, (rows // PIECE_ALIGNMENT).bit_length() - 1)
-    total = clipped_gradient_sum(built, head, _row_losses, rows_per_patient=rows_per_patient)
-    graphs = private_graphs(built, total, input_shape, mask, values <= _SMALL_ROW)
+    call = caller(built, parts)
+    total = clipped_gradient_sum(built, head, row_losses, rows_per_patient=rows_per_patient, call=call)
+    graphs = private_graphs(built, total, parts, mask, values <= _SMALL_ROW)
     return PrivateModel(len(mask), mask, rows_per_patient, most, graphs, threading.Lock())
+
+
+def _with_rows(inputs: Inputs, y: Floats, indices: NDArray[np.int32]) -> tuple[Any, ...]:
+    """The rows that a graph needs for these indices: all as they are, or of many images their own."""
+    if inputs.fits:
+        return inputs.take(), y, indices
+    rows, own = renumbered(indices)
+    return inputs.take(rows), y[rows], own
+
+
+def _steps_at_once(image_bytes: int, steps: NDArray[np.int32]) -> int:
+    """How many steps' images fit; one step's are in memory together."""
+    largest = max((int(np.count_nonzero(step >= 0)) for step in steps), default=0)
+    return max(1, PIECE_BYTES // max(1, largest * image_bytes))
+
+
+def _seed_at(seed: int, place: int) -> NDArray[np.int64]:
+    """Where dropout's generators stand when the graph begins at a later piece or step."""
+    return seed_pair(seed) + np.array([0, place], np.int64)
 
 
 def _shape_of(pieces: NDArray[np.int32]) -> Shape:

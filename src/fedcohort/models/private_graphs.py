@@ -5,7 +5,7 @@ what a study does not need (penalties, several pieces, care for gradients that a
 its graph, and a piece's size is a constant of it, so that no shape is computed in a step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.models.ghost import split_weights
+from fedcohort.models.inputs import Part, signature
 from fedcohort.models.start import start_tensorflow
 
 Tensor = Any
@@ -39,7 +40,7 @@ class PrivateGraphs:
 def private_graphs(
     model: Any,
     total: Callable[..., Tensor],
-    input_shape: tuple[int, ...],
+    parts: Sequence[Part],
     trainable: NDArray[np.bool_],
     one_thread: bool,
 ) -> PrivateGraphs:
@@ -51,7 +52,7 @@ def private_graphs(
             small model more than the operation. A large one is slower so.
     """
     tf = start_tensorflow()
-    flat, row = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None, *input_shape), tf.float32)
+    flat, row = tf.TensorSpec((None,), tf.float32), signature(parts)
     number, precise = tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.float64)
     seeds, noise = tf.TensorSpec((2,), tf.int64), tf.TensorSpec((None, None), tf.int64)
     penalty, regularised = _penalty_gradient(model, trainable)
@@ -73,7 +74,7 @@ def private_graphs(
         rows = tf.TensorSpec((None, *shape), tf.int32)
         own = penalty if penalised or regularised else None
         loop = partial(_train, sample_sum(careful, shape), own, trainable)
-        return traced(loop, flat, row, flat, rows, noise, precise, *(number,) * 5, seeds)
+        return traced(loop, flat, flat, row, flat, rows, noise, precise, *(number,) * 5, seeds)
 
     return PrivateGraphs(clipped_sum, train, traced(penalty, flat, number))
 
@@ -107,8 +108,9 @@ def _sample_sum(
         rows = pieces[index]
         chosen = tf.maximum(tf.reshape(rows, [-1]), 0)
         present = tf.cast(rows >= 0, tf.float32)
-        place = tf.stack([tf.constant(0, tf.int64), tf.cast(index, tf.int64) * _USES_IN_A_PIECE])
-        return total(weights, tf.gather(x, chosen), tf.gather(y, chosen), present, clip, unit, seed + place)
+        place = tf.stack([tf.constant(0, tf.int64), tf.cast(index, tf.int64) * USES_IN_A_PIECE])
+        of_rows = [tf.gather(part, chosen) for part in x]
+        return total(weights, of_rows, tf.gather(y, chosen), present, clip, unit, seed + place)
 
     if one_piece:
         return of_piece(0)
@@ -127,6 +129,7 @@ def _train(
     penalty_gradient: Callable[..., Tensor] | None,
     trainable: NDArray[np.bool_],
     weights: Tensor,
+    anchor: Tensor,
     x: Tensor,
     y: Tensor,
     steps: Tensor,
@@ -139,18 +142,21 @@ def _train(
     mu: Tensor,
     seed: Tensor,
 ) -> Tensor:
-    """The weights after all steps; only what is rounded and noised touches them."""
+    """The weights after all steps; only what is rounded and noised touches them.
+
+    `anchor` are the weights of the round's first step.
+    """
     tf = start_tensorflow()
     scale = rate * tf.cast(resolution, tf.float32) / patients
     learned = 1.0 if trainable.all() else trainable.astype(np.float32)
 
     def one_step(index: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-        place = tf.stack([tf.constant(0, tf.int64), tf.cast(index, tf.int64) * _USES_IN_A_STEP])
+        place = tf.stack([tf.constant(0, tf.int64), tf.cast(index, tf.int64) * USES_IN_A_STEP])
         exact = sample_sum(now, x, y, steps[index], clip, resolution, seed + place)
         released = tf.round(exact) + tf.cast(noise[index], tf.float64)
         after = now - learned * scale * tf.cast(released, tf.float32)
         if penalty_gradient is not None:
-            after -= learned * rate * (penalty_gradient(now, l2) + mu * (now - weights))
+            after -= learned * rate * (penalty_gradient(now, l2) + mu * (now - anchor))
         return index + 1, after
 
     count = tf.shape(steps)[0]
@@ -159,7 +165,7 @@ def _train(
     return result
 
 
-_USES_IN_A_PIECE, _USES_IN_A_STEP = 2**10, 2**24
+USES_IN_A_PIECE, USES_IN_A_STEP = 2**10, 2**24
 """How far apart the counters of dropout's generators start: no mask is drawn twice."""
 
 

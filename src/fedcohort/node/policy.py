@@ -14,7 +14,7 @@ from fedcohort.study import Privacy, Protection, Study, Train
 SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Whole = Annotated[int, Field(strict=True, ge=1)]
 AnalysisName = Literal["describe", "train", "evaluate"]
-ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "own"]
+ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record", "own"]
 
 
 class Listen(Frozen):
@@ -48,7 +48,7 @@ class SitePolicy(Frozen):
     roster: Path = Path("roster")
     """Folder of the other sites' confirmed keys, which `fedcohort roster` writes."""
     protections: tuple[Protection, ...] = ("masks", "paillier", "ckks")
-    models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "own")
+    models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "image_and_record", "own")
     min_patients: Whole = 10
     max_rounds: Whole = 10_000
     privacy_required: Annotated[bool, Field(strict=True)] = False

@@ -93,7 +93,7 @@ def open_node(policy: SitePolicy) -> Running:
     offered = offered_columns(policy)
 
     def load(cohort: Cohort, seed: int) -> Table:
-        return load_cohort(policy.data, cohort, seed, offered)
+        return load_cohort(policy.data, cohort, seed, offered, policy.state)
 
     def read(encoded: bytes) -> Approval:
         return read_approval(identity, encoded)

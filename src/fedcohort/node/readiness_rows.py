@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.columns import Binary, Categorical, Classes, Numeric
+from fedcohort.columns import Binary, Categorical, Classes, Image, Numeric
 from fedcohort.node.readiness_words import Line, Verdict
 from fedcohort.sources.resolve import Kind, kinds_of_label
 from fedcohort.study import Cohort
@@ -49,7 +49,10 @@ def observe(observed: Observed, min_patients: int, analysis: str) -> Iterator[Li
     least = max([min_patients, *(size for size in SIZES if size <= patients)])
     yield Line("cohort size", "ready", f"{least:,} patients or more", "")
     for name, kind in observed.cohort.schema_.items():
-        yield _values(name, kind, observed.table.columns[name][labelled])
+        if isinstance(kind, Image):
+            yield Line(f"values of {name}", "ready", "every image is there, and of its size", "")
+        else:
+            yield _values(name, kind, observed.table.columns[name][labelled])
     if observed.cohort.label is not None:
         yield _label_there(labelled)
         yield from _classes(observed, labelled)

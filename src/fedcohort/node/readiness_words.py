@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from fedcohort.columns import Categorical, Level, Numeric
+from fedcohort.columns import Categorical, Image, Level, Numeric
 from fedcohort.sources.catalogue import UNDECLARED_TEXT, Facts, facts_of_kind
 from fedcohort.sources.convert import level_key
 from fedcohort.sources.described import Described
@@ -86,6 +86,8 @@ def _absent(
 
 
 def _fit(what: str, kind: Kind | None, one: Described) -> Line:
+    if isinstance(kind, Image) or isinstance(_kind(one), Image):
+        return _fit_image(what, kind or _kind(one), one)
     number = one.facts is not None and one.facts["kind"] == "numeric"
     words = isinstance(_kind(one), Categorical) and _declared_range(one) is None
     if isinstance(kind, Numeric) and (words or (one.facts is not None and not number)):
@@ -97,7 +99,17 @@ def _fit(what: str, kind: Kind | None, one: Described) -> Line:
     wanted = kind or _kind(one)
     if isinstance(wanted, Categorical):
         return _fit_levels(what, wanted.levels, one)
-    return _fit_bounds(what, wanted.bounds if wanted else None, one)
+    return _fit_bounds(what, wanted.bounds if isinstance(wanted, Numeric) else None, one)
+
+
+def _fit_image(what: str, wanted: Kind | None, one: Described) -> Line:
+    here = _kind(one)
+    found = " x ".join(map(str, here.shape)) if isinstance(here, Image) else one.sql_type
+    if wanted == here:
+        return Line(what, "ready", f"images of {found}", "")
+    remedy = "import the images in the size that the study declares, or correct the study"
+    asked = " x ".join(map(str, wanted.shape)) if isinstance(wanted, Image) else "no image"
+    return Line(what, "not ready", f"{found}, where the study has {asked}", remedy)
 
 
 def _kind(one: Described) -> Kind | None:
@@ -128,7 +140,7 @@ def _declared_range(one: Described) -> tuple[float, float] | None:
     if isinstance(kind, Categorical):
         whole = [level for level in kind.levels if isinstance(level, int)]
         return (float(min(whole)), float(max(whole))) if len(whole) == len(kind.levels) else None
-    if kind is not None:
+    if isinstance(kind, Numeric):
         return kind.bounds
     low, high = (one.facts or {}).get("low"), (one.facts or {}).get("high")
     return (low, high) if isinstance(low, float) and isinstance(high, float) else None

@@ -5,6 +5,7 @@ asked again is answered with what was computed once, after kill -9 too.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,11 @@ class SqlNodeStore:
         """Check the event log's chain and return its length."""
         with self._database.transaction() as connection:
             return self._log.verify(connection)
+
+    @staticmethod
+    def read_detail(event: Mapping[str, object]) -> dict[str, Any]:
+        """What an entry of the event log says."""
+        return dict(json.loads(str(event["detail"])))
 
     def events(self) -> list[dict[str, object]]:
         """The event log, oldest first."""

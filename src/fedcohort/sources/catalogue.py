@@ -7,13 +7,14 @@ from sqlalchemy import Connection, Inspector, inspect
 from sqlalchemy import types as sql
 from sqlalchemy.types import TypeEngine
 
-from fedcohort.columns import Categorical, Numeric
+from fedcohort.columns import Image, Numeric
 from fedcohort.errors import SchemaError
 from fedcohort.sources.database import reading
-from fedcohort.sources.schema import FEATURES, OURS, PATIENT_ID, read_declarations
+from fedcohort.sources.schema import FEATURES, OURS, PATIENT_ID, Kind, read_declarations
 
 Facts = dict[str, object]
-"""{"kind": "numeric", "low", "high"} or {"kind": "categorical", "levels"}; null and [] when undeclared."""
+"""{"kind": "numeric", "low", "high"}, {"kind": "categorical", "levels"} (null and [] when undeclared) or
+{"kind": "image", "height", "width", "channels"}."""
 Catalogue = dict[str, dict[str, dict[str, dict[str, Facts]]]]
 
 UNDECLARED_TEXT: Facts = {"kind": "categorical", "levels": []}
@@ -79,10 +80,12 @@ def _only(table: str, columns: Mapping[str, Facts], offered: Collection[str]) ->
     return {name: facts for name, facts in columns.items() if name in set(offered)}
 
 
-def facts_of_kind(kind: Numeric | Categorical) -> Facts:
+def facts_of_kind(kind: Kind) -> Facts:
     """A declared kind as the catalogue writes it."""
     if isinstance(kind, Numeric):
         return {"kind": "numeric", "low": kind.low, "high": kind.high}
+    if isinstance(kind, Image):
+        return {"kind": "image", "height": kind.height, "width": kind.width, "channels": kind.channels}
     return {"kind": "categorical", "levels": list(kind.levels)}
 
 

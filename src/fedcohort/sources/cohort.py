@@ -7,6 +7,7 @@ alike; `resolve_cohort` makes a researcher's short form explicit.
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect
@@ -16,6 +17,7 @@ from fedcohort.errors import PolicyError, SchemaError
 from fedcohort.sources.convert import Raw, Values, check_explicit, convert, in_order, needed_columns
 from fedcohort.sources.database import reading, select_only
 from fedcohort.sources.dialects import Types, select_sql, type_name
+from fedcohort.sources.images import image_stores
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
 from fedcohort.sources.where import parse_where
 from fedcohort.study import Cohort
@@ -23,9 +25,17 @@ from fedcohort.table import Table
 
 CHUNK_ROWS = 1_000
 """So few that a chunk's objects stay in the processor's cache: twice as fast as ten thousand."""
+CHUNK_PIXEL_BYTES = 16 * 2**20
+"""Of images in one chunk of rows, as they come from the database."""
 
 
-def load_cohort(url: str | Path, cohort: Cohort, seed: int, offered: Mapping[str, Collection[str]]) -> Table:
+def load_cohort(
+    url: str | Path,
+    cohort: Cohort,
+    seed: int,
+    offered: Mapping[str, Collection[str]],
+    folder: Path | None = None,
+) -> Table:
     """Select a cohort from a site's database, read-only.
 
     Args:
@@ -33,6 +43,7 @@ def load_cohort(url: str | Path, cohort: Cohort, seed: int, offered: Mapping[str
         cohort: explicit, as `resolve_cohort` makes it.
         seed: the study's seed, which keys the hold-out.
         offered: table to columns, as the site's policy names them.
+        folder: where a file of many images lies; None is the system's folder for temporary files.
     Returns:
         Rows sorted by patient and then by value; rows without a label are left out.
     Raises:
@@ -59,8 +70,12 @@ def load_cohort(url: str | Path, cohort: Cohort, seed: int, offered: Mapping[str
         sql = select_sql(connection.dialect.name, cohort.table, selected, where, declared, types)
         select_only(connection)
         positions = {name: declared[name].position or 0 for name in vector}
-        chunks = _stream(connection, sql)
-        tables = [convert(_raw(cohort.table, names, positions, rows), cohort, seed) for rows in chunks]
+        stores = image_stores(cohort, folder)
+        bytes_a_row = sum(prod(store.shape) for store in stores.values())
+        chunks = _stream(connection, sql, min(CHUNK_ROWS, max(1, CHUNK_PIXEL_BYTES // max(1, bytes_a_row))))
+        tables = [
+            convert(_raw(cohort.table, names, positions, rows), cohort, seed, stores) for rows in chunks
+        ]
     return in_order(tables, cohort.table)
 
 
@@ -118,16 +133,16 @@ def _check_present(connection: Connection, cohort: Cohort, needed: set[str]) -> 
     return {name: kind for name, kind in named.items() if kind is not None}
 
 
-def _stream(connection: Connection, sql: str) -> Iterator[Sequence[Sequence[object]]]:
+def _stream(connection: Connection, sql: str, chunk_rows: int) -> Iterator[Sequence[Sequence[object]]]:
     raw = connection.connection.driver_connection
     if isinstance(raw, sqlite3.Connection):  # its own tuples: a Row around each costs as much as reading it
         cursor = raw.execute(sql)
-        while rows := cursor.fetchmany(CHUNK_ROWS):
+        while rows := cursor.fetchmany(chunk_rows):
             yield rows
         return
-    options = {"stream_results": True, "no_parameters": True, "yield_per": CHUNK_ROWS}
+    options = {"stream_results": True, "no_parameters": True, "yield_per": chunk_rows}
     result = connection.execution_options(**options).exec_driver_sql(sql)
-    yield from result.partitions(CHUNK_ROWS)
+    yield from result.partitions(chunk_rows)
 
 
 def _raw(

@@ -4,7 +4,8 @@ Missing is NULL, None, NaN or an empty text: NaN in a numeric column, -1 in a
 categorical one. Rows whose label is missing are left out. Levels match by value,
 so that '1', 1, 1.0 and True are one level. Numbers stay as they are, even beyond
 the declared bounds (an analysis clips them); infinity and text among numbers are
-errors. A message names table, column and remedy, never a patient's value.
+errors. An image must be there in every row, and be of the declared size. A message names
+table, column and remedy, never a patient's value.
 """
 
 import hashlib
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Label, Number, Numeric, Survival
 from fedcohort.errors import CohortError, SchemaError, StudyError, ValueRangeError
+from fedcohort.pixels import Pixels, PixelStore
+from fedcohort.sources.images import image_stores, pictures
 from fedcohort.study import Cohort
 from fedcohort.table import SPLITS, TEST, TRAIN, Table
 
@@ -204,8 +207,12 @@ def held_out(patient_id: str, fraction: float, seed: int) -> bool:
     return int.from_bytes(digest.digest(), "big") < fraction * 2**64
 
 
-def convert(raw: Raw, cohort: Cohort, seed: int) -> Table:
-    """One chunk of rows as a Table; rows without a label are left out."""
+def convert(raw: Raw, cohort: Cohort, seed: int, stores: Mapping[str, PixelStore] | None = None) -> Table:
+    """One chunk of rows as a Table; rows without a label are left out.
+
+    Args:
+        stores: where the images of all chunks go; None makes stores for this chunk alone.
+    """
     ids = patients(raw.values[cohort.patient_id], f"{raw.table}.{cohort.patient_id}")
     columns: dict[str, Floats | NDArray[np.int64]] = {}
     for name, kind in cohort.schema_.items():
@@ -215,7 +222,11 @@ def convert(raw: Raw, cohort: Cohort, seed: int) -> Table:
         elif isinstance(kind, Categorical):
             columns[name] = levels(raw.values[name], kind.levels, where)
     label, event = labels(raw, cohort.typed_label)
-    table = Table(ids, columns, splits(raw, cohort, ids, seed), label, event)
+    stores = image_stores(cohort) if stores is None else stores
+    images = {
+        name: pictures(raw.values[name], store, f"{raw.table}.{name}") for name, store in stores.items()
+    }
+    table = Table(ids, columns, splits(raw, cohort, ids, seed), label, event, images)
     missing = np.isnan(label) if label is not None else np.zeros(len(ids), dtype=bool)
     if event is not None:
         missing |= np.isnan(event)
@@ -229,6 +240,7 @@ def _kept(table: Table, rows: NDArray[np.bool_]) -> Table:
         table.split[rows],
         None if table.label is None else table.label[rows],
         None if table.event is None else table.event[rows],
+        {name: pixels[rows] for name, pixels in table.images.items()},
     )
 
 
@@ -236,9 +248,9 @@ def in_order(tables: list[Table], where: str) -> Table:
     """All chunks as one table, sorted by patient and then by every value.
 
     The order is of code points and numbers, not of a database's collation, so that the
-    same patients give the same bits however they were inserted and whatever the engine.
-    The list is emptied: a column's chunks are let go as soon as they are merged, so that
-    the cohort is never held twice.
+    same patients give the same bits however they were inserted and whatever the engine. Of an
+    image it is the order of a digest. The list is emptied: a column's chunks are let go as soon
+    as they are merged, so that the cohort is never held twice.
 
     Raises:
         CohortError: there is no row.
@@ -247,18 +259,20 @@ def in_order(tables: list[Table], where: str) -> Table:
         raise CohortError(
             f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
         )
+    stores = {name: pixels.store for name, pixels in tables[0].images.items()}
     pieces: Pieces = {}
     while tables:
         _take_apart(tables.pop(0), pieces)
-    order = _order(pieces)
+    order = _order(pieces, stores)
     merged = {part: np.concatenate(pieces.pop(part))[order] for part in [*pieces]}
     columns = {name: array for (kind, name), array in merged.items() if kind == "column"}
+    images = {name: Pixels(store, merged["image", name]) for name, store in stores.items()}
     label, event = merged.get(("label", "")), merged.get(("event", ""))
-    return Table(merged["patients", ""], columns, merged["split", ""], label, event)
+    return Table(merged["patients", ""], columns, merged["split", ""], label, event, images)
 
 
 Pieces = dict[tuple[str, str], list[Array]]
-"""What kind of array and of which column to its chunks."""
+"""What kind of array and of which column to its chunks; of an image, the places in its store."""
 
 
 def _take_apart(table: Table, pieces: Pieces) -> None:
@@ -266,6 +280,7 @@ def _take_apart(table: Table, pieces: Pieces) -> None:
     parts: dict[tuple[str, str], Array | None] = {
         ("patients", ""): table.patient_ids,
         ("split", ""): table.split,
+        **{("image", name): pixels.places for name, pixels in table.images.items()},
         **{("column", name): array for name, array in table.columns.items()},
         ("label", ""): table.label,
         ("event", ""): table.event,
@@ -275,11 +290,15 @@ def _take_apart(table: Table, pieces: Pieces) -> None:
             pieces.setdefault(part, []).append(array)
 
 
-def _order(pieces: Pieces) -> NDArray[np.int64]:
+def _order(pieces: Pieces, stores: Mapping[str, PixelStore]) -> NDArray[np.int64]:
     ids = np.concatenate(pieces["patients", ""])
     by_patient = np.argsort(ids, kind="stable")
     in_turn = ids[by_patient]
     if (in_turn[1:] != in_turn[:-1]).all():  # a row a patient: nothing else to sort by
         return by_patient
-    keys = [np.concatenate(chunks) for (kind, _), chunks in pieces.items() if kind != "patients"]
+    keys = []
+    for (kind, name), chunks in pieces.items():
+        if kind != "patients":
+            values = np.concatenate(chunks)
+            keys.append(stores[name].keys(values) if kind == "image" else values)
     return np.lexsort([*keys, ids])

@@ -15,7 +15,7 @@ from fedcohort.errors import ConfigError
 from fedcohort.sources.deidentify_rules import Rule, Rules
 from fedcohort.sources.identifier_names import AGE, BIRTH, KINDS, ZIP, kind_of_name, tells_elapsed_time
 from fedcohort.sources.identifier_shapes import OLDEST_AGE_YEARS, cap_age, shape_of, zip3
-from fedcohort.sources.schema import PATIENT_ID, Declared
+from fedcohort.sources.schema import PATIENT_ID, Declared, Kind
 
 Deed = Literal["pseudonym", "code", "removed", "date", "age", "zip", "kept", "unread"]
 """What is done. kept: unless a text has an identifier's shape; unread: kept whatever it holds."""
@@ -55,7 +55,7 @@ class Place:
     is_key: bool = False
 
     @property
-    def kind(self) -> Numeric | Categorical | None:
+    def kind(self) -> Kind | None:
         """The declared kind."""
         return None if self.declared is None else self.declared.kind
 

@@ -19,10 +19,10 @@ from sqlalchemy import types as sql
 from sqlalchemy.types import TypeEngine
 from sqlglot import exp
 
-from fedcohort.columns import Categorical, Numeric
+from fedcohort.columns import Categorical
 from fedcohort.errors import StoreError
 from fedcohort.sources.database import SQLITE_MOD
-from fedcohort.sources.schema import FEATURES, Declared
+from fedcohort.sources.schema import FEATURES, Declared, Kind
 
 _DIALECTS = {
     "sqlite": "sqlite",
@@ -192,5 +192,5 @@ def _element(declared: Declared, engine: str) -> exp.Expr:
     return exp.cast(element, "text" if _is_words(declared.kind) else "double")
 
 
-def _is_words(kind: Numeric | Categorical) -> bool:
+def _is_words(kind: Kind) -> bool:
     return isinstance(kind, Categorical) and any(isinstance(level, str) for level in kind.levels)

@@ -1,6 +1,7 @@
 """A pandas data frame as a site's table, for `fc.simulate`: the same road as a database.
 
-The frame is the site's table whatever name the study gives. `where` is checked as for
+The frame is the site's table whatever name the study gives; an image stands in it as PNG bytes
+or as an array of uint8. `where` is checked as for
 a database and answered by SQLite in memory, so that it means the same as at a hospital.
 Without a column patient_id every row is a patient, named by its position.
 """
@@ -15,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlglot import exp
 
+from fedcohort.columns import Image
 from fedcohort.errors import CohortError, SchemaError
 from fedcohort.sources.catalogue import UNDECLARED_TEXT, Catalogue, Facts
 from fedcohort.sources.convert import Raw, Values, check_explicit, convert, in_order, needed_columns
@@ -77,6 +79,8 @@ def selected_rows(frame: pd.DataFrame, cohort: Cohort) -> NDArray[np.int64]:
     while key in used:
         key += "_"
     asked = frame[used].reset_index(drop=True)
+    for name in set(used) & _image_columns(cohort):  # of an image, SQL can only ask whether it is there
+        asked[name] = asked[name].notna().astype(int).replace(0, None)
     asked[key] = np.arange(len(frame))
     with closing(sqlite3.connect(":memory:")) as connection:
         try:
@@ -92,6 +96,10 @@ def selected_rows(frame: pd.DataFrame, cohort: Cohort) -> NDArray[np.int64]:
         except sqlite3.Error:
             raise CohortError("where: SQLite cannot answer it; write it more simply") from None
     return np.array([row for (row,) in rows], dtype=np.int64)
+
+
+def _image_columns(cohort: Cohort) -> set[str]:
+    return {name for name, kind in cohort.schema_.items() if isinstance(kind, Image)}
 
 
 def _values(series: "pd.Series[Any]", rows: NDArray[np.int64]) -> Values:

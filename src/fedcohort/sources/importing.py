@@ -7,10 +7,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Table, inspect, select
 
-from fedcohort.columns import Categorical, Numeric
-from fedcohort.errors import StoreError
+from fedcohort.columns import Categorical, Image, Numeric
+from fedcohort.errors import SchemaError, StoreError
 from fedcohort.sources.convert import level_key
 from fedcohort.sources.database import database_url, display, writing
+from fedcohort.sources.images import decode_image
 from fedcohort.sources.schema import DECLARATIONS, PATIENT_ID, Declared, read_declarations, write_declarations
 
 Row = Mapping[str, object]
@@ -73,6 +74,11 @@ def misfit(row: Row, columns: Mapping[str, Declared]) -> str | None:
         if isinstance(kind, Categorical):
             if level_key(value) not in {level_key(level) for level in kind.levels}:
                 return f"{name} holds a level that is not declared"
+        elif isinstance(kind, Image):
+            try:
+                decode_image(value if isinstance(value, bytes) else b"", *kind.shape, name)
+            except SchemaError as error:
+                return str(error)
         elif not isinstance(value, int | float):
             return f"{name} is not a number"
         elif kind.bounds is not None and not kind.bounds[0] <= value <= kind.bounds[1]:

@@ -2,8 +2,8 @@
 
 Nothing here can read a patient: it is given a cohort's words (kinds, ranges, levels, `where`)
 and writes a new SQLite file. A number is drawn evenly from its declared range (0 to 100
-without one; whole where both bounds are), a level evenly from its list. So that training has
-something to learn, the label is drawn from the mean of the columns, each scaled to -1 to 1:
+without one; whole where both bounds are), a level evenly from its list, an image is noise.
+So that training has something to learn, the label is drawn from the mean of the columns, each scaled to -1 to 1:
 a rule of no disease. Rows that `where` does not select are drawn again.
 """
 
@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from sqlalchemy import Column, Integer, MetaData, String, Table, inspect
 from sqlglot import exp
 
-from fedcohort.columns import Binary, Categorical, Classes, Level, Number, Numeric, Survival
+from fedcohort.columns import Binary, Categorical, Classes, Image, Level, Number, Numeric, Survival
 from fedcohort.errors import CohortError, ConfigError, StoreError
 from fedcohort.sources.convert import check_explicit
 from fedcohort.sources.database import writing
 from fedcohort.sources.frame import selected_rows
+from fedcohort.sources.images import encode_image
 from fedcohort.sources.importing import ImportReport
 from fedcohort.sources.resolve import kinds_of_label
-from fedcohort.sources.schema import Declared, sql_type, write_declarations
+from fedcohort.sources.schema import Declared, Kind, sql_type, write_declarations
 from fedcohort.sources.where import columns_asked, parse_where
 from fedcohort.study import Cohort
 
@@ -35,7 +36,6 @@ UNBOUNDED = (0.0, 100.0)
 STEEPNESS = 4.0
 SPLIT = Categorical(("train", "test", "valid"))
 
-Kind = Numeric | Categorical
 Values = NDArray[Any]
 
 
@@ -58,7 +58,8 @@ def make_mock(path: Path, cohort: Cohort, patients: int, missing: float, seed: i
     if path.exists():
         raise StoreError(f"{path}: is there already; name a new file")
     kinds = _kinds(cohort)
-    drawn = _selected(cohort, kinds, patients, missing, np.random.default_rng(seed))
+    draw = np.random.default_rng(seed)
+    drawn = _selected(cohort, kinds, patients, missing, draw) | _images(kinds, patients, draw)
     digests = (hashlib.sha256(f"{seed}/{row}".encode()).hexdigest()[:12] for row in range(patients))
     named: dict[str, list[object]] = {cohort.patient_id: [f"mock-{digest}" for digest in digests], **drawn}
     columns = {name: Declared(kind) for name, kind in kinds.items()}
@@ -78,6 +79,15 @@ def make_mock(path: Path, cohort: Cohort, patients: int, missing: float, seed: i
     return ImportReport(str(path), cohort.table, patients, patients, patients)
 
 
+def _images(kinds: Mapping[str, Kind], n: int, draw: np.random.Generator) -> dict[str, list[object]]:
+    """Noise of the declared size."""
+    return {
+        name: [encode_image(draw.integers(0, 256, kind.shape, dtype=np.uint8)) for _ in range(n)]
+        for name, kind in kinds.items()
+        if isinstance(kind, Image)
+    }
+
+
 def _rows(columns: Mapping[str, Sequence[object]]) -> list[dict[str, object]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
@@ -94,7 +104,7 @@ def _kinds(cohort: Cohort) -> dict[str, Kind]:
     return {**kinds, **{name: _kind_asked(tree, name) for name in asked}}
 
 
-def _kind_asked(tree: exp.Expr, name: str) -> Kind:
+def _kind_asked(tree: exp.Expr, name: str) -> Numeric | Categorical:
     """What a column is that only `where` names: the texts or the numbers that it is compared with."""
     texts: set[str] = set()
     numbers: set[float] = set()
@@ -137,7 +147,8 @@ def _drawn(
     spread = sum(scaled[name] for name in cohort.schema_) / np.sqrt(len(cohort.schema_) / 3)
     columns = {name: _value(kind, scaled[name]) for name, kind in kinds.items()}
     columns |= _label(cohort, np.asarray(spread), draw)
-    whole = {*cohort.label_columns, cohort.split}
+    images = {name for name, kind in kinds.items() if isinstance(kind, Image)}
+    whole = {*cohort.label_columns, cohort.split, *images}
     for name in columns.keys() - whole:
         columns[name][draw.random(n) < missing] = None
     return columns
@@ -145,6 +156,8 @@ def _drawn(
 
 def _scaled(kind: Kind, n: int, draw: np.random.Generator) -> NDArray[np.float64]:
     """Evenly from -1 to 1, on the steps that the kind has."""
+    if isinstance(kind, Image):  # pixels come last: until then it is only there
+        return np.zeros(n)
     if isinstance(kind, Categorical):
         return draw.integers(0, len(kind.levels), n) / (len(kind.levels) - 1) * 2 - 1
     low, high = kind.bounds or UNBOUNDED
@@ -157,7 +170,7 @@ def _value(kind: Kind, scaled: NDArray[np.float64]) -> Values:
     share = (scaled + 1) / 2
     if isinstance(kind, Categorical):
         return _levels(kind.levels, np.rint(share * (len(kind.levels) - 1)).astype(np.int64))
-    low, high = kind.bounds or UNBOUNDED
+    low, high = (kind.bounds if isinstance(kind, Numeric) else None) or UNBOUNDED
     values = low + share * (high - low)
     if low.is_integer() and high.is_integer():
         values = np.rint(values)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from fedcohort.columns import Binary, Categorical, Classes, Label, Level, Number, Numeric, Survival
+from fedcohort.columns import Binary, Categorical, Classes, Image, Label, Level, Number, Numeric, Survival
 from fedcohort.errors import SchemaError, StudyError
 from fedcohort.sources.convert import level_key
 from fedcohort.sources.where import parse_where
@@ -19,7 +19,7 @@ from fedcohort.study import Cohort
 ANY_TABLE = "*"
 MAX_COLUMNS = 100_000
 
-Kind = Numeric | Categorical
+Kind = Numeric | Categorical | Image
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Offer:
     kind: str
     bounds: tuple[float, float] | None
     levels: tuple[Level, ...]
+    image: Image | None = None
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -92,8 +93,11 @@ def _offer(site: str, name: str, columns: Mapping[str, object]) -> Offer:
     if facts is None:
         raise SchemaError(f"site {site}: does not offer column {name}; leave it out, or ask the site")
     try:
-        if not isinstance(facts, Mapping) or facts.get("kind") not in ("numeric", "categorical"):
+        if not isinstance(facts, Mapping) or facts.get("kind") not in ("numeric", "categorical", "image"):
             raise SchemaError(_unreadable(site, name))
+        if facts["kind"] == "image":
+            image = Image.model_validate({key: facts.get(key) for key in ("height", "width", "channels")})
+            return Offer(site, name, "image", None, (), image)
         if facts["kind"] == "numeric":
             kind = Numeric.model_validate({"low": facts.get("low"), "high": facts.get("high")})
             return Offer(site, name, "numeric", kind.bounds, ())
@@ -118,10 +122,14 @@ def _column(offers: list[Offer], given: Kind | None) -> Kind:
     _check_agreement(offers)
     if offers[0].kind == "numeric":
         return Numeric(*(_union_of_bounds(offers) or ()))
+    if offers[0].image is not None:
+        _check(offers[0].image, offers)
+        return offers[0].image
     levels = _union_of_levels(offers)
     if len(levels) < 2:
         raise SchemaError(
-            f"column {offers[0].column}: text without declared levels; give fc.Categorical([...])"
+            f"column {offers[0].column}: text without declared levels; give fc.Categorical([...]), or "
+            "fc.Image(height, width) if it holds images"
         )
     return Categorical(levels)
 
@@ -155,6 +163,10 @@ def _union_of_levels(offers: list[Offer]) -> tuple[Level, ...]:
 
 def _check(given: Kind, offers: list[Offer]) -> None:
     """A study's own kind must be readable at every site and within what the sites declare."""
+    if isinstance(given, Image):
+        _check_image(given, offers)
+        return
+    _refuse_images(offers)
     for offer in offers:
         if isinstance(given, Numeric) and offer.kind == "categorical" and offer.range is None:
             raise SchemaError(
@@ -164,6 +176,28 @@ def _check(given: Kind, offers: list[Offer]) -> None:
         _check_bounds(given.bounds, offers)
     else:
         _check_levels(given.levels, offers)
+
+
+def _check_image(given: Image, offers: list[Offer]) -> None:
+    """An image has one size at every site; a data frame's column declares none."""
+    for offer in offers:
+        if offer.image is not None and offer.image != given:
+            found, wanted = (" x ".join(map(str, image.shape)) for image in (offer.image, given))
+            raise SchemaError(
+                f"site {offer.site}: column {offer.column} holds images of {found} (height, width, "
+                f"channels), not {wanted}; import them with one declared size at every site"
+            )
+        if offer.image is None and (offer.kind == "numeric" or offer.levels):
+            raise SchemaError(f"site {offer.site}: column {offer.column} holds no images; see its catalogue")
+
+
+def _refuse_images(offers: list[Offer]) -> None:
+    for offer in offers:
+        if offer.image is not None:
+            raise SchemaError(
+                f"site {offer.site}: column {offer.column} holds images; it can be nothing but one of the "
+                "cohort's columns, as fc.Image(height, width)"
+            )
 
 
 def _check_bounds(bounds: tuple[float, float] | None, offers: list[Offer]) -> None:
@@ -178,6 +212,7 @@ def _check_bounds(bounds: tuple[float, float] | None, offers: list[Offer]) -> No
 
 
 def _check_levels(levels: tuple[Level, ...], offers: list[Offer]) -> None:
+    _refuse_images(offers)
     if any(offer.kind == "numeric" or not offer.levels for offer in offers):
         return
     declared = {level_key(level) for offer in offers for level in offer.levels}
@@ -209,6 +244,7 @@ def _label(cohort: Cohort, offers: Mapping[str, list[Offer]]) -> Label | None:
 
 
 def _bare_label(name: str, offers: list[Offer]) -> Label:
+    _refuse_images(offers)
     _check_agreement(offers)
     if offers[0].kind == "numeric":
         bounds = _union_of_bounds(offers)

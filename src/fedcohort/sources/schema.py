@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Float,
     Integer,
+    LargeBinary,
     MetaData,
     RowMapping,
     String,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from fedcohort.columns import Categorical, Numeric
+from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.errors import SchemaError, StudyError
 
 RECORDS = "records"
@@ -35,6 +36,8 @@ PATIENT_ID = "patient_id"
 OURS = "fedcohort_"
 """How the tables begin that hold no patients, and that no study can ask for."""
 DECLARATIONS = f"{OURS}columns"
+
+Kind = Numeric | Categorical | Image
 
 
 class Base(DeclarativeBase):
@@ -73,12 +76,12 @@ class Declared:
     """A column's kind with its declared bounds or levels.
 
     Attributes:
-        kind: Numeric in the column's own unit, or Categorical.
+        kind: Numeric in the column's own unit, Categorical, or Image: PNG bytes as `images.py` writes them.
         unit: as a clinician writes it; None where there is none.
         position: index in the JSON vector `features`; None for an ordinary column.
     """
 
-    kind: Numeric | Categorical
+    kind: Kind
     unit: str | None = None
     position: int | None = None
 
@@ -95,10 +98,12 @@ def wide_table(name: str, columns: Mapping[str, Declared]) -> Table:
     )
 
 
-def sql_type(kind: Numeric | Categorical) -> Float[float] | Integer | String:
+def sql_type(kind: Kind) -> Float[float] | Integer | String | LargeBinary:
     """The database's type of a declared column."""
     if isinstance(kind, Numeric):
         return Float()
+    if isinstance(kind, Image):
+        return LargeBinary()
     return Integer() if all(isinstance(level, int) for level in kind.levels) else String(256)
 
 
@@ -117,12 +122,23 @@ def _declaration_row(table: str, name: str, declared: Declared) -> dict[str, obj
         "table_name": table,
         "column_name": name,
         "position": declared.position,
-        "kind": "numeric" if isinstance(kind, Numeric) else "categorical",
+        "kind": type(kind).__name__.lower(),
         "low": kind.low if isinstance(kind, Numeric) else None,
         "high": kind.high if isinstance(kind, Numeric) else None,
-        "levels": list(kind.levels) if isinstance(kind, Categorical) else None,
+        "levels": _levels(kind),
         "unit": declared.unit,
     }
+
+
+def _levels(kind: Kind) -> list[int | str] | None:
+    """A category's levels; an image's height, width and channels stand in the same place."""
+    match kind:
+        case Categorical(levels=levels):
+            return list(levels)
+        case Image(shape=shape):
+            return list(shape)
+        case _:
+            return None
 
 
 def read_declarations(connection: Connection, table: str) -> dict[str, Declared]:
@@ -146,13 +162,15 @@ def read_declarations(connection: Connection, table: str) -> dict[str, Declared]
 
 def _declared(table: str, row: RowMapping) -> Declared:
     position, unit, levels = row["position"], row["unit"], row["levels"]
-    kind: Numeric | Categorical
+    kind: Kind
     try:
         if row["kind"] == "numeric":
             kind = Numeric.model_validate({"low": row["low"], "high": row["high"]})
+        elif row["kind"] == "image":
+            kind = Image.model_validate(dict(zip(("height", "width", "channels"), levels, strict=True)))
         else:
             kind = Categorical.model_validate({"levels": levels})
-    except (StudyError, ValidationError, TypeError):
+    except (StudyError, ValidationError, TypeError, ValueError):
         raise SchemaError(
             f"{DECLARATIONS}: what is declared about {table}.{row['column_name']} cannot be read; "
             "import again"

@@ -1,0 +1,189 @@
+"""What a model takes of a site's rows: the record, and images that are read when they are needed.
+
+The record is all ordinary columns as one vector; every image column is an input of its own. An
+image goes to the graph as the bytes that it is, and is brought to 0 to 1 there, by its declared
+range and not by data.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.errors import StudyError
+from fedcohort.models.start import start_tensorflow
+from fedcohort.pixels import Pixels
+
+RECORD = "record"
+PIECE_BYTES = 32 * 2**20
+"""Of images in memory at once; one more piece is read while a graph works on another."""
+
+Floats = NDArray[np.float32]
+Data = Floats | Pixels | NDArray[np.uint8]
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class Part:
+    """How one input's rows look.
+
+    Attributes:
+        name: `record`, or the image column's.
+        shape: of a row: (d,), or (height, width, channels).
+        pixels: bytes, 255 meaning 1.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    pixels: bool = False
+
+
+InputShape = tuple[int, ...] | tuple[Part, ...]
+"""Of one row: of the only input, or every input with its name."""
+
+
+def parts_of(input_shape: InputShape) -> tuple[Part, ...]:
+    """The inputs with their names."""
+    parts = tuple(part for part in input_shape if isinstance(part, Part))
+    return parts or (Part(RECORD, tuple(int(size) for size in input_shape if not isinstance(size, Part))),)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows by input, all of one length; images stay where they are until rows are taken."""
+
+    parts: Mapping[str, Data]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parts.values())))
+
+    def __getitem__(self, rows: NDArray[Any] | slice) -> "Inputs":
+        return Inputs({name: data[rows] for name, data in self.parts.items()})
+
+    def moved(self, column: str, part: slice | None, rows: NDArray[np.int64]) -> "Inputs":
+        """The same rows, but one column's values are those of other rows.
+
+        Args:
+            part: of the record; None for an image column.
+        """
+        if part is None:
+            return Inputs({**self.parts, column: self.parts[column][rows]})
+        record = np.array(self.parts[RECORD])
+        record[:, part] = record[rows, part]
+        return Inputs({**self.parts, RECORD: record})
+
+    def hidden(self, column: str, part: slice | None) -> "Inputs":
+        """The same rows without one column: zeros in the record, or black images."""
+        data = self.parts[column] if part is None else None
+        if isinstance(data, Pixels):
+            black = np.broadcast_to(np.uint8(0), (len(data), *data.store.shape))
+            return Inputs({**self.parts, column: black})
+        record = np.array(self.parts[RECORD])
+        record[:, part] = 0.0
+        return Inputs({**self.parts, RECORD: record})
+
+    def take(self, rows: NDArray[Any] | slice = slice(None)) -> tuple[NDArray[Any], ...]:
+        """These rows of every input, in memory."""
+        return tuple(
+            data.take(rows) if isinstance(data, Pixels) else data[rows] for data in self.parts.values()
+        )
+
+    @property
+    def image_bytes(self) -> int:
+        """Of one row's images."""
+        images = (data for data in self.parts.values() if isinstance(data, Pixels))
+        return sum(prod(data.store.shape) for data in images)
+
+    @property
+    def fits(self) -> bool:
+        """Whether all rows may be in memory at once."""
+        return len(self) * self.image_bytes <= PIECE_BYTES
+
+
+Rows = Floats | Inputs
+
+
+def as_inputs(x: Rows) -> Inputs:
+    """Features alone are the record."""
+    return x if isinstance(x, Inputs) else Inputs({RECORD: x})
+
+
+def signature(parts: Sequence[Part]) -> tuple[Any, ...]:
+    """What a graph is given of the rows."""
+    tf = start_tensorflow()
+    return tuple(
+        tf.TensorSpec((None, *part.shape), tf.uint8 if part.pixels else tf.float32) for part in parts
+    )
+
+
+def caller(model: Any, parts: Sequence[Part]) -> Callable[[Sequence[Tensor], bool], Tensor]:
+    """The model as a function of rows by input, as `Inputs.take` gives them, and of whether it trains.
+
+    Raises:
+        StudyError: the model's inputs are others than the cohort's.
+    """
+    order = matched(model, parts)
+    tf = start_tensorflow()
+
+    def call(rows: Sequence[Tensor], training: bool) -> Tensor:
+        tensors = [tf.convert_to_tensor(rows[at]) for at in order]
+        ready = [tf.cast(t, tf.float32) / 255.0 if t.dtype == tf.uint8 else t for t in tensors]
+        return model(packed(model, ready), training=training)
+
+    return call
+
+
+def packed(model: Any, tensors: Sequence[Tensor]) -> Any:
+    """One tensor an input as the model wants to be called: alone, or in its own list or mapping."""
+    import keras
+
+    return tensors[0] if len(tensors) == 1 else keras.tree.pack_sequence_as(model.input, list(tensors))
+
+
+def matched(model: Any, parts: Sequence[Part]) -> list[int]:
+    """Which part each of the model's inputs takes: the one of its shape, and of its name if several are.
+
+    Raises:
+        StudyError: an input fits none or several, or a part of the cohort fits no input.
+    """
+    takes = [(str(tensor.name), tuple(tensor.shape[1:])) for tensor in model.inputs]
+    if len(takes) == len(parts) == 1 and takes[0][1] == parts[0].shape:
+        return [0]
+    order: list[int] = []
+    for name, shape in takes:
+        fitting = [at for at, part in enumerate(parts) if part.shape == shape and at not in order]
+        named = [at for at in fitting if parts[at].name == name]
+        if len(named or fitting) != 1:
+            raise _unmatched([shape for _, shape in takes], parts)
+        order.append((named or fitting)[0])
+    if len(order) != len(parts):
+        raise _unmatched([shape for _, shape in takes], parts)
+    return order
+
+
+def _unmatched(takes: list[tuple[int, ...]], parts: Sequence[Part]) -> StudyError:
+    if len(parts) == 1:
+        return StudyError(
+            f"analysis.model: takes {takes}, and the cohort's features have the shape {parts[0].shape}"
+        )
+    needed = ", ".join(f"{part.name} {part.shape}" for part in parts)
+    return StudyError(
+        f"analysis.model: takes {takes}, and the cohort has {needed}; give the model one keras.Input of each "
+        "shape, named so if two have one shape"
+    )
+
+
+def read_ahead(
+    pieces: Callable[[], Iterator[Any]], parts: Sequence[Part], *others: Any
+) -> Iterator[tuple[Any, ...]]:
+    """Pieces of rows as tensors, the next one being read while one is worked on (tf.data).
+
+    Args:
+        pieces: gives tuples of rows, as `Inputs.take` gives them, and of what `others` say.
+    """
+    tf = start_tensorflow()
+    dataset = tf.data.Dataset.from_generator(pieces, output_signature=(signature(parts), *others))
+    return iter(dataset.prefetch(1))

@@ -1,0 +1,141 @@
+"""Pictures as they stand in a site's database: a PNG (ISO/IEC 15948) of a declared size, 8 bits a channel.
+
+A picture is small or it is refused: what its header declares is compared with what the column
+declares before anything is decompressed, and only the chunks that make the picture are handed to
+the decoder, so that neither a bomb nor a text hidden beside the pixels is ever unpacked.
+"""
+
+import io
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.columns import Image
+from fedcohort.errors import ConfigError, SchemaError
+from fedcohort.pixels import Pixels, PixelStore
+from fedcohort.study import Cohort
+
+Bytes = NDArray[np.uint8]
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOUR_TYPES = {1: 0, 3: 2}
+"""Channels to PNG's colour type: grey and true colour."""
+
+
+def encode_image(pixels: Bytes) -> bytes:
+    """Write a picture as PNG, without loss and without any text beside the pixels.
+
+    Args:
+        pixels: uint8, (height, width) or (height, width, 1) for grey, (height, width, 3) for colour.
+    Raises:
+        ValueError: another type or shape.
+        ConfigError: Pillow is not installed.
+    """
+    grey = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    if pixels.dtype != np.uint8 or not pixels.size or not (grey.ndim == 2 or grey.shape[2:] == (3,)):
+        raise ValueError(f"pixels: {pixels.dtype} of shape {pixels.shape}; give uint8 (h, w) or (h, w, 3)")
+    file = io.BytesIO()
+    _pillow().fromarray(np.ascontiguousarray(grey)).save(file, format="PNG")
+    return file.getvalue()
+
+
+def decode_image(data: bytes, height: int, width: int, channels: int, where: str = "image") -> Bytes:
+    """Read a PNG of exactly the declared size.
+
+    Args:
+        where: the table, column and row that a refusal names.
+    Returns:
+        (height, width, channels) uint8.
+    Raises:
+        SchemaError: not a PNG, of another size or depth, or damaged; says which, before decompressing.
+        ConfigError: Pillow is not installed.
+    """
+    _check_header(data, (height, width, channels), where)
+    kept = b"".join(_critical_chunks(data, where))
+    try:
+        with _pillow().open(io.BytesIO(_SIGNATURE + kept), formats=("PNG",)) as picture:
+            pixels = np.asarray(picture)
+    except (OSError, SyntaxError, ValueError, struct.error):  # what Pillow raises for damaged data
+        raise SchemaError(f"{where}: holds a damaged PNG; import again") from None
+    if pixels.dtype != np.uint8 or pixels.size != height * width * channels:
+        raise SchemaError(f"{where}: holds a damaged PNG; import again")
+    return pixels.reshape(height, width, channels)
+
+
+def image_stores(cohort: Cohort, folder: Path | None = None) -> dict[str, PixelStore]:
+    """An empty store for each image column of a cohort, whose chunks share it."""
+    kinds = cohort.schema_.items()
+    return {name: PixelStore(kind.shape, folder) for name, kind in kinds if isinstance(kind, Image)}
+
+
+def pictures(values: Iterable[object], store: PixelStore, where: str) -> Pixels:
+    """Images, PNG bytes or arrays, checked one by one and put into the store.
+
+    Raises:
+        SchemaError: an image is missing, damaged, or of another size than declared; names its row.
+    """
+    places = [
+        store.append(_picture(value, store.shape, f"{where}, row {len(store) + 1} of the cohort"))
+        for value in values
+    ]
+    return Pixels(store, np.array(places, np.int64))
+
+
+def _picture(value: object, shape: tuple[int, int, int], where: str) -> Bytes:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return decode_image(bytes(value), *shape, where)
+    if isinstance(value, np.ndarray):
+        if value.dtype != np.uint8 or value.shape not in (shape, *([shape[:2]] if shape[2] == 1 else [])):
+            raise SchemaError(
+                f"{where}: holds an array of {value.dtype} of shape {value.shape}; the declared image is "
+                f"of uint8 and shape {shape}"
+            )
+        return value.reshape(shape)
+    if value is None:
+        raise SchemaError(f"{where}: has no image; leave such rows out by `where`, as in: scan IS NOT NULL")
+    raise SchemaError(f"{where}: holds something that is not an image; import it as an image again")
+
+
+def _check_header(data: bytes, declared: tuple[int, int, int], where: str) -> None:
+    """The first chunk is IHDR, 13 bytes: size, depth, colour type, compression, filter, interlace."""
+    height, width, channels = declared
+    if len(data) < 33 or data[:8] != _SIGNATURE or data[8:16] != b"\x00\x00\x00\rIHDR":
+        raise SchemaError(f"{where}: holds something that is not a PNG; import it as an image again")
+    if len(data) > Image(height, width, channels).most_bytes:
+        raise SchemaError(f"{where}: holds a PNG larger than its declared size can need; import again")
+    found = struct.unpack(">IIBB", data[16:26])
+    if found != (width, height, 8, _COLOUR_TYPES[channels]) or data[28] != 0:
+        raise SchemaError(
+            f"{where}: holds another kind of PNG ({found[1]} x {found[0]} pixels, {found[2]} bits, colour "
+            f"type {found[3]}) than is declared ({height} x {width}, {channels} channels of 8 bits, not "
+            "interlaced); import again with the declared size"
+        )
+
+
+def _critical_chunks(data: bytes, where: str) -> Iterator[bytes]:
+    """IHDR, IDAT and IEND as they stand; text, profiles and times are passed over unread."""
+    position, name = 8, b""
+    while name != b"IEND":
+        if position + 12 > len(data):
+            raise SchemaError(f"{where}: holds a PNG that is cut short; import again")
+        length, name = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            raise SchemaError(f"{where}: holds a PNG that is cut short; import again")
+        if name in (b"IHDR", b"IDAT", b"IEND"):
+            yield data[position:end]
+        position = end
+
+
+def _pillow() -> ModuleType:
+    try:
+        from PIL import Image as pillow
+    except ImportError:
+        raise ConfigError(
+            "images need Pillow, which is not installed here: pip install 'fedcohort[images]'"
+        ) from None
+    return pillow
