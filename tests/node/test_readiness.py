@@ -169,7 +169,7 @@ def test_a_text_among_numbers_is_a_fault_without_the_text(site: SitePolicy) -> N
 
 def test_images_are_held_against_their_declared_size(site: SitePolicy, tmp_path: Path) -> None:
     pytest.importorskip("PIL")
-    kinds = {"scan": Image(4, 6), "age": Numeric(0, 100)}
+    kinds: dict[str, Image | Numeric] = {"scan": Image(4, 6), "age": Numeric(0, 100)}
     path = tmp_path / "scans.db"
     make_mock(path, Cohort(table="ward", columns=kinds, label=Binary("ill")), 30, 0.0, 0)
     policy = site.model_copy(update={"data": str(path)})

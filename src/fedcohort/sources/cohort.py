@@ -14,10 +14,11 @@ from sqlalchemy import Connection, inspect
 from sqlglot import exp
 
 from fedcohort.errors import PolicyError, SchemaError
-from fedcohort.sources.convert import Raw, Values, check_explicit, convert, in_order, needed_columns
+from fedcohort.sources.convert import Raw, Values, check_explicit, convert, needed_columns
 from fedcohort.sources.database import reading, select_only
 from fedcohort.sources.dialects import Types, select_sql, type_name
 from fedcohort.sources.images import image_stores
+from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
 from fedcohort.sources.where import parse_where
 from fedcohort.study import Cohort

@@ -19,9 +19,10 @@ from sqlglot import exp
 from fedcohort.columns import Image
 from fedcohort.errors import CohortError, SchemaError
 from fedcohort.sources.catalogue import UNDECLARED_TEXT, Catalogue, Facts
-from fedcohort.sources.convert import Raw, Values, check_explicit, convert, in_order, needed_columns
+from fedcohort.sources.convert import Raw, Values, check_explicit, convert, needed_columns
 from fedcohort.sources.database import harden, restrict
 from fedcohort.sources.dialects import select_sql
+from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.where import parse_where
 from fedcohort.study import Cohort

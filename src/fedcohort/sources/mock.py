@@ -3,8 +3,8 @@
 Nothing here can read a patient: it is given a cohort's words (kinds, ranges, levels, `where`)
 and writes a new SQLite file. A number is drawn evenly from its declared range (0 to 100
 without one; whole where both bounds are), a level evenly from its list, an image is noise.
-So that training has something to learn, the label is drawn from the mean of the columns, each scaled to -1 to 1:
-a rule of no disease. Rows that `where` does not select are drawn again.
+So that training has something to learn, the label is drawn from the mean of the columns, each
+scaled to -1 to 1: a rule of no disease. Rows that `where` does not select are drawn again.
 """
 
 import hashlib
