@@ -14,6 +14,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
+    or_,
     update,
 )
 
@@ -26,9 +28,9 @@ IMPORTS_TABLE = Table(
     IMPORTS,
     MetaData(),
     Column("part", String(64), primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("name", Text, nullable=False, index=True),
     Column("size", BigInteger, nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("digest", String(64), nullable=False, index=True),
     Column("context", String(64), nullable=False),
     Column("tables", Text, nullable=False),
     Column("read", BigInteger, nullable=False),
@@ -37,6 +39,19 @@ IMPORTS_TABLE = Table(
     Column("done", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
 )
+
+# Built once: for a small part, such as an image, building them costs more than running them.
+_LIKE = IMPORTS_TABLE.select().where(
+    IMPORTS_TABLE.c.tables == bindparam("of_tables"),
+    or_(IMPORTS_TABLE.c.digest == bindparam("of_digest"), IMPORTS_TABLE.c.name == bindparam("of_name")),
+)
+_OF_KEY = update(IMPORTS_TABLE).where(IMPORTS_TABLE.c.part == bindparam("key"))
+_ADVANCE = _OF_KEY.where(IMPORTS_TABLE.c.read == bindparam("before")).values(
+    read=bindparam("now"),
+    written=IMPORTS_TABLE.c.written + bindparam("more"),
+    refused=IMPORTS_TABLE.c.refused + bindparam("out"),
+)
+_FINISH = _OF_KEY.values(done=1)
 
 
 @dataclass(frozen=True)
@@ -70,11 +85,8 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> int
     Raises:
         StoreError: the part or what decides about it was changed, and its records cannot be told.
     """
-    everything = (
-        connection.execute(IMPORTS_TABLE.select().where(IMPORTS_TABLE.c.tables == mark.tables))
-        .mappings()
-        .all()
-    )
+    named = {"of_tables": mark.tables, "of_digest": mark.digest, "of_name": mark.name}
+    everything = connection.execute(_LIKE, named).mappings().all()
     rows = [row for row in everything if row["context"] == mark.context]
     same = [row for row in rows if row["digest"] == mark.digest]
     if any(row["done"] for row in same):
@@ -115,16 +127,11 @@ def advance(connection: Connection, mark: Mark, before: int, read: int, written:
     Raises:
         StoreError: another process has meanwhile written this part's batch.
     """
-    change = update(IMPORTS_TABLE).where(IMPORTS_TABLE.c.part == mark.key, IMPORTS_TABLE.c.read == before)
-    values = {
-        "read": read,
-        "written": IMPORTS_TABLE.c.written + written,
-        "refused": IMPORTS_TABLE.c.refused + refused,
-    }
-    if connection.execute(change.values(values)).rowcount != 1:
+    now = {"key": mark.key, "before": before, "now": read, "more": written, "out": refused}
+    if connection.execute(_ADVANCE, now).rowcount != 1:
         raise StoreError("another import of the same file is running; wait until it has ended")
 
 
 def finish(connection: Connection, mark: Mark) -> None:
     """All of a part is in."""
-    connection.execute(update(IMPORTS_TABLE).where(IMPORTS_TABLE.c.part == mark.key).values(done=1))
+    connection.execute(_FINISH, {"key": mark.key})

@@ -1,6 +1,6 @@
 """The one road into a site's database: any source's batches, each written once, whatever happens meanwhile.
 
-A batch and how far its part has come are one transaction: after kill -9 an import goes on
+A batch and how far its part has come are in one transaction: after kill -9 an import goes on
 from there, and a part whose content was imported before changes nothing. A part to which
 records were appended goes on behind them; one that was changed is refused, unless its table
 has key columns, by which a record replaces the earlier one.
@@ -16,7 +16,6 @@ from pathlib import Path
 from sqlalchemy import (
     Column,
     Connection,
-    Engine,
     Index,
     Integer,
     MetaData,
@@ -25,13 +24,13 @@ from sqlalchemy import (
     Text,
     inspect,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.database import database_url, display, importing
 from fedcohort.sources.how_far import IMPORTS, IMPORTS_TABLE, Mark, advance, begin, finish
 from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind
+from fedcohort.sources.pen import Pen, compiled, insertion
 from fedcohort.sources.schema import (
     DECLARATIONS,
     OURS,
@@ -83,7 +82,7 @@ class Imported:
 class Road:
     """One import: where to, by which keys, and who is told."""
 
-    engine: Engine
+    pen: Pen
     declared: Mapping[str, Mapping[str, Declared]]
     keys: Mapping[str, Sequence[str]]
     context: str
@@ -123,9 +122,10 @@ def import_source(
             bind(connection, report.database, identity, filled=filled)
             IMPORTS_TABLE.create(connection, checkfirst=True)
         context = hashlib.sha256(context.encode()).hexdigest() if context else ""
-        road = Road(engine, source.tables, keys or {}, context, report, progress, on_refusal)
-        for part in source.parts:
-            _import_part(road, part)
+        with Pen(engine) as pen:
+            road = Road(pen, source.tables, keys or {}, context, report, progress, on_refusal)
+            for part in source.parts:
+                _import_part(road, part)
     return report
 
 
@@ -139,7 +139,7 @@ def _check_ours(connection: Connection, name: str) -> None:
 def _import_part(road: Road, part: Part) -> None:
     mark = Mark(part.name, part.digest(), road.context, ",".join(sorted(road.declared)))
     keyed = all(road.keys.get(table) for table in road.declared)
-    with road.engine.begin() as connection:
+    with road.pen.turn() as connection:
         done = begin(connection, part, mark, keyed=keyed)
     if done is None:
         road.report.unchanged += 1
@@ -147,13 +147,14 @@ def _import_part(road: Road, part: Part) -> None:
     road.report.parts += 1
     road.progress(part.name, done)
     for batch in part.batches(done):
-        with road.engine.begin() as connection:
+        with road.pen.turn() as connection:
             written = _write(road, connection, batch)
+            road.pen.weight += max(1, written)
             advance(connection, mark, done, batch.read, written, len(batch.refusals))
         _note(road, batch, written)
         done = batch.read
         road.progress(part.name, done)
-    with road.engine.begin() as connection:
+    with road.pen.turn() as connection:
         finish(connection, mark)
 
 
@@ -177,32 +178,15 @@ def _write(road: Road, connection: Connection, batch: Batch) -> int:
     unknown = [name for name in names if name not in table.c]
     if unknown:
         raise StoreError(f"table {table.name}: has no column {', '.join(unknown)}; import into a new table")
-    statement = _insert(connection, table, names, road.keys.get(table.name, ()))
+    statement = insertion(connection, table, tuple(names), tuple(road.keys.get(table.name, ())))
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
-        compiled = statement.compile(dialect=connection.dialect, column_keys=names)
         # Straight to the driver, which takes any iterator: twice as fast as by way of lists of rows.
-        raw.executemany(
-            str(compiled), zip(*(batch.columns[name] for name in compiled.positiontup or ()), strict=True)
-        )
+        text, order = compiled(statement, connection.dialect)
+        raw.executemany(text, zip(*(batch.columns[name] for name in order), strict=True))
     else:
         records = zip(*batch.columns.values(), strict=True)
         connection.execute(statement, [dict(zip(names, record, strict=True)) for record in records])
     return count
-
-
-def _insert(
-    connection: Connection, table: Table, names: Sequence[str], keys: Sequence[str]
-) -> "sqlite.Insert | postgresql.Insert":
-    if connection.dialect.name == "sqlite":
-        statement: sqlite.Insert | postgresql.Insert = sqlite.insert(table)
-    else:
-        statement = postgresql.insert(table)
-    if not keys:
-        return statement
-    others = {name: statement.excluded[name] for name in names if name not in keys}
-    if not others:
-        return statement.on_conflict_do_nothing(index_elements=list(keys))
-    return statement.on_conflict_do_update(index_elements=list(keys), set_=others)
 
 
 def _table(road: Road, connection: Connection, batch: Batch) -> Table:
