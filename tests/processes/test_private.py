@@ -16,7 +16,7 @@ from fedcohort.errors import StudyFailedError
 from fedcohort.node.ledger import epsilons, released
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Study
-from tests.processes.support import Group, cli, cohort, describe_study, random_name, wards
+from tests.processes.support import Group, cli, cohort, describe_study, random_name, until, wards
 
 pytestmark = pytest.mark.processes
 ROUNDS, EVERY = 40, 10
@@ -117,6 +117,17 @@ def ended_behind(group: Group, site: str) -> bool:
     return group.nodes[site].wait(60) == 1 and "error (ledger-behind)" in group.nodes[site].text
 
 
+def newest_entry(database: Path, table: str) -> int:
+    """How far c's event log goes: its own ("events"), or as the coordinator holds it ("heads")."""
+    query = {
+        "events": "SELECT max(sequence) FROM events",
+        "heads": "SELECT sequence FROM heads WHERE site = 'c'",
+    }
+    with closing(sqlite3.connect(database)) as connection:
+        ((newest,),) = connection.execute(query[table]).fetchall()
+    return int(newest)
+
+
 def test_a_node_does_not_start_behind_the_ledger_that_others_hold(group: Group, tmp_path: Path) -> None:
     group.nodes["c"].kill()
     save(group, "c", tmp_path / "backup")
@@ -154,7 +165,9 @@ def test_an_operator_whose_newest_copy_is_gone_writes_the_budget_off(group: Grou
     group.wait_linked()
     with pytest.raises(StudyFailedError):
         group.connect().submit(private_study(2.0)).wait(progress=False)
-    group.wait_linked()
+    # The study may have failed by another site's refusal, before c's own was heard.
+    copied = newest_entry(tmp_path / "backup" / "node.db", "events")
+    until(lambda: newest_entry(group.state / "coordinator.db", "heads") > copied, "c's newer head is held")
     group.nodes["c"].kill()
     restore(group, "c", tmp_path / "backup")
     assert ended_behind(group, "c")

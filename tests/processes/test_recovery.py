@@ -93,7 +93,8 @@ def test_a_lost_site_is_left_out_when_enough_others_answer(group: Group, hidden:
     assert result.metrics["round"].max() == ROUNDS
     rows = group.survivors(handle.id)
     assert len(rows) > ROUNDS
-    assert rows[5] == ["a", "b", "c"]
+    # On a busy machine a site can be late for single rounds.
+    assert ["a", "b", "c"] in rows[:10]
     assert rows[-1] == ["a", "b"]
 
 
