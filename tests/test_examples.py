@@ -14,6 +14,7 @@ from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from nbclient import NotebookClient
 
 import fedcohort as fc
+from benchmarks.images import hospital_databases
 from fedcohort.engines.local import run_local
 from fedcohort.explain import explain
 from fedcohort.node.policy import read_policy
@@ -52,6 +53,19 @@ def test_describe_runs_on_simulated_hospitals(tmp_path: Path) -> None:
     report = run_on(databases, study)
     assert isinstance(report["describe"], dict)
     assert 40 <= report["describe"]["age"]["mean"] < 80
+
+
+def test_breastmnist_trains_on_the_images_of_three_hospitals(tmp_path: Path) -> None:
+    folder = Path(os.environ.get("FEDCOHORT_DATA", DATA))
+    if not (folder / "medmnist").is_dir():
+        pytest.skip(f"needs medmnist in {folder}; set FEDCOHORT_DATA")
+    databases = {site: str(path) for site, path in hospital_databases(folder, tmp_path).items()}
+    study = fc.load_study(EXAMPLES / "breastmnist.toml")
+    short = study.analysis.model_copy(update={"rounds": 6})
+    report = run_on(databases, study.model_copy(update={"analysis": short}))
+    test = report["test"]
+    assert isinstance(test, dict)
+    assert test["auc"] > 0.65
 
 
 def test_heart_disease_trains_on_the_four_hospitals(tmp_path: Path) -> None:
