@@ -40,9 +40,9 @@ COLUMNS = {
 SHARES = {"hospital_a": (0.55, 0.45), "hospital_b": (0.25, 0.33), "hospital_c": (0.2, 0.22)}
 """Of the malignant and of the benign images."""
 
-POOLED = {"rounds": 40, "learning_rate": 0.02, "l2": 0.003, "batch_size": 16}
-FEDERATED = {"rounds": 40, "local_epochs": 2, "learning_rate": 0.02, "l2": 0.003, "batch_size": 16}
-PRIVATE = {"algorithm": "fedsgd", "rounds": 100, "learning_rate": 1.0, "l2": 0.0}
+POOLED = {"rounds": 60, "learning_rate": 0.02, "l2": 0.003, "batch_size": 16}
+FEDERATED = {"rounds": 40, "local_epochs": 4, "learning_rate": 0.02, "l2": 0.003, "batch_size": 16}
+PRIVATE = {"algorithm": "fedsgd", "rounds": 100, "learning_rate": 2.0}
 PRIVACY = fc.Privacy(epsilon=8.0, delta=1e-3, clip=0.5, evaluate_every=1000)
 
 Loaders = Mapping[str, Callable[[Cohort, int], Table]]

@@ -13,7 +13,7 @@ import typer
 
 import fedcohort
 from fedcohort.cli import app
-from fedcohort.cli_support import DiscreetFormatter
+from fedcohort.logs import DiscreetFormatter
 from tests.processes.support import (
     COLUMNS,
     Group,

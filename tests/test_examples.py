@@ -10,11 +10,11 @@ from typing import Any
 
 import nbformat
 import pytest
+from benchmarks.images import hospital_databases
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from nbclient import NotebookClient
 
 import fedcohort as fc
-from benchmarks.images import hospital_databases
 from fedcohort.engines.local import run_local
 from fedcohort.explain import explain
 from fedcohort.node.policy import read_policy

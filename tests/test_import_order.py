@@ -12,7 +12,9 @@ import fedcohort
 
 HOUSE = Path(fedcohort.__file__).parent
 FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_pb2.py"))
-WORDS = {"arrays", "audit", "columns", "config", "key_file", "pixels", "study", "table", "vector"}
+WORDS = {
+    "arrays", "audit", "columns", "config", "key_file", "logs", "pixels", "study", "table", "vector",
+}  # fmt: skip
 ROOMS = {"analyses", "models", "privacy", "protection", "wire", "sources"}
 DOORS = {"client", "dashboard", "inference", "picture", "progress", "rest", "result"}
 CLI = {path.stem for path in HOUSE.glob("cli*.py")}

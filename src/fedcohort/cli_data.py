@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from fedcohort.cli_check import check, mock
 from fedcohort.cli_deidentify import file_names, k_anonymity
+from fedcohort.cli_dicom import deidentify_dicom, import_dicom, receive_dicom
 from fedcohort.cli_import import import_app
 from fedcohort.cli_support import Config, SiteFile, console
 from fedcohort.config import DEFAULT_CONFIG
@@ -14,8 +16,13 @@ data_app = typer.Typer(help="Make or import a site's database.", no_args_is_help
 fetch_app = typer.Typer(help="Download a public data set and check its checksums.", no_args_is_help=True)
 data_app.add_typer(import_app, name="import")
 data_app.add_typer(fetch_app, name="fetch")
+data_app.command("check")(check)
+data_app.command("mock")(mock)
 data_app.command("k-anonymity")(k_anonymity)
 data_app.command("file-names")(file_names)
+data_app.command("deidentify-dicom")(deidentify_dicom)
+data_app.command("receive-dicom")(receive_dicom)
+import_app.command("dicom")(import_dicom)
 
 Out = Annotated[Path, typer.Option("--into", help="Folder for the databases.")]
 

@@ -56,17 +56,19 @@ def passage(
     keys: Mapping[str, Sequence[str]],
     origins: Mapping[str, Mapping[str, str]],
     named: Collection[str],
+    dates: Collection[str] = (),
 ) -> Passage:
     """De-identify a source on its way, as every import does unless it is told not to.
 
     Args:
         keys, origins, named: as `Deidentifier` takes them.
+        dates: columns that the source knows to be dates; a rule of the site's comes first.
     Raises:
         ConfigError: the words exclude each other, or a rule does not fit.
         KeyFileError: the key cannot be read or made.
     """
     from fedcohort.sources.deidentify import Deidentifier, deidentified
-    from fedcohort.sources.deidentify_rules import Rules, read_rules
+    from fedcohort.sources.deidentify_rules import Rule, Rules, read_rules
     from fedcohort.sources.identity import IDENTIFIERS_KEPT
     from fedcohort.sources.pseudonym import load_or_create_key
 
@@ -76,6 +78,8 @@ def passage(
         told = "NOT de-identified: --keep-identifiers was said, and patients stand there as they came"
         return Passage(source, "", IDENTIFIERS_KEPT, lambda: told)
     rules = Rules() if how.rules is None else read_rules(how.rules)
+    known = {name: Rule(role="date") for name in dates}
+    rules = rules.model_copy(update={"columns": {**known, **rules.columns}})
     key = load_or_create_key(how.key or Path("deid.key"))
     made = Deidentifier(rules, key, source.tables, keys=keys, origins=origins, named=named)
     return Passage(deidentified(source, made), made.digest, made.identity, lambda: str(made.report()))

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedcohort.cli_members import DEFAULT_STATE, Database, State, audit, invite, remove, revoke
+from fedcohort.cli_operate import backup_coordinator, backup_node, forget
 from fedcohort.cli_support import (
     CaFile,
     Config,
     Coordinator,
+    LogForm,
     SiteFile,
     Token,
+    announce,
     console,
     existing,
-    log_to_stderr,
 )
 from fedcohort.config import DEFAULT_CONFIG
 from fedcohort.errors import ConfigError
+from fedcohort.logs import LogFormat, log_to_stderr
 
 if TYPE_CHECKING:
     from fedcohort.node.policy import SitePolicy
@@ -48,17 +51,18 @@ def coordinator(
     require_token: Annotated[bool, typer.Option(help="Ask for a token on this machine too.")] = False,
     ca_file: CaFile = None,
     preload: Preload = False,
+    log_format: LogForm = LogFormat.text,
 ) -> None:
     """Run the coordinator until Ctrl-C."""
     if context.invoked_subcommand:
         return
     from fedcohort.engines.websocket import CoordinatorSettings, serve_coordinator
 
-    log_to_stderr()
+    log_to_stderr(log_format)
     if config is not None or (state == DEFAULT_STATE and DEFAULT_CONFIG.exists()):
         state = _join_workers(config or DEFAULT_CONFIG, database)
     _preload(preload)
-    console.print(f"The coordinator listens on {host}:{port}. Ctrl-C ends it.", highlight=False)
+    announce(log_format, f"The coordinator listens on {host}:{port}. Ctrl-C ends it.")
     serve_coordinator(
         CoordinatorSettings(state, host, port, database, certificate, key, ca_file, require_token)
     )
@@ -70,15 +74,18 @@ def _join_workers(config_path: Path, database: str | None) -> Path:
     from fedcohort.coordinator.members import Members
     from fedcohort.coordinator.store import CoordinatorStore
     from fedcohort.federation_files import join_token, state_folder, worker_url
+    from fedcohort.sources.durable import hold
 
     folder = state_folder(config_path)
-    store = CoordinatorStore(database or folder / "coordinator" / "coordinator.db")
+    held = hold(folder / "coordinator")
+    store = CoordinatorStore(database or folder / "coordinator" / "coordinator.db", alone=True)
     members = Members(store)
     known = members.sites()
     for worker in read_config(config_path).workers:
         if worker.id not in known or known[worker.id]["public_key"] is None:
             members.invite_site(worker.id, join_token(folder, worker.id), worker_url(worker))
     store.close()
+    held.close()
     return folder / "coordinator"
 
 
@@ -91,6 +98,9 @@ def _preload(wanted: bool) -> None:
 
 for command in (invite, revoke, remove, audit):
     coordinator_app.command()(command)
+coordinator_app.command("backup")(backup_coordinator)
+node_app.command("backup")(backup_node)
+node_app.command()(forget)
 
 
 @node_app.callback(invoke_without_command=True)
@@ -105,6 +115,7 @@ def node(
     ] = None,
     ca_file: CaFile = None,
     preload: Preload = False,
+    log_format: LogForm = LogFormat.text,
 ) -> None:
     """Run this hospital's node until Ctrl-C."""
     if context.invoked_subcommand:
@@ -112,17 +123,16 @@ def node(
     from fedcohort.engines.websocket import serve_node
     from fedcohort.node.process import open_node
 
-    log_to_stderr()
+    log_to_stderr(log_format)
     policy, token = _policy_of(site, id, port, config, token)
     if ca_file:
         policy = policy.model_copy(update={"ca_file": ca_file})
     _preload(preload)
     running = open_node(policy)
-    console.print(_where(policy), highlight=False)
+    announce(log_format, _where(policy))
     if policy.approval == "auto":
-        console.print(
-            'approval = "auto": this node answers every study that its policy allows, without asking.'
-        )
+        words = 'approval = "auto": this node answers every study that its policy allows, without asking.'
+        announce(log_format, words)
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(serve_node(running, token))
 
@@ -176,6 +186,23 @@ def check(
         console.print(verdict.remedy, markup=False, highlight=False)
         failed |= not verdict.ok
     raise typer.Exit(1 if failed else 0)
+
+
+@node_app.command()
+def page(
+    site: SiteFile = Path("site.toml"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.")] = 5001,
+) -> None:
+    """Serve this hospital's own page on this machine: budgets, studies, and what left."""
+    from fedcohort.dashboard import run_hospital_page
+    from fedcohort.node.policy import read_policy
+
+    policy = read_policy(site)
+    existing(policy.state / "node.db", "start the node once")
+    log_to_stderr()
+    run_hospital_page(
+        policy, port, lambda url: console.print(f"The page is at {url}. Ctrl-C ends it.", highlight=False)
+    )
 
 
 @node_app.command("audit")
@@ -237,11 +264,12 @@ def dashboard(
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
+    log_format: LogForm = LogFormat.text,
 ) -> None:
     """Serve the live page until Ctrl-C."""
     from fedcohort.dashboard import run_dashboard
 
-    log_to_stderr()
+    log_to_stderr(log_format)
     run_dashboard(
         host,
         port,
@@ -251,5 +279,5 @@ def dashboard(
         dashboard_token=dashboard_token,
         certificate=certificate,
         key=key,
-        ready=lambda url: console.print(f"The page is at {url}. Ctrl-C ends it.", highlight=False),
+        ready=lambda url: announce(log_format, f"The page is at {url}. Ctrl-C ends it."),
     )

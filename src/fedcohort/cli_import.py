@@ -56,7 +56,8 @@ def import_csv(
     mapped = _mapped(mapping, table)
     source = csv_source(place, table, mapped, Dialect(encoding, delimiter))
     how = How(rules, key, keep_identifiers)
-    _import(source, into, Named(table, mapped, _typed(place)), how, refused)
+    named = Named(table, mapped, _typed(place), reading=f"{encoding} {delimiter}")
+    bring_in(source, into, named, how, refused)
 
 
 @import_app.command("parquet")
@@ -75,7 +76,7 @@ def import_parquet(
 
     mapped = _mapped(mapping, table)
     how = How(rules, key, keep_identifiers)
-    _import(parquet_source(place, table, mapped), into, Named(table, mapped, _typed(place)), how, refused)
+    bring_in(parquet_source(place, table, mapped), into, Named(table, mapped, _typed(place)), how, refused)
 
 
 @import_app.command("sql")
@@ -97,7 +98,7 @@ def import_sql(
     source = sql_source(database, origin, table, mapped)
     typed = [part.name for part in source.parts]
     named = Named(table, mapped, typed, key_of(database, origin, mapped))
-    _import(source, into, named, How(rules, key, keep_identifiers), refused)
+    bring_in(source, into, named, How(rules, key, keep_identifiers), refused)
 
 
 @import_app.command("mimic-iv")
@@ -159,12 +160,19 @@ def _typed(place: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Named:
-    """What an import's table, keys and columns are called, and which parts by name."""
+    """What an import's table, keys and columns are called, which parts by name, and what are dates."""
 
     table: str
     mapped: "MappedTable | None"
     parts: Sequence[str]
     key: Sequence[str] = ()
+    dates: Sequence[str] = ()
+    reading: str = ""
+
+    @property
+    def context(self) -> str:
+        """What decides how values are read: with another, the same file is not the same import."""
+        return f"{self.reading}\n{self.mapped.model_dump_json() if self.mapped else ''}"
 
     @property
     def keys(self) -> Mapping[str, Sequence[str]]:
@@ -178,7 +186,7 @@ class Named:
         return {self.table: {name: column.source or name for name, column in columns.items()}}
 
 
-def _import(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> None:
+def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> "Imported":
     """Bring a source in, with a line of progress and a report.
 
     Raises:
@@ -186,19 +194,20 @@ def _import(source: "Source", into: str, named: Named, how: How, refused: Path |
     """
     from fedcohort.sources.road import import_source
 
-    way = passage(source, how, named.keys, named.origins, named.parts)
+    way = passage(source, how, named.keys, named.origins, named.parts, named.dates)
     with _refusals(refused) as note, console.status("") as status:
         report = import_source(
             way.source,
             into,
             keys=named.keys,
-            context=way.context,
+            context=f"{way.context}\n{named.context}",
             identity=way.identity,
             progress=lambda name, done: status.update(f"{name}: {done} records"),
             on_refusal=note,
         )
     _print(report, refused)
     console.print(way.told(), markup=False, highlight=False)
+    return report
 
 
 @contextlib.contextmanager

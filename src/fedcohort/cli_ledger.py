@@ -55,7 +55,7 @@ def _write_off(path: Path) -> None:
     policy = read_policy(path)
     database = existing(policy.state / "node.db", "start the node once")
     held = hold(policy.state)
-    store = SqlNodeStore(database)
+    store = SqlNodeStore(database, alone=True)
     key = load_or_create(policy.state / "site.key", policy.id)
     entry = write_off(Site(policy, key, store), store)
     store.close()

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from fedcohort.coordinator.members import Members
 
 State = Annotated[Path, typer.Option(help="Folder of the coordinator's key and database.")]
-Database = Annotated[str | None, typer.Option(help="SQLAlchemy URL, in place of SQLite in --state.")]
+Database = Annotated[
+    str | None,
+    typer.Option(envvar="FEDCOHORT_DATABASE", help="SQLAlchemy URL, in place of SQLite in --state."),
+]
 DEFAULT_STATE = Path("coordinator")
 
 
@@ -38,14 +41,21 @@ def invite(
     url: Annotated[
         str | None, typer.Option(help="wss:// address, when the site waits to be dialled.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="The site has joined, and must learn a new coordinator's key.")
+    ] = False,
     state: State = DEFAULT_STATE,
     database: Database = None,
 ) -> None:
     """Print a token: for a site to join with once, or for a researcher."""
     if (site is None) == (researcher is None):
         raise ConfigError("give either --site or --researcher")
+    if site is None and (again or url):
+        raise ConfigError("--again and --url are for a site")
     with _members(state, database, make=True) as members:
-        token = members.invite_site(site, url=url) if site else members.issue_token(str(researcher))
+        token = (
+            members.invite_site(site, url=url, again=again) if site else members.issue_token(str(researcher))
+        )
     console.print(token, highlight=False, markup=False)
 
 

@@ -1,22 +1,26 @@
 """What the commands share: options, messages, and errors in one line."""
 
 import logging
+import os
 import sys
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from fedcohort.errors import FedcohortError, StoreError
+from fedcohort.errors import ConfigError, FedcohortError, StoreError
+from fedcohort.logs import LogFormat
 
 if TYPE_CHECKING:
     from fedcohort.client import Federation
 
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+log = logging.getLogger("fedcohort")
+
+SECRETS = ("FEDCOHORT_TOKEN", "FEDCOHORT_DASHBOARD_TOKEN", "FEDCOHORT_JOIN_TOKEN", "FEDCOHORT_DATABASE")
+"""What must not stand in a command line, and may come from a file: NAME_FILE."""
+MAX_SECRET = 4096
 DEFAULT_URL = "http://127.0.0.1:8760"
 
 console = Console(soft_wrap=True)
@@ -40,12 +44,19 @@ Config = Annotated[Path, typer.Option(help="A whole federation in one flat file.
 SiteFile = Annotated[
     Path, typer.Option("--site", help="The site's file: data, tables on offer, limits, approval.")
 ]
+LogForm = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format", envvar="FEDCOHORT_LOG_FORMAT", help="Lines for people, or JSON for machines."
+    ),
+]
 StudyName = Annotated[str, typer.Argument(help="The study's hash, or its first six characters or more.")]
 
 
 def run_command(command: Callable[[], None]) -> None:
     """Run a command line; our errors are one message and exit code 1, Ctrl-C is 130."""
     try:
+        read_secret_files(os.environ)
         command()
     except FedcohortError as error:
         error_console.print(f"[red]error[/red] ({error.code}):", end=" ")
@@ -66,22 +77,35 @@ def existing(path: Path, remedy: str) -> Path:
     return path
 
 
-class DiscreetFormatter(logging.Formatter):
-    """Tells where an unexpected error happened and its type, never its words: they may quote a value."""
-
-    def formatException(self, ei: ExcInfo) -> str:
-        """The places in the code, and the type."""
-        kind, _, trace = ei
-        name = kind.__name__ if kind else "no error"
-        return "".join(traceback.format_tb(trace)) + f"{name} (its words are left out of the log)"
+def announce(form: LogFormat, words: str) -> None:
+    """Tell whoever has started a process that it runs: on the screen, or in a log that machines read."""
+    if form is LogFormat.json:
+        log.info("%s", words)
+    else:
+        console.print(words, highlight=False)
 
 
-def log_to_stderr() -> None:
-    """Log as the long-running commands do."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(DiscreetFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+def read_secret_files(environment: MutableMapping[str, str]) -> None:
+    """Take each secret from the file that NAME_FILE names, as systemd and Docker hand secrets over.
+
+    Raises:
+        ConfigError: the file cannot be read, or the secret is given twice.
+    """
+    for name in SECRETS:
+        path = environment.get(f"{name}_FILE")
+        if not path:
+            continue
+        if environment.get(name):
+            raise ConfigError(f"{name} and {name}_FILE are both set; leave one of them out")
+        try:
+            with Path(path).open(encoding="utf-8") as file:
+                secret = file.read(MAX_SECRET + 1).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{name}_FILE: {path} cannot be read ({type(error).__name__})") from error
+        if len(secret) > MAX_SECRET:
+            raise ConfigError(f"{name}_FILE: {path} is too long to be a secret")
+        if secret:
+            environment[name] = secret
 
 
 def open_federation(coordinator: str, token: str | None, ca_file: Path | None) -> "Federation":

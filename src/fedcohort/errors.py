@@ -6,6 +6,7 @@
     ├── DataError             a site's data do not fit the study
     │   ├── SchemaError       a table, column, type or level is missing or differs
     │   ├── CohortError       a cohort's query is not allowed, or selects nothing
+    │   ├── DicomError        a DICOM file, or an element of it, cannot be imported
     │   └── ValueRangeError   NaN, infinity, or a value beyond what was declared
     ├── PolicyError           this site does not allow it
     │   ├── NotApprovedError  nobody at the site has approved this study hash
@@ -65,6 +66,24 @@ class CohortError(DataError):
     """A cohort's query is not allowed, or selects nothing."""
 
     code = "cohort-refused"
+
+
+class DicomError(DataError):
+    """A DICOM file, or one element of it, cannot be imported; never holds a value.
+
+    Attributes:
+        position: in bytes from the beginning of the file.
+        field: the element's tag and keyword; empty when it is the whole file.
+        reason: what is wrong and what to do.
+    """
+
+    code = "dicom-invalid"
+
+    def __init__(self, position: int, field: str, reason: str) -> None:
+        super().__init__(f"byte {position:,}: {field} {reason}" if field else f"byte {position:,}: {reason}")
+        self.position = position
+        self.field = field
+        self.reason = reason
 
 
 class ValueRangeError(DataError):

@@ -25,6 +25,9 @@ RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """How long a watcher waits for a coordinator that went away."""
 
+GATEWAY_ERRORS = (502, 503, 504)
+"""What a proxy answers while the coordinator restarts, or the coordinator while its database is away."""
+
 _BY_CODE: dict[str, type[FedcohortError]] = {
     "study-invalid": StudyError,
     "not-authenticated": AuthenticationError,
@@ -85,6 +88,8 @@ class Rest:
 
     def _stream(self, path: str, last: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
         with self.client.stream("GET", path, headers={"Last-Event-ID": last}) as response:
+            if response.status_code in GATEWAY_ERRORS:
+                response.raise_for_status()
             if response.is_error:
                 response.read()
                 raise _error_of(response)

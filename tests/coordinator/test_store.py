@@ -1,6 +1,9 @@
-"""The coordinator's memory: stored once, kept after a failure, and read on by pages after a break."""
+"""The coordinator's memory, on SQLite and PostgreSQL: stored once, kept, read on after a break."""
 
+import secrets
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +14,30 @@ from fedcohort.analyses.contract import State
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore, Submission
 from fedcohort.errors import ConfigError, StoreError
+from tests.postgres import Postgres, postgres
 
 STUDY = "ab" * 32
 SUBMISSION = Submission(STUDY, "ages", b"{}", "r", b"k" * 32, b"s" * 64, 3)
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    if request.param == "sqlite":
+        return str(tmp_path / "coordinator.db")
+    server: Postgres = request.getfixturevalue("server")
+    return server.create(f"test{secrets.token_hex(4)}")
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[CoordinatorStore]:
-    store = CoordinatorStore(tmp_path / "coordinator.db")
+def store(place: str) -> Iterator[CoordinatorStore]:
+    store = CoordinatorStore(place)
     yield store
     store.close()
 
@@ -37,13 +56,13 @@ def test_a_study_is_found_by_a_prefix_that_only_it_has(store: CoordinatorStore) 
     assert store.study("abab") is None
 
 
-def test_a_state_survives_the_process(store: CoordinatorStore, tmp_path: Path) -> None:
+def test_a_state_survives_the_process(store: CoordinatorStore, place: str) -> None:
     store.submit(SUBMISSION)
     state = State("train", 2, {"weights": np.arange(3, dtype=np.float32)}, {"momentum": np.ones(3)})
     store.save_round(STUDY, State("moments", 1), ("a", "b"), [])
     store.save_round(STUDY, state, ("a", "b"), [{"round": 1, "split": "test", "loss": 0.5}])
     store.close()
-    again = CoordinatorStore(tmp_path / "coordinator.db")
+    again = CoordinatorStore(place)
     found = again.load_state(STUDY)
     assert found is not None
     assert (found.phase, found.round, found.finished) == ("train", 2, False)
@@ -116,3 +135,97 @@ def test_a_researchers_token_ends_when_it_is_revoked(store: CoordinatorStore) ->
     assert members.researcher_of("guess") is None
     assert members.revoke_tokens("ada") == 1
     assert members.researcher_of(token) is None
+
+
+def test_two_processes_append_to_one_event_log_in_turns(place: str) -> None:
+    def note(database: str) -> None:
+        with closing(CoordinatorStore(database)) as store:
+            for _ in range(20):
+                store.note("test")
+
+    threads = [threading.Thread(target=note, args=(place,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with closing(CoordinatorStore(place)) as store:
+        assert store.verify() == 60
+
+
+def test_every_table_holds_what_the_codec_lets_through(store: CoordinatorStore) -> None:
+    """PostgreSQL counts the characters of a column, SQLite does not."""
+    store.submit(SUBMISSION)
+    store.record_answer(STUDY, "s" * 64, "refused", "c" * 64)
+    store.set_state(STUDY, "failed", "c" * 64, "m" * 10_000)
+    assert store.answers(STUDY)["s" * 64]["code"] == "c" * 64
+
+
+def test_a_store_says_whether_it_can_be_written(store: CoordinatorStore, place: str) -> None:
+    store.database.check_writable()
+    with closing(CoordinatorStore(place)) as other:
+        other.database.check_writable()
+    assert store.database.n_failures == 0
+
+
+def test_a_second_coordinator_on_one_server_is_turned_away(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedcohort.sources.postgres.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("fedcohort.sources.postgres._ON_CONNECT", ("SET lock_timeout = 200",))
+    url = server.create("alone")
+    with closing(CoordinatorStore(url, alone=True)) as first:
+        with pytest.raises(StoreError, match="is locked by another program"):
+            CoordinatorStore(url, alone=True)
+        with closing(CoordinatorStore(url)) as command:
+            command.note("an operator's command")
+        assert first.verify() == 1
+    CoordinatorStore(url, alone=True).close()
+
+
+def test_a_servers_end_is_told_in_words_and_the_store_goes_on_when_it_is_back(server: Postgres) -> None:
+    with closing(CoordinatorStore(server.create("back"), alone=True)) as store:
+        store.submit(SUBMISSION)
+        server.kill()
+        with pytest.raises(StoreError, match=r"postgresql\+psycopg://postgres:\*\*\*@127"):
+            store.note("lost")
+        with pytest.raises(StoreError, match="cannot be reached"):
+            store.database.check_writable()
+        assert store.database.n_failures == 2
+        server.start()
+        store.note("kept")
+        assert store.verify() == 2
+
+
+def test_a_database_that_must_not_sync_commits_is_told_to(server: Postgres) -> None:
+    url = server.create("hasty")
+    server.run("psql", "-d", "hasty", "-c", "ALTER DATABASE hasty SET synchronous_commit = off")
+    with closing(CoordinatorStore(url)) as store, store.database.transaction() as connection:
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+
+
+def test_an_older_database_on_postgresql_comes_up_to_date(server: Postgres) -> None:
+    url = server.create("older")
+    with closing(CoordinatorStore(url)) as store:
+        store.submit(SUBMISSION)
+        with store.database.transaction() as connection:
+            connection.execute(text("DROP TABLE heads"))
+            connection.execute(text("DROP TABLE alembic_version"))
+    with pytest.raises(StoreError, match="earlier fedcohort"):
+        CoordinatorStore(url)
+    with closing(CoordinatorStore(url, alone=True)) as store:
+        assert Members(store).heads.all() == {}
+        assert [row["name"] for row in store.studies()] == ["ages"]
+    with closing(CoordinatorStore(url)) as store:
+        assert store.verify() == 1
+
+
+def test_another_kind_of_server_is_refused_by_name() -> None:
+    with pytest.raises(StoreError, match="mysql cannot be used here; use SQLite or PostgreSQL"):
+        CoordinatorStore("mysql://somebody@db/coordinator")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\x00b"])
+def test_a_name_that_no_database_holds_is_refused(store: CoordinatorStore, name: str) -> None:
+    for work in (Members(store).issue_token, Members(store).invite_site):
+        with pytest.raises(ConfigError, match="give a name of 1 to 64"):
+            work(name)

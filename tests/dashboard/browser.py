@@ -89,10 +89,16 @@ POINTS = """(index) => {
 
 @contextmanager
 def watched(
-    browser: Browser, *, theme: Theme = "light", viewport: ViewportSize = DESKTOP
+    browser: Browser,
+    *,
+    theme: Theme = "light",
+    viewport: ViewportSize = DESKTOP,
+    ignore_https_errors: bool = False,
 ) -> Iterator[Watched]:
     """A new page in a context of its own."""
-    context: BrowserContext = browser.new_context(viewport=viewport, color_scheme=theme, locale="en-GB")
+    context: BrowserContext = browser.new_context(
+        viewport=viewport, color_scheme=theme, locale="en-GB", ignore_https_errors=ignore_https_errors
+    )
     page = context.new_page()
     watch = Watched(page)
     page.on("console", lambda message: _note(watch, message.type, message.text))

@@ -7,11 +7,10 @@ import httpx
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser
-from werkzeug.serving import BaseWSGIServer
 
 from fedcohort.dashboard import Settings, create_app
 from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.serve import Listen, address_of, open_server
+from fedcohort.dashboard.serve import Listen, Server, address_of, open_server
 
 from .browser import chromium
 from .standin import Running, StandIn, rest, running
@@ -33,13 +32,13 @@ def coordinator(store: StandIn) -> Iterator[Running]:
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Serves the dashboard with given settings from a thread, and returns its address."""
-    servers: list[tuple[Flask, BaseWSGIServer, threading.Thread]] = []
+    servers: list[tuple[Flask, Server, threading.Thread]] = []
 
     def start(settings: Settings) -> str:
         listen = Listen("127.0.0.1", 0)
         app = create_app(settings)
         server = open_server(app, settings, listen)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         servers.append((app, server, thread))
         return address_of(listen, server.port)

@@ -187,7 +187,12 @@ class Process:
 
 @dataclass
 class Group:
-    """A coordinator and its nodes, all of which end with the block."""
+    """A coordinator and its nodes, all of which end with the block.
+
+    Attributes:
+        far: where nodes dial, when it is not the coordinator's own port.
+        database: of the coordinator, when it is not the file in its folder.
+    """
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -197,11 +202,14 @@ class Group:
     others: list[Process] = field(default_factory=list)
     token: str | None = None
     federation: Federation | None = None
+    far: str | None = None
+    database: str | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         arguments = ["coordinator", "--port", str(self.port), "--state", str(self.state), *self.options]
-        self.coordinator = Process(arguments, self.folder, self.folder / "coordinator.log")
+        more = {"FEDCOHORT_DATABASE": self.database} if self.database else {}
+        self.coordinator = Process(arguments, self.folder, self.folder / "coordinator.log", more)
 
     @property
     def state(self) -> Path:
@@ -226,7 +234,7 @@ class Group:
 
     def members(self, work: Callable[[Members], str]) -> str:
         """Invite and the like, as the operator's command does beside the running process."""
-        store = CoordinatorStore(self.state / "coordinator.db")
+        store = CoordinatorStore(self.database or self.state / "coordinator.db")
         try:
             return work(Members(store))
         finally:
@@ -239,7 +247,7 @@ class Group:
         path = self.folder / place / f"{site}.toml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(
-            f'id = "{site}"\ndata = "{database}"\ncoordinator = "ws://127.0.0.1:{self.port}"\n'
+            f'id = "{site}"\ndata = "{database}"\ncoordinator = "{self.far or f"ws://127.0.0.1:{self.port}"}"\n'
             f'state = "{site}"\n'
             + ("" if "approval" in policy else 'approval = "auto"\n')
             + f"{policy}\n[tables]\n{tables or OFFERS}\n",
@@ -339,14 +347,19 @@ class Group:
 
 @contextlib.contextmanager
 def wards(
-    folder: Path, n_sites: int = 3, options: Sequence[str] = (), preload: bool = False, policy: str = ""
+    folder: Path,
+    n_sites: int = 3,
+    options: Sequence[str] = (),
+    preload: bool = False,
+    policy: str = "",
+    database: str | None = None,
 ) -> Iterator[Group]:
     """A coordinator and sites a, b, c … with `ward_rows`, all linked."""
     flags = ["--preload"] if preload else []
-    with Group(folder, options=[*options, *flags]) as group:
+    with Group(folder, options=[*options, *flags], database=database) as group:
         for index, site in enumerate("abcdefgh"[:n_sites]):
-            database = write_ward(folder / "data" / f"{site}.db", ward_rows(index))
-            group.add(site, database, policy, "", *flags)
+            ward = write_ward(folder / "data" / f"{site}.db", ward_rows(index))
+            group.add(site, ward, policy, "", *flags)
         if "--require-token" in options:
             group.token = group.members(lambda members: members.issue_token("ada"))
         group.coordinator.start()

@@ -1,5 +1,6 @@
 """Nothing leaks: a patient is planted at every site, and searched for wherever bytes could have gone."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -71,14 +72,19 @@ FAILING: dict[str, dict[str, Any]] = {
 }
 
 
+CODES = ("value-out-of-range", "cohort-too-small", "cohort-refused", "schema-mismatch")
+"""What sites refuse them with, among others."""
+
+
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     """Studies that succeed and studies that fail in every way, over sites with a planted patient."""
-    with Group(tmp_path_factory.mktemp("leaks"), options=["--preload"]) as running:
+    with Group(tmp_path_factory.mktemp("leaks"), options=["--preload", "--log-format", "json"]) as running:
         offers = f'{TABLE} = ["age", "bp", "sex", "ill", "diagnosis"]'
         for index, site in enumerate(SITES):
             database = plant(running.folder / "data" / f"{site}.db", site, index)
-            running.add(site, database, "", offers, "--preload")
+            form = "json" if site == "b" else "text"
+            running.add(site, database, "", offers, "--preload", "--log-format", form)
         running.coordinator.start()
         running.wait_linked()
         result = running.run(describe_study(random_name(), **dull()))
@@ -131,7 +137,7 @@ def until_the_end(stream: httpx.Response) -> bytes:
 
 
 def test_no_answer_over_rest_holds_a_trace(group: Group) -> None:
-    paths = ["/healthz", "/api/federation", "/api/catalogue", "/api/studies"]
+    paths = ["/healthz", "/readyz", "/metrics", "/api/federation", "/api/catalogue", "/api/studies"]
     for study in group.connect().studies()["id"]:
         paths += [f"/api/studies/{study}{end}" for end in ("", "/metrics", "/report", "/model")]
     with httpx.Client(base_url=group.url, trust_env=False) as client:
@@ -151,6 +157,28 @@ def test_no_nodes_own_log_or_store_holds_a_patients_value(group: Group) -> None:
             for other in SITES:
                 assert path.is_dir() or found(path.read_bytes(), other) == [], path
     until(lambda: "value" in group.nodes["a"].text, "a word for the hospital's own engineer")
+
+
+def test_every_line_that_machines_read_is_an_object_of_known_fields(group: Group) -> None:
+    fields = {"time", "level", "logger", "message", "site", "study", "code", "error", "where"}
+    for process in (group.coordinator, group.nodes["b"]):
+        lines = [json.loads(line) for line in process.text.splitlines() if line.startswith("{")]
+        assert len(lines) > len(FAILING)
+        assert set().union(*lines) <= fields
+        assert {line["code"] for line in lines if "code" in line} >= set(CODES)
+    studies = set(group.connect().studies()["id"])
+    named = [
+        json.loads(line).get("study", "") for line in group.coordinator.text.splitlines() if line[:1] == "{"
+    ]
+    assert set(named) - {""} == studies
+
+
+def test_metrics_tell_refusals_by_code_and_no_count_of_patients(group: Group) -> None:
+    text = httpx.get(f"{group.url}/metrics", trust_env=False).text
+    for code in CODES:
+        assert f'fedcohort_refusals_total{{by="site",code="{code}"}}' in text
+    assert "122" not in [line.rpartition(" ")[2] for line in text.splitlines()]
+    assert "patient" not in text
 
 
 def test_the_search_would_have_found_the_patient(group: Group) -> None:

@@ -1,7 +1,7 @@
 """Small databases that a person can check by eye."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.sources.importing import write_rows
 from fedcohort.sources.schema import RECORDS, Base, Declared, wide_table
+from tests.postgres import Postgres, postgres
 
 WARD = {
     "age": Declared(Numeric(0, 120), "years"),
@@ -71,3 +72,10 @@ def heart_folder() -> Path:
     if not (folder / "processed.cleveland.data").exists():
         pytest.skip(f"needs the UCI files in {folder}; set FEDCOHORT_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A real server on loopback."""
+    with postgres() as running:
+        yield running

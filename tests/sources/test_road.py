@@ -21,7 +21,7 @@ from fedcohort.errors import ConfigError, DataError, SchemaError, StoreError
 from fedcohort.sources import csv_files
 from fedcohort.sources.csv_files import Dialect, csv_source
 from fedcohort.sources.database import reading
-from fedcohort.sources.mapping import MappedTable, conversion, read_mapping
+from fedcohort.sources.mapping import MappedColumn, MappedTable, conversion, read_mapping
 from fedcohort.sources.parquet_files import parquet_source
 from fedcohort.sources.road import Imported, import_source
 from fedcohort.sources.schema import Declared, read_declarations
@@ -146,6 +146,28 @@ def test_the_same_content_twice_changes_nothing_whatever_the_file_is_called(tmp_
     renamed = bring(file.rename(tmp_path / "b.csv"), tmp_path / "s.db")
     assert stored(tmp_path / "s.db") == before
     assert (again.unchanged, again.read, renamed.unchanged) == (1, 0, 1)
+
+
+def test_one_file_goes_into_two_tables_and_under_another_reading_into_neither(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.csv", ROWS)
+    bring(file, tmp_path / "s.db")
+    other = import_source(csv_source(file, "again", None), tmp_path / "s.db")
+    assert (other.unchanged, other.written["again"]) == (0, 3)
+    with pytest.raises(StoreError, match=r"a\.csv: was imported under another mapping"):
+        import_source(csv_source(file, "records", None), tmp_path / "s.db", context="other units")
+    assert stored(tmp_path / "s.db", columns="count(*)") == [(3,)]
+
+
+def test_a_corrected_mapping_replaces_records_by_their_key(tmp_path: Path, mapping: MappedTable) -> None:
+    file = write(tmp_path / "a.csv", ["7,v1,180,W"], "mrn,visit,GLU,sex")
+    bring(file, tmp_path / "s.db", mapping)
+    glucose = MappedColumn.model_validate(
+        {"from": "GLU", "low": 1, "high": 60, "unit": "mmol/L", "factor": 0.05}
+    )
+    corrected = mapping.model_copy(update={"columns": {**mapping.columns, "glucose": glucose}})
+    source = csv_source(file, "records", corrected)
+    import_source(source, tmp_path / "s.db", keys={"records": mapping.key}, context="corrected")
+    assert stored(tmp_path / "s.db", columns="glucose") == [(pytest.approx(9.0),)]
 
 
 def test_records_appended_to_a_file_come_in_behind_the_others(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import pytest
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import CohortError, StoreError
+from fedcohort.sources.dialects import select_sql
 from fedcohort.sources.schema import Declared
-from fedcohort.sources.where import ALLOWED, MAX_NESTING, MAX_TOKENS, parse_where, select_sql
+from fedcohort.sources.where import ALLOWED, MAX_NESTING, MAX_TOKENS, parse_where
 
 COLUMNS = ("age", "sex", "ward name", "Group")
 VECTOR = {
@@ -183,7 +184,7 @@ def test_division_is_of_real_numbers_on_every_engine() -> None:
 
 def test_like_and_rounding_are_translated_for_the_engine() -> None:
     assert written("sex ilike 'F%'") == "LOWER(\"sex\") LIKE LOWER('F%')"
-    assert written("sex ilike 'F%'", "postgresql") == "\"sex\" ILIKE 'F%'"
+    assert written("sex ilike 'F%'", "postgresql") == "\"sex\" ILIKE 'F%' ESCAPE ''"
     assert written("round(age, 1) = 2") == 'ROUND("age", 1) = 2'
     assert written("round(age, 1) = 2", "postgresql") == 'ROUND(CAST("age" AS DECIMAL), 1) = 2'
 
@@ -199,7 +200,7 @@ def test_elements_of_the_vector_become_json_extraction_for_sqlite_and_postgresql
     assert select_sql("postgresql", "records", ["patient_id", "features"], where, VECTOR) == (
         'SELECT "patient_id", "features" FROM "records" WHERE '
         "CAST(JSON_EXTRACT_PATH_TEXT(\"features\", '3') AS DOUBLE PRECISION) > 1 AND "
-        "CAST(JSON_EXTRACT_PATH_TEXT(\"features\", '4') AS TEXT) = 'f' AND "
+        "CAST(JSON_EXTRACT_PATH_TEXT(\"features\", '4') AS TEXT) COLLATE \"C\" = 'f' AND "
         "CAST(JSON_EXTRACT_PATH_TEXT(\"features\", '5') AS DOUBLE PRECISION) = 2"
     )
 

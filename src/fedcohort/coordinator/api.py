@@ -1,7 +1,11 @@
 """REST of the coordinator: JSON in and out, server-sent events for pages, errors as code and message."""
 
+import asyncio
 import json
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +18,9 @@ import fedcohort
 from fedcohort.arrays import arrays_to_bytes
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.streams import federation_stream, study_stream
+from fedcohort.coordinator.telemetry import CONTENT_TYPE, exposition
 from fedcohort.coordinator.traffic import load_traffic
-from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError, StudyError
+from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError, StoreError, StudyError
 from fedcohort.study import MAX_STUDY_BYTES, parse_study
 from fedcohort.wire.identity import fingerprint
 
@@ -23,11 +28,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 _STATUS = {"not-authenticated": 401, "study-invalid": 400, "store": 503, "not-found": 404}
 MAX_POSITION_DIGITS = 18
+READINESS_SECONDS = 1.0
 SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def routes(service: Service, coordinator_key: bytes, *, require_token: bool) -> list[Route]:
-    """All REST routes; with `require_token` every one but /healthz needs a researcher's token."""
+    """All REST routes; with `require_token` every one but /healthz and /readyz needs a researcher's token."""
 
     def guarded(handler: Callable[[Service, Request], Awaitable[Response]]) -> Handler:
         async def endpoint(request: Request) -> Response:
@@ -35,6 +41,7 @@ def routes(service: Service, coordinator_key: bytes, *, require_token: bool) -> 
                 request.state.researcher = _researcher(service, request, required=require_token)
                 return await handler(service, request)
             except FedcohortError as error:
+                service.hub.telemetry.count_refusal("rest", error.code)
                 body = {"code": error.code, "message": str(error)}
                 return JSONResponse(body, status_code=_STATUS.get(error.code, 422))
 
@@ -46,8 +53,18 @@ def routes(service: Service, coordinator_key: bytes, *, require_token: bool) -> 
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok", "version": fedcohort.__version__})
 
+    readiness = Readiness(service)
+
+    async def ready(request: Request) -> Response:
+        code = await readiness.code()
+        if code:
+            return JSONResponse({"status": "not-ready", "code": code}, status_code=503)
+        return JSONResponse({"status": "ok"})
+
     return [
         Route("/healthz", health),
+        Route("/readyz", ready),
+        Route("/metrics", guarded(_metrics_of_process)),
         Route("/api/federation", guarded(federation)),
         Route("/api/catalogue", guarded(_catalogue)),
         Route("/api/events", guarded(_federation_events)),
@@ -61,6 +78,26 @@ def routes(service: Service, coordinator_key: bytes, *, require_token: bool) -> 
         Route("/api/studies/{id}/model", guarded(_model)),
         Route("/api/studies/{id}/events", guarded(_study_events)),
     ]
+
+
+@dataclass
+class Readiness:
+    """Whether the database can be written; anybody may ask, so that it is tried once a second at most."""
+
+    service: Service
+    tried: float = float("-inf")
+    last: str = ""
+
+    async def code(self) -> str:
+        """Why not, as a code; empty when it can."""
+        if time.monotonic() - self.tried >= READINESS_SECONDS:
+            self.tried = time.monotonic()
+            try:
+                await asyncio.to_thread(self.service.store.database.check_writable)
+                self.last = ""
+            except StoreError as error:
+                self.last = error.code
+        return self.last
 
 
 def _researcher(service: Service, request: Request, *, required: bool) -> str:
@@ -77,14 +114,19 @@ def _researcher(service: Service, request: Request, *, required: bool) -> str:
 
 def federation_view(service: Service, coordinator_key: bytes) -> dict[str, object]:
     """The coordinator and every site, as pages show them."""
-    sites = []
+    coordinator = {"version": fedcohort.__version__, "fingerprint": fingerprint(coordinator_key)}
+    return {"coordinator": coordinator, "sites": sites_view(service)}
+
+
+def sites_view(service: Service) -> list[dict[str, object]]:
+    """Every site with its state."""
+    sites: list[dict[str, object]] = []
     for site, row in service.members.sites().items():
         joined = row["public_key"] is not None
         state = "connected" if site in service.hub.links else "lost" if joined else "invited"
         print_ = fingerprint(row["public_key"]) if joined else None
         sites.append({"id": site, "state": state, "last_seen": _iso(row["last_seen"]), "fingerprint": print_})
-    coordinator = {"version": fedcohort.__version__, "fingerprint": fingerprint(coordinator_key)}
-    return {"coordinator": coordinator, "sites": sites}
+    return sites
 
 
 def _iso(seconds: int | None) -> str | None:
@@ -102,6 +144,14 @@ def _found(service: Service, request: Request) -> RowMapping:
 def _summary(row: RowMapping) -> dict[str, object]:
     names = ("id", "name", "state", "round", "rounds", "researcher")
     return {**{name: row[name] for name in names}, "created_at": _iso(row["created_at"])}
+
+
+async def _metrics_of_process(service: Service, request: Request) -> Response:
+    sites = Counter(str(site["state"]) for site in sites_view(service))
+    studies = Counter(str(study["state"]) for study in service.store.studies())
+    links = [link.traffic for link in service.hub.links.values()]
+    text = exposition(service.hub.telemetry, sites, studies, links, service.store.database.n_failures)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
 async def _catalogue(service: Service, request: Request) -> Response:

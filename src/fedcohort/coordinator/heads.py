@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator
 
 from fedcohort.coordinator.members import Members
+from fedcohort.logs import about
 from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import verify
 from fedcohort.wire.messages import Head, Heads, SiteId
@@ -30,6 +31,7 @@ def take_heads(members: Members, sender: SiteId, heads: Heads) -> Iterator[Head]
             continue
         key = members.key_of(head.site)
         if key is None or not verify(key, head.signature, head_signing_bytes(head)):
-            log.warning("%s: a ledger head of %s that its key has not signed", sender, head.site)
+            words = "%s: a ledger head of %s that its key has not signed"
+            log.warning(words, sender, head.site, extra=about(sender))
         elif members.heads.keep(head.site, head.age, encode(Heads((head,)))) and head.site != sender:
             yield head

@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from fedcohort.coordinator.plan import Receive
+from fedcohort.coordinator.telemetry import Telemetry
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError
+from fedcohort.logs import about
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import verify
 from fedcohort.wire.link import Link, Traffic
@@ -65,7 +67,7 @@ class OpenExchange:
         try:
             complete = self.receive(site, message)
         except FedcohortError as error:
-            log.warning("%s: %s", site, error)
+            log.warning("%s: %s", site, error, extra=about(site))
         answered = len(self.encoded) - len(self.pending)
         if complete or not self.pending or (answered >= self.enough and self.pending <= set(away)):
             self.done.set()
@@ -89,6 +91,7 @@ class Hub:
     links: dict[SiteId, Link] = field(default_factory=dict)
     open: dict[str, OpenExchange] = field(default_factory=dict)
     away: set[SiteId] = field(default_factory=set)
+    telemetry: Telemetry = field(default_factory=Telemetry)
     traffic: dict[str, dict[SiteId, Traffic]] = field(default_factory=dict)
 
     async def serve(self, link: Link) -> None:
@@ -96,11 +99,13 @@ class Hub:
         site = link.peer.id
         await _send(link, encode(self.greeting()))
         if site in self.links:
-            log.warning("%s: a second node with this id was turned away; stop one of the two", site)
+            words = "%s: a second node with this id was turned away; stop one of the two"
+            log.warning(words, site, extra=about(site, code="already-connected"))
             await link.close("already-connected")
             return
         self.links[site] = link
         self.away.discard(site)
+        log.info("%s: linked", site, extra=about(site))
         try:
             await self.on_change(site, True)
             for exchange in list(self.open.values()):
@@ -111,17 +116,20 @@ class Hub:
                 message = await link.receive()
                 await self._take(link, message, link.traffic.received - before)
         except LinkClosedError as error:
-            log.info("%s: %s", site, error)
+            log.info("%s: %s", site, error, extra=about(site))
         except FedcohortError as error:
-            log.warning("%s: %s", site, error)
+            log.warning("%s: %s", site, error, extra=about(site))
             await link.close(error.code)
         finally:
             del self.links[site]
+            self.telemetry.close(link.traffic)
             await self.on_change(site, False)
 
     async def _take(self, link: Link, message: Message, size: int) -> None:
         site = link.peer.id
         exchange = self.open.get(getattr(message, "study_hash", ""))
+        if isinstance(message, Event) and message.kind == "refusal":
+            self.telemetry.count_refusal("site", message.code)
         if exchange and site in exchange.traffic:
             exchange.traffic[site].received += size
         if isinstance(message, Contribution | Help):
@@ -167,7 +175,8 @@ class Hub:
                 await asyncio.gather(*(self._ask(exchange, link) for link in here))
                 await exchange.done.wait()
         except TimeoutError:
-            log.warning("no answer in %g s from %s", timeout, ", ".join(sorted(exchange.pending)))
+            silent = ", ".join(sorted(exchange.pending))
+            log.warning("no answer in %g s from %s", timeout, silent, extra=about(study=study_hash))
             self.away |= exchange.pending - set(self.links)
         finally:
             del self.open[study_hash]
@@ -182,4 +191,4 @@ async def _send(link: Link, data: bytes) -> None:
     try:
         await link.send(data)
     except LinkClosedError as error:
-        log.info("%s: %s", link.peer.id, error)
+        log.info("%s: %s", link.peer.id, error, extra=about(link.peer.id))

@@ -14,6 +14,7 @@ from fedcohort.errors import ConfigError
 from fedcohort.sources.heads import HeadStore
 
 TOKEN_BYTES = 32
+MAX_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -27,29 +28,33 @@ class Members:
         """The newest ledger head of each site."""
         return HeadStore(tables.heads, self.store.database)
 
-    def invite_site(self, site: str, token: str | None = None, url: str | None = None) -> str:
+    def invite_site(
+        self, site: str, token: str | None = None, url: str | None = None, *, again: bool = False
+    ) -> str:
         """Let a site join once with the token that this returns; its key is pinned when it does.
 
         Args:
             url: where the site listens, when the coordinator is to dial it.
+            again: for a site that has joined and must learn this coordinator's new key; its own stays.
         Raises:
-            ConfigError: the site has already joined.
+            ConfigError: the site has already joined, or its id is too long.
         """
+        _check_name(site)
         token = token or secrets.token_urlsafe(TOKEN_BYTES)
         with self.store.database.transaction() as connection:
             row = connection.execute(select(tables.sites).where(tables.sites.c.id == site)).first()
-            if row is not None and row.public_key is not None:
+            if row is not None and row.public_key is not None and not again:
                 raise ConfigError(
-                    f"site {site} has already joined; remove it first: `fedcohort coordinator remove`"
+                    f"site {site} has already joined; remove it first: `fedcohort coordinator remove`, or "
+                    "let it learn this coordinator's new key: --again"
                 )
+            if again and row is None:
+                raise ConfigError(f"site {site} has never joined; invite it without --again")
             if row is None:
                 connection.execute(tables.sites.insert(), {"id": site, "token": token.encode(), "url": url})
             else:
-                connection.execute(
-                    update(tables.sites)
-                    .where(tables.sites.c.id == site)
-                    .values(token=token.encode(), url=url)
-                )
+                values = {"token": token.encode(), "url": row.url if again else url}
+                connection.execute(update(tables.sites).where(tables.sites.c.id == site).values(values))
             self.store.log.append(connection, "site-invited", detail={"site": site})
         return token
 
@@ -118,7 +123,12 @@ class Members:
             return [bytes(row.card) for row in connection.execute(select(tables.cards))]
 
     def issue_token(self, researcher: str) -> str:
-        """A researcher's token; only its digest is kept."""
+        """A researcher's token; only its digest is kept.
+
+        Raises:
+            ConfigError: the name is too long.
+        """
+        _check_name(researcher)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         row = {"digest": _digest(token), "researcher": researcher, "created_at": int(time.time())}
         with self.store.database.transaction() as connection:
@@ -143,6 +153,11 @@ class Members:
         )
         with self.store.database.transaction() as connection:
             return connection.execute(query).scalar()
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > MAX_NAME or not name.isprintable():
+        raise ConfigError(f"{name[:MAX_NAME]!r}: give a name of 1 to {MAX_NAME} printable characters")
 
 
 def _digest(token: str) -> bytes:

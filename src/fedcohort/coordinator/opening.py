@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fedcohort.coordinator.plan import Exchange, Plan, pause_seconds, refusals_in_words
 from fedcohort.coordinator.sums import Sum
 from fedcohort.errors import RoundError, WireError
+from fedcohort.logs import about
 from fedcohort.protection import agreement, masks
 from fedcohort.protection.context import RoundContext
 from fedcohort.protection.fixed_point import Ring, ring_from_bytes
@@ -195,7 +196,10 @@ async def _try(plan: Plan, helps: Helps) -> Ring | None:
     except (RoundError, WireError) as error:
         if helps.masked and len(helps.bodies) == len(helps.opening.survivors):
             raise
-        log.warning("study %.12s: round %d: %s", plan.study_hash, helps.opening.context.round, error)
+        number = helps.opening.context.round
+        log.warning(
+            "study %.12s: round %d: %s", plan.study_hash, number, error, extra=about(study=plan.study_hash)
+        )
     if not helps.masked:
         helps.bodies.clear()
     return None

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fedcohort.analyses import build_analysis
-from fedcohort.analyses.contract import Row, State
 from fedcohort.coordinator.heads import held_heads, take_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.noise import privacy_report
-from fedcohort.coordinator.plan import TRANSIENT_CODES, Exchange, Plan
+from fedcohort.coordinator.plan import TRANSIENT_CODES, Plan
+from fedcohort.coordinator.rounds import StoredRounds
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
+from fedcohort.coordinator.telemetry import Stopwatch
 from fedcohort.coordinator.traffic import keep_traffic, load_traffic
 from fedcohort.errors import (
     AuthenticationError,
@@ -26,6 +27,7 @@ from fedcohort.errors import (
     WireError,
 )
 from fedcohort.explain import protection_words
+from fedcohort.logs import about
 from fedcohort.study import Study, Train, parse_study
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import verify
@@ -88,6 +90,7 @@ class Service:
         rounds = study.analysis.rounds if isinstance(study.analysis, Train) else 1
         submission = Submission(study.hash, study.name, study.canonical, researcher, key, signature, rounds)
         if self.store.submit(submission) or self.store.retry(study.hash):
+            log.info("study %.12s: proposed", study.hash, extra=about(study=study.hash))
             self.wake()
             self._drive(study.hash)
         return study.hash
@@ -128,9 +131,8 @@ class Service:
             return
         study_hash = getattr(message, "study_hash", "")
         if study_hash and self.store.study(study_hash) is None:
-            log.warning(
-                "%s: %s about study %.12s, which is not here", site, type(message).__name__, study_hash
-            )
+            words = "%s: %s about study %.12s, which is not here"
+            log.warning(words, site, type(message).__name__, study_hash, extra=about(site, study_hash))
         elif isinstance(message, Approval):
             self._record_approval(site, message)
         elif isinstance(message, Card):
@@ -175,14 +177,17 @@ class Service:
         ):
             raise AuthenticationError(f"{site}: an approval whose signature is not by the site's key")
         state = "approved" if approval.approved else "refused"
+        if not approval.approved:
+            self.hub.telemetry.count_refusal("site", approval.code)
+            _log_refusal(site, approval.study_hash, approval.code)
         self.store.record_answer(approval.study_hash, site, state, approval.code, encode(approval))
 
     def _record_refusal(self, site: SiteId, refusal: Event) -> None:
         """A proposal that the site could not take in; a refusal of a round that is over changes nothing."""
-        log.warning("%s: study %.12s: %s", site, refusal.study_hash, refusal.code)
-        about = refusal.study_hash
-        if about and refusal.code not in TRANSIENT_CODES and site not in self.store.answers(about):
-            self.store.record_answer(about, site, "refused", refusal.code)
+        study_id, code = refusal.study_hash, refusal.code
+        _log_refusal(site, study_id, code)
+        if study_id and code not in TRANSIENT_CODES and site not in self.store.answers(study_id):
+            self.store.record_answer(study_id, site, "refused", code)
 
     # --- a study's life --------------------------------------------------------------------
 
@@ -198,7 +203,8 @@ class Service:
                 await self._try(study_id)
                 return
             except StoreError as error:
-                log.warning("study %.12s: %s; it goes on from its last round then", study_id, error)
+                words = "study %.12s: %s; it goes on from its last round then"
+                log.warning(words, study_id, error, extra=about(study=study_id))
                 await asyncio.sleep(STORE_PAUSE_SECONDS)
 
     async def _try(self, study_id: str) -> None:
@@ -207,11 +213,12 @@ class Service:
         except StoreError:
             raise
         except FedcohortError as error:
-            log.warning("study %.12s: %s", study_id, error)
+            log.warning("study %.12s: %s", study_id, error, extra=about(study=study_id))
             self.store.set_state(study_id, "failed", error.code, str(error))
         except Exception:
             # A fault of ours ends this study, not the coordinator; the log has the details.
-            log.exception("study %.12s: an unexpected error", study_id)
+            where = about(study=study_id, code=FedcohortError.code)
+            log.exception("study %.12s: an unexpected error", study_id, extra=where)
             self.store.set_state(
                 study_id, "failed", FedcohortError.code, "an internal error; see the coordinator's log"
             )
@@ -234,13 +241,15 @@ class Service:
             partial(self._waiting, study_id),
             partial(self._refused, study_id),
         )
-        exchange: Exchange = self.hub.exchange
         await self._show_heads()
+        watch = Stopwatch(self.hub.telemetry)
         traffic = self.hub.traffic.setdefault(study_id, load_traffic(self.store, study_id))
         try:
-            state = await run_study(plan, _Log(self), exchange)
+            state = await run_study(plan, StoredRounds(self.store, self.wake, watch), self.hub.exchange)
         finally:
-            keep_traffic(self.store, study_id, traffic)
+            # Only for the page: it must hinder neither a retry nor the end of the process.
+            with contextlib.suppress(StoreError):
+                keep_traffic(self.store, study_id, traffic)
             del self.hub.traffic[study_id]
         left_out = {site: row["code"] for site, row in self.store.answers(study_id).items() if row["code"]}
         protection = {"kind": study.protection, "words": protection_words(study, len(roster))}
@@ -248,6 +257,7 @@ class Service:
         report = {"study": study_id, "sites": list(roster), "refused": left_out}
         report |= {"protection": protection, "privacy": privacy}
         self.store.finish(study_id, {**report, **plan.analysis.report(state)})
+        log.info("study %.12s: finished", study_id, extra=about(study=study_id))
         await self._show_heads()
         self.wake()
 
@@ -255,6 +265,7 @@ class Service:
         row = self.store.study(study_id)
         state, code = ("waiting", TooFewSitesError.code) if reason else ("running", "")
         if row and (row["state"], row["error_message"]) != (state, reason):
+            log.info("study %.12s: %s", study_id, state, extra=about(study=study_id, code=code))
             self.store.set_state(study_id, state, code, reason)
             self.wake()
 
@@ -262,6 +273,7 @@ class Service:
         """A site that had approved could not take part; the study goes on without it."""
         approval = self.store.answers(study_id)[site]["approval"]
         self.store.record_answer(study_id, site, "refused", code, approval)
+        _log_refusal(site, study_id, code)
         self.wake()
 
     async def _propose(self, study_id: str, site: SiteId) -> None:
@@ -315,6 +327,10 @@ class Service:
         )
 
 
+def _log_refusal(site: SiteId, study_id: str, code: str) -> None:
+    log.warning("%s: study %.12s: %s", site, study_id, code, extra=about(site, study_id, code))
+
+
 def _catalogue(site: SiteId, detail: bytes) -> dict[str, object]:
     try:
         found = json.loads(detail)
@@ -323,24 +339,3 @@ def _catalogue(site: SiteId, detail: bytes) -> dict[str, object]:
     if not isinstance(found, dict) or not isinstance(found.get("tables"), dict):
         raise WireError(f"{site}: a catalogue without tables")
     return found
-
-
-@dataclass(frozen=True)
-class _Log:
-    """The store, and news for the pages after each round."""
-
-    service: Service
-
-    def load_state(self, study_id: str) -> State | None:
-        return self.service.store.load_state(study_id)
-
-    def save_round(self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row]) -> None:
-        self.service.store.save_round(study_id, state, survivors, rows)
-        if rows:
-            self.service.wake()
-
-    def load_kept(self, study_id: str, what: str) -> bytes | None:
-        return self.service.store.load_kept(study_id, what)
-
-    def keep(self, study_id: str, what: str, data: bytes) -> None:
-        self.service.store.keep(study_id, what, data)

@@ -43,10 +43,10 @@ class Submission:
 
 
 class CoordinatorStore:
-    """One process's database; every method is one transaction."""
+    """One process's database; every method is one transaction. For `alone` see `Durable`."""
 
-    def __init__(self, database: str | Path) -> None:
-        self.database = Durable(database, tables.metadata)
+    def __init__(self, database: str | Path, *, alone: bool = False) -> None:
+        self.database = Durable(database, tables.SCHEMA, alone=alone)
         self.log = EventLog(tables.events, self.database)
         self._update_state = self.database.prepare(tables.UPDATE_STATE)
         self._update_round = self.database.prepare(tables.UPDATE_ROUND)

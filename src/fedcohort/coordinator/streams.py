@@ -5,9 +5,14 @@ WHATWG HTML, section 9.2, "Server-sent events".
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 
 from fedcohort.coordinator.service import Service
+from fedcohort.errors import StoreError
+
+log = logging.getLogger("fedcohort.coordinator")
 
 KEEP_ALIVE_SECONDS = 15.0
 PAUSE_SECONDS = 0.05
@@ -22,28 +27,39 @@ def event(kind: str, data: Mapping[str, object], number: int | None = None) -> s
 
 async def study_stream(service: Service, study_id: str, after: int) -> AsyncIterator[str]:
     """Everything since update number `after`, then whatever comes."""
-    while True:
-        news = service.news
-        for update in service.store.updates(study_id, after):
-            after = update.sequence
-            yield event(update.kind, update.data, update.sequence)
-        await asyncio.sleep(PAUSE_SECONDS)
-        if not await _heard(news):
-            yield ": still here\n\n"
+    with _ended_without_store(f"study {study_id:.12}"):
+        while True:
+            news = service.news
+            for update in service.store.updates(study_id, after):
+                after = update.sequence
+                yield event(update.kind, update.data, update.sequence)
+            await asyncio.sleep(PAUSE_SECONDS)
+            if not await _heard(news):
+                yield ": still here\n\n"
 
 
 async def federation_stream(service: Service) -> AsyncIterator[str]:
     """Sites that come and go, and studies that move on; first everything as it is."""
     known: dict[str, str] = {}
-    while True:
-        news = service.news
-        for key, (kind, data) in _snapshot(service).items():
-            text = json.dumps(data)
-            if known.get(key) != text:
-                known[key] = text
-                yield event(kind, data)
-        if not await _heard(news):
-            yield ": still here\n\n"
+    with _ended_without_store("the federation"):
+        while True:
+            news = service.news
+            for key, (kind, data) in _snapshot(service).items():
+                text = json.dumps(data)
+                if known.get(key) != text:
+                    known[key] = text
+                    yield event(kind, data)
+            if not await _heard(news):
+                yield ": still here\n\n"
+
+
+@contextmanager
+def _ended_without_store(what: str) -> Iterator[None]:
+    """A stream ends when the database fails; whoever follows it asks again, and goes on from there."""
+    try:
+        yield
+    except StoreError as error:
+        log.warning("the stream of %s has ended: %s", what, error)
 
 
 def _snapshot(service: Service) -> dict[str, tuple[str, dict[str, object]]]:

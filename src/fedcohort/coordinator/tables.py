@@ -1,5 +1,7 @@
 """The tables of the coordinator's database."""
 
+from pathlib import Path
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -15,6 +17,7 @@ from sqlalchemy import (
 
 from fedcohort.audit import events_table
 from fedcohort.sources.heads import heads_table
+from fedcohort.sources.migrate import Schema
 
 metadata = MetaData()
 events, heads = events_table(metadata), heads_table(metadata)
@@ -111,3 +114,6 @@ UPDATE_ROUND = (
     update(studies).where(studies.c.id == bindparam("key")).values(round=bindparam("number"), state="running")
 )
 INSERT_UPDATE = updates.insert().values({name: bindparam(name) for name in ("study_id", "kind", "data")})
+
+SCHEMA = Schema("coordinator", metadata, "studies", "0002", Path(__file__).parent / "migrations")
+"""Who changes a table above writes a migration, and its number here (CONTRIBUTING.md)."""

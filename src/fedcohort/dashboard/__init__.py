@@ -15,7 +15,16 @@ from fedcohort.errors import ConfigError
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["DEFAULT_COORDINATOR", "Settings", "create_app", "run_dashboard", "settings_from_environment"]
+    from fedcohort.node.policy import SitePolicy
+
+__all__ = [
+    "DEFAULT_COORDINATOR",
+    "Settings",
+    "create_app",
+    "run_dashboard",
+    "run_hospital_page",
+    "settings_from_environment",
+]
 
 _REMEDY = "the dashboard needs more packages: pip install 'fedcohort[dashboard]'"
 
@@ -66,3 +75,25 @@ def run_dashboard(
     from fedcohort.dashboard.serve import Listen, serve
 
     serve(app, settings, Listen(host, port, certificate, key), ready)
+
+
+def run_hospital_page(
+    policy: SitePolicy, port: int = 5001, ready: Callable[[str], None] | None = None
+) -> None:
+    """Serve a hospital's own page, on loopback, until it is interrupted.
+
+    Args:
+        port: 0 takes any free port.
+        ready: called with the page's address once the port is open.
+    Raises:
+        ConfigError: the port is in use, or [dashboard] is not installed.
+    """
+    try:
+        from fedcohort.dashboard.hospital import build_hospital_page
+        from fedcohort.dashboard.serve import Listen, serve
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{_REMEDY} ({error})") from error
+    from fedcohort.node.store import SqlNodeStore
+
+    app = build_hospital_page(policy, SqlNodeStore(policy.state / "node.db"))
+    serve(app, Settings(), Listen("127.0.0.1", port), ready)

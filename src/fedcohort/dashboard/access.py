@@ -29,7 +29,7 @@ from flask.typing import ResponseReturnValue
 from fedcohort.dashboard.settings import Settings, is_loopback
 
 SESSION_HOURS = 12
-OPEN_ENDPOINTS = frozenset({"static", "access.login", "access.login_post", "health"})
+OPEN_ENDPOINTS = frozenset({"static", "access.login", "access.login_post", "health", "ready"})
 
 
 class _Sessions(SecureCookieSessionInterface):

@@ -3,6 +3,7 @@
 import logging
 import mimetypes
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask, Response, jsonify, render_template, request
@@ -53,15 +54,15 @@ def build_app(settings: Settings) -> Flask:
     if not ECHARTS.is_file():
         log.warning("Apache ECharts is missing, so that no chart is drawn; install fedcohort again")
     upstream, texts = open_upstream(settings), load_texts()
-    app.extensions["fedcohort"] = upstream
+    app.extensions["fedcohort"] = upstream.client.close
     app.context_processor(
         lambda: {"t": texts, "version": fedcohort.__version__, "has_login": bool(settings.dashboard_token)}
     )
-    app.after_request(_harden)
-    app.register_error_handler(FedcohortError, _explain)
-    app.register_error_handler(HTTPException, _explain_http)
+    app.after_request(harden)
+    explain_errors(app)
     app.add_url_rule("/", "page", lambda: render_template("page.html"))
     app.add_url_rule("/healthz", "health", lambda: jsonify(status="ok", version=fedcohort.__version__))
+    app.add_url_rule("/readyz", "ready", lambda: _ready(upstream))
     _add_reading(app, upstream)
     _add_streams(app, upstream, Seats(settings.max_viewers))
     _add_results(app, upstream, texts)
@@ -69,15 +70,33 @@ def build_app(settings: Settings) -> Flask:
 
 
 def close_app(app: Flask) -> None:
-    """Give the connections to the coordinator back."""
-    upstream: Upstream = app.extensions["fedcohort"]
-    upstream.client.close()
+    """Give back what the application holds open."""
+    close: Callable[[], None] = app.extensions["fedcohort"]
+    close()
 
 
-def _harden(response: Response) -> Response:
+def _ready(upstream: Upstream) -> ResponseReturnValue:
+    """Whether the coordinator answers this dashboard, and takes its token; else why not, as a code."""
+    try:
+        answer = upstream.get("/api/federation")
+    except FedcohortError as error:
+        return jsonify(status="not-ready", code=error.code), 503
+    if not answer.ok:
+        return jsonify(status="not-ready", code=answer.body["code"]), 503
+    return jsonify(status="ok")
+
+
+def harden(response: Response) -> Response:
+    """Headers that every answer bears."""
     response.headers.update(HEADERS)
     response.headers.setdefault("Cache-Control", "no-store")
     return response
+
+
+def explain_errors(app: Flask) -> None:
+    """Every failure is JSON with a code and words."""
+    app.register_error_handler(FedcohortError, _explain)
+    app.register_error_handler(HTTPException, _explain_http)
 
 
 def _explain(error: FedcohortError) -> ResponseReturnValue:

@@ -1,7 +1,9 @@
-"""Serve the dashboard from this process, one thread a connection.
+"""Serve the dashboard from this process, a thread a stream.
 
-Werkzeug's threaded server is enough for the few people who look at one hospital
-network's page; an HTTP server in front (nginx) is for the open network.
+Waitress serves this machine, and whatever stands in front of it there: it believes the
+`X-Forwarded-For` and `X-Forwarded-Proto` of a proxy on loopback, and of nobody else. It knows
+no TLS. With a certificate of its own the page is served by Werkzeug's threaded server, which
+is enough for the few people who look at one hospital network's page without nginx.
 """
 
 import logging
@@ -10,17 +12,24 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
+import waitress
 from flask import Flask
+from waitress import wasyncore
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from fedcohort.dashboard.app import close_app
+from fedcohort.dashboard.app import MAX_REQUEST_BYTES, close_app
 from fedcohort.dashboard.settings import Settings, is_loopback
 from fedcohort.errors import ConfigError
 
 log = logging.getLogger("fedcohort.dashboard")
 
 IDLE_SECONDS = 60.0
+SPARE_THREADS = 16
+"""Beside one for each stream: for what is answered at once."""
+CONNECTIONS_A_VIEWER = 8
+MAX_HEADER_BYTES = 32 * 2**10
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,43 @@ class Listen:
     port: int
     certificate: Path | None = None
     key: Path | None = None
+
+
+class Server(Protocol):
+    """A port that is open."""
+
+    port: int
+
+    def serve_forever(self) -> None:
+        """Answer until interrupted, or shut down from another thread."""
+        ...
+
+    def shutdown(self) -> None:
+        """End `serve_forever`."""
+        ...
+
+    def server_close(self) -> None:
+        """Give the port back."""
+        ...
+
+
+@dataclass
+class _Waitress:
+    """Waitress with the handles of a `Server`; `sockets` is its own map of what is open."""
+
+    inner: Any
+    sockets: dict[int, Any]
+    port: int
+
+    def serve_forever(self) -> None:
+        self.inner.run()
+
+    def shutdown(self) -> None:
+        self.inner.trigger.pull_trigger(lambda: wasyncore.close_all(self.sockets))
+
+    def server_close(self) -> None:
+        wasyncore.close_all(self.sockets)
+        self.inner.task_dispatcher.shutdown(timeout=0.1)
 
 
 class _Handler(WSGIRequestHandler):
@@ -68,7 +114,7 @@ def address_of(listen: Listen, port: int) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def open_server(app: Flask, settings: Settings, listen: Listen) -> BaseWSGIServer:
+def open_server(app: Flask, settings: Settings, listen: Listen) -> Server:
     """A server that listens and does not serve yet.
 
     Raises:
@@ -76,6 +122,32 @@ def open_server(app: Flask, settings: Settings, listen: Listen) -> BaseWSGIServe
     """
     _check(settings, listen)
     context = _tls(listen)
+    if context is None:
+        return _open_waitress(app, settings, _bound(listen))
+    return _open_werkzeug(app, listen, context)
+
+
+def _open_waitress(app: Flask, settings: Settings, bound: socket.socket) -> Server:
+    sockets: dict[int, Any] = {}
+    inner = waitress.create_server(
+        app,
+        map=sockets,
+        sockets=[bound],
+        threads=settings.max_viewers + SPARE_THREADS,
+        connection_limit=CONNECTIONS_A_VIEWER * settings.max_viewers + SPARE_THREADS,
+        channel_timeout=int(IDLE_SECONDS),
+        max_request_header_size=MAX_HEADER_BYTES,
+        max_request_body_size=MAX_REQUEST_BYTES,
+        ident="fedcohort",
+        asyncore_use_poll=True,
+        trusted_proxy="127.0.0.1",
+        trusted_proxy_headers={"x-forwarded-for", "x-forwarded-proto"},
+        clear_untrusted_proxy_headers=True,
+    )
+    return _Waitress(inner, sockets, bound.getsockname()[1])
+
+
+def _open_werkzeug(app: Flask, listen: Listen, context: ssl.SSLContext) -> BaseWSGIServer:
     with _bound(listen) as bound:
         server = make_server(
             listen.host,
@@ -85,10 +157,9 @@ def open_server(app: Flask, settings: Settings, listen: Listen) -> BaseWSGIServe
             request_handler=_Handler,
             fd=bound.fileno(),
         )
-    if context:
-        # The handshake is left to the connection's own thread: a silent client must not hold up the others.
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        server.ssl_context = context
+    # The handshake is left to the connection's own thread: a silent client must not hold up the others.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.ssl_context = context
     return server
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.durable import hold
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.link import Channel, open_link
+from fedcohort.wire.renewal import renew_on_hangup
 from fedcohort.wire.transport import (
     LINK_PATH,
     UVICORN_OPTIONS,
@@ -64,12 +65,17 @@ def open_coordinator(settings: CoordinatorSettings) -> tuple[Service, Identity]:
         KeyFileError, StoreError: what is wrong, and the remedy.
     """
     identity = load_or_create(settings.state / "coordinator.key", "coordinator")
-    store = CoordinatorStore(settings.database or settings.state / "coordinator.db")
+    store = CoordinatorStore(settings.database or settings.state / "coordinator.db", alone=True)
     return Service(store, Members(store)), identity
 
 
-def coordinator_app(service: Service, identity: Identity, settings: CoordinatorSettings) -> Starlette:
-    """REST and links on one port."""
+def coordinator_app(
+    service: Service,
+    identity: Identity,
+    settings: CoordinatorSettings,
+    on_start: Callable[[], None] = lambda: None,
+) -> Starlette:
+    """REST and links on one port; `on_start` is called in its loop."""
 
     async def accept(socket: WebSocket) -> None:
         await socket.accept()
@@ -87,6 +93,7 @@ def coordinator_app(service: Service, identity: Identity, settings: CoordinatorS
             if row["url"]
         ]
         await service.resume()
+        on_start()
         yield
         for task in dialling:
             task.cancel()
@@ -116,8 +123,12 @@ def serve_coordinator(settings: CoordinatorSettings) -> None:
         )
     held = hold(settings.state)
     service, identity = open_coordinator(settings)
+
+    def on_start() -> None:
+        renew_on_hangup(lambda: config.ssl, settings.certificate, settings.key)
+
     config = uvicorn.Config(
-        coordinator_app(service, identity, settings),
+        coordinator_app(service, identity, settings, on_start),
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.certificate,
@@ -187,5 +198,6 @@ async def _listen(running: Running, place: Listen, trust: NodeTrust) -> None:
 
     tls = server_tls(place.certificate, place.key) if place.certificate and place.key else None
     server = await listen(place.host, place.port, handle, tls)
+    renew_on_hangup(lambda: tls, place.certificate, place.key)
     async with server:
         await ended

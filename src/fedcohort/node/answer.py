@@ -26,6 +26,7 @@ from fedcohort.errors import (
     StoreError,
     WireError,
 )
+from fedcohort.logs import about
 from fedcohort.node import protect
 from fedcohort.node.keys import Keys
 from fedcohort.node.ledger import added_cost
@@ -93,11 +94,12 @@ def answer(node: Node, message: Message) -> Message:
             case _:
                 raise WireError(f"{type(message).__name__}: not a question")
     except FedcohortError as error:
-        log.warning("%s: study %.12s: %s", node.site, study_hash, error)
+        log.warning("%s: study %.12s: %s", node.site, study_hash, error, extra=about(node.site, study_hash))
         code = error.code
     except Exception:
         # A fault of ours or of a library must neither end the node nor tell the coordinator anything.
-        log.exception("%s: study %.12s: an unexpected error", node.site, study_hash)
+        where = about(node.site, study_hash, FedcohortError.code)
+        log.exception("%s: study %.12s: an unexpected error", node.site, study_hash, extra=where)
         code = FedcohortError.code
     _note_refusal(node, study_hash, code)
     number, attempt = getattr(message, "round", 0), getattr(message, "attempt", 0)
@@ -109,7 +111,7 @@ def _note_refusal(node: Node, study_hash: str, code: str) -> None:
     try:
         node.store.note("refused", study_hash, {"code": code})
     except StoreError as error:
-        log.warning("%s: %s", node.site, error)
+        log.warning("%s: %s", node.site, error, extra=about(node.site, study_hash))
 
 
 def _contribute(node: Node, task: Task) -> Contribution:

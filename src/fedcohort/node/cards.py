@@ -2,6 +2,7 @@
 
 import logging
 
+from fedcohort.logs import about
 from fedcohort.node.keys import SITE_NAME, Keys, is_genuine
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.wire.codec import decode, encode
@@ -32,7 +33,7 @@ def take_cards(store: SqlNodeStore, keys: Keys, cards: dict[SiteId, Card], roste
         if not SITE_NAME.fullmatch(card.site) or (card.site not in cards and len(cards) >= MAX_CARDS):
             continue
         if not is_genuine(card) or known != card.identity_key:
-            log.warning("%s: a card of %s that its key has not signed", here, card.site)
+            log.warning("%s: a card of %s that its key has not signed", here, card.site, extra=about(here))
             continue
         store.keep_card(card.site, encode(card))
         cards[card.site] = card

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from fedcohort.errors import AuthenticationError, BudgetError, FedcohortError, NotFoundError
+from fedcohort.logs import about
 from fedcohort.node.ledger import reserve
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.records import NodeStore, StoredProposal
@@ -45,7 +46,7 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
     try:
         _check(site.policy, proposal, study_hash)
     except FedcohortError as error:
-        log.warning("%s: study %.12s is refused: %s", site.policy.id, study_hash, error)
+        _log_refusal(site, study_hash, error)
         if isinstance(error, AuthenticationError):
             return Event("refusal", study_hash, code=error.code)
         site.store.propose(_stored(proposal, study_hash))
@@ -55,11 +56,16 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
         try:
             return approve(site, study_hash)
         except BudgetError as error:
-            log.warning("%s: study %.12s is refused: %s", site.policy.id, study_hash, error)
+            _log_refusal(site, study_hash, error)
             return refuse(site, study_hash, error.code)
     if known is not None and known.state != "asked":
         site.store.decide(study_hash, "asked", None)
     return Event("asked", study_hash)
+
+
+def _log_refusal(site: Site, study_hash: str, error: FedcohortError) -> None:
+    where = about(site.policy.id, study_hash)
+    log.warning("%s: study %.12s is refused: %s", site.policy.id, study_hash, error, extra=where)
 
 
 def study_hash_of(proposal: Proposal) -> str:

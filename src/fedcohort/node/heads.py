@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fedcohort.errors import ConfigError, LedgerBehindError
+from fedcohort.logs import about
 from fedcohort.node.consent import Site, refuse
 from fedcohort.node.ledger import left_of
 from fedcohort.node.records import Reservation
@@ -78,7 +79,8 @@ def take_heads(
         key = identity.public_key if head.site == identity.id else key_of(head.site)
         before = known.get(head.site)
         if key is None or (before is None and len(known) >= MAX_HEADS) or not _signed_by(head, key):
-            log.warning("%s: a ledger head of %s that its key has not signed", identity.id, head.site)
+            words = "%s: a ledger head of %s that its key has not signed"
+            log.warning(words, identity.id, head.site, extra=about(identity.id))
             continue
         if before is not None and not _signed_by(before, key):
             store.heads.forget(head.site)
@@ -95,7 +97,8 @@ def _signed_by(head: Head, key: bytes) -> bool:
 
 def _note_fork(store: SqlNodeStore, here: SiteId, head: Head) -> None:
     """Two signed logs of one length that differ: that site has run from two copies of its database."""
-    log.error("%s: %s has signed two different ledgers of %d entries", here, head.site, head.sequence)
+    words = "%s: %s has signed two different ledgers of %d entries"
+    log.error(words, here, head.site, head.sequence, extra=about(here))
     store.note("forked-ledger", detail={"site": head.site, "sequence": head.sequence})
 
 

@@ -1,6 +1,7 @@
 """What a hospital allows: `site.toml`, validated once, and checked against every study."""
 
 import tomllib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, Identifier, building, describe_errors
 from fedcohort.errors import BudgetError, ConfigError, PolicyError, SchemaError, StudyError
-from fedcohort.study import Protection, Study, Train
+from fedcohort.study import Privacy, Protection, Study, Train
 
 SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Whole = Annotated[int, Field(strict=True, ge=1)]
@@ -107,27 +108,50 @@ def check_study(policy: SitePolicy, study: Study) -> None:
     Raises:
         PolicyError: names the word of site.toml that forbids it.
     """
-    analysis = study.analysis
-    if analysis.kind not in policy.analyses:
-        raise PolicyError(f"site.toml: analyses does not allow {analysis.kind!r}")
-    if study.protection not in policy.protections:
-        raise PolicyError(f"site.toml: protections does not allow {study.protection!r}")
-    if policy.privacy_required and study.privacy is None:
-        raise PolicyError("site.toml: privacy_required, and the study has no [privacy]")
-    if study.privacy is not None and study.privacy.delta > policy.max_delta:
-        raise PolicyError(
-            f"site.toml: max_delta {policy.max_delta:g} does not allow a delta of {study.privacy.delta:g}"
-        )
-    check_budget(study, policy.budget.get(study.cohort.table))
-    if isinstance(analysis, Train):
-        name = analysis.model if isinstance(analysis.model, str) else "own"
-        if name not in policy.models:
-            raise PolicyError(f"site.toml: models does not allow {name!r}")
-        if analysis.rounds + 3 > policy.max_rounds:
-            raise PolicyError(f"site.toml: max_rounds {policy.max_rounds} is less than the study needs")
+    for _, objection in rules(policy, study):
+        if objection is not None:
+            raise objection
     if not study.cohort.is_explicit:
         raise StudyError("cohort.columns: name each column's kind, as fed.run does before it sends a study")
     _check_columns(policy, study)
+
+
+def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError | None]]:
+    """Every rule of site.toml that a study must pass, by a word, with what stands against it."""
+    analysis, privacy = study.analysis, study.privacy
+
+    def allowed(key: str, name: str, words: Collection[str]) -> PolicyError | None:
+        return None if name in words else PolicyError(f"site.toml: {key} does not allow {name!r}")
+
+    yield "analysis", allowed("analyses", analysis.kind, policy.analyses)
+    yield "protection", allowed("protections", study.protection, policy.protections)
+    yield "privacy", _privacy_objection(policy, privacy)
+    yield "budget", _budget_objection(policy, study)
+    if isinstance(analysis, Train):
+        name = analysis.model if isinstance(analysis.model, str) else "own"
+        yield "model", allowed("models", name, policy.models)
+        enough = analysis.rounds + 3 <= policy.max_rounds
+        told = f"site.toml: max_rounds {policy.max_rounds} is less than the study needs"
+        yield "rounds", None if enough else PolicyError(told)
+
+
+def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> PolicyError | None:
+    if privacy is None:
+        if policy.privacy_required:
+            return PolicyError("site.toml: privacy_required, and the study has no [privacy]")
+    elif privacy.delta > policy.max_delta:
+        return PolicyError(
+            f"site.toml: max_delta {policy.max_delta:g} does not allow a delta of {privacy.delta:g}"
+        )
+    return None
+
+
+def _budget_objection(policy: SitePolicy, study: Study) -> PolicyError | None:
+    try:
+        check_budget(study, policy.budget.get(study.cohort.table))
+    except BudgetError as error:
+        return error
+    return None
 
 
 def check_budget(study: Study, budget: Budget | None) -> None:

@@ -21,6 +21,7 @@ from fedcohort.errors import (
     StoreError,
     WireError,
 )
+from fedcohort.logs import about
 from fedcohort.node import heads
 from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.cards import announced, take_cards
@@ -85,7 +86,7 @@ def open_node(policy: SitePolicy) -> Running:
     held = hold(policy.state)
     identity = load_or_create(policy.state / "site.key", policy.id)
     agreement = load_or_create_agreement(policy.state / "agreement.key")
-    store = SqlNodeStore(policy.state / "node.db")
+    store = SqlNodeStore(policy.state / "node.db", alone=True)
     heads.check_not_behind(store, policy.id)
     cards = announced(store)
     keys = Keys(identity, agreement, cards.get, RosterFolder(policy.roster))
@@ -156,15 +157,20 @@ async def serve_link(running: Running, link: Link) -> None:
             if isinstance(reply, Approval) and reply.approved:
                 running.worker.submit(_make_ready, running, reply.study_hash)
     except LinkClosedError as error:
-        log.info("%s: %s", running.site.policy.id, error)
+        _log(running, logging.INFO, error)
     except LedgerBehindError as error:
         await link.close(error.code)
         raise
     except FedcohortError as error:
-        log.warning("%s: %s", running.site.policy.id, error)
+        _log(running, logging.WARNING, error)
         await link.close(error.code)
     finally:
         talk.cancel()
+
+
+def _log(running: Running, level: int, error: FedcohortError) -> None:
+    site = running.site.policy.id
+    log.log(level, "%s: %s", site, error, extra=about(site))
 
 
 def _spends(running: Running, reply: Message) -> bool:
@@ -196,7 +202,8 @@ def _make_ready(running: Running, study_hash: str) -> None:
     try:
         prepare(running.node, study_hash)
     except FedcohortError as error:
-        log.warning("%s: study %.12s: %s", running.site.policy.id, study_hash, error)
+        site = running.site.policy.id
+        log.warning("%s: study %.12s: %s", site, study_hash, error, extra=about(site, study_hash))
 
 
 def _reply(running: Running, message: Message) -> Message:
@@ -210,11 +217,13 @@ def _consent(site: Site, proposal: Proposal) -> Message:
     try:
         return receive_proposal(site, proposal)
     except FedcohortError as error:
-        log.warning("%s: a proposal: %s", site.policy.id, error)
+        where = about(site.policy.id, study_hash_of(proposal))
+        log.warning("%s: a proposal: %s", site.policy.id, error, extra=where)
         return Event("refusal", study_hash_of(proposal), code=error.code)
     except Exception:
         # A study that trips us up must not end the node.
-        log.exception("%s: a proposal: an unexpected error", site.policy.id)
+        where = about(site.policy.id, study_hash_of(proposal), FedcohortError.code)
+        log.exception("%s: a proposal: an unexpected error", site.policy.id, extra=where)
         return Event("refusal", study_hash_of(proposal), code=FedcohortError.code)
 
 
@@ -250,7 +259,7 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
         except LinkClosedError:
             return
         except FedcohortError as error:
-            log.warning("%s: %s", running.site.policy.id, error)
+            _log(running, logging.WARNING, error)
         await asyncio.sleep(APPROVAL_POLL_SECONDS)
 
 
@@ -262,12 +271,13 @@ async def run_node(running: Running, links: AsyncIterator[Link]) -> None:
     """Serve one link after another, for ever."""
     clock = asyncio.get_running_loop().time
     async for link in links:
-        log.info("%s: linked to %s", running.site.policy.id, link.peer.id)
+        site = running.site.policy.id
+        log.info("%s: linked to %s", site, link.peer.id, extra=about(site))
         began = clock()
         try:
             await serve_link(running, link)
         except StoreError as error:
-            log.warning("%s: %s", running.site.policy.id, error)
+            _log(running, logging.WARNING, error)
             await link.close(error.code)
         if clock() - began < SHORT_LINK_SECONDS:
             await asyncio.sleep(SHORT_LINK_PAUSE_SECONDS)

@@ -5,10 +5,11 @@ asked again is answered with what was computed once, after kill -9 too.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from fedcohort.audit import GENESIS, Detail
@@ -33,10 +34,13 @@ _APPROVAL = select(tables.proposals.c.approval).where(tables.proposals.c.study_h
 
 
 class SqlNodeStore:
-    """The node's database; safe to use from several threads, and beside the command line's process."""
+    """The node's database; safe to use from several threads, and beside the command line's process.
 
-    def __init__(self, path: Path) -> None:
-        self._database = Durable(path, tables.metadata)
+    For `alone` see `Durable`.
+    """
+
+    def __init__(self, path: Path, *, alone: bool = False) -> None:
+        self._database = Durable(path, tables.SCHEMA, alone=alone)
         self._log = EventLog(tables.events, self._database)
         self.heads = HeadStore(tables.heads, self._database)
         self._keep = self._database.prepare(_upsert(tables.contributions))
@@ -206,6 +210,14 @@ class SqlNodeStore:
             connection.execute(insert(tables.keys).values(name=name, key=key).on_conflict_do_nothing())
             self._log.append(connection, "key-pinned", detail={"name": name})
 
+    def unpin(self, name: str) -> bool:
+        """Forget a public key; False when there is none."""
+        with self._database.transaction() as connection:
+            gone = connection.execute(delete(tables.keys).where(tables.keys.c.name == name)).rowcount > 0
+            if gone:
+                self._log.append(connection, "key-forgotten", detail={"name": name})
+        return gone
+
     def newest(self) -> tuple[int, bytes]:
         """Number and hash of the event log's last entry."""
         with self._database.transaction() as connection:
@@ -229,6 +241,11 @@ class SqlNodeStore:
         """Check the event log's chain and return its length."""
         with self._database.transaction() as connection:
             return self._log.verify(connection)
+
+    @staticmethod
+    def read_detail(event: Mapping[str, object]) -> dict[str, Any]:
+        """What an entry of the event log says."""
+        return dict(json.loads(str(event["detail"])))
 
     def events(self) -> list[dict[str, object]]:
         """The event log, oldest first."""

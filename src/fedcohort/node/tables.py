@@ -1,9 +1,12 @@
 """The tables of a node's own database."""
 
+from pathlib import Path
+
 from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, String, Table, Text
 
 from fedcohort.audit import events_table
 from fedcohort.sources.heads import heads_table
+from fedcohort.sources.migrate import Schema
 
 metadata = MetaData()
 events, heads = events_table(metadata), heads_table(metadata)
@@ -73,3 +76,6 @@ keys = Table(
     Column("name", String(64), primary_key=True),
     Column("key", LargeBinary, nullable=False),
 )
+
+SCHEMA = Schema("node", metadata, "proposals", "0002", Path(__file__).parent / "migrations")
+"""Who changes a table above writes a migration, and its number here (CONTRIBUTING.md)."""

@@ -11,7 +11,7 @@ table, column and remedy, never a patient's value.
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Label, Number, Numeric, Survival
-from fedcohort.errors import CohortError, SchemaError, StudyError, ValueRangeError
-from fedcohort.pixels import Pixels, PixelStore
+from fedcohort.errors import SchemaError, StudyError, ValueRangeError
+from fedcohort.pixels import PixelStore
 from fedcohort.sources.images import image_stores, pictures
 from fedcohort.study import Cohort
 from fedcohort.table import SPLITS, TEST, TRAIN, Table
@@ -68,12 +68,13 @@ def numbers(values: Values, where: str) -> Floats:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         result = values.astype(np.float64)
     else:
-        if not all(value is None or isinstance(value, _NUMBERS) for value in values):
+        # The types are few: each is asked about once, and C does the rest.
+        if not all(kind is type(None) or issubclass(kind, _NUMBERS) for kind in set(map(type, values))):
             raise SchemaError(
                 f"{where}: holds text where numbers are needed; use fc.Categorical, or correct it"
             )
         try:
-            result = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+            result = np.array(values, dtype=np.float64)  # None becomes NaN
         except OverflowError:
             raise _infinite(where) from None
     if np.isinf(result).any():
@@ -87,7 +88,7 @@ def _infinite(where: str) -> ValueRangeError:
 
 def level_key(value: object) -> str | None:
     """The text by which levels are compared; None when the value is missing."""
-    if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
+    if value is None or (isinstance(value, float | np.floating | Decimal) and math.isnan(value)):
         return None
     if isinstance(value, bool | np.bool_):
         return str(int(value))
@@ -120,7 +121,8 @@ def levels(values: Values, allowed: Sequence[object], where: str) -> NDArray[np.
     if len(indices.by_key) != len(allowed) + 1:
         raise SchemaError(f"{where}: two of the levels {list(allowed)} mean the same value, or one is empty")
     try:
-        result = np.array([indices[value] for value in _plain(values)], dtype=np.int64)
+        plain = _plain(values)
+        result = np.fromiter(map(indices.__getitem__, plain), dtype=np.int64, count=len(plain))
     except TypeError:
         raise SchemaError(f"{where}: holds something that is neither text nor number; correct it") from None
     if (result == -2).any():
@@ -184,8 +186,9 @@ def splits(raw: Raw, cohort: Cohort, ids: NDArray[np.str_], seed: int) -> NDArra
         return np.full(len(ids), TRAIN, dtype=np.int8)
     if isinstance(cohort.split, Holdout):
         fraction = cohort.split.fraction
-        sides = {patient: held_out(str(patient), fraction, seed) for patient in np.unique(ids)}
-        return np.array([TEST if sides[patient] else TRAIN for patient in ids], dtype=np.int8)
+        distinct, rows = np.unique(ids, return_inverse=True)
+        sides = [TEST if held_out(patient, fraction, seed) else TRAIN for patient in distinct.tolist()]
+        return np.array(sides, dtype=np.int8)[rows]
     where = f"{raw.table}.{cohort.split}"
     codes = [SPLITS.get(str(value).strip().lower(), -1) for value in raw.values[cohort.split]]
     if -1 in codes:
@@ -227,48 +230,15 @@ def convert(raw: Raw, cohort: Cohort, seed: int, stores: Mapping[str, PixelStore
     missing = np.isnan(label) if label is not None else np.zeros(len(ids), dtype=bool)
     if event is not None:
         missing |= np.isnan(event)
-    return _rebuild([table], lambda parts: parts[0][~missing]) if missing.any() else table
+    return _kept(table, ~missing) if missing.any() else table
 
 
-def _rebuild(tables: Sequence[Table], merge: Callable[[Sequence[Array]], Array]) -> Table:
-    """One table whose every array is `merge` of the tables' arrays; their images are in one store."""
-    first = tables[0]
-
-    def floats(parts: Sequence[Floats | None]) -> Floats | None:
-        given = [part for part in parts if part is not None]
-        return merge(given).astype(np.float64, copy=False) if given else None
-
-    columns = {name: merge([table.columns[name] for table in tables]) for name in first.columns}
-    images = {
-        name: Pixels(pixels.store, merge([table.images[name].places for table in tables]))
-        for name, pixels in first.images.items()
-    }
+def _kept(table: Table, rows: NDArray[np.bool_]) -> Table:
     return Table(
-        merge([table.patient_ids for table in tables]).astype(np.str_, copy=False),
-        columns,
-        merge([table.split for table in tables]).astype(np.int8, copy=False),
-        floats([table.label for table in tables]),
-        floats([table.event for table in tables]),
-        images,
+        table.patient_ids[rows],
+        {name: values[rows] for name, values in table.columns.items()},
+        table.split[rows],
+        None if table.label is None else table.label[rows],
+        None if table.event is None else table.event[rows],
+        {name: pixels[rows] for name, pixels in table.images.items()},
     )
-
-
-def in_order(tables: Sequence[Table], where: str) -> Table:
-    """All chunks as one table, sorted by patient and then by every value.
-
-    The order is of code points and numbers, not of a database's collation, so that the
-    same patients give the same bits however they were inserted and whatever the engine. Of an
-    image it is the order of a digest.
-
-    Raises:
-        CohortError: there is no row.
-    """
-    if not sum(table.n_rows for table in tables):
-        raise CohortError(
-            f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
-        )
-    table = _rebuild([table for table in tables if table.n_rows], np.concatenate)
-    images = [pixels.keys for pixels in table.images.values()]
-    keys = [table.split, *images, *table.columns.values(), table.label, table.event]
-    order = np.lexsort([*(key for key in keys if key is not None), table.patient_ids])
-    return _rebuild([table], lambda parts: parts[0][order])

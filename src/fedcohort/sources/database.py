@@ -8,11 +8,13 @@ and a statement time-out. On another server only one checked SELECT is ever sent
 give the node an account that can only read.
 """
 
+import math
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -27,6 +29,9 @@ QUERY_SECONDS = 600.0
 """How long one cohort query may take."""
 
 IMPORT_CACHE_KIB = 65_536
+
+SQLITE_MOD = "fedcohort_mod"
+"""SQLite's own % cuts both sides to whole numbers."""
 
 _STEPS_BETWEEN_CLOCKS = 100_000
 
@@ -53,6 +58,7 @@ _SQLSTATE_REMEDIES = {
     "08": "cannot be reached; check host, port and network",
     "28": "refused the account; check user and password",
     "3D": "does not exist on the server; check the name",
+    "42883": "compares a text with a number in `where`; write texts in quotes, and numbers without",
     "22": "holds a value that cannot be read as the study's column kind; check the column's values",
 }
 _SERVER_GONE = "cannot be reached or refused the query; check address, account, and the server's own log"
@@ -218,6 +224,17 @@ def harden(connection: sqlite3.Connection, *, writable: bool) -> None:
     """Distrust what stands in the file, and let LIKE tell cases apart as on every other engine."""
     for pragma in ("trusted_schema=OFF", "case_sensitive_like=ON", f"query_only={int(not writable)}"):
         connection.execute(f"PRAGMA {pragma}")
+    connection.create_function(SQLITE_MOD, 2, _remainder, deterministic=True)
+
+
+def _remainder(dividend: object, divisor: object) -> float | None:
+    """As PostgreSQL's numeric %: of decimals of 15 digits, with the dividend's sign; NULL by zero."""
+    if not isinstance(dividend, int | float) or not isinstance(divisor, int | float) or not divisor:
+        return None
+    try:
+        return float(Decimal(f"{dividend:.15g}") % Decimal(f"{divisor:.15g}"))
+    except InvalidOperation:  # more digits than a Decimal has
+        return math.fmod(dividend, divisor) if math.isfinite(dividend) else None
 
 
 def _manual_transactions(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

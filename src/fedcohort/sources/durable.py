@@ -1,7 +1,8 @@
 """A process's own database: what must survive kill -9 is here before anything leaves.
 
 SQLite with write-ahead log and synchronous=FULL (https://sqlite.org/pragma.html#pragma_synchronous),
-or another server by its URL. One process at a time holds it.
+or PostgreSQL by its URL (`postgres`). One process at a time holds it; commands beside it
+take turns with it, a transaction at a time.
 """
 
 import sqlite3
@@ -18,7 +19,6 @@ from sqlalchemy import (
     CursorResult,
     Engine,
     Executable,
-    MetaData,
     Table,
     create_engine,
     event,
@@ -27,24 +27,40 @@ from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from fedcohort.audit import Detail, newest_query, next_entry, verify_events
 from fedcohort.errors import StoreError
-from fedcohort.sources.database import LOCK_SECONDS, database_url, explained
+from fedcohort.sources.database import LOCK_SECONDS, database_url, display, explained
+from fedcohort.sources.migrate import Schema, make_current, revision_of, set_revision
+from fedcohort.sources.postgres import open_postgres
 
 
 class Durable:
-    """A store of our own: one connection, one transaction at a time, safe to use from several threads."""
+    """A store of our own: one connection, one transaction at a time, safe to use from several threads.
 
-    def __init__(self, database: str | Path, tables: MetaData) -> None:
+    Attributes:
+        n_failures: transactions that the database has refused since this process opened it.
+    """
+
+    def __init__(self, database: str | Path, schema: Schema, *, alone: bool = False) -> None:
         """Open it, making its tables when they are missing.
 
+        Args:
+            alone: no other process works on it, and tables of an earlier program are brought up to
+                date. Where it is a file, the caller holds its folder (`hold`).
         Raises:
-            StoreError: locked, read-only, full, damaged or unreachable; names the database and the remedy.
+            StoreError: locked, read-only, full, damaged, unreachable, or of another program's
+                version; names the database and the remedy.
         """
         self._url = database_url(database)
         self._lock = threading.RLock()
+        self.n_failures = 0
         with explained(self._url):
-            self._engine = _open_engine(self._url)
-            tables.create_all(self._engine)
+            self._engine = _open_engine(self._url, alone=alone)
             self._connection = self._engine.connect()
+        try:
+            with self.transaction() as connection:
+                make_current(connection, schema, display(self._url), upgrade=alone)
+        except StoreError:
+            self.close()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -53,8 +69,22 @@ class Durable:
         Raises:
             StoreError: the database is locked, read-only or full; names it and the remedy.
         """
-        with self._lock, explained(self._url), self._connection.begin():
-            yield self._connection
+        with self._lock:
+            try:
+                with explained(self._url), self._connection.begin():
+                    yield self._connection
+            except StoreError:
+                self.n_failures += 1
+                raise
+
+    def check_writable(self) -> None:
+        """Write a row, as it stands, down to the disk.
+
+        Raises:
+            StoreError: that failed; names the database and the remedy.
+        """
+        with self.transaction() as connection:
+            set_revision(connection, revision_of(connection))
 
     def prepare(self, statement: Executable) -> "Prepared":
         """Compile a statement of a hot path once."""
@@ -111,10 +141,13 @@ class EventLog:
         return verify_events(self._table, connection)
 
 
-def _open_engine(url: URL) -> Engine:
+def _open_engine(url: URL, *, alone: bool) -> Engine:
     options: dict[str, object] = {"hide_parameters": True}
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, **options)
+    match url.get_backend_name():
+        case "postgresql":
+            return open_postgres(url, options, alone=alone)
+        case other if other != "sqlite":
+            raise StoreError(f"{display(url)}: {other} cannot be used here; use SQLite or PostgreSQL")
     options |= {
         "poolclass": StaticPool,
         "connect_args": {"check_same_thread": False, "timeout": LOCK_SECONDS},

@@ -19,10 +19,12 @@ from sqlglot import exp
 from fedcohort.columns import Image
 from fedcohort.errors import CohortError, SchemaError
 from fedcohort.sources.catalogue import UNDECLARED_TEXT, Catalogue, Facts
-from fedcohort.sources.convert import Raw, Values, check_explicit, convert, in_order, needed_columns
+from fedcohort.sources.convert import Raw, Values, check_explicit, convert, needed_columns
 from fedcohort.sources.database import harden, restrict
+from fedcohort.sources.dialects import select_sql
+from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import PATIENT_ID
-from fedcohort.sources.where import parse_where, select_sql
+from fedcohort.sources.where import parse_where
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 
@@ -42,7 +44,7 @@ def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int) -> Table:
     """
     check_explicit(cohort)
     frame = _checked(frame, cohort)
-    rows = _selected(frame, cohort)
+    rows = selected_rows(frame, cohort)
     values: dict[str, Values] = {name: _values(frame[name], rows) for name in needed_columns(cohort)}
     if cohort.patient_id in frame.columns:
         values[cohort.patient_id] = _values(frame[cohort.patient_id], rows)
@@ -67,7 +69,7 @@ def _names(frame: pd.DataFrame) -> str:
     return ", ".join(frame.columns[:20]) + (", ..." if len(frame.columns) > 20 else "")
 
 
-def _selected(frame: pd.DataFrame, cohort: Cohort) -> NDArray[np.int64]:
+def selected_rows(frame: pd.DataFrame, cohort: Cohort) -> NDArray[np.int64]:
     """Positions of the rows that `where` selects, asked of SQLite as at a hospital."""
     if cohort.where is None:
         return np.arange(len(frame))

@@ -12,6 +12,8 @@ _SMALL_ZIP3 = "036 059 063 102 203 556 692 790 821 823 830 831 878 879 884 890 8
 SMALL_ZIP3 = frozenset(_SMALL_ZIP3.split())
 """Three-digit ZCTAs of 20,000 people or fewer, Census 2000, as HHS' guidance of 2012 lists them."""
 
+_ZIP = re.compile(r"\s*(\d{3,5})(?:\.0+)?(?:[- ]?\d{4})?\s*", re.ASCII)
+
 OLDEST_AGE_YEARS = 90
 """164.514(b)(2)(i)(C): all ages over 89 may be one category, 90 or older."""
 
@@ -21,7 +23,7 @@ def zip3(value: object) -> str | None:
 
     A number has lost its leading zeros: 2139 is 02139. Three digits are taken as such.
     """
-    match = re.fullmatch(r"\s*(\d{3,5})(?:\.0+)?(?:[- ]?\d{4})?\s*", str(value), re.ASCII)
+    match = _ZIP.fullmatch(str(value))
     if match is None:
         return None
     digits = match[1] if len(match[1]) == 3 and isinstance(value, str) else match[1].zfill(5)

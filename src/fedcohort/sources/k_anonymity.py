@@ -17,8 +17,8 @@ from sqlglot import exp
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, ConfigError, SchemaError
 from fedcohort.sources.database import reading, select_only
+from fedcohort.sources.dialects import sql_dialect, value_of
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
-from fedcohort.sources.where import sql_dialect, value_of
 
 MAX_COLUMNS = 12
 _STEPS = (1, 2, 5)

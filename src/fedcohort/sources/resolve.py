@@ -259,3 +259,18 @@ def _bare_label(name: str, offers: list[Offer]) -> Label:
     raise SchemaError(
         f"label {name}: a text without declared levels; give fc.Binary or fc.Classes in the study"
     )
+
+
+def kinds_of_label(label: Label | str | None) -> dict[str, Kind]:
+    """The columns that a label reads, as columns of their own; none of a label without a kind."""
+    match label:
+        case Binary(column=column, positive=positive, negative=negative):
+            return {column: Categorical((negative, positive))}
+        case Classes(column=column, levels=levels):
+            return {column: Categorical(levels)}
+        case Number(column=column, low=low, high=high):
+            return {column: Numeric(low, high)}
+        case Survival(time=time, event=event):
+            return {time: Numeric(), event: Categorical((0, 1))}
+        case _:
+            return {}

@@ -1,6 +1,6 @@
 """The one road into a site's database: any source's batches, each written once, whatever happens meanwhile.
 
-A batch and how far its part has come are one transaction: after kill -9 an import goes on
+A batch and how far its part has come are in one transaction: after kill -9 an import goes on
 from there, and a part whose content was imported before changes nothing. A part to which
 records were appended goes on behind them; one that was changed is refused, unless its table
 has key columns, by which a record replaces the earlier one.
@@ -8,34 +8,29 @@ has key columns, by which a record replaces the earlier one.
 
 import hashlib
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import (
-    BigInteger,
     Column,
     Connection,
-    Engine,
     Index,
     Integer,
     MetaData,
-    RowMapping,
     String,
     Table,
     Text,
     inspect,
-    select,
-    update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.database import database_url, display, importing
+from fedcohort.sources.how_far import IMPORTS, IMPORTS_TABLE, Mark, advance, begin, finish
 from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind
+from fedcohort.sources.pen import Pen, compiled, insertion
 from fedcohort.sources.schema import (
     DECLARATIONS,
     OURS,
@@ -46,24 +41,8 @@ from fedcohort.sources.schema import (
     write_declarations,
 )
 
-IMPORTS = "fedcohort_imports"
 SHOWN_REFUSALS = 1000
 """So many are kept for the report; all of them are handed to `on_refusal` as they come."""
-_imports = Table(
-    IMPORTS,
-    MetaData(),
-    Column("part", String(64), primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("digest", String(64), nullable=False),
-    Column("context", String(64), nullable=False),
-    Column("read", BigInteger, nullable=False),
-    Column("written", BigInteger, nullable=False),
-    Column("refused", BigInteger, nullable=False),
-    Column("done", Integer, nullable=False),
-    Column("at", BigInteger, nullable=False),
-)
-
 Progress = Callable[[str, int], None]
 """Called with a part's name and how many of its records are done."""
 
@@ -103,7 +82,7 @@ class Imported:
 class Road:
     """One import: where to, by which keys, and who is told."""
 
-    engine: Engine
+    pen: Pen
     declared: Mapping[str, Mapping[str, Declared]]
     keys: Mapping[str, Sequence[str]]
     context: str
@@ -127,8 +106,8 @@ def import_source(
 
     Args:
         keys: table to columns by which a record replaces the earlier one; none: records are added.
-        context: what else decides the outcome, such as the digest of de-identification rules; a part
-            that was imported under another is not continued under this one.
+        context: what else decides the outcome, such as mapping and de-identification rules; a part
+            that was imported under another is refused, or replaced by its keys.
         identity: how patients are known; a database keeps to one.
     Raises:
         StoreError: the database is not ours, cannot be written, or another import runs; or a part was
@@ -141,11 +120,12 @@ def import_source(
             _check_ours(connection, report.database)
             filled = not all(name.startswith(OURS) for name in inspect(connection).get_table_names())
             bind(connection, report.database, identity, filled=filled)
-            _imports.create(connection, checkfirst=True)
+            IMPORTS_TABLE.create(connection, checkfirst=True)
         context = hashlib.sha256(context.encode()).hexdigest() if context else ""
-        road = Road(engine, source.tables, keys or {}, context, report, progress, on_refusal)
-        for part in source.parts:
-            _import_part(road, part)
+        with Pen(engine) as pen:
+            road = Road(pen, source.tables, keys or {}, context, report, progress, on_refusal)
+            for part in source.parts:
+                _import_part(road, part)
     return report
 
 
@@ -157,65 +137,25 @@ def _check_ours(connection: Connection, name: str) -> None:
 
 
 def _import_part(road: Road, part: Part) -> None:
-    digest = part.digest()
-    key = hashlib.sha256(f"{part.name}\n{digest}\n{road.context}".encode()).hexdigest()
-    with road.engine.begin() as connection:
-        done = _begin(road, connection, part, digest, key)
+    mark = Mark(part.name, part.digest(), road.context, ",".join(sorted(road.declared)))
+    keyed = all(road.keys.get(table) for table in road.declared)
+    with road.pen.turn() as connection:
+        done = begin(connection, part, mark, keyed=keyed)
     if done is None:
         road.report.unchanged += 1
         return
     road.report.parts += 1
     road.progress(part.name, done)
     for batch in part.batches(done):
-        with road.engine.begin() as connection:
+        with road.pen.turn() as connection:
             written = _write(road, connection, batch)
-            _advance(connection, key, done, batch.read, written, len(batch.refusals))
+            road.pen.weight += max(1, written)
+            advance(connection, mark, done, batch.read, written, len(batch.refusals))
         _note(road, batch, written)
         done = batch.read
         road.progress(part.name, done)
-    with road.engine.begin() as connection:
-        connection.execute(update(_imports).where(_imports.c.part == key).values(done=1))
-
-
-def _begin(road: Road, connection: Connection, part: Part, digest: str, key: str) -> int | None:
-    """How many records of a part are in already; None when all of this very content are.
-
-    Raises:
-        StoreError: the part was changed, and its records cannot be told from the earlier ones.
-    """
-    rows = connection.execute(select(_imports).where(_imports.c.context == road.context)).mappings().all()
-    same = [row for row in rows if row["digest"] == digest]
-    if any(row["done"] for row in same):
-        return None
-    begun = next((row for row in same if row["part"] == key), None)
-    if begun is not None:
-        return int(begun["read"])
-    earlier = [row for row in rows if row["name"] == part.name]
-    read = max((_appended_to(part, row) for row in earlier), default=0)
-    if earlier and not read and not all(road.keys.get(table) for table in road.declared):
-        raise StoreError(
-            f"{part.name}: changed since it was imported, so that its records cannot be told from the "
-            "earlier ones; name key columns in the mapping, or import into a new database"
-        )
-    values = {"part": key, "name": part.name, "size": part.size, "digest": digest, "context": road.context}
-    counts = {"read": read, "written": 0, "refused": 0, "done": 0, "at": int(time.time())}
-    connection.execute(_imports.insert(), {**values, **counts})
-    return read
-
-
-def _appended_to(part: Part, earlier: RowMapping) -> int:
-    """How many records of a part were imported under its name already; 0 when its beginning has changed."""
-    fits = part.prefix is not None and earlier["done"] and earlier["size"] <= part.size
-    if fits and part.prefix is not None and part.prefix(earlier["size"]) == earlier["digest"]:
-        return int(earlier["read"])
-    return 0
-
-
-def _advance(connection: Connection, key: str, before: int, read: int, written: int, refused: int) -> None:
-    change = update(_imports).where(_imports.c.part == key, _imports.c.read == before)
-    values = {"read": read, "written": _imports.c.written + written, "refused": _imports.c.refused + refused}
-    if connection.execute(change.values(values)).rowcount != 1:
-        raise StoreError("another import of the same file is running; wait until it has ended")
+    with road.pen.turn() as connection:
+        finish(connection, mark)
 
 
 def _note(road: Road, batch: Batch, written: int) -> None:
@@ -238,32 +178,15 @@ def _write(road: Road, connection: Connection, batch: Batch) -> int:
     unknown = [name for name in names if name not in table.c]
     if unknown:
         raise StoreError(f"table {table.name}: has no column {', '.join(unknown)}; import into a new table")
-    statement = _insert(connection, table, names, road.keys.get(table.name, ()))
+    statement = insertion(connection, table, tuple(names), tuple(road.keys.get(table.name, ())))
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
-        compiled = statement.compile(dialect=connection.dialect, column_keys=names)
         # Straight to the driver, which takes any iterator: twice as fast as by way of lists of rows.
-        raw.executemany(
-            str(compiled), zip(*(batch.columns[name] for name in compiled.positiontup or ()), strict=True)
-        )
+        text, order = compiled(statement, connection.dialect)
+        raw.executemany(text, zip(*(batch.columns[name] for name in order), strict=True))
     else:
         records = zip(*batch.columns.values(), strict=True)
         connection.execute(statement, [dict(zip(names, record, strict=True)) for record in records])
     return count
-
-
-def _insert(
-    connection: Connection, table: Table, names: Sequence[str], keys: Sequence[str]
-) -> "sqlite.Insert | postgresql.Insert":
-    if connection.dialect.name == "sqlite":
-        statement: sqlite.Insert | postgresql.Insert = sqlite.insert(table)
-    else:
-        statement = postgresql.insert(table)
-    if not keys:
-        return statement
-    others = {name: statement.excluded[name] for name in names if name not in keys}
-    if not others:
-        return statement.on_conflict_do_nothing(index_elements=list(keys))
-    return statement.on_conflict_do_update(index_elements=list(keys), set_=others)
 
 
 def _table(road: Road, connection: Connection, batch: Batch) -> Table:

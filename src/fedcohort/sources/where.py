@@ -1,19 +1,17 @@
-"""A researcher's `where`: parsed, checked piece by piece, and written anew for the site's engine.
+"""A researcher's `where`: parsed, and checked piece by piece.
 
 What reaches the database is never the researcher's text. sqlglot parses it
 (https://github.com/tobymao/sqlglot); every node of the tree must be of a kind listed
-here, every column one that the site offers; then sqlglot writes the SQL for the
-engine's dialect, identifiers quoted and comments left out.
+here, every column one that the site offers; then `dialects` writes it for the engine.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 from sqlglot import Dialect, TokenType, exp, tokenize
 from sqlglot.errors import ParseError, TokenError
 
-from fedcohort.columns import Categorical
-from fedcohort.errors import CohortError, StoreError
-from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, Kind
+from fedcohort.errors import CohortError
+from fedcohort.sources.schema import FEATURES, PATIENT_ID
 
 MAX_CHARACTERS = 10_000
 MAX_TOKENS = 1_000
@@ -32,27 +30,6 @@ _OPERANDS = (exp.Column, exp.Identifier, exp.Literal, exp.Null)
 _FUNCTIONS = (exp.Abs, exp.Coalesce, exp.Length, exp.Lower, exp.Nullif, exp.Round, exp.Upper)
 _PREDICATES = (*_LOGIC, *_COMPARISONS)
 _NODES = frozenset((*_PREDICATES, *_ARITHMETIC, *_OPERANDS, *_FUNCTIONS))
-
-_DIALECTS = {
-    "sqlite": "sqlite",
-    "postgresql": "postgres",
-    "mysql": "mysql",
-    "mariadb": "mysql",
-    "mssql": "tsql",
-    "oracle": "oracle",
-    "duckdb": "duckdb",
-}
-
-
-def sql_dialect(engine: str) -> str:
-    """sqlglot's name for SQLAlchemy's dialect.
-
-    Raises:
-        StoreError: no translation is known for this engine.
-    """
-    if engine not in _DIALECTS:
-        raise StoreError(f"no SQL can be written for {engine}; use one of {', '.join(_DIALECTS)}")
-    return _DIALECTS[engine]
 
 
 def parse_where(where: str, table: str, columns: Collection[str]) -> exp.Expr:
@@ -73,6 +50,17 @@ def parse_where(where: str, table: str, columns: Collection[str]) -> exp.Expr:
             node.replace(_own_column(node, table, columns))
     _check_boolean(tree)
     return tree
+
+
+def columns_asked(where: str) -> list[str]:
+    """The names that a `where` asks about, as it writes them, whatever table they are of.
+
+    Raises:
+        CohortError: it is not one boolean expression.
+    """
+    tree = _parse(where)
+    _check_depth(tree)
+    return [*dict.fromkeys(column.name for column in tree.find_all(exp.Column))]
 
 
 def _parse(where: str) -> exp.Expr:
@@ -181,59 +169,3 @@ def _check_boolean(tree: exp.Expr) -> None:
             stack += [node.left, node.right]
         elif isinstance(node, exp.Not):
             stack.append(node.this)
-
-
-def _for_engine(tree: exp.Expr, engine: str, declared: Mapping[str, Declared]) -> exp.Expr:
-    """Rewrite what engines do differently.
-
-    A column that is an element of the JSON vector becomes its extraction, cast to the
-    declared kind so that comparisons are of numbers everywhere; PostgreSQL rounds to
-    decimals only what is of type numeric.
-    """
-
-    def rewrite(node: exp.Expr) -> exp.Expr:
-        if isinstance(node, exp.Column):
-            found = declared.get(node.name)
-            return node if found is None or found.position is None else _element(found, engine)
-        if isinstance(node, exp.Round) and node.args.get("decimals") and engine == "postgresql":
-            node.set("this", exp.cast(node.this, "decimal"))
-        return node
-
-    return tree.transform(rewrite)
-
-
-def _element(declared: Declared, engine: str) -> exp.Expr:
-    vector = exp.column(exp.to_identifier(FEATURES, quoted=True))
-    element: exp.Expr
-    if engine == "sqlite":  # ->> came with SQLite 3.38; json_extract is older
-        path = exp.Literal.string(f"$[{declared.position}]")
-        element = exp.Anonymous(this="json_extract", expressions=[vector, path])
-    else:
-        steps = exp.JSONPath(expressions=[exp.JSONPathRoot(), exp.JSONPathSubscript(this=declared.position)])
-        element = exp.JSONExtractScalar(this=vector, expression=steps)
-    return exp.cast(element, _sql_kind(declared.kind))
-
-
-def _sql_kind(kind: Kind) -> str:
-    words = isinstance(kind, Categorical) and any(isinstance(level, str) for level in kind.levels)
-    return "text" if words else "double"
-
-
-def select_sql(
-    engine: str,
-    table: str,
-    columns: Collection[str],
-    where: exp.Expr | None,
-    declared: Mapping[str, Declared],
-) -> str:
-    """The one SELECT of a cohort, for the engine's dialect, every identifier quoted."""
-    names = [exp.column(exp.to_identifier(column, quoted=True)) for column in columns]
-    query = exp.select(*names).from_(exp.Table(this=exp.to_identifier(table, quoted=True)))
-    if where is not None:
-        query = query.where(_for_engine(where, engine, declared))
-    return query.sql(dialect=sql_dialect(engine), comments=False, identify=True)
-
-
-def value_of(column: str, engine: str, declared: Mapping[str, Declared]) -> exp.Expr:
-    """A column of the table, or an element of its JSON vector, quoted and as the engine writes it."""
-    return _for_engine(exp.column(exp.to_identifier(column, quoted=True)), engine, declared)

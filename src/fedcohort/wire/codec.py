@@ -28,7 +28,7 @@ from fedcohort.wire.messages import (
 from fedcohort.wire.signing import little, state_digest
 
 MAX_MESSAGE_BYTES = 2**30
-MAX_ARRAYS, MAX_SHAPE, MAX_SITES, MAX_TEXT = 4096, 8, 10_000, 256
+MAX_ARRAYS, MAX_SHAPE, MAX_SITES, MAX_TEXT, MAX_CODE = 4096, 8, 10_000, 256, 64
 CHUNK_TAG = b"\x7a"
 """First byte of an Envelope that holds a chunk: field 15, length-delimited."""
 MAX_SEQUENCE = 2**53
@@ -146,7 +146,7 @@ def _proposal(m: pb.Proposal) -> Proposal:
 
 def _approval(m: pb.Approval) -> Approval:
     _check_sizes("approval", signature=(m.signature, SIGNATURE_BYTES))
-    site, code = _name("site", m.site), _text("code", m.code)
+    site, code = _name("site", m.site), _text("code", m.code, MAX_CODE)
     return Approval(_hash(m.study_hash), site, m.approved, code, m.max_rounds, m.expires_at, m.signature)
 
 
@@ -251,7 +251,9 @@ def decode_head(data: bytes) -> Head:
 
 def _event(m: pb.Event) -> Event:
     study_hash = _hash(m.study_hash) if m.study_hash else ""
-    return Event(_name("kind", m.kind), study_hash, m.round, m.attempt, _text("code", m.code), m.detail)
+    return Event(
+        _name("kind", m.kind), study_hash, m.round, m.attempt, _text("code", m.code, MAX_CODE), m.detail
+    )
 
 
 _READERS: dict[str, Callable[[Any], Message]] = {
@@ -275,8 +277,8 @@ def _hash(text: str) -> str:
     return text
 
 
-def _text(field: str, text: str) -> str:
-    if len(text) > MAX_TEXT or not text.isprintable():
+def _text(field: str, text: str, most: int = MAX_TEXT) -> str:
+    if len(text) > most or not text.isprintable():
         raise WireError(f"{field}: too long, or not printable")
     return text
 

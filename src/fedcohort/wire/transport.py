@@ -68,6 +68,7 @@ UVICORN_OPTIONS: dict[str, Any] = {
     "lifespan": "on",
     "log_config": None,
     "access_log": False,
+    "proxy_headers": False,
 }
 """How the coordinator's server must be run for its links."""
 

@@ -1,0 +1,129 @@
+"""A hospital's own page: its privacy budgets, the studies that asked, and every byte that left.
+
+It is served by the hospital, to the hospital's own machine, and reads the node's store beside
+the running node. Nothing can be changed through it: `fedcohort approve` signs.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from flask import Flask, Response, jsonify, render_template
+from flask.typing import ResponseReturnValue
+
+import fedcohort
+from fedcohort.dashboard.access import guard
+from fedcohort.dashboard.app import HERE, explain_errors, harden
+from fedcohort.dashboard.settings import Settings
+from fedcohort.dashboard.texts import load_texts
+from fedcohort.explain import explain
+from fedcohort.node.ledger import accounts, epsilons
+from fedcohort.node.policy import SitePolicy
+from fedcohort.node.records import Cost, StoredProposal
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.study import parse_study
+
+LEFT = {"release": "contribution", "help": "help", "charged": "charged", "study-key": "key"}
+"""Kinds of the event log that are about bytes which left, or were paid for."""
+COLUMNS = ("at", "kind", "study", "round", "bytes", "entry", "hash")
+SHOWN = 200
+"""Of the newest releases; the CSV file has all."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one study was promised of a budget, and has cost."""
+
+    study: str
+    reserved: float
+    delta: float
+    spent: float
+    alone: float
+
+
+def build_hospital_page(policy: SitePolicy, store: SqlNodeStore) -> Flask:
+    """The application; it serves loopback only."""
+    app = Flask("fedcohort.dashboard", root_path=str(HERE))
+    guard(app, Settings())
+    texts = load_texts()
+    app.extensions["fedcohort"] = store.close
+    app.context_processor(lambda: {"t": texts, "version": fedcohort.__version__, "has_login": False})
+    app.after_request(harden)
+    explain_errors(app)
+
+    @app.get("/")
+    def page() -> ResponseReturnValue:
+        return render_template(
+            "hospital.html",
+            site=policy.id,
+            ledger=_ledger(policy, store),
+            proposals=[_proposal(found) for found in reversed(store.proposals())],
+            releases=_releases(store)[:SHOWN],
+        )
+
+    @app.get("/releases.csv")
+    def releases() -> ResponseReturnValue:
+        attached = {"Content-Disposition": f'attachment; filename="releases-{policy.id}.csv"'}
+        return Response(_as_csv(_releases(store)), mimetype="text/csv", headers=attached)
+
+    @app.get("/healthz")
+    def health() -> ResponseReturnValue:
+        return jsonify(status="ok", version=fedcohort.__version__)
+
+    return app
+
+
+def _ledger(policy: SitePolicy, store: SqlNodeStore) -> list[dict[str, Any]]:
+    """By data set: given, left, and by study reserved and spent."""
+    names = {found.study_hash: parse_study(found.study).name for found in store.proposals()}
+    found = []
+    for account in accounts(policy, store.reservations(), store.costs()):
+        costs = {cost.study_hash: cost for cost in account.costs}
+        studies = []
+        for one in account.reserved:
+            spent, alone = _epsilons(costs[one.study_hash]) if one.study_hash in costs else (0.0, 0.0)
+            name = names.get(one.study_hash, one.study_hash[:12])
+            studies.append(Spent(name, one.epsilon, one.delta, spent, alone))
+        whole = {"dataset": account.dataset, "given": account.budget, "left": account.left}
+        found.append({**whole, "studies": studies})
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _epsilons(cost: Cost) -> tuple[float, float]:
+    """Reckoned once for the same releases."""
+    return epsilons(cost)
+
+
+def _proposal(found: StoredProposal) -> dict[str, str]:
+    study = parse_study(found.study)
+    words = explain(study, found.researcher, found.researcher_key)
+    return {"name": study.name, "hash": found.study_hash, "state": found.state, "words": words}
+
+
+def _releases(store: SqlNodeStore) -> list[dict[str, object]]:
+    """The newest first; `hash` is that of the event log's entry."""
+    rows: list[dict[str, object]] = []
+    for event in reversed(store.events()):
+        kind = LEFT.get(str(event["kind"]))
+        if kind is None:
+            continue
+        detail = store.read_detail(event)
+        at = datetime.fromtimestamp(int(str(event["at_ms"])) / 1000, UTC).isoformat(timespec="seconds")
+        digest = event["hash"].hex() if isinstance(event["hash"], bytes) else ""
+        rows.append(
+            {"at": at, "kind": kind, "study": event["study_hash"], "round": detail.get("round", ""),
+             "bytes": detail.get("bytes", ""), "entry": event["sequence"], "hash": digest}
+        )  # fmt: skip
+    return rows
+
+
+def _as_csv(rows: list[dict[str, object]]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

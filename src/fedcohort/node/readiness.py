@@ -1,0 +1,184 @@
+"""`fedcohort data check`: can a study run on this site's data? A verdict and a remedy a line.
+
+What is compared first are words: the study against site.toml, and against what the
+database declares. Only then are rows read, by the road of every study (`load_cohort`),
+and only coarse bands of them are told, to the site's own engineer: of a cohort smaller
+than `min_patients` nothing but that it is so, because even a band may be one patient's.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fedcohort.errors import DataError, FedcohortError, PolicyError, StoreError
+from fedcohort.node.ledger import check_left
+from fedcohort.node.policy import SitePolicy, rules
+from fedcohort.node.readiness_rows import Observed, as_columns, observe, too_small
+from fedcohort.node.readiness_words import Line, Verdict, column_lines, explicit_cohort
+from fedcohort.node.records import Reservation
+from fedcohort.sources.cohort import load_cohort
+from fedcohort.sources.described import Described, describe_table
+from fedcohort.sources.resolve import Kind
+from fedcohort.sources.schema import FEATURES, PATIENT_ID
+from fedcohort.sources.where import parse_where
+from fedcohort.study import Cohort, Study
+
+ORDER: tuple[Verdict, ...] = ("ready", "warning", "not ready")
+
+_REMEDIES = {
+    "analysis": "add it to analyses in site.toml, or ask for another analysis",
+    "protection": "add it to protections in site.toml, or let the study take another one",
+    "privacy": "let the study promise more, or change site.toml",
+    "budget": "let the study ask for less, or raise the budget in site.toml",
+    "model": "add it to models in site.toml, or let the study take another one",
+    "rounds": "raise max_rounds in site.toml, or let the study take fewer rounds",
+}
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What was found, in the order in which a study would meet it."""
+
+    study: str
+    site: str
+    lines: tuple[Line, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all lines."""
+        return max((line.verdict for line in self.lines), key=ORDER.index, default="ready")
+
+    def document(self) -> dict[str, object]:
+        """As `--json` prints it."""
+        lines = [vars(line) for line in self.lines]
+        return {"study": self.study, "site": self.site, "verdict": self.verdict, "lines": lines}
+
+
+def check_readiness(policy: SitePolicy, study: Study, reserved: Sequence[Reservation] = ()) -> Readiness:
+    """Test a study against one site, and never raise for what is only not ready.
+
+    Args:
+        study: columns without a kind take the one that this site declares.
+        reserved: what the site's ledger has set aside for other studies.
+    """
+    lines = [*_policy_lines(policy, study), *_budget_left(policy, study, reserved)]
+    try:
+        described = describe_table(policy.data, study.cohort.table)
+        lines += _data_lines(policy, study, described)
+    except (StoreError, DataError) as error:
+        lines.append(Line("database", "not ready", str(error), ""))
+    return Readiness(study.name, policy.id, tuple(lines))
+
+
+def _policy_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
+    for what, objection in rules(policy, study):
+        if objection is None:
+            yield Line(what, "ready", "allowed by site.toml", "")
+        else:
+            yield Line(what, "not ready", str(objection), _REMEDIES[what])
+
+
+def _budget_left(policy: SitePolicy, study: Study, reserved: Sequence[Reservation]) -> Iterator[Line]:
+    table, privacy = study.cohort.table, study.privacy
+    budget = policy.budget.get(table)
+    if budget is None or privacy is None:
+        return
+    wanted = Reservation(study.hash, table, privacy.epsilon, privacy.delta)
+    others = [one for one in reserved if one.dataset == table and one.study_hash != study.hash]
+    try:
+        check_left(wanted, others, budget.epsilon, budget.delta)
+    except PolicyError as error:
+        yield Line("budget left", "not ready", str(error), _REMEDIES["budget"])
+    else:
+        yield Line("budget left", "ready", "enough is left for this study", "")
+
+
+def _data_lines(
+    policy: SitePolicy, study: Study, described: Mapping[str, Described] | None
+) -> Iterator[Line]:
+    cohort, table = study.cohort, study.cohort.table
+    offered = policy.tables.get(table)
+    if offered is None:
+        remedy = f"add it to [tables] in site.toml, or choose one of {', '.join(sorted(policy.tables))}"
+        yield Line(f"table {table}", "not ready", "site.toml does not offer it", remedy)
+        return
+    if described is None:
+        remedy = "import the data, or correct data in site.toml"
+        yield Line(f"table {table}", "not ready", "the database has no such table", remedy)
+        return
+    yield Line(f"table {table}", "ready", "there and offered", "")
+    columns = _offered(described, cohort, offered)
+    found = [*column_lines(cohort, described, columns), *_where_lines(cohort, columns)]
+    yield from found
+    if any(line.verdict == "not ready" for line in found):
+        remedy = "mend the lines above, and check again"
+        yield Line("cohort", "not ready", "not read, because a study could not read it", remedy)
+        return
+    try:
+        whole = explicit_cohort(cohort, described, columns)
+    except FedcohortError as error:
+        yield Line(
+            "cohort", "not ready", str(error), "give its kind in the study, or declare it in a mapping"
+        )
+        return
+    yield from _row_lines(policy, study, whole, {table: columns})
+
+
+def _offered(described: Mapping[str, Described], cohort: Cohort, words: str | Collection[str]) -> set[str]:
+    """The columns that a study may ask for here, as the site's catalogue would list them."""
+    can = {name for name, one in described.items() if one.facts is not None or one.declared is not None}
+    names = can - {PATIENT_ID, FEATURES} if words == "*" else set(words)
+    return names & (can | {cohort.patient_id})
+
+
+def _where_lines(cohort: Cohort, columns: Collection[str]) -> Iterator[Line]:
+    if cohort.where is None:
+        return
+    try:
+        parse_where(cohort.where, cohort.table, columns)
+    except DataError as error:
+        yield Line("where", "not ready", str(error), "correct cohort.where in the study")
+    else:
+        yield Line("where", "ready", "allowed over the offered columns", "")
+
+
+def _row_lines(
+    policy: SitePolicy, study: Study, cohort: Cohort, offered: Mapping[str, Collection[str]]
+) -> Iterator[Line]:
+    def load(part: Cohort) -> Observed:
+        return Observed(cohort, load_cohort(policy.data, part, study.seed, offered))
+
+    observed = _read(load, cohort, policy.min_patients)
+    if isinstance(observed, Observed):
+        yield from observe(observed, policy.min_patients, study.analysis.kind)
+    else:
+        yield from observed
+
+
+def _read(load: Callable[[Cohort], Observed], cohort: Cohort, min_patients: int) -> Observed | list[Line]:
+    """All columns at once, with the label among them; where that fails, each alone, to name every fault."""
+    kinds = as_columns(cohort)
+    try:
+        return load(_part(cohort, kinds, cohort.split))
+    except DataError as error:
+        whole = error
+    except StoreError as error:
+        return [Line("cohort", "not ready", str(error), "")]
+    faults, patients = [], [min_patients]
+    for name, kind in kinds.items():
+        try:
+            patients.append(load(_part(cohort, {name: kind}, None)).table.n_patients)
+        except (DataError, StoreError) as error:
+            faults.append(
+                Line(f"values of {name}", "not ready", str(error), "correct the data or the mapping")
+            )
+    if min(patients) < min_patients:
+        return [too_small(min_patients)]
+    same = len(faults) == len(kinds) and {line.found for line in faults} == {str(whole)}
+    if same or not faults:
+        return [Line("cohort", "not ready", str(whole), "widen the cohort, or correct the data")]
+    return faults
+
+
+def _part(cohort: Cohort, kinds: Mapping[str, Kind], split: object) -> Cohort:
+    changed = {"columns": dict(kinds), "bounds": {}, "label": None, "split": split}
+    return Cohort.model_validate({**dict(cohort), **changed})

@@ -1,0 +1,125 @@
+"""Readiness of the rows themselves: sizes, gaps, bounds and classes, in bands where no patient stands out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.columns import Binary, Categorical, Classes, Image, Numeric
+from fedcohort.node.readiness_words import Line, Verdict
+from fedcohort.sources.resolve import Kind, kinds_of_label
+from fedcohort.study import Cohort
+from fedcohort.table import TEST, TRAIN, Table
+
+BANDS = ((0.05, "under 5 %"), (0.2, "5 to 20 %"), (0.5, "20 to 50 %"), (1.0, "over 50 %"))
+MUCH, MOST = 0.05, 0.5
+SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A cohort as it was read: explicit, and its label as columns among the others, so that gaps show."""
+
+    cohort: Cohort
+    table: Table
+
+
+def as_columns(cohort: Cohort) -> dict[str, Kind]:
+    """The cohort's columns and those of its label."""
+    return {**cohort.schema_, **kinds_of_label(cohort.label)}
+
+
+def band(share: float) -> str:
+    """A share in words: none, all, or one of four bands."""
+    if share in (0.0, 1.0):
+        return "all" if share else "none"
+    return next(words for limit, words in BANDS if share < limit)
+
+
+def observe(observed: Observed, min_patients: int, analysis: str) -> Iterator[Line]:
+    """Tell about the rows; of a cohort that is too small, nothing else."""
+    labelled = _labelled(observed)
+    patients = len(np.unique(observed.table.patient_ids[labelled]))
+    if patients < min_patients:
+        yield too_small(min_patients)
+        return
+    least = max([min_patients, *(size for size in SIZES if size <= patients)])
+    yield Line("cohort size", "ready", f"{least:,} patients or more", "")
+    for name, kind in observed.cohort.schema_.items():
+        if isinstance(kind, Image):
+            yield Line(f"values of {name}", "ready", "every image is there, and of its size", "")
+        else:
+            yield _values(name, kind, observed.table.columns[name][labelled])
+    if observed.cohort.label is not None:
+        yield _label_there(labelled)
+        yield from _classes(observed, labelled)
+    if analysis != "describe" and observed.cohort.split is not None:
+        yield _sides(observed.table.split[labelled], analysis)
+
+
+def too_small(min_patients: int) -> Line:
+    """Said instead of everything else about the rows of a small cohort."""
+    remedy = "widen the cohort's `where`, import more patients, or lower min_patients in site.toml"
+    return Line("cohort size", "not ready", f"fewer than min_patients = {min_patients} patients", remedy)
+
+
+def _missing(values: NDArray[np.float64] | NDArray[np.int64]) -> Bools:
+    return values < 0 if values.dtype.kind == "i" else np.isnan(values)
+
+
+def _labelled(observed: Observed) -> Bools:
+    there = np.ones(observed.table.n_rows, dtype=np.bool_)
+    for name in observed.cohort.label_columns:
+        there &= ~_missing(observed.table.columns[name])
+    return there
+
+
+def _values(name: str, kind: Kind, values: NDArray[np.float64] | NDArray[np.int64]) -> Line:
+    gone = _missing(values)
+    told, remedies = f"missing: {band(float(gone.mean()))}", []
+    verdict: Verdict = "warning" if gone.mean() >= MOST else "ready"
+    if gone.mean() >= MOST:
+        remedies.append("check the mapping, or leave the column out of the study")
+    if isinstance(kind, Numeric) and kind.bounds is not None:
+        low, high = kind.bounds
+        here = values[~gone]
+        outside = float(((here < low) | (here > high)).mean()) if len(here) else 0.0
+        told += f"; outside {low:g} to {high:g}: {band(outside)}"
+        if outside >= MUCH:
+            verdict = "not ready" if outside >= MOST else "warning"
+            remedies.append("compare the unit with the study's: such values count as the bound")
+    return Line(f"values of {name}", verdict, told, "; ".join(remedies))
+
+
+def _label_there(labelled: Bools) -> Line:
+    gone = 1 - float(labelled.mean())
+    remedy = "rows without a label are left out; complete it" if gone >= MOST else ""
+    return Line("label", "warning" if gone >= MOST else "ready", f"missing: {band(gone)}", remedy)
+
+
+def _classes(observed: Observed, labelled: Bools) -> Iterator[Line]:
+    label = observed.cohort.label
+    if not isinstance(label, Binary | Classes):
+        return
+    kind = as_columns(observed.cohort)[label.column]
+    found = set(np.unique(observed.table.columns[label.column][labelled]).tolist())
+    levels = kind.levels if isinstance(kind, Categorical) else ()
+    absent = [str(level) for index, level in enumerate(levels) if index not in found]
+    if not absent:
+        yield Line("classes", "ready", "every class of the label is there", "")
+    else:
+        remedy = "check the label's codes in the mapping; this site alone cannot tell the classes apart"
+        told = f"no patient of class {', '.join(absent)}"
+        yield Line("classes", "not ready" if len(found) == 0 else "warning", told, remedy)
+
+
+def _sides(split: NDArray[np.int8], analysis: str) -> Line:
+    wanted = {"training": TRAIN, "held-out": TEST} if analysis == "train" else {"held-out": TEST}
+    absent = [name for name, code in wanted.items() if not (split == code).any()]
+    if not absent:
+        return Line("split", "ready", "training and held-out patients are there", "")
+    remedy = "correct the split column, or hold out a fraction (split in the study)"
+    return Line("split", "warning", f"no {' and no '.join(absent)} patients", remedy)

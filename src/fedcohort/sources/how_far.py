@@ -1,0 +1,137 @@
+"""How far each part of every import has come: written with its batches, so that neither is ahead."""
+
+import hashlib
+import time
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    Text,
+    bindparam,
+    or_,
+    update,
+)
+
+from fedcohort.errors import StoreError
+from fedcohort.sources.batch import Part
+from fedcohort.sources.schema import OURS
+
+IMPORTS = f"{OURS}imports"
+IMPORTS_TABLE = Table(
+    IMPORTS,
+    MetaData(),
+    Column("part", String(64), primary_key=True),
+    Column("name", Text, nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("context", String(64), nullable=False),
+    Column("tables", Text, nullable=False),
+    Column("read", BigInteger, nullable=False),
+    Column("written", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+# Built once: for a small part, such as an image, building them costs more than running them.
+_LIKE = IMPORTS_TABLE.select().where(
+    IMPORTS_TABLE.c.tables == bindparam("of_tables"),
+    or_(IMPORTS_TABLE.c.digest == bindparam("of_digest"), IMPORTS_TABLE.c.name == bindparam("of_name")),
+)
+_OF_KEY = update(IMPORTS_TABLE).where(IMPORTS_TABLE.c.part == bindparam("key"))
+_ADVANCE = _OF_KEY.where(IMPORTS_TABLE.c.read == bindparam("before")).values(
+    read=bindparam("now"),
+    written=IMPORTS_TABLE.c.written + bindparam("more"),
+    refused=IMPORTS_TABLE.c.refused + bindparam("out"),
+)
+_FINISH = _OF_KEY.values(done=1)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What makes an import the same one.
+
+    Attributes:
+        name: the part's.
+        digest: of its content.
+        context: of what else decides the outcome.
+        tables: the tables that it fills.
+    """
+
+    name: str
+    digest: str
+    context: str
+    tables: str
+
+    @property
+    def key(self) -> str:
+        """All of it in 64 characters."""
+        text = "\n".join(asdict(self).values())
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> int | None:
+    """How many records of a part are in already; None when all of this very content are.
+
+    Args:
+        keyed: whether a record replaces the earlier one of its key.
+    Raises:
+        StoreError: the part or what decides about it was changed, and its records cannot be told.
+    """
+    named = {"of_tables": mark.tables, "of_digest": mark.digest, "of_name": mark.name}
+    everything = connection.execute(_LIKE, named).mappings().all()
+    rows = [row for row in everything if row["context"] == mark.context]
+    same = [row for row in rows if row["digest"] == mark.digest]
+    if any(row["done"] for row in same):
+        return None
+    otherwise = any(row["digest"] == mark.digest and row["written"] for row in everything if row not in rows)
+    if otherwise and not keyed:
+        raise StoreError(
+            f"{part.name}: was imported under another mapping, encoding or de-identification; its records "
+            "would stand twice: name key columns in the mapping, or import into a new database"
+        )
+    begun = next((row for row in same if row["part"] == mark.key), None)
+    if begun is not None:
+        return int(begun["read"])
+    earlier = [row for row in rows if row["name"] == part.name]
+    read = max((_appended_to(part, row) for row in earlier), default=0)
+    if earlier and not read and not keyed:
+        raise StoreError(
+            f"{part.name}: changed since it was imported, so that its records cannot be told from the "
+            "earlier ones; name key columns in the mapping, or import into a new database"
+        )
+    values = {"part": mark.key, "size": part.size, **asdict(mark)}
+    counts = {"read": read, "written": 0, "refused": 0, "done": 0, "at": int(time.time())}
+    connection.execute(IMPORTS_TABLE.insert(), {**values, **counts})
+    return read
+
+
+def _appended_to(part: Part, earlier: RowMapping) -> int:
+    """How many records of a part were imported under its name already; 0 when its beginning has changed."""
+    fits = part.prefix is not None and earlier["done"] and earlier["size"] <= part.size
+    if fits and part.prefix is not None and part.prefix(earlier["size"]) == earlier["digest"]:
+        return int(earlier["read"])
+    return 0
+
+
+def advance(connection: Connection, mark: Mark, before: int, read: int, written: int, refused: int) -> None:
+    """Write down how far a part has come, in its batch's transaction.
+
+    Raises:
+        StoreError: another process has meanwhile written this part's batch.
+    """
+    now = {"key": mark.key, "before": before, "now": read, "more": written, "out": refused}
+    if connection.execute(_ADVANCE, now).rowcount != 1:
+        raise StoreError("another import of the same file is running; wait until it has ended")
+
+
+def finish(connection: Connection, mark: Mark) -> None:
+    """All of a part is in."""
+    connection.execute(_FINISH, {"key": mark.key})

@@ -1,0 +1,94 @@
+"""How an import writes: transactions as small as is safe, and for many small parts as large as is fast."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection, Dialect, Engine, Table, bindparam
+from sqlalchemy.dialects import postgresql, sqlite
+
+ROWS, SECONDS = 256, 1.0
+"""A transaction ends when so many rows are written, or it has been open so long."""
+
+
+class Pen:
+    """Turns at writing, each of them in a transaction whole; small ones share one.
+
+    Attributes:
+        weight: rows written in the transaction that is open.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.weight = 0
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        """Begin nothing yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Keep all turns that ended, whatever happened between them."""
+        self._end(keep=True)
+
+    @contextmanager
+    def turn(self) -> Iterator[Connection]:
+        """Write; what stood in the open transaction goes with it when the turn fails."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._connection.begin()
+            self.weight, self._began = 0, time.monotonic()
+        try:
+            yield self._connection
+        except BaseException:
+            self._end(keep=False)
+            raise
+        if self.weight >= ROWS or time.monotonic() - self._began >= SECONDS:
+            self._end(keep=True)
+
+    def _end(self, *, keep: bool) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            if keep:
+                connection.commit()
+            else:
+                connection.rollback()
+        finally:
+            connection.close()
+
+
+@lru_cache(64)
+def _insertion(
+    dialect: str, table: Table, names: tuple[str, ...], keys: tuple[str, ...]
+) -> "sqlite.Insert | postgresql.Insert":
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement: sqlite.Insert | postgresql.Insert = insert(table)
+    statement = statement.values({name: bindparam(name) for name in names})
+    if not keys:
+        return statement
+    others = {name: statement.excluded[name] for name in names if name not in keys}
+    if not others:
+        return statement.on_conflict_do_nothing(index_elements=list(keys))
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=others)
+
+
+def insertion(
+    connection: Connection, table: Table, names: tuple[str, ...], keys: tuple[str, ...]
+) -> "sqlite.Insert | postgresql.Insert":
+    """An INSERT of these columns, by whose keys a record replaces the earlier one; built once."""
+    return _insertion(connection.dialect.name, table, names, keys)
+
+
+@lru_cache(64)
+def compiled(statement: "sqlite.Insert | postgresql.Insert", dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+    """An INSERT for a driver that takes its parameters by place, and their order; compiled once."""
+    made = statement.compile(dialect=dialect)
+    return str(made), tuple(made.positiontup or ())

@@ -1,0 +1,105 @@
+"""A hospital's own page: what its budgets have left, who asked, and what left; for itself alone."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+import fedcohort as fc
+from fedcohort.dashboard.app import close_app
+from fedcohort.dashboard.hospital import COLUMNS, build_hospital_page
+from fedcohort.node.consent import Site
+from fedcohort.node.ledger import added_cost
+from fedcohort.node.records import Stored
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.privacy.events import GaussianRelease
+from fedcohort.study import Study
+from fedcohort.wire.identity import new_identity
+from tests.node.test_ledger import policy, propose
+from tests.processes.support import Process, cohort, describe_study, free_port, healthy, until, wards
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+def study(name: str) -> Study:
+    columns = fc.Cohort(columns={"age": fc.Numeric(18, 90)}, label=fc.Binary("ill"))
+    return fc.Study(
+        name=name, cohort=columns, analysis=fc.Train.private(rounds=5), privacy=fc.Privacy(epsilon=1.0)
+    )
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[FlaskClient]:
+    store = SqlNodeStore(tmp_path / "node.db")
+    site = Site(policy(tmp_path), new_identity("a"), store)
+    for name in ("first", HOSTILE):
+        assert propose(site, study(name)).approved
+    asked = study("first")
+    release = GaussianRelease("gradient", 1.0, 8.0, dimension=3, part="train")
+    cost = added_cost(asked, None, [release])
+    store.keep(Stored(asked.hash, 4, bytes(32), b"12345678", "", "a", "{}"), cost)
+    app = build_hospital_page(site.policy, store)
+    yield app.test_client()
+    close_app(app)
+
+
+def page(client: FlaskClient) -> str:
+    answer = client.get("/", base_url="http://127.0.0.1:5001")
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_it_shows_the_budget_given_set_aside_and_spent(client: FlaskClient) -> None:
+    text = page(client)
+    assert "Given: epsilon 3, delta 0.0001." in text
+    assert "Left: epsilon 1, delta" in text
+    spent = text.split("<td>1 (1e-05)</td><td>")[1].split("<")[0]
+    assert 0 < float(spent) < 1
+
+
+def test_it_shows_who_asked_in_the_words_of_explain_and_what_left(client: FlaskClient) -> None:
+    text = page(client)
+    assert "What leaves the hospital" in text
+    assert ">contribution<" in text
+    rows = list(csv.DictReader(io.StringIO(client.get("/releases.csv", base_url="http://127.0.0.1").text)))
+    assert list(rows[0]) == list(COLUMNS)
+    assert [(row["kind"], row["round"], row["bytes"]) for row in rows] == [("contribution", "4", "8")]
+    assert len(rows[0]["hash"]) == 64
+
+
+def test_what_a_researcher_writes_stays_text(client: FlaskClient) -> None:
+    text = page(client)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_only_this_machine_is_served_and_under_its_own_name(client: FlaskClient) -> None:
+    assert client.get("/", base_url="http://evil.example").status_code == 403
+    away = client.get("/", base_url="http://127.0.0.1", environ_base={"REMOTE_ADDR": "10.0.0.8"})
+    assert away.status_code == 403
+    missing = client.get("/nothing", base_url="http://127.0.0.1")
+    assert (missing.status_code, '"code":"not-found"' in missing.text) == (404, True)
+    assert (
+        "default-src 'none'"
+        in client.get("/", base_url="http://127.0.0.1").headers["Content-Security-Policy"]
+    )
+
+
+@pytest.mark.processes
+def test_it_runs_beside_the_node_and_shows_its_releases(tmp_path: Path) -> None:
+    import httpx
+
+    with wards(tmp_path) as group:
+        group.connect().submit(describe_study("seen at home", cohort=cohort())).wait(progress=False)
+        port = free_port()
+        site = str(group.folder / "a.toml")
+        words = ["node", "page", "--site", site, "--port", str(port)]
+        beside = Process(words, group.folder, tmp_path / "page.log")
+        group.others.append(beside.start())
+        until(lambda: healthy(f"http://127.0.0.1:{port}"), "the hospital's page")
+        text = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).text
+    assert "seen at home" in text
+    assert ">contribution<" in text

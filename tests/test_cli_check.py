@@ -1,0 +1,113 @@
+"""`fedcohort data check` and `data mock` as they are typed, and as docs/readiness.md shows them."""
+
+import json
+import re
+import shlex
+import sqlite3
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fedcohort.cli import app
+from fedcohort.columns import Categorical, Numeric
+from fedcohort.sources.importing import write_rows
+from fedcohort.sources.schema import Declared, wide_table
+
+GUIDE = (Path(__file__).parent.parent / "docs" / "readiness.md").read_text(encoding="utf-8")
+STUDY = """
+name = "ward"
+[cohort]
+table = "ward"
+label = {column = "ill"}
+where = "age >= 18"
+[cohort.columns]
+age = {low = 0.0, high = 90.0}
+sex = {levels = ["f", "m"]}
+[analysis]
+kind = "describe"
+"""
+SITE = 'id = "a"\ndata = "ward.db"\ncoordinator = "wss://c"\n[tables]\nward = "*"\n'
+COLUMNS = {
+    "age": Declared(Numeric(0, 120), "years"),
+    "sex": Declared(Categorical(("f", "m"))),
+    "ill": Declared(Categorical((0, 1))),
+}
+MARKERS = ("MARKER-PATIENT", "87.4321")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A site whose every patient bears a marker, and a study."""
+    rows: list[dict[str, object]] = [
+        {"patient_id": f"MARKER-PATIENT-{n}", "age": 87.4321, "sex": "fm"[n % 2], "ill": n % 2}
+        for n in range(20)
+    ]
+    write_rows(tmp_path / "ward.db", wide_table("ward", COLUMNS), COLUMNS, rows)
+    (tmp_path / "site.toml").write_text(SITE)
+    (tmp_path / "study.toml").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(command: str) -> Result:
+    return CliRunner().invoke(app, shlex.split(command)[1:])
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+
+
+@pytest.mark.usefixtures("folder")
+def test_every_command_of_the_guide_runs_and_so_does_its_study() -> None:
+    for command in "".join(blocks("sh")).splitlines():
+        done = run(command)
+        assert done.exit_code == 0, done.output
+    (script,) = blocks("python")
+    exec(compile(script, "readiness.md", "exec"), {})
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_table_has_a_verdict_and_a_remedy_and_the_exit_code_says_no() -> None:
+    Path("site.toml").write_text("min_patients = 50\n" + SITE)
+    done = run("fedcohort data check study.toml --site site.toml")
+    assert done.exit_code == 1
+    words = " ".join(done.output.replace("│", " ").split())
+    assert "requirement" in words
+    assert "verdict: not ready" in words
+    found = json.loads(run("fedcohort data check study.toml --site site.toml --json").output)
+    assert found["verdict"] == "not ready"
+    (size,) = [line for line in found["lines"] if line["what"] == "cohort size"]
+    assert size["found"] == "fewer than min_patients = 50 patients"
+    assert "import more patients" in size["remedy"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_no_output_of_a_check_names_a_patient_or_a_value() -> None:
+    for option in ("", " --json"):
+        output = run("fedcohort data check study.toml --site site.toml" + option).output
+        assert not [marker for marker in MARKERS if marker in output]
+
+
+def test_a_check_changes_nothing_at_the_site(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    run("fedcohort data check study.toml --site site.toml")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_twin_of_a_site_holds_nothing_of_its_patients(folder: Path) -> None:
+    (folder / "short.toml").write_text(
+        'name = "s"\n[cohort]\ntable = "ward"\ncolumns = ["age", "sex"]\nlabel = "ill"\n'
+        '[analysis]\nkind = "describe"\n'
+    )
+    refused = run("fedcohort data mock short.toml --patients 100 --into twin.db")
+    assert refused.exit_code == 1
+    done = run("fedcohort data mock short.toml --patients 100 --into twin.db --site site.toml")
+    assert done.exit_code == 0, done.output
+    content = (folder / "twin.db").read_bytes()
+    assert not [marker for marker in MARKERS if marker.encode() in content]
+    connection = sqlite3.connect(folder / "twin.db")
+    ages = {age for (age,) in connection.execute("SELECT age FROM ward")}
+    connection.close()
+    assert len(ages) > 20
+    assert 87.4321 not in ages
