@@ -1,10 +1,11 @@
 """`images`: BreastMNIST over three hospitals, `cnn_medical` federated against the same network pooled.
 
 780 ultrasound images of 28 x 28 pixels with the split of their authors (Yang et al. 2023; ResNet-18 on
-them: test AUC .901). Hospitals differ in size and in how many of their images are benign. Both sides
-train by the same SGD, pooled as one hospital. The network, rounds, steps and penalty of each side, and
-those of private training, were chosen on the validation images alone (`scripts/bench images -- --choose`,
-seeds that are not reported); the test images were scored once they stood. Choosing is not counted in epsilon.
+them: test AUC .901), written as DICOM secondary captures and imported from there. Hospitals differ in
+size and in how many of their images are malignant. Both sides train by the same SGD, pooled as one
+hospital. The network, rounds, steps and penalty of each side, and those of private training, were chosen
+on the validation images alone (`scripts/bench images -- --choose`, seeds that are not reported); the test
+images were scored once they stood. Choosing is not counted in epsilon.
 """
 
 import argparse
@@ -23,26 +24,20 @@ from fedcohort.analyses.encode import Encoder
 from fedcohort.analyses.model_of import model_of
 from fedcohort.engines.local import run_local
 from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.images import encode_image
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.schema import Declared, wide_table
 from fedcohort.study import Cohort, Study
 from fedcohort.table import SPLITS, Table
 
 SEEDS, FIRST_CHOOSING_SEED = 10, 1000
-TABLE, SIZE = "images", 28
+TABLE, FILES, SIZE = "images", "dicom", 28
 SETS = {"train": "train", "val": "valid", "test": "test"}
-COLUMNS = {
-    "image": Declared(fc.Image(SIZE, SIZE)),
-    "benign": Declared(fc.Categorical((0, 1))),
-    "set": Declared(fc.Categorical(tuple(SETS.values()))),
-}
+FINDINGS = ("malignant", "benign")
+"""As BreastMNIST numbers them; benign or normal."""
 SHARES = {"hospital_a": (0.55, 0.45), "hospital_b": (0.25, 0.33), "hospital_c": (0.2, 0.22)}
 """Of the malignant and of the benign images."""
 
-POOLED = {"rounds": 40, "learning_rate": 0.02, "l2": 0.003, "batch_size": 16}
-FEDERATED = {"rounds": 40, "local_epochs": 2, "learning_rate": 0.02, "l2": 0.003, "batch_size": 16}
-PRIVATE = {"algorithm": "fedsgd", "rounds": 100, "learning_rate": 1.0, "l2": 0.0}
+POOLED = {"rounds": 60, "learning_rate": 0.02, "l2": 0.003, "batch_size": 16}
+FEDERATED = {"rounds": 40, "local_epochs": 4, "learning_rate": 0.02, "l2": 0.003, "batch_size": 16}
+PRIVATE = {"algorithm": "fedsgd", "rounds": 100, "learning_rate": 2.0}
 PRIVACY = fc.Privacy(epsilon=8.0, delta=1e-3, clip=0.5, evaluate_every=1000)
 
 Loaders = Mapping[str, Callable[[Cohort, int], Table]]
@@ -50,24 +45,69 @@ Settings = Mapping[str, object]
 
 
 def hospital_databases(data: Path, into: Path) -> dict[str, Path]:
-    """A database a hospital: every image with its patient, its label and its set."""
+    """A database a hospital, by the road of any hospital: DICOM files, de-identified on their import."""
     draw = np.random.default_rng(0)
-    rows: dict[str, list[dict[str, object]]] = {name: [] for name in SHARES}
+    for name in SHARES:
+        (into / FILES / name).mkdir(parents=True)
     with np.load(data / "medmnist" / "breastmnist.npz") as arrays:
         for theirs, ours in SETS.items():
             images, labels = arrays[f"{theirs}_images"], arrays[f"{theirs}_labels"]
-            for index, (image, benign) in enumerate(zip(images, labels, strict=True)):
-                share = [shares[int(benign)] for shares in SHARES.values()]
-                row = {"patient_id": f"{ours}-{index:04}", "benign": int(benign), "set": ours}
-                rows[str(draw.choice(list(SHARES), p=share))].append({**row, "image": encode_image(image)})
-    for name, of_hospital in rows.items():
-        write_rows(into / f"{name}.db", wide_table(TABLE, COLUMNS), COLUMNS, of_hospital)
-    return {name: into / f"{name}.db" for name in rows}
+            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+                share = [shares[int(label)] for shares in SHARES.values()]
+                patient = f"{ours}-{index:04}"
+                file = into / FILES / str(draw.choice(list(SHARES), p=share)) / f"{patient}.dcm"
+                write_capture(file, image, patient, FINDINGS[int(label)], ours)
+    return {name: imported(into / FILES / name, into / f"{name}.db") for name in SHARES}
+
+
+def write_capture(file: Path, pixels: NDArray[np.uint8], patient: str, finding: str, part: str) -> None:
+    """A secondary capture (DICOM PS3.3, A.8.1) with its finding as a comment and its set as a description."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[patient])
+    image = FileDataset(str(file), {}, file_meta=meta, preamble=bytes(128))
+    image.SOPClassUID, image.SOPInstanceUID = SecondaryCaptureImageStorage, meta.MediaStorageSOPInstanceUID
+    image.PatientID, image.Modality, image.ConversionType = patient, "US", "WSD"
+    image.ImageComments, image.SeriesDescription, image.BurnedInAnnotation = finding, part, "NO"
+    image.Rows, image.Columns = pixels.shape
+    image.SamplesPerPixel, image.PhotometricInterpretation, image.PixelRepresentation = 1, "MONOCHROME2", 0
+    image.BitsAllocated, image.BitsStored, image.HighBit = 8, 8, 7
+    image.PixelData = pixels.tobytes()
+    image.save_as(file, enforce_file_format=True)
+
+
+def imported(folder: Path, database: Path) -> Path:
+    """Import a hospital's images; its key is fixed, so that patients have the same order in every run."""
+    from fedcohort.sources.deidentify import Deidentifier, deidentified
+    from fedcohort.sources.deidentify_rules import Rules
+    from fedcohort.sources.dicom import IMAGE_ID, dicom_source
+    from fedcohort.sources.dicom_columns import DicomColumn
+    from fedcohort.sources.dicom_options import DicomOptions
+    from fedcohort.sources.dicom_pixels import Rendering
+    from fedcohort.sources.road import import_source
+
+    columns = {
+        "finding": DicomColumn(keyword="ImageComments", levels=FINDINGS),
+        "set": DicomColumn(keyword="SeriesDescription", levels=tuple(SETS.values())),
+    }
+    options = DicomOptions(table=TABLE, rendering=Rendering(height=SIZE, width=SIZE), columns=columns)
+    source, keys = dicom_source(folder, options), {TABLE: [IMAGE_ID]}
+    deidentifier = Deidentifier(Rules(), b"k" * 32, source.tables, keys=keys)
+    report = import_source(
+        deidentified(source, deidentifier), database, keys=keys, identity=deidentifier.identity
+    )
+    if report.refused.total():
+        raise SystemExit(f"{folder}: {report.refused.total()} images refused")
+    return database
 
 
 def loaders_of(databases: Mapping[str, Path]) -> Loaders:
     """What selects each hospital's cohort."""
-    offered = {TABLE: list(COLUMNS)}
+    offered = {TABLE: ["image", "finding", "set"]}
 
     def load(database: Path, cohort: Cohort, seed: int) -> Table:
         return load_cohort(database, cohort, seed, offered)
@@ -78,7 +118,8 @@ def loaders_of(databases: Mapping[str, Path]) -> Loaders:
 def study_of(settings: Settings, seed: int, privacy: fc.Privacy | None = None) -> Study:
     """The study of one side."""
     columns = {"image": fc.Image(SIZE, SIZE)}
-    cohort = fc.Cohort(table=TABLE, columns=columns, label=fc.Binary("benign"), split="set")
+    label = fc.Binary("finding", positive="malignant", negative="benign")
+    cohort = fc.Cohort(table=TABLE, columns=columns, label=label, split="set")
     train = fc.Train.model_validate({"model": "cnn_medical", "importance": False, **settings})
     return fc.Study(
         name="BreastMNIST", cohort=cohort, analysis=train, privacy=privacy, seed=seed, min_sites=1
@@ -127,22 +168,6 @@ def interval(values: NDArray[np.float64]) -> str:
     return f"95 % interval of the mean {values.mean():.3f} +- {half_width(values):.3f}"
 
 
-def pooled_database(databases: Mapping[str, Path], into: Path) -> dict[str, Path]:
-    """All hospitals' rows in one database."""
-    from sqlalchemy import select
-
-    from fedcohort.sources.database import reading
-
-    table = wide_table(TABLE, COLUMNS)
-    names = [column for column in table.c if column.name != "id"]
-    rows: list[dict[str, object]] = []
-    for path in databases.values():
-        with reading(path) as connection:
-            rows += [dict(row) for row in connection.execute(select(*names)).mappings()]
-    write_rows(into / "pooled.db", table, COLUMNS, rows)
-    return {"pooled": into / "pooled.db"}
-
-
 def choose(hospitals: Loaders, pooled: Loaders, seeds: int) -> None:
     """Validation AUC of the settings that were tried; prints no test figure."""
     tried = range(FIRST_CHOOSING_SEED, FIRST_CHOOSING_SEED + seeds)
@@ -166,7 +191,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         databases = hospital_databases(data_folder(options.data), Path(scratch))
-        hospitals, pooled = loaders_of(databases), loaders_of(pooled_database(databases, Path(scratch)))
+        whole = imported(Path(scratch) / FILES, Path(scratch) / "pooled.db")
+        hospitals, pooled = loaders_of(databases), loaders_of({"pooled": whole})
         if options.choose:
             choose(hospitals, pooled, options.seeds)
         else:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
+from benchmarks.images import hospital_databases
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from nbclient import NotebookClient
 
@@ -52,6 +54,32 @@ def test_describe_runs_on_simulated_hospitals(tmp_path: Path) -> None:
     report = run_on(databases, study)
     assert isinstance(report["describe"], dict)
     assert 40 <= report["describe"]["age"]["mean"] < 80
+
+
+def test_breastmnist_trains_on_the_images_of_three_hospitals(tmp_path: Path) -> None:
+    folder = Path(os.environ.get("FEDCOHORT_DATA", DATA))
+    if not (folder / "medmnist").is_dir():
+        pytest.skip(f"needs medmnist in {folder}; set FEDCOHORT_DATA")
+    databases = {site: str(path) for site, path in hospital_databases(folder, tmp_path).items()}
+    study = fc.load_study(EXAMPLES / "breastmnist.toml")
+    short = study.analysis.model_copy(update={"rounds": 6})
+    report = run_on(databases, study.model_copy(update={"analysis": short}))
+    test = report["test"]
+    assert isinstance(test, dict)
+    assert test["auc"] > 0.65
+    assert_every_pixel_came_through(folder, databases)
+
+
+def assert_every_pixel_came_through(folder: Path, databases: dict[str, str]) -> None:
+    """From the pictures as published, through DICOM files and the import, to what a model is given."""
+    cohort = fc.Cohort(table="images", columns={"image": fc.Image(28, 28)}, split=None)
+    tables = [load_cohort(path, cohort, 0, {"images": ["image"]}) for path in databases.values()]
+    found = sorted(image.tobytes() for table in tables for image in table.images["image"].take())
+    with np.load(folder / "medmnist" / "breastmnist.npz") as arrays:
+        published = [
+            image.tobytes() for part in ("train", "val", "test") for image in arrays[f"{part}_images"]
+        ]
+    assert found == sorted(published)
 
 
 def test_heart_disease_trains_on_the_four_hospitals(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def _cnn_medical(input_shape: tuple[int, ...], head: Head) -> Any:
     import keras
 
     if len(input_shape) == 3:
-        layers = [*_image_layers(), _output(head)]
+        layers = [*_image_layers(input_shape), _output(head)]
         return keras.Sequential([keras.Input(input_shape), *layers], name="cnn_medical")
     layers = [
         keras.layers.Reshape((*input_shape, 1)),
@@ -81,21 +81,22 @@ def _cnn_medical(input_shape: tuple[int, ...], head: Head) -> Any:
     return keras.Sequential([keras.Input(input_shape), *layers], name="cnn_medical")
 
 
-def _image_layers() -> list[Any]:
+def _image_layers(shape: tuple[int, ...]) -> list[Any]:
     """Three convolutions, each halving the picture; normalised by groups, which know one picture at a time.
 
     Wu and He 2018 (arXiv 1803.08494): batch statistics would mix patients, and sites.
     """
     from keras import layers
 
+    edge = "valid" if min(shape[:2]) >= 16 else "same"  # of a small picture nothing would be left
     found: list[Any] = []
     for filters, size, stride, groups in ((16, 5, 2, 4), (32, 3, 1, 8), (64, 3, 1, 8)):
-        shape = {"strides": stride, "padding": "same", "kernel_initializer": "he_normal"}
+        settings = {"strides": stride, "padding": "same", "kernel_initializer": "he_normal"}
         found += [
-            layers.Conv2D(filters, size, **shape),
+            layers.Conv2D(filters, size, **settings),
             layers.GroupNormalization(groups),
             layers.ReLU(),
-            *([layers.MaxPooling2D(padding="same")] if stride == 1 else []),
+            *([layers.MaxPooling2D(padding=edge)] if stride == 1 else []),
         ]
     return [*found, layers.Flatten()]
 
@@ -114,7 +115,7 @@ def _image_and_record(parts: tuple[Part, ...], head: Head) -> Any:
     image = keras.Input(images[0].shape, name=images[0].name)
     record = keras.Input(records[0].shape, name=records[0].name)
     seen = image
-    for layer in [*_image_layers(), keras.layers.Dense(32, activation="relu")]:
+    for layer in [*_image_layers(images[0].shape), keras.layers.Dense(32, activation="relu")]:
         seen = layer(seen)
     known = keras.layers.Dense(32, activation="relu")(record)
     both = keras.layers.Concatenate()([seen, known])
