@@ -11,6 +11,7 @@ import fedcohort
 from fedcohort.cli_data import data_app
 from fedcohort.cli_federation import approve, coordinator_app, dashboard, node_app
 from fedcohort.cli_ledger import ledger
+from fedcohort.cli_people import people_app
 from fedcohort.cli_predict import predict
 from fedcohort.cli_report import report
 from fedcohort.cli_roster import roster
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(coordinator_app, name="coordinator")
 app.add_typer(node_app, name="node")
+app.add_typer(people_app, name="people")
 app.command()(approve)
 app.command()(report)
 app.command()(roster)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from fedcohort.cli_members import DEFAULT_STATE, Database, State, audit, invite, remove, revoke
 from fedcohort.cli_operate import backup_coordinator, backup_node, forget
+from fedcohort.cli_people import PageUrl, PeopleFile, page_is_open
 from fedcohort.cli_support import (
     CaFile,
     Config,
@@ -192,17 +194,20 @@ def check(
 def page(
     site: SiteFile = Path("site.toml"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.")] = 5001,
+    people: PeopleFile = None,
+    url: PageUrl = None,
 ) -> None:
-    """Serve this hospital's own page on this machine: budgets, studies, and what left."""
+    """Serve this hospital's own page on this machine: budgets, studies, and what left.
+
+    Without --people it only reads; with it, data owners approve and refuse studies there.
+    """
     from fedcohort.dashboard import run_hospital_page
     from fedcohort.node.policy import read_policy
 
     policy = read_policy(site)
     existing(policy.state / "node.db", "start the node once")
     log_to_stderr()
-    run_hospital_page(
-        policy, port, lambda url: console.print(f"The page is at {url}. Ctrl-C ends it.", highlight=False)
-    )
+    run_hospital_page(policy, port, people=people, address=url, ready=partial(page_is_open, LogFormat.text))
 
 
 @node_app.command("audit")
@@ -254,30 +259,27 @@ def approve(
 def dashboard(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.")] = 5000,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; off this machine a token is needed.")
+        str, typer.Option(help="Address to listen on; off this machine accounts are needed.")
     ] = "127.0.0.1",
     coordinator: Coordinator = "http://127.0.0.1:8760",
     token: Token = None,
     ca_file: CaFile = None,
+    people: PeopleFile = None,
+    url: PageUrl = None,
     dashboard_token: Annotated[
-        str | None, typer.Option(envvar="FEDCOHORT_DASHBOARD_TOKEN", help="What visitors must show.")
+        str | None,
+        typer.Option(
+            envvar="FEDCOHORT_DASHBOARD_TOKEN", help="What programs may show to read, in place of logging in."
+        ),
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
     log_format: LogForm = LogFormat.text,
 ) -> None:
     """Serve the live page until Ctrl-C."""
-    from fedcohort.dashboard import run_dashboard
+    from fedcohort.dashboard import Settings, run_dashboard
 
     log_to_stderr(log_format)
-    run_dashboard(
-        host,
-        port,
-        coordinator,
-        token=token,
-        ca_file=ca_file,
-        dashboard_token=dashboard_token,
-        certificate=certificate,
-        key=key,
-        ready=lambda url: announce(log_format, f"The page is at {url}. Ctrl-C ends it."),
-    )
+    settings = Settings(coordinator, token, ca_file, dashboard_token, people, url)
+    ready = partial(page_is_open, log_format)
+    run_dashboard(settings, host, port, certificate=certificate, key=key, ready=ready)

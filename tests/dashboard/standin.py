@@ -37,6 +37,7 @@ class StandIn:
     token: str | None = None
     viewers: int = 0
     resumed_after: list[int] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
 
     def add_study(self, study_id: str = FIRST_STUDY, name: str = "heart-disease", **more: Any) -> str:
         """A new study, running, of 30 rounds unless `more` says otherwise; it becomes the newest."""
@@ -143,6 +144,10 @@ def rest(store: StandIn) -> Starlette:
         found = store.reports.get(request.path_params["id"])
         return _json(found) if found else _error(409, "not-finished")
 
+    def cancel(request: Request) -> Response:
+        store.cancelled.append(store.studies[request.path_params["id"]]["id"])
+        return _json({"id": store.cancelled[-1]})
+
     async def study_events(request: Request) -> Response:
         after = int(request.headers.get("last-event-id", "0"))
         store.resumed_after.append(after)
@@ -154,15 +159,18 @@ def rest(store: StandIn) -> Starlette:
     paths = {"/api/federation": federation, "/api/studies": studies, "/api/studies/{id}": study}
     paths |= {"/api/studies/{id}/metrics": metrics, "/api/studies/{id}/report": report}
     streams = {"/api/studies/{id}/events": study_events, "/api/events": events}
-    return Starlette(
-        routes=[Route(path, _guarded(store, route)) for path, route in {**paths, **streams}.items()]
-    )
+    routes = [Route(path, _guarded(store, route)) for path, route in {**paths, **streams}.items()]
+    routes.append(Route("/api/studies/{id}/cancel", _guarded(store, cancel), methods=["POST"]))
+    return Starlette(routes=routes)
 
 
 def _guarded(store: StandIn, route: Any) -> Any:
     async def endpoint(request: Request) -> Response:
         if store.token and request.headers.get("authorization") != f"Bearer {store.token}":
             return _error(401, "not-authenticated")
+        whole = [study for study in store.studies if study.startswith(request.path_params.get("id", "-"))]
+        if len(whole) == 1:
+            request.path_params["id"] = whole[0]
         if request.path_params.get("id", FIRST_STUDY) not in {*store.studies, FIRST_STUDY}:
             return _error(404, "not-found")
         try:

@@ -186,22 +186,6 @@ def test_a_private_study_shows_what_its_noise_leaves_uncertain(
     assert watch.complaints == []
 
 
-def test_the_form_lets_a_visitor_with_the_token_in(
-    store: StandIn, coordinator: Running, serve: Serve, watch: Watched
-) -> None:
-    store.add_study()
-    watch.page.goto(serve(Settings(coordinator.url, dashboard_token="a token of 16 or more")))
-    watch.page.fill("#token", "a wrong one of 16 or more")
-    watch.page.click("button")
-    assert watch.text("[role=alert]") == "That is not the token."
-    watch.page.fill("#token", "a token of 16 or more")
-    watch.page.click("button")
-    watch.wait("document.querySelector('#study-name')?.textContent === 'heart-disease'")
-    watch.page.click("text=Log out")
-    watch.page.wait_for_selector("#token")
-    assert all("403" in text for text in watch.complaints)
-
-
 def test_five_thousand_rounds_are_drawn(store: StandIn, dashboard: str, watch: Watched) -> None:
     store.add_study(rounds=5000)
     for number in range(5000):

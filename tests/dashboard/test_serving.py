@@ -1,16 +1,17 @@
 """Behind a proxy: whom the dashboard believes, and whether it says that it can serve."""
 
 import http.client
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from fedcohort.dashboard import Settings
+from tests.dashboard.accounts import write_people
 from tests.dashboard.conftest import Serve
 from tests.dashboard.standin import Running
 
-TOKEN = "a-token-for-visitors"
 NOWHERE = "http://127.0.0.1:9"
 FAR = "203.0.113.9"
 
@@ -26,8 +27,13 @@ def ask(url: str, path: str, headers: dict[str, str], source: str = "127.0.0.1")
     return answer
 
 
-def test_a_proxy_on_this_machine_says_who_asks_and_how(serve: Serve) -> None:
-    url = serve(Settings(NOWHERE, dashboard_token=TOKEN))
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    return write_people(tmp_path / "people.db")
+
+
+def test_a_proxy_on_this_machine_says_who_asks_and_how(serve: Serve, people: Path) -> None:
+    url = serve(Settings(NOWHERE, people=people))
     secure = {"X-Forwarded-For": FAR, "X-Forwarded-Proto": "https"}
     assert ask(url, "/login", secure).status == 200
     plain = {"X-Forwarded-For": FAR, "X-Forwarded-Proto": "http"}
@@ -35,12 +41,13 @@ def test_a_proxy_on_this_machine_says_who_asks_and_how(serve: Serve) -> None:
     assert ask(url, "/login", {"X-Forwarded-For": FAR}).status == 403
 
 
-def test_the_cookie_is_for_tls_alone_when_the_proxy_was_asked_by_tls(serve: Serve) -> None:
-    url = serve(Settings(NOWHERE, dashboard_token=TOKEN))
+def test_the_cookie_is_for_tls_alone_when_the_proxy_was_asked_by_tls(serve: Serve, people: Path) -> None:
+    url = serve(Settings(NOWHERE, people=people))
     headers = {"X-Forwarded-For": FAR, "X-Forwarded-Proto": "https"}
     with httpx.Client(base_url=url, headers=headers) as client:
-        cookie = client.post("/login", data={"token": TOKEN}).headers["set-cookie"]
-    assert {"Secure", "HttpOnly", "SameSite=Strict"} <= {part.strip() for part in cookie.split(";")}
+        cookie = client.get("/login").headers["set-cookie"]
+    assert cookie.startswith("__Host-fedcohort-form=")
+    assert {"Secure", "HttpOnly", "SameSite=Lax"} <= {part.strip() for part in cookie.split(";")}
 
 
 def test_the_last_word_is_the_proxys_own_and_not_what_a_visitor_sent_it(serve: Serve) -> None:
@@ -48,15 +55,15 @@ def test_the_last_word_is_the_proxys_own_and_not_what_a_visitor_sent_it(serve: S
     assert ask(url, "/healthz", {"X-Forwarded-For": f"127.0.0.1, {FAR}"}).status == 403
 
 
-def test_without_a_token_a_proxy_opens_nothing_to_others(serve: Serve) -> None:
+def test_without_accounts_a_proxy_opens_nothing_to_others(serve: Serve) -> None:
     url = serve(Settings(NOWHERE))
     headers = {"X-Forwarded-For": FAR, "X-Forwarded-Proto": "https"}
     assert ask(url, "/healthz", headers).status == 403
     assert ask(url, "/healthz", {"Host": "dashboard.example"}).status == 403
 
 
-def test_nobody_else_is_believed(serve: Serve) -> None:
-    url = serve(Settings(NOWHERE, dashboard_token=TOKEN))
+def test_nobody_else_is_believed(serve: Serve, people: Path) -> None:
+    url = serve(Settings(NOWHERE, people=people))
     headers = {"X-Forwarded-For": FAR, "X-Forwarded-Host": "evil.example", "Forwarded": "for=9.9.9.9"}
     assert ask(url, "/login", headers, source="127.0.0.2").status == 200, "its own address counts"
     away = ask(url, "/", {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"})
@@ -80,6 +87,6 @@ def test_it_is_ready_while_the_coordinator_answers_and_takes_its_token(
     assert httpx.get(f"{serve(Settings(NOWHERE))}healthz").json()["status"] == "ok"
 
 
-def test_readiness_needs_no_log_in_and_tells_no_more_than_a_code(serve: Serve) -> None:
-    away = httpx.get(f"{serve(Settings(NOWHERE, dashboard_token=TOKEN))}readyz")
+def test_readiness_needs_no_log_in_and_tells_no_more_than_a_code(serve: Serve, people: Path) -> None:
+    away = httpx.get(f"{serve(Settings(NOWHERE, people=people))}readyz")
     assert away.json() == {"status": "not-ready", "code": "link-closed"}

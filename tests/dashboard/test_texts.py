@@ -5,8 +5,11 @@ import re
 from fedcohort.dashboard.app import HERE
 from fedcohort.dashboard.texts import load_texts
 
-BUILT = re.compile(r"(state|sentence|answer|metric|site|link)\.[\w.]+|split\.(short\.)?\w+")
-"""Names that scripts put together from a state or a metric."""
+BUILT = re.compile(
+    r"(state|sentence|answer|metric|site|link|role|people\.state|reason|verdict)\.[\w. -]+"
+    r"|split\.(short\.)?\w+"
+)
+"""Names that scripts and templates put together from a state, a metric or a role."""
 
 
 def _sources() -> str:

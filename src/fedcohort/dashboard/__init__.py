@@ -34,7 +34,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     Args:
         settings: where the coordinator is and who may look; by default from FEDCOHORT_COORDINATOR,
-            FEDCOHORT_TOKEN, FEDCOHORT_CA_FILE and FEDCOHORT_DASHBOARD_TOKEN.
+            FEDCOHORT_TOKEN, FEDCOHORT_CA_FILE, FEDCOHORT_PEOPLE, FEDCOHORT_URL and
+            FEDCOHORT_DASHBOARD_TOKEN.
     Raises:
         ConfigError: a setting is not valid, or the extra [dashboard] is not installed.
     """
@@ -46,45 +47,61 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def run_dashboard(
+    settings: Settings,
     host: str = "127.0.0.1",
     port: int = 5000,
-    coordinator: str = DEFAULT_COORDINATOR,
     *,
-    token: str | None = None,
-    ca_file: Path | None = None,
-    dashboard_token: str | None = None,
     certificate: Path | None = None,
     key: Path | None = None,
-    ready: Callable[[str], None] | None = None,
+    ready: Callable[[str, str | None], None] | None = None,
 ) -> None:
     """Serve the dashboard until it is interrupted.
 
     Args:
+        settings: where the coordinator is, and who may look; accounts are needed off loopback.
         port: 0 takes any free port.
-        coordinator: address of the coordinator's REST.
-        token: what the coordinator asks of this dashboard.
-        ca_file: certificate authority of the coordinator, in PEM.
-        dashboard_token: what the dashboard asks of its visitors; needed off loopback.
         certificate, key: PEM files for HTTPS; needed off loopback.
-        ready: called with the page's address once the port is open.
+        ready: called once the port is open with the page's address and, when the file of people
+            is empty, the one-time link with which the first operator sets a password.
     Raises:
         ConfigError: a setting is not valid, the port is in use, or [dashboard] is not installed.
     """
-    settings = Settings(coordinator, token, ca_file, dashboard_token)
     app = create_app(settings)
     from fedcohort.dashboard.serve import Listen, serve
 
-    serve(app, settings, Listen(host, port, certificate, key), ready)
+    serve(app, settings, Listen(host, port, certificate, key), _with_link(app, settings, ready))
+
+
+def _with_link(
+    app: Flask, settings: Settings, ready: Callable[[str, str | None], None] | None
+) -> Callable[[str], None]:
+    from fedcohort.dashboard.people import People, password_link
+
+    people: People | None = app.extensions["fedcohort-people"]
+
+    def told(address: str) -> None:
+        token = people.first_link() if people is not None and ready else None
+        if ready:
+            ready(address, password_link(settings.address or address, token) if token else None)
+
+    return told
 
 
 def run_hospital_page(
-    policy: SitePolicy, port: int = 5001, ready: Callable[[str], None] | None = None
+    policy: SitePolicy,
+    port: int = 5001,
+    *,
+    people: Path | None = None,
+    address: str | None = None,
+    ready: Callable[[str, str | None], None] | None = None,
 ) -> None:
     """Serve a hospital's own page, on loopback, until it is interrupted.
 
     Args:
+        people: the file of accounts; without one the page only reads.
+        address: where people reach the page through a server in front of it.
         port: 0 takes any free port.
-        ready: called with the page's address once the port is open.
+        ready: as for `run_dashboard`.
     Raises:
         ConfigError: the port is in use, or [dashboard] is not installed.
     """
@@ -95,5 +112,6 @@ def run_hospital_page(
         raise ConfigError(f"{_REMEDY} ({error})") from error
     from fedcohort.node.store import SqlNodeStore
 
-    app = build_hospital_page(policy, SqlNodeStore(policy.state / "node.db"))
-    serve(app, Settings(), Listen("127.0.0.1", port), ready)
+    settings = Settings(people=people, address=address)
+    app = build_hospital_page(policy, SqlNodeStore(policy.state / "node.db"), settings)
+    serve(app, settings, Listen("127.0.0.1", port), _with_link(app, settings, ready))

@@ -11,19 +11,22 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 import fedcohort
-from fedcohort.dashboard.access import guard
+from fedcohort.dashboard.access import Door, guard, still_allowed, visitor
 from fedcohort.dashboard.metrics import training_metrics
+from fedcohort.dashboard.own import Admits, only_own, own_events, own_studies, while_allowed
+from fedcohort.dashboard.people import People
 from fedcohort.dashboard.relay import Seats, relay
+from fedcohort.dashboard.roles import DASHBOARD
 from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.texts import load_texts
-from fedcohort.dashboard.upstream import Answer, Upstream, open_upstream
+from fedcohort.dashboard.upstream import STUDY_ID, Answer, Upstream, open_upstream
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, NotFoundError
 
 log = logging.getLogger("fedcohort.dashboard")
 
 HERE = Path(__file__).parent
 ECHARTS = HERE / "static" / "vendor" / "echarts.min.js"
-MAX_REQUEST_BYTES = 4096
+MAX_REQUEST_BYTES = 16_384
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -37,7 +40,6 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _STATUS = {LinkClosedError: 503, AuthenticationError: 502, NotFoundError: 404}
-_STUDY_ID = re.compile(r"[0-9a-f]{6,64}")
 
 
 def build_app(settings: Settings) -> Flask:
@@ -45,26 +47,27 @@ def build_app(settings: Settings) -> Flask:
 
     Raises:
         ConfigError: the coordinator's CA file cannot be read.
+        KeyFileError, StoreError: the file of people cannot be used.
     """
     # Windows may have .js registered as text/plain, which a browser then refuses to run.
     mimetypes.add_type("text/javascript", ".js")
     app = Flask("fedcohort.dashboard", root_path=str(HERE))
     app.config.update(MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES, SEND_FILE_MAX_AGE_DEFAULT=None)
-    guard(app, settings)
+    door = guard(app, settings, DASHBOARD)
     if not ECHARTS.is_file():
         log.warning("Apache ECharts is missing, so that no chart is drawn; install fedcohort again")
     upstream, texts = open_upstream(settings), load_texts()
     app.extensions["fedcohort"] = upstream.client.close
-    app.context_processor(
-        lambda: {"t": texts, "version": fedcohort.__version__, "has_login": bool(settings.dashboard_token)}
-    )
+    app.before_request(lambda: only_own(upstream))
+    app.context_processor(lambda: {"t": texts, "version": fedcohort.__version__})
     app.after_request(harden)
     explain_errors(app)
     app.add_url_rule("/", "page", lambda: render_template("page.html"))
     app.add_url_rule("/healthz", "health", lambda: jsonify(status="ok", version=fedcohort.__version__))
     app.add_url_rule("/readyz", "ready", lambda: _ready(upstream))
     _add_reading(app, upstream)
-    _add_streams(app, upstream, Seats(settings.max_viewers))
+    _add_cancel(app, upstream, door)
+    _add_streams(app, upstream, Seats(settings.max_viewers), door)
     _add_results(app, upstream, texts)
     return app
 
@@ -73,6 +76,9 @@ def close_app(app: Flask) -> None:
     """Give back what the application holds open."""
     close: Callable[[], None] = app.extensions["fedcohort"]
     close()
+    people: People | None = app.extensions["fedcohort-people"]
+    if people is not None:
+        people.close()
 
 
 def _ready(upstream: Upstream) -> ResponseReturnValue:
@@ -117,13 +123,13 @@ def _passed_on(answer: Answer) -> ResponseReturnValue:
 
 
 def _study_path(study_id: str, what: str = "") -> str:
-    if not _STUDY_ID.fullmatch(study_id):
+    if not STUDY_ID.fullmatch(study_id):
         raise NotFoundError("a study is named by its hash, or by the first six characters or more of it")
     return f"/api/studies/{study_id}{what}"
 
 
 def _add_reading(app: Flask, upstream: Upstream) -> None:
-    """The part of the coordinator's REST that the page reads; nothing can be changed through here."""
+    """The part of the coordinator's REST that the page reads."""
 
     @app.get("/api/federation")
     def federation() -> ResponseReturnValue:
@@ -131,7 +137,8 @@ def _add_reading(app: Flask, upstream: Upstream) -> None:
 
     @app.get("/api/studies")
     def studies() -> ResponseReturnValue:
-        return _passed_on(upstream.get("/api/studies"))
+        answer = upstream.get("/api/studies")
+        return jsonify(own_studies(visitor(), answer.body)) if answer.ok else _passed_on(answer)
 
     @app.get("/api/studies/<study_id>")
     def study(study_id: str) -> ResponseReturnValue:
@@ -142,8 +149,17 @@ def _add_reading(app: Flask, upstream: Upstream) -> None:
         return _passed_on(upstream.get(_study_path(study_id, "/report")))
 
 
-def _add_streams(app: Flask, upstream: Upstream, seats: Seats) -> None:
-    def stream(path: str) -> ResponseReturnValue:
+def _add_cancel(app: Flask, upstream: Upstream, door: Door) -> None:
+    @app.post("/api/studies/<study_id>/cancel")
+    def cancel(study_id: str) -> ResponseReturnValue:
+        answer, asking = upstream.ask("POST", _study_path(study_id, "/cancel")), visitor()
+        if answer.ok and door.people is not None and asking is not None:
+            door.people.note("study-cancelled", study_id, name=asking.name)
+        return _passed_on(answer)
+
+
+def _add_streams(app: Flask, upstream: Upstream, seats: Seats, door: Door) -> None:
+    def stream(path: str, admits: Admits | None = None) -> ResponseReturnValue:
         release = seats.take()
         if release is None:
             return jsonify(code="busy", message="too many pages are open; close some"), 503
@@ -153,7 +169,10 @@ def _add_streams(app: Flask, upstream: Upstream, seats: Seats) -> None:
         except FedcohortError:
             release()
             raise
-        response = Response(relay(source), mimetype="text/event-stream")
+        asking, events = visitor(), relay(source, admits)
+        if asking is not None:
+            events = while_allowed(events, lambda: still_allowed(door, asking))
+        response = Response(events, mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"
         response.call_on_close(source.close)
         response.call_on_close(release)
@@ -161,7 +180,7 @@ def _add_streams(app: Flask, upstream: Upstream, seats: Seats) -> None:
 
     @app.get("/api/events")
     def federation_events() -> ResponseReturnValue:
-        return stream("/api/events")
+        return stream("/api/events", own_events(upstream, visitor()))
 
     @app.get("/api/studies/<study_id>/events")
     def study_events(study_id: str) -> ResponseReturnValue:
@@ -173,7 +192,7 @@ def _chosen(upstream: Upstream) -> str:
     asked = request.args.get("study")
     if asked is not None:
         return _study_path(asked)
-    studies = upstream.get("/api/studies").body.get("studies")
+    studies = own_studies(visitor(), upstream.get("/api/studies").body).get("studies")
     newest = studies[0] if isinstance(studies, list) and studies else None
     if not isinstance(newest, dict):
         raise NotFoundError("there is no study yet")

@@ -1,7 +1,7 @@
 """A hospital's own page: its privacy budgets, the studies that asked, and every byte that left.
 
 It is served by the hospital, to the hospital's own machine, and reads the node's store beside
-the running node. Nothing can be changed through it: `fedcohort approve` signs.
+the running node. With accounts, a data owner answers there what `fedcohort approve` answers.
 """
 
 import csv
@@ -16,19 +16,20 @@ from flask.typing import ResponseReturnValue
 
 import fedcohort
 from fedcohort.dashboard.access import guard
-from fedcohort.dashboard.app import HERE, explain_errors, harden
+from fedcohort.dashboard.app import HERE, MAX_REQUEST_BYTES, explain_errors, harden
+from fedcohort.dashboard.proposals import Here, add_proposals, proposal_view
+from fedcohort.dashboard.roles import HOSPITAL
 from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.texts import load_texts
-from fedcohort.explain import explain
 from fedcohort.node.ledger import accounts, epsilons
 from fedcohort.node.policy import SitePolicy
-from fedcohort.node.records import Cost, StoredProposal
+from fedcohort.node.records import Cost
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import parse_study
 
 LEFT = {"release": "contribution", "help": "help", "charged": "charged", "study-key": "key"}
 """Kinds of the event log that are about bytes which left, or were paid for."""
-COLUMNS = ("at", "kind", "study", "round", "bytes", "entry", "hash")
+COLUMNS = ("at", "kind", "study", "round", "bytes", "digest", "entry", "hash")
 SHOWN = 200
 """Of the newest releases; the CSV file has all."""
 
@@ -44,13 +45,20 @@ class Spent:
     alone: float
 
 
-def build_hospital_page(policy: SitePolicy, store: SqlNodeStore) -> Flask:
-    """The application; it serves loopback only."""
+def build_hospital_page(policy: SitePolicy, store: SqlNodeStore, settings: Settings | None = None) -> Flask:
+    """The application.
+
+    Args:
+        settings: of them only the accounts and the address; without accounts it only reads.
+    Raises:
+        KeyFileError, StoreError: the file of people cannot be used.
+    """
     app = Flask("fedcohort.dashboard", root_path=str(HERE))
-    guard(app, Settings())
+    app.config.update(MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES)
+    guard(app, settings or Settings(), HOSPITAL)
     texts = load_texts()
     app.extensions["fedcohort"] = store.close
-    app.context_processor(lambda: {"t": texts, "version": fedcohort.__version__, "has_login": False})
+    app.context_processor(lambda: {"t": texts, "version": fedcohort.__version__})
     app.after_request(harden)
     explain_errors(app)
 
@@ -60,7 +68,7 @@ def build_hospital_page(policy: SitePolicy, store: SqlNodeStore) -> Flask:
             "hospital.html",
             site=policy.id,
             ledger=_ledger(policy, store),
-            proposals=[_proposal(found) for found in reversed(store.proposals())],
+            proposals=[proposal_view(found) for found in reversed(store.proposals())],
             releases=_releases(store)[:SHOWN],
         )
 
@@ -73,6 +81,7 @@ def build_hospital_page(policy: SitePolicy, store: SqlNodeStore) -> Flask:
     def health() -> ResponseReturnValue:
         return jsonify(status="ok", version=fedcohort.__version__)
 
+    add_proposals(app, Here(policy, store))
     return app
 
 
@@ -98,14 +107,12 @@ def _epsilons(cost: Cost) -> tuple[float, float]:
     return epsilons(cost)
 
 
-def _proposal(found: StoredProposal) -> dict[str, str]:
-    study = parse_study(found.study)
-    words = explain(study, found.researcher, found.researcher_key)
-    return {"name": study.name, "hash": found.study_hash, "state": found.state, "words": words}
-
-
 def _releases(store: SqlNodeStore) -> list[dict[str, object]]:
-    """The newest first; `hash` is that of the event log's entry."""
+    """The newest first.
+
+    `digest` is the SHA-256 of what was released: of a contribution the integers as they were before
+    they were hidden, and so the same however often it was sealed; `hash` is that of the event log's entry.
+    """
     rows: list[dict[str, object]] = []
     for event in reversed(store.events()):
         kind = LEFT.get(str(event["kind"]))
@@ -113,10 +120,11 @@ def _releases(store: SqlNodeStore) -> list[dict[str, object]]:
             continue
         detail = store.read_detail(event)
         at = datetime.fromtimestamp(int(str(event["at_ms"])) / 1000, UTC).isoformat(timespec="seconds")
-        digest = event["hash"].hex() if isinstance(event["hash"], bytes) else ""
+        entry_hash = event["hash"].hex() if isinstance(event["hash"], bytes) else ""
         rows.append(
             {"at": at, "kind": kind, "study": event["study_hash"], "round": detail.get("round", ""),
-             "bytes": detail.get("bytes", ""), "entry": event["sequence"], "hash": digest}
+             "bytes": detail.get("bytes", ""), "digest": detail.get("digest", ""),
+             "entry": event["sequence"], "hash": entry_hash}
         )  # fmt: skip
     return rows
 

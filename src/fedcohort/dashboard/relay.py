@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 
@@ -41,8 +42,14 @@ class Seats:
         return release
 
 
-def relay(response: httpx.Response) -> Iterator[bytes]:
-    """Whole events as they come, until either side ends; only known fields with valid values pass."""
+def relay(
+    response: httpx.Response, admits: Callable[[str, dict[str, Any]], bool] | None = None
+) -> Iterator[bytes]:
+    """Whole events as they come, until either side ends; only known fields with valid values pass.
+
+    Args:
+        admits: whether an event of this kind with these data is for the reader; by default all are.
+    """
     yield PULSE
     fields: dict[str, str] = {}
     with _ended_quietly():
@@ -53,7 +60,7 @@ def relay(response: httpx.Response) -> Iterator[bytes]:
                 name, _, value = line.partition(":")
                 fields[name] = value.removeprefix(" ")
             elif fields:
-                if event := _event(fields):
+                if event := _event(fields, admits):
                     yield event
                 fields = {}
 
@@ -77,11 +84,13 @@ def _lines(response: httpx.Response) -> Iterator[str]:
             return
 
 
-def _event(fields: dict[str, str]) -> bytes:
+def _event(fields: dict[str, str], admits: Callable[[str, dict[str, Any]], bool] | None) -> bytes:
     """An event in the stream's notation, or nothing when it is not one of ours."""
     data = parse_finite(fields.get("data", ""))
     kind, number = fields.get("event", "message"), fields.get("id", "")
     if not isinstance(data, dict) or not _KIND.fullmatch(kind):
         return b""
+    if admits is not None and not admits(kind, data):
+        return PULSE
     head = f"id: {number}\n" if _NUMBER.fullmatch(number) else ""
     return f"{head}event: {kind}\ndata: {json.dumps(data, allow_nan=False)}\n\n".encode()

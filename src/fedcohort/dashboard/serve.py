@@ -95,7 +95,7 @@ def serve(app: Flask, settings: Settings, listen: Listen, ready: Callable[[str],
     """Serve until interrupted; `ready` is called with the address once the port is open.
 
     Raises:
-        ConfigError: off loopback without a token or a certificate, or the port cannot be had.
+        ConfigError: off loopback without accounts or a certificate, or the port cannot be had.
     """
     server = open_server(app, settings, listen)
     try:
@@ -168,9 +168,10 @@ def _check(settings: Settings, listen: Listen) -> None:
         raise ConfigError("HTTPS needs both a certificate and its key")
     if is_loopback(listen.host):
         return
-    if settings.dashboard_token is None:
+    if settings.people is None:
         raise ConfigError(
-            f"host {listen.host!r} is not loopback: set FEDCOHORT_DASHBOARD_TOKEN to what visitors must show"
+            f"host {listen.host!r} is not loopback: set FEDCOHORT_PEOPLE (--people) to the file of those who "
+            "may log in"
         )
     if listen.certificate is None:
         raise ConfigError(

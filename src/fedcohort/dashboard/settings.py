@@ -23,7 +23,9 @@ class Settings:
         coordinator: address of its REST, https off loopback.
         token: what the coordinator asks of this dashboard.
         ca_file: certificate authority of the coordinator, in PEM.
-        dashboard_token: what the dashboard asks of its visitors; None serves loopback only.
+        people: the file of accounts; None serves loopback only, and changes nothing.
+        dashboard_token: what programs may show in place of logging in.
+        address: where people reach the page from outside, for the links that they are sent.
         max_viewers: event streams open at once.
     """
 
@@ -31,16 +33,31 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     dashboard_token: str | None = field(default=None, repr=False)
+    people: Path | None = None
+    address: str | None = None
     max_viewers: int = MAX_VIEWERS
 
     def __post_init__(self) -> None:
         _check_coordinator(self.coordinator)
         if self.ca_file is not None and not self.ca_file.is_file():
             raise ConfigError(f"FEDCOHORT_CA_FILE (--ca-file): there is no file {self.ca_file}")
+        if self.dashboard_token is not None and self.people is None:
+            raise ConfigError(
+                "FEDCOHORT_DASHBOARD_TOKEN is what programs show, and people log in: set FEDCOHORT_PEOPLE "
+                "(--people) to their file, too"
+            )
+        if self.address is not None:
+            _check_address(self.address)
         if self.dashboard_token is not None and len(self.dashboard_token) < MIN_TOKEN_LENGTH:
             raise ConfigError(
                 f"FEDCOHORT_DASHBOARD_TOKEN: too short to be safe; give {MIN_TOKEN_LENGTH} characters or more"
             )
+
+
+def _check_address(address: str) -> None:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigError(f"FEDCOHORT_URL (--url): {address!r} is not an address such as https://host")
 
 
 def _check_coordinator(address: str) -> None:
@@ -65,12 +82,14 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
         ConfigError: a setting is not valid.
     """
     given = os.environ if environment is None else environment
-    ca_file = given.get("FEDCOHORT_CA_FILE")
+    ca_file, people = given.get("FEDCOHORT_CA_FILE"), given.get("FEDCOHORT_PEOPLE")
     return Settings(
         coordinator=given.get("FEDCOHORT_COORDINATOR") or DEFAULT_COORDINATOR,
         token=given.get("FEDCOHORT_TOKEN") or None,
         ca_file=Path(ca_file) if ca_file else None,
         dashboard_token=given.get("FEDCOHORT_DASHBOARD_TOKEN") or None,
+        people=Path(people) if people else None,
+        address=given.get("FEDCOHORT_URL") or None,
     )
 
 

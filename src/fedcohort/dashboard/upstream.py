@@ -6,6 +6,7 @@ there; here they become null, so that a browser can read what is passed on.
 
 import json
 import math
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ SILENT_STREAM_SECONDS = 45.0
 """The coordinator sends a comment every 15 seconds; three missed ones mean that it is gone."""
 MAX_ANSWER_BYTES = 32 * 2**20
 MAX_MESSAGE_LENGTH = 2000
+STUDY_ID = re.compile(r"[0-9a-f]{6,64}")
 
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=8)
 _STREAM_TIMEOUT = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, read=SILENT_STREAM_SECONDS)
@@ -50,7 +52,11 @@ class Upstream:
     client: httpx.Client
 
     def get(self, path: str) -> Answer:
-        """Read one JSON object.
+        """Read one JSON object; as `ask`."""
+        return self.ask("GET", path)
+
+    def ask(self, method: str, path: str) -> Answer:
+        """Send a request without a body, and read one JSON object.
 
         Returns:
             the answer; an error that the coordinator explains, such as 404 or 409, is an answer too.
@@ -58,7 +64,7 @@ class Upstream:
             LinkClosedError: the coordinator is away, too slow, or does not speak this language.
             AuthenticationError: it does not accept the dashboard's token.
         """
-        with self._translated(), self.client.stream("GET", path) as response:
+        with self._translated(), self.client.stream(method, path) as response:
             _check(response)
             body = parse_finite(_read(response))
         if not isinstance(body, dict):

@@ -20,6 +20,15 @@ log = logging.getLogger("fedcohort.node")
 
 SECONDS_PER_DAY = 86_400
 REFUSED_BY_PERSON = "refused-by-site"
+REFUSALS = (
+    REFUSED_BY_PERSON,
+    "refused-question",
+    "refused-columns",
+    "refused-privacy",
+    "refused-protection",
+    "refused-researcher",
+)
+"""What a person may give as the reason: words of this list leave the site, and no others."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ def study_hash_of(proposal: Proposal) -> str:
 
 def _stands(answer: Approval) -> bool:
     """A person's no stands, and a yes until it expires; what site.toml refused is looked at again."""
-    return answer.code == REFUSED_BY_PERSON or (answer.approved and answer.expires_at > time.time())
+    return answer.code in REFUSALS or (answer.approved and answer.expires_at > time.time())
 
 
 def _check(policy: SitePolicy, proposal: Proposal, study_hash: str) -> None:
@@ -93,9 +102,11 @@ def _stored(proposal: Proposal, study_hash: str) -> StoredProposal:
     )
 
 
-def approve(site: Site, study_hash: str) -> Approval:
+def approve(site: Site, study_hash: str, by: str = "") -> Approval:
     """Sign yes to one study hash, for `approval_days` and `max_rounds` of the site's policy.
 
+    Args:
+        by: who says so, for this site's own event log.
     Raises:
         NotFoundError: no such proposal.
         PolicyError: site.toml does not allow the study, or the data set's budget is spent.
@@ -113,17 +124,17 @@ def approve(site: Site, study_hash: str) -> Approval:
         max_rounds=site.policy.max_rounds,
         expires_at=int(time.time()) + site.policy.approval_days * SECONDS_PER_DAY,
     )
-    return _decide(site, approval, "approved")
+    return _decide(site, approval, "approved", by)
 
 
-def refuse(site: Site, study_hash: str, code: str = REFUSED_BY_PERSON) -> Approval:
-    """Sign no to one study hash; the coordinator learns the code."""
-    return _decide(site, Approval(study_hash, site.policy.id, approved=False, code=code), "refused")
+def refuse(site: Site, study_hash: str, code: str = REFUSED_BY_PERSON, by: str = "") -> Approval:
+    """Sign no to one study hash; the coordinator learns the code, and not who said so."""
+    return _decide(site, Approval(study_hash, site.policy.id, approved=False, code=code), "refused", by)
 
 
-def _decide(site: Site, approval: Approval, state: str) -> Approval:
+def _decide(site: Site, approval: Approval, state: str, by: str) -> Approval:
     signed = replace(approval, signature=site.identity.sign(approval_signing_bytes(approval)))
-    site.store.decide(approval.study_hash, state, encode(signed))
+    site.store.decide(approval.study_hash, state, encode(signed), by)
     return signed
 
 

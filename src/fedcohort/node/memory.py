@@ -66,7 +66,7 @@ class MemoryNodeStore:
         """Remember a proposal."""
         self.proposed.setdefault(proposal.study_hash, proposal)
 
-    def decide(self, study_hash: str, state: str, approval: bytes | None) -> None:
+    def decide(self, study_hash: str, state: str, approval: bytes | None, by: str = "") -> None:
         """Remember the site's answer to a proposal."""
         self.proposed[study_hash] = replace(self.proposed[study_hash], state=state)
         if approval is not None:

@@ -138,8 +138,8 @@ class NodeStore(Protocol):
         """Remember a proposal."""
         ...
 
-    def decide(self, study_hash: str, state: str, approval: bytes | None) -> None:
-        """Remember the site's answer to a proposal."""
+    def decide(self, study_hash: str, state: str, approval: bytes | None, by: str = "") -> None:
+        """Remember the site's answer to a proposal, and who gave it."""
         ...
 
     def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:

@@ -4,6 +4,7 @@ The contribution's integers are durable before its bytes leave, so that a task
 asked again is answered with what was computed once, after kill -9 too.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,11 @@ def _upsert(table: Table) -> Insert:
     return statement.on_conflict_do_update(
         index_elements=keys, set_={name: statement.excluded[name] for name in others}
     )
+
+
+def digest(released: bytes) -> str:
+    """What the event log has of what was released: SHA-256, in hex."""
+    return hashlib.sha256(released).hexdigest()
 
 
 _APPROVAL = select(tables.proposals.c.approval).where(tables.proposals.c.study_hash == bindparam("hash"))
@@ -68,6 +74,7 @@ class SqlNodeStore:
         detail: dict[str, str | int | float | list[str] | None] = {
             "round": stored.round,
             "bytes": len(stored.integers),
+            "digest": digest(stored.integers),
         }
         if cost is not None:
             detail["releases"] = cost.releases
@@ -129,7 +136,9 @@ class SqlNodeStore:
 
     def keep_help(self, given: HelpGiven, n_survivors: int) -> None:
         """Make it durable that this site helps to open a sum, and note the release in the event log."""
-        detail = {"round": given.round, "sites": n_survivors, "bytes": len(given.body)}
+        detail: Detail = {
+            "round": given.round, "sites": n_survivors, "bytes": len(given.body), "digest": digest(given.body)
+        }  # fmt: skip
         with self._database.transaction() as connection:
             self._keep_help.run(connection, vars(given))
             self._log.append(connection, "help", given.study_hash, detail)
@@ -144,7 +153,7 @@ class SqlNodeStore:
         """Remember a study's key in place of an earlier one."""
         with self._database.transaction() as connection:
             connection.execute(_upsert(tables.study_keys), vars(key))
-            self._log.append(connection, "study-key", key.study_hash)
+            self._log.append(connection, "study-key", key.study_hash, {"digest": digest(key.public)})
 
     def cards(self) -> dict[str, bytes]:
         """The newest card of every site that was announced, encoded."""
@@ -187,12 +196,12 @@ class SqlNodeStore:
                     connection, "proposal", proposal.study_hash, {"researcher": proposal.researcher}
                 )
 
-    def decide(self, study_hash: str, state: str, approval: bytes | None) -> None:
-        """Remember the site's answer to a proposal."""
+    def decide(self, study_hash: str, state: str, approval: bytes | None, by: str = "") -> None:
+        """Remember the site's answer to a proposal, and who gave it."""
         change = update(tables.proposals).where(tables.proposals.c.study_hash == study_hash)
         with self._database.transaction() as connection:
             connection.execute(change.values(state=state, approval=approval))
-            self._log.append(connection, state, study_hash)
+            self._log.append(connection, state, study_hash, {"by": by} if by else None)
 
     def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
         """Add to the event log."""

@@ -1,0 +1,106 @@
+"""A study that asked, at the hospital: what it would take, whether it could run, and the answer.
+
+The answer is the one of `fedcohort approve`: the site's key signs it, and the running node sends it
+on. Who gave it stands in the site's own event log, and nowhere else.
+"""
+
+import threading
+from dataclasses import dataclass, field
+
+from flask import Flask, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from fedcohort.dashboard.access import visitor
+from fedcohort.errors import FedcohortError, NotFoundError
+from fedcohort.explain import explain
+from fedcohort.node import consent
+from fedcohort.node.policy import SitePolicy
+from fedcohort.node.readiness import Readiness, check_readiness
+from fedcohort.node.records import StoredProposal
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.study import Study, parse_study
+from fedcohort.wire.identity import load_or_create
+
+
+@dataclass(frozen=True)
+class Here:
+    """The site whose page it is; readiness reads its database for one visitor at a time."""
+
+    policy: SitePolicy
+    store: SqlNodeStore
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def site(self) -> consent.Site:
+        """Who signs."""
+        key = load_or_create(self.policy.state / "site.key", self.policy.id)
+        return consent.Site(self.policy, key, self.store)
+
+
+def add_proposals(app: Flask, here: Here) -> None:
+    """The page of one study, and the answer to it."""
+
+    @app.get("/studies/<study_hash>")
+    def proposal(study_hash: str) -> ResponseReturnValue:
+        return _page(here, _found(here, study_hash))
+
+    @app.post("/studies/<study_hash>")
+    def answer(study_hash: str) -> ResponseReturnValue:
+        found, asking = _found(here, study_hash), visitor()
+        by = asking.name if asking else ""
+        said, code = request.form.get("answer"), request.form.get("code", "")
+        try:
+            if said == "approve":
+                consent.approve(here.site(), study_hash, by)
+            elif said == "refuse" and code in consent.REFUSALS:
+                consent.refuse(here.site(), study_hash, code, by)
+            else:
+                return _page(here, found, "hospital.no_answer"), 422
+        except FedcohortError as error:
+            return _page(here, found, words=f"{error.code}: {error}"), 422
+        return redirect(url_for("proposal", study_hash=study_hash), 303)
+
+
+def proposal_view(found: StoredProposal) -> dict[str, str]:
+    """A proposal as pages show it."""
+    study = parse_study(found.study)
+    words = explain(study, found.researcher, found.researcher_key)
+    return {"name": study.name, "hash": found.study_hash, "state": found.state, "words": words}
+
+
+def _found(here: Here, study_hash: str) -> StoredProposal:
+    found = here.store.proposal(study_hash)
+    if found is None:
+        raise NotFoundError("no such study was proposed to this hospital")
+    return found
+
+
+def _page(here: Here, found: StoredProposal, problem: str = "", words: str = "") -> str:
+    asking = visitor()
+    return render_template(
+        "proposal.html",
+        site=here.policy.id,
+        one=proposal_view(found),
+        readiness=_readiness(here, parse_study(found.study)),
+        codes=consent.REFUSALS,
+        days=here.policy.approval_days,
+        may_answer=asking is not None and asking.role == "data-owner",
+        answers=_answers(here, found.study_hash),
+        problem=problem,
+        words=words,
+    )
+
+
+def _readiness(here: Here, study: Study) -> Readiness:
+    with here.turn:
+        return check_readiness(here.policy, study, here.store.reservations())
+
+
+def _answers(here: Here, study_hash: str) -> list[dict[str, str]]:
+    """What this site has answered so far, and by whom, the newest last."""
+    found = []
+    for event in here.store.events():
+        if event["study_hash"] == study_hash and event["kind"] in ("approved", "refused"):
+            detail = here.store.read_detail(event)
+            if "code" not in detail:  # a round that was refused, not the study
+                found.append({"answer": str(event["kind"]), "by": str(detail.get("by", ""))})
+    return found

@@ -1,0 +1,60 @@
+"""Who may do what: one table, from each route to the roles that it answers; what is not in it is refused.
+
+A test holds the table against Flask's own list of routes, and asks every route as everybody.
+Without accounts a page is open to its own machine alone, which then reads as an auditor does.
+"""
+
+from collections.abc import Mapping, Set
+
+ROLES = ("researcher", "data-owner", "auditor", "operator")
+NOBODY = "nobody"
+"""Who has not logged in."""
+HERE = "auditor"
+"""What this machine's own users are while there are no accounts, and programs that show the token."""
+
+ANYBODY = frozenset({*ROLES, NOBODY})
+KNOWN = frozenset(ROLES)
+HOME = KNOWN - {"researcher"}
+OPERATOR = frozenset({"operator"})
+
+DOOR: Mapping[str, Set[str]] = {
+    "GET /static/<path:filename>": ANYBODY,
+    "GET /healthz": ANYBODY,
+    "GET /login": ANYBODY,
+    "POST /login": ANYBODY,
+    "GET /password": ANYBODY,
+    "POST /password": ANYBODY,
+    "POST /logout": KNOWN,
+    "GET /people": OPERATOR,
+    "POST /people/<any(add,reset,disable,enable):what>": OPERATOR,
+}
+"""What every page has."""
+
+DASHBOARD: Mapping[str, Set[str]] = {
+    **DOOR,
+    "GET /": KNOWN,
+    "GET /readyz": ANYBODY,
+    "GET /api/federation": KNOWN,
+    "GET /api/events": KNOWN,
+    "GET /api/studies": KNOWN,
+    "GET /api/studies/<study_id>": KNOWN,
+    "GET /api/studies/<study_id>/report": KNOWN,
+    "GET /api/studies/<study_id>/events": KNOWN,
+    "GET /api/studies/<study_id>/document": KNOWN,
+    "POST /api/studies/<study_id>/cancel": frozenset({"researcher", "operator"}),
+    "GET /training_metrics": KNOWN,
+    "GET /feature_importance": KNOWN,
+}
+"""The dashboard's; of studies a researcher sees and cancels only the own ones (`own`)."""
+
+HOSPITAL: Mapping[str, Set[str]] = {
+    **DOOR,
+    "GET /": HOME,
+    "GET /releases.csv": HOME,
+    "GET /studies/<study_hash>": HOME,
+    "POST /studies/<study_hash>": frozenset({"data-owner"}),
+}
+"""The hospital's own page."""
+
+PAGES = frozenset({"/", "/people", "/studies/<study_hash>"})
+"""What leads a browser to the log-in, where programs get 401."""

@@ -1,0 +1,37 @@
+"""A hospital's site with a database of its own, to which studies can be proposed."""
+
+from pathlib import Path
+
+import fedcohort as fc
+from fedcohort.node.consent import Site, receive_proposal
+from fedcohort.node.policy import SitePolicy
+from fedcohort.study import Study
+from fedcohort.wire.identity import new_identity
+from fedcohort.wire.messages import Proposal
+from fedcohort.wire.signing import study_signing_bytes
+from tests.processes.support import ward_rows, write_ward
+
+
+def asking_policy(folder: Path, site: str = "a") -> SitePolicy:
+    """A site that asks a person, with 60 patients in its ward."""
+    database = write_ward(folder / "ward.db", ward_rows(0))
+    return SitePolicy(
+        id=site, data=str(database), tables={"ward": "*"}, coordinator="ws://127.0.0.1:1", state=folder,
+        approval="ask", budget={"ward": {"epsilon": 2.0, "delta": 1e-3}},
+    )  # fmt: skip
+
+
+def ward_study(name: str, epsilon: float | None = None) -> Study:
+    """A count of the ward, private where epsilon is given."""
+    columns = {"age": fc.Numeric(18, 100), "sex": fc.Categorical(("f", "m"))}
+    privacy = None if epsilon is None else fc.Privacy(epsilon=epsilon, delta=1e-5)
+    cohort = fc.Cohort(table="ward", columns=columns)
+    return fc.Study(name=name, cohort=cohort, analysis=fc.Describe(), privacy=privacy)
+
+
+def ask(site: Site, name: str, researcher: str = "dr-chen", epsilon: float | None = None) -> str:
+    """Propose a study; returns its hash."""
+    study, key = ward_study(name, epsilon), new_identity("ada")
+    signature = key.sign(study_signing_bytes(study.canonical))
+    receive_proposal(site, Proposal(study.canonical, researcher, key.public_key, signature))
+    return study.hash

@@ -1,0 +1,120 @@
+"""Whose study it is: a researcher sees, follows and cancels the own ones; to others' there is no way."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from flask import Flask
+
+from fedcohort.dashboard import Settings, create_app
+from fedcohort.dashboard.app import close_app
+from fedcohort.dashboard.people import People
+
+from .accounts import NAMES, Browser, session_for, write_people
+from .conftest import Serve
+from .standin import FIRST_STUDY, Running, StandIn
+
+OTHERS = "cd" * 32
+EVERY = ("", "/report", "/events", "/document")
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    return write_people(tmp_path / "people.db")
+
+
+@pytest.fixture
+def app(people: Path, coordinator: Running, store: StandIn) -> Iterator[Flask]:
+    """dr-chen has finished a study, and somebody else a newer one."""
+    for study_id, researcher in ((FIRST_STUDY, "dr-chen"), (OTHERS, "somebody-else")):
+        store.add_study(study_id, name=f"of {researcher}", researcher=researcher)
+        store.add_round(0, study_id)
+        store.finish({"age": 0.2}, study_id)
+    app = create_app(Settings(coordinator.url, people=people))
+    yield app
+    close_app(app)
+
+
+def test_a_researcher_sees_the_own_studies_and_the_others_all(app: Flask, people: Path) -> None:
+    for role in NAMES:
+        found = Browser(app, people, role).get("/api/studies").get_json()["studies"]
+        assert [row["id"] for row in found] == (
+            [FIRST_STUDY] if role == "researcher" else [OTHERS, FIRST_STUDY]
+        )
+
+
+@pytest.mark.parametrize("what", EVERY)
+@pytest.mark.parametrize("digits", [6, 64])
+def test_anothers_study_is_as_if_it_were_not_there(app: Flask, people: Path, what: str, digits: int) -> None:
+    browser = Browser(app, people, "researcher")
+    with browser.get(f"/api/studies/{FIRST_STUDY[:digits]}{what}") as mine:
+        assert mine.status_code != 404
+    theirs, missing = (browser.get(f"/api/studies/{name[:digits]}{what}") for name in (OTHERS, "ee" * 32))
+    assert (theirs.status_code, theirs.get_json()) == (404, missing.get_json())
+
+
+@pytest.mark.parametrize("route", ["/training_metrics", "/feature_importance"])
+def test_the_newest_study_is_the_own_newest(app: Flask, people: Path, route: str) -> None:
+    browser = Browser(app, people, "researcher")
+    answer = browser.get(route)
+    assert answer.status_code == 200
+    if answer.is_json:
+        assert answer.get_json()["study"] == FIRST_STUDY
+    assert browser.get(f"{route}?study={OTHERS}").status_code == 404
+    assert Browser(app, people, "auditor").get(f"{route}?study={OTHERS}").status_code == 200
+
+
+def test_a_researcher_cancels_the_own_study_and_an_operator_any(
+    app: Flask, people: Path, store: StandIn
+) -> None:
+    researcher, operator = Browser(app, people, "researcher"), Browser(app, people, "operator")
+    assert researcher.post(f"/api/studies/{OTHERS}/cancel").status_code == 404
+    assert store.cancelled == []
+    assert researcher.post(f"/api/studies/{FIRST_STUDY}/cancel").get_json() == {"id": FIRST_STUDY}
+    assert operator.post(f"/api/studies/{OTHERS}/cancel").status_code == 200
+    assert store.cancelled == [FIRST_STUDY, OTHERS]
+    for role in ("data-owner", "auditor"):
+        assert Browser(app, people, role).post(f"/api/studies/{OTHERS}/cancel").status_code == 403
+    log: People = app.extensions["fedcohort-people"]
+    with log.database.transaction() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT study_hash, detail FROM events WHERE kind = 'study-cancelled'"
+        )
+        assert [(study, json.loads(detail)["name"]) for study, detail in rows] == [
+            (FIRST_STUDY, "dr-chen"),
+            (OTHERS, "ops"),
+        ]
+
+
+def test_what_happens_to_others_studies_is_not_told_to_a_researcher(
+    app: Flask, people: Path, coordinator: Running, serve: Serve
+) -> None:
+    address = serve(Settings(coordinator.url, people=people))
+    for role, names in (("researcher", {"of dr-chen"}), ("auditor", {"of dr-chen", "of somebody-else"})):
+        cookies = {"fedcohort-session": session_for(people, role)}
+        with httpx.stream("GET", f"{address}api/events", cookies=cookies) as stream:
+            seen, pulses = set(), 0
+            for line in stream.iter_lines():
+                if line.startswith("data: "):
+                    seen.add(json.loads(line[6:]).get("name"))
+                pulses += line.startswith(":")
+                if pulses > 4:
+                    break
+        assert seen - {None} == names
+
+
+def test_a_stream_ends_when_its_reader_is_disabled(
+    app: Flask, people: Path, coordinator: Running, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedcohort.dashboard.own.CHECK_SECONDS", 0.1)
+    address = serve(Settings(coordinator.url, people=people))
+    cookies = {"fedcohort-session": session_for(people, "auditor")}
+    with httpx.stream("GET", f"{address}api/events", cookies=cookies, timeout=10.0) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == ": still here"
+        beside = People(people)
+        beside.disable(NAMES["auditor"])
+        beside.close()
+        assert len(list(lines)) < 100, "the stream has an end"
