@@ -64,5 +64,10 @@ class Browser:
 
 def csrf_of(page: TestResponse) -> str:
     """The hidden field of a form."""
-    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page.text)
+    return csrf_in(page.text)
+
+
+def csrf_in(text: str) -> str:
+    """The hidden field of a form."""
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', text)
     return found[1] if found else ""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import fedcohort as fc
 from fedcohort.node.consent import Site, receive_proposal
-from fedcohort.node.policy import SitePolicy
+from fedcohort.node.policy import Budget, SitePolicy
 from fedcohort.study import Study
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Proposal
@@ -12,12 +12,12 @@ from fedcohort.wire.signing import study_signing_bytes
 from tests.processes.support import ward_rows, write_ward
 
 
-def asking_policy(folder: Path, site: str = "a") -> SitePolicy:
-    """A site that asks a person, with 60 patients in its ward."""
+def asking_policy(folder: Path, epsilon: float | None = None) -> SitePolicy:
+    """A site that asks a person, with 60 patients in its ward, and a budget where one is given."""
     database = write_ward(folder / "ward.db", ward_rows(0))
     return SitePolicy(
-        id=site, data=str(database), tables={"ward": "*"}, coordinator="ws://127.0.0.1:1", state=folder,
-        approval="ask", budget={"ward": {"epsilon": 2.0, "delta": 1e-3}},
+        id="a", data=str(database), tables={"ward": "*"}, coordinator="ws://127.0.0.1:1", state=folder,
+        approval="ask", budget={} if epsilon is None else {"ward": Budget(epsilon=epsilon, delta=1e-3)},
     )  # fmt: skip
 
 

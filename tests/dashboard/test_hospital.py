@@ -1,6 +1,7 @@
 """A hospital's own page: what its budgets have left, who asked, and what left; for itself alone."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,8 @@ def test_it_shows_who_asked_in_the_words_of_explain_and_what_left(client: FlaskC
     rows = list(csv.DictReader(io.StringIO(client.get("/releases.csv", base_url="http://127.0.0.1").text)))
     assert list(rows[0]) == list(COLUMNS)
     assert [(row["kind"], row["round"], row["bytes"]) for row in rows] == [("contribution", "4", "8")]
+    assert rows[0]["digest"] == hashlib.sha256(b"12345678").hexdigest()
+    assert rows[0]["digest"][:16] in text
     assert len(rows[0]["hash"]) == 64
 
 

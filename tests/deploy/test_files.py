@@ -97,7 +97,11 @@ def test_accounts_are_ones_that_sysusers_can_make(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     made = (tmp_path / "etc" / "passwd").read_text()
     users = {user for path in UNITS for user in re.findall(r"^User=(\S+)$", path.read_text(), re.MULTILINE)}
-    assert users == {"fedcohort", "fedcohort-node"} == {line.split(":")[0] for line in made.splitlines()}
+    assert (
+        users
+        == {"fedcohort", "fedcohort-dashboard", "fedcohort-node"}
+        == {line.split(":")[0] for line in made.splitlines()}
+    )
 
 
 def services() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -12,6 +12,7 @@ import pytest
 from fedcohort.client import connect
 from fedcohort.node.keys import enrol
 from fedcohort.result import Result
+from tests.dashboard.accounts import csrf_in
 from tests.deploy.guide import Machine
 from tests.processes.support import (
     Group,
@@ -90,10 +91,12 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
             for name, file in (("TOKEN", "token"), ("DASHBOARD_TOKEN", "dashboard-token"))
         }
         arguments = ["dashboard", "--port", str(port), "--coordinator", group.url]
+        arguments += ["--people", str(folder / "page" / "people.db")]
         dashboard = Process(arguments, folder, folder / "dashboard.log", secrets)
         group.others.append(dashboard)
         places = {
             "/var/lib/fedcohort": str(group.state),
+            "/var/lib/fedcohort-dashboard": str(folder / "page"),
             "/etc/fedcohort": str(etc),
             "/backup": str(folder / "backup"),
         }
@@ -135,6 +138,23 @@ def test_the_first_tokens_open_what_they_are_for(federation: Federation) -> None
     assert status(f"{federation.page}/api/federation", token) == 200
     assert status(f"{federation.group.url}/api/federation", federation.ada) == 200
     federation.run()
+
+
+def test_the_first_operator_of_the_page_sets_a_password_by_the_link_that_is_printed(
+    federation: Federation,
+) -> None:
+    (said,) = federation.centre.run("people")
+    assert said.startswith("https://dashboard.example/password?token=")
+    token = said.partition("token=")[2]
+    password = "the sea is calm tonight"
+    with httpx.Client(
+        base_url=federation.page, headers={"Origin": federation.page}, trust_env=False
+    ) as client:
+        form = {"csrf": csrf_in(client.get(f"/password?token={token}").text), "token": token}
+        assert client.post("/password", data={**form, "password": password, "again": password}).is_redirect
+        form = {"csrf": csrf_in(client.get("/login").text), "name": "grace", "password": password}
+        assert client.post("/login", data=form).is_redirect
+        assert client.get("/people").is_success
 
 
 def test_a_coordinator_is_copied_while_it_runs_and_restored_as_it_was(federation: Federation) -> None:
