@@ -1,6 +1,7 @@
 """A hospital's site with a database of its own, to which studies can be proposed."""
 
 from pathlib import Path
+from typing import Any
 
 import fedcohort as fc
 from fedcohort.node.consent import Site, receive_proposal
@@ -23,7 +24,7 @@ def asking_policy(folder: Path, epsilon: float | None = None) -> SitePolicy:
 
 def ward_study(name: str, epsilon: float | None = None) -> Study:
     """A count of the ward, private where epsilon is given."""
-    columns = {"age": fc.Numeric(18, 100), "sex": fc.Categorical(("f", "m"))}
+    columns: dict[str, Any] = {"age": fc.Numeric(18, 100), "sex": fc.Categorical(("f", "m"))}
     privacy = None if epsilon is None else fc.Privacy(epsilon=epsilon, delta=1e-5)
     cohort = fc.Cohort(table="ward", columns=columns)
     return fc.Study(name=name, cohort=cohort, analysis=fc.Describe(), privacy=privacy)

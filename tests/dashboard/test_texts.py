@@ -1,9 +1,13 @@
 """Every text of the pages stands in one file, and every text there is used."""
 
 import re
+from typing import get_args
 
 from fedcohort.dashboard.app import HERE
+from fedcohort.dashboard.roles import ROLES
 from fedcohort.dashboard.texts import load_texts
+from fedcohort.node.consent import REFUSALS
+from fedcohort.node.readiness_words import Verdict
 
 BUILT = re.compile(
     r"(state|sentence|answer|metric|site|link|role|people\.state|reason|verdict)\.[\w. -]+"
@@ -41,3 +45,11 @@ def test_scripts_and_templates_hold_no_html_from_outside() -> None:
         "onclick=",
     ):
         assert way not in sources
+
+
+def test_every_role_state_verdict_and_reason_has_words() -> None:
+    verdicts = get_args(Verdict)
+    names = [f"role.{role}" for role in ROLES] + [f"reason.{code}" for code in REFUSALS]
+    names += [f"verdict.{verdict}" for verdict in verdicts]
+    names += [f"people.state.{state}" for state in ("active", "invited", "disabled")]
+    assert [name for name in names if name not in load_texts()] == []

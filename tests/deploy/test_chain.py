@@ -194,7 +194,7 @@ def test_every_header_of_safety_comes_once_and_no_version_is_told(chain: Chain) 
 def test_the_cookie_is_for_tls_and_for_the_page_alone(chain: Chain) -> None:
     forged = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "127.0.0.1", "Forwarded": "for=1.2.3.4"}
     with chain.client() as client:
-        answer = chain.page(client, "/login", **forged)
+        answer = chain.page(client, "/login", None, **forged)
     assert answer.headers["set-cookie"].startswith("__Host-fedcohort-form=")
     assert {"Secure", "HttpOnly"} <= {part.strip() for part in answer.headers["set-cookie"].split(";")}
     assert "domain" not in answer.headers["set-cookie"].lower()
