@@ -11,7 +11,7 @@ import typer
 
 from fedcohort.cli_members import DEFAULT_STATE, Database, State, audit, invite, remove, revoke
 from fedcohort.cli_operate import backup_coordinator, backup_node, forget
-from fedcohort.cli_people import PageUrl, PeopleFile, page_is_open
+from fedcohort.cli_people import PageUrl, PeopleFile, ProgramToken, page_is_open
 from fedcohort.cli_support import (
     CaFile,
     Config,
@@ -194,20 +194,26 @@ def check(
 def page(
     site: SiteFile = Path("site.toml"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.")] = 5001,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="A trained model's folder, to ask about a patient; again for more."),
+    ] = None,
     people: PeopleFile = None,
     url: PageUrl = None,
+    dashboard_token: ProgramToken = None,
 ) -> None:
-    """Serve this hospital's own page on this machine: budgets, studies, and what left.
+    """Serve this hospital's own page on this machine: budgets, studies, what left, and its models.
 
     Without --people it only reads; with it, data owners approve and refuse studies there.
     """
-    from fedcohort.dashboard import run_hospital_page
+    from fedcohort.dashboard import Settings, run_hospital_page
     from fedcohort.node.policy import read_policy
 
     policy = read_policy(site)
     existing(policy.state / "node.db", "start the node once")
     log_to_stderr()
-    run_hospital_page(policy, port, people=people, address=url, ready=partial(page_is_open, LogFormat.text))
+    settings = Settings(dashboard_token=dashboard_token, people=people, address=url)
+    run_hospital_page(policy, settings, port, model or (), ready=partial(page_is_open, LogFormat.text))
 
 
 @node_app.command("audit")
@@ -266,12 +272,7 @@ def dashboard(
     ca_file: CaFile = None,
     people: PeopleFile = None,
     url: PageUrl = None,
-    dashboard_token: Annotated[
-        str | None,
-        typer.Option(
-            envvar="FEDCOHORT_DASHBOARD_TOKEN", help="What programs may show to read, in place of logging in."
-        ),
-    ] = None,
+    dashboard_token: ProgramToken = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
     log_format: LogForm = LogFormat.text,

@@ -25,6 +25,14 @@ PageUrl = Annotated[
     str | None,
     typer.Option("--url", envvar="FEDCOHORT_URL", help="Where people reach the page, such as https://host."),
 ]
+ProgramToken = Annotated[
+    str | None,
+    typer.Option(
+        "--dashboard-token",
+        envvar="FEDCOHORT_DASHBOARD_TOKEN",
+        help="What programs may show to read, in place of logging in.",
+    ),
+]
 File = Annotated[
     Path,
     typer.Option(

@@ -102,7 +102,7 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
     store.note("release", HOSTILE[0], {"round": HOSTILE[1], "bytes": HOSTILE[2], "digest": HOSTILE[3]})
     store.note("approved", study.hash, {"by": WHOLE})
     settings = Settings(people=people)
-    app, listen = build_hospital_page(policy, store, settings), Listen("127.0.0.1", 0)
+    app, listen = build_hospital_page(policy, store, (), settings), Listen("127.0.0.1", 0)
     server = open_server(app, settings, listen)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()

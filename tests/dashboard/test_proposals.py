@@ -50,7 +50,7 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
 def made(folder: Path, policy: SitePolicy) -> Iterator[Ward]:
     store, people = SqlNodeStore(folder / "node.db"), write_people(folder / "people.db")
     site = Site(policy, load_or_create(folder / "site.key", "a"), store)
-    app = build_hospital_page(policy, store, Settings(people=people))
+    app = build_hospital_page(policy, store, (), Settings(people=people))
     yield Ward(site, store, app, people)
     close_app(app)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,29 +89,31 @@ def _with_link(
 
 def run_hospital_page(
     policy: SitePolicy,
+    settings: Settings,
     port: int = 5001,
+    models: Sequence[Path] = (),
     *,
-    people: Path | None = None,
-    address: str | None = None,
     ready: Callable[[str, str | None], None] | None = None,
 ) -> None:
     """Serve a hospital's own page, on loopback, until it is interrupted.
 
     Args:
-        people: the file of accounts; without one the page only reads.
-        address: where people reach the page through a server in front of it.
+        settings: of them accounts, address and token; without accounts the page only reads.
         port: 0 takes any free port.
+        models: folders that `result.save` wrote, of trained models to ask about a patient.
         ready: as for `run_dashboard`.
     Raises:
         ConfigError: the port is in use, or [dashboard] is not installed.
+        StudyError: a folder holds no model.
     """
     try:
         from fedcohort.dashboard.hospital import build_hospital_page
         from fedcohort.dashboard.serve import Listen, serve
     except ModuleNotFoundError as error:
         raise ConfigError(f"{_REMEDY} ({error})") from error
+    from fedcohort.inference import load_predictor
     from fedcohort.node.store import SqlNodeStore
 
-    settings = Settings(people=people, address=address)
-    app = build_hospital_page(policy, SqlNodeStore(policy.state / "node.db"), settings)
+    predictors = [load_predictor(folder) for folder in models]
+    app = build_hospital_page(policy, SqlNodeStore(policy.state / "node.db"), predictors, settings)
     serve(app, settings, Listen("127.0.0.1", port), _with_link(app, settings, ready))

@@ -144,12 +144,15 @@ def _denied(message: str, code: str = "not-authenticated") -> tuple[Response, in
 
 def _from_own_page(request: Request, asking: Visitor | None) -> bool:
     """Whether a form or script of this very page asks, for the session that it was made for."""
+    said = request.headers.get("Origin")
+    origin = urlsplit(said or "")
+    own = (origin.scheme, origin.netloc) == (request.scheme, request.host)
+    if asking is not None and asking.session is None:
+        # No cookie lets it in. A program sends no Origin; a page elsewhere cannot leave it out.
+        return own or said is None
     secret = asking.session if asking else request.cookies.get(cookie_name(request, "form"))
     given = request.headers.get("X-CSRF-Token") or request.form.get("csrf", "")
-    if not secret or not hmac.compare_digest(given.encode(), csrf_token(secret).encode()):
-        return False
-    origin = urlsplit(request.headers.get("Origin", ""))
-    return (origin.scheme, origin.netloc) == (request.scheme, request.host)
+    return bool(secret) and own and hmac.compare_digest(given.encode(), csrf_token(str(secret)).encode())
 
 
 def cookie_name(request: Request, what: str) -> str:

@@ -1,4 +1,4 @@
-"""A hospital's own page: its privacy budgets, the studies that asked, and every byte that left.
+"""A hospital's own page: its privacy budgets, the studies that asked, every byte that left, and its models.
 
 It is served by the hospital, to the hospital's own machine, and reads the node's store beside
 the running node. With accounts, a data owner answers there what `fedcohort approve` answers.
@@ -6,6 +6,7 @@ the running node. With accounts, a data owner answers there what `fedcohort appr
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,11 +17,13 @@ from flask.typing import ResponseReturnValue
 
 import fedcohort
 from fedcohort.dashboard.access import guard
-from fedcohort.dashboard.app import HERE, MAX_REQUEST_BYTES, explain_errors, harden
+from fedcohort.dashboard.app import HERE, explain_errors, harden
+from fedcohort.dashboard.predicting import TEXT_BYTES, bedside_of, predicting
 from fedcohort.dashboard.proposals import Here, add_proposals, proposal_view
 from fedcohort.dashboard.roles import HOSPITAL
 from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.texts import load_texts
+from fedcohort.inference import Predictor
 from fedcohort.node.ledger import accounts, epsilons
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.records import Cost
@@ -45,20 +48,28 @@ class Spent:
     alone: float
 
 
-def build_hospital_page(policy: SitePolicy, store: SqlNodeStore, settings: Settings | None = None) -> Flask:
+def build_hospital_page(
+    policy: SitePolicy,
+    store: SqlNodeStore,
+    predictors: Sequence[Predictor] = (),
+    settings: Settings | None = None,
+) -> Flask:
     """The application.
 
     Args:
-        settings: of them only the accounts and the address; without accounts it only reads.
+        predictors: the trained models that it offers.
+        settings: of them only accounts, address and token; without accounts it only reads.
     Raises:
         KeyFileError, StoreError: the file of people cannot be used.
     """
     app = Flask("fedcohort.dashboard", root_path=str(HERE))
-    app.config.update(MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES)
     guard(app, settings or Settings(), HOSPITAL)
     texts = load_texts()
     app.extensions["fedcohort"] = store.close
-    app.context_processor(lambda: {"t": texts, "version": fedcohort.__version__})
+    bedside = bedside_of(predictors)
+    app.config.update(MAX_CONTENT_LENGTH=bedside.most_bytes, MAX_FORM_MEMORY_SIZE=TEXT_BYTES)
+    app.register_blueprint(predicting(bedside, texts))
+    app.context_processor(lambda: {"t": texts, "version": fedcohort.__version__, "site": policy.id})
     app.after_request(harden)
     explain_errors(app)
 
@@ -66,7 +77,7 @@ def build_hospital_page(policy: SitePolicy, store: SqlNodeStore, settings: Setti
     def page() -> ResponseReturnValue:
         return render_template(
             "hospital.html",
-            site=policy.id,
+            models={key: one.study.name for key, one in bedside.models.items()},
             ledger=_ledger(policy, store),
             proposals=[proposal_view(found) for found in reversed(store.proposals())],
             releases=_releases(store)[:SHOWN],

@@ -78,7 +78,6 @@ def _page(here: Here, found: StoredProposal, problem: str = "", words: str = "")
     asking = visitor()
     return render_template(
         "proposal.html",
-        site=here.policy.id,
         one=proposal_view(found),
         readiness=_readiness(here, parse_study(found.study)),
         codes=consent.REFUSALS,

@@ -53,8 +53,12 @@ HOSPITAL: Mapping[str, Set[str]] = {
     "GET /releases.csv": HOME,
     "GET /studies/<study_hash>": HOME,
     "POST /studies/<study_hash>": frozenset({"data-owner"}),
+    "GET /models/<key>": HOME,
+    "POST /models/<key>": HOME,
+    "GET /api/models": HOME,
+    "POST /api/models/<key>/predict": HOME,
 }
-"""The hospital's own page."""
+"""The hospital's own page; asking a model changes nothing, and nothing of it is kept."""
 
-PAGES = frozenset({"/", "/people", "/studies/<study_hash>"})
+PAGES = frozenset({"/", "/people", "/studies/<study_hash>", "/models/<key>"})
 """What leads a browser to the log-in, where programs get 401."""
