@@ -11,7 +11,14 @@ import typer
 
 from fedcohort.cli_members import DEFAULT_STATE, Database, State, audit, invite, remove, revoke
 from fedcohort.cli_operate import backup_coordinator, backup_node, forget
-from fedcohort.cli_people import PageUrl, PeopleFile, ProgramToken, page_is_open
+from fedcohort.cli_people import (
+    PageUrl,
+    PeopleFile,
+    ProgramToken,
+    ProviderFile,
+    ProviderSecret,
+    page_is_open,
+)
 from fedcohort.cli_support import (
     CaFile,
     Config,
@@ -200,6 +207,8 @@ def page(
     ] = None,
     people: PeopleFile = None,
     url: PageUrl = None,
+    oidc: ProviderFile = None,
+    oidc_secret: ProviderSecret = None,
     dashboard_token: ProgramToken = None,
 ) -> None:
     """Serve this hospital's own page on this machine: budgets, studies, what left, and its models.
@@ -212,7 +221,9 @@ def page(
     policy = read_policy(site)
     existing(policy.state / "node.db", "start the node once")
     log_to_stderr()
-    settings = Settings(dashboard_token=dashboard_token, people=people, address=url)
+    settings = Settings(
+        dashboard_token=dashboard_token, people=people, address=url, oidc=oidc, oidc_secret=oidc_secret
+    )
     run_hospital_page(policy, settings, port, model or (), ready=partial(page_is_open, LogFormat.text))
 
 
@@ -272,6 +283,8 @@ def dashboard(
     ca_file: CaFile = None,
     people: PeopleFile = None,
     url: PageUrl = None,
+    oidc: ProviderFile = None,
+    oidc_secret: ProviderSecret = None,
     dashboard_token: ProgramToken = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
@@ -281,6 +294,6 @@ def dashboard(
     from fedcohort.dashboard import Settings, run_dashboard
 
     log_to_stderr(log_format)
-    settings = Settings(coordinator, token, ca_file, dashboard_token, people, url)
+    settings = Settings(coordinator, token, ca_file, dashboard_token, people, url, oidc, oidc_secret)
     ready = partial(page_is_open, log_format)
     run_dashboard(settings, host, port, certificate=certificate, key=key, ready=ready)

@@ -33,6 +33,14 @@ ProgramToken = Annotated[
         help="What programs may show to read, in place of logging in.",
     ),
 ]
+ProviderFile = Annotated[
+    Path | None,
+    typer.Option("--oidc", envvar="FEDCOHORT_OIDC", help="File of an identity provider, to log in with."),
+]
+ProviderSecret = Annotated[
+    str | None,
+    typer.Option("--oidc-secret", envvar="FEDCOHORT_OIDC_SECRET", help="What the page shows to it."),
+]
 File = Annotated[
     Path,
     typer.Option(

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fedcohort")
 
-SECRETS = ("FEDCOHORT_TOKEN", "FEDCOHORT_DASHBOARD_TOKEN", "FEDCOHORT_JOIN_TOKEN", "FEDCOHORT_DATABASE")
+SECRETS = (
+    "FEDCOHORT_TOKEN",
+    "FEDCOHORT_DASHBOARD_TOKEN",
+    "FEDCOHORT_OIDC_SECRET",
+    "FEDCOHORT_JOIN_TOKEN",
+    "FEDCOHORT_DATABASE",
+)
 """What must not stand in a command line, and may come from a file: NAME_FILE."""
 MAX_SECRET = 4096
 DEFAULT_URL = "http://127.0.0.1:8760"

@@ -79,6 +79,8 @@ def close_app(app: Flask) -> None:
     people: People | None = app.extensions["fedcohort-people"]
     if people is not None:
         people.close()
+    if (provider := app.extensions["fedcohort-provider"]) is not None:
+        provider.client.close()
 
 
 def _ready(upstream: Upstream) -> ResponseReturnValue:

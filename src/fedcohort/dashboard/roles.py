@@ -22,6 +22,8 @@ DOOR: Mapping[str, Set[str]] = {
     "GET /healthz": ANYBODY,
     "GET /login": ANYBODY,
     "POST /login": ANYBODY,
+    "GET /oidc": ANYBODY,
+    "GET /oidc/return": ANYBODY,
     "GET /password": ANYBODY,
     "POST /password": ANYBODY,
     "POST /logout": KNOWN,

@@ -26,6 +26,7 @@ class Settings:
         people: the file of accounts; None serves loopback only, and changes nothing.
         dashboard_token: what programs may show in place of logging in.
         address: where people reach the page from outside, for the links that they are sent.
+        oidc: the file of an identity provider; `oidc_secret` is what the page shows to it.
         max_viewers: event streams open at once.
     """
 
@@ -35,6 +36,8 @@ class Settings:
     dashboard_token: str | None = field(default=None, repr=False)
     people: Path | None = None
     address: str | None = None
+    oidc: Path | None = None
+    oidc_secret: str | None = field(default=None, repr=False)
     max_viewers: int = MAX_VIEWERS
 
     def __post_init__(self) -> None:
@@ -48,6 +51,11 @@ class Settings:
             )
         if self.address is not None:
             _check_address(self.address)
+        if self.oidc is not None and (self.people is None or self.address is None):
+            raise ConfigError(
+                "FEDCOHORT_OIDC (--oidc): set FEDCOHORT_PEOPLE (--people) for those who log in, and "
+                "FEDCOHORT_URL (--url) to where the provider sends them back"
+            )
         if self.dashboard_token is not None and len(self.dashboard_token) < MIN_TOKEN_LENGTH:
             raise ConfigError(
                 f"FEDCOHORT_DASHBOARD_TOKEN: too short to be safe; give {MIN_TOKEN_LENGTH} characters or more"
@@ -82,14 +90,17 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
         ConfigError: a setting is not valid.
     """
     given = os.environ if environment is None else environment
-    ca_file, people = given.get("FEDCOHORT_CA_FILE"), given.get("FEDCOHORT_PEOPLE")
+    files = {name: given.get(f"FEDCOHORT_{name}") for name in ("CA_FILE", "PEOPLE", "OIDC")}
+    ca_file, people, oidc = (Path(path) if path else None for path in files.values())
     return Settings(
         coordinator=given.get("FEDCOHORT_COORDINATOR") or DEFAULT_COORDINATOR,
         token=given.get("FEDCOHORT_TOKEN") or None,
-        ca_file=Path(ca_file) if ca_file else None,
+        ca_file=ca_file,
         dashboard_token=given.get("FEDCOHORT_DASHBOARD_TOKEN") or None,
-        people=Path(people) if people else None,
+        people=people,
         address=given.get("FEDCOHORT_URL") or None,
+        oidc=oidc,
+        oidc_secret=given.get("FEDCOHORT_OIDC_SECRET") or None,
     )
 
 
