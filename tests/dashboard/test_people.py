@@ -1,14 +1,17 @@
 """The file of people: one-time links, passwords, who is let in; and nothing in it that opens a door."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcohort.dashboard.passwords import Passwords, objection
 from fedcohort.dashboard.people import FIRST, FIRST_LINK_SECONDS, LINK_SECONDS, People
+from fedcohort.dashboard.people_tables import SCHEMA
 from fedcohort.dashboard.sessions import (
     IDLE_SECONDS,
     LONGEST_SECONDS,
@@ -17,7 +20,8 @@ from fedcohort.dashboard.sessions import (
     open_session,
     session_of,
 )
-from fedcohort.errors import ConfigError, KeyFileError, NotFoundError
+from fedcohort.errors import ConfigError, KeyFileError, NotFoundError, StoreError
+from fedcohort.node.store import SqlNodeStore
 
 from .accounts import PASSWORD
 
@@ -256,3 +260,23 @@ def test_a_password_is_long_and_not_guessed_first_and_nothing_else_is_asked(
 @given(st.text(max_size=300), st.text(max_size=70))
 def test_any_text_may_be_tried_as_a_password_or_a_name(password: str, name: str) -> None:
     assert objection(password, name) in (None, "password.short", "password.long", "password.guessed")
+
+
+def test_the_tables_name_the_newest_migration_and_a_newer_file_is_refused(tmp_path: Path) -> None:
+    scripts = ScriptDirectory(str(SCHEMA.migrations), version_locations=[str(SCHEMA.migrations)])
+    assert scripts.get_current_head() == SCHEMA.revision
+    People(tmp_path / "people.db").close()
+    with closing(sqlite3.connect(tmp_path / "people.db")) as connection, connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [
+            (SCHEMA.revision,)
+        ]
+        connection.execute("UPDATE alembic_version SET version_num = '0999'")
+    with pytest.raises(StoreError, match="newer fedcohort"):
+        People(tmp_path / "people.db", alone=True)
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    SqlNodeStore(tmp_path / "node.db").close()
+    (tmp_path / "node.db").chmod(0o600)
+    with pytest.raises(StoreError, match="is not the database of a dashboard"):
+        People(tmp_path / "node.db")
