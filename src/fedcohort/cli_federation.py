@@ -294,6 +294,15 @@ def dashboard(
     from fedcohort.dashboard import Settings, run_dashboard
 
     log_to_stderr(log_format)
-    settings = Settings(coordinator, token, ca_file, dashboard_token, people, url, oidc, oidc_secret)
+    settings = Settings(
+        coordinator=coordinator,
+        token=token,
+        ca_file=ca_file,
+        dashboard_token=dashboard_token,
+        people=people,
+        address=url,
+        oidc=oidc,
+        oidc_secret=oidc_secret,
+    )
     ready = partial(page_is_open, log_format)
     run_dashboard(settings, host, port, certificate=certificate, key=key, ready=ready)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from flask import Flask
+from flask import Flask, g
 
 from fedcohort.dashboard import Settings, create_app
+from fedcohort.dashboard.access import Door, Visitor
 from fedcohort.dashboard.app import close_app
+from fedcohort.dashboard.own import claim
 from fedcohort.dashboard.people import People
 
 from .accounts import NAMES, Browser, session_for, write_people
@@ -86,6 +88,22 @@ def test_a_researcher_cancels_the_own_study_and_an_operator_any(
             (FIRST_STUDY, "dr-chen"),
             (OTHERS, "ops"),
         ]
+
+
+def test_a_study_that_somebody_has_handed_in_by_the_page_is_the_own_one_and_stays_so(
+    app: Flask, people: Path
+) -> None:
+    file: People = app.extensions["fedcohort-people"]
+    browser = Browser(app, people, "researcher")
+    for name in ("dr-chen", "somebody-else"):
+        with app.test_request_context():
+            g.visitor = Visitor(name, "researcher", "a session")
+            claim(Door(file, None, {}), OTHERS)
+    assert [row["id"] for row in browser.get("/api/studies").get_json()["studies"]] == [OTHERS, FIRST_STUDY]
+    assert browser.get(f"/api/studies/{OTHERS}").status_code == 200
+    with file.database.transaction() as connection:
+        rows = connection.exec_driver_sql("SELECT study, folded FROM submitted").all()
+    assert [tuple(row) for row in rows] == [(OTHERS, "dr-chen")]
 
 
 def test_what_happens_to_others_studies_is_not_told_to_a_researcher(

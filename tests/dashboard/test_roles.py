@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from fedcohort.dashboard import Settings, create_app
 from fedcohort.dashboard.app import close_app
 from fedcohort.dashboard.hospital import build_hospital_page
-from fedcohort.dashboard.roles import DASHBOARD, HOSPITAL, NOBODY, PAGES, ROLES
+from fedcohort.dashboard.roles import DASHBOARD, HOSPITAL, LOCAL, NOBODY, PAGES, ROLES
 from fedcohort.node.consent import Site
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.wire.identity import load_or_create
@@ -48,6 +48,8 @@ def apps(folder: Path, people: Path) -> Iterator[dict[str, Flask]]:
             "hospital": build_hospital_page(policy, node, (), Settings(people=people)),
         }
         apps["hospital"].config["asked"] = study_hash
+        apps["dashboard alone"] = create_app(Settings(coordinator.url))
+        apps["hospital alone"] = build_hospital_page(policy, SqlNodeStore(folder / "node.db"))
         yield apps
         for app in apps.values():
             close_app(app)
@@ -104,11 +106,18 @@ def test_a_route_answers_the_roles_of_its_entry_and_nobody_else(
             to_login = rule in PAGES and method == "GET"
             assert answer.status_code == (403 if role != NOBODY else 302 if to_login else 401)
         answer.close()
+    alone = (
+        apps[f"{page} alone"]
+        .test_client()
+        .open(filled(apps[page], rule), method=method, headers={"Origin": ORIGIN})
+    )
+    answers[LOCAL] = not turned_away(alone)
+    alone.close()
     assert answers == expected(TABLES[page], route)
 
 
 def expected(table: Mapping[str, Set[str]], route: str) -> dict[str, bool]:
-    return {role: role in table[route] for role in EVERYBODY}
+    return {role: role in table[route] for role in (*EVERYBODY, LOCAL)}
 
 
 @pytest.mark.parametrize("role", EVERYBODY)

@@ -1,7 +1,7 @@
 """The door before every route: who asks, whether that role may, and whether the own page asked it to.
 
 Without accounts (`Settings.people`) a page serves its own machine only, under a loopback name, so
-that a web page elsewhere cannot reach it by DNS rebinding, and nothing can be changed through it.
+that a web page elsewhere cannot reach it by DNS rebinding.
 With accounts everybody logs in, on loopback too; other machines by TLS only. A request that
 changes something must come from the page itself: by its Origin, and by the session's own token.
 """
@@ -16,7 +16,7 @@ from flask import Flask, Request, Response, g, jsonify, redirect, request, url_f
 from flask.typing import ResponseReturnValue
 
 from fedcohort.dashboard.people import People
-from fedcohort.dashboard.roles import HERE, NOBODY, PAGES
+from fedcohort.dashboard.roles import KNOWN, LOCAL, NOBODY, PAGES, PROGRAM
 from fedcohort.dashboard.sessions import csrf_token, session_of
 from fedcohort.dashboard.settings import Settings, is_loopback
 
@@ -108,9 +108,9 @@ def _refuse(request: Request, door: Door) -> ResponseReturnValue | None:
 
 def _visitor(request: Request, door: Door) -> Visitor | None:
     if door.people is None:
-        return Visitor("", HERE)
+        return Visitor("", LOCAL)
     if door.token is not None and _has_bearer(request, door.token):
-        return Visitor("", HERE)
+        return Visitor("", PROGRAM)
     token = request.cookies.get(cookie_name(request, "session"), "")
     session = session_of(door.people, token) if token else None
     return Visitor(session.name, session.role, session.token) if session else None
@@ -123,7 +123,7 @@ def _role_of(asking: Visitor | None) -> str:
 def _allowed(request: Request, door: Door) -> Set[str]:
     """Who may; where there is no such route everybody known may hear so."""
     if request.url_rule is None:
-        return {HERE, *(role for roles in door.allowed.values() for role in roles)} - {NOBODY}
+        return KNOWN
     method = "GET" if request.method == "HEAD" else request.method
     return door.allowed.get(f"{method} {request.url_rule.rule}", frozenset())
 

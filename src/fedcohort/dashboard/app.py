@@ -58,17 +58,17 @@ def build_app(settings: Settings) -> Flask:
         log.warning("Apache ECharts is missing, so that no chart is drawn; install fedcohort again")
     upstream, texts = open_upstream(settings), load_texts()
     app.extensions["fedcohort"] = upstream.client.close
-    app.before_request(lambda: only_own(upstream))
+    app.before_request(lambda: only_own(upstream, door))
     app.context_processor(lambda: {"t": texts, "version": fedcohort.__version__})
     app.after_request(harden)
     explain_errors(app)
     app.add_url_rule("/", "page", lambda: render_template("page.html"))
     app.add_url_rule("/healthz", "health", lambda: jsonify(status="ok", version=fedcohort.__version__))
     app.add_url_rule("/readyz", "ready", lambda: _ready(upstream))
-    _add_reading(app, upstream)
+    _add_reading(app, upstream, door)
     _add_cancel(app, upstream, door)
     _add_streams(app, upstream, Seats(settings.max_viewers), door)
-    _add_results(app, upstream, texts)
+    _add_results(app, upstream, texts, door)
     return app
 
 
@@ -130,7 +130,7 @@ def _study_path(study_id: str, what: str = "") -> str:
     return f"/api/studies/{study_id}{what}"
 
 
-def _add_reading(app: Flask, upstream: Upstream) -> None:
+def _add_reading(app: Flask, upstream: Upstream, door: Door) -> None:
     """The part of the coordinator's REST that the page reads."""
 
     @app.get("/api/federation")
@@ -140,7 +140,7 @@ def _add_reading(app: Flask, upstream: Upstream) -> None:
     @app.get("/api/studies")
     def studies() -> ResponseReturnValue:
         answer = upstream.get("/api/studies")
-        return jsonify(own_studies(visitor(), answer.body)) if answer.ok else _passed_on(answer)
+        return jsonify(own_studies(door, answer.body)) if answer.ok else _passed_on(answer)
 
     @app.get("/api/studies/<study_id>")
     def study(study_id: str) -> ResponseReturnValue:
@@ -182,29 +182,29 @@ def _add_streams(app: Flask, upstream: Upstream, seats: Seats, door: Door) -> No
 
     @app.get("/api/events")
     def federation_events() -> ResponseReturnValue:
-        return stream("/api/events", own_events(upstream, visitor()))
+        return stream("/api/events", own_events(upstream, door))
 
     @app.get("/api/studies/<study_id>/events")
     def study_events(study_id: str) -> ResponseReturnValue:
         return stream(_study_path(study_id, "/events"))
 
 
-def _chosen(upstream: Upstream) -> str:
+def _chosen(upstream: Upstream, door: Door) -> str:
     """Path of the study that was asked for, or of the newest."""
     asked = request.args.get("study")
     if asked is not None:
         return _study_path(asked)
-    studies = own_studies(visitor(), upstream.get("/api/studies").body).get("studies")
+    studies = own_studies(door, upstream.get("/api/studies").body).get("studies")
     newest = studies[0] if isinstance(studies, list) and studies else None
     if not isinstance(newest, dict):
         raise NotFoundError("there is no study yet")
     return _study_path(str(newest.get("id")))
 
 
-def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str]) -> None:
+def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str], door: Door) -> None:
     @app.get("/training_metrics")
     def metrics() -> ResponseReturnValue:
-        path = _chosen(upstream)
+        path = _chosen(upstream, door)
         answer = upstream.get(f"{path}/metrics")
         if not answer.ok:
             return _passed_on(answer)
@@ -228,7 +228,7 @@ def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str]) -> None:
     def importance() -> ResponseReturnValue:
         from fedcohort.dashboard.figures import importance_bars, importance_png
 
-        path = _chosen(upstream)
+        path = _chosen(upstream, door)
         study, report = upstream.get(path), upstream.get(f"{path}/report")
         if not study.ok:
             return _passed_on(study)

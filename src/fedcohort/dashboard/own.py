@@ -1,6 +1,8 @@
-"""Whose study it is: a researcher sees and cancels the studies that the coordinator has under the same name.
+"""Whose study it is: a researcher sees and cancels the own ones.
 
-The check stands before every route that names a study, so that a route which is added is behind it.
+They are those that the coordinator has under the account's name, and those that the person has handed
+in by this page, which the coordinator knows by the page's token alone. The check stands before every
+route that names a study, so that a route which is added is behind it.
 """
 
 import time
@@ -8,8 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import request
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert
 
-from fedcohort.dashboard.access import Visitor, visitor
+from fedcohort.dashboard import people_tables as tables
+from fedcohort.dashboard.access import Door, Visitor, visitor
+from fedcohort.dashboard.people import fold
 from fedcohort.dashboard.upstream import STUDY_ID, Upstream
 from fedcohort.errors import FedcohortError, NotFoundError
 
@@ -19,7 +25,7 @@ CHECK_SECONDS = 3.0
 Admits = Callable[[str, dict[str, Any]], bool]
 
 
-def only_own(upstream: Upstream) -> None:
+def only_own(upstream: Upstream, door: Door) -> None:
     """Answer as if there were no such study where it is somebody else's.
 
     Raises:
@@ -27,31 +33,26 @@ def only_own(upstream: Upstream) -> None:
     """
     asking = visitor()
     study = (request.view_args or {}).get("study_id") or request.args.get("study")
-    if study is None or asking is None or sees_all(asking):
+    if study is None or asking is None or _sees_all(asking):
         return
-    if not _is_own(upstream, asking, study):
+    if not _is_own(upstream, door, asking, study):
         raise NotFoundError("there is no such study of yours")
 
 
-def sees_all(asking: Visitor) -> bool:
-    """Whether other people's studies are shown, too."""
-    return asking.role != "researcher"
-
-
-def own_studies(asking: Visitor | None, body: dict[str, object]) -> dict[str, object]:
+def own_studies(door: Door, body: dict[str, object]) -> dict[str, object]:
     """The coordinator's list of studies, as far as it is for this visitor."""
-    if asking is None or sees_all(asking):
+    asking = visitor()
+    if asking is None or _sees_all(asking):
         return body
-    given = body.get("studies")
+    given, submitted = body.get("studies"), _submitted(door, asking)
     rows = given if isinstance(given, list) else []
-    return {
-        "studies": [row for row in rows if isinstance(row, dict) and row.get("researcher") == asking.name]
-    }
+    return {"studies": [row for row in rows if isinstance(row, dict) and _owns(asking, submitted, row)]}
 
 
-def own_events(upstream: Upstream, asking: Visitor | None) -> Admits | None:
+def own_events(upstream: Upstream, door: Door) -> Admits | None:
     """Which of the federation's events are for this visitor; None when all are."""
-    if asking is None or sees_all(asking):
+    asking = visitor()
+    if asking is None or _sees_all(asking):
         return None
     known: dict[str, bool] = {}
 
@@ -61,7 +62,7 @@ def own_events(upstream: Upstream, asking: Visitor | None) -> Admits | None:
         study = str(data.get("id", ""))
         if study not in known:
             try:
-                known[study] = _is_own(upstream, asking, study)
+                known[study] = _is_own(upstream, door, asking, study)
             except FedcohortError:
                 return False
         return known[study]
@@ -80,8 +81,36 @@ def while_allowed(events: Iterator[bytes], allowed: Callable[[], bool]) -> Itera
         yield event
 
 
-def _is_own(upstream: Upstream, asking: Visitor, study: str) -> bool:
+def claim(door: Door, study: str) -> None:
+    """Remember who has handed a new study in by this page; who was first stays the one."""
+    asking = visitor()
+    if door.people is None or asking is None or asking.session is None:
+        return
+    row = {"study": study, "folded": fold(asking.name)}
+    with door.people.database.transaction() as connection:
+        connection.execute(insert(tables.submitted).on_conflict_do_nothing(), row)
+        door.people.log.append(connection, "study-submitted", study, {"name": asking.name})
+
+
+def _sees_all(asking: Visitor) -> bool:
+    return asking.role != "researcher"
+
+
+def _is_own(upstream: Upstream, door: Door, asking: Visitor, study: str) -> bool:
     if not STUDY_ID.fullmatch(study):
         return False
     answer = upstream.get(f"/api/studies/{study}")
-    return answer.ok and answer.body.get("researcher") == asking.name
+    return answer.ok and _owns(asking, _submitted(door, asking), answer.body)
+
+
+def _submitted(door: Door, asking: Visitor) -> set[str]:
+    """The studies that this person has handed in by this page."""
+    if door.people is None:
+        return set()
+    mine = tables.submitted.c.folded == fold(asking.name)
+    with door.people.database.transaction() as connection:
+        return set(connection.execute(select(tables.submitted.c.study).where(mine)).scalars())
+
+
+def _owns(asking: Visitor, submitted: set[str], study: dict[str, object]) -> bool:
+    return study.get("researcher") == asking.name or study.get("id") in submitted

@@ -36,5 +36,12 @@ sessions = Table(
     Column("seen_at", BigInteger, nullable=False),
 )
 
+submitted = Table(
+    "submitted",
+    metadata,
+    Column("study", String(64), primary_key=True),
+    Column("folded", String(256), nullable=False),
+)
+
 SCHEMA = Schema("dashboard", metadata, "people", "0001", Path(__file__).parent / "migrations")
 """Who changes a table above writes a migration, and its number here (CONTRIBUTING.md)."""

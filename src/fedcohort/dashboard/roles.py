@@ -1,7 +1,7 @@
 """Who may do what: one table, from each route to the roles that it answers; what is not in it is refused.
 
 A test holds the table against Flask's own list of routes, and asks every route as everybody.
-Without accounts a page is open to its own machine alone, which then reads as an auditor does.
+Without accounts a page is open to its own machine alone, whose users have the entry `LOCAL`.
 """
 
 from collections.abc import Mapping, Set
@@ -9,11 +9,13 @@ from collections.abc import Mapping, Set
 ROLES = ("researcher", "data-owner", "auditor", "operator")
 NOBODY = "nobody"
 """Who has not logged in."""
-HERE = "auditor"
-"""What this machine's own users are while there are no accounts, and programs that show the token."""
+LOCAL = "local"
+"""Whoever uses this machine, while there are no accounts."""
+PROGRAM = "auditor"
+"""What programs are that show the token."""
 
-ANYBODY = frozenset({*ROLES, NOBODY})
-KNOWN = frozenset(ROLES)
+KNOWN = frozenset({*ROLES, LOCAL})
+ANYBODY = KNOWN | {NOBODY}
 HOME = KNOWN - {"researcher"}
 OPERATOR = frozenset({"operator"})
 
@@ -26,7 +28,7 @@ DOOR: Mapping[str, Set[str]] = {
     "GET /oidc/return": ANYBODY,
     "GET /password": ANYBODY,
     "POST /password": ANYBODY,
-    "POST /logout": KNOWN,
+    "POST /logout": frozenset(ROLES),
     "GET /people": OPERATOR,
     "POST /people/<any(add,reset,disable,enable):what>": OPERATOR,
 }
