@@ -94,10 +94,11 @@ def watched(
     theme: Theme = "light",
     viewport: ViewportSize = DESKTOP,
     ignore_https_errors: bool = False,
+    locale: str = "en-GB",
 ) -> Iterator[Watched]:
     """A new page in a context of its own."""
     context: BrowserContext = browser.new_context(
-        viewport=viewport, color_scheme=theme, locale="en-GB", ignore_https_errors=ignore_https_errors
+        viewport=viewport, color_scheme=theme, locale=locale, ignore_https_errors=ignore_https_errors
     )
     page = context.new_page()
     watch = Watched(page)

@@ -1,12 +1,21 @@
-"""Every text of the pages stands in one file, and every text there is used."""
+"""Every text of the pages stands in one file a language, whole, and every text there is used."""
 
 import re
+from collections import Counter
+
+import pytest
 
 from fedcohort.dashboard.app import HERE
-from fedcohort.dashboard.texts import load_texts
+from fedcohort.dashboard.texts import LANGUAGES, load_texts
 
-BUILT = re.compile(r"(state|sentence|answer|metric|site|link)\.[\w.]+|split\.(short\.)?\w+")
-"""Names that scripts put together from a state or a metric."""
+BUILT = re.compile(
+    r"(state|sentence|answer|metric|site|link|part|protected|protection|code|matrix)\.[\w.-]+|split\.(short\.)?\w+"
+)
+"""Names that scripts put together from a state, a metric, a protection or an error's code."""
+SAME = frozenset({"title"})
+"""What is one and the same in every language."""
+HAN = re.compile(r"[\u4e00-\u9fff]")
+HALF_WIDTH = re.compile(r"[\u4e00-\u9fff}]\s*[,;:()?!]|[,;:()?!]\s*[\u4e00-\u9fff{]")
 
 
 def _sources() -> str:
@@ -15,7 +24,7 @@ def _sources() -> str:
 
 
 def test_every_text_that_a_page_asks_for_exists() -> None:
-    asked = set(re.findall(r"""(?:\bt\(|\bt\[|texts\[)["']([a-z_.0-9]+)["']""", _sources()))
+    asked = set(re.findall(r"""(?:\bt\(|\bt\[|texts\[|spoken\(\)\[)["']([a-z_.0-9]+)["']""", _sources()))
     assert len(asked) > 40
     assert asked - load_texts().keys() == set()
 
@@ -24,6 +33,40 @@ def test_no_text_is_left_over() -> None:
     sources = _sources()
     unused = [name for name in load_texts() if f'"{name}"' not in sources and f"'{name}'" not in sources]
     assert [name for name in unused if not BUILT.fullmatch(name)] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_has_every_text_and_no_other(language: str) -> None:
+    assert list(load_texts(language)) == list(load_texts()), "one order, so that a file is easy to compare"
+    assert load_texts(language)["language"] == language
+    assert [name for name, text in load_texts(language).items() if not text.strip()] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_translation_has_the_same_places_for_values(language: str) -> None:
+    def places(text: str) -> Counter[str]:
+        return Counter(re.findall(r"\{(\w+)\}", text))
+
+    wrong = [
+        name for name, text in load_texts().items() if places(text) != places(load_texts(language)[name])
+    ]
+    assert wrong == []
+
+
+def test_every_chinese_text_is_chinese_with_chinese_punctuation() -> None:
+    texts = load_texts("zh")
+    english = load_texts()
+    untranslated = [
+        name for name, text in texts.items() if text == english[name] and name not in SAME | {"studies.by"}
+    ]
+    assert untranslated == []
+    without = [
+        name
+        for name, text in texts.items()
+        if not HAN.search(text) and name not in SAME | {"language", "studies.by"}
+    ]
+    assert without == []
+    assert [name for name, text in texts.items() if HALF_WIDTH.search(text)] == []
 
 
 def test_scripts_and_templates_hold_no_html_from_outside() -> None:

@@ -15,7 +15,7 @@ from fedcohort.dashboard.access import guard
 from fedcohort.dashboard.metrics import training_metrics
 from fedcohort.dashboard.relay import Seats, relay
 from fedcohort.dashboard.settings import Settings
-from fedcohort.dashboard.texts import load_texts
+from fedcohort.dashboard.texts import speak, spoken
 from fedcohort.dashboard.upstream import Answer, Upstream, open_upstream
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, NotFoundError
 
@@ -53,11 +53,12 @@ def build_app(settings: Settings) -> Flask:
     guard(app, settings)
     if not ECHARTS.is_file():
         log.warning("Apache ECharts is missing, so that no chart is drawn; install fedcohort again")
-    upstream, texts = open_upstream(settings), load_texts()
+    upstream = open_upstream(settings)
     app.extensions["fedcohort"] = upstream.client.close
     app.context_processor(
-        lambda: {"t": texts, "version": fedcohort.__version__, "has_login": bool(settings.dashboard_token)}
+        lambda: {"version": fedcohort.__version__, "has_login": bool(settings.dashboard_token)}
     )
+    speak(app)
     app.after_request(harden)
     explain_errors(app)
     app.add_url_rule("/", "page", lambda: render_template("page.html"))
@@ -65,7 +66,7 @@ def build_app(settings: Settings) -> Flask:
     app.add_url_rule("/readyz", "ready", lambda: _ready(upstream))
     _add_reading(app, upstream)
     _add_streams(app, upstream, Seats(settings.max_viewers))
-    _add_results(app, upstream, texts)
+    _add_results(app, upstream)
     return app
 
 
@@ -180,7 +181,7 @@ def _chosen(upstream: Upstream) -> str:
     return _study_path(str(newest.get("id")))
 
 
-def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str]) -> None:
+def _add_results(app: Flask, upstream: Upstream) -> None:
     @app.get("/training_metrics")
     def metrics() -> ResponseReturnValue:
         path = _chosen(upstream)
@@ -199,7 +200,7 @@ def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str]) -> None:
                 raise NotFoundError(str(answer.body["message"]))
             return answer.body
 
-        text = document(finished(_study_path(study_id).rpartition("/")[2], get), texts)
+        text = document(finished(_study_path(study_id).rpartition("/")[2], get), spoken())
         attached = {"Content-Disposition": f'attachment; filename="study-{study_id[:12]}.html"'}
         return Response(text, mimetype="text/html", headers=attached)
 
@@ -215,5 +216,5 @@ def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str]) -> None:
         if not bars:
             why = "has no feature importance" if report.ok else "is not finished"
             return jsonify(code="no-importance", message=f"the study {why}"), 404
-        png = importance_png(str(study.body.get("name")), texts["importance.axis"], bars)
+        png = importance_png(str(study.body.get("name")), spoken()["importance.axis"], bars)
         return Response(png, mimetype="image/png")

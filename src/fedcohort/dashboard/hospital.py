@@ -18,7 +18,7 @@ import fedcohort
 from fedcohort.dashboard.access import guard
 from fedcohort.dashboard.app import HERE, explain_errors, harden
 from fedcohort.dashboard.settings import Settings
-from fedcohort.dashboard.texts import load_texts
+from fedcohort.dashboard.texts import speak
 from fedcohort.explain import explain
 from fedcohort.node.ledger import accounts, epsilons
 from fedcohort.node.policy import SitePolicy
@@ -48,9 +48,9 @@ def build_hospital_page(policy: SitePolicy, store: SqlNodeStore) -> Flask:
     """The application; it serves loopback only."""
     app = Flask("fedcohort.dashboard", root_path=str(HERE))
     guard(app, Settings())
-    texts = load_texts()
     app.extensions["fedcohort"] = store.close
-    app.context_processor(lambda: {"t": texts, "version": fedcohort.__version__, "has_login": False})
+    app.context_processor(lambda: {"version": fedcohort.__version__, "has_login": False})
+    speak(app)
     app.after_request(harden)
     explain_errors(app)
 

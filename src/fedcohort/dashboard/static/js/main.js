@@ -65,5 +65,14 @@ function onEvent(kind, data) {
   }
 }
 
+/** A link to another language leads to the study that is shown now. */
+for (const link of document.querySelectorAll(".languages a")) {
+  link.addEventListener("click", () => {
+    const here = new URL(location.href);
+    here.searchParams.set("language", link.lang);
+    link.href = here.search;
+  });
+}
+
 addEventListener("popstate", show);
 follow("/api/events", { onEvent, onLink });

@@ -1,6 +1,6 @@
-// Every word of the page comes from one file, static/texts/en.json.
+// Every word of the page comes from the file of its language, static/texts/LANGUAGE.json.
 
-const response = await fetch(new URL("../texts/en.json", import.meta.url));
+const response = await fetch(new URL(`../texts/${document.documentElement.lang}.json`, import.meta.url));
 const texts = await response.json();
 
 /** The text of this name, with {placeholders} filled in; the name itself where there is no such text. */
@@ -12,7 +12,9 @@ export function t(name, values = {}) {
 /** Whether there is a text of this name. */
 export const has = (name) => name in texts;
 
-const locale = document.documentElement.lang;
+const language = document.documentElement.lang;
+/** The reader's own region where the browser names one of this language: 24 Nov 2026 or Nov 24, 2026. */
+const locale = navigator.languages.find((each) => each.split("-")[0] === language) ?? language;
 const decimals = new Intl.NumberFormat(locale, { minimumFractionDigits: 3, maximumFractionDigits: 3 });
 const significant = new Intl.NumberFormat(locale, { maximumSignificantDigits: 3 });
 const day = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
