@@ -58,6 +58,8 @@ class StandIn:
             row = {"round": number, "split": split, "seconds": 0.02}
             row |= {"loss": 0.3 + 0.4 * 0.9**number + worse, "accuracy": 0.85 - 0.3 * 0.85**number - worse}
             row |= {"auc": 0.92 - 0.3 * 0.8**number - worse}
+            row |= {"compute_seconds": 0.012, "seal_seconds": 0.002, "network_seconds": 0.004}
+            row |= {"open_seconds": 0.002}
             self.updates[study_id].append(("metrics", row))
         self.studies[study_id]["round"] = number
 
@@ -136,8 +138,10 @@ def rest(store: StandIn) -> Starlette:
         return _json(store.studies[request.path_params["id"]])
 
     def metrics(request: Request) -> Response:
-        rows = [data for kind, data in store.updates[request.path_params["id"]] if kind == "metrics"]
-        return _json({"rows": rows})
+        after = int(request.query_params.get("after", "0"))
+        updates = list(enumerate(store.updates[request.path_params["id"]], 1))[after:]
+        found = [(number, data) for number, (kind, data) in updates if kind == "metrics"]
+        return _json({"rows": [data for _, data in found], "last": found[-1][0] if found else after})
 
     def report(request: Request) -> Response:
         found = store.reports.get(request.path_params["id"])

@@ -11,7 +11,7 @@ from .browser import Watched, watched
 from .standin import StandIn
 
 OURS = re.compile(
-    r"fedcohort|ROC|AUC|SHA|epsilon|delta|CSV|TOML|study\.toml|run|heart-disease|dr-chen|hospital_[abc]"
+    r"fedcohort|ROC|AUC|SHA|HTML|JSON|ZIP|epsilon|delta|CSV|TOML|study\.toml|run|heart-disease|dr-chen|hospital_[abc]"
 )
 """Names, and what has no other name in Chinese."""
 

@@ -13,10 +13,11 @@ from werkzeug.exceptions import HTTPException
 import fedcohort
 from fedcohort.dashboard.access import guard
 from fedcohort.dashboard.metrics import training_metrics
+from fedcohort.dashboard.parts import add_parts
 from fedcohort.dashboard.relay import Seats, relay
 from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.texts import speak, spoken
-from fedcohort.dashboard.upstream import Answer, Upstream, open_upstream
+from fedcohort.dashboard.upstream import Answer, Upstream, open_upstream, study_path
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, NotFoundError
 
 log = logging.getLogger("fedcohort.dashboard")
@@ -37,7 +38,6 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _STATUS = {LinkClosedError: 503, AuthenticationError: 502, NotFoundError: 404}
-_STUDY_ID = re.compile(r"[0-9a-f]{6,64}")
 
 
 def build_app(settings: Settings) -> Flask:
@@ -67,6 +67,7 @@ def build_app(settings: Settings) -> Flask:
     _add_reading(app, upstream)
     _add_streams(app, upstream, Seats(settings.max_viewers))
     _add_results(app, upstream)
+    add_parts(app, upstream)
     return app
 
 
@@ -117,12 +118,6 @@ def _passed_on(answer: Answer) -> ResponseReturnValue:
     return jsonify(answer.body), answer.status
 
 
-def _study_path(study_id: str, what: str = "") -> str:
-    if not _STUDY_ID.fullmatch(study_id):
-        raise NotFoundError("a study is named by its hash, or by the first six characters or more of it")
-    return f"/api/studies/{study_id}{what}"
-
-
 def _add_reading(app: Flask, upstream: Upstream) -> None:
     """The part of the coordinator's REST that the page reads; nothing can be changed through here."""
 
@@ -136,11 +131,11 @@ def _add_reading(app: Flask, upstream: Upstream) -> None:
 
     @app.get("/api/studies/<study_id>")
     def study(study_id: str) -> ResponseReturnValue:
-        return _passed_on(upstream.get(_study_path(study_id)))
+        return _passed_on(upstream.get(study_path(study_id)))
 
     @app.get("/api/studies/<study_id>/report")
     def report(study_id: str) -> ResponseReturnValue:
-        return _passed_on(upstream.get(_study_path(study_id, "/report")))
+        return _passed_on(upstream.get(study_path(study_id, "/report")))
 
 
 def _add_streams(app: Flask, upstream: Upstream, seats: Seats) -> None:
@@ -166,19 +161,19 @@ def _add_streams(app: Flask, upstream: Upstream, seats: Seats) -> None:
 
     @app.get("/api/studies/<study_id>/events")
     def study_events(study_id: str) -> ResponseReturnValue:
-        return stream(_study_path(study_id, "/events"))
+        return stream(study_path(study_id, "/events"))
 
 
 def _chosen(upstream: Upstream) -> str:
     """Path of the study that was asked for, or of the newest."""
     asked = request.args.get("study")
     if asked is not None:
-        return _study_path(asked)
+        return study_path(asked)
     studies = upstream.get("/api/studies").body.get("studies")
     newest = studies[0] if isinstance(studies, list) and studies else None
     if not isinstance(newest, dict):
         raise NotFoundError("there is no study yet")
-    return _study_path(str(newest.get("id")))
+    return study_path(str(newest.get("id")))
 
 
 def _add_results(app: Flask, upstream: Upstream) -> None:
@@ -194,13 +189,7 @@ def _add_results(app: Flask, upstream: Upstream) -> None:
     def as_document(study_id: str) -> ResponseReturnValue:
         from fedcohort.dashboard.document import document, finished
 
-        def get(path: str) -> dict[str, object]:
-            answer = upstream.get(path)
-            if not answer.ok:
-                raise NotFoundError(str(answer.body["message"]))
-            return answer.body
-
-        text = document(finished(_study_path(study_id).rpartition("/")[2], get), spoken())
+        text = document(finished(study_path(study_id).rpartition("/")[2], upstream.read), spoken())
         attached = {"Content-Disposition": f'attachment; filename="study-{study_id[:12]}.html"'}
         return Response(text, mimetype="text/html", headers=attached)
 

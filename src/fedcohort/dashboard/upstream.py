@@ -6,6 +6,7 @@ there; here they become null, so that a browser can read what is passed on.
 
 import json
 import math
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ SILENT_STREAM_SECONDS = 45.0
 MAX_ANSWER_BYTES = 32 * 2**20
 MAX_MESSAGE_LENGTH = 2000
 
+_STUDY_ID = re.compile(r"[0-9a-f]{6,64}")
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=8)
 _STREAM_TIMEOUT = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, read=SILENT_STREAM_SECONDS)
 
@@ -41,6 +43,17 @@ class Answer:
     def ok(self) -> bool:
         """Whether `body` is what was asked for, and not an error."""
         return self.status == 200
+
+
+def study_path(study_id: str, what: str = "") -> str:
+    """Where the coordinator's REST has a study, or `what` of it.
+
+    Raises:
+        NotFoundError: no study can be named like this.
+    """
+    if not _STUDY_ID.fullmatch(study_id):
+        raise NotFoundError("a study is named by its hash, or by the first six characters or more of it")
+    return f"/api/studies/{study_id}{what}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,28 @@ class Upstream:
         if not isinstance(body, dict):
             raise self._gone("it sent something that is not JSON")
         return Answer(response.status_code, body if response.status_code == 200 else _error_body(body))
+
+    def read(self, path: str) -> dict[str, object]:
+        """The JSON object at a path; what the coordinator explains instead is an error here.
+
+        Raises:
+            NotFoundError: there is none, or not yet.
+            LinkClosedError, AuthenticationError: as for `get`.
+        """
+        answer = self.get(path)
+        if not answer.ok:
+            raise NotFoundError(str(answer.body["message"]))
+        return answer.body
+
+    def get_bytes(self, path: str) -> bytes | None:
+        """Read what is not JSON; None when the coordinator has no such thing.
+
+        Raises:
+            LinkClosedError, AuthenticationError: as for `get`.
+        """
+        with self._translated(), self.client.stream("GET", path) as response:
+            _check(response)
+            return _read(response) if response.status_code == 200 else None
 
     def open_stream(self, path: str, after: int) -> httpx.Response:
         """Start reading server-sent events that follow number `after`; the caller closes the response.

@@ -2,6 +2,7 @@
 
 import { byId, element, say } from "./dom.js";
 import { chartIn, plain, short, tip } from "./charts.js";
+import { protectionName } from "./promises.js";
 import { t, time } from "./texts.js";
 
 const STATES = ["connected", "lost", "invited"];
@@ -32,6 +33,10 @@ export function federationView() {
   }
 
   return {
+    /** Say which protection the study that is shown has between the sites and the coordinator. */
+    use(protection) {
+      say("federation-protection", protection ? t("federation.protection", { name: protectionName(protection) }) : "");
+    },
     set(list) {
       sites = list.map((site) => ({ ...site, id: String(site.id), state: known(site.state) }));
       show();

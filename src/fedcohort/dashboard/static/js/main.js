@@ -8,7 +8,7 @@ import { studyView } from "./study.js";
 import { t } from "./texts.js";
 
 const federation = federationView();
-const study = studyView();
+const study = studyView(({ study: asked }) => federation.use(asked?.protection));
 const list = studiesView(choose);
 let studies = [];
 

@@ -38,8 +38,8 @@ export function reasonOf(error) {
  * `fetch` in place of EventSource: it tells why a stream was refused, and how long it has been silent.
  * A page that nobody sees lets go of its stream, and goes on from the same event when it is seen again.
  */
-export function follow(path, { onEvent, onLink = () => {} }) {
-  let last = "0";
+export function follow(path, { after = 0, onEvent, onLink = () => {} }) {
+  let last = String(after);
   let delay = FIRST_RETRY_MS;
   let timer = 0;
   let current = null;
