@@ -262,6 +262,12 @@ def dashboard(
     dashboard_token: Annotated[
         str | None, typer.Option(envvar="FEDCOHORT_DASHBOARD_TOKEN", help="What visitors must show.")
     ] = None,
+    researcher_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FEDCOHORT_RESEARCHER_KEY", help="Key that signs the studies which the form hands in."
+        ),
+    ] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
     log_format: LogForm = LogFormat.text,
@@ -277,6 +283,7 @@ def dashboard(
         token=token,
         ca_file=ca_file,
         dashboard_token=dashboard_token,
+        researcher_key=researcher_key,
         certificate=certificate,
         key=key,
         ready=lambda url: announce(log_format, f"The page is at {url}. Ctrl-C ends it."),

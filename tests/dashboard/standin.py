@@ -34,6 +34,7 @@ class StandIn:
     studies: dict[str, Json] = field(default_factory=dict)
     updates: dict[str, list[tuple[str, Json]]] = field(default_factory=dict)
     reports: dict[str, Json] = field(default_factory=dict)
+    catalogues: dict[str, Json] = field(default_factory=dict)
     token: str | None = None
     viewers: int = 0
     resumed_after: list[int] = field(default_factory=list)
@@ -155,7 +156,15 @@ def rest(store: StandIn) -> Starlette:
     async def events(request: Request) -> Response:
         return _stream(_federation_stream(store))
 
-    paths = {"/api/federation": federation, "/api/studies": studies, "/api/studies/{id}": study}
+    def catalogue(request: Request) -> Response:
+        return _json({"sites": store.catalogues})
+
+    paths = {
+        "/api/catalogue": catalogue,
+        "/api/federation": federation,
+        "/api/studies": studies,
+        "/api/studies/{id}": study,
+    }
     paths |= {"/api/studies/{id}/metrics": metrics, "/api/studies/{id}/report": report}
     streams = {"/api/studies/{id}/events": study_events, "/api/events": events}
     return Starlette(

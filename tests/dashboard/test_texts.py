@@ -14,7 +14,7 @@ BUILT = re.compile(
 """Names that scripts put together from a state, a metric, a protection or an error's code."""
 SAME = frozenset({"title"})
 """What is one and the same in every language."""
-SIGNS = frozenset({"language", "studies.by", "protected.and"})
+SIGNS = frozenset({"language", "studies.by", "protected.and", "list.comma"})
 """No words."""
 HAN = re.compile(r"[\u4e00-\u9fff]")
 HALF_WIDTH = re.compile(r"[\u4e00-\u9fff}]\s*[,;:()?!]|[,;:()?!]\s*[\u4e00-\u9fff{]")

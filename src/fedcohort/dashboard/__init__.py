@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     Args:
         settings: where the coordinator is and who may look; by default from FEDCOHORT_COORDINATOR,
-            FEDCOHORT_TOKEN, FEDCOHORT_CA_FILE and FEDCOHORT_DASHBOARD_TOKEN.
+            FEDCOHORT_TOKEN, FEDCOHORT_CA_FILE, FEDCOHORT_DASHBOARD_TOKEN and FEDCOHORT_RESEARCHER_KEY.
     Raises:
         ConfigError: a setting is not valid, or the extra [dashboard] is not installed.
     """
@@ -53,6 +53,7 @@ def run_dashboard(
     token: str | None = None,
     ca_file: Path | None = None,
     dashboard_token: str | None = None,
+    researcher_key: Path | None = None,
     certificate: Path | None = None,
     key: Path | None = None,
     ready: Callable[[str], None] | None = None,
@@ -65,12 +66,13 @@ def run_dashboard(
         token: what the coordinator asks of this dashboard.
         ca_file: certificate authority of the coordinator, in PEM.
         dashboard_token: what the dashboard asks of its visitors; needed off loopback.
+        researcher_key: what studies that are handed in by the form are signed with.
         certificate, key: PEM files for HTTPS; needed off loopback.
         ready: called with the page's address once the port is open.
     Raises:
         ConfigError: a setting is not valid, the port is in use, or [dashboard] is not installed.
     """
-    settings = Settings(coordinator, token, ca_file, dashboard_token)
+    settings = Settings(coordinator, token, ca_file, dashboard_token, researcher_key=researcher_key)
     app = create_app(settings)
     from fedcohort.dashboard.serve import Listen, serve
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask, Response, jsonify, render_template, request
+from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 import fedcohort
 from fedcohort.dashboard.access import guard
+from fedcohort.dashboard.drafts import add_form
 from fedcohort.dashboard.metrics import training_metrics
 from fedcohort.dashboard.parts import add_parts
 from fedcohort.dashboard.relay import Seats, relay
@@ -24,7 +26,7 @@ log = logging.getLogger("fedcohort.dashboard")
 
 HERE = Path(__file__).parent
 ECHARTS = HERE / "static" / "vendor" / "echarts.min.js"
-MAX_REQUEST_BYTES = 4096
+MAX_REQUEST_BYTES = 16_384
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -40,17 +42,25 @@ HEADERS = {
 _STATUS = {LinkClosedError: 503, AuthenticationError: 502, NotFoundError: 404}
 
 
+class _InOrder(DefaultJSONProvider):
+    """JSON in the order in which it was made: columns and levels stay where the study has them."""
+
+    sort_keys = False
+
+
 def build_app(settings: Settings) -> Flask:
     """The application for these settings.
 
     Raises:
         ConfigError: the coordinator's CA file cannot be read.
+        KeyFileError: the researcher's key cannot be read.
     """
     # Windows may have .js registered as text/plain, which a browser then refuses to run.
     mimetypes.add_type("text/javascript", ".js")
     app = Flask("fedcohort.dashboard", root_path=str(HERE))
     app.config.update(MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES, SEND_FILE_MAX_AGE_DEFAULT=None)
     guard(app, settings)
+    app.json = _InOrder(app)
     if not ECHARTS.is_file():
         log.warning("Apache ECharts is missing, so that no chart is drawn; install fedcohort again")
     upstream = open_upstream(settings)
@@ -68,6 +78,7 @@ def build_app(settings: Settings) -> Flask:
     _add_streams(app, upstream, Seats(settings.max_viewers))
     _add_results(app, upstream)
     add_parts(app, upstream)
+    add_form(app, upstream, settings)
     return app
 
 
@@ -119,7 +130,7 @@ def _passed_on(answer: Answer) -> ResponseReturnValue:
 
 
 def _add_reading(app: Flask, upstream: Upstream) -> None:
-    """The part of the coordinator's REST that the page reads; nothing can be changed through here."""
+    """The part of the coordinator's REST that the page reads."""
 
     @app.get("/api/federation")
     def federation() -> ResponseReturnValue:

@@ -24,6 +24,7 @@ class Settings:
         token: what the coordinator asks of this dashboard.
         ca_file: certificate authority of the coordinator, in PEM.
         dashboard_token: what the dashboard asks of its visitors; None serves loopback only.
+        researcher_key: what the studies of the form are signed with; None only shows them.
         max_viewers: event streams open at once.
     """
 
@@ -31,6 +32,7 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     dashboard_token: str | None = field(default=None, repr=False)
+    researcher_key: Path | None = None
     max_viewers: int = MAX_VIEWERS
 
     def __post_init__(self) -> None:
@@ -65,12 +67,13 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
         ConfigError: a setting is not valid.
     """
     given = os.environ if environment is None else environment
-    ca_file = given.get("FEDCOHORT_CA_FILE")
+    ca_file, key_file = given.get("FEDCOHORT_CA_FILE"), given.get("FEDCOHORT_RESEARCHER_KEY")
     return Settings(
         coordinator=given.get("FEDCOHORT_COORDINATOR") or DEFAULT_COORDINATOR,
         token=given.get("FEDCOHORT_TOKEN") or None,
         ca_file=Path(ca_file) if ca_file else None,
         dashboard_token=given.get("FEDCOHORT_DASHBOARD_TOKEN") or None,
+        researcher_key=Path(key_file) if key_file else None,
     )
 
 

@@ -71,12 +71,23 @@ class Upstream:
             LinkClosedError: the coordinator is away, too slow, or does not speak this language.
             AuthenticationError: it does not accept the dashboard's token.
         """
-        with self._translated(), self.client.stream("GET", path) as response:
+        return self._ask("GET", path)
+
+    def _ask(self, method: str, path: str, sent: object = None) -> Answer:
+        with self._translated(), self.client.stream(method, path, json=sent) as response:
             _check(response)
             body = parse_finite(_read(response))
         if not isinstance(body, dict):
             raise self._gone("it sent something that is not JSON")
-        return Answer(response.status_code, body if response.status_code == 200 else _error_body(body))
+        return Answer(response.status_code, body if response.is_success else _error_body(body))
+
+    def post(self, path: str, body: object) -> Answer:
+        """Send a JSON object and read the one that comes back.
+
+        Raises:
+            LinkClosedError, AuthenticationError: as for `get`.
+        """
+        return self._ask("POST", path, body)
 
     def read(self, path: str) -> dict[str, object]:
         """The JSON object at a path; what the coordinator explains instead is an error here.

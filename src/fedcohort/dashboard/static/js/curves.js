@@ -2,7 +2,7 @@
 
 import { byId, element, say } from "./dom.js";
 import { chartIn, lineOption, splitName } from "./charts.js";
-import { number, t } from "./texts.js";
+import { list, number, t } from "./texts.js";
 
 const CLASSIFICATION = ["loss", "accuracy", "auc"];
 const REGRESSION = ["loss", "mae", "r2"];
@@ -102,7 +102,7 @@ export function curvesView() {
 
   function spoken(metric) {
     const values = Object.entries(curves(metric)).map(([split, points]) => `${splitName(split)} ${number(points.at(-1)[1])}`);
-    return t("chart.label", { metric: t(`metric.${metric}`), round: lastRound(), values: values.join(", ") });
+    return t("chart.label", { metric: t(`metric.${metric}`), round: lastRound(), values: list(values) });
   }
 
   return {

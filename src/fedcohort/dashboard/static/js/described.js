@@ -2,7 +2,7 @@
 
 import { byId, element } from "./dom.js";
 import { chartIn, plain, short, tip } from "./charts.js";
-import { count, number, t } from "./texts.js";
+import { count, list, number, t } from "./texts.js";
 
 const MAX_CHARTS = 24;
 const MAX_BARS = 30;
@@ -55,7 +55,7 @@ const withError = (n, error) => (typeof error === "number" ? `${count(n)} ± ${c
 
 function panel([name, column]) {
   const bars = Object.entries(column.levels).slice(0, MAX_BARS);
-  const label = bars.map(([level, n]) => `${level} ${count(n)}`).join(", ");
+  const label = list(bars.map(([level, n]) => `${level} ${count(n)}`));
   const container = element("div", { attributes: { class: "histogram", role: "img", "aria-label": `${name}: ${label}` } });
   container.style.height = `${bars.length * BAR_PIXELS + AXIS_PIXELS}px`;
   return { bars, container, figure: element("div", { children: [element("h3", { text: name }), container] }) };

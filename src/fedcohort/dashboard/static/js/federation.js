@@ -3,7 +3,7 @@
 import { byId, element, say } from "./dom.js";
 import { chartIn, plain, short, tip } from "./charts.js";
 import { protectionName } from "./promises.js";
-import { t, time } from "./texts.js";
+import { list, t, time } from "./texts.js";
 
 const STATES = ["connected", "lost", "invited"];
 const COLOUR = { connected: "good", lost: "bad", invited: "idle" };
@@ -25,7 +25,7 @@ export function federationView() {
     const connected = sites.filter((site) => site.state === "connected").length;
     const known = sites.length > 0;
     say("federation-count", t(known ? "federation.connected" : "federation.none", { connected, all: sites.length }));
-    const spoken = sites.map((site) => `${site.id}: ${stateName(site.state)}`).join(", ");
+    const spoken = list(sites.map((site) => `${site.id}: ${stateName(site.state)}`));
     graph.setAttribute("aria-label", t("federation.label", { sites: spoken || t("federation.none") }));
     byId("sites").hidden = !known;
     byId("sites").tBodies[0].replaceChildren(...sites.map(row));

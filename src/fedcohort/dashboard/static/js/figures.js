@@ -2,7 +2,7 @@
 
 import { byId, element } from "./dom.js";
 import { chartIn, splitName, tip } from "./charts.js";
-import { count, number, percent, t } from "./texts.js";
+import { count, list, number, percent, t } from "./texts.js";
 
 /** Shows the figures; `show(report, label)` when there is one, `hide()` while there is none. */
 export function figuresView() {
@@ -31,7 +31,7 @@ export function figuresView() {
       roc.draw();
     }
     if (has.calibration) {
-      const bins = measured.calibration.map((bin) => `${percent(bin.predicted)} ${percent(bin.observed)}`).join(", ");
+      const bins = list(measured.calibration.map((bin) => `${percent(bin.predicted)} ${percent(bin.observed)}`));
       byId("calibration").setAttribute("aria-label", t("figures.calibration_label", { bins }));
       const option = (colours) => (measured.calibration ? calibrationOption(measured.calibration, colours) : {});
       calibration ??= chartIn(byId("calibration"), option);

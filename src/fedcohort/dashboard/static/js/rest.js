@@ -21,6 +21,19 @@ export async function get(path) {
   return response.json();
 }
 
+/** POST a JSON object and read the one that comes back. */
+export async function post(path, body) {
+  const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(ANSWER_MS),
+  });
+  if (!response.ok) throw await refusalOf(response);
+  return response.json();
+}
+
 async function refusalOf(response) {
   if (response.status === 401) location.assign("/login");
   const body = await response.json().catch(() => ({}));

@@ -9,6 +9,9 @@ export function t(name, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? String(values[key]) : whole));
 }
 
+/** Several things in a row, as the language parts them. */
+export const list = (parts) => parts.join(t("list.comma"));
+
 /** Whether there is a text of this name. */
 export const has = (name) => name in texts;
 

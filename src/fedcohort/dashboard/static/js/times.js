@@ -3,7 +3,7 @@
 import { byId } from "./dom.js";
 import { chartIn, tip } from "./charts.js";
 import { append } from "./curves.js";
-import { duration, t } from "./texts.js";
+import { duration, list, t } from "./texts.js";
 
 const PARTS = ["compute", "seal", "network", "open"];
 const CROWDED = 960;
@@ -24,7 +24,7 @@ export function timesView() {
     byId("times-card").hidden = points.length === 0;
     if (points.length === 0) return;
     const newest = points.at(-1);
-    const parts = PARTS.map((part, index) => `${t(`part.${part}`)} ${duration(newest[index + 2])}`).join(", ");
+    const parts = list(PARTS.map((part, index) => `${t(`part.${part}`)} ${duration(newest[index + 2])}`));
     container.setAttribute("aria-label", t("times.label", { round: newest[0], parts }));
     byId("times-newest").textContent = container.getAttribute("aria-label");
     chart ??= chartIn(container, (colours) => timesOption(points, colours));
