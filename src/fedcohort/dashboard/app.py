@@ -13,10 +13,12 @@ from werkzeug.exceptions import HTTPException
 
 import fedcohort
 from fedcohort.dashboard.access import guard
+from fedcohort.dashboard.broadcast import Broadcasts
+from fedcohort.dashboard.compression import compress
 from fedcohort.dashboard.drafts import add_form
 from fedcohort.dashboard.metrics import training_metrics
 from fedcohort.dashboard.parts import add_parts
-from fedcohort.dashboard.relay import Seats, relay
+from fedcohort.dashboard.relay import Seats
 from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.texts import speak, spoken
 from fedcohort.dashboard.upstream import Answer, Upstream, open_upstream, study_path
@@ -79,6 +81,7 @@ def build_app(settings: Settings) -> Flask:
     _add_results(app, upstream)
     add_parts(app, upstream)
     add_form(app, upstream, settings)
+    compress(app)
     return app
 
 
@@ -150,19 +153,22 @@ def _add_reading(app: Flask, upstream: Upstream) -> None:
 
 
 def _add_streams(app: Flask, upstream: Upstream, seats: Seats) -> None:
+    broadcasts = Broadcasts()
+
     def stream(path: str) -> ResponseReturnValue:
         release = seats.take()
         if release is None:
             return jsonify(code="busy", message="too many pages are open; close some"), 503
         last = request.headers.get("Last-Event-ID") or request.args.get("after", "0")
+        after = int(last) if re.fullmatch(r"\d{1,18}", last) else 0
         try:
-            source = upstream.open_stream(path, int(last) if re.fullmatch(r"\d{1,18}", last) else 0)
+            events, leave = broadcasts.follow(path, after, lambda number: upstream.open_stream(path, number))
         except FedcohortError:
             release()
             raise
-        response = Response(relay(source), mimetype="text/event-stream")
+        response = Response(events, mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"
-        response.call_on_close(source.close)
+        response.call_on_close(leave)
         response.call_on_close(release)
         return response
 

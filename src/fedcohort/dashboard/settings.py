@@ -11,8 +11,8 @@ from fedcohort.errors import ConfigError
 
 DEFAULT_COORDINATOR = "http://127.0.0.1:8760"
 MIN_TOKEN_LENGTH = 16
-MAX_VIEWERS = 200
-"""Open event streams; each holds a thread here and a connection to the coordinator."""
+MAX_VIEWERS = 420
+"""Open event streams, each of which holds a thread here; a page has two."""
 
 
 @dataclass(frozen=True)
