@@ -199,7 +199,7 @@ def test_scripts_are_served_as_scripts_and_charts_come_from_here(client: httpx.C
     page = client.get("/").text
     assert "http://" not in page
     assert "https://" not in page
-    for name in ("js/main.js", "vendor/echarts.min.js"):
+    for name in ("js/main.js", "vendor/echarts.common.min.js"):
         assert client.get(f"/static/{name}").headers["content-type"].startswith("text/javascript")
 
 

@@ -27,7 +27,8 @@ from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedErro
 log = logging.getLogger("fedcohort.dashboard")
 
 HERE = Path(__file__).parent
-ECHARTS = HERE / "static" / "vendor" / "echarts.min.js"
+ECHARTS = HERE / "static" / "vendor" / "echarts.common.min.js"
+OF_THE_FORM = frozenset({"form.js", "toml.js"})
 MAX_REQUEST_BYTES = 16_384
 HEADERS = {
     "Content-Security-Policy": (
@@ -73,7 +74,8 @@ def build_app(settings: Settings) -> Flask:
     speak(app)
     app.after_request(harden)
     explain_errors(app)
-    app.add_url_rule("/", "page", lambda: render_template("page.html"))
+    scripts = sorted({file.name for file in HERE.glob("static/js/*.js")} - OF_THE_FORM)
+    app.add_url_rule("/", "page", lambda: render_template("page.html", scripts=scripts))
     app.add_url_rule("/healthz", "health", lambda: jsonify(status="ok", version=fedcohort.__version__))
     app.add_url_rule("/readyz", "ready", lambda: _ready(upstream))
     _add_reading(app, upstream)

@@ -93,7 +93,7 @@ class Broadcasts:
         Raises:
             NotFoundError, LinkClosedError, AuthenticationError: it cannot be opened.
         """
-        # One page opens and the others join; but a coordinator that is slow to refuse keeps nobody in a queue.
+        # One page opens and the others join; a coordinator that is slow to refuse makes no queue of them.
         first = self._lock.acquire(timeout=PATIENCE_SECONDS)
         try:
             found = self._open.get(path)

@@ -75,4 +75,5 @@ for (const link of document.querySelectorAll(".languages a")) {
 }
 
 addEventListener("popstate", show);
+for (const first of [refreshStudies, refreshFederation]) first().catch(() => {});
 follow("/api/events", { onEvent, onLink });

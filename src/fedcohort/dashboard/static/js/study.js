@@ -45,8 +45,8 @@ export function studyView(onShow) {
   async function load() {
     const mine = id;
     try {
-      const detail = await get(path());
-      const drawn = study === null ? await get(path("/curves")) : null;
+      const asked = [get(path()), study === null ? get(path("/curves")) : null];
+      const [detail, drawn] = await Promise.all(asked);
       if (mine !== id) return;
       if (drawn !== null && study === null) begin(detail, drawn);
       study = detail;
