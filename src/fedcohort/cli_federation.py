@@ -192,8 +192,12 @@ def check(
 def page(
     site: SiteFile = Path("site.toml"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.")] = 5001,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="A trained model's folder, to ask about a patient; again for more."),
+    ] = None,
 ) -> None:
-    """Serve this hospital's own page on this machine: budgets, studies, and what left."""
+    """Serve this hospital's own page on this machine: budgets, studies, what left, and its models."""
     from fedcohort.dashboard import run_hospital_page
     from fedcohort.node.policy import read_policy
 
@@ -201,7 +205,10 @@ def page(
     existing(policy.state / "node.db", "start the node once")
     log_to_stderr()
     run_hospital_page(
-        policy, port, lambda url: console.print(f"The page is at {url}. Ctrl-C ends it.", highlight=False)
+        policy,
+        port,
+        model or (),
+        lambda url: console.print(f"The page is at {url}. Ctrl-C ends it.", highlight=False),
     )
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,22 +80,29 @@ def run_dashboard(
 
 
 def run_hospital_page(
-    policy: SitePolicy, port: int = 5001, ready: Callable[[str], None] | None = None
+    policy: SitePolicy,
+    port: int = 5001,
+    models: Sequence[Path] = (),
+    ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a hospital's own page, on loopback, until it is interrupted.
 
     Args:
         port: 0 takes any free port.
+        models: folders that `result.save` wrote, of trained models to ask about a patient.
         ready: called with the page's address once the port is open.
     Raises:
         ConfigError: the port is in use, or [dashboard] is not installed.
+        StudyError: a folder holds no model.
     """
     try:
         from fedcohort.dashboard.hospital import build_hospital_page
         from fedcohort.dashboard.serve import Listen, serve
     except ModuleNotFoundError as error:
         raise ConfigError(f"{_REMEDY} ({error})") from error
+    from fedcohort.inference import load_predictor
     from fedcohort.node.store import SqlNodeStore
 
-    app = build_hospital_page(policy, SqlNodeStore(policy.state / "node.db"))
+    predictors = [load_predictor(folder) for folder in models]
+    app = build_hospital_page(policy, SqlNodeStore(policy.state / "node.db"), predictors)
     serve(app, Settings(), Listen("127.0.0.1", port), ready)

@@ -100,7 +100,7 @@ def _routes(token: str | None) -> Blueprint:
 
     @access.post("/login", endpoint="login_post")
     def log_in() -> ResponseReturnValue:
-        if token is None or not _same_origin(request):
+        if token is None or not same_origin(request):
             return redirect(url_for("access.login"))
         if not same_token(request.form.get("token", ""), token):
             return render_template("login.html", wrong=True), 403
@@ -111,13 +111,14 @@ def _routes(token: str | None) -> Blueprint:
 
     @access.post("/logout")
     def log_out() -> ResponseReturnValue:
-        if _same_origin(request):
+        if same_origin(request):
             session.clear()
         return redirect(url_for("access.login"), 303)
 
     return access
 
 
-def _same_origin(request: Request) -> bool:
+def same_origin(request: Request) -> bool:
+    """Whether a page of this server sent it, or no page at all."""
     origin = request.headers.get("Origin")
     return origin is None or urlsplit(origin).netloc == request.host

@@ -1,4 +1,4 @@
-"""A hospital's own page: its privacy budgets, the studies that asked, and every byte that left.
+"""A hospital's own page: its privacy budgets, the studies that asked, every byte that left, and its models.
 
 It is served by the hospital, to the hospital's own machine, and reads the node's store beside
 the running node. Nothing can be changed through it: `fedcohort approve` signs.
@@ -6,6 +6,7 @@ the running node. Nothing can be changed through it: `fedcohort approve` signs.
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,9 +18,11 @@ from flask.typing import ResponseReturnValue
 import fedcohort
 from fedcohort.dashboard.access import guard
 from fedcohort.dashboard.app import HERE, explain_errors, harden
+from fedcohort.dashboard.predicting import TEXT_BYTES, bedside_of, predicting
 from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.texts import speak
 from fedcohort.explain import explain
+from fedcohort.inference import Predictor
 from fedcohort.node.ledger import accounts, epsilons
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.records import Cost, StoredProposal
@@ -44,12 +47,17 @@ class Spent:
     alone: float
 
 
-def build_hospital_page(policy: SitePolicy, store: SqlNodeStore) -> Flask:
-    """The application; it serves loopback only."""
+def build_hospital_page(
+    policy: SitePolicy, store: SqlNodeStore, predictors: Sequence[Predictor] = ()
+) -> Flask:
+    """The application; it serves loopback only. `predictors` are the trained models that it offers."""
     app = Flask("fedcohort.dashboard", root_path=str(HERE))
     guard(app, Settings())
     app.extensions["fedcohort"] = store.close
-    app.context_processor(lambda: {"version": fedcohort.__version__, "has_login": False})
+    bedside = bedside_of(predictors)
+    app.config.update(MAX_CONTENT_LENGTH=bedside.most_bytes, MAX_FORM_MEMORY_SIZE=TEXT_BYTES)
+    app.register_blueprint(predicting(bedside))
+    app.context_processor(lambda: {"version": fedcohort.__version__, "has_login": False, "site": policy.id})
     speak(app)
     app.after_request(harden)
     explain_errors(app)
@@ -58,7 +66,7 @@ def build_hospital_page(policy: SitePolicy, store: SqlNodeStore) -> Flask:
     def page() -> ResponseReturnValue:
         return render_template(
             "hospital.html",
-            site=policy.id,
+            models={key: one.study.name for key, one in bedside.models.items()},
             ledger=_ledger(policy, store),
             proposals=[_proposal(found) for found in reversed(store.proposals())],
             releases=_releases(store)[:SHOWN],

@@ -19,7 +19,7 @@ from flask import Flask
 from waitress import wasyncore
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from fedcohort.dashboard.app import MAX_REQUEST_BYTES, close_app
+from fedcohort.dashboard.app import close_app
 from fedcohort.dashboard.settings import Settings, is_loopback
 from fedcohort.errors import ConfigError
 
@@ -137,7 +137,7 @@ def _open_waitress(app: Flask, settings: Settings, bound: socket.socket) -> Serv
         connection_limit=CONNECTIONS_A_VIEWER * settings.max_viewers + SPARE_THREADS,
         channel_timeout=int(IDLE_SECONDS),
         max_request_header_size=MAX_HEADER_BYTES,
-        max_request_body_size=MAX_REQUEST_BYTES,
+        max_request_body_size=app.config["MAX_CONTENT_LENGTH"],
         ident="fedcohort",
         asyncore_use_poll=True,
         trusted_proxy="127.0.0.1",

@@ -1,0 +1,173 @@
+"""A trained model on the hospital's own page: a patient's values in, an answer out, and nothing kept."""
+
+import base64
+import io
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from flask.testing import FlaskClient
+from playwright.sync_api import Browser
+
+import fedcohort as fc
+from fedcohort.dashboard.app import close_app
+from fedcohort.dashboard.hospital import build_hospital_page
+from fedcohort.dashboard.serve import Listen, address_of, open_server
+from fedcohort.dashboard.settings import Settings
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.result import Result
+from fedcohort.sources.images import encode_image
+from tests.node.test_ledger import policy
+from tests.processes.support import cohort, frame_of, ward_rows
+
+from .browser import watched
+
+HOSTILE = '<img src=x onerror="document.title=1">'
+VALUES = {"age": 81, "bp": 150, "sex": "m"}
+HERE = {"base_url": "http://127.0.0.1:5001"}
+
+
+@pytest.fixture(scope="module")
+def trained() -> Result:
+    analysis = fc.Train(model="logistic", rounds=10, importance=False)
+    frames = {site: frame_of(ward_rows(index)) for index, site in enumerate("ab")}
+    return fc.simulate(frames).run(fc.Study(name=HOSTILE, cohort=cohort(), analysis=analysis), progress=False)
+
+
+@pytest.fixture
+def client(trained: Result, tmp_path: Path) -> Iterator[FlaskClient]:
+    app = build_hospital_page(policy(tmp_path), SqlNodeStore(tmp_path / "node.db"), [trained.predictor])
+    yield app.test_client()
+    close_app(app)
+
+
+@pytest.fixture
+def key(trained: Result) -> str:
+    return trained.study.hash[:12]
+
+
+def test_a_program_asks_about_a_patient_and_hears_what_the_result_itself_says(
+    trained: Result, client: FlaskClient, key: str
+) -> None:
+    (model,) = client.get("/api/models", **HERE).get_json()["models"]
+    assert (model["key"], model["study"], list(model["columns"])) == (key, trained.study.hash, list(VALUES))
+    found = client.post(f"/api/models/{key}/predict", json={"values": VALUES}, **HERE).get_json()
+    expected = trained.predictor.predict_one(VALUES)
+    assert found["value"] == pytest.approx(expected.value)
+    assert found["baseline"] + sum(found["contributions"].values()) == pytest.approx(found["value"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"values": {"age": 181}},
+        {"values": {"age": "old"}},
+        {"values": {"age": True}},
+        {"values": {"age": [1]}},
+        {"values": {"height": 1}},
+        {"values": []},
+        {"values": {}, "more": 1},
+        [],
+    ],
+)
+def test_values_that_do_not_fit_are_refused_in_words_without_them(
+    client: FlaskClient, key: str, body: object
+) -> None:
+    answer = client.post(f"/api/models/{key}/predict", json=body, **HERE)
+    assert answer.status_code == 400
+    assert set(answer.get_json()) == {"code", "message"}
+    assert "181" not in answer.text
+    assert "old" not in answer.text
+
+
+def test_what_is_no_json_or_too_long_or_for_no_model_is_refused(client: FlaskClient, key: str) -> None:
+    asked = f"/api/models/{key}/predict"
+    assert client.post(asked, data="{}", content_type="text/plain", **HERE).status_code == 415
+    assert client.post(asked, data="{", content_type="application/json", **HERE).status_code == 400
+    assert client.post(asked, json={"values": {"age": "1" * 2**17}}, **HERE).status_code == 413
+    assert client.post("/api/models/0123/predict", json={"values": {}}, **HERE).status_code == 404
+    assert client.get("/models/0123", **HERE).status_code == 404
+
+
+def test_the_form_is_taken_from_its_own_page_only(client: FlaskClient, key: str) -> None:
+    away = {"Origin": "http://evil.example"}
+    assert client.post(f"/models/{key}", data={"column.age": "60"}, headers=away, **HERE).status_code == 403
+
+
+def test_a_form_names_what_is_wrong_and_a_hostile_name_stays_text(client: FlaskClient, key: str) -> None:
+    answer = client.post(f"/models/{key}", data={"column.age": "181"}, **HERE)
+    assert answer.status_code == 400
+    assert "age: outside 18 to 100" in answer.text
+    assert "<img src=x" not in answer.text
+    assert "&lt;img src=x" in answer.text
+
+
+def test_neither_values_nor_answers_are_kept_or_logged(
+    client: FlaskClient, key: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with caplog.at_level(logging.DEBUG):
+        answer = client.post(f"/api/models/{key}/predict", json={"values": {"age": 87.654321}}, **HERE)
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "87.654321" not in caplog.text
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_picture_comes_as_a_png_file(tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    frame = pd.DataFrame({"patient_id": [f"p{n}" for n in range(40)], "ill": [n % 2 for n in range(40)]})
+    scans = [draw.integers(0, 256, (8, 8, 1)).astype(np.uint8) // (1 + n % 2) for n in range(40)]
+    frame["scan"] = pd.Series(scans, dtype=object)
+    columns = {"scan": fc.Image(8, 8)}
+    study = fc.Study(
+        name="scans",
+        cohort=fc.Cohort(columns=columns, label=fc.Binary("ill")),
+        analysis=fc.Train(model="cnn_medical", rounds=1, importance=False),
+        protection="none",
+    )
+    predictor = fc.simulate({"a": frame}).run(study, progress=False).predictor
+    app = build_hospital_page(policy(tmp_path), SqlNodeStore(tmp_path / "node.db"), [predictor])
+    client, key = app.test_client(), predictor.study.hash[:12]
+    png = encode_image(scans[0])
+    text = base64.b64encode(png).decode()
+    answer = client.post(f"/api/models/{key}/predict", json={"values": {"scan": text}}, **HERE)
+    assert answer.status_code == 200, answer.text
+    assert answer.get_json()["value"] == pytest.approx(predictor.predict_one({"scan": png}).value)
+    for wrong in ("no base64!", base64.b64encode(b"no png").decode()):
+        answer = client.post(f"/api/models/{key}/predict", json={"values": {"scan": wrong}}, **HERE)
+        assert answer.status_code == 400, answer.text
+    sent = client.post(f"/models/{key}", data={"column.scan": (io.BytesIO(png), "scan.png")}, **HERE)
+    assert "Probability of 1" in sent.text
+    close_app(app)
+
+
+@pytest.mark.browser
+def test_a_clinician_fills_the_form_and_reads_the_answer(
+    trained: Result, key: str, tmp_path: Path, browser: Browser
+) -> None:
+    app = build_hospital_page(policy(tmp_path), SqlNodeStore(tmp_path / "node.db"), [trained.predictor])
+    listen = Listen("127.0.0.1", 0)
+    server = open_server(app, Settings(), listen)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        with watched(browser) as seen:
+            seen.page.goto(address_of(listen, server.port))
+            seen.page.get_by_role("link", name=HOSTILE).click()
+            seen.page.get_by_label("age").fill("81")
+            seen.page.get_by_label("sex").select_option("m")
+            seen.page.get_by_role("button", name="Predict").click()
+            seen.page.get_by_role("status").wait_for()
+            expected = trained.predictor.predict_one({"age": 81, "sex": "m"}).value
+            assert f"Probability of 1: {100 * expected:.1f} %" in seen.text("main")
+            assert seen.page.title() == "fedcohort"
+            assert seen.complaints == []
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        close_app(app)
