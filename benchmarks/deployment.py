@@ -29,22 +29,25 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def federation(databases: Mapping[str, tuple[str, str]], command: list[str]) -> Iterator[Federation]:
+def federation(
+    databases: Mapping[str, tuple[str, str]], command: list[str], place: Path | None = None
+) -> Iterator[Federation]:
     """Coordinator and nodes as processes, linked over TLS; all ends with the block.
 
     Args:
         databases: by site, database and table.
         command: what stands before `coordinator` and `node`, such as [python, -m, fedcohort].
+        place: an existing folder for what they write, such as ca.pem; by default one that goes afterwards.
     """
     with tempfile.TemporaryDirectory(prefix="fedcohort-bench-") as text, contextlib.ExitStack() as stack:
-        folder, port = Path(text), free_port()
+        folder, port = place or Path(text), free_port()
         certificates(folder)
         store = CoordinatorStore(folder / "coordinator" / "coordinator.db")
         tokens = {site: Members(store).invite_site(site) for site in databases}
         store.close()
         tls = ["--certificate", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
         state = ["--state", str(folder / "coordinator")]
-        stack.enter_context(_process([*command, "coordinator", "--port", str(port), *state, *tls], {}))
+        stack.enter_context(process([*command, "coordinator", "--port", str(port), *state, *tls], {}))
         for site, (database, table) in databases.items():
             path = folder / f"{site}.toml"
             path.write_text(
@@ -57,7 +60,7 @@ def federation(databases: Mapping[str, tuple[str, str]], command: list[str]) -> 
             )
             enrol(folder / "roster", site, folder / site / "site.key")
             token = {"FEDCOHORT_JOIN_TOKEN": tokens[site]}
-            stack.enter_context(_process([*command, "node", "--site", str(path)], token))
+            stack.enter_context(process([*command, "node", "--site", str(path)], token))
         yield _linked(folder, port, len(databases))
 
 
@@ -71,19 +74,20 @@ def certificates(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], environment: Mapping[str, str]) -> Iterator[None]:
-    process = subprocess.Popen(
+def process(command: list[str], environment: Mapping[str, str]) -> Iterator[None]:
+    """A process for the length of a with block."""
+    running = subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         yield
     finally:
-        process.terminate()
+        running.terminate()
         try:
-            process.wait(10)
+            running.wait(10)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            running.kill()
+            running.wait()
 
 
 def _linked(folder: Path, port: int, sites: int) -> Federation:

@@ -35,8 +35,8 @@ def test_the_first_start_prints_a_link_by_which_the_first_operator_gets_in(page:
     origin, _, path = found[0].rpartition("/")
     password = "the sea is calm tonight"
     with httpx.Client(base_url=origin, headers={"Origin": origin}, trust_env=False) as client:
-        form = {"csrf": csrf_in(client.get(f"/{path}").text), "token": path.partition("=")[2], "name": "ops"}
-        assert client.post("/password", data={**form, "password": password, "again": password}).is_redirect
+        form = {"csrf": csrf_in(client.get(f"/{path}").text), "name": "ops"}
+        assert client.post(f"/{path}", data={**form, "password": password, "again": password}).is_redirect
         form = {"csrf": csrf_in(client.get("/login").text), "name": "ops", "password": password}
         assert client.post("/login", data=form).is_redirect
         assert "ops · operator" in client.get("/").text

@@ -286,6 +286,12 @@ def dashboard(
     oidc: ProviderFile = None,
     oidc_secret: ProviderSecret = None,
     dashboard_token: ProgramToken = None,
+    researcher_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FEDCOHORT_RESEARCHER_KEY", help="Key that signs the studies which the form hands in."
+        ),
+    ] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
     log_format: LogForm = LogFormat.text,
@@ -303,6 +309,7 @@ def dashboard(
         address=url,
         oidc=oidc,
         oidc_secret=oidc_secret,
+        researcher_key=researcher_key,
     )
     ready = partial(page_is_open, log_format)
     run_dashboard(settings, host, port, certificate=certificate, key=key, ready=ready)

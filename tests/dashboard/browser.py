@@ -74,14 +74,14 @@ class Watched:
         except Error:  # between two pages, or before the element is there
             return False
 
-    def n_points(self, chart: int = 0) -> list[int]:
+    def n_points(self, chart: int = 0, selector: str = "#charts .chart") -> list[int]:
         """How many points each line of a chart has."""
-        found = self.page.evaluate(POINTS, chart)
+        found = self.page.evaluate(POINTS, [selector, chart])
         return [int(n) for n in found]
 
 
-POINTS = """(index) => {
-  const container = document.querySelectorAll('#charts .chart')[index];
+POINTS = """([selector, index]) => {
+  const container = document.querySelectorAll(selector)[index];
   const chart = container && echarts.getInstanceByDom(container);
   return chart ? chart.getOption().series.map((line) => line.data.length) : [];
 }"""
@@ -94,10 +94,11 @@ def watched(
     theme: Theme = "light",
     viewport: ViewportSize = DESKTOP,
     ignore_https_errors: bool = False,
+    locale: str = "en-GB",
 ) -> Iterator[Watched]:
     """A new page in a context of its own."""
     context: BrowserContext = browser.new_context(
-        viewport=viewport, color_scheme=theme, locale="en-GB", ignore_https_errors=ignore_https_errors
+        viewport=viewport, color_scheme=theme, locale=locale, ignore_https_errors=ignore_https_errors
     )
     page = context.new_page()
     watch = Watched(page)

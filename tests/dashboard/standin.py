@@ -34,6 +34,7 @@ class StandIn:
     studies: dict[str, Json] = field(default_factory=dict)
     updates: dict[str, list[tuple[str, Json]]] = field(default_factory=dict)
     reports: dict[str, Json] = field(default_factory=dict)
+    catalogues: dict[str, Json] = field(default_factory=dict)
     token: str | None = None
     viewers: int = 0
     resumed_after: list[int] = field(default_factory=list)
@@ -59,6 +60,8 @@ class StandIn:
             row = {"round": number, "split": split, "seconds": 0.02}
             row |= {"loss": 0.3 + 0.4 * 0.9**number + worse, "accuracy": 0.85 - 0.3 * 0.85**number - worse}
             row |= {"auc": 0.92 - 0.3 * 0.8**number - worse}
+            row |= {"compute_seconds": 0.012, "seal_seconds": 0.002, "network_seconds": 0.004}
+            row |= {"open_seconds": 0.002}
             self.updates[study_id].append(("metrics", row))
         self.studies[study_id]["round"] = number
 
@@ -137,8 +140,10 @@ def rest(store: StandIn) -> Starlette:
         return _json(store.studies[request.path_params["id"]])
 
     def metrics(request: Request) -> Response:
-        rows = [data for kind, data in store.updates[request.path_params["id"]] if kind == "metrics"]
-        return _json({"rows": rows})
+        after = int(request.query_params.get("after", "0"))
+        updates = list(enumerate(store.updates[request.path_params["id"]], 1))[after:]
+        found = [(number, data) for number, (kind, data) in updates if kind == "metrics"]
+        return _json({"rows": [data for _, data in found], "last": found[-1][0] if found else after})
 
     def report(request: Request) -> Response:
         found = store.reports.get(request.path_params["id"])
@@ -156,7 +161,15 @@ def rest(store: StandIn) -> Starlette:
     async def events(request: Request) -> Response:
         return _stream(_federation_stream(store))
 
-    paths = {"/api/federation": federation, "/api/studies": studies, "/api/studies/{id}": study}
+    def catalogue(request: Request) -> Response:
+        return _json({"sites": store.catalogues})
+
+    paths = {
+        "/api/catalogue": catalogue,
+        "/api/federation": federation,
+        "/api/studies": studies,
+        "/api/studies/{id}": study,
+    }
     paths |= {"/api/studies/{id}/metrics": metrics, "/api/studies/{id}/report": report}
     streams = {"/api/studies/{id}/events": study_events, "/api/events": events}
     routes = [Route(path, _guarded(store, route)) for path, route in {**paths, **streams}.items()]

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from fedcohort.dashboard import Settings
+from fedcohort.dashboard.curves import MOST_POINTS
 
 from .browser import PHONE, Theme, Watched, watched
 from .conftest import Serve
@@ -21,6 +22,9 @@ LIVE = "document.querySelector('#link').dataset.state === 'live'"
 def watch(browser: Browser) -> Iterator[Watched]:
     with watched(browser) as watch:
         yield watch
+
+
+DRAWN = "echarts.getInstanceByDom(document.querySelector('#charts .chart')).getOption()"
 
 
 def _has_points(count: int) -> str:
@@ -78,7 +82,7 @@ def test_a_coordinator_that_dies_is_named_and_the_page_goes_on_when_it_returns(
     watch.wait(_has_points(2))
     watch.wait(LIVE)
     assert watch.page.is_hidden("#notice")
-    assert store.resumed_after == [0, 2]  # two rows were seen before the break, none came twice
+    assert store.resumed_after == [2, 2], "two rows were seen before the break, none came twice"
     assert [text for text in watch.complaints if "503" not in text and "INCOMPLETE" not in text] == []
     returned.stop()
 
@@ -186,13 +190,44 @@ def test_a_private_study_shows_what_its_noise_leaves_uncertain(
     assert watch.complaints == []
 
 
-def test_five_thousand_rounds_are_drawn(store: StandIn, dashboard: str, watch: Watched) -> None:
-    store.add_study(rounds=5000)
+def test_five_thousand_rounds_of_a_hundred_sites_are_few_points_with_their_outlier(
+    store: StandIn, dashboard: str, watch: Watched
+) -> None:
+    store.sites = {f"hospital_{number:03}": "connected" for number in range(100)}
+    answers = [{"id": site, "state": "approved", "code": ""} for site in store.sites]
+    store.add_study(rounds=5100, sites=[{**one, "bytes_to": 2000, "bytes_from": 900} for one in answers])
     for number in range(5000):
         store.add_round(number)
+    store.updates[FIRST_STUDY][2 * 3141 + 1][1]["loss"] = 7.5
     watch.page.goto(dashboard)
-    watch.wait(_has_points(5000))
-    assert watch.text("#study-sentence") == "Running: round 4999 of 5000."
+    watch.wait("document.querySelector('#study-sentence').textContent === 'Running: round 4999 of 5100.'")
+    drawn = [n for chart in range(3) for n in watch.n_points(chart)]
+    assert max(drawn) <= MOST_POINTS
+    assert watch.n_points(selector="#times")[0] <= MOST_POINTS
+    highest = watch.page.evaluate(
+        f"{DRAWN}.series[0].data.reduce((most, point) => Math.max(most, point[1]), 0)"
+    )
+    assert highest == 7.5
+    assert watch.page.locator("#sites tbody tr").count() == 100
+    for number in range(5000, 5010):
+        store.add_round(number)
+    watch.wait("document.querySelector('#study-sentence').textContent === 'Running: round 5009 of 5100.'")
+    assert watch.page.evaluate(f"{DRAWN}.series[0].data.at(-1)[0]") == 5009
+    assert watch.complaints == []
+
+
+def test_points_that_pile_up_while_somebody_watches_are_thinned_out(
+    store: StandIn, dashboard: str, watch: Watched
+) -> None:
+    store.add_study(rounds=2000)
+    store.add_round(0)
+    watch.page.goto(dashboard)
+    watch.wait(_has_points(1))
+    for number in range(1, 1200):
+        store.add_round(number)
+    watch.wait("document.querySelector('#study-sentence').textContent === 'Running: round 1199 of 2000.'")
+    watch.wait(f"{DRAWN}.series[0].data.length <= 700")
+    assert watch.page.evaluate(f"{DRAWN}.series[0].data.at(-1)[0]") == 1199
     assert watch.complaints == []
 
 

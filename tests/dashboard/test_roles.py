@@ -77,7 +77,6 @@ def filled(app: Flask, rule: str) -> str:
         "<study_id>": FIRST_STUDY,
         "<key>": "0123456789ab",
         "<study_hash>": str(app.config.get("asked")),
-        "<any(add,reset,disable,enable):what>": "add",
     }
     for place, value in places.items():
         rule = rule.replace(place, value)

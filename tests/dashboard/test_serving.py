@@ -90,3 +90,20 @@ def test_it_is_ready_while_the_coordinator_answers_and_takes_its_token(
 def test_readiness_needs_no_log_in_and_tells_no_more_than_a_code(serve: Serve, people: Path) -> None:
     away = httpx.get(f"{serve(Settings(NOWHERE, people=people))}readyz")
     assert away.json() == {"status": "not-ready", "code": "link-closed"}
+
+
+def test_what_a_browser_fetches_first_is_small(coordinator: Running, serve: Serve) -> None:
+    url = serve(Settings(coordinator.url))
+    plain = ask(url, "/static/vendor/echarts.common.min.js", {})
+    zipped = ask(url, "/static/vendor/echarts.common.min.js", {"Accept-Encoding": "gzip, br"})
+    assert (plain.getheader("Content-Encoding"), zipped.getheader("Content-Encoding")) == (None, "gzip")
+    assert int(str(zipped.getheader("Content-Length"))) < 0.4 * int(str(plain.getheader("Content-Length")))
+    assert "Accept-Encoding" in str(zipped.getheader("Vary"))
+    seen = {"Accept-Encoding": "gzip", "If-None-Match": str(zipped.getheader("ETag"))}
+    assert ask(url, "/static/vendor/echarts.common.min.js", seen).status == 304
+
+
+def test_what_may_hold_a_secret_is_not_compressed(coordinator: Running, serve: Serve) -> None:
+    url = serve(Settings(coordinator.url))
+    for path in ("/", "/api/federation"):
+        assert ask(url, path, {"Accept-Encoding": "gzip"}).getheader("Content-Encoding") is None

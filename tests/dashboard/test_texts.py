@@ -1,19 +1,28 @@
-"""Every text of the pages stands in one file, and every text there is used."""
+"""Every text of the pages stands in one file a language, whole, and every text there is used."""
 
 import re
+from collections import Counter
 from typing import get_args
+
+import pytest
 
 from fedcohort.dashboard.app import HERE
 from fedcohort.dashboard.roles import ROLES
-from fedcohort.dashboard.texts import load_texts
+from fedcohort.dashboard.texts import LANGUAGES, load_texts
 from fedcohort.node.consent import REFUSALS
 from fedcohort.node.readiness_words import Verdict
 
 BUILT = re.compile(
-    r"(state|sentence|answer|metric|site|link|role|people\.state|reason|verdict)\.[\w. -]+"
-    r"|split\.(short\.)?\w+"
+    r"(state|sentence|answer|metric|site|link|part|protected|protection|code|matrix|role|people\.state|reason"
+    r"|verdict)\.[\w. -]+|split\.(short\.)?\w+"
 )
-"""Names that scripts and templates put together from a state, a metric or a role."""
+"""Names that scripts and templates put together from a state, a metric, a role or an error's code."""
+SAME = frozenset({"title", "hospital.digest"})
+"""What is one and the same in every language."""
+SIGNS = frozenset({"language", "studies.by", "protected.and", "list.comma", "hospital.answered"})
+"""No words."""
+HAN = re.compile(r"[\u4e00-\u9fff]")
+HALF_WIDTH = re.compile(r"[\u4e00-\u9fff}]\s*[,;:()?!]|[,;:()?!]\s*[\u4e00-\u9fff{]")
 
 
 def _sources() -> str:
@@ -22,15 +31,46 @@ def _sources() -> str:
 
 
 def test_every_text_that_a_page_asks_for_exists() -> None:
-    asked = set(re.findall(r"""(?:\bt\(|\bt\[|texts\[)["']([a-z_.0-9]+)["']""", _sources()))
+    asked = set(re.findall(r"""(?:\bt\(|\bt\[|texts\[|spoken\(\)\[)["']([a-z_.0-9]+)["']""", _sources()))
     assert len(asked) > 40
-    assert asked - load_texts().keys() == set()
+    built = {name for name in asked if name.endswith(".")}
+    assert asked - built - load_texts().keys() == set()
 
 
 def test_no_text_is_left_over() -> None:
     sources = _sources()
     unused = [name for name in load_texts() if f'"{name}"' not in sources and f"'{name}'" not in sources]
     assert [name for name in unused if not BUILT.fullmatch(name)] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_has_every_text_and_no_other(language: str) -> None:
+    assert list(load_texts(language)) == list(load_texts()), "one order, so that a file is easy to compare"
+    assert load_texts(language)["language"] == language
+    assert [name for name, text in load_texts(language).items() if not text.strip()] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_translation_has_the_same_places_for_values(language: str) -> None:
+    def places(text: str) -> Counter[str]:
+        return Counter(re.findall(r"\{(\w+)\}", text))
+
+    wrong = [
+        name for name, text in load_texts().items() if places(text) != places(load_texts(language)[name])
+    ]
+    assert wrong == []
+
+
+def test_every_chinese_text_is_chinese_with_chinese_punctuation() -> None:
+    texts = load_texts("zh")
+    english = load_texts()
+    untranslated = [
+        name for name, text in texts.items() if text == english[name] and name not in SAME | SIGNS
+    ]
+    assert untranslated == []
+    without = [name for name, text in texts.items() if not HAN.search(text) and name not in SAME | SIGNS]
+    assert without == []
+    assert [name for name, text in texts.items() if HALF_WIDTH.search(text)] == []
 
 
 def test_scripts_and_templates_hold_no_html_from_outside() -> None:

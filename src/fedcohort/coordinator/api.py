@@ -229,9 +229,10 @@ def _position(text: str) -> int:
 
 async def _metrics(service: Service, request: Request) -> Response:
     row = _found(service, request)
-    after = request.query_params.get("after", "0")
-    updates = service.store.updates(row["id"], _position(after), "metrics")
-    return JSONResponse({"rows": [update.data for update in updates]})
+    after = _position(request.query_params.get("after", "0"))
+    updates = service.store.updates(row["id"], after, "metrics")
+    last = updates[-1].sequence if updates else after
+    return JSONResponse({"rows": [update.data for update in updates], "last": last})
 
 
 async def _report(service: Service, request: Request) -> Response:

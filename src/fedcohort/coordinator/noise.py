@@ -19,6 +19,7 @@ def privacy_report(study: Study, analysis: Analysis, n_sites: int) -> dict[str, 
     return {
         "epsilon": study.privacy.epsilon,
         "delta": study.privacy.delta,
+        "epsilon_spent": plan.epsilon,
         "epsilon_if_all_others_collude": plan.epsilon_alone,
         "noise": "shared" if study.shares_noise else "site",
         "unit": "patient",

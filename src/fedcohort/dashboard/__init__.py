@@ -34,8 +34,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     Args:
         settings: where the coordinator is and who may look; by default from FEDCOHORT_COORDINATOR,
-            FEDCOHORT_TOKEN, FEDCOHORT_CA_FILE, FEDCOHORT_PEOPLE, FEDCOHORT_URL and
-            FEDCOHORT_DASHBOARD_TOKEN.
+            FEDCOHORT_TOKEN, FEDCOHORT_CA_FILE, FEDCOHORT_PEOPLE, FEDCOHORT_URL, FEDCOHORT_OIDC,
+            FEDCOHORT_OIDC_SECRET, FEDCOHORT_DASHBOARD_TOKEN and FEDCOHORT_RESEARCHER_KEY.
     Raises:
         ConfigError: a setting is not valid, or the extra [dashboard] is not installed.
     """

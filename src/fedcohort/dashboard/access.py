@@ -85,7 +85,7 @@ def _known_to_templates() -> dict[str, object]:
     return {
         "visitor": asking,
         "has_login": session is not None,
-        "csrf": csrf_token(session or g.get("form_secret", "")),
+        "csrf": csrf_token(secret) if (secret := session or g.get("form_secret", "")) else "",
     }
 
 

@@ -4,28 +4,35 @@ import logging
 import mimetypes
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from flask import Flask, Response, jsonify, render_template, request
+from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 import fedcohort
 from fedcohort.dashboard.access import Door, guard, still_allowed, visitor
+from fedcohort.dashboard.broadcast import Admits, Broadcasts
+from fedcohort.dashboard.compression import compress
+from fedcohort.dashboard.drafts import add_form
 from fedcohort.dashboard.metrics import training_metrics
-from fedcohort.dashboard.own import Admits, only_own, own_events, own_studies, while_allowed
+from fedcohort.dashboard.own import only_own, own_events, own_studies, while_allowed
+from fedcohort.dashboard.parts import add_parts
 from fedcohort.dashboard.people import People
-from fedcohort.dashboard.relay import Seats, relay
+from fedcohort.dashboard.relay import Seats
 from fedcohort.dashboard.roles import DASHBOARD
 from fedcohort.dashboard.settings import Settings
-from fedcohort.dashboard.texts import load_texts
-from fedcohort.dashboard.upstream import STUDY_ID, Answer, Upstream, open_upstream
+from fedcohort.dashboard.texts import speak, spoken
+from fedcohort.dashboard.upstream import Answer, Upstream, open_upstream, study_path
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, NotFoundError
 
 log = logging.getLogger("fedcohort.dashboard")
 
 HERE = Path(__file__).parent
-ECHARTS = HERE / "static" / "vendor" / "echarts.min.js"
+ECHARTS = HERE / "static" / "vendor" / "echarts.common.min.js"
+OF_THE_FORM = frozenset({"form.js", "toml.js"})
 MAX_REQUEST_BYTES = 16_384
 HEADERS = {
     "Content-Security-Policy": (
@@ -42,33 +49,46 @@ HEADERS = {
 _STATUS = {LinkClosedError: 503, AuthenticationError: 502, NotFoundError: 404}
 
 
+class _InOrder(DefaultJSONProvider):
+    """JSON in the order in which it was made: columns and levels stay where the study has them."""
+
+    sort_keys = False
+
+
 def build_app(settings: Settings) -> Flask:
     """The application for these settings.
 
     Raises:
         ConfigError: the coordinator's CA file cannot be read.
-        KeyFileError, StoreError: the file of people cannot be used.
+        KeyFileError: the researcher's key or the file of people cannot be read.
+        StoreError: the file of people cannot be used.
     """
     # Windows may have .js registered as text/plain, which a browser then refuses to run.
     mimetypes.add_type("text/javascript", ".js")
     app = Flask("fedcohort.dashboard", root_path=str(HERE))
     app.config.update(MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES, SEND_FILE_MAX_AGE_DEFAULT=None)
     door = guard(app, settings, DASHBOARD)
+    app.json = _InOrder(app)
     if not ECHARTS.is_file():
         log.warning("Apache ECharts is missing, so that no chart is drawn; install fedcohort again")
-    upstream, texts = open_upstream(settings), load_texts()
+    upstream = open_upstream(settings)
     app.extensions["fedcohort"] = upstream.client.close
     app.before_request(lambda: only_own(upstream, door))
-    app.context_processor(lambda: {"t": texts, "version": fedcohort.__version__})
+    app.context_processor(lambda: {"version": fedcohort.__version__})
+    speak(app)
     app.after_request(harden)
     explain_errors(app)
-    app.add_url_rule("/", "page", lambda: render_template("page.html"))
+    scripts = sorted({file.name for file in HERE.glob("static/js/*.js")} - OF_THE_FORM)
+    app.add_url_rule("/", "page", lambda: render_template("page.html", scripts=scripts))
     app.add_url_rule("/healthz", "health", lambda: jsonify(status="ok", version=fedcohort.__version__))
     app.add_url_rule("/readyz", "ready", lambda: _ready(upstream))
     _add_reading(app, upstream, door)
     _add_cancel(app, upstream, door)
     _add_streams(app, upstream, Seats(settings.max_viewers), door)
-    _add_results(app, upstream, texts, door)
+    _add_results(app, upstream, door)
+    add_parts(app, upstream)
+    add_form(app, upstream, settings, door)
+    compress(app)
     return app
 
 
@@ -124,12 +144,6 @@ def _passed_on(answer: Answer) -> ResponseReturnValue:
     return jsonify(answer.body), answer.status
 
 
-def _study_path(study_id: str, what: str = "") -> str:
-    if not STUDY_ID.fullmatch(study_id):
-        raise NotFoundError("a study is named by its hash, or by the first six characters or more of it")
-    return f"/api/studies/{study_id}{what}"
-
-
 def _add_reading(app: Flask, upstream: Upstream, door: Door) -> None:
     """The part of the coordinator's REST that the page reads."""
 
@@ -144,39 +158,43 @@ def _add_reading(app: Flask, upstream: Upstream, door: Door) -> None:
 
     @app.get("/api/studies/<study_id>")
     def study(study_id: str) -> ResponseReturnValue:
-        return _passed_on(upstream.get(_study_path(study_id)))
+        return _passed_on(upstream.get(study_path(study_id)))
 
     @app.get("/api/studies/<study_id>/report")
     def report(study_id: str) -> ResponseReturnValue:
-        return _passed_on(upstream.get(_study_path(study_id, "/report")))
+        return _passed_on(upstream.get(study_path(study_id, "/report")))
 
 
 def _add_cancel(app: Flask, upstream: Upstream, door: Door) -> None:
     @app.post("/api/studies/<study_id>/cancel")
     def cancel(study_id: str) -> ResponseReturnValue:
-        answer, asking = upstream.ask("POST", _study_path(study_id, "/cancel")), visitor()
+        answer, asking = upstream.post(study_path(study_id, "/cancel"), {}), visitor()
         if answer.ok and door.people is not None and asking is not None:
             door.people.note("study-cancelled", study_id, name=asking.name)
         return _passed_on(answer)
 
 
 def _add_streams(app: Flask, upstream: Upstream, seats: Seats, door: Door) -> None:
+    broadcasts = Broadcasts()
+
     def stream(path: str, admits: Admits | None = None) -> ResponseReturnValue:
         release = seats.take()
         if release is None:
             return jsonify(code="busy", message="too many pages are open; close some"), 503
         last = request.headers.get("Last-Event-ID") or request.args.get("after", "0")
+        after = int(last) if re.fullmatch(r"\d{1,18}", last) else 0
         try:
-            source = upstream.open_stream(path, int(last) if re.fullmatch(r"\d{1,18}", last) else 0)
+            opened = partial(upstream.open_stream, path)
+            events, leave = broadcasts.follow(path, after, opened, admits)
         except FedcohortError:
             release()
             raise
-        asking, events = visitor(), relay(source, admits)
+        asking = visitor()
         if asking is not None:
             events = while_allowed(events, lambda: still_allowed(door, asking))
         response = Response(events, mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"
-        response.call_on_close(source.close)
+        response.call_on_close(leave)
         response.call_on_close(release)
         return response
 
@@ -186,22 +204,22 @@ def _add_streams(app: Flask, upstream: Upstream, seats: Seats, door: Door) -> No
 
     @app.get("/api/studies/<study_id>/events")
     def study_events(study_id: str) -> ResponseReturnValue:
-        return stream(_study_path(study_id, "/events"))
+        return stream(study_path(study_id, "/events"))
 
 
 def _chosen(upstream: Upstream, door: Door) -> str:
     """Path of the study that was asked for, or of the newest."""
     asked = request.args.get("study")
     if asked is not None:
-        return _study_path(asked)
+        return study_path(asked)
     studies = own_studies(door, upstream.get("/api/studies").body).get("studies")
     newest = studies[0] if isinstance(studies, list) and studies else None
     if not isinstance(newest, dict):
         raise NotFoundError("there is no study yet")
-    return _study_path(str(newest.get("id")))
+    return study_path(str(newest.get("id")))
 
 
-def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str], door: Door) -> None:
+def _add_results(app: Flask, upstream: Upstream, door: Door) -> None:
     @app.get("/training_metrics")
     def metrics() -> ResponseReturnValue:
         path = _chosen(upstream, door)
@@ -214,13 +232,7 @@ def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str], door: Do
     def as_document(study_id: str) -> ResponseReturnValue:
         from fedcohort.dashboard.document import document, finished
 
-        def get(path: str) -> dict[str, object]:
-            answer = upstream.get(path)
-            if not answer.ok:
-                raise NotFoundError(str(answer.body["message"]))
-            return answer.body
-
-        text = document(finished(_study_path(study_id).rpartition("/")[2], get), texts)
+        text = document(finished(study_path(study_id).rpartition("/")[2], upstream.read), spoken())
         attached = {"Content-Disposition": f'attachment; filename="study-{study_id[:12]}.html"'}
         return Response(text, mimetype="text/html", headers=attached)
 
@@ -236,5 +248,5 @@ def _add_results(app: Flask, upstream: Upstream, texts: dict[str, str], door: Do
         if not bars:
             why = "has no feature importance" if report.ok else "is not finished"
             return jsonify(code="no-importance", message=f"the study {why}"), 404
-        png = importance_png(str(study.body.get("name")), texts["importance.axis"], bars)
+        png = importance_png(str(study.body.get("name")), spoken()["importance.axis"], bars)
         return Response(png, mimetype="image/png")

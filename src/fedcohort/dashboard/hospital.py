@@ -22,7 +22,7 @@ from fedcohort.dashboard.predicting import TEXT_BYTES, bedside_of, predicting
 from fedcohort.dashboard.proposals import Here, add_proposals, proposal_view
 from fedcohort.dashboard.roles import HOSPITAL
 from fedcohort.dashboard.settings import Settings
-from fedcohort.dashboard.texts import load_texts
+from fedcohort.dashboard.texts import speak
 from fedcohort.inference import Predictor
 from fedcohort.node.ledger import accounts, epsilons
 from fedcohort.node.policy import SitePolicy
@@ -64,12 +64,12 @@ def build_hospital_page(
     """
     app = Flask("fedcohort.dashboard", root_path=str(HERE))
     guard(app, settings or Settings(), HOSPITAL)
-    texts = load_texts()
     app.extensions["fedcohort"] = store.close
     bedside = bedside_of(predictors)
     app.config.update(MAX_CONTENT_LENGTH=bedside.most_bytes, MAX_FORM_MEMORY_SIZE=TEXT_BYTES)
-    app.register_blueprint(predicting(bedside, texts))
-    app.context_processor(lambda: {"t": texts, "version": fedcohort.__version__, "site": policy.id})
+    app.register_blueprint(predicting(bedside))
+    app.context_processor(lambda: {"version": fedcohort.__version__, "site": policy.id})
+    speak(app)
     app.after_request(harden)
     explain_errors(app)
 

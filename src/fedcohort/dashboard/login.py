@@ -70,7 +70,7 @@ def _add_password(app: Flask, door: Door, attempts: Attempts, passwords: Passwor
 
     @app.post("/password")
     def password_post() -> ResponseReturnValue:
-        people, token = _people(door), request.form.get("token", "")[:MAX_TOKEN]
+        people, token = _people(door), request.args.get("token", "")[:MAX_TOKEN]
         folded = people.linked(token)
         if wait := attempts.take(request, ""):
             return _password_form(token, folded, 429, wait, problem="login.slow")

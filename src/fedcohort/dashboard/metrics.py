@@ -14,7 +14,7 @@ def training_metrics(body: dict[str, object]) -> Lists:
         `split` is test when the study has one; a round that came twice counts as it came last.
     """
     given = body.get("rows")
-    rows = [row for row in given if _is_row(row)] if isinstance(given, list) else []
+    rows = [row for row in given if is_row(row)] if isinstance(given, list) else []
     splits = {str(row["split"]) for row in rows}
     split = next((name for name in ("test", "train") if name in splits), min(splits, default=None))
     by_round = {row["round"]: row for row in rows if row["split"] == split}
@@ -26,5 +26,6 @@ def training_metrics(body: dict[str, object]) -> Lists:
     }
 
 
-def _is_row(row: object) -> bool:
+def is_row(row: object) -> bool:
+    """Whether this is a round's metrics of one split."""
     return isinstance(row, dict) and isinstance(row.get("round"), int) and isinstance(row.get("split"), str)

@@ -17,9 +17,10 @@ def add_people_page(app: Flask, door: Door, settings: Settings) -> None:
     def people() -> ResponseReturnValue:
         return _page(_people(door))
 
-    @app.post("/people/<any(add,reset,disable,enable):what>")
-    def change_people(what: str) -> ResponseReturnValue:
+    @app.post("/people")
+    def change_people() -> ResponseReturnValue:
         here, asking, name = _people(door), visitor(), request.form.get("name", "")
+        what = request.form.get("what")
         by = asking.name if asking else ""
         link = ""
         try:
@@ -29,6 +30,8 @@ def add_people_page(app: Flask, door: Door, settings: Settings) -> None:
                 link = here.reset(name, by)
             elif what == "enable":
                 here.enable(name, by)
+            elif what != "disable":
+                return _page(here, problem="people.nothing", status=422)
             elif fold(name) == fold(by):
                 return _page(here, problem="people.not_yourself", status=422)
             else:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.dashboard.svg import bar_chart
+from fedcohort.dashboard.texts import spoken
 from fedcohort.errors import DataError, FedcohortError, StudyError
 from fedcohort.inference import Prediction, Predictor
 
@@ -58,7 +59,7 @@ def bedside_of(predictors: Sequence[Predictor]) -> Bedside:
     return Bedside({found.study.hash[:12]: found for found in predictors})
 
 
-def predicting(bedside: Bedside, texts: Mapping[str, str]) -> Blueprint:
+def predicting(bedside: Bedside) -> Blueprint:
     """The routes: a form a model, `GET /api/models` and `POST /api/models/KEY/predict`."""
     pages = Blueprint("predicting", __name__)
 
@@ -81,7 +82,7 @@ def predicting(bedside: Bedside, texts: Mapping[str, str]) -> Blueprint:
             found = bedside.predict(key, values)
         except _wrong_input as error:
             return form(key, 400, given=values, wrong=str(error))
-        return form(key, given=values, found=found, chart=_chart(found, texts))
+        return form(key, given=values, found=found, chart=_chart(found))
 
     @pages.get("/api/models")
     def models() -> ResponseReturnValue:
@@ -97,9 +98,9 @@ def predicting(bedside: Bedside, texts: Mapping[str, str]) -> Blueprint:
     return pages
 
 
-def _chart(found: Prediction, texts: Mapping[str, str]) -> Markup:
+def _chart(found: Prediction) -> Markup:
     moved = sorted(found.contributions.items(), key=lambda item: -abs(item[1]))
-    return bar_chart(texts["predict.contributions"], moved)
+    return bar_chart(spoken()["predict.contributions"], moved)
 
 
 def _fields(predictor: Predictor) -> list[dict[str, object]]:

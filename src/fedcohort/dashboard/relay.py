@@ -1,7 +1,6 @@
-"""Server-sent events from the coordinator, checked line by line and handed on to a browser.
+"""Server-sent events from the coordinator, checked line by line before a browser sees them.
 
-WHATWG HTML, section 9.2, "Server-sent events". One browser is one stream to the
-coordinator; both close together.
+WHATWG HTML, section 9.2, "Server-sent events"; who is told of them stands in `broadcast`.
 """
 
 import json
@@ -9,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -42,25 +42,32 @@ class Seats:
         return release
 
 
-def relay(
-    response: httpx.Response, admits: Callable[[str, dict[str, Any]], bool] | None = None
-) -> Iterator[bytes]:
-    """Whole events as they come, until either side ends; only known fields with valid values pass.
+@dataclass(frozen=True)
+class Event:
+    """One event; `number` is 0 where the coordinator has given none, `text` the event in its notation."""
 
-    Args:
-        admits: whether an event of this kind with these data is for the reader; by default all are.
+    number: int
+    kind: str
+    data: dict[str, Any]
+    text: bytes = field(repr=False)
+
+
+def events_of(response: httpx.Response) -> Iterator[Event | None]:
+    """Whole events as they come, until either side ends; None is a mere sign of life.
+
+    Only known fields with valid values pass.
     """
-    yield PULSE
+    yield None
     fields: dict[str, str] = {}
     with _ended_quietly():
         for line in _lines(response):
             if line.startswith(":"):
-                yield PULSE
+                yield None
             elif line:
                 name, _, value = line.partition(":")
                 fields[name] = value.removeprefix(" ")
             elif fields:
-                if event := _event(fields, admits):
+                if event := _event(fields):
                     yield event
                 fields = {}
 
@@ -84,13 +91,13 @@ def _lines(response: httpx.Response) -> Iterator[str]:
             return
 
 
-def _event(fields: dict[str, str], admits: Callable[[str, dict[str, Any]], bool] | None) -> bytes:
-    """An event in the stream's notation, or nothing when it is not one of ours."""
+def _event(fields: dict[str, str]) -> Event | None:
+    """An event, or None when it is not one of ours."""
     data = parse_finite(fields.get("data", ""))
     kind, number = fields.get("event", "message"), fields.get("id", "")
     if not isinstance(data, dict) or not _KIND.fullmatch(kind):
-        return b""
-    if admits is not None and not admits(kind, data):
-        return PULSE
-    head = f"id: {number}\n" if _NUMBER.fullmatch(number) else ""
-    return f"{head}event: {kind}\ndata: {json.dumps(data, allow_nan=False)}\n\n".encode()
+        return None
+    known = int(number) if _NUMBER.fullmatch(number) else 0
+    head = f"id: {known}\n" if known else ""
+    text = f"{head}event: {kind}\ndata: {json.dumps(data, allow_nan=False)}\n\n"
+    return Event(known, kind, data, text.encode())

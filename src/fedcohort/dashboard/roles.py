@@ -30,7 +30,7 @@ DOOR: Mapping[str, Set[str]] = {
     "POST /password": ANYBODY,
     "POST /logout": frozenset(ROLES),
     "GET /people": OPERATOR,
-    "POST /people/<any(add,reset,disable,enable):what>": OPERATOR,
+    "POST /people": OPERATOR,
 }
 """What every page has."""
 
@@ -42,10 +42,16 @@ DASHBOARD: Mapping[str, Set[str]] = {
     "GET /api/events": KNOWN,
     "GET /api/studies": KNOWN,
     "GET /api/studies/<study_id>": KNOWN,
+    "POST /api/studies": frozenset({"researcher", LOCAL}),
     "GET /api/studies/<study_id>/report": KNOWN,
+    "GET /api/studies/<study_id>/curves": KNOWN,
+    "GET /api/studies/<study_id>/files": KNOWN,
     "GET /api/studies/<study_id>/events": KNOWN,
     "GET /api/studies/<study_id>/document": KNOWN,
     "POST /api/studies/<study_id>/cancel": frozenset({"researcher", "operator"}),
+    "GET /new": KNOWN,
+    "GET /api/catalogue": KNOWN,
+    "GET /api/draft": KNOWN,
     "GET /training_metrics": KNOWN,
     "GET /feature_importance": KNOWN,
 }
@@ -64,5 +70,5 @@ HOSPITAL: Mapping[str, Set[str]] = {
 }
 """The hospital's own page; asking a model changes nothing, and nothing of it is kept."""
 
-PAGES = frozenset({"/", "/people", "/studies/<study_hash>", "/models/<key>"})
+PAGES = frozenset({"/", "/new", "/people", "/studies/<study_hash>", "/models/<key>"})
 """What leads a browser to the log-in, where programs get 401."""

@@ -11,8 +11,8 @@ from fedcohort.errors import ConfigError
 
 DEFAULT_COORDINATOR = "http://127.0.0.1:8760"
 MIN_TOKEN_LENGTH = 16
-MAX_VIEWERS = 200
-"""Open event streams; each holds a thread here and a connection to the coordinator."""
+MAX_VIEWERS = 420
+"""Open event streams, each of which holds a thread here; a page has two."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,11 @@ class Settings:
         coordinator: address of its REST, https off loopback.
         token: what the coordinator asks of this dashboard.
         ca_file: certificate authority of the coordinator, in PEM.
-        people: the file of accounts; None serves loopback only, and changes nothing.
+        people: the file of accounts; None serves loopback only.
         dashboard_token: what programs may show in place of logging in.
         address: where people reach the page from outside, for the links that they are sent.
         oidc: the file of an identity provider; `oidc_secret` is what the page shows to it.
+        researcher_key: what the studies of the form are signed with; None only shows them.
         max_viewers: event streams open at once.
     """
 
@@ -38,6 +39,7 @@ class Settings:
     address: str | None = None
     oidc: Path | None = None
     oidc_secret: str | None = field(default=None, repr=False)
+    researcher_key: Path | None = None
     max_viewers: int = MAX_VIEWERS
 
     def __post_init__(self) -> None:
@@ -90,8 +92,9 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
         ConfigError: a setting is not valid.
     """
     given = os.environ if environment is None else environment
-    files = {name: given.get(f"FEDCOHORT_{name}") for name in ("CA_FILE", "PEOPLE", "OIDC")}
-    ca_file, people, oidc = (Path(path) if path else None for path in files.values())
+    names = ("CA_FILE", "PEOPLE", "OIDC", "RESEARCHER_KEY")
+    paths = (given.get(f"FEDCOHORT_{name}") for name in names)
+    ca_file, people, oidc, researcher_key = (Path(path) if path else None for path in paths)
     return Settings(
         coordinator=given.get("FEDCOHORT_COORDINATOR") or DEFAULT_COORDINATOR,
         token=given.get("FEDCOHORT_TOKEN") or None,
@@ -101,6 +104,7 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
         address=given.get("FEDCOHORT_URL") or None,
         oidc=oidc,
         oidc_secret=given.get("FEDCOHORT_OIDC_SECRET") or None,
+        researcher_key=researcher_key,
     )
 
 

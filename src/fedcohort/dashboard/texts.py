@@ -1,12 +1,64 @@
-"""Every text of the pages and of documents, by name: one file a language, which the browser reads too."""
+"""Every text of the pages and of documents, by name: one file a language, which the browser reads too.
+
+A reader's language is the one chosen on the page, kept in a cookie, or else the browser's
+(RFC 9110, section 12.5.4, "Accept-Language"), or else English.
+"""
 
 import json
+from functools import cache
 from pathlib import Path
+from urllib.parse import urlencode
+
+from flask import Flask, Response, request
 
 TEXTS = Path(__file__).parent / "static" / "texts"
+LANGUAGES = {"en": "English", "zh": "中文"}
+"""Each by its own name, so that whoever reads no other can find it."""
+COOKIE = "fedcohort_language"
+COOKIE_SECONDS = 365 * 24 * 3600
+
+Texts = dict[str, str]
 
 
-def load_texts(language: str = "en") -> dict[str, str]:
-    """A language's texts."""
-    texts: dict[str, str] = json.loads((TEXTS / f"{language}.json").read_text("utf-8"))
+@cache
+def load_texts(language: str = "en") -> Texts:
+    """A language's texts; `language` is one of LANGUAGES."""
+    texts: Texts = json.loads((TEXTS / f"{language}.json").read_text("utf-8"))
     return texts
+
+
+def spoken() -> Texts:
+    """The texts of the language in which this request is answered."""
+    return load_texts(_language())
+
+
+def speak(app: Flask) -> None:
+    """Answer in the reader's language: `t` in templates; `?language=zh` on any page changes it for good."""
+    app.context_processor(lambda: {"t": spoken(), "languages": LANGUAGES, "in_language": _in_language})
+    app.after_request(_remember)
+
+
+def _language() -> str:
+    for chosen in (request.args.get("language"), request.cookies.get(COOKIE)):
+        if chosen in LANGUAGES:
+            return str(chosen)
+    accepted = (tag.partition("-")[0].lower() for tag in request.accept_languages.values())
+    return next((language for language in accepted if language in LANGUAGES), "en")
+
+
+def _in_language(language: str) -> str:
+    """The query of this very page in another language."""
+    return "?" + urlencode({**request.args.to_dict(), "language": language})
+
+
+def _remember(response: Response) -> Response:
+    if request.args.get("language") in LANGUAGES:
+        response.set_cookie(
+            COOKIE,
+            request.args["language"],
+            max_age=COOKIE_SECONDS,
+            secure=request.is_secure,
+            httponly=True,
+            samesite="Strict",
+        )
+    return response

@@ -45,6 +45,17 @@ class Answer:
         return self.status == 200
 
 
+def study_path(study_id: str, what: str = "") -> str:
+    """Where the coordinator's REST has a study, or `what` of it.
+
+    Raises:
+        NotFoundError: no study can be named like this.
+    """
+    if not STUDY_ID.fullmatch(study_id):
+        raise NotFoundError("a study is named by its hash, or by the first six characters or more of it")
+    return f"/api/studies/{study_id}{what}"
+
+
 @dataclass(frozen=True)
 class Upstream:
     """One coordinator, safe to use from many threads."""
@@ -52,11 +63,7 @@ class Upstream:
     client: httpx.Client
 
     def get(self, path: str) -> Answer:
-        """Read one JSON object; as `ask`."""
-        return self.ask("GET", path)
-
-    def ask(self, method: str, path: str) -> Answer:
-        """Send a request without a body, and read one JSON object.
+        """Read one JSON object.
 
         Returns:
             the answer; an error that the coordinator explains, such as 404 or 409, is an answer too.
@@ -64,12 +71,45 @@ class Upstream:
             LinkClosedError: the coordinator is away, too slow, or does not speak this language.
             AuthenticationError: it does not accept the dashboard's token.
         """
-        with self._translated(), self.client.stream(method, path) as response:
+        return self._ask("GET", path)
+
+    def _ask(self, method: str, path: str, sent: object = None) -> Answer:
+        with self._translated(), self.client.stream(method, path, json=sent) as response:
             _check(response)
             body = parse_finite(_read(response))
         if not isinstance(body, dict):
             raise self._gone("it sent something that is not JSON")
-        return Answer(response.status_code, body if response.status_code == 200 else _error_body(body))
+        return Answer(response.status_code, body if response.is_success else _error_body(body))
+
+    def post(self, path: str, body: object) -> Answer:
+        """Send a JSON object and read the one that comes back.
+
+        Raises:
+            LinkClosedError, AuthenticationError: as for `get`.
+        """
+        return self._ask("POST", path, body)
+
+    def read(self, path: str) -> dict[str, object]:
+        """The JSON object at a path; what the coordinator explains instead is an error here.
+
+        Raises:
+            NotFoundError: there is none, or not yet.
+            LinkClosedError, AuthenticationError: as for `get`.
+        """
+        answer = self.get(path)
+        if not answer.ok:
+            raise NotFoundError(str(answer.body["message"]))
+        return answer.body
+
+    def get_bytes(self, path: str) -> bytes | None:
+        """Read what is not JSON; None when the coordinator has no such thing.
+
+        Raises:
+            LinkClosedError, AuthenticationError: as for `get`.
+        """
+        with self._translated(), self.client.stream("GET", path) as response:
+            _check(response)
+            return _read(response) if response.status_code == 200 else None
 
     def open_stream(self, path: str, after: int) -> httpx.Response:
         """Start reading server-sent events that follow number `after`; the caller closes the response.

@@ -10,7 +10,7 @@ const live = new Set();
 /** Colours of the style sheet, as they are now. */
 export function palette() {
   const style = getComputedStyle(document.documentElement);
-  const names = ["page", "card", "line", "ink", "quiet", "accent", "test", "train", "good", "bad", "idle"];
+  const names = ["page", "card", "line", "ink", "quiet", "accent", "test", "train", "good", "violet", "bad", "idle"];
   const colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   return { ...colours, font: getComputedStyle(document.body).fontFamily };
 }
@@ -108,7 +108,6 @@ function seriesOf(split, points, colours) {
     type: "line",
     name: split,
     data: points,
-    sampling: "lttb",
     z: isTest ? 3 : 2,
     symbol: isTest ? "circle" : "rect",
     symbolSize: isTest ? 5 : 4,

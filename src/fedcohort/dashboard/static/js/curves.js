@@ -2,22 +2,48 @@
 
 import { byId, element, say } from "./dom.js";
 import { chartIn, lineOption, splitName } from "./charts.js";
-import { number, t } from "./texts.js";
+import { list, number, t } from "./texts.js";
 
 const CLASSIFICATION = ["loss", "accuracy", "auc"];
 const REGRESSION = ["loss", "mae", "r2"];
+const METRICS = [...new Set([...CLASSIFICATION, ...REGRESSION])];
 const SPLITS = ["test", "train"];
+/** More points than this and the dashboard is asked to thin the curves out anew. */
+const CROWDED = 960;
 
-/** Shows curves; `add(row)` with each row as it comes, `clear()` for another study. */
+/**
+ * Shows curves; `load(curves)` with what the dashboard has thinned out, `add(row)` with each round that comes
+ * after, `clear()` for another study.
+ */
 export function curvesView() {
-  let rows = new Map();
+  let series = new Map();
   let charts = new Map();
   let rounds = 0;
 
   function clear() {
-    rows = new Map();
+    series = new Map();
     rebuild([]);
     byId("tiles").replaceChildren();
+  }
+
+  function load(curves) {
+    series = new Map();
+    for (const [split, metrics] of Object.entries(curves.splits)) {
+      for (const [metric, points] of Object.entries(metrics)) of(metric, split).push(...points);
+    }
+  }
+
+  function of(metric, split) {
+    if (!series.has(metric)) series.set(metric, {});
+    return (series.get(metric)[split] ??= []);
+  }
+
+  function add(row) {
+    for (const metric of METRICS) {
+      if (typeof row[metric] !== "number") continue;
+      const point = [row.round, row[metric], row[`${metric}_low`] ?? null, row[`${metric}_high`] ?? null];
+      append(of(metric, row.split), point);
+    }
   }
 
   function rebuild(metrics) {
@@ -44,69 +70,76 @@ export function curvesView() {
     };
   }
 
-  const ofSplit = (split) => [...rows.values()].filter((row) => row.split === split).sort((a, b) => a.round - b.round);
-
-  function curves(metric) {
-    const point = (row) => [row.round, row[metric] ?? null, row[`${metric}_low`] ?? null, row[`${metric}_high`] ?? null];
-    const made = SPLITS.map((split) => [split, ofSplit(split).map(point)]);
+  const curves = (metric) => {
+    const made = SPLITS.map((split) => [split, series.get(metric)?.[split] ?? []]);
     return Object.fromEntries(made.filter(([, points]) => points.length > 0));
-  }
+  };
+
+  const all = () => [...series.values()].flatMap((splits) => SPLITS.map((split) => splits[split] ?? []));
 
   function range() {
-    const all = [...rows.values()].map((row) => row.round);
-    const seen = all.reduce(([low, high], round) => [Math.min(low, round), Math.max(high, round)], [Infinity, 0]);
-    return { first: Math.min(seen[0], 1), last: Math.max(seen[1], rounds) };
+    const known = all().filter((points) => points.length > 0);
+    const first = Math.min(1, ...known.map((points) => points[0][0]));
+    return { first, last: Math.max(rounds, ...known.map((points) => points.at(-1)[0])) };
+  }
+
+  function lastRound() {
+    const ends = all().flatMap((points) => (points.length > 0 ? [points.at(-1)[0]] : []));
+    return ends.length > 0 ? Math.max(...ends) : null;
   }
 
   function show(note) {
-    const metrics = shown([...rows.values()]);
+    const metrics = shown(new Set(series.keys()));
     if (metrics.join() !== [...charts.keys()].join()) rebuild(metrics);
-    say("charts-note", rows.size ? "" : note);
-    const main = SPLITS.find((split) => ofSplit(split).length > 0);
-    const newest = main ? ofSplit(main).at(-1) : null;
-    byId("tiles").replaceChildren(...metrics.map((metric) => tile(metric, main, newest)));
+    say("charts-note", metrics.length > 0 ? "" : note);
+    const main = SPLITS.find((split) => metrics.some((metric) => curves(metric)[split]));
+    byId("tiles").replaceChildren(...metrics.flatMap((metric) => tile(metric, main, curves(metric)[main]?.at(-1))));
     for (const [metric, chart] of charts) {
-      chart.container.setAttribute("aria-label", spoken(metric, newest));
+      chart.container.setAttribute("aria-label", spoken(metric));
       chart.draw();
     }
   }
 
-  function spoken(metric, newest) {
-    const known = SPLITS.filter((split) => ofSplit(split).length > 0);
-    const values = known.map((split) => `${splitName(split)} ${number(ofSplit(split).at(-1)[metric])}`);
-    return t("chart.label", { metric: t(`metric.${metric}`), round: newest?.round, values: values.join(", ") });
+  function spoken(metric) {
+    const values = Object.entries(curves(metric)).map(([split, points]) => `${splitName(split)} ${number(points.at(-1)[1])}`);
+    return t("chart.label", { metric: t(`metric.${metric}`), round: lastRound(), values: list(values) });
   }
 
   return {
     clear,
+    load,
     show,
-    add: (row) => rows.set(`${row.split} ${row.round}`, row),
+    add,
     setRounds: (count) => (rounds = count),
-    lastRound: () => (rows.size ? Math.max(...[...rows.values()].map((row) => row.round)) : null),
+    lastRound,
+    crowded: () => all().some((points) => points.length > CROWDED),
   };
 }
 
-function shown(rows) {
-  const present = (metric) => rows.some((row) => typeof row[metric] === "number");
-  const family = present("mae") ? REGRESSION : CLASSIFICATION;
-  return rows.length ? family.filter(present) : [];
+/** A round that comes again replaces what came since it first did. */
+export function append(points, point) {
+  while (points.length > 0 && points.at(-1)[0] >= point[0]) points.pop();
+  points.push(point);
 }
 
-function tile(metric, split, row) {
-  return element("section", {
+function shown(present) {
+  const family = present.has("mae") ? REGRESSION : CLASSIFICATION;
+  return family.filter((metric) => present.has(metric));
+}
+
+function tile(metric, split, point) {
+  if (!point) return [];
+  const [round, value, low, high] = point;
+  const between = typeof low === "number" && typeof high === "number";
+  const words = between ? [t("tile.interval", { low: number(low), high: number(high) })] : [];
+  const tile = element("section", {
     attributes: { class: "card tile" },
     children: [
       element("h2", { text: t(`metric.${metric}`) }),
-      element("p", { text: number(row[metric]), attributes: { class: "value", "data-metric": metric } }),
-      ...interval(metric, row),
-      element("p", { text: t("tile.at", { split: splitName(split), round: row.round }), attributes: { class: "quiet" } }),
+      element("p", { text: number(value), attributes: { class: "value", "data-metric": metric } }),
+      ...words.map((text) => element("p", { text, attributes: { class: "quiet", "data-interval": metric } })),
+      element("p", { text: t("tile.at", { split: splitName(split), round }), attributes: { class: "quiet" } }),
     ],
   });
-}
-
-function interval(metric, row) {
-  const [low, high] = [row[`${metric}_low`], row[`${metric}_high`]];
-  if (typeof low !== "number" || typeof high !== "number") return [];
-  const text = t("tile.interval", { low: number(low), high: number(high) });
-  return [element("p", { text, attributes: { class: "quiet", "data-interval": metric } })];
+  return [tile];
 }

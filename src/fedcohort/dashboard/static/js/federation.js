@@ -2,7 +2,8 @@
 
 import { byId, element, say } from "./dom.js";
 import { chartIn, plain, short, tip } from "./charts.js";
-import { t, time } from "./texts.js";
+import { protectionName } from "./promises.js";
+import { list, t, time } from "./texts.js";
 
 const STATES = ["connected", "lost", "invited"];
 const COLOUR = { connected: "good", lost: "bad", invited: "idle" };
@@ -11,6 +12,7 @@ const LINE = { connected: "solid", lost: "dashed", invited: "dotted" };
 const HOSPITAL =
   "path://M6 0H26A6 6 0 0 1 32 6V26A6 6 0 0 1 26 32H6A6 6 0 0 1 0 26V6A6 6 0 0 1 6 0Z" +
   "M13 7V13H7V19H13V25H19V19H25V13H19V7Z";
+const PLAIN = { type: "scatter", cursor: "default", emphasis: { disabled: true }, z: 3 };
 const MAX_NAMED_SITES = 8;
 const MAX_STRONG_LINES = 30;
 
@@ -24,7 +26,7 @@ export function federationView() {
     const connected = sites.filter((site) => site.state === "connected").length;
     const known = sites.length > 0;
     say("federation-count", t(known ? "federation.connected" : "federation.none", { connected, all: sites.length }));
-    const spoken = sites.map((site) => `${site.id}: ${stateName(site.state)}`).join(", ");
+    const spoken = list(sites.map((site) => `${site.id}: ${stateName(site.state)}`));
     graph.setAttribute("aria-label", t("federation.label", { sites: spoken || t("federation.none") }));
     byId("sites").hidden = !known;
     byId("sites").tBodies[0].replaceChildren(...sites.map(row));
@@ -32,6 +34,10 @@ export function federationView() {
   }
 
   return {
+    /** Say which protection the study that is shown has between the sites and the coordinator. */
+    use(protection) {
+      say("federation-protection", protection ? t("federation.protection", { name: protectionName(protection) }) : "");
+    },
     set(list) {
       sites = list.map((site) => ({ ...site, id: String(site.id), state: known(site.state) }));
       show();
@@ -60,33 +66,33 @@ function row(site) {
   });
 }
 
+/** Points and lines in the container's own pixels. */
 function graphOption(sites, colours, { width, height }) {
   const { middle, places } = ring(sites.length, width, height);
-  const nodes = sites.flatMap((site, index) => siteNodes(site, places[index], sites.length, colours));
+  const pixels = { type: "value", min: 0, show: false };
+  const points = sites.map((site, index) => siteNode(site, places[index], sites.length, colours));
+  const grounds = points.map(({ value, symbolSize }) => ({ value, symbolSize: symbolSize - 2 }));
   return {
     tooltip: { ...tip(colours), formatter: (item) => item.data.tip ?? "" },
+    grid: { left: 0, right: 0, top: 0, bottom: 0 },
+    xAxis: { ...pixels, max: width },
+    yAxis: { ...pixels, max: height, inverse: true },
     series: [
-      {
-        type: "graph",
-        layout: "none",
-        left: 0,
-        right: 0,
-        top: 0,
-        bottom: 0,
-        silent: false,
-        cursor: "default",
-        emphasis: { disabled: true },
-        data: [...corners(width, height), coordinatorNode(middle, colours), ...nodes],
-        links: sites.map((site) => edge(site, sites.length > MAX_STRONG_LINES ? 1 : 2, colours)),
-      },
+      ...STATES.map((state) => edges(state, sites, middle, places, colours)),
+      { ...PLAIN, symbol: "roundRect", silent: true, itemStyle: { color: colours.card, opacity: 1 }, data: grounds, tooltip: { show: false } },
+      { ...PLAIN, symbol: HOSPITAL, data: points },
+      { ...PLAIN, symbol: "circle", data: [coordinatorNode(middle, colours)] },
     ],
   };
 }
 
-/** Two nodes that nobody sees make the graph's coordinates the container's pixels. */
-function corners(width, height) {
-  const at = (name, x, y) => ({ name, x, y, symbolSize: 0, label: { show: false }, tooltip: { show: false } });
-  return [at("corner 0", 0, 0), at("corner 1", width, height)];
+/** One line from the coordinator to each site of a state; a null lifts the pen. */
+function edges(state, sites, middle, places, colours) {
+  const centre = [middle.x, middle.y];
+  const data = sites.flatMap((site, index) => (site.state === state ? [centre, [places[index].x, places[index].y], [null, null]] : []));
+  const width = sites.length > MAX_STRONG_LINES ? 1 : 2;
+  const lineStyle = { color: colours[COLOUR[state]], width, type: LINE[state], opacity: 0.7 };
+  return { type: "line", data, symbol: "none", silent: true, lineStyle, tooltip: { show: false }, z: 1 };
 }
 
 /** The coordinator's and the sites' pixels: a ring that is stretched until it fills the picture. */
@@ -107,20 +113,15 @@ function stretch(values, centre, reach) {
   return (value) => centre + scale * (value - (low + high) / 2);
 }
 
-/** The site's sign, on a ground that keeps its line from showing through the cross. */
-function siteNodes(site, { x, y, above }, count, colours) {
-  const size = Math.max(7, Math.min(32, 480 / count));
-  const ground = { x, y, name: `ground ${site.id}`, symbol: "roundRect", symbolSize: size - 2, itemStyle: { color: colours.card } };
+/** The site's sign; a ground keeps its line from showing through the cross. */
+function siteNode(site, { x, y, above }, count, colours) {
   const colour = colours[COLOUR[site.state]];
   const name = `{name|${short(plain(site.id), count > 4 ? 12 : 18)}}`;
-  const node = {
-    x,
-    y,
-    name: `site ${site.id}`,
+  return {
+    value: [x, y],
     tip: `${plain(site.id)}\n${stateName(site.state)}`,
-    symbol: HOSPITAL,
-    symbolSize: size,
-    itemStyle: { color: colour },
+    symbolSize: Math.max(7, Math.min(32, 480 / count)),
+    itemStyle: { color: colour, opacity: 1 },
     label: {
       show: count <= MAX_NAMED_SITES,
       position: above ? "top" : "bottom",
@@ -132,24 +133,15 @@ function siteNodes(site, { x, y, above }, count, colours) {
       },
     },
   };
-  return [ground, node];
 }
 
-function coordinatorNode(at, colours) {
-  const name = t("federation.coordinator");
+function coordinatorNode({ x, y }, colours) {
   return {
-    ...at,
-    name: "coordinator",
-    tip: name,
-    symbol: "circle",
+    value: [x, y],
+    tip: t("federation.coordinator"),
     symbolSize: 52,
-    itemStyle: { color: colours.accent },
+    itemStyle: { color: colours.accent, opacity: 1 },
     // The coordinator adds up, hence the sign of a sum.
     label: { show: true, formatter: "Σ", color: colours.card, fontSize: 26, fontFamily: "serif", fontWeight: 600 },
   };
-}
-
-function edge(site, width, colours) {
-  const lineStyle = { color: colours[COLOUR[site.state]], width, type: LINE[site.state], opacity: 0.7, curveness: 0 };
-  return { source: "coordinator", target: `site ${site.id}`, lineStyle, tooltip: { show: false } };
 }

@@ -2,7 +2,7 @@
 
 import { byId, say } from "./dom.js";
 import { chartIn, plain, short, tip } from "./charts.js";
-import { number, t } from "./texts.js";
+import { list, number, t } from "./texts.js";
 
 const MAX_BARS = 20;
 const BAR_PIXELS = 28;
@@ -26,10 +26,10 @@ export function importanceView() {
     if (all.length === 0) return hide(t("importance.none"));
     bars = all.slice(0, MAX_BARS);
     const more = all.length > bars.length ? t("importance.more", { shown: bars.length, all: all.length }) : "";
-    say("importance-note", `${t("importance.axis")}. ${more}`);
+    say("importance-note", [t("importance.axis"), more].filter(Boolean).join(" · "));
     container.hidden = false;
     container.style.height = `${bars.length * BAR_PIXELS + AXIS_PIXELS}px`;
-    const columns = bars.map((bar) => `${bar.column} ${number(bar.loss)}`).join(", ");
+    const columns = list(bars.map((bar) => `${bar.column} ${number(bar.loss)}`));
     container.setAttribute("aria-label", t("importance.label", { columns }));
     const link = byId("importance-png");
     link.href = `/feature_importance?study=${encodeURIComponent(study)}`;

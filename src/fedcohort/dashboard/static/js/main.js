@@ -8,7 +8,7 @@ import { studyView } from "./study.js";
 import { t } from "./texts.js";
 
 const federation = federationView();
-const study = studyView();
+const study = studyView(({ study: asked }) => federation.use(asked?.protection));
 const list = studiesView(choose);
 let studies = [];
 
@@ -65,5 +65,15 @@ function onEvent(kind, data) {
   }
 }
 
+/** A link to another language leads to the study that is shown now. */
+for (const link of document.querySelectorAll(".languages a")) {
+  link.addEventListener("click", () => {
+    const here = new URL(location.href);
+    here.searchParams.set("language", link.lang);
+    link.href = here.search;
+  });
+}
+
 addEventListener("popstate", show);
+for (const first of [refreshStudies, refreshFederation]) first().catch(() => {});
 follow("/api/events", { onEvent, onLink });

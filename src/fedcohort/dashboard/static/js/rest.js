@@ -21,6 +21,19 @@ export async function get(path) {
   return response.json();
 }
 
+/** POST a JSON object and read the one that comes back. */
+export async function post(path, body) {
+  const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(ANSWER_MS),
+  });
+  if (!response.ok) throw await refusalOf(response);
+  return response.json();
+}
+
 async function refusalOf(response) {
   if (response.status === 401) location.assign("/login");
   const body = await response.json().catch(() => ({}));
@@ -38,8 +51,8 @@ export function reasonOf(error) {
  * `fetch` in place of EventSource: it tells why a stream was refused, and how long it has been silent.
  * A page that nobody sees lets go of its stream, and goes on from the same event when it is seen again.
  */
-export function follow(path, { onEvent, onLink = () => {} }) {
-  let last = "0";
+export function follow(path, { after = 0, onEvent, onLink = () => {} }) {
+  let last = String(after);
   let delay = FIRST_RETRY_MS;
   let timer = 0;
   let current = null;

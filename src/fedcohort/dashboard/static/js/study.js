@@ -1,21 +1,28 @@
-// One study: what it is doing in plain words, its curves and its feature importance.
+// One study: what it is doing in plain words, its curves, and what came of it.
 
 import { atNextFrame, byId, element, say, soon } from "./dom.js";
 import { curvesView } from "./curves.js";
+import { describedView } from "./described.js";
+import { figuresView } from "./figures.js";
 import { importanceView } from "./importance.js";
+import { showPromises } from "./promises.js";
 import { Refusal, follow, get } from "./rest.js";
 import { stateName } from "./studies.js";
 import { date, has, t } from "./texts.js";
+import { timesView } from "./times.js";
+import { showTraffic } from "./traffic.js";
 
 const ENDED = new Set(["finished", "failed", "refused"]);
+const RETRY_MS = 2000;
 
-/** Shows the study of this id and follows it; null shows that there is none yet. */
-export function studyView() {
-  const curves = curvesView();
-  const importance = importanceView();
+/** Shows the study of this id and follows it, null that there is none yet; `onShow(study)` with each that is. */
+export function studyView(onShow) {
+  const [curves, times] = [curvesView(), timesView()];
+  const [figures, described, importance] = [figuresView(), describedView(), importanceView()];
   let id = null;
   let study = null;
-  let reported = false;
+  let report = null;
+  let thinning = false;
   let stop = () => {};
 
   const draw = atNextFrame(() => study && show());
@@ -24,41 +31,68 @@ export function studyView() {
   function choose(next) {
     if (next === id) return;
     stop();
-    [id, study, reported, stop] = [next, null, false, () => {}];
-    curves.clear();
+    [id, study, report, stop] = [next, null, null, () => {}];
+    for (const view of [curves, times]) view.clear();
+    for (const view of [figures, described]) view.hide();
     importance.hide(t("importance.pending"));
     byId("study-whole").hidden = true;
     say("study-none", next === null ? t("study.none") : "");
     if (next !== null) load();
   }
 
+  const path = (what = "") => `/api/studies/${encodeURIComponent(study?.id ?? id)}${what}`;
+
   async function load() {
     const mine = id;
     try {
-      const detail = await get(`/api/studies/${encodeURIComponent(mine)}`);
+      const asked = [get(path()), study === null ? get(path("/curves")) : null];
+      const [detail, drawn] = await Promise.all(asked);
       if (mine !== id) return;
-      const first = study === null;
+      if (drawn !== null && study === null) begin(detail, drawn);
       study = detail;
-      if (first) stop = follow(`/api/studies/${encodeURIComponent(mine)}/events`, { onEvent, onLink });
       draw();
-      if (study.state === "finished" && !reported) await loadReport(mine);
+      if (study.state === "finished" && report === null) await loadReport(mine);
     } catch (error) {
       if (mine !== id || study !== null) return;
       if (error instanceof Refusal && error.status === 404) say("study-none", t("study.missing"));
-      else setTimeout(() => mine === id && load(), 2000);
+      else setTimeout(() => mine === id && load(), RETRY_MS);
     }
   }
 
+  /** The past comes in few points, and what happens from now on as events. */
+  function begin(detail, drawn) {
+    study = detail;
+    onShow(study);
+    for (const view of [curves, times]) view.load(drawn);
+    stop = follow(path("/events"), { after: drawn.last, onEvent, onLink });
+  }
+
   async function loadReport(mine) {
-    const report = await get(`/api/studies/${encodeURIComponent(mine)}/report`);
+    const found = await get(path("/report"));
     if (mine !== id) return;
-    reported = true;
+    report = found;
     importance.show(report, study.id);
+    figures.show(report, study.study?.cohort?.label);
+    described.show(report);
+    draw();
   }
 
   function onEvent(kind, data) {
-    if (kind === "metrics") curves.add(data);
-    else refresh();
+    if (kind === "metrics") {
+      for (const view of [curves, times]) view.add(data);
+      if (!thinning && (curves.crowded() || times.crowded())) thin();
+    } else refresh();
+    draw();
+  }
+
+  /** A long study's points have become too many to draw at once. */
+  async function thin() {
+    const mine = id;
+    thinning = true;
+    const drawn = await get(path("/curves")).catch(() => null);
+    thinning = false;
+    if (mine !== id || drawn === null) return;
+    for (const view of [curves, times]) view.load(drawn);
     draw();
   }
 
@@ -77,10 +111,13 @@ export function studyView() {
     showProgress();
     say("study-asked", asked());
     byId("study-sites").replaceChildren(...(study.sites ?? []).map(chip));
-    const error = study.error;
-    say("study-error", error ? [error.message, error.code].filter(Boolean).join(" · ") : "");
+    showTraffic(study.sites ?? []);
+    showPromises(study, report);
+    showFiles();
+    say("study-error", study.error ? failure(study.error) : "");
     if (ENDED.has(study.state) && study.state !== "finished") importance.hide(t("importance.none"));
     curves.show(note());
+    times.show();
   }
 
   function showProgress() {
@@ -107,16 +144,28 @@ export function studyView() {
   }
 
   function note() {
-    const trains = study.study?.analysis?.kind !== "describe";
-    return t(trains ? (ENDED.has(study.state) ? "chart.nothing" : "chart.waiting") : "chart.nothing");
+    const trains = study.study?.analysis?.kind === "train";
+    return t(trains && !ENDED.has(study.state) ? "chart.waiting" : "chart.nothing");
+  }
+
+  function showFiles() {
+    byId("files").hidden = study.state !== "finished";
+    byId("files-document").href = path("/document");
+    byId("files-all").href = path("/files");
+    byId("files-report").href = path("/report");
   }
 
   return { choose, id: () => id };
 }
 
+/** What a code means, in the reader's language; what the coordinator says of it is English. */
+const meaning = (code) => (has(`code.${code}`) ? t(`code.${code}`) : String(code));
+
+const failure = ({ code, message }) => [code ? meaning(code) : "", message, code].filter(Boolean).join(" · ");
+
 function chip(site) {
   const state = String(site.state);
   const words = t(has(`answer.${state}`) ? `answer.${state}` : "state.unknown");
-  const text = [site.id, words, site.code].filter(Boolean).join(" · ");
+  const text = [site.id, words, site.code ? meaning(site.code) : ""].filter(Boolean).join(" · ");
   return element("li", { text, attributes: { "data-state": state } });
 }

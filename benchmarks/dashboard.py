@@ -1,0 +1,192 @@
+"""`dashboard`: what a first view takes, what 200 viewers cost a live study, how soon a metric shows.
+
+Over real processes and TLS to the coordinator: the hospitals of UCI Heart Disease train, and the page is
+opened in Debian's Chromium. Viewers are the streams of 200 pages (`viewers`); rounds with and without
+them take turns.
+"""
+
+import argparse
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.sync_api import Page, sync_playwright
+
+import fedcohort as fc
+from benchmarks.deployment import PYTHON, federation, free_port, process
+from benchmarks.harness import ROOT, data_folder, emit, median, say, unavailable, under
+from benchmarks.heart import SETTINGS, heart_databases, heart_study
+from fedcohort.client import Federation, Handle
+
+VIEWERS, WARM_UP, VIEWED_ROUNDS, TURNS = 200, 20, 400, 3
+SLOW_ROUNDS, VIEWS = 30, 5
+DRAWN = "document.querySelectorAll('#charts canvas').length === 3 && !document.querySelector('#files').hidden"
+WATCH = """() => {
+  window.seen = [];
+  const note = () => window.seen.push([document.querySelector('#study-sentence').textContent,
+                                       performance.timeOrigin + performance.now()]);
+  new MutationObserver(note).observe(document.querySelector('#study-sentence'), { childList: true });
+}"""
+
+
+@dataclass(frozen=True)
+class View:
+    """One first view of a page, with nothing in the browser's cache."""
+
+    seconds: float
+    transferred: int
+
+
+@contextlib.contextmanager
+def dashboard(coordinator: str, ca_file: Path) -> Iterator[str]:
+    """The dashboard as a process; gives its address."""
+    port = free_port()
+    address = ["--port", str(port), "--coordinator", coordinator, "--ca-file", str(ca_file)]
+    with process([*PYTHON, "dashboard", *address], {}):
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{url}/readyz").is_success:
+                    break
+            time.sleep(0.1)
+        yield url
+
+
+def study_of(rounds: int, seed: int, **changes: object) -> fc.Study:
+    """Heart disease, logistic; another seed is another study."""
+    settings = {"logistic": {**SETTINGS["logistic"], "rounds": rounds, **changes}}
+    return heart_study("logistic", seed, settings)
+
+
+def first_view(page: Page, url: str) -> View:
+    """Open a page and wait until its curves are drawn."""
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    bytes_: list[float] = []
+    session.on("Network.loadingFinished", lambda event: bytes_.append(event["encodedDataLength"]))
+    began = time.perf_counter()
+    page.goto(url, wait_until="commit")
+    wait(page, DRAWN)
+    return View(time.perf_counter() - began, int(sum(bytes_)))
+
+
+def wait(page: Page, script: str) -> None:
+    """Wait until an expression is true; the page's policy forbids Playwright's own way."""
+    deadline = time.monotonic() + 60
+    while not page.evaluate(f"Boolean({script})"):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"never true on the page: {script}")
+        page.wait_for_timeout(5)
+
+
+def round_seconds(handle: Handle, url: str, viewers: int) -> float:
+    """Mean seconds of a study's rounds while so many pages look at it."""
+    if not viewers:
+        rows = handle.wait(progress=False).rows
+        return mean_seconds(rows[2 * WARM_UP :])
+    command = [sys.executable, "-m", "benchmarks.viewers", url, handle.id, str(viewers)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as looking:
+        assert looking.stdout is not None
+        if looking.stdout.readline().strip() != "ready":
+            raise SystemExit(f"not all of {viewers} viewers were let in")
+        seen = len(handle.rest.get(f"/api/studies/{handle.id}/metrics")["rows"])
+        rows = handle.wait(progress=False).rows
+        said, _ = looking.communicate()
+        say(f"{viewers} viewers from row {seen} of {len(rows)} on; {said.strip()} before the end")
+    return mean_seconds(rows[max(seen, 2 * WARM_UP) :])
+
+
+def mean_seconds(rows: list[dict[str, Any]]) -> float:
+    """Mean of the rounds' durations, each of which stands in a row a split."""
+    by_round = {row["round"]: float(row["seconds"]) for row in rows}
+    return sum(by_round.values()) / len(by_round)
+
+
+def latencies(fed: Federation, page: Page, url: str) -> list[float]:
+    """Seconds from when the coordinator first tells a round's metrics to when the page says it."""
+    handle = fed.submit(
+        study_of(SLOW_ROUNDS, 900, algorithm="fedavg", local_epochs=40, server_optimizer="sgd")
+    )
+    path, told, ended = f"/api/studies/{handle.id}/metrics", dict[int, float](), threading.Event()
+
+    def poll() -> None:
+        while not ended.is_set():
+            for row in handle.rest.get(f"{path}?after=0")["rows"]:
+                told.setdefault(int(row["round"]), time.time())
+            time.sleep(0.005)
+
+    page.goto(f"{url}/?study={handle.id}", wait_until="commit")
+    wait(page, "document.querySelector('#study-sentence')")
+    page.evaluate(WATCH)
+    asking = threading.Thread(target=poll)
+    asking.start()
+    wait(page, "document.querySelector('#study-state').dataset.state === 'finished'")
+    ended.set()
+    asking.join()
+    seen: dict[int, float] = {}
+    for text, at in page.evaluate("window.seen"):
+        if text.startswith("Running: round "):
+            seen.setdefault(int(text.split()[2]), at / 1000)
+    return [seen[number] - told[number] for number in list(seen)[2:] if number in told]
+
+
+def measure(fed: Federation, folder: Path, url: str) -> None:
+    """Print all claims."""
+    fed.run(study_of(30, 1), progress=False)
+    turns: dict[int, list[float]] = {0: [], VIEWERS: []}
+    for turn in range(TURNS):
+        for viewers, found in turns.items():
+            handle = fed.submit(study_of(VIEWED_ROUNDS, 100 + 2 * turn + bool(viewers)))
+            found.append(round_seconds(handle, url, viewers))
+            say(f"{viewers} viewers: {found[-1] * 1e3:.2f} ms a round")
+    added = median(turns[VIEWERS]) / median(turns[0]) - 1
+    emit(under(f"dashboard: what {VIEWERS} viewers add to a round of a live study", 100 * added, "%", 10.0))
+    path = shutil.which("chromium")
+    if path is None:
+        emit(unavailable("dashboard: first view", None, "s", "no Chromium"))
+        return
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--headless", "--no-sandbox"])
+        views = [first_view(browser.new_context().new_page(), url) for _ in range(VIEWS)]
+        say(", ".join(f"{view.seconds:.2f} s, {view.transferred:,} bytes" for view in views))
+        emit(under("dashboard: first view on loopback", median([one.seconds for one in views]), "s", 1.0))
+        weight = median([one.transferred / 1e3 for one in views])
+        emit(under("dashboard: first view, transferred", weight, "kB", 400.0))
+        late = latencies(fed, browser.new_context(locale="en-GB").new_page(), url)
+        say(f"{len(late)} rounds; the slowest {max(late) * 1e3:.0f} ms")
+        emit(
+            under("dashboard: from a round's end to its metric on the page", median(late) * 1e3, "ms", 500.0)
+        )
+        emit(under("dashboard: the same, slowest round", max(late) * 1e3, "ms", 500.0))
+        browser.close()
+
+
+def main() -> None:
+    """Start everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        databases = heart_databases(data_folder(options.data) / "heart_disease", folder)
+        sites = {site: (path, "heart_disease") for site, path in databases.items()}
+        with federation(sites, PYTHON, folder) as fed:
+            coordinator = str(fed.rest.client.base_url).rstrip("/")
+            with dashboard(coordinator, folder / "ca.pem") as url:
+                measure(fed, folder, url)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A new study: a form that shows its TOML as it is filled, checks it, signs it and hands it in.
+
+What is handed in is the very text that the form shows. The dashboard signs it with the key that its
+operator has named (`Settings.researcher_key`); without one the text is to be saved and run by
+`fedcohort run`.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from flask import Flask, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
+
+from fedcohort.dashboard.access import Door, visitor
+from fedcohort.dashboard.own import claim
+from fedcohort.dashboard.settings import Settings
+from fedcohort.dashboard.upstream import Upstream, study_path
+from fedcohort.errors import CohortError, SchemaError, StudyError
+from fedcohort.study import Study, parse_study
+from fedcohort.wire.identity import Identity, load_or_create
+from fedcohort.wire.signing import study_signing_bytes
+
+MAX_TOML_CHARACTERS = 12_000
+KINDS = ("describe", "train")
+"""An evaluation names a folder, which would be one of this machine."""
+
+
+def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> None:
+    """The form and what it asks.
+
+    Raises:
+        KeyFileError: the researcher's key cannot be read.
+    """
+    key_file = settings.researcher_key
+    identity = load_or_create(key_file, "researcher") if key_file is not None else None
+
+    @app.get("/new")
+    def new() -> ResponseReturnValue:
+        asking = visitor()
+        may = asking is not None and asking.role in door.allowed["POST /api/studies"]
+        return render_template("new.html", signs=identity is not None and may)
+
+    @app.get("/api/catalogue")
+    def catalogue() -> ResponseReturnValue:
+        return jsonify(upstream.read("/api/catalogue"))
+
+    @app.get("/api/draft")
+    def draft() -> ResponseReturnValue:
+        try:
+            study = checked(request.args.get("toml", ""), _catalogues(upstream))
+        except (StudyError, SchemaError, CohortError) as error:
+            return jsonify(valid=False, message=str(error))
+        return jsonify(valid=True, hash=study.hash)
+
+    @app.post("/api/studies")
+    def submit() -> ResponseReturnValue:
+        if identity is None:
+            return _refused("no-key", "this dashboard has no key to sign with: set FEDCOHORT_RESEARCHER_KEY")
+        # A page elsewhere cannot send this: its Origin would be another.
+        if urlsplit(request.headers.get("Origin", "")).netloc != request.host:
+            return _refused("not-own-page", "a study is handed in from this dashboard's own page only")
+        body = request.get_json()
+        text = body.get("toml") if isinstance(body, Mapping) else None
+        try:
+            study = checked(text if isinstance(text, str) else "", _catalogues(upstream))
+        except (StudyError, SchemaError, CohortError) as error:
+            return jsonify(code=error.code, message=str(error)), 400
+        known = upstream.get(study_path(study.hash)).ok
+        answer = upstream.post("/api/studies", signed(study, identity))
+        if answer.ok and not known:
+            claim(door, study.hash)
+        return jsonify(answer.body), answer.status
+
+
+def _catalogues(upstream: Upstream) -> Mapping[str, Mapping[str, Any]]:
+    sites = upstream.read("/api/catalogue").get("sites")
+    return cast("dict[str, dict[str, Any]]", sites) if isinstance(sites, dict) else {}
+
+
+def _refused(code: str, message: str) -> ResponseReturnValue:
+    return jsonify(code=code, message=message), 403
+
+
+def checked(text: str, catalogues: Mapping[str, Mapping[str, Any]]) -> Study:
+    """The study that this TOML is, with every column's kind as the sites declare it.
+
+    Raises:
+        StudyError: the text is no study; names every wrong field.
+        SchemaError, CohortError: the sites do not offer what it asks.
+    """
+    from fedcohort.client import explicit
+
+    if len(text) > MAX_TOML_CHARACTERS:
+        raise StudyError(f"study: longer than {MAX_TOML_CHARACTERS} characters; use `fedcohort run`")
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"study: not TOML: {error}") from None
+    asked = given.get("analysis")
+    analysis = asked if isinstance(asked, dict) else {}
+    if analysis.get("kind") not in KINDS or not isinstance(analysis.get("model", ""), str):
+        raise StudyError('study: analysis.kind must be "describe" or "train", with a model by its name')
+    return explicit(parse_study(given), catalogues)
+
+
+def signed(study: Study, identity: Identity) -> dict[str, object]:
+    """What the coordinator takes: the study, and the signature of the dashboard's researcher."""
+    return {
+        "study": json.loads(study.canonical),
+        "public_key": identity.public_key.hex(),
+        "signature": identity.sign(study_signing_bytes(study.canonical)).hex(),
+    }

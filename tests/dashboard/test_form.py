@@ -1,0 +1,136 @@
+"""A new study: its TOML as the form is filled, its faults as text, and its way to the coordinator."""
+
+import io
+import json
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser
+
+from fedcohort.dashboard import Settings
+from fedcohort.dashboard.drafts import checked
+from fedcohort.errors import CohortError, SchemaError, StudyError
+from fedcohort.wire.identity import load_or_create
+from tests.processes.support import wards
+
+from .browser import Watched, watched
+from .conftest import Serve
+from .standin import Running, StandIn
+
+CATALOGUE = {
+    "tables": {
+        "ward": {
+            "columns": {
+                "age": {"kind": "numeric", "low": 18, "high": 100},
+                "sex": {"kind": "categorical", "levels": ["f", "m"]},
+                "ill": {"kind": "categorical", "levels": [0, 1]},
+            }
+        }
+    }
+}
+DRAFT = """
+name = "who is ill?"
+[cohort]
+table = "ward"
+columns = ["age"]
+[analysis]
+kind = "describe"
+"""
+
+
+@pytest.fixture
+def watch(browser: Browser) -> Iterator[Watched]:
+    with watched(browser) as watch:
+        yield watch
+
+
+def test_a_draft_is_checked_against_what_the_sites_offer() -> None:
+    study = checked(DRAFT, {"a": CATALOGUE, "b": CATALOGUE})
+    assert (study.name, study.cohort.is_explicit) == ("who is ill?", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("name = ", StudyError, "not TOML"),
+        ("", StudyError, "analysis.kind"),
+        (DRAFT.replace('"describe"', '"evaluate"\nmodel = "/etc"'), StudyError, "analysis.kind"),
+        (
+            DRAFT.replace('"describe"', '"train"\nmodel = { class_name = "Sequential" }'),
+            StudyError,
+            "by its name",
+        ),
+        (DRAFT.replace('["age"]', "[]"), StudyError, "at least one column"),
+        (DRAFT.replace('"age"', '"weight"'), SchemaError, "does not offer column weight"),
+        (DRAFT.replace('["age"]', '["age"]\nwhere = "age > (select 1)"'), CohortError, "not allowed"),
+        ("#" * 12_001, StudyError, "longer than"),
+    ],
+)
+def test_a_draft_with_a_fault_says_which(text: str, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        checked(text, {"a": CATALOGUE})
+
+
+def test_another_pages_request_is_not_signed(coordinator: Running, serve: Serve, tmp_path: Path) -> None:
+    url = serve(Settings(coordinator.url, researcher_key=tmp_path / "researcher.key"))
+    for headers in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
+        answer = httpx.post(f"{url}api/studies", json={"toml": DRAFT}, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "not-own-page")
+
+
+def test_the_toml_is_shown_as_the_form_is_filled(store: StandIn, dashboard: str, watch: Watched) -> None:
+    store.catalogues = {"hospital_a": CATALOGUE, "hospital_b": CATALOGUE}
+    watch.page.goto(f"{dashboard}new")
+    watch.wait("document.querySelectorAll('#columns input').length === 3")
+    assert watch.text("#catalogue-note") == "Offered by hospital_a, hospital_b."
+    watch.wait("document.querySelector('#verdict-errors').textContent.includes('at least one column')")
+    name = 'who "is" ill? \\ <b>µ</b>'
+    watch.page.fill("[name=name]", name)
+    watch.page.check("text=Train a model")
+    watch.page.check("#columns input[value=age]")
+    watch.page.select_option("[name=label]", "ill")
+    watch.page.fill("[name=where]", "age >= 40")
+    watch.page.fill("[name=rounds]", "12")
+    watch.page.check("[name=private]")
+    watch.wait("document.querySelector('#verdict-errors').hidden")
+    study = tomllib.loads(watch.text("#toml"))
+    assert study["name"] == name
+    assert study["cohort"]["columns"] == ["age"]
+    assert (study["cohort"]["label"], study["cohort"]["where"]) == ("ill", "age >= 40")
+    assert (study["analysis"]["kind"], study["analysis"]["rounds"]) == ("train", 12)
+    assert study["privacy"] == {"epsilon": 1.5, "delta": 1e-5}
+    assert watch.text("#verdict-words").startswith("This study can be handed in; its hash begins with ")
+    with watch.page.expect_download() as found:
+        watch.page.click("#save")
+    assert tomllib.loads(Path(found.value.path()).read_text("utf-8")) == study
+    assert watch.page.locator("#submit").count() == 0, "there is no key to sign with"
+    assert watch.complaints == []
+
+
+def test_a_study_of_the_form_runs_at_real_hospitals(serve: Serve, watch: Watched, tmp_path: Path) -> None:
+    with wards(tmp_path / "wards", 2) as group:
+        key = tmp_path / "researcher.key"
+        url = serve(Settings(group.url, token=group.token, researcher_key=key))
+        watch.page.goto(f"{url}new")
+        watch.wait("document.querySelectorAll('#columns input').length === 4")
+        watch.page.fill("[name=name]", "who they are")
+        for column in ("age", "sex"):
+            watch.page.check(f"#columns input[value={column}]")
+        watch.wait("!document.querySelector('#submit').disabled")
+        watch.page.click("#submit")
+        watch.wait("document.querySelectorAll('#described tbody tr').length === 2", 60)
+        assert watch.text("#study-name") == "who they are"
+        assert watch.text("#described tbody tr:nth-child(2) td") == "120"
+        study_id = httpx.get(f"{url}api/studies").json()["studies"][0]["id"]
+        packed = httpx.get(f"{url}api/studies/{study_id}/files").content
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            assert sorted(archive.namelist()) == ["metrics.csv", "report.json", "study.json"]
+            assert json.loads(archive.read("report.json"))["study"] == study_id
+        handed_in = group.connect().rest.get(f"/api/studies/{study_id}")
+        assert handed_in["name"] == "who they are"
+        assert load_or_create(key, "researcher").public_key
+    assert watch.complaints == []

@@ -1,0 +1,122 @@
+"""The page of one study: figures, times, bytes, promises and files, and the list that leads to it."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Browser
+
+from .browser import Watched, watched
+from .finished import SITES, add_description, add_finished
+from .standin import FIRST_STUDY, StandIn
+
+READY = "!document.querySelector('#study-whole').hidden && !document.querySelector('#files').hidden"
+
+
+@pytest.fixture
+def store() -> StandIn:
+    store = StandIn(sites=dict(SITES))
+    add_description(store)
+    add_finished(store)
+    return store
+
+
+@pytest.fixture
+def watch(browser: Browser) -> Iterator[Watched]:
+    with watched(browser) as watch:
+        yield watch
+
+
+def _series(selector: str, index: int = 0) -> str:
+    chart = f"echarts.getInstanceByDom(document.querySelector('{selector}'))"
+    return f"{chart}?.getOption()?.series?.[{index}]?.data"
+
+
+def test_a_finished_training_shows_all_its_figures(dashboard: str, watch: Watched) -> None:
+    watch.page.goto(dashboard)
+    watch.wait(READY)
+    watch.wait(f"{_series('#roc')}?.length === 33")
+    watch.wait(f"{_series('#calibration')}?.length === 10")
+    cells = watch.page.locator("#confusion tbody td strong").all_inner_texts()
+    assert cells == ["62", "18", "16", "88"]
+    assert watch.text("#confusion tbody tr:first-child td.wrong span") == "22.5%"
+    assert watch.text("#confusion thead th") == "predicted 0"
+    assert watch.page.get_attribute("#roc", "aria-label") == "ROC curve; the area under it is 0.884."
+    watch.wait(f"{_series('#times', 3)}?.length === 60")
+    spoken = "Round 60: compute 12 ms, seal 2 ms, network 4 ms, open 2 ms."
+    assert watch.page.get_attribute("#times", "aria-label") == spoken
+    assert watch.complaints == []
+
+
+def test_what_is_protected_from_whom_is_one_sentence_and_the_budget_is_beside_it(
+    dashboard: str, watch: Watched
+) -> None:
+    watch.page.goto(dashboard)
+    watch.wait(READY)
+    assert watch.text("#study-protection") == (
+        "Each hospital's sums are hidden from the coordinator by masks: it sees only the total over the "
+        "hospitals; each patient is hidden from whoever reads the results by noise (epsilon 1.5, "
+        "delta 0.001)."
+    )
+    assert watch.text("#federation-protection").endswith("masks (secure aggregation)")
+    watch.wait("!document.querySelector('#budget-meter').hidden")
+    assert watch.text("#budget-spent") == "Spent by all its releases: epsilon 1.5."
+    assert watch.page.evaluate("document.querySelector('#budget-meter').value") == pytest.approx(1.4997)
+    assert watch.text("#budget-alone").endswith("epsilon 2.61.")
+
+
+def test_a_running_private_study_does_not_guess_what_it_has_spent(
+    store: StandIn, dashboard: str, watch: Watched
+) -> None:
+    store.studies[FIRST_STUDY]["state"] = "running"
+    watch.page.goto(dashboard)
+    watch.wait("!document.querySelector('#budget-card').hidden")
+    assert "reckoned when it ends" in watch.text("#budget-spent")
+    assert watch.page.is_hidden("#budget-meter")
+
+
+def test_bytes_stand_by_site_and_a_refusal_says_why(dashboard: str, watch: Watched) -> None:
+    watch.page.goto(dashboard)
+    watch.wait(READY)
+    rows = watch.page.locator("#traffic tbody tr").all_inner_texts()
+    assert rows[0].split() == ["st_thomas", "1.27", "MB", "884", "kB"]
+    assert len(rows) == 4
+    assert "st_thomas · refused · too few patients" in watch.text("#study-sites")
+
+
+def test_a_description_is_a_table_and_histograms(dashboard: str, watch: Watched) -> None:
+    watch.page.goto(f"{dashboard}?study=cdcdcd")
+    watch.wait("document.querySelectorAll('#histograms canvas').length === 2")
+    rows = [row.split() for row in watch.page.locator("#described tbody tr").all_inner_texts()]
+    assert rows[0] == ["age", "918", "2", "53.510", "9.430"]
+    assert [row[0] for row in rows] == ["age", "cholesterol", "sex", "chest_pain_type"], "as in the study"
+    label = watch.page.get_attribute("#histograms > div:first-child .histogram", "aria-label")
+    assert label == "sex: female 194, male 726"
+    assert watch.page.is_hidden("#figures-card")
+    assert watch.page.is_hidden("#budget-card")
+    assert watch.complaints == []
+
+
+def test_the_list_is_narrowed_by_words_and_state(store: StandIn, dashboard: str, watch: Watched) -> None:
+    store.add_study("ef" * 32, name="stroke", state="running", researcher="li-wei")
+    watch.page.goto(dashboard)
+    watch.wait("document.querySelectorAll('#studies li').length === 3")
+    watch.page.fill("#studies-words", "LI-WEI")
+    assert watch.page.locator("#studies .title").all_inner_texts() == ["stroke", "who-they-are"]
+    watch.page.select_option("#studies-state", "running")
+    assert watch.page.locator("#studies .title").all_inner_texts() == ["stroke"]
+    assert watch.text("#studies-count") == "1 of 3"
+
+
+def test_the_files_of_a_study_are_links(dashboard: str, watch: Watched, client: httpx.Client) -> None:
+    watch.page.goto(dashboard)
+    watch.wait(READY)
+    links = {link: str(watch.page.get_attribute(f"#files-{link}", "href")) for link in ("all", "report")}
+    assert links["all"] == f"/api/studies/{FIRST_STUDY}/files"
+    assert client.get(links["report"]).json()["patients"] == 920
+
+
+def test_files_of_a_study_that_is_not_finished_are_not_there(store: StandIn, client: httpx.Client) -> None:
+    store.add_study("ef" * 32)
+    answer = client.get(f"/api/studies/{'ef' * 32}/files")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
