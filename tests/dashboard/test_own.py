@@ -7,14 +7,17 @@ from pathlib import Path
 import httpx
 import pytest
 from flask import Flask, g
+from playwright.sync_api import Browser as Chromium
 
 from fedcohort.dashboard import Settings, create_app
 from fedcohort.dashboard.access import Door, Visitor
 from fedcohort.dashboard.app import close_app
 from fedcohort.dashboard.own import claim
 from fedcohort.dashboard.people import People
+from tests.processes.support import wards
 
 from .accounts import NAMES, Browser, session_for, write_people
+from .browser import watched
 from .conftest import Serve
 from .standin import FIRST_STUDY, Running, StandIn
 
@@ -121,6 +124,58 @@ def test_what_happens_to_others_studies_is_not_told_to_a_researcher(
                 if pulses > 4:
                     break
         assert seen - {None} == names
+
+
+@pytest.mark.browser
+def test_a_researcher_cancels_a_study_by_the_button_and_an_auditor_has_none(
+    store: StandIn, people: Path, coordinator: Running, serve: Serve, browser: Chromium
+) -> None:
+    store.add_study()
+    address = serve(Settings(coordinator.url, people=people))
+    for role in ("auditor", "researcher"):
+        with watched(browser) as watch:
+            token = session_for(people, role)
+            watch.page.context.add_cookies([{"name": "fedcohort-session", "value": token, "url": address}])
+            watch.page.goto(address)
+            watch.wait("document.querySelector('#study-state').textContent === 'Running'")
+            assert watch.page.locator("#study-cancel").count() == (role == "researcher")
+            if role == "researcher":
+                watch.page.on("dialog", lambda dialog: dialog.accept())
+                watch.page.click("#study-cancel")
+                watch.page.wait_for_timeout(300)
+                store.set_state(
+                    "failed", error={"code": "cancelled", "message": "the researcher cancelled it"}
+                )
+                watch.wait("document.querySelector('#study-cancel').hidden")
+            assert watch.complaints == []
+    assert store.cancelled == [FIRST_STUDY]
+
+
+@pytest.mark.processes
+def test_a_researcher_hands_a_study_in_and_owns_it_and_nobody_owns_it_by_sending_it_again(
+    people: Path, tmp_path: Path
+) -> None:
+    file = People(people)
+    file.add("ada", "researcher")
+    file.close()
+    toml = (
+        'name = "who they are"\n[cohort]\ntable = "ward"\ncolumns = ["age"]\n[analysis]\nkind = "describe"\n'
+    )
+    with wards(tmp_path / "wards", 2) as group:
+        settings = Settings(group.url, token=group.token, people=people, researcher_key=tmp_path / "page.key")
+        app = create_app(settings)
+        first, second = (Browser(app, people, name) for name in ("researcher", "ada"))
+        for user in (Browser(app, people, "auditor"), Browser(app, people, "operator")):
+            assert user.send("/api/studies", {"toml": toml}).get_json()["code"] == "not-allowed"
+            assert 'id="submit"' not in user.get("/new").text
+        assert 'id="submit"' in first.get("/new").text
+        study = first.send("/api/studies", {"toml": toml}).get_json()["id"]
+        assert second.send("/api/studies", {"toml": toml}).get_json()["id"] == study
+        for user, seen in ((first, [study]), (second, [])):
+            assert [row["id"] for row in user.get("/api/studies").get_json()["studies"]] == seen
+        for what in ("", "/curves", "/files", "/report"):
+            assert second.get(f"/api/studies/{study}{what}").status_code == 404
+        close_app(app)
 
 
 def test_a_stream_ends_when_its_reader_is_disabled(

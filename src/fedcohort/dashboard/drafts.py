@@ -23,6 +23,7 @@ from fedcohort.study import Study, parse_study
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import study_signing_bytes
 
+TAKEN = 202
 MAX_TOML_CHARACTERS = 12_000
 KINDS = ("describe", "train")
 """An evaluation names a folder, which would be one of this machine."""
@@ -70,7 +71,7 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
             return jsonify(code=error.code, message=str(error)), 400
         known = upstream.get(study_path(study.hash)).ok
         answer = upstream.post("/api/studies", signed(study, identity))
-        if answer.ok and not known:
+        if answer.status == TAKEN and not known:
             claim(door, study.hash)
         return jsonify(answer.body), answer.status
 

@@ -1,6 +1,7 @@
 // One study: what it is doing in plain words, its curves, and what came of it.
 
 import { atNextFrame, byId, element, say, soon } from "./dom.js";
+import { showCancel } from "./cancel.js";
 import { curvesView } from "./curves.js";
 import { describedView } from "./described.js";
 import { figuresView } from "./figures.js";
@@ -114,6 +115,7 @@ export function studyView(onShow) {
     showTraffic(study.sites ?? []);
     showPromises(study, report);
     showFiles();
+    showCancel(study, !ENDED.has(study.state));
     say("study-error", study.error ? failure(study.error) : "");
     if (ENDED.has(study.state) && study.state !== "finished") importance.hide(t("importance.none"));
     curves.show(note());
