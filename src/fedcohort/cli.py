@@ -9,8 +9,9 @@ import typer
 
 import fedcohort
 from fedcohort.cli_data import data_app
-from fedcohort.cli_federation import approve, coordinator_app, dashboard, node_app
+from fedcohort.cli_federation import approve, coordinator_app, node_app
 from fedcohort.cli_ledger import ledger
+from fedcohort.cli_pages import dashboard
 from fedcohort.cli_people import people_app
 from fedcohort.cli_predict import predict
 from fedcohort.cli_report import report

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import threading
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,21 +10,12 @@ import typer
 
 from fedcohort.cli_members import DEFAULT_STATE, Database, State, audit, invite, remove, revoke
 from fedcohort.cli_operate import backup_coordinator, backup_node, forget
-from fedcohort.cli_people import (
-    PageUrl,
-    PeopleFile,
-    ProgramToken,
-    ProviderFile,
-    ProviderSecret,
-    page_is_open,
-)
+from fedcohort.cli_pages import page
 from fedcohort.cli_support import (
     CaFile,
     Config,
-    Coordinator,
     LogForm,
     SiteFile,
-    Token,
     announce,
     console,
     existing,
@@ -109,7 +99,8 @@ for command in (invite, revoke, remove, audit):
     coordinator_app.command()(command)
 coordinator_app.command("backup")(backup_coordinator)
 node_app.command("backup")(backup_node)
-node_app.command()(forget)
+for own in (forget, page):
+    node_app.command()(own)
 
 
 @node_app.callback(invoke_without_command=True)
@@ -197,36 +188,6 @@ def check(
     raise typer.Exit(1 if failed else 0)
 
 
-@node_app.command()
-def page(
-    site: SiteFile = Path("site.toml"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.")] = 5001,
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(help="A trained model's folder, to ask about a patient; again for more."),
-    ] = None,
-    people: PeopleFile = None,
-    url: PageUrl = None,
-    oidc: ProviderFile = None,
-    oidc_secret: ProviderSecret = None,
-    dashboard_token: ProgramToken = None,
-) -> None:
-    """Serve this hospital's own page on this machine: budgets, studies, what left, and its models.
-
-    Without --people it only reads; with it, data owners approve and refuse studies there.
-    """
-    from fedcohort.dashboard import Settings, run_hospital_page
-    from fedcohort.node.policy import read_policy
-
-    policy = read_policy(site)
-    existing(policy.state / "node.db", "start the node once")
-    log_to_stderr()
-    settings = Settings(
-        dashboard_token=dashboard_token, people=people, address=url, oidc=oidc, oidc_secret=oidc_secret
-    )
-    run_hospital_page(policy, settings, port, model or (), ready=partial(page_is_open, LogFormat.text))
-
-
 @node_app.command("audit")
 def audit_node(site: SiteFile = Path("site.toml")) -> None:
     """Verify that nobody has changed this node's event log, which names every release."""
@@ -271,45 +232,3 @@ def approve(
         raise typer.Exit(1)
     (consent.refuse if refuse else consent.approve)(here, proposal.study_hash)
     console.print("refused" if refuse else "approved; the running node sends it on", highlight=False)
-
-
-def dashboard(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page.")] = 5000,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; off this machine accounts are needed.")
-    ] = "127.0.0.1",
-    coordinator: Coordinator = "http://127.0.0.1:8760",
-    token: Token = None,
-    ca_file: CaFile = None,
-    people: PeopleFile = None,
-    url: PageUrl = None,
-    oidc: ProviderFile = None,
-    oidc_secret: ProviderSecret = None,
-    dashboard_token: ProgramToken = None,
-    researcher_key: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="FEDCOHORT_RESEARCHER_KEY", help="Key that signs the studies which the form hands in."
-        ),
-    ] = None,
-    certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
-    key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
-    log_format: LogForm = LogFormat.text,
-) -> None:
-    """Serve the live page until Ctrl-C."""
-    from fedcohort.dashboard import Settings, run_dashboard
-
-    log_to_stderr(log_format)
-    settings = Settings(
-        coordinator=coordinator,
-        token=token,
-        ca_file=ca_file,
-        dashboard_token=dashboard_token,
-        people=people,
-        address=url,
-        oidc=oidc,
-        oidc_secret=oidc_secret,
-        researcher_key=researcher_key,
-    )
-    ready = partial(page_is_open, log_format)
-    run_dashboard(settings, host, port, certificate=certificate, key=key, ready=ready)

@@ -151,7 +151,7 @@ def test_a_study_runs_through_all_of_it_while_a_browser_watches(chain: Chain) ->
                 watch.page.wait_for_timeout(50)
             result = handle.wait(progress=False)
         watch.wait(f"document.body.innerText.includes('{study.name}')")
-        watch.wait(f"({POINTS})(0)[0] >= {ROUNDS}")
+        watch.wait(f"({POINTS})(['#charts .chart', 0])[0] >= {ROUNDS}")
         assert len(seen) > 2, f"rounds came to the page one after another, not at the end: {seen}"
         assert watch.complaints == []
     assert comparable(result) == comparable(simulate_wards(study, n_sites=2))

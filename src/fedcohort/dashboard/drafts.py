@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 from fedcohort.dashboard.access import Door, visitor
 from fedcohort.dashboard.own import claim
 from fedcohort.dashboard.settings import Settings
-from fedcohort.dashboard.upstream import Upstream, study_path
+from fedcohort.dashboard.upstream import Answer, Upstream, study_path
 from fedcohort.errors import CohortError, SchemaError, StudyError
 from fedcohort.study import Study, parse_study
 from fedcohort.wire.identity import Identity, load_or_create
@@ -38,11 +38,9 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
     key_file = settings.researcher_key
     identity = load_or_create(key_file, "researcher") if key_file is not None else None
 
-    @app.get("/new")
-    def new() -> ResponseReturnValue:
-        asking = visitor()
-        may = asking is not None and asking.role in door.allowed["POST /api/studies"]
-        return render_template("new.html", signs=identity is not None and may)
+    app.add_url_rule(
+        "/new", "new", lambda: render_template("new.html", signs=identity is not None and _may(door))
+    )
 
     @app.get("/api/catalogue")
     def catalogue() -> ResponseReturnValue:
@@ -69,11 +67,22 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
             study = checked(text if isinstance(text, str) else "", _catalogues(upstream))
         except (StudyError, SchemaError, CohortError) as error:
             return jsonify(code=error.code, message=str(error)), 400
-        known = upstream.get(study_path(study.hash)).ok
-        answer = upstream.post("/api/studies", signed(study, identity))
-        if answer.status == TAKEN and not known:
-            claim(door, study.hash)
+        answer = _handed_in(upstream, study, identity, door)
         return jsonify(answer.body), answer.status
+
+
+def _may(door: Door) -> bool:
+    asking = visitor()
+    return asking is not None and asking.role in door.allowed["POST /api/studies"]
+
+
+def _handed_in(upstream: Upstream, study: Study, identity: Identity, door: Door) -> Answer:
+    """Send a study on; it is the own one of whoever asks, unless the coordinator had it already."""
+    known = upstream.get(study_path(study.hash)).ok
+    answer = upstream.post("/api/studies", signed(study, identity))
+    if answer.status == TAKEN and not known:
+        claim(door, study.hash)
+    return answer
 
 
 def _catalogues(upstream: Upstream) -> Mapping[str, Mapping[str, Any]]:

@@ -18,7 +18,7 @@ from flask.typing import ResponseReturnValue
 import fedcohort
 from fedcohort.dashboard.access import guard
 from fedcohort.dashboard.app import HERE, explain_errors, harden
-from fedcohort.dashboard.predicting import TEXT_BYTES, bedside_of, predicting
+from fedcohort.dashboard.predicting import TEXT_BYTES, Bedside, bedside_of, predicting
 from fedcohort.dashboard.proposals import Here, add_proposals, proposal_view
 from fedcohort.dashboard.roles import HOSPITAL
 from fedcohort.dashboard.settings import Settings
@@ -72,7 +72,12 @@ def build_hospital_page(
     speak(app)
     app.after_request(harden)
     explain_errors(app)
+    _add_pages(app, policy, store, bedside)
+    add_proposals(app, Here(policy, store))
+    return app
 
+
+def _add_pages(app: Flask, policy: SitePolicy, store: SqlNodeStore, bedside: Bedside) -> None:
     @app.get("/")
     def page() -> ResponseReturnValue:
         return render_template(
@@ -91,9 +96,6 @@ def build_hospital_page(
     @app.get("/healthz")
     def health() -> ResponseReturnValue:
         return jsonify(status="ok", version=fedcohort.__version__)
-
-    add_proposals(app, Here(policy, store))
-    return app
 
 
 def _ledger(policy: SitePolicy, store: SqlNodeStore) -> list[dict[str, Any]]:
