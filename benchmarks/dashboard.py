@@ -27,7 +27,7 @@ from benchmarks.harness import ROOT, data_folder, emit, median, say, unavailable
 from benchmarks.heart import SETTINGS, heart_databases, heart_study
 from fedcohort.client import Federation, Handle
 
-VIEWERS, WARM_UP, VIEWED_ROUNDS, TURNS = 200, 20, 400, 3
+VIEWERS, WARM_UP, VIEWED_ROUNDS, TURNS = 200, 20, 300, 3
 SLOW_ROUNDS, VIEWS = 30, 5
 DRAWN = "document.querySelectorAll('#charts canvas').length === 3 && !document.querySelector('#files').hidden"
 WATCH = """() => {
