@@ -27,9 +27,9 @@ from .test_hospital import study
 from .test_languages import untranslated
 
 PICTURES = Path(__file__).parents[2] / "docs" / "images"
-COLOURS = 96
+COLOURS = 160
 """A picture of flat colours needs no more, and is small."""
-SIZE = ViewportSize(width=1200, height=800)
+SIZE = ViewportSize(width=1360, height=850)
 NAMES = {
     *SITES, *IMPORTANCE, *DESCRIBED, "male", "female", "typical", "atypical", "non-anginal", "asymptomatic",
     "heart-disease", "who-they-are", "dr-chen", "li-wei", "logistic", "mlp_medical", "fedavg", "fedsgd",
@@ -74,6 +74,8 @@ def _take(watch: Watched, name: str) -> None:
     """Keep a picture for the docs, where somebody has asked for it."""
     if not os.environ.get("FEDCOHORT_PICTURES"):
         return
+    watch.page.evaluate("scrollTo(0, 0)")
+    watch.page.wait_for_timeout(100)
     whole = Image.open(io.BytesIO(watch.page.screenshot(full_page=True))).convert("RGB")
     small = whole.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small.save(PICTURES / f"{name}.png", optimize=True)
