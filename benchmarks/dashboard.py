@@ -29,7 +29,7 @@ from benchmarks.heart import SETTINGS, heart_databases, heart_study
 from fedcohort.client import Federation, Handle
 
 VIEWERS, WARM_UP, VIEWED_ROUNDS, TURNS = 200, 20, 300, 3
-SLOW_ROUNDS, VIEWS = 30, 5
+SLOW_ROUNDS, VIEWS, LEAVING_SECONDS = 30, 5, 12.0
 DRAWN = "document.querySelectorAll('#charts canvas').length === 3 && !document.querySelector('#files').hidden"
 WATCH = """() => {
   window.seen = [];
@@ -121,6 +121,8 @@ def round_seconds(handle: Handle, served: Served, viewers: int) -> tuple[float, 
         cores = (served.cpu_seconds() - spent) / (time.perf_counter() - began)
         said, _ = looking.communicate()
         say(f"{viewers} viewers from row {seen} of {len(rows)} on; {said.strip()} before the end")
+    # Browsers that are gone are noticed by what cannot be written to them; until then they have their seats.
+    time.sleep(LEAVING_SECONDS)
     return mean_seconds(rows[max(seen, 2 * WARM_UP) :]), cores
 
 
