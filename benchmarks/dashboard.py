@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from playwright.sync_api import Page, sync_playwright
 
 import fedcohort as fc
 from benchmarks.deployment import PYTHON, federation, free_port, process
-from benchmarks.harness import ROOT, data_folder, emit, median, say, unavailable, under
+from benchmarks.harness import ROOT, data_folder, emit, median, reported, say, unavailable, under
 from benchmarks.heart import SETTINGS, heart_databases, heart_study
 from fedcohort.client import Federation, Handle
 
-VIEWERS, WARM_UP, VIEWED_ROUNDS, TURNS = 200, 20, 400, 3
-SLOW_ROUNDS, VIEWS = 30, 5
+VIEWERS, WARM_UP, VIEWED_ROUNDS, TURNS = 200, 20, 300, 3
+SLOW_ROUNDS, VIEWS, LEAVING_SECONDS = 30, 5, 12.0
 DRAWN = "document.querySelectorAll('#charts canvas').length === 3 && !document.querySelector('#files').hidden"
 WATCH = """() => {
   window.seen = [];
@@ -46,12 +47,25 @@ class View:
     transferred: int
 
 
+@dataclass(frozen=True)
+class Served:
+    """The dashboard's address and process."""
+
+    url: str
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        """What it has computed so far."""
+        spent = self.process.cpu_times()
+        return float(spent.user + spent.system)
+
+
 @contextlib.contextmanager
-def dashboard(coordinator: str, ca_file: Path) -> Iterator[str]:
-    """The dashboard as a process; gives its address."""
+def dashboard(coordinator: str, ca_file: Path) -> Iterator[Served]:
+    """The dashboard as a process."""
     port = free_port()
     address = ["--port", str(port), "--coordinator", coordinator, "--ca-file", str(ca_file)]
-    with process([*PYTHON, "dashboard", *address], {}):
+    with process([*PYTHON, "dashboard", *address], {}) as pid:
         url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -59,7 +73,7 @@ def dashboard(coordinator: str, ca_file: Path) -> Iterator[str]:
                 if httpx.get(f"{url}/readyz").is_success:
                     break
             time.sleep(0.1)
-        yield url
+        yield Served(url, psutil.Process(pid))
 
 
 def study_of(rounds: int, seed: int, **changes: object) -> fc.Study:
@@ -89,12 +103,12 @@ def wait(page: Page, script: str) -> None:
         page.wait_for_timeout(5)
 
 
-def round_seconds(handle: Handle, url: str, viewers: int) -> float:
-    """Mean seconds of a study's rounds while so many pages look at it."""
+def round_seconds(handle: Handle, served: Served, viewers: int) -> tuple[float, float]:
+    """Mean seconds of a study's rounds while so many pages look at it, and the cores that this takes."""
     if not viewers:
         rows = handle.wait(progress=False).rows
-        return mean_seconds(rows[2 * WARM_UP :])
-    command = [sys.executable, "-m", "benchmarks.viewers", url, handle.id, str(viewers)]
+        return mean_seconds(rows[2 * WARM_UP :]), 0.0
+    command = [sys.executable, "-m", "benchmarks.viewers", served.url, handle.id, str(viewers)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as looking:
@@ -102,10 +116,14 @@ def round_seconds(handle: Handle, url: str, viewers: int) -> float:
         if looking.stdout.readline().strip() != "ready":
             raise SystemExit(f"not all of {viewers} viewers were let in")
         seen = len(handle.rest.get(f"/api/studies/{handle.id}/metrics")["rows"])
+        began, spent = time.perf_counter(), served.cpu_seconds()
         rows = handle.wait(progress=False).rows
+        cores = (served.cpu_seconds() - spent) / (time.perf_counter() - began)
         said, _ = looking.communicate()
         say(f"{viewers} viewers from row {seen} of {len(rows)} on; {said.strip()} before the end")
-    return mean_seconds(rows[max(seen, 2 * WARM_UP) :])
+    # Browsers that are gone are noticed by what cannot be written to them; until then they have their seats.
+    time.sleep(LEAVING_SECONDS)
+    return mean_seconds(rows[max(seen, 2 * WARM_UP) :]), cores
 
 
 def mean_seconds(rows: list[dict[str, Any]]) -> float:
@@ -142,17 +160,29 @@ def latencies(fed: Federation, page: Page, url: str) -> list[float]:
     return [seen[number] - told[number] for number in list(seen)[2:] if number in told]
 
 
-def measure(fed: Federation, folder: Path, url: str) -> None:
-    """Print all claims."""
+def measure_viewers(fed: Federation, served: Served) -> None:
+    """Rounds with and without viewers, in turns."""
     fed.run(study_of(30, 1), progress=False)
     turns: dict[int, list[float]] = {0: [], VIEWERS: []}
+    cores: list[float] = []
     for turn in range(TURNS):
         for viewers, found in turns.items():
             handle = fed.submit(study_of(VIEWED_ROUNDS, 100 + 2 * turn + bool(viewers)))
-            found.append(round_seconds(handle, url, viewers))
+            seconds, share = round_seconds(handle, served, viewers)
+            found.append(seconds)
+            cores += [share] if viewers else []
             say(f"{viewers} viewers: {found[-1] * 1e3:.2f} ms a round")
     added = median(turns[VIEWERS]) / median(turns[0]) - 1
     emit(under(f"dashboard: what {VIEWERS} viewers add to a round of a live study", 100 * added, "%", 10.0))
+    emit(
+        reported(
+            f"dashboard: its own computing for {VIEWERS} viewers", 100 * median(cores), None, "% of a core"
+        )
+    )
+
+
+def measure_page(fed: Federation, url: str) -> None:
+    """The page in a real browser."""
     path = shutil.which("chromium")
     if path is None:
         emit(unavailable("dashboard: first view", None, "s", "no Chromium"))
@@ -184,8 +214,9 @@ def main() -> None:
         sites = {site: (path, "heart_disease") for site, path in databases.items()}
         with federation(sites, PYTHON, folder) as fed:
             coordinator = str(fed.rest.client.base_url).rstrip("/")
-            with dashboard(coordinator, folder / "ca.pem") as url:
-                measure(fed, folder, url)
+            with dashboard(coordinator, folder / "ca.pem") as served:
+                measure_viewers(fed, served)
+                measure_page(fed, served.url)
 
 
 if __name__ == "__main__":

@@ -74,13 +74,13 @@ def certificates(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def process(command: list[str], environment: Mapping[str, str]) -> Iterator[None]:
-    """A process for the length of a with block."""
+def process(command: list[str], environment: Mapping[str, str]) -> Iterator[int]:
+    """A process for the length of a with block; gives its number."""
     running = subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        yield
+        yield running.pid
     finally:
         running.terminate()
         try:

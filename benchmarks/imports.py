@@ -17,10 +17,10 @@ ROWS, NUMBERS, REPEATS = 500_000, 16, 5
 MEMORY_ROWS = (10_000, 100_000, 1_000_000)
 SHARE = 0.7
 PEAK = (
-    "import resource, sys; from fedcohort.sources.csv_files import csv_source; "
+    "import sys; from fedcohort.sources.csv_files import csv_source; "
     "from fedcohort.sources.road import import_source; from pathlib import Path; "
     "import_source(csv_source(Path(sys.argv[1]), 'big', None), sys.argv[2]); "
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    "print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) / 1024)"
 )
 
 

@@ -1,10 +1,12 @@
 """So many pages of one live study, as far as a server sees them: `python -m benchmarks.viewers URL STUDY N`.
 
-Each has the two streams of a page, reads what comes and does nothing with it, so that on a machine of two
-cores it is the server's work that is measured. Says `ready` when all are open; ends with its standard input.
+Each has the two streams of a page, reads what comes and does nothing with it, behind everything else on the
+machine: real viewers have machines of their own, and it is the server's work that is measured. Says `ready`
+when all are open; ends with its standard input.
 """
 
 import asyncio
+import os
 import sys
 from urllib.parse import urlsplit
 
@@ -38,6 +40,8 @@ async def main() -> None:
         asyncio.gather(*(stream(host, port, path) for path in paths)), PATIENCE_SECONDS
     )
     print("ready", flush=True)
+    if hasattr(os, "nice"):
+        os.nice(19)
     looking = [asyncio.create_task(drain(reader)) for reader, _ in streams]
     await asyncio.to_thread(sys.stdin.read)
     ended = sum(task.done() for task in looking)

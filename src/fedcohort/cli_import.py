@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 import_app = typer.Typer(help="Import files, databases and public data sets.", no_args_is_help=True)
 
 SHOWN = 10
+REFUSED_HEADER = ("file", "position", "field", "reason")
 From = Annotated[Path, typer.Option("--from", help="A file, or a folder of them.")]
 Into = Annotated[str, typer.Option("--into", help="The site's database: a path, or an SQLAlchemy URL.")]
 TableName = Annotated[str, typer.Option("--table", help="Table of the site's database.")]
@@ -192,6 +193,8 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
     Raises:
         StoreError: the database cannot be written, or a file was changed since it was imported.
     """
+    from rich.text import Text
+
     from fedcohort.sources.road import import_source
 
     way = passage(source, how, named.keys, named.origins, named.parts, named.dates)
@@ -202,7 +205,7 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
             keys=named.keys,
             context=f"{way.context}\n{named.context}",
             identity=way.identity,
-            progress=lambda name, done: status.update(f"{name}: {done} records"),
+            progress=lambda name, done: status.update(Text(f"{name}: {done} records")),
             on_refusal=note,
         )
     _print(report, refused)
@@ -216,10 +219,28 @@ def _refusals(path: Path | None) -> Iterator[Callable[["Refusal"], None]]:
     if path is None:
         yield lambda _: None
         return
+    _check_refused(path)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["file", "position", "field", "reason"])
+        writer.writerow(REFUSED_HEADER)
         yield lambda one: writer.writerow([harmless(one.file), one.position, harmless(one.field), one.reason])
+
+
+def _check_refused(path: Path) -> None:
+    """Never write over a file that is not a list of refusals: it may be what is imported."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(256)
+    except FileNotFoundError:
+        begin = b""
+    except OSError as error:
+        raise ConfigError(
+            f"--refused {path}: {error.strerror}; name a file in a folder that is there"
+        ) from None
+    if begin and not begin.startswith(",".join(REFUSED_HEADER).encode() + b"\r\n"):
+        raise ConfigError(f"--refused {path}: stands there and is no list of refusals; name a new file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--refused {path}: there is no folder {path.parent}; make it first")
 
 
 def harmless(text: str) -> str:

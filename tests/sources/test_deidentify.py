@@ -293,7 +293,7 @@ def test_a_batch_of_refusals_alone_passes() -> None:
 def test_files_of_a_folder_and_refusals_hide_names_that_nobody_typed() -> None:
     refusal = Refusal("DOE_JANE.csv", "line 3", "bp", "bp is not a number")
     batch = Batch("visits", {"patient_id": ["7"]}, 1, (refusal,))
-    part = Part("DOE_JANE.csv", lambda: "0", lambda _done: iter([batch]))
+    part = Part("DOE_JANE.csv", "records", lambda: "0", lambda _done: iter([batch]))
     masked = next(
         iter(deidentified(Source({"visits": {}}, [part]), Deidentifier(Rules(), KEY, {"visits": {}})).parts)
     )

@@ -7,6 +7,7 @@ is enough for the few people who look at one hospital network's page without ngi
 """
 
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -29,6 +30,7 @@ IDLE_SECONDS = 60.0
 SPARE_THREADS = 16
 """Beside one for each stream: for what is answered at once."""
 CONNECTIONS_A_VIEWER = 8
+WATCHING_NICE = 10
 MAX_HEADER_BYTES = 32 * 2**10
 
 
@@ -98,6 +100,7 @@ def serve(app: Flask, settings: Settings, listen: Listen, ready: Callable[[str],
         ConfigError: off loopback without accounts or a certificate, or the port cannot be had.
     """
     server = open_server(app, settings, listen)
+    _stand_back()
     try:
         if ready:
             ready(address_of(listen, server.port))
@@ -105,6 +108,12 @@ def serve(app: Flask, settings: Settings, listen: Listen, ready: Callable[[str],
     finally:
         server.server_close()
         close_app(app)
+
+
+def _stand_back() -> None:
+    """Whoever watches must not slow down what is watched: rounds on this machine come first."""
+    if hasattr(os, "nice"):
+        os.nice(WATCHING_NICE)
 
 
 def address_of(listen: Listen, port: int) -> str:

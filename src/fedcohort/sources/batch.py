@@ -38,12 +38,14 @@ class Batch:
         read: records of the part read up to the end of this batch, refused ones included; an
             interrupted import goes on from there.
         refusals: those since the batch before.
+        broken: the part cannot be read any further, and another copy of it may be whole.
     """
 
     table: str
     columns: Mapping[str, Sequence[object]]
     read: int
     refusals: Sequence[Refusal] = field(default_factory=tuple)
+    broken: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,19 @@ class Part:
 
     Attributes:
         name: as the engineer named it, relative to what was imported.
+        table: where its records go.
         digest: SHA-256 of its content; a part whose digest was imported before is not read again.
         batches: the part's batches after the first `n` records.
         size: bytes of the content, where more may be appended to it.
-        prefix: SHA-256 of its first so many bytes; None where nothing is appended.
+        prefix: SHA-256 of its first so many bytes, or nothing where they end within a record; None where
+            nothing is appended.
     """
 
     name: str
+    table: str
     digest: Callable[[], str]
     batches: Callable[[int], Iterator[Batch]]
-    size: int = 0
+    size: Callable[[], int] = lambda: 0
     prefix: Callable[[int], str] | None = None
 
 

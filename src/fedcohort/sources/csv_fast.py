@@ -1,9 +1,9 @@
 """The fast half of reading CSV: whole columns by Arrow, as long as every record is sound.
 
 Arrow splits and converts in C, off Python's lock. What it cannot place exactly (a record of
-another length, bytes outside UTF-8, a quote that does not close) ends this half; the other
-one (`csv_files`) goes on from there, record by record. A batch in which only values do not
-fit is shaped like any other.
+another length or of several lines, bytes outside UTF-8, a quote that does not close) ends this
+half; the other one (`csv_files`) goes on from there, record by record. A batch in which only
+values do not fit is shaped like any other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.shape import MAX_TEXT, Faults, Field, shaped
 
 BLOCK_BYTES = 2**23
+_QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
 
 Columns = dict[str, list[object]]
 
@@ -24,7 +25,7 @@ Columns = dict[str, list[object]]
 def sound_batches(
     raw: IO[bytes], names: Sequence[str], delimiter: str, fields: Sequence[Field]
 ) -> Iterator[tuple[int, Columns, Faults]]:
-    """(records, columns, faults) of each batch, up to the first record that is not sound.
+    """(records, columns, faults) of each batch behind the header, up to the first that is not sound.
 
     One of no records comes last when that was the end of the file; nothing at all without pyarrow.
     """
@@ -34,8 +35,7 @@ def sound_batches(
     except ModuleNotFoundError:
         return
     sources = list(dict.fromkeys(one.source for one in fields))
-    read = csv.ReadOptions(block_size=BLOCK_BYTES, column_names=list(names), skip_rows=1)
-    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    parse = csv.ParseOptions(delimiter=delimiter)
     convert = csv.ConvertOptions(
         column_types=dict.fromkeys(names, pyarrow.string()),
         include_columns=sources,
@@ -44,14 +44,60 @@ def sound_batches(
         quoted_strings_can_be_null=True,
     )
     try:
-        with csv.open_csv(pyarrow.PythonFile(raw, "r"), read, parse, convert) as reader:
-            for batch in reader:
+        for block in _blocks(raw):
+            if not (_looks_plain(block, delimiter.encode()) or _a_record_a_line(block, ord(delimiter))):
+                return
+            read = csv.ReadOptions(block_size=len(block) + 1, column_names=list(names), use_threads=False)
+            found = csv.read_csv(pyarrow.BufferReader(block), read, parse, convert)
+            if found.num_rows != _lines(block) and not _a_record_a_line(block, ord(delimiter)):
+                return
+            for batch in found.to_batches():
                 columns = {name: batch.column(name) for name in sources}
                 if batch.num_rows:
                     yield (batch.num_rows, *_shaped(fields, columns))
         yield 0, {}, {}
     except (DataError, pyarrow.ArrowException, OSError, ValueError):
         return
+
+
+def _blocks(raw: IO[bytes]) -> Iterator[bytes]:
+    """Whole lines, about `BLOCK_BYTES` at once; a line of more than that ends it.
+
+    Raises:
+        DataError: a line is longer, or the file is broken.
+    """
+    rest = b""
+    while data := raw.read(BLOCK_BYTES):
+        lines, end, tail = data.rpartition(b"\n")
+        if not end:
+            raise DataError("a line is too long")
+        yield rest + lines + end
+        rest = tail
+    if rest:
+        yield rest
+
+
+def _lines(block: bytes) -> int:
+    return block.count(b"\n") + (not block.endswith(b"\n"))
+
+
+def _looks_plain(block: bytes, delimiter: bytes) -> bool:
+    """Whether every other quote opens a field: quick, and true of most files."""
+    quotes = block.count(b'"')
+    opening = block.count(delimiter + b'"') if quotes else 0
+    return quotes == 2 * opening or quotes == 2 * (opening + block.count(b'\n"') + block.startswith(b'"'))
+
+
+def _a_record_a_line(block: bytes, delimiter: int) -> bool:
+    """Whether quotes stand around whole fields only, and none of them is open where a line ends."""
+    octets = np.frombuffer(b"\n" + block + b"\n", dtype=np.uint8)
+    quotes = np.flatnonzero(octets == _QUOTE)
+    ends = np.flatnonzero((octets == _LINE_FEED) | (octets == _RETURN))
+    if (np.searchsorted(quotes, ends) % 2).any():
+        return False
+    beside = np.array([_QUOTE, _LINE_FEED, _RETURN, delimiter], dtype=np.uint8)
+    before, after = octets[quotes[::2] - 1], octets[quotes[1::2] + 1]
+    return bool(np.isin(before, beside).all() and np.isin(after, beside).all())
 
 
 def _shaped(fields: Sequence[Field], raw: Mapping[str, Any]) -> tuple[Columns, Faults]:

@@ -17,14 +17,14 @@ from fedcohort.columns import Numeric
 from fedcohort.errors import DataError, SchemaError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.csv_fast import sound_batches
-from fedcohort.sources.files import digest_of, files_of, raw_of, text_of
+from fedcohort.sources.csv_records import MAX_FIELD, Broken, records
+from fedcohort.sources.files import Content, files_of, raw_of, text_of
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field, refusals_of, shaped
 
 BATCH_ROWS = 20_000
 SAMPLE_ROWS = 10_000
-MAX_FIELD = 2**20
 MAX_COLUMNS = 4096
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
@@ -57,7 +57,7 @@ def csv_source(
         SchemaError: a header lacks a column, or names one twice.
     """
     files = files_of(place, *ENDINGS)
-    fields = mapping.fields if mapping is not None else _fields_of(files[0], dialect, patient, numbers)
+    fields = mapping.fields if mapping is not None else _fields_of(files, dialect, patient, numbers)
     declared = {one.name: one.declared for one in fields if one.declared is not None}
     root = place if place.is_dir() else place.parent
     parts = [_part(path, str(path.relative_to(root)), table, fields, dialect) for path in files]
@@ -65,14 +65,9 @@ def csv_source(
 
 
 def _part(path: Path, name: str, table: str, fields: Sequence[Field], dialect: Dialect) -> Part:
-    packed = path.suffix == ".gz"
-    return Part(
-        name,
-        partial(digest_of, path),
-        partial(_batches, path, name, table, fields, dialect),
-        path.stat().st_size,
-        None if packed else partial(digest_of, path),
-    )
+    content = Content(path)
+    batches = partial(_batches, path, name, table, fields, dialect)
+    return Part(name, table, content.digest, batches, content.size, content.prefix)
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,6 @@ class Opened:
     """A file whose header has been read."""
 
     file: TextIOWrapper
-    reader: Iterator[list[str]]
     delimiter: str
     names: list[str]
 
@@ -96,32 +90,51 @@ def _open(path: Path, dialect: Dialect) -> Opened:
     try:
         first = file.readline(MAX_FIELD)
         delimiter = dialect.delimiter or max(",;\t|", key=first.count)
-        header = next(csv.reader([first], delimiter=delimiter), [])
+        header = next(csv.reader([first], delimiter=delimiter, strict=True), [])
     except (csv.Error, UnicodeError, DataError) as error:
         file.close()
-        raise DataError(f"{path.name}: its first line is no header ({error})") from None
+        raise DataError(f"its first line is no header ({error})") from None
     names = [name.strip() for name in header]
     if not names or len(names) > MAX_COLUMNS or len(set(names)) < len(names):
         file.close()
-        raise SchemaError(f"{path.name}: its first line must name each column once")
-    return Opened(file, csv.reader(file, delimiter=delimiter), delimiter, names)
+        raise SchemaError("its first line must name each column once")
+    return Opened(file, delimiter, names)
 
 
-def _fields_of(path: Path, dialect: Dialect, patient: str, numbers: Collection[str] | None) -> list[Field]:
-    """What the first records tell about the columns: numbers or texts."""
-    opened = _open(path, dialect)
+def _first_of(files: Sequence[Path], dialect: Dialect) -> tuple[Path, Opened]:
+    """The first file that has a header; the others are refused when their turn comes.
+
+    Raises:
+        DataError, SchemaError: none has one; says what is wrong with the first.
+    """
+    errors: list[DataError] = []
+    for path in files:
+        try:
+            return path, _open(path, dialect)
+        except DataError as error:
+            errors.append(type(error)(f"{path.name}: {error}"))
+    raise errors[0]
+
+
+def _fields_of(
+    files: Sequence[Path], dialect: Dialect, patient: str, numbers: Collection[str] | None
+) -> list[Field]:
+    """What the first records tell about the columns: numbers or texts; one without a name is left out."""
+    path, opened = _first_of(files, dialect)
     names = opened.names
     with opened.file:
         rows: list[list[str]] = []
         # What is wrong behind is told when it is read.
         with contextlib.suppress(DataError, UnicodeError):
-            rows.extend(row for row in islice(_records(opened.reader), SAMPLE_ROWS) if len(row) == len(names))
+            found = islice(records(opened.file, opened.delimiter, len(names)), SAMPLE_ROWS)
+            rows.extend(row for row in found if not isinstance(row, Broken) and len(row) == len(names))
     if patient not in names:
         raise SchemaError(
             f"{path.name}: has no column {patient}; say in a mapping file which one names the patient"
         )
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
     columns.pop(patient)
+    columns.pop("", None)  # behind a delimiter that ends every line
     known = {name: Declared(Numeric()) for name in numbers or ()}
     kinds = {
         name: _declared(values) if numbers is None else known.get(name) for name, values in columns.items()
@@ -141,30 +154,13 @@ def _declared(values: Sequence[str]) -> Declared | None:
     return Declared(Numeric())
 
 
-class _Broken(list[str]):
-    """In place of a record that cannot be read: why."""
-
-
-def _records(reader: "Iterator[list[str]]") -> Iterator[list[str]]:
-    """Every record; one that the reader refuses comes as `_Broken`, and the next goes on behind it."""
-    while True:
-        try:
-            record = next(reader)
-            if record:  # a line without anything is none
-                yield record
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield _Broken([str(error)])
-
-
 def _batches(
     path: Path, name: str, table: str, fields: Sequence[Field], dialect: Dialect, done: int
 ) -> Iterator[Batch]:
     try:
         opened = _open(path, dialect)
     except (DataError, SchemaError) as error:
-        yield Batch(table, {}, done, (Refusal(name, "line 1", "", str(error)),))
+        yield Batch(table, {}, done, (Refusal(name, "line 1", "", str(error)),), broken=True)
         return
     lacking = [one.source for one in fields if one.source not in opened.names]
     with opened.file:
@@ -185,6 +181,8 @@ def _sound(
         return done, False
     read = 0
     with raw_of(path) as raw:
+        if b"\r" in raw.readline(MAX_FIELD).rstrip(b"\r\n"):  # the header; its line ends may be of an old Mac
+            return done, False
         for count, found, faults in sound_batches(raw, opened.names, opened.delimiter, fields):
             if count == 0:
                 return max(done, read), read >= done
@@ -198,16 +196,28 @@ def _sound(
 
 def _one_by_one(opened: Opened, name: str, table: str, fields: Sequence[Field], done: int) -> Iterator[Batch]:
     """All batches behind the first `done` records, by Python's reader."""
-    records, read = _records(opened.reader), done
-    try:
-        for _ in islice(records, done):
-            pass
-        while rows := list(islice(records, BATCH_ROWS)):
+    found, read, why = records(opened.file, opened.delimiter, len(opened.names)), done, ""
+    passed, why = _some(found, done)
+    more = len(passed) == done
+    while more and not why:
+        rows, why = _some(found, BATCH_ROWS)
+        if more := bool(rows):
             yield _batch(name, table, fields, opened.names, rows, read)
             read += len(rows)
-    except (DataError, UnicodeError) as error:
-        reason = str(error) if isinstance(error, DataError) else "not in the file's encoding; name it"
-        yield Batch(table, {}, read, (Refusal(name, f"after record {read}", "", reason),))
+    if why:
+        yield Batch(table, {}, read, (Refusal(name, f"after record {read}", "", why),), broken=True)
+
+
+def _some(found: Iterator[list[str]], most: int) -> tuple[list[list[str]], str]:
+    """The next records, and why there can be no more of them; empty when there can."""
+    rows: list[list[str]] = []
+    try:
+        rows.extend(islice(found, most))
+    except DataError as error:
+        return rows, str(error)
+    except UnicodeError:
+        return rows, "not in the file's encoding; name it"
+    return rows, ""
 
 
 def _batch(
@@ -220,7 +230,7 @@ def _batch(
 ) -> Batch:
     width, refusals, read = len(names), [], before + len(rows)
     places: Sequence[int] = range(before + 1, read + 1)
-    if set(map(len, rows)) != {width} or _Broken in set(map(type, rows)):
+    if set(map(len, rows)) != {width} or Broken in set(map(type, rows)):
         numbered = list(zip(places, rows, strict=True))
         reasons = ((number, _why(row, width)) for number, row in numbered)
         refusals = [Refusal(file, f"record {number}", "", reason) for number, reason in reasons if reason]
@@ -236,7 +246,6 @@ def _batch(
 
 def _why(row: Sequence[str], width: int) -> str:
     """Why a record cannot be taken apart; empty when it can."""
-    if isinstance(row, _Broken):
-        long = f"a field of more than {MAX_FIELD} characters, or a quote that does not close"
-        return long if "field larger" in row[0] else row[0]
+    if isinstance(row, Broken):
+        return row[0]
     return "" if len(row) == width else f"has {len(row)} fields where the header has {width}"

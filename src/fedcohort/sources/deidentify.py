@@ -244,7 +244,8 @@ def _part(part: Part, deidentifier: Deidentifier) -> Part:
         return map(deidentifier.apply, part.batches(done))
 
     def prefix(size: int) -> str:
-        return deidentifier.content(part.prefix(size)) if part.prefix else ""
+        found = part.prefix(size) if part.prefix else ""
+        return deidentifier.content(found) if found else ""
 
     return replace(
         part,

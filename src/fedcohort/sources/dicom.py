@@ -90,7 +90,7 @@ class _Content:
 
 def _part(found: Found, options: DicomOptions, readers: Mapping[str, ColumnReader]) -> Part:
     content = _Content(found)
-    return Part(found.name, content.digest, partial(_batches, content, options, readers))
+    return Part(found.name, options.table, content.digest, partial(_batches, content, options, readers))
 
 
 Row = dict[str, object]

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import zlib
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -51,6 +52,64 @@ def digest_of(path: Path, size: int | None = None) -> str:
     return digest.hexdigest()
 
 
+class Content:
+    """What an import takes a file for: its bytes, unpacked, as far as they can be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _read(self) -> tuple[str, int]:
+        """Digest and size; of a packed file that is cut off, up to its last whole line."""
+        digest, size = hashlib.sha256(), 0
+        lines, of_lines = digest, size
+        try:
+            with raw_of(self._path) as file:
+                while block := file.read(BLOCK):
+                    whole, end, rest = block.rpartition(b"\n")
+                    if end:
+                        digest.update(whole + end)
+                        lines, of_lines = digest.copy(), size + len(whole) + 1
+                    digest.update(rest)
+                    size += len(block)
+        except DataError:
+            # Where nothing of it can be read, it is what its packed bytes are.
+            return (lines.hexdigest(), of_lines) if of_lines else (digest_of(self._path), 0)
+        except OSError as error:
+            raise DataError(f"{self._path}: {error.strerror}") from error
+        return digest.hexdigest(), size
+
+    def digest(self) -> str:
+        """SHA-256.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return self._read[0]
+
+    def size(self) -> int:
+        """In bytes."""
+        return self._read[1]
+
+    def prefix(self, size: int) -> str:
+        """SHA-256 of the first `size` bytes; empty when a record may go on behind them, or they are missing.
+
+        Whoever reads a file while it is written may have read half of its last record.
+        """
+        digest, left, last = hashlib.sha256(), size, b""
+        try:
+            with raw_of(self._path) as file:
+                while left and (block := file.read(min(BLOCK, left))):
+                    digest.update(block)
+                    left, last = left - len(block), (last + block)[-2:]
+                following = file.read(2)
+        except DataError:
+            return ""
+        ends = last[-1:], following[:1], last[:1] if last[1:] == b"\0" else b""  # the third: UTF-16
+        ended = bool({b"\n", b"\r"}.intersection(ends))
+        return digest.hexdigest() if ended and not left else ""
+
+
 class Unpacked(io.RawIOBase):
     """A gzip file's content, as long as it stays within bounds."""
 
@@ -71,7 +130,9 @@ class Unpacked(io.RawIOBase):
         """
         view = memoryview(buffer)  # type: ignore[arg-type]
         try:
-            data = self._file.read(len(view))
+            data = self._file.read1(
+                len(view)
+            )  # what there is: `read` would lose it where the file is cut off
         except (OSError, EOFError, zlib.error):
             raise DataError("the compressed file is broken or cut off; ask for it again") from None
         self._read += len(data)
@@ -108,14 +169,19 @@ def text_of(path: Path, encoding: str | None) -> io.TextIOWrapper:
 
 def raw_of(path: Path) -> IO[bytes]:
     """A file's bytes, unpacked within bounds where it is packed."""
-    if path.suffix != ".gz":
+    if not is_packed(path):
         return path.open("rb")
     return io.BufferedReader(Unpacked(gzip.GzipFile(path, "rb"), path.stat().st_size), BLOCK)
 
 
+def is_packed(path: Path) -> bool:
+    """By its name."""
+    return path.suffix.lower() == ".gz"
+
+
 def _encoding_of(path: Path) -> str:
     """By the byte-order mark; UTF-8 without one."""
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+    with gzip.open(path, "rb") if is_packed(path) else path.open("rb") as file:
         try:
             start = file.read(4)
         except (OSError, EOFError, zlib.error):

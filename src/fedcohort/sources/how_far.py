@@ -1,7 +1,8 @@
-"""How far each part of every import has come: written with its batches, so that neither is ahead."""
+"""How far each part of every import has come, and what it refused: written with its batches, none ahead."""
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import (
@@ -16,14 +17,17 @@ from sqlalchemy import (
     Text,
     bindparam,
     or_,
+    select,
     update,
 )
 
 from fedcohort.errors import StoreError
-from fedcohort.sources.batch import Part
+from fedcohort.sources.batch import Batch, Part, Refusal
 from fedcohort.sources.schema import OURS
 
-IMPORTS = f"{OURS}imports"
+IMPORTS, REFUSALS = f"{OURS}imports", f"{OURS}refusals"
+BEGUN, DONE, BROKEN = 0, 1, 2
+"""How an import stands; of a broken part, what could be read is in, and a whole copy goes on behind it."""
 IMPORTS_TABLE = Table(
     IMPORTS,
     MetaData(),
@@ -39,11 +43,22 @@ IMPORTS_TABLE = Table(
     Column("done", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
 )
+REFUSALS_TABLE = Table(
+    REFUSALS,
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("part", String(64), nullable=False, index=True),
+    *(Column(name, Text, nullable=False) for name in ("file", "position", "field", "reason")),
+)
 
 # Built once: for a small part, such as an image, building them costs more than running them.
 _LIKE = IMPORTS_TABLE.select().where(
     IMPORTS_TABLE.c.tables == bindparam("of_tables"),
-    or_(IMPORTS_TABLE.c.digest == bindparam("of_digest"), IMPORTS_TABLE.c.name == bindparam("of_name")),
+    or_(
+        IMPORTS_TABLE.c.digest == bindparam("of_digest"),
+        IMPORTS_TABLE.c.name == bindparam("of_name"),
+        IMPORTS_TABLE.c.done == BROKEN,
+    ),
 )
 _OF_KEY = update(IMPORTS_TABLE).where(IMPORTS_TABLE.c.part == bindparam("key"))
 _ADVANCE = _OF_KEY.where(IMPORTS_TABLE.c.read == bindparam("before")).values(
@@ -51,7 +66,8 @@ _ADVANCE = _OF_KEY.where(IMPORTS_TABLE.c.read == bindparam("before")).values(
     written=IMPORTS_TABLE.c.written + bindparam("more"),
     refused=IMPORTS_TABLE.c.refused + bindparam("out"),
 )
-_FINISH = _OF_KEY.values(done=1)
+_FINISH = _OF_KEY.values(done=bindparam("state"))
+_REFUSED = REFUSALS_TABLE.insert()
 
 
 @dataclass(frozen=True)
@@ -77,7 +93,22 @@ class Mark:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> int | None:
+@dataclass(frozen=True)
+class Begun:
+    """Where an import of a part goes on.
+
+    Attributes:
+        done: so many records of the part are passed over.
+        written: rows that this very import wrote before it was interrupted.
+        refusals: what it refused.
+    """
+
+    done: int
+    written: int = 0
+    refusals: Sequence[Refusal] = ()
+
+
+def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Begun | None:
     """How many records of a part are in already; None when all of this very content are.
 
     Args:
@@ -89,7 +120,7 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> int
     everything = connection.execute(_LIKE, named).mappings().all()
     rows = [row for row in everything if row["context"] == mark.context]
     same = [row for row in rows if row["digest"] == mark.digest]
-    if any(row["done"] for row in same):
+    if any(row["done"] != BEGUN for row in same):
         return None
     otherwise = any(row["digest"] == mark.digest and row["written"] for row in everything if row not in rows)
     if otherwise and not keyed:
@@ -99,39 +130,51 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> int
         )
     begun = next((row for row in same if row["part"] == mark.key), None)
     if begun is not None:
-        return int(begun["read"])
+        return Begun(int(begun["read"]), int(begun["written"]), _refused(connection, mark))
     earlier = [row for row in rows if row["name"] == part.name]
-    read = max((_appended_to(part, row) for row in earlier), default=0)
-    if earlier and not read and not keyed:
+    cut = [row for row in rows if row["done"] == BROKEN]
+    found = [_appended_to(part, row) for row in (*earlier, *cut)]
+    read = max((count for count in found if count is not None), default=None)
+    if earlier and read is None and not keyed:
         raise StoreError(
             f"{part.name}: changed since it was imported, so that its records cannot be told from the "
             "earlier ones; name key columns in the mapping, or import into a new database"
         )
-    values = {"part": mark.key, "size": part.size, **asdict(mark)}
-    counts = {"read": read, "written": 0, "refused": 0, "done": 0, "at": int(time.time())}
+    values = {"part": mark.key, "size": part.size(), **asdict(mark)}
+    counts = {"read": read or 0, "written": 0, "refused": 0, "done": BEGUN, "at": int(time.time())}
     connection.execute(IMPORTS_TABLE.insert(), {**values, **counts})
-    return read
+    return Begun(read or 0)
 
 
-def _appended_to(part: Part, earlier: RowMapping) -> int:
-    """How many records of a part were imported under its name already; 0 when its beginning has changed."""
-    fits = part.prefix is not None and earlier["done"] and earlier["size"] <= part.size
+def _refused(connection: Connection, mark: Mark) -> list[Refusal]:
+    table = REFUSALS_TABLE.c
+    query = select(table.file, table.position, table.field, table.reason)
+    found = connection.execute(query.where(table.part == mark.key).order_by(table.id))
+    return [Refusal(*row) for row in found]
+
+
+def _appended_to(part: Part, earlier: RowMapping) -> int | None:
+    """How many records of a part were imported already; None when its beginning is not what was."""
+    fits = part.prefix is not None and earlier["done"] != BEGUN and earlier["size"] <= part.size()
     if fits and part.prefix is not None and part.prefix(earlier["size"]) == earlier["digest"]:
         return int(earlier["read"])
-    return 0
+    return None
 
 
-def advance(connection: Connection, mark: Mark, before: int, read: int, written: int, refused: int) -> None:
-    """Write down how far a part has come, in its batch's transaction.
+def advance(connection: Connection, mark: Mark, before: int, batch: Batch, written: int) -> None:
+    """Write down how far a part has come and what was refused, in its batch's transaction.
 
     Raises:
         StoreError: another process has meanwhile written this part's batch.
     """
-    now = {"key": mark.key, "before": before, "now": read, "more": written, "out": refused}
+    refused = [{"part": mark.key, **asdict(one)} for one in batch.refusals]
+    now = {"key": mark.key, "before": before, "now": batch.read, "more": written, "out": len(refused)}
     if connection.execute(_ADVANCE, now).rowcount != 1:
         raise StoreError("another import of the same file is running; wait until it has ended")
+    if refused:
+        connection.execute(_REFUSED, refused)
 
 
-def finish(connection: Connection, mark: Mark) -> None:
-    """All of a part is in."""
-    connection.execute(_FINISH, {"key": mark.key})
+def finish(connection: Connection, mark: Mark, *, broken: bool) -> None:
+    """All of a part is in, or all that can be read of it."""
+    connection.execute(_FINISH, {"key": mark.key, "state": BROKEN if broken else DONE})

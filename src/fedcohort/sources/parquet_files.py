@@ -8,7 +8,7 @@ from typing import Any
 from fedcohort.columns import Numeric
 from fedcohort.errors import ConfigError, DataError, SchemaError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
-from fedcohort.sources.files import digest_of, files_of
+from fedcohort.sources.files import FREE_BYTES, MAX_RATIO, digest_of, files_of
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field, refusals_of, shaped
@@ -22,42 +22,73 @@ def parquet_source(place: Path, table: str, mapping: MappedTable | None) -> Sour
 
     Raises:
         ConfigError: there is no such file, or pyarrow is not installed.
-        DataError, SchemaError: the first file cannot be read, or names no patients.
+        DataError, SchemaError: no file can be read, or the first that can names no patients.
     """
     files = files_of(place, *ENDINGS)
-    fields = mapping.fields if mapping is not None else _fields_of(files[0])
+    fields = mapping.fields if mapping is not None else _fields_of(files)
     declared = {one.name: one.declared for one in fields if one.declared is not None}
     root = place if place.is_dir() else place.parent
     parts = []
     for path in files:
-        name = str(path.relative_to(root))
-        parts.append(Part(name, partial(digest_of, path), partial(_batches, path, name, table, fields)))
+        name, digest = str(path.relative_to(root)), partial(digest_of, path)
+        parts.append(Part(name, table, digest, partial(_batches, path, name, table, fields)))
     return Source({table: declared}, parts)
 
 
 def _open(path: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """A file whose texts come as dictionaries: one that stands in many records is read and held once.
+
+    Raises:
+        ConfigError: pyarrow is not installed. DataError, SchemaError: it is damaged, or names a column twice.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise ConfigError("Parquet needs pyarrow: pip install 'fedcohort[files]'") from None
+    types = pyarrow.types
     try:
-        return parquet.ParquetFile(path)
+        schema = parquet.read_schema(path)
+        texts = [one.name for one in schema if types.is_string(one.type) or types.is_large_string(one.type)]
+        if len(set(schema.names)) < len(schema.names):
+            raise SchemaError("names a column twice; write it anew with each name once")
+        return parquet.ParquetFile(path, read_dictionary=texts)
     except (pyarrow.ArrowException, OSError, ValueError):
-        raise DataError(f"{path.name}: not a Parquet file, or damaged; ask for it again") from None
+        raise DataError("not a Parquet file, or damaged; ask for it again") from None
 
 
-def _fields_of(path: Path) -> list[Field]:
+def _first_schema(files: Sequence[Path]) -> tuple[Path, Any]:
+    """The first file that can be read; the others are refused when their turn comes.
+
+    Raises:
+        DataError, SchemaError: there is none; says what is wrong with the first.
+    """
+    errors: list[DataError] = []
+    for path in files:
+        try:
+            with _open(path) as file:
+                return path, file.schema_arrow
+        except DataError as error:
+            errors.append(type(error)(f"{path.name}: {error}"))
+    raise errors[0]
+
+
+def _fields_of(files: Sequence[Path]) -> list[Field]:
     """Numbers without bounds, and texts, as the file's own schema says."""
     import pyarrow
 
-    with _open(path) as file:
-        schema = file.schema_arrow
+    path, schema = _first_schema(files)
     if PATIENT_ID not in schema.names:
         raise SchemaError(
             f"{path.name}: has no column {PATIENT_ID}; say in a mapping file which one names the patient"
         )
     types = pyarrow.types
+    nested = [column.name for column in schema if _is_nested(column.type)]
+    if nested:
+        raise SchemaError(
+            f"{path.name}: {', '.join(nested)} hold lists, structures or bytes, which are no columns of a "
+            "table; name the others in a mapping file"
+        )
     kinds = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
     fields = []
     for column in schema:
@@ -66,28 +97,100 @@ def _fields_of(path: Path) -> list[Field]:
     return fields
 
 
+def _is_nested(kind: Any) -> bool:  # noqa: ANN401
+    from pyarrow import types
+
+    return bool(types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind))
+
+
 def _batches(path: Path, name: str, table: str, fields: Sequence[Field], done: int) -> Iterator[Batch]:
     import pyarrow
 
+    read = done
     try:
         with _open(path) as file:
-            lacking = [one.source for one in fields if one.source not in file.schema_arrow.names]
-            if lacking:
-                raise SchemaError(f"has no column {', '.join(lacking)}; correct the mapping or the file")
-            yield from _read(file, name, table, fields, done)
-    except (DataError, pyarrow.ArrowException, OSError) as error:
+            _check(file.schema_arrow, [one.source for one in fields])
+            most = max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
+            for batch in _read(file, name, table, fields, done, most):
+                yield batch
+                read = batch.read
+    except (DataError, pyarrow.ArrowException, OSError, MemoryError) as error:
         reason = str(error) if isinstance(error, DataError) else "is damaged behind this record"
-        yield Batch(table, {}, done, (Refusal(name, f"after record {done}", "", reason),))
+        yield Batch(table, {}, read, (Refusal(name, f"after record {read}", "", reason),), broken=True)
 
 
-def _read(file: Any, name: str, table: str, fields: Sequence[Field], done: int) -> Iterator[Batch]:  # noqa: ANN401
-    read = 0
-    for group in file.iter_batches(BATCH_ROWS, columns=[one.source for one in fields]):
+def _check(schema: Any, sources: Sequence[str]) -> None:  # noqa: ANN401
+    lacking = [name for name in sources if name not in schema.names]
+    if lacking:
+        raise SchemaError(f"has no column {', '.join(lacking)}; correct the mapping or the file")
+    nested = [name for name in sources if _is_nested(schema.field(name).type)]
+    if nested:
+        raise SchemaError(f"column {', '.join(nested)} holds lists, structures or bytes; correct the mapping")
+
+
+def _read(
+    file: Any,  # noqa: ANN401
+    name: str,
+    table: str,
+    fields: Sequence[Field],
+    done: int,
+    most: int,
+) -> Iterator[Batch]:
+    """Batches behind the first `done` records; texts of more than `most` bytes in all are a bomb."""
+    read = unpacked = 0
+    for group in file.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(one.source for one in fields))):
         before, read = read, read + group.num_rows
+        unpacked += sum(_weight(group.column(column)) for column in group.schema.names)
+        if unpacked > most:
+            raise DataError(f"unpacks to more than {MAX_RATIO} times its size; write it without dictionaries")
         if read <= done:
             continue
         piece = group.slice(max(0, done - before))
         first = read - piece.num_rows
-        raw = {column: piece.column(column).to_pylist() for column in piece.schema.names}
+        raw, bad = _values(piece)
         found, faults = shaped(fields, raw)
+        faults = dict.fromkeys(bad, ("", "holds a date that is none")) | faults
+        if bad:
+            kept = [row for row in range(piece.num_rows) if row not in faults]
+            found = shaped(fields, {column: [values[row] for row in kept] for column, values in raw.items()})[
+                0
+            ]
         yield Batch(table, found, read, refusals_of(name, range(first + 1, read + 1), faults))
+
+
+def _weight(column: Any) -> int:  # noqa: ANN401
+    """Bytes of a column's values, each record's text counted in full."""
+    from pyarrow import compute, types
+
+    if not types.is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = compute.binary_length(column.dictionary).take(column.indices)
+    return int(compute.sum(compute.cast(lengths, "int64")).as_py() or 0)
+
+
+def _values(piece: Any) -> tuple[dict[str, list[object]], set[int]]:  # noqa: ANN401
+    """Columns as Python's values, and the records whose date Python cannot hold."""
+    from pyarrow import types
+
+    found: dict[str, list[object]] = {}
+    bad: set[int] = set()
+    for name in piece.schema.names:
+        column = piece.column(name)
+        if types.is_dictionary(column.type):
+            texts = [*column.dictionary.to_pylist(), None]
+            indices = column.indices.fill_null(len(texts) - 1).to_pylist()
+            found[name] = [texts[index] for index in indices]
+            continue
+        try:
+            found[name] = column.to_pylist()
+        except (OverflowError, ValueError):
+            found[name] = [_one(value, row, bad) for row, value in enumerate(column)]
+    return found, bad
+
+
+def _one(value: Any, row: int, bad: set[int]) -> object:  # noqa: ANN401
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        bad.add(row)
+        return None

@@ -9,7 +9,7 @@ has key columns, by which a record replaces the earlier one.
 import hashlib
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,10 +25,18 @@ from sqlalchemy import (
     inspect,
 )
 
-from fedcohort.errors import StoreError
+from fedcohort.errors import ConfigError, SchemaError, StoreError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.database import database_url, display, importing
-from fedcohort.sources.how_far import IMPORTS, IMPORTS_TABLE, Mark, advance, begin, finish
+from fedcohort.sources.how_far import (
+    IMPORTS,
+    IMPORTS_TABLE,
+    REFUSALS_TABLE,
+    Mark,
+    advance,
+    begin,
+    finish,
+)
 from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind
 from fedcohort.sources.pen import Pen, compiled, insertion
 from fedcohort.sources.schema import (
@@ -41,6 +49,9 @@ from fedcohort.sources.schema import (
     write_declarations,
 )
 
+ROW = f"{OURS}id"
+"""The row key where a source has a column `id` of its own."""
+MAX_COLUMNS = {"sqlite": 2000, "postgresql": 1600}
 SHOWN_REFUSALS = 1000
 """So many are kept for the report; all of them are handed to `on_refusal` as they come."""
 Progress = Callable[[str, int], None]
@@ -53,7 +64,8 @@ class Imported:
 
     Attributes:
         database: where the rows stand now.
-        written: by table.
+        keyed: tables in which a record replaces the earlier one of its key.
+        written: by table, replaced rows included.
         parts, unchanged: how many parts were read, and how many had been imported before.
         read: records, refused ones included.
         refused: by column and reason.
@@ -61,6 +73,7 @@ class Imported:
     """
 
     database: str
+    keyed: Collection[str] = ()
     written: Counter[str] = field(default_factory=Counter)
     parts: int = 0
     unchanged: int = 0
@@ -70,7 +83,10 @@ class Imported:
 
     def __str__(self) -> str:
         """A line for people, and one more for every reason of refusal."""
-        tables = ", ".join(f"{count} into {table}" for table, count in sorted(self.written.items()))
+        tables = ", ".join(
+            f"{count} into {table}{' (each key once)' if table in self.keyed else ''}"
+            for table, count in sorted(self.written.items())
+        )
         line = f"{self.database}: {self.read} records read, {tables or 'nothing written'}"
         if self.unchanged:
             line += f"; {self.unchanged} of {self.unchanged + self.parts} files unchanged"
@@ -110,17 +126,23 @@ def import_source(
             that was imported under another is refused, or replaced by its keys.
         identity: how patients are known; a database keeps to one.
     Raises:
+        ConfigError: a table has a name that databases keep for themselves.
+        SchemaError: columns cannot stand in one table together.
         StoreError: the database is not ours, cannot be written, or another import runs; or a part was
             changed since it was imported.
     """
+    for table in source.tables:
+        if table.lower().startswith((OURS, "sqlite_", "pg_")):
+            raise ConfigError(f"--table {table}: such names are the database's own; choose another")
     url = database_url(database)
-    report = Imported(display(url))
+    report = Imported(display(url), [table for table, columns in (keys or {}).items() if columns])
     with importing(database) as engine:
         with engine.begin() as connection:
             _check_ours(connection, report.database)
             filled = not all(name.startswith(OURS) for name in inspect(connection).get_table_names())
             bind(connection, report.database, identity, filled=filled)
-            IMPORTS_TABLE.create(connection, checkfirst=True)
+            for own in (IMPORTS_TABLE, REFUSALS_TABLE):
+                own.create(connection, checkfirst=True)
         context = hashlib.sha256(context.encode()).hexdigest() if context else ""
         with Pen(engine) as pen:
             road = Road(pen, source.tables, keys or {}, context, report, progress, on_refusal)
@@ -140,29 +162,31 @@ def _import_part(road: Road, part: Part) -> None:
     mark = Mark(part.name, part.digest(), road.context, ",".join(sorted(road.declared)))
     keyed = all(road.keys.get(table) for table in road.declared)
     with road.pen.turn() as connection:
-        done = begin(connection, part, mark, keyed=keyed)
-    if done is None:
+        begun = begin(connection, part, mark, keyed=keyed)
+    if begun is None:
         road.report.unchanged += 1
         return
     road.report.parts += 1
-    road.progress(part.name, done)
+    road.progress(part.name, begun.done)
+    _note(road, part.table, begun.written, begun.refusals)
+    done, broken = begun.done, False
     for batch in part.batches(done):
         with road.pen.turn() as connection:
             written = _write(road, connection, batch)
             road.pen.weight += max(1, written)
-            advance(connection, mark, done, batch.read, written, len(batch.refusals))
-        _note(road, batch, written)
-        done = batch.read
+            advance(connection, mark, done, batch, written)
+        _note(road, batch.table, written, batch.refusals)
+        done, broken = batch.read, batch.broken
         road.progress(part.name, done)
     with road.pen.turn() as connection:
-        finish(connection, mark)
+        finish(connection, mark, broken=broken)
 
 
-def _note(road: Road, batch: Batch, written: int) -> None:
+def _note(road: Road, table: str, written: int, refusals: Sequence[Refusal]) -> None:
     report = road.report
-    report.read += written + len(batch.refusals)
-    report.written[batch.table] += written
-    for refusal in batch.refusals:
+    report.read += written + len(refusals)
+    report.written[table] += written
+    for refusal in refusals:
         report.refused[" ".join(filter(None, (refusal.field, refusal.reason)))] += 1
         if len(report.refusals) < SHOWN_REFUSALS:
             report.refusals.append(refusal)
@@ -189,16 +213,31 @@ def _write(road: Road, connection: Connection, batch: Batch) -> int:
     return count
 
 
+def _check_names(table: str, columns: Sequence[str], dialect: str) -> None:
+    """Refuse, in words, what a database would refuse in its own."""
+    lowered = Counter(name.lower() for name in columns)
+    twice = sorted(name for name in columns if lowered[name.lower()] > 1)
+    if twice:
+        raise SchemaError(
+            f"table {table}: {', '.join(twice)} differ in capitals only, which a database does not tell "
+            "apart; give one another name in the mapping"
+        )
+    most = MAX_COLUMNS.get(dialect, min(MAX_COLUMNS.values())) - 2
+    if len(columns) > most:
+        raise SchemaError(f"table {table}: {len(columns)} columns; choose at most {most} in a mapping file")
+
+
 def _table(road: Road, connection: Connection, batch: Batch) -> Table:
     """The batch's table, made when it is missing: declared columns by their kind, others as text."""
     if batch.table in road.tables:
         return road.tables[batch.table]
     declared = road.declared.get(batch.table, {})
     columns = [*dict.fromkeys([*batch.columns, *declared])]
+    _check_names(batch.table, columns, connection.dialect.name)
     table = Table(
         batch.table,
         MetaData(),
-        Column("id", Integer, primary_key=True),
+        Column(ROW if "id" in map(str.lower, columns) else "id", Integer, primary_key=True),
         Column(PATIENT_ID, String(128), nullable=False),
         *(
             Column(name, sql_type(declared[name].kind) if name in declared else Text())

@@ -87,11 +87,13 @@ def _numbers(one: Field, kind: Numeric, values: Sequence[object], faults: Faults
     found: list[float | None]
     try:
         if one.missing or None in values or "" in values:
-            found = [None if _is_missing(one, value) else float(value) for value in values]  # type: ignore[arg-type]
+            found = [None if _is_missing(one, value) else _float(value) for value in values]
         else:
-            found = list(map(float, values))  # type: ignore[arg-type]
+            found = list(map(_float, values))
     except (TypeError, ValueError):
         found = [_number(one, value, row, faults) for row, value in enumerate(values)]
+    if not math.isfinite(sum(filter(None, found))):
+        found = [None if value is not None and math.isnan(value) else value for value in found]
     factor, offset = one.affine
     if one.affine != (1.0, 0.0):
         found = [None if value is None else factor * value + offset for value in found]
@@ -109,10 +111,17 @@ def _number(one: Field, value: object, row: int, faults: Faults) -> float | None
     if _is_missing(one, value):
         return None
     try:
-        return float(value)  # type: ignore[arg-type]
+        return _float(value)
     except (TypeError, ValueError):
         faults.setdefault(row, (one.name, "is not a number"))
         return None
+
+
+def _float(value: object) -> float:
+    """A number as people write it; Python's own texts such as 1_000 are none. NaN means missing."""
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        raise ValueError
+    return float(value)  # type: ignore[arg-type]
 
 
 def _levels(one: Field, kind: Categorical, values: Sequence[object], faults: Faults) -> list[object]:

@@ -1,12 +1,14 @@
 """A hospital's own SQL database as a source: a table or view, read-only, streamed in the order of its key."""
 
 import hashlib
+import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, MetaData, Table, inspect, select
+from sqlalchemy import Connection, MetaData, Table, inspect, select, type_coerce
 from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.types import NullType
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import SchemaError
@@ -38,7 +40,7 @@ def sql_source(database: str | Path, origin: str, table: str, mapping: MappedTab
         raise SchemaError(f"{name}: has no column {', '.join(lacking)}; correct the mapping")
     declared = {one.name: one.declared for one in fields if one.declared is not None}
     digest = partial(_digest, database, origin, fields)
-    part = Part(name, digest, partial(_batches, database, origin, name, table, fields))
+    part = Part(name, table, digest, partial(_batches, database, origin, name, table, fields))
     return Source({table: declared}, [part])
 
 
@@ -86,7 +88,12 @@ def _stream(
 ) -> Iterator[Sequence[Sequence[object]]]:
     found = _reflected(connection, origin)
     order = list(found.primary_key) or [found.c[one.source] for one in fields]
-    query = select(*(found.c[one.source].label(one.name) for one in fields)).order_by(*order).offset(done)
+    # As the driver gives them: SQLAlchemy's own conversion of a text that is no date ends all reading.
+    columns = (type_coerce(found.c[one.source], NullType()).label(one.name) for one in fields)
+    query = select(*columns).order_by(*order).offset(done)
+    if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
+        # A text outside UTF-8 is one record's fault, which `shape` finds.
+        raw.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
     options = {"stream_results": True, "yield_per": BATCH_ROWS}
     yield from connection.execution_options(**options).execute(query).partitions(BATCH_ROWS)
 

@@ -1,0 +1,134 @@
+"""Each page in both languages, whole and translated; FEDCOHORT_PICTURES=1 makes docs/images/ of them."""
+
+import io
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, ViewportSize
+
+from fedcohort.dashboard import Settings
+from fedcohort.dashboard.app import close_app
+from fedcohort.dashboard.hospital import build_hospital_page
+from fedcohort.dashboard.serve import Listen, address_of, open_server
+from fedcohort.node.consent import Site
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.wire.identity import new_identity
+from tests.node.test_ledger import policy, propose
+
+from .browser import Theme, Watched, watched
+from .finished import DESCRIBED, IMPORTANCE, SITES, add_description, add_finished
+from .standin import StandIn
+from .test_form import CATALOGUE
+from .test_hospital import study
+from .test_languages import untranslated
+
+PICTURES = Path(__file__).parents[2] / "docs" / "images"
+COLOURS = 160
+"""A picture of flat colours needs no more, and is small."""
+SIZE = ViewportSize(width=1360, height=850)
+NAMES = {
+    *SITES, *IMPORTANCE, *DESCRIBED, "male", "female", "typical", "atypical", "non-anginal", "asymptomatic",
+    "heart-disease", "who-they-are", "dr-chen", "li-wei", "logistic", "mlp_medical", "fedavg", "fedsgd",
+    "ward", "ill", "and",
+}  # fmt: skip
+"""What is called so in a study, whatever the reader's language."""
+
+
+@pytest.fixture
+def store() -> StandIn:
+    store = StandIn(sites=dict(SITES), catalogues={"charite": CATALOGUE, "mayo_clinic": CATALOGUE})
+    add_description(store)
+    add_finished(store)
+    return store
+
+
+@pytest.fixture(params=["en", "zh"])
+def language(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Iterator[str]:
+    """A hospital's own page, of which two studies have asked."""
+    store = SqlNodeStore(tmp_path / "node.db")
+    site = Site(policy(tmp_path), new_identity("a"), store)
+    for name in ("who is ill?", "who is ill again?"):
+        assert propose(site, study(name)).approved
+    app = build_hospital_page(site.policy, store)
+    listen = Listen("127.0.0.1", 0)
+    server = open_server(app, Settings(), listen)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield address_of(listen, server.port)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    close_app(app)
+
+
+def _take(watch: Watched, name: str) -> None:
+    """Keep a picture for the docs, where somebody has asked for it."""
+    if not os.environ.get("FEDCOHORT_PICTURES"):
+        return
+    watch.page.evaluate("scrollTo(0, 0)")
+    watch.page.wait_for_timeout(100)
+    whole = Image.open(io.BytesIO(watch.page.screenshot(full_page=True))).convert("RGB")
+    small = whole.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    small.save(PICTURES / f"{name}.png", optimize=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "page", "ready"),
+    [
+        (
+            "study",
+            "",
+            "document.querySelectorAll('#roc canvas, #times canvas, #importance canvas').length === 3",
+        ),
+        ("description", "?study=cdcdcd", "document.querySelectorAll('#histograms canvas').length === 2"),
+        ("new-study", "new", "document.querySelectorAll('#columns input').length === 3"),
+    ],
+)
+def test_a_page_of_the_dashboard_is_whole_in_each_language(
+    dashboard: str, browser: Browser, language: str, name: str, page: str, ready: str
+) -> None:
+    theme: Theme = "dark" if name == "description" else "light"
+    with watched(
+        browser, theme=theme, viewport=SIZE, locale={"en": "en-GB", "zh": "zh-CN"}[language]
+    ) as watch:
+        watch.page.goto(dashboard + page)
+        watch.wait(ready)
+        if name == "new-study":
+            _fill(watch)
+        watch.page.wait_for_timeout(300)
+        assert watch.page.evaluate("document.documentElement.lang") == language
+        if language == "zh":
+            assert untranslated(watch) - NAMES == set()
+        _take(watch, f"{name}-{language}")
+        assert watch.complaints == []
+
+
+def _fill(watch: Watched) -> None:
+    watch.page.fill("[name=name]", "heart-disease")
+    watch.page.check("[name=kind][value=train]")
+    watch.page.check("#columns input[value=age]")
+    watch.page.select_option("[name=label]", "ill")
+    watch.page.check("[name=private]")
+    watch.wait("document.querySelector('#verdict-words').textContent !== ''")
+    watch.wait("document.querySelector('#verdict-errors').hidden")
+
+
+def test_the_hospitals_own_page_is_whole_in_each_language(
+    hospital: str, browser: Browser, language: str
+) -> None:
+    with watched(browser, viewport=SIZE, locale={"en": "en-GB", "zh": "zh-CN"}[language]) as watch:
+        watch.page.goto(hospital)
+        watch.wait("document.querySelector('main')")
+        assert watch.page.evaluate("document.documentElement.lang") == language
+        assert watch.page.locator("[href*='language=']").count() == 2
+        _take(watch, f"hospital-{language}")
+        assert watch.complaints == []
