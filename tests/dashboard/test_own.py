@@ -60,6 +60,11 @@ def test_anothers_study_is_as_if_it_were_not_there(app: Flask, people: Path, wha
     assert (theirs.status_code, theirs.get_json()) == (404, missing.get_json())
 
 
+def test_the_page_itself_opens_whatever_study_its_address_names(app: Flask, people: Path) -> None:
+    answer = Browser(app, people, "researcher").get(f"/?study={OTHERS}")
+    assert (answer.status_code, "somebody-else" in answer.text) == (200, False)
+
+
 @pytest.mark.parametrize("route", ["/training_metrics", "/feature_importance"])
 def test_the_newest_study_is_the_own_newest(app: Flask, people: Path, route: str) -> None:
     browser = Browser(app, people, "researcher")
