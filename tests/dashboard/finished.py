@@ -70,3 +70,12 @@ def add_description(store: StandIn) -> str:
     store.reports[study_id] = {"patients": 920, "rows": 920, "describe": DESCRIBED}
     store.set_state("finished", study_id)
     return study_id
+
+
+def full_store(catalogue: dict[str, Any] | None = None) -> StandIn:
+    """Four hospitals, a finished description and a finished training, the newest; two offer `catalogue`."""
+    offered = {site: catalogue for site in ("charite", "mayo_clinic") if catalogue}
+    store = StandIn(sites=dict(SITES), catalogues=offered)
+    add_description(store)
+    add_finished(store)
+    return store

@@ -17,6 +17,15 @@ from .test_routes import _until
 PATH = f"api/studies/{FIRST_STUDY}/events"
 
 
+@pytest.fixture
+def url(store: StandIn, coordinator: Running, serve: Serve) -> str:
+    """The dashboard, of a study of three rounds."""
+    store.add_study()
+    for number in range(3):
+        store.add_round(number)
+    return serve(Settings(coordinator.url))
+
+
 def _ids(stream: httpx.Response, count: int) -> Iterator[str]:
     for line in stream.iter_lines():
         if line.startswith("id: "):
@@ -26,13 +35,7 @@ def _ids(stream: httpx.Response, count: int) -> Iterator[str]:
             return
 
 
-def test_pages_share_one_stream_and_each_begins_where_it_was(
-    store: StandIn, coordinator: Running, serve: Serve
-) -> None:
-    store.add_study()
-    for number in range(3):
-        store.add_round(number)
-    url = serve(Settings(coordinator.url))
+def test_pages_share_one_stream_and_each_begins_where_it_was(store: StandIn, url: str) -> None:
     with httpx.stream("GET", url + PATH) as first:
         assert list(_ids(first, 6)) == ["1", "2", "3", "4", "5", "6"]
         with httpx.stream("GET", url + PATH, headers={"Last-Event-ID": "4"}) as second:
@@ -43,13 +46,7 @@ def test_pages_share_one_stream_and_each_begins_where_it_was(
         assert store.resumed_after == [0], "the coordinator was asked once"
 
 
-def test_a_page_that_lacks_what_is_no_longer_kept_gets_a_stream_of_its_own(
-    store: StandIn, coordinator: Running, serve: Serve
-) -> None:
-    store.add_study()
-    for number in range(3):
-        store.add_round(number)
-    url = serve(Settings(coordinator.url))
+def test_a_page_that_lacks_what_is_no_longer_kept_gets_a_stream_of_its_own(store: StandIn, url: str) -> None:
     with httpx.stream("GET", url + PATH, headers={"Last-Event-ID": "4"}) as first:
         assert list(_ids(first, 2)) == ["5", "6"]
         with httpx.stream("GET", url + PATH) as second:

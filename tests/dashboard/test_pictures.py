@@ -20,7 +20,7 @@ from fedcohort.wire.identity import new_identity
 from tests.node.test_ledger import policy, propose
 
 from .browser import Theme, Watched, watched
-from .finished import DESCRIBED, IMPORTANCE, SITES, add_description, add_finished
+from .finished import DESCRIBED, IMPORTANCE, SITES, full_store
 from .standin import StandIn
 from .test_form import CATALOGUE
 from .test_hospital import study
@@ -40,10 +40,7 @@ NAMES = {
 
 @pytest.fixture
 def store() -> StandIn:
-    store = StandIn(sites=dict(SITES), catalogues={"charite": CATALOGUE, "mayo_clinic": CATALOGUE})
-    add_description(store)
-    add_finished(store)
-    return store
+    return full_store(CATALOGUE)
 
 
 @pytest.fixture(params=["en", "zh"])

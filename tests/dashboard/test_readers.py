@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, ViewportSize
 
 from .browser import Theme, Watched, watched
-from .finished import SITES, add_description, add_finished
+from .finished import full_store
 from .standin import StandIn
 from .test_form import CATALOGUE
 
@@ -55,10 +55,7 @@ CONTRASTS = """() => {
 
 @pytest.fixture
 def store() -> StandIn:
-    store = StandIn(sites=dict(SITES), catalogues={"charite": CATALOGUE, "mayo_clinic": CATALOGUE})
-    add_description(store)
-    add_finished(store)
-    return store
+    return full_store(CATALOGUE)
 
 
 @pytest.fixture

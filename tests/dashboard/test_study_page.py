@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from .browser import Watched, watched
-from .finished import SITES, add_description, add_finished
+from .finished import full_store
 from .standin import FIRST_STUDY, StandIn
 
 READY = "!document.querySelector('#study-whole').hidden && !document.querySelector('#files').hidden"
@@ -15,10 +15,7 @@ READY = "!document.querySelector('#study-whole').hidden && !document.querySelect
 
 @pytest.fixture
 def store() -> StandIn:
-    store = StandIn(sites=dict(SITES))
-    add_description(store)
-    add_finished(store)
-    return store
+    return full_store()
 
 
 @pytest.fixture

@@ -59,6 +59,25 @@ export function tip(colours) {
   };
 }
 
+/** The axis of rounds. */
+export function roundAxis(colours, min, max) {
+  const text = { color: colours.quiet, fontFamily: colours.font, fontSize: 11 };
+  return {
+    type: "value",
+    name: t("chart.round"),
+    nameLocation: "middle",
+    nameGap: 26,
+    nameTextStyle: text,
+    min,
+    max,
+    minInterval: 1,
+    axisLabel: { ...text, hideOverlap: true },
+    axisLine: { lineStyle: { color: colours.line } },
+    axisTick: { show: false },
+    splitLine: { show: false },
+  };
+}
+
 /** One metric by round: held-out patients solid, training patients dashed; a band where noise leaves an interval. */
 export function lineOption(metric, curves, rounds, colours) {
   const text = { color: colours.quiet, fontFamily: colours.font, fontSize: 11 };
@@ -71,20 +90,7 @@ export function lineOption(metric, curves, rounds, colours) {
       axisPointer: { type: "line", lineStyle: { color: colours.idle, width: 1 } },
       formatter: (points) => tipText(metric, points),
     },
-    xAxis: {
-      type: "value",
-      name: t("chart.round"),
-      nameLocation: "middle",
-      nameGap: 26,
-      nameTextStyle: text,
-      min: rounds.first,
-      max: Math.max(rounds.last, rounds.first + 1),
-      minInterval: 1,
-      axisLabel: { ...text, hideOverlap: true },
-      axisLine: { lineStyle: { color: colours.line } },
-      axisTick: { show: false },
-      splitLine: { show: false },
-    },
+    xAxis: roundAxis(colours, rounds.first, Math.max(rounds.last, rounds.first + 1)),
     yAxis: {
       type: "value",
       scale: true,

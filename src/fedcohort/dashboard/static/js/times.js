@@ -1,7 +1,7 @@
 // Where the time of each round went: computing and sealing at the slowest site, the network, the opening.
 
 import { byId } from "./dom.js";
-import { chartIn, tip } from "./charts.js";
+import { chartIn, roundAxis, tip } from "./charts.js";
 import { append } from "./curves.js";
 import { duration, list, t } from "./texts.js";
 
@@ -48,20 +48,7 @@ function timesOption(points, colours) {
     grid: { left: 6, right: 14, top: 34, bottom: 24, containLabel: true },
     legend: { top: 0, left: 0, icon: "roundRect", itemHeight: 8, textStyle: { ...text, color: colours.ink }, selectedMode: false },
     tooltip: { ...tip(colours), trigger: "axis", formatter: tipText },
-    xAxis: {
-      type: "value",
-      name: t("chart.round"),
-      nameLocation: "middle",
-      nameGap: 26,
-      nameTextStyle: text,
-      min: "dataMin",
-      max: "dataMax",
-      minInterval: 1,
-      axisLabel: { ...text, hideOverlap: true },
-      axisLine: { lineStyle: { color: colours.line } },
-      axisTick: { show: false },
-      splitLine: { show: false },
-    },
+    xAxis: roundAxis(colours, "dataMin", "dataMax"),
     yAxis: {
       type: "value",
       axisLabel: { ...text, formatter: (value) => duration(value) },
