@@ -1,5 +1,6 @@
 """From a cohort to a Table: values, labels, splits, order, and what is refused."""
 
+import hashlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -130,9 +131,20 @@ def _ward() -> dict[str, Declared]:
 
 
 def test_the_holdout_is_a_fixed_function_of_seed_and_patient() -> None:
-    assert [held_out(f"p{i}", 0.5, 0) for i in range(8)] == [held_out(f"p{i}", 0.5, 0) for i in range(8)]
-    assert all(held_out(f"p{i}", 0.5, 3) for i in range(100) if held_out(f"p{i}", 0.2, 3))
-    assert not any(held_out(f"p{i}", 0.0, 3) for i in range(100))
+    patients = [f"p{i}" for i in range(100)]
+    assert held_out(patients, 0.5, 0).tolist() == held_out(patients, 0.5, 0).tolist()
+    assert held_out(patients, 0.5, 3)[held_out(patients, 0.2, 3)].all()
+    assert not held_out(patients, 0.0, 3).any()
+    assert held_out(patients, 1.0, 3).all()
+
+
+def test_the_side_of_a_patient_is_keyed_blake2b_as_a_fraction() -> None:
+    digest = hashlib.blake2b(
+        "Müller".encode(), digest_size=8, key=bytes(7) + b"\x03", person=b"fedcohort-split"
+    ).digest()
+    fraction = int.from_bytes(digest, "big") / 2**64
+    assert held_out(["Müller"], fraction + 1e-9, 3).tolist() == [True]
+    assert held_out(["Müller"], fraction - 1e-9, 3).tolist() == [False]
 
 
 def test_without_a_split_every_row_is_for_training(write_ward: WriteWard) -> None:

@@ -11,12 +11,15 @@ from math import prod
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect
+from sqlalchemy.types import TypeEngine
 from sqlglot import exp
 
 from fedcohort.errors import PolicyError, SchemaError
+from fedcohort.pixels import PixelStore
+from fedcohort.sources.columnar import Query, Unsuited, check_suited, column_chunks
 from fedcohort.sources.convert import Raw, Values, check_explicit, convert, needed_columns
-from fedcohort.sources.database import reading, select_only
-from fedcohort.sources.dialects import Types, select_sql, type_name
+from fedcohort.sources.database import SQLITE_MOD, reading, select_only
+from fedcohort.sources.dialects import select_sql, type_name
 from fedcohort.sources.images import image_stores
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
@@ -62,22 +65,33 @@ def load_cohort(
         declared = _vector_columns(connection, cohort.table)
         asked = {*needed, *_columns_of(where)}
         ordinary = {cohort.patient_id, *(asked - set(declared))}
-        types = _check_present(
+        present = _check_present(
             connection, cohort, ordinary | ({FEATURES} if asked & set(declared) else set())
         )
-        vector = [name for name in needed if name in declared]
+        positions = {name: declared[name].position or 0 for name in needed if name in declared}
         names = [*dict.fromkeys([cohort.patient_id, *(name for name in needed if name in ordinary)])]
-        selected = [*names, FEATURES] if vector else names
+        selected = [*names, FEATURES] if positions else names
+        types = {name: kind for name, sql in present.items() if (kind := type_name(sql)) is not None}
         sql = select_sql(connection.dialect.name, cohort.table, selected, where, declared, types)
-        select_only(connection)
-        positions = {name: declared[name].position or 0 for name in vector}
         stores = image_stores(cohort, folder)
-        bytes_a_row = sum(prod(store.shape) for store in stores.values())
-        chunks = _stream(connection, sql, min(CHUNK_ROWS, max(1, CHUNK_PIXEL_BYTES // max(1, bytes_a_row))))
-        tables = [
-            convert(_raw(cohort.table, names, positions, rows), cohort, seed, stores) for rows in chunks
-        ]
-    return in_order(tables, cohort.table)
+        try:
+            if positions or stores or SQLITE_MOD in sql:
+                raise Unsuited
+            check_suited(connection.dialect.name, [present[name] for name in names])
+            chunks = column_chunks(Query(connection.engine.url, sql, tuple(names)))
+            raws = (Raw(cohort.table, columns) for columns in chunks)
+            return in_order((convert(raw, cohort, seed) for raw in raws), cohort.table)
+        except Unsuited:
+            select_only(connection)
+            streamed = _stream(connection, sql, _chunk_rows(stores))
+            raws = (_raw(cohort.table, names, positions, rows) for rows in streamed)
+            return in_order((convert(raw, cohort, seed, stores) for raw in raws), cohort.table)
+
+
+def _chunk_rows(stores: Mapping[str, PixelStore]) -> int:
+    """Rows that are read at once: few enough for their images to be held."""
+    bytes_a_row = sum(prod(store.shape) for store in stores.values())
+    return min(CHUNK_ROWS, max(1, CHUNK_PIXEL_BYTES // max(1, bytes_a_row)))
 
 
 def _check_offered(cohort: Cohort, needed: Sequence[str], offered: Mapping[str, Collection[str]]) -> set[str]:
@@ -106,14 +120,16 @@ def _vector_columns(connection: Connection, table: str) -> dict[str, Declared]:
     return {name: declared for name, declared in declarations.items() if declared.position is not None}
 
 
-def _check_present(connection: Connection, cohort: Cohort, needed: set[str]) -> Types:
+def _check_present(
+    connection: Connection, cohort: Cohort, needed: set[str]
+) -> Mapping[str, TypeEngine[object]]:
     """Every column must stand in the table: SQLite takes a quoted name that is none for a text.
 
     A table that knows its patients (patient_id) cannot be read as if another column were the
     patient: a cohort of one patient with many stays would look large enough.
 
     Returns:
-        what the columns' SQL types mean.
+        the SQL type of every column of the table.
     """
     inspector = inspect(connection)
     if not inspector.has_table(cohort.table):
@@ -130,8 +146,7 @@ def _check_present(connection: Connection, cohort: Cohort, needed: set[str]) -> 
         raise SchemaError(
             f"table {cohort.table}: its patients are in {PATIENT_ID}; leave cohort.patient_id out"
         )
-    named = {name: type_name(sql_type) for name, sql_type in present.items()}
-    return {name: kind for name, kind in named.items() if kind is not None}
+    return present
 
 
 def _stream(connection: Connection, sql: str, chunk_rows: int) -> Iterator[Sequence[Sequence[object]]]:
@@ -149,8 +164,8 @@ def _stream(connection: Connection, sql: str, chunk_rows: int) -> Iterator[Seque
 def _raw(
     table: str, names: Sequence[str], positions: Mapping[str, int], rows: Sequence[Sequence[object]]
 ) -> Raw:
-    by_column: list[Values] = list(zip(*rows, strict=True))
-    values = dict(zip(names, by_column, strict=False))
+    by_column: list[Sequence[object]] = list(zip(*rows, strict=True))
+    values: dict[str, Values] = dict(zip(names, by_column, strict=False))
     if positions:
         vectors = [_vector(value, table, max(positions.values())) for value in by_column[-1]]
         values |= {name: [vector[index] for vector in vectors] for name, index in positions.items()}

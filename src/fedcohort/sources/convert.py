@@ -14,7 +14,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,18 @@ from fedcohort.sources.images import image_stores, pictures
 from fedcohort.study import Cohort
 from fedcohort.table import SPLITS, TEST, TRAIN, Table
 
-Values = Sequence[object] | NDArray[np.generic]
 Floats = NDArray[np.float64]
-Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Texts of a column as places in a tuple of the distinct ones, -1 where missing."""
+
+    codes: NDArray[np.int64]
+    values: tuple[object, ...]
+
+
+Values = Sequence[object] | NDArray[np.generic] | Coded
 
 _NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?")
@@ -66,15 +74,16 @@ def numbers(values: Values, where: str) -> Floats:
         ValueRangeError: a number is infinite or too large.
     """
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
-        result = values.astype(np.float64)
+        result = values.astype(np.float64, copy=False)
     else:
+        objects = _plain(values)
         # The types are few: each is asked about once, and C does the rest.
-        if not all(kind is type(None) or issubclass(kind, _NUMBERS) for kind in set(map(type, values))):
+        if not all(kind is type(None) or issubclass(kind, _NUMBERS) for kind in set(map(type, objects))):
             raise SchemaError(
                 f"{where}: holds text where numbers are needed; use fc.Categorical, or correct it"
             )
         try:
-            result = np.array(values, dtype=np.float64)  # None becomes NaN
+            result = np.array(objects, dtype=np.float64)  # None becomes NaN
         except OverflowError:
             raise _infinite(where) from None
     if np.isinf(result).any():
@@ -92,7 +101,7 @@ def level_key(value: object) -> str | None:
         return None
     if isinstance(value, bool | np.bool_):
         return str(int(value))
-    text = str(value).strip()
+    text = (value.decode() if isinstance(value, bytes) else str(value)).strip()
     if not text:
         return None
     return str(int(float(text))) if _WHOLE.fullmatch(text) and len(text) < 16 else text
@@ -121,9 +130,13 @@ def levels(values: Values, allowed: Sequence[object], where: str) -> NDArray[np.
     if len(indices.by_key) != len(allowed) + 1:
         raise SchemaError(f"{where}: two of the levels {list(allowed)} mean the same value, or one is empty")
     try:
-        plain = _plain(values)
+        if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
+            values = _coded(values)
+        plain = values.values if isinstance(values, Coded) else _plain(values)
         result = np.fromiter(map(indices.__getitem__, plain), dtype=np.int64, count=len(plain))
-    except TypeError:
+        if isinstance(values, Coded):
+            result = np.append(result, -1)[values.codes]
+    except (TypeError, UnicodeDecodeError):
         raise SchemaError(f"{where}: holds something that is neither text nor number; correct it") from None
     if (result == -2).any():
         shown = ", ".join(map(str, allowed[:12])) + (", ..." if len(allowed) > 12 else "")
@@ -133,8 +146,16 @@ def levels(values: Values, allowed: Sequence[object], where: str) -> NDArray[np.
     return result
 
 
+def _coded(values: NDArray[np.generic]) -> Coded:
+    """Numbers as the distinct ones; NaN is one of them, and means missing."""
+    distinct, codes = np.unique(values, return_inverse=True)
+    return Coded(codes, tuple(distinct.tolist()))
+
+
 def _plain(values: Values) -> Sequence[object]:
     """Python's own objects, with None for NaN: every NaN would be looked up as a level of its own."""
+    if isinstance(values, Coded):
+        return [None if code < 0 else values.values[code] for code in values.codes.tolist()]
     if not isinstance(values, np.ndarray):
         return values
     return [None if isinstance(value, float) and math.isnan(value) else value for value in values.tolist()]
@@ -170,10 +191,41 @@ def patients(values: Values, where: str) -> NDArray[np.str_]:
     Raises:
         SchemaError: a row has no patient.
     """
-    keys = [level_key(value) for value in _plain(values)]
+    texts = _texts(values)
+    if texts is not None and _are_keys(texts):
+        return texts
+    try:
+        keys = [level_key(value) for value in _plain(values)]
+    except UnicodeDecodeError:
+        raise SchemaError(f"{where}: holds something that is neither text nor number; correct it") from None
     if None in keys:
         raise SchemaError(f"{where}: has rows without a patient; every row needs its patient's pseudonym")
     return np.array(keys, dtype=np.str_)
+
+
+def _texts(values: Values) -> NDArray[np.str_] | None:
+    """Identifiers as one array, if they are texts throughout or whole numbers throughout."""
+    if isinstance(values, Coded):
+        return None
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind == "U":
+            return values.astype(np.str_, copy=False)
+        if values.dtype.kind not in "iu":
+            return None
+        values = list(map(str, values.tolist()))
+    return np.array(values, dtype=np.str_) if set(map(type, values)) == {str} else None
+
+
+def _are_keys(texts: NDArray[np.str_]) -> bool:
+    """Whether texts surely are what `level_key` makes of them: of letters, digits and most signs.
+
+    No blank to be stripped, and no number written with a sign or a point.
+    """
+    if not texts.size or not texts.dtype.itemsize:
+        return False
+    points = np.ascontiguousarray(texts).view(np.uint32).reshape(len(texts), -1)
+    odd = (points - np.uint32(1) < 0x20) | (points >= 0x7F) | (points == ord("+")) | (points == ord("."))
+    return not odd.any() and bool((points[:, 0] != 0).all() and (points[:, 0] != ord("-")).all())
 
 
 def splits(raw: Raw, cohort: Cohort, ids: NDArray[np.str_], seed: int) -> NDArray[np.int8]:
@@ -185,26 +237,27 @@ def splits(raw: Raw, cohort: Cohort, ids: NDArray[np.str_], seed: int) -> NDArra
     if cohort.split is None:
         return np.full(len(ids), TRAIN, dtype=np.int8)
     if isinstance(cohort.split, Holdout):
-        fraction = cohort.split.fraction
-        distinct, rows = np.unique(ids, return_inverse=True)
-        sides = [TEST if held_out(patient, fraction, seed) else TRAIN for patient in distinct.tolist()]
-        return np.array(sides, dtype=np.int8)[rows]
+        held = held_out(ids.tolist(), cohort.split.fraction, seed)
+        return np.where(held, TEST, TRAIN).astype(np.int8)
     where = f"{raw.table}.{cohort.split}"
-    codes = [SPLITS.get(str(value).strip().lower(), -1) for value in raw.values[cohort.split]]
+    codes = [SPLITS.get(str(value).strip().lower(), -1) for value in _plain(raw.values[cohort.split])]
     if -1 in codes:
         raise SchemaError(f"{where}: a split column holds train, test or valid in every row, nothing else")
     return np.array(codes, dtype=np.int8)
 
 
-def held_out(patient_id: str, fraction: float, seed: int) -> bool:
-    """Whether a patient is held out: always the same side for one study seed, at every site and run.
+def held_out(patient_ids: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Whether each patient is held out: always the same side for one study seed, at every site and run.
 
     The side is BLAKE2b (RFC 7693) of patient_id keyed by the seed, read as a fraction of 2^64.
     """
-    digest = hashlib.blake2b(
-        patient_id.encode(), digest_size=8, key=seed.to_bytes(8, "big"), person=b"fedcohort-split"
-    )
-    return int.from_bytes(digest.digest(), "big") < fraction * 2**64
+    keyed = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "big"), person=b"fedcohort-split")
+    digests = []
+    for patient in patient_ids:
+        digest = keyed.copy()  # the key's block is hashed once
+        digest.update(patient.encode())
+        digests.append(digest.digest())
+    return np.frombuffer(b"".join(digests), ">u8") < math.ceil(fraction * 2**64)
 
 
 def convert(raw: Raw, cohort: Cohort, seed: int, stores: Mapping[str, PixelStore] | None = None) -> Table:
@@ -224,7 +277,8 @@ def convert(raw: Raw, cohort: Cohort, seed: int, stores: Mapping[str, PixelStore
     label, event = labels(raw, cohort.typed_label)
     stores = image_stores(cohort) if stores is None else stores
     images = {
-        name: pictures(raw.values[name], store, f"{raw.table}.{name}") for name, store in stores.items()
+        name: pictures(_plain(raw.values[name]), store, f"{raw.table}.{name}")
+        for name, store in stores.items()
     }
     table = Table(ids, columns, splits(raw, cohort, ids, seed), label, event, images)
     missing = np.isnan(label) if label is not None else np.zeros(len(ids), dtype=bool)

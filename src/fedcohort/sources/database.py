@@ -33,6 +33,8 @@ IMPORT_CACHE_KIB = 65_536
 SQLITE_MOD = "fedcohort_mod"
 """SQLite's own % cuts both sides to whole numbers."""
 
+TOO_SLOW = f"took longer than {QUERY_SECONDS:g} s to answer; narrow the cohort or add an index"
+
 _STEPS_BETWEEN_CLOCKS = 100_000
 
 _SQLITE_REMEDIES = {
@@ -45,12 +47,12 @@ _SQLITE_REMEDIES = {
     "SQLITE_IOERR": "could not be read or written; check the disk",
     "SQLITE_CORRUPT": "is damaged; restore it from a backup",
     "SQLITE_NOTADB": "is not a SQLite database, or is damaged; check the path or restore a backup",
-    "SQLITE_INTERRUPT": f"took longer than {QUERY_SECONDS:g} s to answer; narrow the cohort or add an index",
+    "SQLITE_INTERRUPT": TOO_SLOW,
     "SQLITE_AUTH": "refused the query, which may only read the cohort's table",
 }
 # https://www.postgresql.org/docs/current/errcodes-appendix.html, by code or by class
 _SQLSTATE_REMEDIES = {
-    "57014": _SQLITE_REMEDIES["SQLITE_INTERRUPT"],
+    "57014": TOO_SLOW,
     "55P03": _SQLITE_REMEDIES["SQLITE_LOCKED"],
     "25006": "is read-only; use an account that may write",
     "53100": _SQLITE_REMEDIES["SQLITE_FULL"],
@@ -206,12 +208,14 @@ def _create_private(path: Path) -> None:
         ) from None
 
 
+def sqlite_address(path: Path, *, writable: bool) -> str:
+    """A SQLite file as a URI that opens what is there, and makes nothing."""
+    return f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}"
+
+
 def _sqlite_opener(path: Path, *, writable: bool) -> Callable[[], sqlite3.Connection]:
     def connect() -> sqlite3.Connection:
-        mode = "rw" if writable else "ro"
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=LOCK_SECONDS
-        )
+        connection = sqlite3.connect(sqlite_address(path, writable=writable), uri=True, timeout=LOCK_SECONDS)
         harden(connection, writable=writable)
         if writable:
             connection.execute(f"PRAGMA cache_size=-{IMPORT_CACHE_KIB}")
@@ -220,10 +224,16 @@ def _sqlite_opener(path: Path, *, writable: bool) -> Callable[[], sqlite3.Connec
     return connect
 
 
+def sqlite_pragmas(*, writable: bool) -> tuple[str, ...]:
+    """What every connection to a SQLite file begins with."""
+    names = ("trusted_schema=OFF", "case_sensitive_like=ON", f"query_only={int(not writable)}")
+    return tuple(f"PRAGMA {name}" for name in names)
+
+
 def harden(connection: sqlite3.Connection, *, writable: bool) -> None:
     """Distrust what stands in the file, and let LIKE tell cases apart as on every other engine."""
-    for pragma in ("trusted_schema=OFF", "case_sensitive_like=ON", f"query_only={int(not writable)}"):
-        connection.execute(f"PRAGMA {pragma}")
+    for statement in sqlite_pragmas(writable=writable):
+        connection.execute(statement)
     connection.create_function(SQLITE_MOD, 2, _remainder, deterministic=True)
 
 

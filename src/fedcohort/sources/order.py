@@ -1,6 +1,7 @@
 """All chunks of a cohort as one Table in one order, and never held twice."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,61 +12,97 @@ from fedcohort.pixels import Pixels, PixelStore
 from fedcohort.table import Table
 
 Array = NDArray[Any]
-Pieces = dict[tuple[str, str], list[Array]]
-"""What kind of array and of which column to its chunks; of an image, the places in its store."""
+Part = tuple[str, str]
+"""What kind of array, and of which column; of an image, the places in its store."""
 
 
-def in_order(tables: list[Table], where: str) -> Table:
+@dataclass
+class Growing:
+    """An array that chunks are added to; memory that is set aside and not written to costs nothing."""
+
+    room: Array
+    used: int = 0
+
+    def add(self, chunk: Array) -> None:
+        """Append a chunk, in an array twice as large where it does not fit, of a type that holds both."""
+        kind, need = np.result_type(self.room, chunk), self.used + len(chunk)
+        if kind != self.room.dtype or need > len(self.room):
+            room = np.empty(max(need, 2 * len(self.room)), kind)
+            room[: self.used] = self.room[: self.used]
+            self.room = room
+        self.room[self.used : need] = chunk
+        self.used = need
+
+    @property
+    def array(self) -> Array:
+        """What was added."""
+        return self.room[: self.used]
+
+
+def in_order(tables: Iterable[Table], where: str) -> Table:
     """All chunks as one table, sorted by patient and then by every value.
 
     The order is of code points and numbers, not of a database's collation, so that the
     same patients give the same bits however they were inserted and whatever the engine. Of an
-    image it is the order of a digest. The list is emptied: a column's chunks are let go as soon
-    as they are merged, so that the cohort is never held twice.
+    image it is the order of a digest. Chunks are let go one by one, and columns as soon as they are
+    sorted, so that the cohort is never held twice.
 
     Raises:
         CohortError: there is no row.
     """
-    if not sum(table.n_rows for table in tables):
+    parts: dict[Part, Growing] = {}
+    stores: Mapping[str, PixelStore] = {}
+    for table in tables:
+        stores = {name: pixels.store for name, pixels in table.images.items()}
+        for part, array in _parts(table):
+            parts.setdefault(part, Growing(np.empty(0, array.dtype))).add(array)
+    if not parts or not parts["patients", ""].used:
         raise CohortError(
             f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
         )
-    stores = {name: pixels.store for name, pixels in tables[0].images.items()}
-    pieces: Pieces = {}
-    while tables:
-        _take_apart(tables.pop(0), pieces)
-    order = _order(pieces, stores)
-    merged = {part: np.concatenate(pieces.pop(part))[order] for part in [*pieces]}
+    order = _order(parts, stores)
+    merged = {part: parts.pop(part).array[order] for part in [*parts]}
     columns = {name: array for (kind, name), array in merged.items() if kind == "column"}
     images = {name: Pixels(store, merged["image", name]) for name, store in stores.items()}
     label, event = merged.get(("label", "")), merged.get(("event", ""))
     return Table(merged["patients", ""], columns, merged["split", ""], label, event, images)
 
 
-def _take_apart(table: Table, pieces: Pieces) -> None:
-    """Add a chunk's arrays to the lists."""
-    parts: dict[tuple[str, str], Array | None] = {
-        ("patients", ""): table.patient_ids,
-        ("split", ""): table.split,
-        **{("image", name): pixels.places for name, pixels in table.images.items()},
-        **{("column", name): array for name, array in table.columns.items()},
-        ("label", ""): table.label,
-        ("event", ""): table.event,
-    }
-    for part, array in parts.items():
-        if array is not None and table.n_rows:
-            pieces.setdefault(part, []).append(array)
+def _parts(table: Table) -> Iterator[tuple[Part, Array]]:
+    """A chunk's arrays."""
+    yield ("patients", ""), table.patient_ids
+    yield ("split", ""), table.split
+    yield from ((("image", name), pixels.places) for name, pixels in table.images.items())
+    yield from ((("column", name), array) for name, array in table.columns.items())
+    if table.label is not None:
+        yield ("label", ""), table.label
+    if table.event is not None:
+        yield ("event", ""), table.event
 
 
-def _order(pieces: Pieces, stores: Mapping[str, PixelStore]) -> NDArray[np.int64]:
-    ids = np.concatenate(pieces["patients", ""])
-    by_patient = np.argsort(ids, kind="stable")
-    in_turn = ids[by_patient]
-    if (in_turn[1:] != in_turn[:-1]).all():  # a row a patient: nothing else to sort by
+def _order(parts: Mapping[Part, Growing], stores: Mapping[str, PixelStore]) -> NDArray[np.int64]:
+    words = _words(parts["patients", ""].array)
+    # Of one key the faster, unstable sort will do: where it matters, it is sorted again.
+    by_patient = np.argsort(words[0]) if len(words) == 1 else np.lexsort(words)
+    new = np.zeros(len(by_patient) - 1, np.bool_)
+    for word in words:
+        in_turn = word[by_patient]
+        new |= in_turn[1:] != in_turn[:-1]
+    if new.all():  # a row a patient: nothing else to sort by
         return by_patient
-    keys = []
-    for (kind, name), chunks in pieces.items():
-        if kind != "patients":
-            values = np.concatenate(chunks)
-            keys.append(stores[name].keys(values) if kind == "image" else values)
-    return np.lexsort([*keys, ids])
+    keys = [
+        stores[name].keys(part.array) if kind == "image" else part.array
+        for (kind, name), part in parts.items()
+        if kind != "patients"
+    ]
+    return np.lexsort([*keys, *words])
+
+
+def _words(ids: NDArray[np.str_]) -> list[Array]:
+    """Keys that sort as the texts do, the foremost last: numbers of eight letters, many times faster."""
+    letters = ids.view(np.uint32).reshape(len(ids), -1)
+    if letters.max() > 0xFF:
+        return [ids]
+    whole = np.zeros((len(ids), -(-letters.shape[1] // 8) * 8), np.uint8)
+    whole[:, : letters.shape[1]] = letters
+    return [word.astype(np.uint64) for word in whole.view(">u8").T[::-1]]
