@@ -38,7 +38,7 @@ class Bench:
     selected: int = 0
     stores: list[SqlNodeStore] = field(default_factory=list)
 
-    def load(self, cohort: Cohort, seed: int) -> Table:
+    def load(self, cohort: Cohort, seed: int, private: bool) -> Table:
         self.selected += 1
         return table_from_frame(frame_of(ward_rows(0, 20)), cohort, seed)
 
@@ -47,7 +47,7 @@ class Bench:
         assert isinstance(approval, Approval)
         return approval
 
-    def node(self, load: Callable[[Cohort, int], Table] | None = None, min_patients: int = 10) -> Node:
+    def node(self, load: Callable[[Cohort, int, bool], Table] | None = None, min_patients: int = 10) -> Node:
         """The node as after a restart: nothing but its store is kept."""
         store = SqlNodeStore(self.folder / "node.db")
         self.stores.append(store)
@@ -98,7 +98,7 @@ def test_a_repeated_task_resends_the_stored_bytes_without_computing_again(bench:
 def test_after_a_restart_a_repeated_task_resends_the_stored_bytes_without_its_patients(bench: Bench) -> None:
     first = answer(bench.approved(), task())
 
-    def gone(cohort: Cohort, seed: int) -> Table:
+    def gone(cohort: Cohort, seed: int, private: bool) -> Table:
         raise StoreError("hospital.db: is gone")
 
     assert answer(bench.node(load=gone), task()) == first

@@ -57,7 +57,7 @@ class Node:
     """What `answer()` may use.
 
     Attributes:
-        load: selects a cohort from the site's database, read-only.
+        load: selects a cohort from the site's database, read-only; whether the study is private.
         read_approval: decodes this site's approval and verifies its signature by the site's own key.
         studies, study_keys, prepared: in memory, by study hash.
     """
@@ -66,7 +66,7 @@ class Node:
     min_patients: int
     store: NodeStore
     keys: Keys
-    load: Callable[[Cohort, int], Table]
+    load: Callable[[Cohort, int, bool], Table]
     read_approval: Callable[[bytes], Approval]
     build: Callable[[Study], Analysis] = build_analysis
     now: Callable[[], float] = time.time
@@ -259,7 +259,7 @@ def prepare(node: Node, study_hash: str) -> Prepared:
     """
     if study_hash not in node.prepared:
         study = _study(node, study_hash)
-        table = node.load(study.cohort, study.seed)
+        table = node.load(study.cohort, study.seed, study.privacy is not None)
         if table.n_patients < node.min_patients:
             raise CohortTooSmallError(
                 f"the cohort has fewer than min_patients = {node.min_patients} patients"

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, Identifier, building, describe_errors
 from fedcohort.errors import BudgetError, ConfigError, PolicyError, SchemaError, StudyError
+from fedcohort.sources.where import check_plain
 from fedcohort.study import Privacy, Protection, Study, Train
 
 SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -113,6 +114,8 @@ def check_study(policy: SitePolicy, study: Study) -> None:
             raise objection
     if not study.cohort.is_explicit:
         raise StudyError("cohort.columns: name each column's kind, as fed.run does before it sends a study")
+    if study.privacy is not None and study.cohort.where is not None:
+        check_plain(study.cohort.where)
     _check_columns(policy, study)
 
 

@@ -92,8 +92,8 @@ def open_node(policy: SitePolicy) -> Running:
     keys = Keys(identity, agreement, cards.get, RosterFolder(policy.roster))
     offered = offered_columns(policy)
 
-    def load(cohort: Cohort, seed: int) -> Table:
-        return load_cohort(policy.data, cohort, seed, offered, policy.state)
+    def load(cohort: Cohort, seed: int, private: bool) -> Table:
+        return load_cohort(policy.data, cohort, seed, offered, policy.state, private)
 
     def read(encoded: bytes) -> Approval:
         return read_approval(identity, encoded)

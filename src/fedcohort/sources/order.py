@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.errors import CohortError
+from fedcohort.errors import EmptyCohortError
 from fedcohort.pixels import Pixels, PixelStore
 from fedcohort.table import Table
 
@@ -24,10 +24,10 @@ def in_order(tables: list[Table], where: str) -> Table:
     as they are merged, so that the cohort is never held twice.
 
     Raises:
-        CohortError: there is no row.
+        EmptyCohortError: there is no row.
     """
     if not sum(table.n_rows for table in tables):
-        raise CohortError(
+        raise EmptyCohortError(
             f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
         )
     stores = {name: pixels.store for name, pixels in tables[0].images.items()}
