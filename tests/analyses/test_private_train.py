@@ -16,15 +16,18 @@ from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
 from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import BINS, measure, noisy_metrics
 from fedcohort.analyses.private_train import PrivateTrain, private_train
-from fedcohort.engines.local import Outcome, run_local
+from fedcohort.engines.local import Outcome, Simulated, run_local, simulated_node
 from fedcohort.errors import StudyError, WireError
+from fedcohort.node.answer import answer
 from fedcohort.node.noise import step_of
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.protection.fixed_point import to_ring
+from fedcohort.sources.convert import held_out
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import Study
 from fedcohort.table import TEST, TRAIN, Table
+from fedcohort.wire.messages import Event, Task
 
 COLUMNS: dict[str, Any] = {
     "age": fc.Numeric(18, 90),
@@ -96,6 +99,46 @@ def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
                 ]
             )
             assert np.linalg.norm(moved) <= plan.release(block.name, 0).sensitivity
+
+
+@pytest.mark.parametrize("edge", range(1, 16))
+def test_scores_on_the_very_edge_of_a_bin_do_not_move_when_one_patient_more_is_there(edge: int) -> None:
+    """Whoever chooses the weights can give all patients a score whose last bit decides where it is counted.
+
+    The last rows of a batch are computed by other instructions than whole vectors of them, and their last
+    bit may differ: 7 of 39 patients stood in another bin than 32 of 40.
+    """
+    asked = study()
+    analysis = private_train(asked)
+    frame = rows(400, 1)
+    held = frame[[held_out(str(one), 0.3, 0) for one in frame["patient_id"]]]
+    first = np.float32(np.log(edge / (16 - edge))).view(np.int32)
+    limit = plan_noise(asked, analysis.planned({}), 4).release("scores", 0).sensitivity
+    locals_ = [analysis.prepare(table_of(held[:n], asked)) for n in (39, 40)]
+    for ulps in range(-4, 5):
+        weights = np.zeros(analysis.model.n_weights, np.float32)
+        weights[-1] = np.int32(first + ulps).view(np.float32)
+        state = State("evaluate", 1, {"weights": weights, "step": np.array([4])})
+        less, more = (local(state, {}, Draw(1, "a", 1))[0]["scores"] for local in locals_)
+        assert np.linalg.norm(np.asarray(more) - np.asarray(less)) * 2**16 <= limit
+
+
+def test_a_model_that_mixes_patients_is_not_even_measured(caplog: pytest.LogCaptureFixture) -> None:
+    """A coordinator may ask for the evaluation first, before any gradient has refused the model."""
+    import keras
+
+    inputs = keras.Input((5,))
+    mixed = keras.layers.Softmax(axis=0, name="across")(inputs)
+    own = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(mixed))
+    asked = changed(study(model=own), protection="none")
+    node = simulated_node(Simulated(), "a", asked, partial(table_from_frame, rows(60)), private_train(asked))
+    weights = np.zeros(6, np.float32)
+    task = Task(asked.hash, 0, 0, "evaluate", {"weights": weights}, bytes(32), ("a", "b", "c"))
+    found = answer(node, task)
+    assert isinstance(found, Event)
+    assert found.code == "study-invalid"
+    assert "'across' works across the patients of a batch" in caplog.text
+    assert node.store.cost(asked.hash) is None
 
 
 def test_what_is_released_is_what_was_planned_and_costs_no_more_than_epsilon() -> None:

@@ -48,7 +48,13 @@ def measure(task: Task, predicted: NDArray[np.float32], target: NDArray[np.float
     if task.n_classes:
         return np.array([np.count_nonzero(predicted_class(task, safe) == target), len(target)], np.float64)
     error = np.abs(np.clip(safe[:, 0].astype(np.float64), -1, 1) - np.clip(target, -1, 1))
-    return np.array([error.sum() / 2, len(target)])
+    return np.array([on_grid(error / 2).sum(), len(target)])
+
+
+def on_grid(values: Floats) -> Floats:
+    """Values as multiples of RESOLUTION, of which a sum is exact: no rounding hides in it, none is lost."""
+    rounded: Floats = np.rint(values / RESOLUTION) * RESOLUTION
+    return rounded
 
 
 def noisy_metrics(task: Task, counts: Floats, sigma: float, seed: int) -> Metrics:
