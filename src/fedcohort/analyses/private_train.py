@@ -342,7 +342,8 @@ class PrivateTrain:
             found["test"] = noisy_metrics(self.task, whole, sigma_of(state.kept, "scores"), self.train.rounds)
         if "importance" in state.kept:
             hidden = dict(zip(self.slices, state.kept["importance"], strict=True))
-            found["importance"] = noisy_importance(self.task, whole, hidden)
+            sigmas = sigma_of(state.kept, "scores"), sigma_of(state.kept, "importance")
+            found["importance"] = noisy_importance(self.task, whole, hidden, sigmas)
         return found
 
 
