@@ -20,6 +20,7 @@ from fedcohort.analyses.evaluate import evaluate
 from fedcohort.analyses.evaluation import Evaluation
 from fedcohort.analyses.model_of import model_of
 from fedcohort.analyses.private_metrics import (
+    Metrics,
     measure,
     measured_block,
     noisy_importance,
@@ -104,23 +105,28 @@ class PrivateEvaluate:
         return local
 
     def update(self, state: State, total: Vector) -> State:
-        """One sum, and it is done."""
+        """One sum, and it is done; a row of metrics for each split."""
         kept = {name: np.asarray(values) for name, values in total.items()}
-        return replace(state, phase="done", round=state.round + 1, kept=kept, finished=True)
+        rows = tuple({"round": 1, "split": split, **found} for split, found in self._metrics(kept).items())
+        return replace(state, phase="done", round=state.round + 1, kept=kept, rows=rows, finished=True)
 
     def report(self, state: State) -> Report:
         """Metrics by split, and importance, with what the noise leaves uncertain."""
         task, kept = self.evaluation.task, state.kept
-        found: Report = {
-            split: noisy_metrics(task, kept[_scores(split)][0], sigma_of(kept, _scores(split)), seed)
-            for seed, split in enumerate(task.splits)
-        }
+        found: Report = dict(self._metrics(kept))
         if self.evaluation.columns:
             held = _scores(self.evaluation.split)
             hidden = dict(zip(self.evaluation.columns, kept[IMPORTANCE], strict=True))
             sigmas = sigma_of(kept, held), sigma_of(kept, IMPORTANCE)
             found["importance"] = noisy_importance(task, kept[held][0], hidden, sigmas)
         return found
+
+    def _metrics(self, kept: Vector) -> dict[str, Metrics]:
+        task = self.evaluation.task
+        return {
+            split: noisy_metrics(task, np.asarray(kept[block])[0], sigma_of(kept, block), seed)
+            for seed, (split, block) in enumerate((split, _scores(split)) for split in task.splits)
+        }
 
 
 def _scores(split: str) -> str:
