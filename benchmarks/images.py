@@ -40,7 +40,7 @@ FEDERATED = {"rounds": 40, "local_epochs": 4, "learning_rate": 0.02, "l2": 0.003
 PRIVATE = {"algorithm": "fedsgd", "rounds": 100, "learning_rate": 2.0}
 PRIVACY = fc.Privacy(epsilon=8.0, delta=1e-3, clip=0.5, evaluate_every=1000)
 
-Loaders = Mapping[str, Callable[[Cohort, int], Table]]
+Loaders = Mapping[str, Callable[[Cohort, int, bool], Table]]
 Settings = Mapping[str, object]
 
 
@@ -109,8 +109,8 @@ def loaders_of(databases: Mapping[str, Path]) -> Loaders:
     """What selects each hospital's cohort."""
     offered = {TABLE: ["image", "finding", "set"]}
 
-    def load(database: Path, cohort: Cohort, seed: int) -> Table:
-        return load_cohort(database, cohort, seed, offered)
+    def load(database: Path, cohort: Cohort, seed: int, private: bool) -> Table:
+        return load_cohort(database, cohort, seed, offered, private=private)
 
     return {name: partial(load, database) for name, database in databases.items()}
 
@@ -137,7 +137,7 @@ def auc_of(study: Study, loaders: Loaders, weights: NDArray[np.float32], split: 
     encoder = Encoder(study.cohort, np.zeros(0), np.zeros(0))
     model = model_of(study, "cnn_medical")
     for load in loaders.values():
-        table = load(study.cohort, study.seed)
+        table = load(study.cohort, study.seed, study.privacy is not None)
         held = np.flatnonzero(table.split == SPLITS[split])
         score.append(model.predict(weights, encoder.inputs(table)[held])[:, 0])
         label.append(encoder.targets(table)[held])

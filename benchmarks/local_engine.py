@@ -19,7 +19,7 @@ def seconds_a_round(sites: int) -> float:
     echo = Echo(SIZE, ROUNDS)
     names = [f"site_{index:04d}" for index in range(sites)]
     federation = Simulated()
-    nodes = [simulated_node(federation, name, study, lambda cohort, seed: table, echo) for name in names]
+    nodes = [simulated_node(federation, name, study, lambda *_: table, echo) for name in names]
     outcome = run_nodes(study, echo, nodes, lambda rows: None)
     return median([float(str(row["seconds"])) for row in outcome.rows[WARM_UP:]])
 

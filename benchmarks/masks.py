@@ -119,9 +119,7 @@ def _run(protection: Protection, names: list[SiteId], size: int, rounds: int, lo
     study = fc.Study(name="masks", cohort=cohort, analysis=fc.Describe(), protection=protection)
     table = Table(np.array(["a", "b"]), {"age": np.array([30.0, 40.0])}, np.zeros(2, np.int8))
     echo, federation, log = Echo(size, rounds, bound=0.5), Simulated(), MemoryLog(lambda _: None)
-    nodes = {
-        name: simulated_node(federation, name, study, lambda cohort, seed: table, echo) for name in names
-    }
+    nodes = {name: simulated_node(federation, name, study, lambda *_: table, echo) for name in names}
     never, silent = set(names[: lost // 2]), set(names[lost // 2 : lost])
 
     async def exchange(

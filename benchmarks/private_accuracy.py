@@ -43,7 +43,7 @@ BOUNDS = {
 }  # fmt: skip
 """Clinical ranges in round numbers: pressure in mm Hg, cholesterols and glucose in mg/dl, s5 a logarithm."""
 
-Loaders = Mapping[str, Callable[[Cohort, int], Table]]
+Loaders = Mapping[str, Callable[[Cohort, int, bool], Table]]
 Scores = tuple[float, float]
 
 
@@ -57,7 +57,7 @@ def private_scores(study: Study, loaders: Loaders) -> Scores:
 
 
 def _rows(study: Study, loaders: Loaders, split: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    tables = [load(study.cohort, study.seed) for load in loaders.values()]
+    tables = [load(study.cohort, study.seed, study.privacy is not None) for load in loaders.values()]
     encoded = [(*private_train(study).encoded(table), table.split) for table in tables]
     x = np.concatenate([x.take(part == split)[0] for x, _, part in encoded])
     return x, np.concatenate([y[part == split] for _, y, part in encoded])

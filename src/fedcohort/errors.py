@@ -5,7 +5,8 @@
     ├── ConfigError           config.json, site.toml or a command line is not valid
     ├── DataError             a site's data do not fit the study
     │   ├── SchemaError       a table, column, type or level is missing or differs
-    │   ├── CohortError       a cohort's query is not allowed, or selects nothing
+    │   ├── CohortError       a cohort's query is not allowed
+    │   │   └── EmptyCohortError
     │   ├── DicomError        a DICOM file, or an element of it, cannot be imported
     │   └── ValueRangeError   NaN, infinity, or a value beyond what was declared
     ├── PolicyError           this site does not allow it
@@ -63,9 +64,15 @@ class SchemaError(DataError):
 
 
 class CohortError(DataError):
-    """A cohort's query is not allowed, or selects nothing."""
+    """A cohort's query is not allowed."""
 
     code = "cohort-refused"
+
+
+class EmptyCohortError(CohortError):
+    """A cohort selects nothing; the code is that of any other small cohort, so that nobody is told which."""
+
+    code = "cohort-too-small"
 
 
 class DicomError(DataError):

@@ -99,6 +99,15 @@ def _releases(study: Study) -> list[str]:
                 "At the end, once more, for the finished model:",
             ]
             return [*lines, *_evaluated(study, train.importance)]
+        case Evaluate() as evaluation if study.privacy is not None:
+            hidden = ["  of held-out patients the same with each column hidden;"]
+            return [
+                always,
+                "Once, for the model in the study, all with noise:",
+                "  by split, patients by outcome and score, or by how far the model is off;",
+                *(hidden if evaluation.importance else []),
+                "  a patient counts with one row; a value beyond its bounds counts as the bound.",
+            ]
         case Evaluate() as evaluation:
             return [always, "Once, for the model in the study:", *_evaluated(study, evaluation.importance)]
 

@@ -340,10 +340,8 @@ class Study(Frozen):
 
 def _check_private(study: Study, privacy: Privacy) -> None:
     asked = study.analysis
-    if isinstance(asked, Evaluate):
-        raise ValueError("privacy: evaluate is not private in this version; train and describe are")
-    if isinstance(asked, Describe):
-        _check_private_description(study, privacy)
+    if not isinstance(asked, Train):
+        _check_private_once(study, privacy)
     elif privacy.noise == "shared" and asked.algorithm != "fedsgd":
         raise ValueError(
             'privacy.noise: shared noise needs one sum a round: take analysis.algorithm = "fedsgd", as '
@@ -368,13 +366,16 @@ def missing_bounds(cohort: Cohort) -> str | None:
     )
 
 
-def _check_private_description(study: Study, privacy: Privacy) -> None:
+def _check_private_once(study: Study, privacy: Privacy) -> None:
+    """What a description or an evaluation, which release once, would not heed."""
     if isinstance(study.cohort.label, Survival):
         raise ValueError("cohort.label: privacy needs declared bounds, and a survival time has none")
-    fields = Privacy.model_fields
+    fields, kind = Privacy.model_fields, study.analysis.kind
     for name in ("clip", "schedule", "evaluate_every"):
         if getattr(privacy, name) != fields[name].default:
-            raise ValueError(f"privacy.{name}: a description learns nothing by steps; leave it out")
+            raise ValueError(f"privacy.{name}: {kind} learns nothing by steps; leave it out")
+    if kind == "evaluate" and privacy.rows_per_patient != 1:
+        raise ValueError("privacy.rows_per_patient: evaluate counts a patient with one row; leave it out")
 
 
 def parse_study(data: bytes | Mapping[str, Any], where: str = "study") -> Study:

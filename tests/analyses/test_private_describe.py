@@ -71,6 +71,17 @@ def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
         assert np.linalg.norm(moved) <= plan.release(block.name, 0).sensitivity
 
 
+def test_sums_are_of_whole_steps_so_that_no_rounding_depends_on_who_else_is_there() -> None:
+    """Were floating-point numbers added, the last bits of a sum would be those of all patients together."""
+    analysis = private_describe(study())
+    frame = rows(3000).assign(age=18 + 72 / 3)
+    local = analysis.prepare(table_from_frame(frame, study().cohort, 0))
+    found, _ = local(analysis.start(), {}, Draw(1, "a", 0))
+    third, ninth = round(2**16 / 3), round(2**16 / 9)
+    assert found["sum"][0] == -3000 * third / 2**16
+    assert found["squares"][0] == 3000 * ninth / 2**16
+
+
 def test_it_releases_each_block_once_for_the_whole_epsilon() -> None:
     asked = study(2)
     analysis = private_describe(asked)

@@ -81,7 +81,7 @@ class Run:
 
 
 def honest(study: Study, site: SiteId, index: int) -> Node:
-    def load(cohort: Cohort, seed: int) -> Table:
+    def load(cohort: Cohort, seed: int, private: bool) -> Table:
         return table_from_frame(frame_of(ward_rows(index)), cohort, seed)
 
     return simulated_node(Simulated(), site, study, load, build_analysis(study))

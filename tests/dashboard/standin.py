@@ -70,11 +70,17 @@ class StandIn:
         self.studies[study_id] |= {"state": state, **more}
         self.updates[study_id].append(("state", {"state": state, "code": ""}))
 
-    def finish(self, importance: dict[str, float], study_id: str = FIRST_STUDY) -> None:
-        """End a study with a report."""
-        entries = {
-            name: {"loss_increase": value, "auc_drop": value / 2} for name, value in importance.items()
-        }
+    def finish(
+        self, importance: dict[str, float], study_id: str = FIRST_STUDY, noise: float | None = None
+    ) -> None:
+        """End a study with a report; `noise` is half an interval, where there is one."""
+        entries: dict[str, dict[str, float]] = {}
+        for name, value in importance.items():
+            entries[name] = {"loss_increase": value, "auc_drop": value / 2}
+            if noise is not None:
+                ends = {"low": value - noise, "high": value + noise}
+                entries[name] |= {f"loss_increase_{end}": at for end, at in ends.items()}
+                entries[name] |= {f"auc_drop_{end}": at / 2 for end, at in ends.items()}
         self.reports[study_id] = {"importance": entries}
         self.set_state("finished", study_id)
 

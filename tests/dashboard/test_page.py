@@ -64,6 +64,29 @@ def test_a_finished_study_shows_its_feature_importance(
     assert watch.complaints == []
 
 
+def test_importance_under_privacy_shows_what_noise_leaves_uncertain(
+    store: StandIn, dashboard: str, watch: Watched
+) -> None:
+    store.add_study(rounds=1)
+    store.add_round(1)
+    store.finish({"age": 0.05, "bp": 0.125}, noise=0.1)
+    watch.page.goto(dashboard)
+    watch.wait("!document.querySelector('#importance').hidden")
+    label = watch.page.get_attribute("#importance", "aria-label")
+    assert label == (
+        "Most important first: bp 0.125 (0.025 to 0.225 under other noise), "
+        "age 0.050 (-0.050 to 0.150 under other noise)."
+    )
+    series = "window.echarts.getInstanceByDom(document.querySelector('#importance')).getOption().series"
+    watch.wait(f"{series}.length === 2")
+    drawn = watch.page.evaluate(f"{series}[1].data")
+    ends = [point for point in drawn if point[0] != "-"]
+    assert [place for _, place in ends] == [0, 0, 1, 1]
+    assert [end for end, _ in ends] == pytest.approx([0.025, 0.225, -0.05, 0.15])
+    assert [point[1] for point in drawn if point[0] == "-"] == [0, 1], "broken between two bars"
+    assert watch.complaints == []
+
+
 def test_a_coordinator_that_dies_is_named_and_the_page_goes_on_when_it_returns(
     store: StandIn, serve: Serve, watch: Watched
 ) -> None:

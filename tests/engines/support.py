@@ -32,7 +32,7 @@ def honest_nodes(study: Study, sites: Sequence[SiteId], n_patients: int = 60) ->
     federation = Simulated()
 
     def node(index: int, site: SiteId) -> Node:
-        def load(cohort: Cohort, seed: int) -> Table:
+        def load(cohort: Cohort, seed: int, private: bool) -> Table:
             return table_from_frame(frame_of(ward_rows(index, n_patients)), cohort, seed)
 
         return simulated_node(federation, site, study, load, build_analysis(study))

@@ -171,7 +171,7 @@ def test_no_changed_first_message_gets_more_out_of_a_node_than_an_answer_or_a_co
     assert sum(codes.values()) == 1000
 
 
-def nothing_to_load(cohort: Cohort, seed: int) -> Table:
+def nothing_to_load(cohort: Cohort, seed: int, private: bool) -> Table:
     raise StoreError("no data here")
 
 

@@ -208,3 +208,23 @@ def test_a_model_that_takes_a_mapping_of_inputs_is_trained_too() -> None:
     x, y = rows(20)
     trained = local.train(local.initial(), x, y, batches(20, 8), learning_rate=0.1)
     assert not np.array_equal(trained, local.initial())
+
+
+@pytest.mark.parametrize("model", ["logistic", "mlp_medical", "cnn_medical", "image_and_record"])
+def test_a_row_s_prediction_has_the_same_bits_whoever_else_is_there(model: str) -> None:
+    n = 100
+    x, _ = rows(n)
+    if model in ("logistic", "mlp_medical"):
+        x = Inputs({"record": x.parts["record"]})
+    elif model == "cnn_medical":
+        x = Inputs({"scan": x.parts["scan"]})
+    parts = tuple(part for part in (RECORD, IMAGE) if part.name in x.parts)
+    local = local_model(model, parts, BINARY, 0)
+    draw = np.random.default_rng(1)
+    weights = draw.standard_normal(local.n_weights).astype(np.float32)
+    whole = local.predict_apart(weights, x)
+    assert local.predict_apart(weights, x[:0]).shape == (0, 1)
+    for size in (1, 7, 31, 32, 33, 63, 99):
+        chosen = draw.permutation(n)[:size]
+        some = local.predict_apart(weights, x[chosen])
+        np.testing.assert_array_equal(some.view(np.uint32), whole[chosen].view(np.uint32))

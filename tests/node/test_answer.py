@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +12,23 @@ import pytest
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Analysis
 from fedcohort.engines.local import Simulated
-from fedcohort.errors import StoreError
+from fedcohort.errors import BudgetError, StoreError
 from fedcohort.node.answer import Node, answer
 from fedcohort.node.consent import SECONDS_PER_DAY
 from fedcohort.node.keys import Keys
+from fedcohort.node.policy import Budget, SitePolicy, check_study
+from fedcohort.node.process import open_node
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.importing import write_rows
+from fedcohort.sources.schema import wide_table
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.messages import Approval, Contribution, Event, OpenRequest, Task
 from fedcohort.wire.signing import approval_signing_bytes, state_digest
-from tests.processes.support import describe_study, explicit, frame_of, ward_rows
+from tests.processes.support import COLUMNS, describe_study, explicit, frame_of, ward_rows
 
 NOW = 1_800_000_000.0
 STUDY = explicit(describe_study("one site", protection="none"))
@@ -38,7 +43,7 @@ class Bench:
     selected: int = 0
     stores: list[SqlNodeStore] = field(default_factory=list)
 
-    def load(self, cohort: Cohort, seed: int) -> Table:
+    def load(self, cohort: Cohort, seed: int, private: bool) -> Table:
         self.selected += 1
         return table_from_frame(frame_of(ward_rows(0, 20)), cohort, seed)
 
@@ -47,7 +52,7 @@ class Bench:
         assert isinstance(approval, Approval)
         return approval
 
-    def node(self, load: Callable[[Cohort, int], Table] | None = None, min_patients: int = 10) -> Node:
+    def node(self, load: Callable[[Cohort, int, bool], Table] | None = None, min_patients: int = 10) -> Node:
         """The node as after a restart: nothing but its store is kept."""
         store = SqlNodeStore(self.folder / "node.db")
         self.stores.append(store)
@@ -98,7 +103,7 @@ def test_a_repeated_task_resends_the_stored_bytes_without_computing_again(bench:
 def test_after_a_restart_a_repeated_task_resends_the_stored_bytes_without_its_patients(bench: Bench) -> None:
     first = answer(bench.approved(), task())
 
-    def gone(cohort: Cohort, seed: int) -> Table:
+    def gone(cohort: Cohort, seed: int, private: bool) -> Table:
         raise StoreError("hospital.db: is gone")
 
     assert answer(bench.node(load=gone), task()) == first
@@ -160,6 +165,32 @@ def test_a_cohort_below_min_patients_is_not_answered(bench: Bench) -> None:
     bench.approved()
     assert code_of(answer(bench.node(min_patients=21), task())) == "cohort-too-small"
     assert isinstance(answer(bench.node(min_patients=20), task()), Contribution)
+
+
+def test_a_site_that_sets_a_budget_while_a_study_without_privacy_runs_releases_no_more_of_it(
+    bench: Bench,
+) -> None:
+    policy = SitePolicy(
+        id="a", data="a.db", tables={"ward": "*"}, coordinator="ws://x", protections=("none",),
+        budget={"ward": Budget(epsilon=1.0)},
+    )  # fmt: skip
+    first = answer(bench.approved(), task())
+    restarted = replace(bench.node(), allow=partial(check_study, policy))
+    assert code_of(answer(restarted, task(number=1))) == "budget-exhausted"
+    assert answer(restarted, task()) == first, "what has left may be sent again"
+
+
+def test_a_live_node_holds_every_study_against_its_site_toml(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.db", wide_table("ward", COLUMNS), COLUMNS, ward_rows(0))
+    policy = SitePolicy(
+        id="a", data=str(tmp_path / "a.db"), tables={"ward": "*"}, coordinator="ws://x",
+        state=tmp_path / "state", roster=tmp_path / "roster", budget={"ward": Budget(epsilon=1.0)},
+    )  # fmt: skip
+    running = open_node(policy)
+    with pytest.raises(BudgetError, match=r"a study without \[privacy\] costs more than any budget"):
+        running.node.allow(explicit(describe_study("exact")))
+    running.store.close()
+    running.held.close()
 
 
 def test_an_unexpected_exception_becomes_the_code_internal_and_the_next_task_is_answered(

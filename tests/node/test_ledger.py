@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,29 @@ def _reserve(path: str, number: int, results: "multiprocessing.Queue[bool]") -> 
     except BudgetError:
         results.put(False)
     store.close()
+
+
+def test_what_was_approved_before_there_was_a_budget_counts_against_it(site: Site) -> None:
+    free = replace(site, policy=site.policy.model_copy(update={"budget": {}}))
+    assert propose(free, study("before", 2.0)).approved
+    assert left(site) == pytest.approx((1.0, 9e-5))
+    assert propose(site, study("after", 1.5)).code == "budget-exhausted"
+
+
+def test_a_smaller_budget_holds_at_once_and_a_larger_one_gives_more(site: Site) -> None:
+    assert propose(site, study("first", 1.5)).approved
+    for given, code in ((1.0, "budget-exhausted"), (1.5, "budget-exhausted"), (3.5, "")):
+        changed = {"records": Budget(epsilon=given, delta=1e-4)}
+        now = replace(site, policy=site.policy.model_copy(update={"budget": changed}))
+        assert propose(now, study("second", 1.5)).code == code
+
+
+def test_studies_that_cost_next_to_nothing_are_refused_for_each_tells_whether_a_cohort_is_large_enough(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert propose(site, study("cheap", 1e-6)).code == "budget-exhausted"
+    assert "least_epsilon is 0.05; the study asks for 1e-06" in caplog.text
+    assert propose(site, study("fair", 0.05)).approved
 
 
 def test_processes_that_spend_at_once_do_not_both_get_the_last(tmp_path: Path) -> None:

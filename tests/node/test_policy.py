@@ -98,3 +98,20 @@ def test_what_a_site_does_not_offer_is_refused_by_the_word_that_forbids_it(
     with pytest.raises(error) as refused:
         check_study(policy(tmp_path, more + "\n"), asked)
     assert says in str(refused.value)
+
+
+def test_no_study_chooses_what_a_patient_is(tmp_path: Path) -> None:
+    """By `stay_id` one patient of many stays would be a large cohort, hidden by the noise of one stay."""
+    by_stay = study(patient_id="stay_id")
+    with pytest.raises(PolicyError, match="patients of ward are told apart by patient_id, not by stay_id"):
+        check_study(policy(tmp_path), by_stay)
+    declared = policy(tmp_path).model_copy(update={"patients": {"ward": "mrn"}})
+    check_study(declared, study(patient_id="mrn"))
+    for asked in (study(), by_stay):
+        with pytest.raises(PolicyError, match="told apart by mrn"):
+            check_study(declared, asked)
+
+
+def test_site_toml_says_by_which_column_patients_are_told_apart(tmp_path: Path) -> None:
+    read = read_policy(site_file(tmp_path, GOOD + '[patients]\nward = "mrn"\n'))
+    assert read.patients == {"ward": "mrn"}

@@ -77,7 +77,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     offered = {TABLE: ["age", "bp", "sex", "ill"]}
     node = Node(
         "a", 10, store, keys,
-        lambda cohort, seed: load_cohort(database, cohort, seed, offered),
+        lambda cohort, seed, private: load_cohort(database, cohort, seed, offered, private=private),
         lambda encoded: read_approval(identity, encoded),
     )  # fmt: skip
     with ThreadPoolExecutor(1) as worker, contextlib.closing(sqlite3.connect(":memory:")) as held:

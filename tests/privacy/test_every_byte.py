@@ -5,6 +5,7 @@ itself is nothing new; the rest is integers of blocks, each of which the ledger 
 masks, sealed parcels and shares, whose lengths do not depend on the data.
 """
 
+import base64
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
@@ -24,7 +25,7 @@ from fedcohort.node.answer import Node, answer
 from fedcohort.node.ledger import epsilons, released
 from fedcohort.protection.fixed_point import shape_of
 from fedcohort.sources.frame import table_from_frame
-from fedcohort.study import Study
+from fedcohort.study import SavedModel, Study
 from fedcohort.vector import Array, Layout, Vector, counts
 from fedcohort.wire.messages import Contribution, Help, Message, OpenRequest, Task
 from fedcohort.wire.signing import request_digest
@@ -62,6 +63,13 @@ def description() -> Study:
     return Study.model_validate({**whole, "privacy": fc.Privacy(epsilon=EPSILON, delta=1e-3)})
 
 
+def evaluation() -> Study:
+    """Of a logistic model on age and three places for sex, with weights that nobody trained."""
+    weights = base64.b64encode(np.array([2, 0, 1, 0, -0.5], "<f4").tobytes()).decode()
+    saved = SavedModel(model="logistic", weights=weights, mean=(54.0,), deviation=(36.0,))
+    return Study.model_validate({**description().model_dump(), "analysis": fc.Evaluate(model=saved)})
+
+
 def sent(patch: pytest.MonkeyPatch, asked: Study, sizes: Mapping[str, int]) -> Sent:
     """Every answer of every node, and the question that it answers."""
     found: Sent = []
@@ -96,8 +104,9 @@ def blocks(asked: Study, task: Task) -> Layout:
         study(),
         study(changes={"algorithm": "fedavg", "batch_size": 16, "learning_rate": 0.5}),
         description(),
+        evaluation(),
     ],
-    ids=["fedsgd", "fedavg", "describe"],
+    ids=["fedsgd", "fedavg", "describe", "evaluate"],
 )
 def test_every_byte_that_leaves_is_of_a_block_that_the_ledger_has_charged(
     monkeypatch: pytest.MonkeyPatch, asked: Study

@@ -100,6 +100,40 @@ def test_opendp_draws_from_the_same_distribution(
     assert stats.chi2_contingency(table[:, table.sum(0) > 0]).pvalue > CHANCE
 
 
+def test_numpy_s_exp_is_close_enough_here() -> None:
+    assert noise.exp_is_close()
+
+
+@pytest.mark.parametrize("place", [0, 40, 66])
+def test_where_numpy_s_exp_is_not_exact_enough_opendp_draws(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: int
+) -> None:
+    """One value in 67 that errs by 2^-40 of itself is found, and no noise is then made with it."""
+    exact, asked = np.exp, []
+
+    def inexact(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        powers: NDArray[np.float64] = exact(values)
+        powers[place] *= 1 + 2.0**-40
+        return powers
+
+    def opendp(*arguments: object) -> NDArray[np.int64]:
+        asked.append(arguments)
+        return draw(*arguments)  # type: ignore[arg-type]
+
+    draw = noise._opendp
+    noise.exp_is_close.cache_clear()
+    with monkeypatch.context() as other_machine:
+        other_machine.setattr(np, "exp", inexact)
+        assert not noise.exp_is_close()
+    monkeypatch.setattr(noise, "_opendp", opendp)
+    drawn = discrete_gaussian(30.0, (20, 50))
+    assert chi_squared(discrete_gaussian, 30.0, drawn.ravel()) > CHANCE
+    assert discrete_laplace(3.0, 5).shape == (5,)
+    assert asked == [("gaussian", 30.0, (20, 50)), ("laplace", 3.0, (5,))]
+    assert "OpenDP's sampler draws it" in caplog.text
+    noise.exp_is_close.cache_clear()
+
+
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.7, 1234.5, 1e6])
 @pytest.mark.parametrize("sampler", [discrete_gaussian, discrete_laplace])
 def test_floating_point_decides_as_exact_arithmetic_does(

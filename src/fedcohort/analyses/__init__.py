@@ -6,6 +6,7 @@ from fedcohort.analyses.contract import Analysis
 from fedcohort.analyses.describe import describe
 from fedcohort.analyses.evaluate import evaluate
 from fedcohort.analyses.private_describe import private_describe
+from fedcohort.analyses.private_evaluate import private_evaluate
 from fedcohort.analyses.private_train import private_train
 from fedcohort.analyses.train import train
 from fedcohort.study import Study
@@ -15,7 +16,11 @@ ANALYSES: dict[str, Callable[[Study], Analysis]] = {
     "train": train,
     "evaluate": evaluate,
 }
-PRIVATE: dict[str, Callable[[Study], Analysis]] = {"describe": private_describe, "train": private_train}
+PRIVATE: dict[str, Callable[[Study], Analysis]] = {
+    "describe": private_describe,
+    "train": private_train,
+    "evaluate": private_evaluate,
+}
 
 
 def build_analysis(study: Study) -> Analysis:

@@ -23,9 +23,9 @@ from fedcohort.analyses.columns_of import (
     values_of,
 )
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
-from fedcohort.analyses.moments import Scaling, declared_scaling, moments_from_sums, sum_moments
+from fedcohort.analyses.moments import Scaling, declared_scaling, moments_from_sums
 from fedcohort.analyses.patients import patients_of
-from fedcohort.analyses.private_metrics import DRAWS, INTERVAL, RESOLUTION, sigma_of
+from fedcohort.analyses.private_metrics import DRAWS, INTERVAL, RESOLUTION, on_grid, sigma_of
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort, Describe, Study, missing_bounds
@@ -72,9 +72,8 @@ class PrivateDescribe:
         return tuple(blocks)
 
     def planned(self, site_state: SiteState) -> tuple[Noisy, ...]:
-        """Every block, once; counts are whole numbers, which rounding leaves alone."""
-        layout = self.layout(self.start())
-        return tuple(Noisy(one, "all", 1, whole=one.name not in ("sum", "squares")) for one in layout)
+        """Every block, once; counts and sums are of whole steps, which rounding leaves alone."""
+        return tuple(Noisy(one, "all", 1, whole=True) for one in self.layout(self.start()))
 
     def step(self, state: State) -> int:
         """There is no schedule."""
@@ -95,7 +94,7 @@ class PrivateDescribe:
         if self.rows_per_patient > 1:
             found["rows"] = np.array([len(rows)])
         if self.numeric:
-            found |= sum_moments(bounded)
+            found |= _whole_moments(bounded)
         for name, kind in self.categorical.items():
             levels = values_of(table, self.cohort, name)[rows]
             found[f"levels/{name}"] = level_counts(levels, len(kind.levels))
@@ -169,6 +168,17 @@ class PrivateDescribe:
 
 def _block(name: str, size: int, sensitivity: float) -> Block:
     return Block(name, (size,), MAX_ROWS, RESOLUTION, sensitivity)
+
+
+def _whole_moments(values: Floats) -> dict[str, NDArray[np.floating | np.integer]]:
+    """As `sum_moments`, of values and squares that were rounded to whole steps before they are added."""
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0.0)
+    return {
+        "n": known.sum(0),
+        "sum": on_grid(filled).sum(0),
+        "squares": on_grid(np.square(filled)).sum(0),
+    }
 
 
 def _count(kept: Vector, block: str, index: int) -> int:

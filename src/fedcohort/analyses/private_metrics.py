@@ -1,12 +1,14 @@
 """What private training may know of held-out patients: a few noisy counts, and how far to trust them.
 
 One histogram of scores gives loss, accuracy and ROC AUC of a binary model, so that one noisy
-release pays for all three. A patient counts with one row. The intervals are those of the
-added noise alone: what the same counts would show under other draws of it.
+release pays for all three. A patient counts with one row. Noise makes counts of empty bins
+negative, and they are added as they are: to lift them to zero would add patients that nobody has,
+in every bin, and no interval would hold the truth. The intervals are those of the added noise
+alone: what the same counts would show under other draws of it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +50,13 @@ def measure(task: Task, predicted: NDArray[np.float32], target: NDArray[np.float
     if task.n_classes:
         return np.array([np.count_nonzero(predicted_class(task, safe) == target), len(target)], np.float64)
     error = np.abs(np.clip(safe[:, 0].astype(np.float64), -1, 1) - np.clip(target, -1, 1))
-    return np.array([error.sum() / 2, len(target)])
+    return np.array([on_grid(error / 2).sum(), len(target)])
+
+
+def on_grid(values: Floats) -> Floats:
+    """Values as multiples of RESOLUTION, of which a sum is exact: no rounding hides in it, none is lost."""
+    rounded: Floats = np.rint(values / RESOLUTION) * RESOLUTION
+    return rounded
 
 
 def noisy_metrics(task: Task, counts: Floats, sigma: float, seed: int) -> Metrics:
@@ -59,15 +67,9 @@ def noisy_metrics(task: Task, counts: Floats, sigma: float, seed: int) -> Metric
         sigma: standard deviation of the noise in each count.
         seed: of the interval's draws, which are not secret.
     """
-    found = _metrics(task, counts)
     draw = np.random.default_rng(seed)
     others = [_metrics(task, counts + sigma * draw.standard_normal(counts.shape)) for _ in range(DRAWS)]
-    for name in list(found):
-        known = [value for value in (other[name] for other in others) if value is not None]
-        if found[name] is not None and known:
-            low, high = np.quantile(known, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
-            found |= {f"{name}_low": float(low), f"{name}_high": float(high)}
-    return found
+    return _with_intervals(_metrics(task, counts), others)
 
 
 def _metrics(task: Task, counts: Floats) -> Metrics:
@@ -78,36 +80,64 @@ def _metrics(task: Task, counts: Floats) -> Metrics:
             return {"accuracy": share}
         half = (task.label.high - task.label.low) / 2 if isinstance(task.label, Number) else 1.0
         return {"mae": None if share is None else share * 2 * half}
-    negatives, positives = np.maximum(counts, 0.0)
-    n = float(negatives.sum() + positives.sum())
+    negatives, positives = counts
+    n_negative, n_positive = float(negatives.sum()), float(positives.sum())
+    n = n_negative + n_positive
     if n < 1:
         return {"loss": None, "accuracy": None, "auc": None}
     middle = (np.arange(BINS) + 0.5) / BINS
     loss = -(positives @ np.log(middle) + negatives @ np.log1p(-middle)) / n
-    right = negatives[: BINS // 2].sum() + positives[BINS // 2 :].sum()
+    right = float(negatives[: BINS // 2].sum() + positives[BINS // 2 :].sum())
+    auc = auc_from_counts(negatives, positives) if min(n_negative, n_positive) >= 1 else None
     return {
-        "loss": float(loss),
-        "accuracy": float(right) / n,
-        "auc": auc_from_counts(negatives, positives),
+        "loss": max(0.0, float(loss)),
+        "accuracy": min(max(right / n, 0.0), 1.0),
+        "auc": None if auc is None else min(max(auc, 0.0), 1.0),
     }
 
 
 def noisy_importance(
-    task: Task, whole: Floats, without: Mapping[str, Floats]
-) -> dict[str, dict[str, float | None]]:
-    """How much worse the model is when a column is hidden from it: the metrics' differences."""
-    base = _metrics(task, whole)
-    found: dict[str, dict[str, float | None]] = {}
+    task: Task, whole: Floats, without: Mapping[str, Floats], sigmas: tuple[float, float]
+) -> dict[str, Metrics]:
+    """How much worse the model is when a column is hidden from it: the metrics' differences.
+
+    Args:
+        without: by column, the counts when it is hidden.
+        sigmas: of the noise in each count of `whole`, and in each of `without`.
+    Returns:
+        by column each difference, with its interval as `_low` and `_high`.
+    """
+    draw = np.random.default_rng(0)
+    shape = (DRAWS, *whole.shape)
+    wholes = [_metrics(task, one) for one in whole + sigmas[0] * draw.standard_normal(shape)]
+    base, found = _metrics(task, whole), {}
     for name, counts in without.items():
-        hidden = _metrics(task, counts)
-        found[name] = {
-            "auc_drop": _difference(base.get("auc"), hidden.get("auc")),
-            "loss_increase": _difference(hidden.get("loss"), base.get("loss")),
-        }
-        if not task.is_binary:
-            key = "accuracy" if task.n_classes else "mae"
-            found[name] = {f"{key}_change": _difference(hidden.get(key), base.get(key))}
+        drops = _drops(task, base, _metrics(task, counts))
+        noisy = counts + sigmas[1] * draw.standard_normal(shape)
+        others = [_drops(task, one, _metrics(task, two)) for one, two in zip(wholes, noisy, strict=True)]
+        found[name] = _with_intervals(drops, others)
     return found
+
+
+def _drops(task: Task, whole: Metrics, hidden: Metrics) -> Metrics:
+    if not task.is_binary:
+        key = "accuracy" if task.n_classes else "mae"
+        return {f"{key}_change": _difference(hidden[key], whole[key])}
+    return {
+        "auc_drop": _difference(whole["auc"], hidden["auc"]),
+        "loss_increase": _difference(hidden["loss"], whole["loss"]),
+    }
+
+
+def _with_intervals(found: Metrics, others: Sequence[Metrics]) -> Metrics:
+    """With each known metric, between which values it lies in INTERVAL of the other draws."""
+    ends: Metrics = {}
+    for name, value in found.items():
+        known = [other[name] for other in others if other[name] is not None]
+        if value is not None and known:
+            low, high = np.quantile(np.array(known, np.float64), [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+            ends |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+    return {**found, **ends}
 
 
 def _difference(left: float | None, right: float | None) -> float | None:

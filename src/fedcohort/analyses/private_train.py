@@ -158,10 +158,9 @@ class PrivateTrain:
             ]
         if self.measures:
             times = 1 + (rounds - 1) // self.privacy.evaluate_every
-            whole = bool(self.task.n_classes)
-            found.append(Noisy(self._scores_block, "test", times, whole=whole))
+            found.append(Noisy(self._scores_block, "test", times, whole=True))
             if self.slices:
-                found.append(Noisy(self._importance_block, "test", 1, float(times), whole=whole))
+                found.append(Noisy(self._importance_block, "test", 1, float(times), whole=True))
         return tuple(found)
 
     def step(self, state: State) -> int:
@@ -282,7 +281,7 @@ class PrivateTrain:
     def _measured(
         self, weights: NDArray[np.float32], x: Inputs, y: NDArray[np.float32]
     ) -> NDArray[np.float64]:
-        return measure(self.task, self.model.predict(weights, x), y)
+        return measure(self.task, self.model.predict_apart(weights, x), y)
 
     # --- at the coordinator ---------------------------------------------------------------
 
@@ -343,7 +342,8 @@ class PrivateTrain:
             found["test"] = noisy_metrics(self.task, whole, sigma_of(state.kept, "scores"), self.train.rounds)
         if "importance" in state.kept:
             hidden = dict(zip(self.slices, state.kept["importance"], strict=True))
-            found["importance"] = noisy_importance(self.task, whole, hidden)
+            sigmas = sigma_of(state.kept, "scores"), sigma_of(state.kept, "importance")
+            found["importance"] = noisy_importance(self.task, whole, hidden, sigmas)
         return found
 
 

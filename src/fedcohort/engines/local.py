@@ -22,7 +22,7 @@ from fedcohort.table import Table
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Approval, Card, Message, SiteId
 
-Load = Callable[[Cohort, int], Table]
+Load = Callable[[Cohort, int, bool], Table]
 FAR_FUTURE = 2**62
 
 

@@ -21,6 +21,10 @@ RECORD = "record"
 PIECE_BYTES = 32 * 2**20
 """Of images in memory at once; one more piece is read while a graph works on another."""
 
+PIECE_ALIGNMENT = 32
+"""Vector instructions take up to 16 numbers, the last ones singly: with whole vectors a patient's
+bits are the same wherever in a piece the patient stands."""
+
 Floats = NDArray[np.float32]
 Data = Floats | Pixels | NDArray[np.uint8]
 Tensor = Any

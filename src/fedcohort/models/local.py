@@ -20,6 +20,7 @@ from fedcohort.models.build import build_model
 from fedcohort.models.graphs import Graphs, trace
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import (
+    PIECE_ALIGNMENT,
     PIECE_BYTES,
     Inputs,
     InputShape,
@@ -31,6 +32,7 @@ from fedcohort.models.inputs import (
     read_ahead,
 )
 from fedcohort.models.own import row_values
+from fedcohort.models.row_wise import check_row_wise
 from fedcohort.models.start import start_tensorflow
 
 PIECE_ROWS, PIECE_VALUES = 4096, 2**24
@@ -138,6 +140,22 @@ class LocalModel:
             pieces = [self.graphs.predict(weights, piece).numpy() for piece in self._rows_in_pieces(inputs)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
+    def predict_apart(self, weights: Floats, x: Rows) -> Floats:
+        """`predict`, but a row has the same bits whatever the other rows are, as privacy needs.
+
+        The rows that do not fill a vector are computed by other instructions, and whoever chooses the weights
+        can put all scores so close to an edge that the last bit decides: one patient more would then move
+        seven others over it.
+
+        Raises:
+            StudyError: a layer mixes patients; it is named.
+        """
+        check_row_wise(self.model)
+        inputs = as_inputs(x)
+        n = len(inputs)
+        filled = np.concatenate([np.arange(n), np.zeros(-n % PIECE_ALIGNMENT, np.int64)])
+        return self.predict(weights, inputs[filled])[:n]
+
     def arranged(self, x: Rows) -> dict[str, Floats]:
         """Rows as the Keras model itself takes them, images from 0 to 1: by name, in its inputs' order."""
         taken = as_inputs(x).take()
@@ -206,6 +224,7 @@ def _local_model(model: str, parts: tuple[Part, ...], head: Head, seed: int) -> 
     first = [np.asarray(v.numpy(), np.float32).reshape(-1) for v in variables]
     shapes = tuple(tuple(int(size) for size in v.shape) for v in variables)
     graphs = trace(built, head, parts)
-    piece_rows = min(PIECE_ROWS, max(1, PIECE_VALUES // row_values(built)))
+    pieces = min(PIECE_ROWS, PIECE_VALUES // row_values(built)) // PIECE_ALIGNMENT
+    piece_rows = PIECE_ALIGNMENT * max(1, pieces)
     arrays = np.concatenate(mask), np.concatenate(first)
     return LocalModel(built, head, parts, shapes, *arrays, graphs, piece_rows, threading.Lock())

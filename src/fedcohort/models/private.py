@@ -22,7 +22,17 @@ from fedcohort.models.build import build_model
 from fedcohort.models.ghost import clipped_gradient_sum
 from fedcohort.models.graphs import row_losses
 from fedcohort.models.head import Head
-from fedcohort.models.inputs import PIECE_BYTES, Inputs, InputShape, Part, Rows, as_inputs, caller, parts_of
+from fedcohort.models.inputs import (
+    PIECE_ALIGNMENT,
+    PIECE_BYTES,
+    Inputs,
+    InputShape,
+    Part,
+    Rows,
+    as_inputs,
+    caller,
+    parts_of,
+)
 from fedcohort.models.local import renumbered, seed_pair
 from fedcohort.models.own import row_values
 from fedcohort.models.private_graphs import (
@@ -34,10 +44,6 @@ from fedcohort.models.private_graphs import (
 )
 
 LEAST_CLIP, LARGEST_CLIP = 1e-6, 1e6
-PIECE_ALIGNMENT = 32
-"""Vector instructions take up to 16 numbers, the last ones singly: with whole vectors a patient's
-bits are the same wherever in a piece the patient stands."""
-
 _PIECE_VALUES, _PIECE_ROWS = 2**21, 1024
 """Numbers over all layers in one piece, so that it fits into a processor's cache."""
 

@@ -31,6 +31,7 @@ from fedcohort.node import protect
 from fedcohort.node.keys import Keys
 from fedcohort.node.ledger import added_cost
 from fedcohort.node.noise import Drawn, draw_noise, step_of
+from fedcohort.node.phases import count_phase
 from fedcohort.node.records import HelpGiven, NodeStore, Stored, StudyKey
 from fedcohort.privacy.noise import poisson_sample
 from fedcohort.protection.fixed_point import shape_from_text, shape_of, to_ring
@@ -57,8 +58,9 @@ class Node:
     """What `answer()` may use.
 
     Attributes:
-        load: selects a cohort from the site's database, read-only.
+        load: selects a cohort from the site's database, read-only; whether the study is private.
         read_approval: decodes this site's approval and verifies its signature by the site's own key.
+        allow: raises where site.toml, as it is now, does not offer what a study asks for.
         studies, study_keys, prepared: in memory, by study hash.
     """
 
@@ -66,10 +68,11 @@ class Node:
     min_patients: int
     store: NodeStore
     keys: Keys
-    load: Callable[[Cohort, int], Table]
+    load: Callable[[Cohort, int, bool], Table]
     read_approval: Callable[[bytes], Approval]
     build: Callable[[Study], Analysis] = build_analysis
     now: Callable[[], float] = time.time
+    allow: Callable[[Study], None] = lambda _: None
     studies: dict[str, Study] = field(default_factory=dict)
     study_keys: dict[str, Key] = field(default_factory=dict, repr=False)
     prepared: dict[str, Prepared] = field(default_factory=dict)
@@ -167,15 +170,6 @@ def _check_roster(before: Stored, roster: tuple[str, ...]) -> None:
         raise WireError("another roster than in the rounds before; a study's sites stay the same")
 
 
-def _count_phase(analysis: Analysis, before: Stored | None, phase: str) -> dict[str, int]:
-    """How often each phase was asked, with this one; what a study asks once is not asked again."""
-    asked: dict[str, int] = json.loads(before.phases) if before else {}
-    asked[phase] = asked.get(phase, 0) + 1
-    if asked[phase] > analysis.phases().get(phase, 0):
-        raise WireError(f"phase {phase[:64]!r} was asked {asked[phase]} times, more often than the study has")
-    return asked
-
-
 def _set_up(node: Node, setup: Setup) -> Setup:
     """Make the study's key and seal it for the other sites, or take the one that another has made."""
     study = _approved(node, setup.study_hash, 0)
@@ -255,11 +249,13 @@ def prepare(node: Node, study_hash: str) -> Prepared:
 
     Raises:
         NotApprovedError: the study was never proposed here, or its text is not what was hashed.
+        PolicyError, SchemaError: site.toml has changed since the approval, and allows it no more.
         CohortTooSmallError: fewer patients than the site's policy demands.
     """
     if study_hash not in node.prepared:
         study = _study(node, study_hash)
-        table = node.load(study.cohort, study.seed)
+        node.allow(study)
+        table = node.load(study.cohort, study.seed, study.privacy is not None)
         if table.n_patients < node.min_patients:
             raise CohortTooSmallError(
                 f"the cohort has fewer than min_patients = {node.min_patients} patients"
@@ -273,7 +269,7 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
     prepared = prepare(node, task.study_hash)
     if before is not None:
         _check_roster(before, task.roster)
-    phases = _count_phase(prepared.analysis, before, task.phase)
+    phases = count_phase(prepared.analysis, before, task.phase)
     state = State(task.phase, task.round, task.arrays)
     layout, n_sites = prepared.analysis.layout(state), len(task.roster)
     draw = Draw(prepared.study.seed, node.site, task.round)

@@ -7,6 +7,7 @@ behind; both stand in the event log, whose entries are chained by hashes.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,15 +23,25 @@ Counted = GaussianRelease | LaplaceRelease
 
 
 def reserve(policy: SitePolicy, store: NodeStore, study: Study) -> None:
-    """Set aside what a private study may cost, where its data set has a budget.
+    """Set aside what a private study may cost; without a budget too, for one that is given later.
 
     Raises:
         BudgetError: less is left; names how much.
     """
-    budget, privacy = policy.budget.get(study.cohort.table), study.privacy
-    if budget is not None and privacy is not None:
-        wanted = Reservation(study.hash, study.cohort.table, privacy.epsilon, privacy.delta)
-        store.reserve(wanted, budget.epsilon, budget.delta)
+    privacy = study.privacy
+    if privacy is not None:
+        set_aside(policy, store, Reservation(study.hash, study.cohort.table, privacy.epsilon, privacy.delta))
+
+
+def set_aside(policy: SitePolicy, store: NodeStore, wanted: Reservation) -> None:
+    """Set a cost aside, within the data set's budget where it has one.
+
+    Raises:
+        BudgetError: less is left; names how much.
+    """
+    budget = policy.budget.get(wanted.dataset)
+    epsilon, delta = (budget.epsilon, budget.delta) if budget is not None else (math.inf, math.inf)
+    store.reserve(wanted, epsilon, delta)
 
 
 def check_left(wanted: Reservation, others: Sequence[Reservation], epsilon: float, delta: float) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, ConfigError, SchemaError
-from fedcohort.node.ledger import cost_of
+from fedcohort.node.ledger import cost_of, set_aside
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.records import Reservation
 from fedcohort.node.store import SqlNodeStore
@@ -72,9 +72,7 @@ def perturb(policy: SitePolicy, store: SqlNodeStore, table: str, epsilon: float,
         LaplaceRelease(f"perturbed {column.name}", column.width, column.width / share) for column in columns
     ]
     charge = hashlib.sha256(f"perturb|{table}|{epsilon}|{secrets.token_hex(16)}".encode()).hexdigest()
-    budget = policy.budget.get(table)
-    if budget is not None:
-        store.reserve(Reservation(charge, table, epsilon, 0.0), budget.epsilon, budget.delta)
+    set_aside(policy, store, Reservation(charge, table, epsilon, 0.0))
     store.charge(cost_of(charge, table, 0.0, releases))
     noisy = {
         column.name: noisy_column(rows.columns[column.name].astype(np.float64), column, share)

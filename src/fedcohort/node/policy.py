@@ -9,7 +9,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, Identifier, building, describe_errors
 from fedcohort.errors import BudgetError, ConfigError, PolicyError, SchemaError, StudyError
-from fedcohort.study import Privacy, Protection, Study, Train
+from fedcohort.sources.schema import PATIENT_ID
+from fedcohort.sources.where import check_plain
+from fedcohort.study import Cohort, Privacy, Protection, Study, Train
 
 SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Whole = Annotated[int, Field(strict=True, ge=1)]
@@ -27,10 +29,15 @@ class Listen(Frozen):
 
 
 class Budget(Frozen):
-    """What all studies together may cost a data set's patients."""
+    """What all studies together may cost a data set's patients.
+
+    No study costs less than `least_epsilon`: each tells without noise whether its cohort is large enough, and
+    studies that cost next to nothing could ask that without end.
+    """
 
     epsilon: Annotated[float, Field(strict=True, gt=0)]
     delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-3
+    least_epsilon: Annotated[float, Field(strict=True, gt=0)] = 0.05
 
 
 class SitePolicy(Frozen):
@@ -40,6 +47,8 @@ class SitePolicy(Frozen):
     data: Annotated[str, Field(min_length=1)]
     tables: dict[Identifier, Literal["*"] | tuple[Identifier, ...]] = Field(min_length=1)
     """Columns on offer by table; "*" is every column that an import declared."""
+    patients: dict[Identifier, Identifier] = Field(default_factory=dict)
+    """By table, the column that tells patients apart where it is not patient_id: no study chooses it."""
     coordinator: str | None = None
     listen: Listen | None = None
     ca_file: Path | None = None
@@ -113,6 +122,8 @@ def check_study(policy: SitePolicy, study: Study) -> None:
             raise objection
     if not study.cohort.is_explicit:
         raise StudyError("cohort.columns: name each column's kind, as fed.run does before it sends a study")
+    if study.privacy is not None and study.cohort.where is not None:
+        check_plain(study.cohort.where)
     _check_columns(policy, study)
 
 
@@ -127,6 +138,7 @@ def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError |
     yield "protection", allowed("protections", study.protection, policy.protections)
     yield "privacy", _privacy_objection(policy, privacy)
     yield "budget", _budget_objection(policy, study)
+    yield "patients", _patients_objection(policy, study.cohort)
     if isinstance(analysis, Train):
         name = analysis.model if isinstance(analysis.model, str) else "own"
         yield "model", allowed("models", name, policy.models)
@@ -146,6 +158,17 @@ def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> PolicyErr
     return None
 
 
+def _patients_objection(policy: SitePolicy, cohort: Cohort) -> PolicyError | None:
+    """Who took a row for a patient would make one patient look like a cohort, with the noise of a row."""
+    patients = policy.patients.get(cohort.table, PATIENT_ID)
+    if cohort.patient_id == patients:
+        return None
+    return PolicyError(
+        f"site.toml: patients of {cohort.table} are told apart by {patients}, not by {cohort.patient_id}; "
+        f"correct cohort.patient_id, or say patients.{cohort.table} in site.toml"
+    )
+
+
 def _budget_objection(policy: SitePolicy, study: Study) -> PolicyError | None:
     try:
         check_budget(study, policy.budget.get(study.cohort.table))
@@ -158,7 +181,7 @@ def check_budget(study: Study, budget: Budget | None) -> None:
     """Refuse what a data set's whole budget could not pay, whatever other studies have taken.
 
     Raises:
-        BudgetError: the study has no [privacy], or asks for more than the whole.
+        BudgetError: the study has no [privacy], or asks for more than the whole or less than the least.
     """
     if budget is None:
         return
@@ -171,6 +194,11 @@ def check_budget(study: Study, budget: Budget | None) -> None:
         raise BudgetError(
             f"site.toml: budget.{table} is epsilon {budget.epsilon:g}, delta {budget.delta:g} in all; "
             f"the study asks for {privacy.epsilon:g} and {privacy.delta:g}"
+        )
+    if privacy.epsilon < budget.least_epsilon:
+        raise BudgetError(
+            f"site.toml: budget.{table}.least_epsilon is {budget.least_epsilon:g}; the study asks for "
+            f"{privacy.epsilon:g}; ask for as much or more, since each study tells a little without noise"
         )
 
 

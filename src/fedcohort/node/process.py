@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from fedcohort.errors import (
     ConfigError,
@@ -27,7 +28,7 @@ from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.cards import announced, take_cards
 from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer, study_hash_of
 from fedcohort.node.keys import Keys, RosterFolder, signed
-from fedcohort.node.policy import SitePolicy
+from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.cohort import load_cohort
@@ -92,13 +93,14 @@ def open_node(policy: SitePolicy) -> Running:
     keys = Keys(identity, agreement, cards.get, RosterFolder(policy.roster))
     offered = offered_columns(policy)
 
-    def load(cohort: Cohort, seed: int) -> Table:
-        return load_cohort(policy.data, cohort, seed, offered, policy.state)
+    def load(cohort: Cohort, seed: int, private: bool) -> Table:
+        return load_cohort(policy.data, cohort, seed, offered, policy.state, private)
 
     def read(encoded: bytes) -> Approval:
         return read_approval(identity, encoded)
 
-    node = Node(policy.id, policy.min_patients, store, keys, load, _remember(read))
+    allow = partial(check_study, policy)
+    node = Node(policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow)
     worker = ThreadPoolExecutor(1, "fedcohort-node")
     return Running(Site(policy, identity, store), node, held, worker, cards)
 

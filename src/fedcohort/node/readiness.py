@@ -19,7 +19,7 @@ from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.described import Described, describe_table
 from fedcohort.sources.resolve import Kind
 from fedcohort.sources.schema import FEATURES, PATIENT_ID
-from fedcohort.sources.where import parse_where
+from fedcohort.sources.where import check_plain, parse_where
 from fedcohort.study import Cohort, Study
 
 ORDER: tuple[Verdict, ...] = ("ready", "warning", "not ready")
@@ -29,6 +29,7 @@ _REMEDIES = {
     "protection": "add it to protections in site.toml, or let the study take another one",
     "privacy": "let the study promise more, or change site.toml",
     "budget": "let the study ask for less, or raise the budget in site.toml",
+    "patients": "name the table's column of patients in the study, or in site.toml by [patients]",
     "model": "add it to models in site.toml, or let the study take another one",
     "rounds": "raise max_rounds in site.toml, or let the study take fewer rounds",
 }
@@ -107,7 +108,7 @@ def _data_lines(
         return
     yield Line(f"table {table}", "ready", "there and offered", "")
     columns = _offered(described, cohort, offered)
-    found = [*column_lines(cohort, described, columns), *_where_lines(cohort, columns)]
+    found = [*column_lines(cohort, described, columns), *_where_lines(study, columns)]
     yield from found
     if any(line.verdict == "not ready" for line in found):
         remedy = "mend the lines above, and check again"
@@ -130,11 +131,14 @@ def _offered(described: Mapping[str, Described], cohort: Cohort, words: str | Co
     return names & (can | {cohort.patient_id})
 
 
-def _where_lines(cohort: Cohort, columns: Collection[str]) -> Iterator[Line]:
+def _where_lines(study: Study, columns: Collection[str]) -> Iterator[Line]:
+    cohort = study.cohort
     if cohort.where is None:
         return
     try:
         parse_where(cohort.where, cohort.table, columns)
+        if study.privacy is not None:
+            check_plain(cohort.where)
     except DataError as error:
         yield Line("where", "not ready", str(error), "correct cohort.where in the study")
     else:

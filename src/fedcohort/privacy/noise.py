@@ -6,7 +6,8 @@ a batch are decided at once, in floating point, by comparing 64 random bits with
 contains exp(-gamma), if numpy's exp errs by less than 2^-41 of itself; the few (one in about 2^40) that
 lie inside the interval are decided by drawing more bits and computing with rationals, in `exact`. So the
 distribution is the discrete Gaussian's own, not an approximation: no floating-point number ever decides
-by itself. Sigma, a float, is a rational number and is taken as exactly that number.
+by itself. Sigma, a float, is a rational number and is taken as exactly that number. Whether numpy's exp
+is as exact as that is tried before a process draws first; where it is not, OpenDP's sampler draws.
 
 Randomness: AES-256-CTR with a key from the operating system, new for every call, so that nothing is
 shared by processes after a fork. No seed exists.
@@ -17,10 +18,12 @@ processor's variable-time division or its caches do. A program on the same machi
 not guarded against (Jin et al. 2022, arXiv 2112.05307).
 """
 
+import logging
 import math
 import os
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +33,9 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 
 from fedcohort.errors import StudyError
-from fedcohort.privacy.exact import Uniform, floor_exp
+from fedcohort.privacy.exact import Uniform, bracket_exp, floor_exp
+
+log = logging.getLogger("fedcohort.node")
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -42,6 +47,10 @@ MIN_SCALE, MAX_SCALE = 2.0**-20, 2.0**40
 
 MARGIN = 2.0**-40
 """Relative error allowed to exp(-gamma) in floating point; the analysis in `_keep` bounds it by 2^-43."""
+
+_HALF = Fraction(MARGIN) / 2
+_PROBES = np.round(np.geomspace(2.0**-20, 128.0, 67) * 2**20) / 2**20
+"""Enough to fill vector instructions and leave a rest, over all gammas that are asked."""
 
 _POWERS = np.array([floor_exp(Fraction(power), 64) for power in range(45, 0, -1)], np.uint64)
 """floor(2^64 exp(-v)) for v = 45, ..., 1: ascending, from 0."""
@@ -67,7 +76,7 @@ def discrete_gaussian(sigma: float, shape: int | tuple[int, ...], backend: Backe
     Source: Canonne, Kamath, Steinke 2020, algorithm 3.
     """
     sigma, size = _checked(sigma, "sigma", shape)
-    if backend == "opendp":
+    if backend == "opendp" or not exp_is_close():
         return _opendp("gaussian", sigma, size)
     scale = math.floor(sigma) + 1
 
@@ -90,11 +99,27 @@ def discrete_laplace(scale: float, shape: int | tuple[int, ...], backend: Backen
     Source: Canonne, Kamath, Steinke 2020, algorithm 2.
     """
     scale, size = _checked(scale, "scale", shape)
-    if backend == "opendp":
+    if backend == "opendp" or not exp_is_close():
         return _opendp("laplace", scale, size)
     numerator, denominator = scale.as_integer_ratio()
     shift = denominator.bit_length() - 1
     return _draw(lambda count: _laplace(numerator, shift, count), size)
+
+
+@cache
+def exp_is_close() -> bool:
+    """Whether numpy's exp on this machine errs by less than MARGIN / 2 of itself, wherever it is asked.
+
+    Where it does not (a processor or a build of numpy that nobody has tried), the interval would not surely
+    contain exp(-gamma), and the distribution would be another one: OpenDP's sampler, slow and exact, draws.
+    """
+    found = [Fraction(float(power)) for power in np.exp(-_PROBES)]
+    for gamma, power in zip(_PROBES, found, strict=True):
+        low, high = bracket_exp(Fraction(float(gamma)), 64 + 2 * math.ceil(gamma))
+        if not low * (1 - _HALF) < power < high * (1 + _HALF):
+            log.warning("numpy's exp is too inexact on this machine for noise; OpenDP's sampler draws it")
+            return False
+    return True
 
 
 def poisson_sample(count: int, probability: float) -> NDArray[np.bool_]:

@@ -16,14 +16,15 @@ from sqlglot import exp
 
 from fedcohort.errors import PolicyError, SchemaError
 from fedcohort.pixels import PixelStore
-from fedcohort.sources.columnar import Query, Unsuited, check_suited, column_chunks
+from fedcohort.sources.columnar import Unsuited, column_chunks, query_of
 from fedcohort.sources.convert import Raw, Values, check_explicit, convert, needed_columns
 from fedcohort.sources.database import SQLITE_MOD, reading, select_only
 from fedcohort.sources.dialects import select_sql, type_name
+from fedcohort.sources.fitting import convert_private
 from fedcohort.sources.images import image_stores
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
-from fedcohort.sources.where import parse_where
+from fedcohort.sources.where import check_plain, parse_where
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 
@@ -39,6 +40,7 @@ def load_cohort(
     seed: int,
     offered: Mapping[str, Collection[str]],
     folder: Path | None = None,
+    private: bool = False,
 ) -> Table:
     """Select a cohort from a site's database, read-only.
 
@@ -48,6 +50,8 @@ def load_cohort(
         seed: the study's seed, which keys the hold-out.
         offered: table to columns, as the site's policy names them.
         folder: where a file of many images lies; None is the system's folder for temporary files.
+        private: the study has [privacy], so that whether it can be read must not tell about patients: what
+            does not fit counts as missing, and `where` only compares.
     Returns:
         Rows sorted by patient and then by value; rows without a label are left out.
     Raises:
@@ -61,6 +65,9 @@ def load_cohort(
     check_explicit(cohort)
     allowed = _check_offered(cohort, needed, offered)
     where = None if cohort.where is None else parse_where(cohort.where, cohort.table, allowed)
+    if private and cohort.where is not None:
+        check_plain(cohort.where)
+    read = convert_private if private else convert
     with reading(url) as connection:
         declared = _vector_columns(connection, cohort.table)
         asked = {*needed, *_columns_of(where)}
@@ -77,15 +84,16 @@ def load_cohort(
         try:
             if positions or stores or SQLITE_MOD in sql:
                 raise Unsuited
-            check_suited(connection.dialect.name, [present[name] for name in names])
-            chunks = column_chunks(Query(connection.engine.url, sql, tuple(names)))
+            chunks = column_chunks(
+                query_of(connection.engine.url, sql, {name: present[name] for name in names})
+            )
             raws = (Raw(cohort.table, columns) for columns in chunks)
-            return in_order((convert(raw, cohort, seed) for raw in raws), cohort.table)
+            return in_order((read(raw, cohort, seed) for raw in raws), cohort.table)
         except Unsuited:
             select_only(connection)
             streamed = _stream(connection, sql, _chunk_rows(stores))
-            raws = (_raw(cohort.table, names, positions, rows) for rows in streamed)
-            return in_order((convert(raw, cohort, seed, stores) for raw in raws), cohort.table)
+            raws = (_raw(cohort.table, names, positions, rows, private) for rows in streamed)
+            return in_order((read(raw, cohort, seed, stores) for raw in raws), cohort.table)
 
 
 def _chunk_rows(stores: Mapping[str, PixelStore]) -> int:
@@ -162,22 +170,28 @@ def _stream(connection: Connection, sql: str, chunk_rows: int) -> Iterator[Seque
 
 
 def _raw(
-    table: str, names: Sequence[str], positions: Mapping[str, int], rows: Sequence[Sequence[object]]
+    table: str,
+    names: Sequence[str],
+    positions: Mapping[str, int],
+    rows: Sequence[Sequence[object]],
+    private: bool,
 ) -> Raw:
     by_column: list[Sequence[object]] = list(zip(*rows, strict=True))
     values: dict[str, Values] = dict(zip(names, by_column, strict=False))
     if positions:
-        vectors = [_vector(value, table, max(positions.values())) for value in by_column[-1]]
+        vectors = [_vector(value, table, max(positions.values()), private) for value in by_column[-1]]
         values |= {name: [vector[index] for vector in vectors] for name, index in positions.items()}
     return Raw(table, values)
 
 
-def _vector(value: object, table: str, last: int) -> list[object]:
+def _vector(value: object, table: str, last: int, private: bool) -> list[object]:
     """A JSON vector, which SQLite yields as text and PostgreSQL as a list."""
     try:
         vector = json.loads(value) if isinstance(value, str | bytes) else value
     except ValueError:
         vector = None
+    if private and not (isinstance(vector, list) and len(vector) > last):
+        return [None] * (last + 1)
     if not isinstance(vector, list) or len(vector) <= last:
         raise SchemaError(
             f"{table}.{FEATURES}: a row is not a JSON list of {last + 1} or more values; import again"

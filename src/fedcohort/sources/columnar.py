@@ -7,7 +7,7 @@ that is rounded on the way) raises Unsuited, as any error does, and the rows are
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -47,25 +47,33 @@ class Unsuited(Exception):
 
 @dataclass(frozen=True)
 class Query:
-    """One SELECT of a site's database, and its columns' names, the patient's first."""
+    """One SELECT of a site's database, and the names of its columns, the patient's first."""
 
     url: URL
     sql: str
     names: tuple[str, ...]
+    texts: frozenset[str]
+    """Columns that hold nothing but texts."""
 
 
-def check_suited(engine: str, types: Iterable[TypeEngine[object]]) -> None:
-    """Refuse an engine without a driver, and types that Arrow could tell differently.
+def query_of(url: URL, select: str, types: Mapping[str, TypeEngine[object]]) -> Query:
+    """A SELECT of columns of these types, if Arrow tells their values as the ordinary driver does.
+
+    A column of SQLite may hold numbers and texts, unless it is declared as text. Arrow would make
+    texts of all its numbers as soon as one is a text: one patient would change another's value.
 
     Raises:
         Unsuited: read the rows instead.
     """
+    engine = url.get_backend_name()
     if engine not in _DRIVERS:
         raise Unsuited
     if engine == "postgresql" and any(
-        isinstance(kind, sql.Enum) or not isinstance(kind, _EXACT) for kind in types
+        isinstance(kind, sql.Enum) or not isinstance(kind, _EXACT) for kind in types.values()
     ):
         raise Unsuited
+    texts = frozenset(name for name, kind in types.items() if isinstance(kind, sql.String))
+    return Query(url, select, tuple(types), texts)
 
 
 def column_chunks(query: Query) -> Iterator[dict[str, Values]]:
@@ -78,11 +86,10 @@ def column_chunks(query: Query) -> Iterator[dict[str, Values]]:
     arrow = _module("pyarrow")
     for batch in _batches(query):
         try:
-            patient, *others = batch.columns
-            values = [_identifiers(arrow, patient), *(_values(arrow, array) for array in others)]
+            columns = dict(zip(query.names, batch.columns, strict=True))
+            yield {name: _values(arrow, array, name, query) for name, array in columns.items()}
         except arrow.ArrowException:
             raise Unsuited from None
-        yield dict(zip(query.names, values, strict=True))
 
 
 def _module(name: str) -> Any:  # noqa: ANN401  neither pyarrow nor ADBC says its types
@@ -164,7 +171,7 @@ def _options(engine: str) -> dict[str, str]:
     return {"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
 
 
-def _values(arrow: Arrow, array: Arrow) -> Values:
+def _values(arrow: Arrow, array: Arrow, name: str, query: Query) -> Values:
     kind, types = array.type, arrow.types
     if types.is_float64(kind):
         return np.asarray(array.to_numpy(zero_copy_only=False))  # null becomes NaN
@@ -173,8 +180,8 @@ def _values(arrow: Arrow, array: Arrow) -> Values:
     if types.is_integer(kind):  # as doubles where one is missing, unless that would round one
         exact = array.cast(arrow.float64()) if array.null_count else array
         return np.asarray(exact.to_numpy(zero_copy_only=False))
-    if types.is_string(kind):
-        return _coded(array)
+    if types.is_string(kind) and name in query.texts:
+        return _identifiers(array) if name == query.names[0] else _coded(array)
     raise Unsuited
 
 
@@ -185,10 +192,8 @@ def _coded(array: Arrow) -> Coded:
     return Coded(codes, tuple(encoded.dictionary.to_pylist()))
 
 
-def _identifiers(arrow: Arrow, array: Arrow) -> Values:
+def _identifiers(array: Arrow) -> Values:
     """Texts as an array of NumPy; as Python's objects where one is missing, long, or not of plain ASCII."""
-    if not arrow.types.is_string(array.type):
-        return _values(arrow, array)
     _, ends, data = array.buffers()
     offsets = np.frombuffer(ends, np.int32)[array.offset : array.offset + len(array) + 1]
     points = np.frombuffer(data or b"", np.uint8)[offsets[0] : offsets[-1]]

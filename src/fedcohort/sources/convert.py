@@ -76,7 +76,7 @@ def numbers(values: Values, where: str) -> Floats:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         result = values.astype(np.float64, copy=False)
     else:
-        objects = _plain(values)
+        objects = plain(values)
         # The types are few: each is asked about once, and C does the rest.
         if not all(kind is type(None) or issubclass(kind, _NUMBERS) for kind in set(map(type, objects))):
             raise SchemaError(
@@ -132,8 +132,8 @@ def levels(values: Values, allowed: Sequence[object], where: str) -> NDArray[np.
     try:
         if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
             values = _coded(values)
-        plain = values.values if isinstance(values, Coded) else _plain(values)
-        result = np.fromiter(map(indices.__getitem__, plain), dtype=np.int64, count=len(plain))
+        objects = values.values if isinstance(values, Coded) else plain(values)
+        result = np.fromiter(map(indices.__getitem__, objects), dtype=np.int64, count=len(objects))
         if isinstance(values, Coded):
             result = np.append(result, -1)[values.codes]
     except (TypeError, UnicodeDecodeError):
@@ -152,7 +152,7 @@ def _coded(values: NDArray[np.generic]) -> Coded:
     return Coded(codes, tuple(distinct.tolist()))
 
 
-def _plain(values: Values) -> Sequence[object]:
+def plain(values: Values) -> Sequence[object]:
     """Python's own objects, with None for NaN: every NaN would be looked up as a level of its own."""
     if isinstance(values, Coded):
         return [None if code < 0 else values.values[code] for code in values.codes.tolist()]
@@ -195,7 +195,7 @@ def patients(values: Values, where: str) -> NDArray[np.str_]:
     if texts is not None and _are_keys(texts):
         return texts
     try:
-        keys = [level_key(value) for value in _plain(values)]
+        keys = [level_key(value) for value in plain(values)]
     except UnicodeDecodeError:
         raise SchemaError(f"{where}: holds something that is neither text nor number; correct it") from None
     if None in keys:
@@ -240,7 +240,7 @@ def splits(raw: Raw, cohort: Cohort, ids: NDArray[np.str_], seed: int) -> NDArra
         held = held_out(ids.tolist(), cohort.split.fraction, seed)
         return np.where(held, TEST, TRAIN).astype(np.int8)
     where = f"{raw.table}.{cohort.split}"
-    codes = [SPLITS.get(str(value).strip().lower(), -1) for value in _plain(raw.values[cohort.split])]
+    codes = [SPLITS.get(str(value).strip().lower(), -1) for value in plain(raw.values[cohort.split])]
     if -1 in codes:
         raise SchemaError(f"{where}: a split column holds train, test or valid in every row, nothing else")
     return np.array(codes, dtype=np.int8)
@@ -277,7 +277,7 @@ def convert(raw: Raw, cohort: Cohort, seed: int, stores: Mapping[str, PixelStore
     label, event = labels(raw, cohort.typed_label)
     stores = image_stores(cohort) if stores is None else stores
     images = {
-        name: pictures(_plain(raw.values[name]), store, f"{raw.table}.{name}")
+        name: pictures(plain(raw.values[name]), store, f"{raw.table}.{name}")
         for name, store in stores.items()
     }
     table = Table(ids, columns, splits(raw, cohort, ids, seed), label, event, images)

@@ -22,9 +22,10 @@ from fedcohort.sources.catalogue import UNDECLARED_TEXT, Catalogue, Facts
 from fedcohort.sources.convert import Raw, Values, check_explicit, convert, needed_columns
 from fedcohort.sources.database import harden, restrict
 from fedcohort.sources.dialects import select_sql
+from fedcohort.sources.fitting import convert_private
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import PATIENT_ID
-from fedcohort.sources.where import parse_where
+from fedcohort.sources.where import check_plain, parse_where
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 
@@ -32,17 +33,20 @@ ANY_TABLE = "*"
 """The frame's name in its catalogue: it stands for whatever table a study names."""
 
 
-def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int) -> Table:
+def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int, private: bool = False) -> Table:
     """Select a cohort from a data frame.
 
     Args:
         frame: a row a patient, or several with a column patient_id.
         cohort: explicit, as `resolve_cohort` makes it.
         seed: the study's seed, which keys the hold-out.
+        private: as for `load_cohort`.
     Raises:
         StudyError, SchemaError, ValueRangeError, CohortError: as `load_cohort`.
     """
     check_explicit(cohort)
+    if private and cohort.where is not None:
+        check_plain(cohort.where)
     frame = _checked(frame, cohort)
     rows = selected_rows(frame, cohort)
     values: dict[str, Values] = {name: _values(frame[name], rows) for name in needed_columns(cohort)}
@@ -50,7 +54,8 @@ def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int) -> Table:
         values[cohort.patient_id] = _values(frame[cohort.patient_id], rows)
     else:
         values[cohort.patient_id] = rows
-    return in_order([convert(Raw(cohort.table, values), cohort, seed)], cohort.table)
+    read = convert_private if private else convert
+    return in_order([read(Raw(cohort.table, values), cohort, seed)], cohort.table)
 
 
 def _checked(frame: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:

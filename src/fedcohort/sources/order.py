@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.errors import CohortError
+from fedcohort.errors import EmptyCohortError
 from fedcohort.pixels import Pixels, PixelStore
 from fedcohort.table import Table
 
@@ -48,7 +48,7 @@ def in_order(tables: Iterable[Table], where: str) -> Table:
     sorted, so that the cohort is never held twice.
 
     Raises:
-        CohortError: there is no row.
+        EmptyCohortError: there is no row.
     """
     parts: dict[Part, Growing] = {}
     stores: Mapping[str, PixelStore] = {}
@@ -57,7 +57,7 @@ def in_order(tables: Iterable[Table], where: str) -> Table:
         for part, array in _parts(table):
             parts.setdefault(part, Growing(np.empty(0, array.dtype))).add(array)
     if not parts or not parts["patients", ""].used:
-        raise CohortError(
+        raise EmptyCohortError(
             f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
         )
     order = _order(parts, stores)

@@ -30,6 +30,7 @@ _OPERANDS = (exp.Column, exp.Identifier, exp.Literal, exp.Null)
 _FUNCTIONS = (exp.Abs, exp.Coalesce, exp.Length, exp.Lower, exp.Nullif, exp.Round, exp.Upper)
 _PREDICATES = (*_LOGIC, *_COMPARISONS)
 _NODES = frozenset((*_PREDICATES, *_ARITHMETIC, *_OPERANDS, *_FUNCTIONS))
+_RECKONING = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Abs, exp.Round)
 
 
 def parse_where(where: str, table: str, columns: Collection[str]) -> exp.Expr:
@@ -50,6 +51,27 @@ def parse_where(where: str, table: str, columns: Collection[str]) -> exp.Expr:
             node.replace(_own_column(node, table, columns))
     _check_boolean(tree)
     return tree
+
+
+def check_plain(where: str) -> None:
+    """Refuse reckoning in the `where` of a private study, whatever the table.
+
+    Engines end a query whose numbers overflow (`abs` in SQLite, sums and products in PostgreSQL). Whether
+    it ended would tell, without noise, whether there is one patient of whom the numbers are too large.
+
+    Raises:
+        CohortError: names the piece, or it is not one boolean expression.
+    """
+    tree = _parse(where)
+    _check_depth(tree)
+    for node in tree.walk():
+        negated = isinstance(node, exp.Neg) and not isinstance(node.this, exp.Literal)
+        if negated or isinstance(node, _RECKONING):
+            raise CohortError(
+                f"where: {_quote(node.sql(comments=False))} is not allowed in a study with [privacy]: "
+                "whether a number is too large to reckon with would tell of one patient without noise; "
+                "compare columns as they are, or let the hospital offer a column with the result"
+            )
 
 
 def columns_asked(where: str) -> list[str]:

@@ -1,4 +1,4 @@
-// Permutation importance of a finished study's columns, as bars.
+// Permutation importance of a finished study's columns, as bars; under privacy with what noise leaves uncertain.
 
 import { byId, say } from "./dom.js";
 import { chartIn, plain, short, tip } from "./charts.js";
@@ -29,7 +29,7 @@ export function importanceView() {
     say("importance-note", [t("importance.axis"), more].filter(Boolean).join(" · "));
     container.hidden = false;
     container.style.height = `${bars.length * BAR_PIXELS + AXIS_PIXELS}px`;
-    const columns = list(bars.map((bar) => `${bar.column} ${number(bar.loss)}`));
+    const columns = list(bars.map((bar) => `${bar.column} ${withInterval(bar.loss, bar.lossEnds)}`));
     container.setAttribute("aria-label", t("importance.label", { columns }));
     const link = byId("importance-png");
     link.href = `/feature_importance?study=${encodeURIComponent(study)}`;
@@ -43,8 +43,23 @@ export function importanceView() {
 
 function barsOf(report) {
   const entries = Object.entries(report.importance ?? {});
-  const bars = entries.map(([column, entry]) => ({ column, loss: entry?.loss_increase, auc: entry?.auc_drop }));
+  const bars = entries.map(([column, entry]) => ({
+    column,
+    loss: entry?.loss_increase,
+    lossEnds: endsOf(entry, "loss_increase"),
+    auc: entry?.auc_drop,
+    aucEnds: endsOf(entry, "auc_drop"),
+  }));
   return bars.filter((bar) => typeof bar.loss === "number").sort((a, b) => b.loss - a.loss);
+}
+
+function endsOf(entry, metric) {
+  const ends = [entry?.[`${metric}_low`], entry?.[`${metric}_high`]];
+  return ends.every((end) => typeof end === "number") ? ends : null;
+}
+
+function withInterval(value, ends) {
+  return ends ? `${number(value)} (${t("tile.interval", { low: number(ends[0]), high: number(ends[1]) })})` : number(value);
 }
 
 function barOption(bars, colours, { width }) {
@@ -67,7 +82,10 @@ function barOption(bars, colours, { width }) {
       axisTick: { show: false },
       axisLine: { lineStyle: { color: colours.idle }, onZero: true },
     },
-    series: [{ type: "bar", data: bars.map((bar) => barItem(bar, colours)), barWidth: "62%", emphasis: { disabled: true } }],
+    series: [
+      { type: "bar", data: bars.map((bar) => barItem(bar, colours)), barWidth: "62%", emphasis: { disabled: true } },
+      whiskers(bars, colours),
+    ],
   };
 }
 
@@ -77,8 +95,18 @@ function barItem(bar, colours) {
   return { value: bar.loss, itemStyle: { color: up ? colours.test : colours.train, borderRadius } };
 }
 
+/** One line over each bar, from end to end of its interval, and broken between two bars. */
+function whiskers(bars, colours) {
+  const points = bars.flatMap((bar, place) =>
+    bar.lossEnds ? [[bar.lossEnds[0], place], [bar.lossEnds[1], place], ["-", place]] : [],
+  );
+  const lineStyle = { color: colours.ink, width: 1.5 };
+  const mark = { symbol: "rect", symbolSize: [1.5, 9], itemStyle: { color: colours.ink } };
+  return { type: "line", data: points, silent: true, showAllSymbol: true, lineStyle, ...mark, z: 3 };
+}
+
 function tipText(bar) {
-  const lines = [plain(bar.column), `${t("importance.loss")}: ${number(bar.loss)}`];
-  if (typeof bar.auc === "number") lines.push(`${t("importance.auc")}: ${number(bar.auc)}`);
+  const lines = [plain(bar.column), `${t("importance.loss")}: ${withInterval(bar.loss, bar.lossEnds)}`];
+  if (typeof bar.auc === "number") lines.push(`${t("importance.auc")}: ${withInterval(bar.auc, bar.aucEnds)}`);
   return lines.join("\n");
 }
