@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import RowMapping, delete, select, update
+from sqlalchemy import RowMapping, bindparam, delete, select, update
 
 from fedcohort.analyses.contract import Row, State
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
@@ -52,6 +52,10 @@ class CoordinatorStore:
         self._update_round = self.database.prepare(tables.UPDATE_ROUND)
         self._update_kept = self.database.prepare(tables.UPDATE_KEPT)
         self._insert_update = self.database.prepare(tables.INSERT_UPDATE)
+        self._updates_after = self.database.prepare(tables.UPDATES_AFTER)
+        self._kind_after = self.database.prepare(
+            tables.UPDATES_AFTER.where(tables.updates.c.kind == bindparam("wanted"))
+        )
         self._insert_state = self.database.prepare(tables.states.insert())
         self._insert_kept = self.database.prepare(tables.kept.insert())
 
@@ -194,18 +198,14 @@ class CoordinatorStore:
         row = {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
         self._insert_update.run(connection, row)
 
-    def updates(
-        self, study_id: str, after: int = 0, kind: str | None = None, limit: int = 20_000
-    ) -> list[Update]:
-        """What happened to a study since update number `after`."""
-        query = select(tables.updates).where(
-            tables.updates.c.study_id == study_id, tables.updates.c.sequence > after
-        )
-        if kind:
-            query = query.where(tables.updates.c.kind == kind)
-        with self.database.transaction() as connection:
-            rows = list(connection.execute(query.order_by(tables.updates.c.sequence).limit(limit)))
-        return [Update(row.sequence, row.study_id, row.kind, json.loads(row.data)) for row in rows]
+    def updates(self, study_id: str, after: int = 0, kind: str | None = None) -> list[Update]:
+        """What happened to a study since update number `after`, the next 20,000 at most."""
+        values = {"key": study_id, "after": after}
+        if kind is None:
+            rows = self.database.read(self._updates_after, values)
+        else:
+            rows = self.database.read(self._kind_after, {**values, "wanted": kind})
+        return [Update(int(row[0]), row[1], row[2], json.loads(row[3])) for row in rows]
 
     # --- approvals -------------------------------------------------------------------------
 
