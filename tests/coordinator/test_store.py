@@ -1,10 +1,12 @@
 """The coordinator's memory, on SQLite and PostgreSQL: stored once, kept, read on after a break."""
 
 import secrets
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +73,37 @@ def test_a_state_survives_the_process(store: CoordinatorStore, place: str) -> No
     assert [update.data["loss"] for update in again.updates(STUDY, kind="metrics")] == [0.5]
     assert again.open_studies() == [STUDY]
     again.close()
+
+
+def test_of_a_round_that_cannot_be_stored_nothing_is(store: CoordinatorStore) -> None:
+    store.submit(SUBMISSION)
+    before = State("train", 1, {"weights": np.zeros(2)})
+    store.save_round(STUDY, before, ("a",), [])
+    log, updates = store.verify(), store.updates(STUDY)
+    row: Any = {"round": 2, "split": {"train"}}
+    with pytest.raises(TypeError):
+        store.save_round(STUDY, State("train", 2, {"weights": np.ones(2)}), ("a",), [row])
+    stored = store.load_state(STUDY)
+    assert stored is not None
+    assert (stored.round, stored.arrays["weights"].tolist()) == (1, [0.0, 0.0])
+    assert (store.verify(), store.updates(STUDY)) == (log, updates)
+    store.save_round(STUDY, State("train", 2, {"weights": np.ones(2)}), ("a",), [])
+    assert store.verify() == log + 1
+
+
+def test_a_locked_database_is_told_in_words_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedcohort.sources.durable.LOCK_SECONDS", 0.1)
+    path = tmp_path / "coordinator.db"
+    with closing(CoordinatorStore(path)) as store, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=r"coordinator\.db: is locked by another program"):
+            store.keep(STUDY, "opening", b"1")
+        assert store.database.n_failures == 1
+        other.execute("ROLLBACK")
+        store.keep(STUDY, "opening", b"2")
+        assert store.load_kept(STUDY, "opening") == b"2"
 
 
 def test_pages_read_on_after_the_last_update_they_saw(store: CoordinatorStore) -> None:

@@ -50,7 +50,7 @@ def test_a_site_that_nobody_has_confirmed_is_no_peer(federation: Federation) -> 
     a = federation.join("a")
     federation.join("b")
     del federation.confirmed["b"]
-    for use in (a.peer, a.pair_secret):
+    for use in (a.peer, a.pair_secret, a.pair_secrets()):
         with pytest.raises(RosterError, match=r"b: .*fedcohort roster --confirm"):
             use("b")
     assert a.peer("a") == a.card
@@ -69,8 +69,9 @@ def test_a_card_under_another_key_than_the_confirmed_one_is_not_believed(federat
     federation.join("b")
     federation.cards["b"] = make_card(new_identity("b"), X25519PrivateKey.generate())
     assert is_genuine(federation.cards["b"])
-    with pytest.raises(RosterError, match=r"b: has not shown a card under its confirmed key"):
-        a.pair_secret("b")
+    for use in (a.pair_secret, a.pair_secrets()):
+        with pytest.raises(RosterError, match=r"b: has not shown a card under its confirmed key"):
+            use("b")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_point_that_would_give_everybody_one_secret_is_refused(
 
 def test_two_sites_share_one_secret_and_no_other_pair_does(federation: Federation) -> None:
     a, b, c = (federation.join(site) for site in "abc")
-    assert a.pair_secret("b") == b.pair_secret("a")
+    assert a.pair_secret("b") == b.pair_secret("a") == a.pair_secrets()("b")
     pairs = [a.pair_secret("b"), a.pair_secret("c"), b.pair_secret("c")]
     own = [keys.pair_secret(keys.card.site) for keys in (a, b, c)]
     assert len({*pairs, *own}) == 6

@@ -19,6 +19,7 @@ from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.node.process import Running, serve_link
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.node.worker import Worker
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.study import Study
 from fedcohort.wire.codec import decode, encode
@@ -80,8 +81,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
         lambda cohort, seed, private: load_cohort(database, cohort, seed, offered, private=private),
         lambda encoded: read_approval(identity, encoded),
     )  # fmt: skip
-    with ThreadPoolExecutor(1) as worker, contextlib.closing(sqlite3.connect(":memory:")) as held:
-        yield Running(site, node, held, worker, cards)
+    with ThreadPoolExecutor(1) as thread, contextlib.closing(sqlite3.connect(":memory:")) as held:
+        yield Running(site, node, held, Worker(thread), cards)
     store.close()
 
 

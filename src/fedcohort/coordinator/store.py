@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy import RowMapping, bindparam, delete, select, update
 
 from fedcohort.analyses.contract import Row, State
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
 from fedcohort.audit import Detail
 from fedcohort.coordinator import tables
-from fedcohort.sources.durable import Durable, EventLog
+from fedcohort.sources.durable import Durable, EventLog, Hot
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,12 @@ class CoordinatorStore:
         self._update_round = self.database.prepare(tables.UPDATE_ROUND)
         self._update_kept = self.database.prepare(tables.UPDATE_KEPT)
         self._insert_update = self.database.prepare(tables.INSERT_UPDATE)
+        self._updates_after = self.database.prepare(tables.UPDATES_AFTER)
+        self._kind_after = self.database.prepare(
+            tables.UPDATES_AFTER.where(tables.updates.c.kind == bindparam("wanted"))
+        )
+        self._insert_state = self.database.prepare(tables.states.insert())
+        self._insert_kept = self.database.prepare(tables.kept.insert())
 
     def close(self) -> None:
         """Give the database back."""
@@ -164,9 +170,9 @@ class CoordinatorStore:
             "arrays": arrays_to_bytes(state.arrays),
             "kept": arrays_to_bytes(state.kept),
         }
-        with self.database.transaction() as connection:
+        with self.database.hot_transaction() as connection:
             if not self._update_state.run(connection, {**values, "key": study_id}).rowcount:
-                connection.execute(tables.states.insert(), values)
+                self._insert_state.run(connection, values)
             self._update_round.run(connection, {"key": study_id, "number": state.round})
             for row in rows:
                 self._publish(connection, study_id, "metrics", dict(row))
@@ -183,27 +189,23 @@ class CoordinatorStore:
 
     def keep(self, study_id: str, what: str, data: bytes) -> None:
         """Make durable what a restart must not lose, in place of what was kept before."""
-        with self.database.transaction() as connection:
+        with self.database.hot_transaction() as connection:
             values = {"key": study_id, "name": what, "data": data}
             if not self._update_kept.run(connection, values).rowcount:
-                connection.execute(tables.kept.insert(), {"study_id": study_id, "what": what, "data": data})
+                self._insert_kept.run(connection, {"study_id": study_id, "what": what, "data": data})
 
-    def _publish(self, connection: Connection, study_id: str, kind: str, data: Mapping[str, object]) -> None:
+    def _publish(self, connection: Hot, study_id: str, kind: str, data: Mapping[str, object]) -> None:
         row = {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
         self._insert_update.run(connection, row)
 
-    def updates(
-        self, study_id: str, after: int = 0, kind: str | None = None, limit: int = 20_000
-    ) -> list[Update]:
-        """What happened to a study since update number `after`."""
-        query = select(tables.updates).where(
-            tables.updates.c.study_id == study_id, tables.updates.c.sequence > after
-        )
-        if kind:
-            query = query.where(tables.updates.c.kind == kind)
-        with self.database.transaction() as connection:
-            rows = list(connection.execute(query.order_by(tables.updates.c.sequence).limit(limit)))
-        return [Update(row.sequence, row.study_id, row.kind, json.loads(row.data)) for row in rows]
+    def updates(self, study_id: str, after: int = 0, kind: str | None = None) -> list[Update]:
+        """What happened to a study since update number `after`, the next 20,000 at most."""
+        values = {"key": study_id, "after": after}
+        if kind is None:
+            rows = self.database.read(self._updates_after, values)
+        else:
+            rows = self.database.read(self._kind_after, {**values, "wanted": kind})
+        return [Update(int(row[0]), row[1], row[2], json.loads(row[3])) for row in rows]
 
     # --- approvals -------------------------------------------------------------------------
 

@@ -30,9 +30,9 @@ async def study_stream(service: Service, study_id: str, after: int) -> AsyncIter
     with _ended_without_store(f"study {study_id:.12}"):
         while True:
             news = service.news
-            for update in service.store.updates(study_id, after):
-                after = update.sequence
-                yield event(update.kind, update.data, update.sequence)
+            if updates := service.store.updates(study_id, after):
+                after = updates[-1].sequence
+                yield "".join(event(one.kind, one.data, one.sequence) for one in updates)
             await asyncio.sleep(PAUSE_SECONDS)
             if not await _heard(news):
                 yield ": still here\n\n"

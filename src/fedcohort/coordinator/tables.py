@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    select,
     update,
 )
 
@@ -112,6 +113,12 @@ UPDATE_KEPT = (
 )
 UPDATE_ROUND = (
     update(studies).where(studies.c.id == bindparam("key")).values(round=bindparam("number"), state="running")
+)
+UPDATES_AFTER = (
+    select(updates)
+    .where(updates.c.study_id == bindparam("key"), updates.c.sequence > bindparam("after"))
+    .order_by(updates.c.sequence)
+    .limit(20_000)
 )
 INSERT_UPDATE = updates.insert().values({name: bindparam(name) for name in ("study_id", "kind", "data")})
 

@@ -78,9 +78,12 @@ class Keys:
         Raises:
             RosterError: nobody has confirmed it, or it has not sent a card under that key.
         """
+        return self._peer(site, self.confirmed())
+
+    def _peer(self, site: SiteId, confirmed: Mapping[SiteId, bytes]) -> Card:
         if site == self.card.site:
             return self.card
-        identity_key, card = self.confirmed().get(site), self.card_of(site)
+        identity_key, card = confirmed.get(site), self.card_of(site)
         if identity_key is None:
             raise RosterError(
                 f"{site}: compare its fingerprint with that site; then `fedcohort roster --confirm`"
@@ -95,7 +98,18 @@ class Keys:
         Raises:
             RosterError: the other site is not confirmed.
         """
-        public = self.peer(site).agreement_key
+        return self._shared(site, self.peer(site).agreement_key)
+
+    def pair_secrets(self) -> Callable[[SiteId], bytes]:
+        """`pair_secret` for the length of one answer, for which the roster is looked at once."""
+        confirmed = self.confirmed()
+
+        def secret(site: SiteId) -> bytes:
+            return self._shared(site, self._peer(site, confirmed).agreement_key)
+
+        return secret
+
+    def _shared(self, site: SiteId, public: bytes) -> bytes:
         if public not in self._secrets:
             try:
                 self._secrets[public] = self.agreement.exchange(X25519PublicKey.from_public_bytes(public))

@@ -1,8 +1,7 @@
 """The node's process: one link to the coordinator at a time, one answer at a time.
 
-What takes long (selecting, compiling, training) happens in a thread of its own,
-so that heartbeats go on; the database of the site's patients is opened
-read-only, the node's own store in the folder `state` of site.toml.
+Heartbeats go on while it computes (`worker`). The database of the site's patients is
+opened read-only, the node's own store in the folder `state` of site.toml.
 """
 
 import asyncio
@@ -10,7 +9,6 @@ import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +28,7 @@ from fedcohort.node.consent import Site, read_approval, receive_proposal, stored
 from fedcohort.node.keys import Keys, RosterFolder, signed
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.node.worker import Worker
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.durable import hold
@@ -61,12 +60,12 @@ SHORT_LINK_SECONDS, SHORT_LINK_PAUSE_SECONDS = 0.5, 2.0
 
 @dataclass(frozen=True)
 class Running:
-    """A node that is up: who it is, what it may answer and in which thread, and whose cards it knows."""
+    """A node that is up: who it is, what it may answer and where, and whose cards it knows."""
 
     site: Site
     node: Node
     held: sqlite3.Connection
-    worker: ThreadPoolExecutor
+    worker: Worker
     cards: dict[SiteId, Card]
 
     @property
@@ -101,8 +100,7 @@ def open_node(policy: SitePolicy) -> Running:
 
     allow = partial(check_study, policy)
     node = Node(policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow)
-    worker = ThreadPoolExecutor(1, "fedcohort-node")
-    return Running(Site(policy, identity, store), node, held, worker, cards)
+    return Running(Site(policy, identity, store), node, held, Worker(), cards)
 
 
 def _remember(read: Callable[[bytes], Approval]) -> Callable[[bytes], Approval]:
@@ -134,7 +132,6 @@ async def serve_link(running: Running, link: Link) -> None:
         StoreError: the node's own store cannot be read.
         LedgerBehindError: it is an older copy than the site has shown to others.
     """
-    loop = asyncio.get_running_loop()
     told = {found.study_hash for found in running.store.proposals() if found.state != "asked"}
     talk = asyncio.create_task(_tell(running, link, told))
     shown = False
@@ -150,14 +147,14 @@ async def serve_link(running: Running, link: Link) -> None:
                 continue
             if not shown:
                 raise WireError("a question before the ledger heads that the coordinator holds")
-            reply = await loop.run_in_executor(running.worker, _reply, running, message)
+            reply = await running.worker.answer(message, partial(_reply, running))
             if isinstance(message, Proposal):
                 (told.add if isinstance(reply, Approval) else told.discard)(study_hash_of(message))
             if _spends(running, reply):
                 await _tell_head(running, link)
             await link.send(encode(reply))
             if isinstance(reply, Approval) and reply.approved:
-                running.worker.submit(_make_ready, running, reply.study_hash)
+                running.worker.make_ready(partial(_make_ready, running, reply.study_hash))
     except LinkClosedError as error:
         _log(running, logging.INFO, error)
     except LedgerBehindError as error:

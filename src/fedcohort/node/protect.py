@@ -62,7 +62,7 @@ def seal(study: Study, context: RoundContext, keys: Keys, key: Key, integers: by
     check_roster(study, keys, context.roster)
     ring = ring_from_bytes(integers, context.shape.sizes)
     if study.protection == "masks":
-        return masks.seal(context, keys.card.site, keys.pair_secret, ring)
+        return masks.seal(context, keys.card.site, keys.pair_secrets(), ring)
     return Sealed(SCHEMES[study.protection].seal(key, context.shape, ring))
 
 
@@ -77,9 +77,9 @@ def help_open(study: Study, context: RoundContext, keys: Keys, key: Key, request
     if study.protection == "masks":
         if request.total:
             raise WireError("masks are opened by shares; a total has no business here")
-        site, survivors = keys.card.site, request.survivors
-        body = masks.help_open(context, site, keys.pair_secret, survivors, request.extras)
-        return agreement.lock(context, site, keys.pair_secret, survivors, body)
+        site, survivors, pair_secret = keys.card.site, request.survivors, keys.pair_secrets()
+        body = masks.help_open(context, site, pair_secret, survivors, request.extras)
+        return agreement.lock(context, site, pair_secret, survivors, body)
     context.check_survivors(request.survivors, keys.card.site)
     _check_proofs(context, keys, request)
     scheme = SCHEMES[study.protection]

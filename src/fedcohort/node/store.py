@@ -78,7 +78,7 @@ class SqlNodeStore:
         }
         if cost is not None:
             detail["releases"] = cost.releases
-        with self._database.transaction() as connection:
+        with self._database.hot_transaction() as connection:
             self._keep.run(connection, vars(stored))
             if cost is not None:
                 self._keep_cost.run(connection, vars(cost))
@@ -139,7 +139,7 @@ class SqlNodeStore:
         detail: Detail = {
             "round": given.round, "sites": n_survivors, "bytes": len(given.body), "digest": digest(given.body)
         }  # fmt: skip
-        with self._database.transaction() as connection:
+        with self._database.hot_transaction() as connection:
             self._keep_help.run(connection, vars(given))
             self._log.append(connection, "help", given.study_hash, detail)
         self._helps[given.study_hash] = given
@@ -173,9 +173,8 @@ class SqlNodeStore:
 
     def approval(self, study_hash: str) -> bytes | None:
         """The signed approval, encoded; None when there is none."""
-        with self._database.transaction() as connection:
-            found = self._approval.run(connection, {"hash": study_hash}).scalar()
-        return None if found is None else bytes(found)
+        found = self._database.read(self._approval, {"hash": study_hash})
+        return bytes(found[0][0]) if found and found[0][0] is not None else None
 
     def proposal(self, study_hash: str) -> StoredProposal | None:
         """A study as it was proposed."""

@@ -7,16 +7,15 @@ take turns with it, a transaction at a time.
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     URL,
     Connection,
-    CursorResult,
     Engine,
     Executable,
     Table,
@@ -30,6 +29,26 @@ from fedcohort.errors import StoreError
 from fedcohort.sources.database import LOCK_SECONDS, database_url, display, explained
 from fedcohort.sources.migrate import Schema, make_current, revision_of, set_revision
 from fedcohort.sources.postgres import open_postgres
+
+Hot = Connection | sqlite3.Connection
+"""A transaction of prepared statements: the driver's own connection where it is SQLite's."""
+
+
+class Rows(Protocol):
+    """What a prepared statement has found or changed, by whichever connection."""
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that it has changed."""
+        ...
+
+    def fetchone(self) -> Sequence[Any] | None:
+        """The next row; None when there is none."""
+        ...
+
+    def fetchall(self) -> Sequence[Sequence[Any]]:
+        """All rows."""
+        ...
 
 
 class Durable:
@@ -55,6 +74,8 @@ class Durable:
         with explained(self._url):
             self._engine = _open_engine(self._url, alone=alone)
             self._connection = self._engine.connect()
+            driver = self._connection.connection.driver_connection
+        self._sqlite = driver if isinstance(driver, sqlite3.Connection) else None
         try:
             with self.transaction() as connection:
                 make_current(connection, schema, display(self._url), upgrade=alone)
@@ -69,10 +90,45 @@ class Durable:
         Raises:
             StoreError: the database is locked, read-only or full; names it and the remedy.
         """
+        with self._counted(), self._connection.begin():
+            yield self._connection
+
+    @contextmanager
+    def hot_transaction(self) -> Iterator[Hot]:
+        """A `transaction` of prepared statements only, at a tenth of its cost where it is SQLite's.
+
+        Raises:
+            StoreError: as for `transaction`.
+        """
+        if self._sqlite is None:
+            with self.transaction() as connection:
+                yield connection
+        else:
+            with self._counted(), _immediate(self._sqlite):
+                yield self._sqlite
+
+    def read(self, statement: "Prepared", values: Mapping[str, object]) -> list[Sequence[Any]]:
+        """The rows of one prepared SELECT.
+
+        In SQLite it waits for no writer, and sees what was committed last
+        (https://sqlite.org/isolation.html).
+
+        Raises:
+            StoreError: as for `transaction`.
+        """
+        if self._sqlite is not None:
+            with self._counted():
+                return list(statement.run(self._sqlite, values).fetchall())
+        with self.transaction() as connection:
+            return list(statement.run(connection, values).fetchall())
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """One thread at a time, failures in plain words and counted."""
         with self._lock:
             try:
-                with explained(self._url), self._connection.begin():
-                    yield self._connection
+                with explained(self._url):
+                    yield
             except StoreError:
                 self.n_failures += 1
                 raise
@@ -108,12 +164,13 @@ class Prepared:
     order: tuple[str, ...] | None
     constants: Mapping[str, object]
 
-    def run(self, connection: Connection, values: Mapping[str, object]) -> CursorResult[Any]:
+    def run(self, connection: Hot, values: Mapping[str, object]) -> Rows:
         """Run it with these parameters, by name."""
         given = {**self.constants, **values}
-        if self.order is None:
-            return connection.exec_driver_sql(self.text, given)
-        return connection.exec_driver_sql(self.text, tuple(given[name] for name in self.order))
+        ordered = None if self.order is None else tuple(given[name] for name in self.order)
+        if isinstance(connection, sqlite3.Connection):
+            return connection.execute(self.text, ordered or ())
+        return connection.exec_driver_sql(self.text, given if ordered is None else ordered)
 
 
 class EventLog:
@@ -124,17 +181,15 @@ class EventLog:
         self._newest = store.prepare(newest_query(table))
         self._insert = store.prepare(table.insert())
 
-    def append(
-        self, connection: Connection, kind: str, study_hash: str = "", detail: Detail | None = None
-    ) -> None:
+    def append(self, connection: Hot, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
         """Add an entry."""
         last = self.newest(connection)
         self._insert.run(connection, next_entry(last, kind, study_hash, detail))
 
-    def newest(self, connection: Connection) -> tuple[int, bytes] | None:
+    def newest(self, connection: Hot) -> tuple[int, bytes] | None:
         """Number and hash of the last entry."""
-        row = self._newest.run(connection, {}).mappings().first()
-        return (int(row["sequence"]), bytes(row["hash"])) if row else None
+        row = self._newest.run(connection, {}).fetchone()
+        return (int(row[0]), bytes(row[1])) if row else None
 
     def verify(self, connection: Connection) -> int:
         """Recompute the chain and return its length."""
@@ -165,6 +220,20 @@ def _durable_pragmas(connection: sqlite3.Connection, _entry: ConnectionPoolEntry
     # A checkpoint copies the log into the database: rarely, for a round of a large model writes megabytes.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", "wal_autocheckpoint=8192"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def _immediate(connection: sqlite3.Connection) -> Iterator[None]:
+    """BEGIN IMMEDIATE, and COMMIT or ROLLBACK, without SQLAlchemy."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some errors, such as a full disk, have rolled back already (https://sqlite.org/lang_transaction.html).
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _begin_immediate(connection: Connection) -> None:

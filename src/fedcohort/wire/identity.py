@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -80,10 +81,16 @@ def _pem(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+@lru_cache(maxsize=1024)
+def _public(key: bytes) -> Ed25519PublicKey:
+    """A key's point, decompressed once: the same few sites sign every message."""
+    return Ed25519PublicKey.from_public_bytes(key)
+
+
 def verify(public_key: bytes, signature: bytes, data: bytes) -> bool:
     """Whether this key signed these bytes."""
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, data)
+        _public(public_key).verify(signature, data)
     except (InvalidSignature, ValueError):
         return False
     return True
