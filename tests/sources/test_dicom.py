@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from pydicom.fileset import FileSet
 
 from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.errors import ConfigError, StudyError
+from fedcohort.sources import dicom
 from fedcohort.sources.dicom import dicom_source
 from fedcohort.sources.dicom_columns import DicomColumn
+from fedcohort.sources.dicom_file import read_bytes
 from fedcohort.sources.dicom_options import DicomOptions, columns_of
 from fedcohort.sources.dicom_pixels import Rendering
 from fedcohort.sources.images import decode_image
@@ -144,6 +147,30 @@ def test_every_file_is_a_part_that_knows_its_digest(tmp_path: Path) -> None:
         "s1/a.dcm": hashlib.sha256(content).hexdigest(),
         "notes.txt": hashlib.sha256(b"hello").hexdigest(),
     }
+
+
+@pytest.mark.parametrize(("most", "held"), [(2**24, 2), (0, 0)])
+def test_the_next_small_file_is_read_ahead_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, held: int
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path) -> bytes:
+        read.append(path.name)
+        return read_bytes(path)
+
+    monkeypatch.setattr(dicom, "read_bytes", counted)
+    monkeypatch.setattr(dicom, "AHEAD_BYTES", most)
+    for name in "abcd":
+        write(tmp_path / f"{name}.dcm", image(PIXELS))
+    parts = iter(dicom_source(tmp_path, DicomOptions(rendering=SMALL)).parts)
+    first = next(parts)
+    deadline = time.monotonic() + 20
+    while len(read) < held and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert read == ["a.dcm", "b.dcm"][:held]
+    assert first.digest() == hashlib.sha256((tmp_path / "a.dcm").read_bytes()).hexdigest()
+    assert [part.name for part in parts] == ["b.dcm", "c.dcm", "d.dcm"]
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import tracemalloc
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pydicom", reason="DICOM needs the extra dicom")
@@ -15,7 +16,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from fedcohort.errors import DicomError
-from fedcohort.sources import dicom_scan
+from fedcohort.sources import dicom_palette, dicom_scan
 from fedcohort.sources.dicom_file import parse
 from tests.sources.dicom_files import PIXELS, element, encoded, image, raw
 from tests.sources.dicom_rows import refusal_of
@@ -192,6 +193,33 @@ def test_a_file_of_nothing_but_elements_is_let_go_at_a_bounded_cost(
     body = many if unit[:1] == b"\x09" else SEQUENCE + UNDEFINED + many
     with pytest.raises(DicomError, match="has more than"):
         parse(raw(body))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([0, 1, 7, *[2, 0, 0, 0] * 40_000], "longer than"),
+        ([0, 1, 7, *[0, 0] * 30_000, *[2, 30_000, 6, 0] * 25_000], "not a segmented table"),
+        ([0, 1, 7, *[2, 1, 2, 0] * 1_000], "not a segmented table"),  # repeats what begins in no place
+        ([0, 1, 7, 1, 5], "not a segmented table"),  # a line to nowhere
+        ([2, 1, 0, 0], "not a segmented table"),  # repeats itself
+        ([0, 1, 7, *[1, 65_535, 9] * 50_000], "as many entries"),
+    ],
+)
+def test_a_segmented_palette_costs_no_more_than_its_entries(
+    monkeypatch: pytest.MonkeyPatch, words: list[int], said: str
+) -> None:
+    if said == "longer than":
+        monkeypatch.setattr(dicom_palette, "_MAX_SEGMENTED", 100_000)
+    made = image(np.zeros((2, 2), np.uint8), PhotometricInterpretation="PALETTE COLOR")
+    for colour in ("Red", "Green", "Blue"):
+        made.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [0, 0, 16])
+        data = np.array(words, "<u2").tobytes()
+        made.add_new(f"Segmented{colour}PaletteColorLookupTableData", "OW", data)
+    began = time.process_time()
+    with pytest.raises(DicomError, match=said):
+        dicom_palette.palette(parse(encoded(made)))
+    assert time.process_time() - began < 5
 
 
 def test_a_deflated_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """PNG bytes of one picture: every bit comes back, and nothing else gets in."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +38,15 @@ def test_a_picture_comes_back_bit_by_bit(shape: tuple[int, ...]) -> None:
 @given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]))))
 def test_any_picture_comes_back(pixels: np.ndarray) -> None:
     assert np.array_equal(decode_image(encode_image(pixels), *pixels.shape), pixels)
+
+
+def test_a_picture_is_stored_in_little_more_than_the_smallest_png_of_it() -> None:
+    pydicom = pytest.importorskip("pydicom", reason="a real image comes with pydicom")
+    scan = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm", download=False)).pixel_array
+    pixels = np.clip((scan.astype(int) - scan.min()) // 8, 0, 255).astype(np.uint8)
+    smallest = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(smallest, format="PNG", optimize=True)
+    assert len(encode_image(pixels)) < 1.1 * len(smallest.getvalue())
 
 
 @pytest.mark.parametrize(

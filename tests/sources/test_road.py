@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import ConfigError, DataError, SchemaError, StoreError
-from fedcohort.sources import csv_files
+from fedcohort.sources import csv_files, how_far
 from fedcohort.sources.csv_files import Dialect, csv_source
-from fedcohort.sources.database import reading
+from fedcohort.sources.database import reading, writing
 from fedcohort.sources.mapping import MappedColumn, MappedTable, conversion, read_mapping
 from fedcohort.sources.parquet_files import parquet_source
+from fedcohort.sources.pen import compiled
 from fedcohort.sources.road import Imported, import_source
 from fedcohort.sources.schema import Declared, read_declarations
 from fedcohort.sources.sql_tables import key_of, sql_source
@@ -353,6 +354,19 @@ def test_another_file_of_other_columns_does_not_go_into_the_same_table(tmp_path:
     bring(write(tmp_path / "a.csv", ROWS), tmp_path / "s.db")
     with pytest.raises(StoreError, match="other columns or declarations"):
         bring(write(tmp_path / "b.csv", ["p9,1"], "patient_id,weight"), tmp_path / "s.db")
+
+
+def test_a_part_is_found_among_any_number_of_others_without_reading_them(tmp_path: Path) -> None:
+    database = tmp_path / "s.db"
+    bring(write(tmp_path / "a.csv", ROWS), database)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP INDEX ix_fedcohort_imports_done")  # as databases of earlier versions
+    bring(write(tmp_path / "b.csv", ["p9,1,f,"]), database)
+    with writing(database) as connection:
+        query, order = compiled(how_far._LIKE, connection.dialect)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("",) * len(order)).fetchall()
+    assert plan
+    assert not [step for *_, step in plan if step.startswith("SCAN")]
 
 
 @pytest.mark.processes

@@ -6,7 +6,9 @@ as the file has it: the road's de-identification makes it a pseudonym before any
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -31,6 +33,8 @@ from fedcohort.sources.schema import PATIENT_ID, Declared
 IMAGE, IMAGE_ID = "image", "image_id"
 """image_id is SOPInstanceUID and the frame's number: the key by which an image replaces its earlier self."""
 _SOP_INSTANCE = 0x00080018
+AHEAD_BYTES = 2**24
+"""Of a file that is read while another is rendered; a larger one waits for its turn."""
 BATCH_IMAGES = 64
 """Rows of a batch, where one file has so many frames."""
 
@@ -55,7 +59,23 @@ def dicom_source(path: Path, options: DicomOptions) -> Source:
     rendering = options.rendering
     kinds = {name: reader.declared for name, reader in readers.items()}
     kinds[IMAGE] = Declared(Image(rendering.height, rendering.width, rendering.channels))
-    return Source({options.table: kinds}, (_part(found, options, readers) for found in find(path)))
+    return Source({options.table: kinds}, _parts(find(path), options, readers))
+
+
+def _parts(
+    files: Iterator[Found], options: DicomOptions, readers: Mapping[str, ColumnReader]
+) -> Iterator[Part]:
+    """A part a file; a small one is read and digested while the one before it is rendered."""
+    with ThreadPoolExecutor(1, "dicom-reader") as ahead:
+        waiting: deque[Part] = deque()
+        for found in files:
+            content = _Content(found)
+            digest = ahead.submit(content.digest).result if content.is_small() else content.digest
+            batches = partial(_batches, content, options, readers)
+            waiting.append(Part(found.name, options.table, digest, batches))
+            if len(waiting) > 1:
+                yield waiting.popleft()
+        yield from waiting
 
 
 @dataclass
@@ -64,6 +84,13 @@ class _Content:
 
     found: Found
     held: bytes | DicomError | None = None
+
+    def is_small(self) -> bool:
+        """Whether it costs little to hold it beside another."""
+        try:
+            return self.found.path.lstat().st_size <= AHEAD_BYTES
+        except OSError:
+            return False
 
     def read(self) -> bytes:
         """The bytes, read once.
@@ -86,11 +113,6 @@ class _Content:
             return hashlib.sha256(self.read()).hexdigest()
         except DicomError as error:
             return hashlib.sha256(f"{self.found.name} unread: {error.reason}".encode()).hexdigest()
-
-
-def _part(found: Found, options: DicomOptions, readers: Mapping[str, ColumnReader]) -> Part:
-    content = _Content(found)
-    return Part(found.name, options.table, content.digest, partial(_batches, content, options, readers))
 
 
 Row = dict[str, object]

@@ -167,6 +167,8 @@ def _without_unused_bits(pixels: Stored, layout: Layout) -> Stored:
     """Bits beyond those in use may hold an overlay; a shift up and down leaves sign and value."""
     if layout.stored == layout.allocated:
         return pixels
+    if not layout.signed and layout.high == layout.stored - 1:
+        return np.bitwise_and(pixels, pixels.dtype.type(2**layout.stored - 1))
     up = layout.allocated - 1 - layout.high
     return np.right_shift(np.left_shift(pixels, up), layout.allocated - layout.stored)
 

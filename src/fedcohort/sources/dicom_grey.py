@@ -74,6 +74,8 @@ def to_grey(groups: Groups, layout: Layout, stored: Stored, index: int, window: 
     low, high, exact = _window(groups, layout, values, (slope, intercept), index, window)
     if exact is not None:
         return _inverted(_sigmoid(values, slope, intercept, exact), layout)
+    if values.dtype == np.uint8 and (low, high, slope, intercept) == (0.0, 255.0, 1.0, 0.0):
+        return _inverted(np.asarray(values, np.uint8), layout)
     scale = 255.0 / (high - low)
     grey = np.multiply(values, np.float32(slope * scale), dtype=np.float32)
     grey += np.float32((intercept - low) * scale + 0.5)

@@ -21,7 +21,9 @@ PIXEL_DATA = 0x7FE00010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_SHORT = {vr: vr.decode() for vr in b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()}
+_HEADER = {order: struct.Struct(f"{order}HH2sH") for order in "<>"}
+"""Of an element of explicit VR: tag, VR, and the length where that has 16 bits."""
 
 
 class Syntax(NamedTuple):
@@ -198,14 +200,13 @@ def explicit_element(data: bytes, position: int, limit: int, order: str) -> tupl
     """The element of explicit VR at a position, and where to go on."""
     if position + 8 > limit:
         raise _cut(position)
-    group, number = struct.unpack_from(order + "HH", data, position)
+    group, number, vr, length = _HEADER[order].unpack_from(data, position)
     tag = group << 16 | number
-    vr = data[position + 4 : position + 6]
+    short = _SHORT.get(vr)
+    if short is not None and group != 0xFFFE:
+        return _placed(tag, short, position, position + 8, length, limit)
     if group == 0xFFFE:
         return _delimiter(data, position, tag, order)
-    if vr in _SHORT:
-        (length,) = struct.unpack_from(order + "H", data, position + 6)
-        return _placed(tag, vr.decode("ascii"), position, position + 8, length, limit)
     if vr not in _LONG:
         raise DicomError(
             position,

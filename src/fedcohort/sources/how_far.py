@@ -2,8 +2,10 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -11,7 +13,6 @@ from sqlalchemy import (
     Connection,
     Integer,
     MetaData,
-    RowMapping,
     String,
     Table,
     Text,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.batch import Batch, Part, Refusal
+from fedcohort.sources.pen import run
 from fedcohort.sources.schema import OURS
 
 IMPORTS, REFUSALS = f"{OURS}imports", f"{OURS}refusals"
@@ -40,7 +42,7 @@ IMPORTS_TABLE = Table(
     Column("read", BigInteger, nullable=False),
     Column("written", BigInteger, nullable=False),
     Column("refused", BigInteger, nullable=False),
-    Column("done", Integer, nullable=False),
+    Column("done", Integer, nullable=False, index=True),
     Column("at", BigInteger, nullable=False),
 )
 REFUSALS_TABLE = Table(
@@ -57,9 +59,11 @@ _LIKE = IMPORTS_TABLE.select().where(
     or_(
         IMPORTS_TABLE.c.digest == bindparam("of_digest"),
         IMPORTS_TABLE.c.name == bindparam("of_name"),
-        IMPORTS_TABLE.c.done == BROKEN,
+        IMPORTS_TABLE.c.done == bindparam("broken"),
     ),
 )
+_COLUMNS = IMPORTS_TABLE.c.keys()
+_INSERT = IMPORTS_TABLE.insert()
 _OF_KEY = update(IMPORTS_TABLE).where(IMPORTS_TABLE.c.part == bindparam("key"))
 _ADVANCE = _OF_KEY.where(IMPORTS_TABLE.c.read == bindparam("before")).values(
     read=bindparam("now"),
@@ -86,10 +90,10 @@ class Mark:
     context: str
     tables: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         """All of it in 64 characters."""
-        text = "\n".join(asdict(self).values())
+        text = "\n".join((self.name, self.digest, self.context, self.tables))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -116,8 +120,9 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
     Raises:
         StoreError: the part or what decides about it was changed, and its records cannot be told.
     """
-    named = {"of_tables": mark.tables, "of_digest": mark.digest, "of_name": mark.name}
-    everything = connection.execute(_LIKE, named).mappings().all()
+    named = {"of_tables": mark.tables, "of_digest": mark.digest, "of_name": mark.name, "broken": BROKEN}
+    found = run(connection, _LIKE, named).fetchall()
+    everything = [dict(zip(_COLUMNS, row, strict=True)) for row in found]
     rows = [row for row in everything if row["context"] == mark.context]
     same = [row for row in rows if row["digest"] == mark.digest]
     if any(row["done"] != BEGUN for row in same):
@@ -133,16 +138,16 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
         return Begun(int(begun["read"]), int(begun["written"]), _refused(connection, mark))
     earlier = [row for row in rows if row["name"] == part.name]
     cut = [row for row in rows if row["done"] == BROKEN]
-    found = [_appended_to(part, row) for row in (*earlier, *cut)]
-    read = max((count for count in found if count is not None), default=None)
+    counts = [_appended_to(part, row) for row in (*earlier, *cut)]
+    read = max((count for count in counts if count is not None), default=None)
     if earlier and read is None and not keyed:
         raise StoreError(
             f"{part.name}: changed since it was imported, so that its records cannot be told from the "
             "earlier ones; name key columns in the mapping, or import into a new database"
         )
-    values = {"part": mark.key, "size": part.size(), **asdict(mark)}
-    counts = {"read": read or 0, "written": 0, "refused": 0, "done": BEGUN, "at": int(time.time())}
-    connection.execute(IMPORTS_TABLE.insert(), {**values, **counts})
+    values: dict[str, object] = {"part": mark.key, "size": part.size(), **asdict(mark)}
+    values |= {"read": read or 0, "written": 0, "refused": 0, "done": BEGUN, "at": int(time.time())}
+    run(connection, _INSERT, values)
     return Begun(read or 0)
 
 
@@ -153,7 +158,7 @@ def _refused(connection: Connection, mark: Mark) -> list[Refusal]:
     return [Refusal(*row) for row in found]
 
 
-def _appended_to(part: Part, earlier: RowMapping) -> int | None:
+def _appended_to(part: Part, earlier: Mapping[str, Any]) -> int | None:
     """How many records of a part were imported already; None when its beginning is not what was."""
     fits = part.prefix is not None and earlier["done"] != BEGUN and earlier["size"] <= part.size()
     if fits and part.prefix is not None and part.prefix(earlier["size"]) == earlier["digest"]:
@@ -169,7 +174,7 @@ def advance(connection: Connection, mark: Mark, before: int, batch: Batch, writt
     """
     refused = [{"part": mark.key, **asdict(one)} for one in batch.refusals]
     now = {"key": mark.key, "before": before, "now": batch.read, "more": written, "out": len(refused)}
-    if connection.execute(_ADVANCE, now).rowcount != 1:
+    if run(connection, _ADVANCE, now).rowcount != 1:
         raise StoreError("another import of the same file is running; wait until it has ended")
     if refused:
         connection.execute(_REFUSED, refused)
@@ -177,4 +182,4 @@ def advance(connection: Connection, mark: Mark, before: int, batch: Batch, writt
 
 def finish(connection: Connection, mark: Mark, *, broken: bool) -> None:
     """All of a part is in, or all that can be read of it."""
-    connection.execute(_FINISH, {"key": mark.key, "state": BROKEN if broken else DONE})
+    run(connection, _FINISH, {"key": mark.key, "state": BROKEN if broken else DONE})

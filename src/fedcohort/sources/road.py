@@ -143,6 +143,8 @@ def import_source(
             bind(connection, report.database, identity, filled=filled)
             for own in (IMPORTS_TABLE, REFUSALS_TABLE):
                 own.create(connection, checkfirst=True)
+                for index in own.indexes:  # one that an older database lacks
+                    index.create(connection, checkfirst=True)
         context = hashlib.sha256(context.encode()).hexdigest() if context else ""
         with Pen(engine) as pen:
             road = Road(pen, source.tables, keys or {}, context, report, progress, on_refusal)
