@@ -18,10 +18,10 @@ def count_bins(scaled: Floats, n_bins: int) -> Ints:
         (n_columns, n_bins).
     """
     found = np.zeros((scaled.shape[1], n_bins), np.int64)
-    for column, row in zip(scaled.T, found, strict=True):
+    for index, column in enumerate(scaled.T):
         known = column[~np.isnan(column)]
         bins = np.clip(np.floor((known + 1) / 2 * n_bins), 0, n_bins - 1).astype(np.int64)
-        row += np.bincount(bins, minlength=n_bins)
+        found[index] = np.bincount(bins, minlength=n_bins)
     return found
 
 

@@ -6,7 +6,7 @@ the round that follows from it begins.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from fedcohort.sources.durable import Durable, EventLog
 
 @dataclass(frozen=True)
 class Update:
-    """Something that a page may want to know: `kind` is metrics, state or site."""
+    """Something that a page may want to know: `kind` is metrics, time, state or site."""
 
     sequence: int
     study_id: str
@@ -154,8 +154,14 @@ class CoordinatorStore:
         arrays, kept = arrays_from_bytes(row.arrays), arrays_from_bytes(row.kept)
         return State(row.phase, row.round, arrays, kept, finished=bool(row.finished))
 
-    def save_round(self, study_id: str, state: State, survivors: tuple[str, ...], rows: list[Row]) -> None:
-        """Make a round's outcome durable, with its metrics and its entry in the event log."""
+    def save_round(
+        self, study_id: str, state: State, survivors: tuple[str, ...], rows: list[Row], spent: Row
+    ) -> None:
+        """Make a round's outcome durable, with its metrics and its entry in the event log.
+
+        Args:
+            spent: where its time went, which its metrics say, too.
+        """
         values = {
             "study_id": study_id,
             "phase": state.phase,
@@ -170,6 +176,8 @@ class CoordinatorStore:
             self._update_round.run(connection, {"key": study_id, "number": state.round})
             for row in rows:
                 self._publish(connection, study_id, "metrics", dict(row))
+            if not rows:
+                self._publish(connection, study_id, "time", dict(spent))
             self.log.append(connection, "round", study_id, {"round": state.round, "sites": list(survivors)})
 
     def load_kept(self, study_id: str, what: str) -> bytes | None:
@@ -193,14 +201,14 @@ class CoordinatorStore:
         self._insert_update.run(connection, row)
 
     def updates(
-        self, study_id: str, after: int = 0, kind: str | None = None, limit: int = 20_000
+        self, study_id: str, after: int = 0, kinds: Collection[str] = (), limit: int = 20_000
     ) -> list[Update]:
-        """What happened to a study since update number `after`."""
+        """What happened to a study since update number `after`: of these kinds, or all."""
         query = select(tables.updates).where(
             tables.updates.c.study_id == study_id, tables.updates.c.sequence > after
         )
-        if kind:
-            query = query.where(tables.updates.c.kind == kind)
+        if kinds:
+            query = query.where(tables.updates.c.kind.in_(kinds))
         with self.database.transaction() as connection:
             rows = list(connection.execute(query.order_by(tables.updates.c.sequence).limit(limit)))
         return [Update(row.sequence, row.study_id, row.kind, json.loads(row.data)) for row in rows]
