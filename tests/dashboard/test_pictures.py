@@ -86,7 +86,7 @@ def _take(watch: Watched, name: str) -> None:
             "",
             "document.querySelectorAll('#roc canvas, #times canvas, #importance canvas').length === 3",
         ),
-        ("description", "?study=cdcdcd", "document.querySelectorAll('#histograms canvas').length === 2"),
+        ("description", "?study=cdcdcd", "document.querySelectorAll('#histograms canvas').length === 4"),
         ("new-study", "new", "document.querySelectorAll('#columns input').length === 3"),
     ],
 )
