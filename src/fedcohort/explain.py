@@ -27,7 +27,7 @@ def explain(study: Study, researcher: str | None = None, researcher_key: bytes |
 def _question(study: Study) -> list[str]:
     match study.analysis:
         case Describe():
-            return ["Count, missing values, mean, deviation and levels of each column, over all hospitals."]
+            return ["Counts, mean, deviation, and histogram or levels of each column, over all hospitals."]
         case Train() as train:
             model = train.model if isinstance(train.model, str) else "the researcher's own Keras model"
             steps = (
@@ -78,14 +78,16 @@ def _releases(study: Study) -> list[str]:
             return [
                 always,
                 "Once, all with noise: how many patients there are; for each number how many are known, a",
-                "  sum and a sum of squares; for each level how many have it.",
+                "  sum, a sum of squares, and how many lie in each tenth of its range; for each level how",
+                "  many have it.",
                 f"A patient counts with {_rows(rows)}; a value beyond its bounds counts as the bound.",
             ]
         case Describe():
             return [
                 always,
                 "Once: how many rows and patients there are;",
-                "  for each column counts, a sum and a sum of squares, or a count for each level.",
+                "  for each number how many are known, a sum, a sum of squares, and how many lie in each",
+                "  twentieth of its range; or a count for each level.",
                 *_images(study),
                 *_exponents(study),
             ]

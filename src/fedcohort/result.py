@@ -145,7 +145,7 @@ class Result:
         """The last metrics, or the described columns, as a table."""
         if "describe" in self.report:
             frame = pd.DataFrame(self.report["describe"]).T
-            frame = frame.drop(columns=[name for name in ("levels",) if name in frame])
+            frame = frame.drop(columns=[name for name in ("levels", "histogram") if name in frame])
         else:
             rows = {
                 split: dict(_numbers(self.report[split]))

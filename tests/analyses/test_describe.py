@@ -32,6 +32,28 @@ def test_describe_equals_pandas_on_the_pooled_rows(bounds: bool) -> None:
     assert (report["rows"], report["patients"]) == (len(POOLED), POOLED["patient_id"].nunique())
 
 
+def test_a_histogram_equals_numpys_on_the_pooled_rows() -> None:
+    kind = fc.Numeric(0, 300)
+    report = run(study(fc.Describe(), columns={"age": kind, "pressure": kind})).report["describe"]
+    for name in ("age", "pressure"):
+        found = report[name]["histogram"]
+        expected, edges = np.histogram(POOLED[name].dropna(), 20, (0, 300))
+        assert found == {"low": edges[0], "high": edges[-1], "counts": expected.tolist()}
+        assert sum(found["counts"]) == report[name]["n"]
+
+
+def test_a_histogram_without_bounds_begins_at_the_first_value_and_ends_at_the_last() -> None:
+    frame = pd.DataFrame({"x": [0.5, 3.0, 3.0, 9.0]})
+    cohort = fc.Cohort(columns={"x": fc.Numeric()}, split=None)
+    asked = fc.Study(name="x", cohort=cohort, analysis=fc.Describe())
+    found = run(asked, {"a": frame}).report["describe"]["x"]["histogram"]
+    assert found["low"] <= 0.5
+    assert found["high"] >= 9.0
+    expected, _ = np.histogram(frame["x"], len(found["counts"]), (found["low"], found["high"]))
+    assert found["counts"] == expected.tolist()
+    assert (found["counts"][0], found["counts"][-1]) == (1, 1)
+
+
 def test_a_column_that_one_hospital_has_not_filled_counts_as_missing_there() -> None:
     frames = {site: frame.copy() for site, frame in FRAMES.items()}
     frames["c"]["pressure"] = np.nan
@@ -78,5 +100,6 @@ def test_a_column_without_any_value_has_no_mean() -> None:
     found = run(fc.Study(name="x", cohort=cohort, analysis=fc.Describe()), {"a": frame}).report["describe"][
         "x"
     ]
+    assert found.pop("histogram") == {"low": 0.0, "high": 5.0, "counts": [0] * 20}
     assert found == {"n": 0, "missing": 2, "mean": None, "std": None}
     assert not math.isnan(found["n"])

@@ -88,7 +88,9 @@ def test_it_releases_each_block_once_for_the_whole_epsilon() -> None:
     assert isinstance(analysis, PrivateAnalysis)
     plan = plan_noise(asked, analysis.planned({}), 4)
     released = [one.what for one in plan.releases]
-    assert released == ["patients", "rows", "n", "sum", "squares", "levels/sex", "levels/ill"]
+    assert released == [
+        "patients", "rows", "n", "sum", "squares", "histograms", "levels/sex", "levels/ill"
+    ]  # fmt: skip
     assert {one.count for one in plan.releases} == {1}
     assert 0.99 < epsilon(plan.releases, 1e-5) <= 1.0
     assert analysis.phases() == {"sums": 1}
@@ -107,6 +109,12 @@ def test_it_says_what_the_exact_description_says_within_its_intervals(protection
         assert 0 < width < 2.0
         assert abs(found["std"] - true["std"]) <= found["std_high"] - found["std_low"]
         assert abs(found["n"] - true["n"]) <= 2 * found["n_error"]
+        halves = np.add.reduceat(true["histogram"]["counts"], range(0, 20, 2))
+        assert np.abs(halves - found["histogram"]["counts"]).max() <= 2 * found["histogram"]["error"]
+        assert (found["histogram"]["low"], found["histogram"]["high"]) == (
+            true["histogram"]["low"],
+            true["histogram"]["high"],
+        )
     for name in ("sex", "ill"):
         true, found = exact["describe"][name], noisy["describe"][name]
         for level, count in true["levels"].items():

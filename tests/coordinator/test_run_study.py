@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+import fedcohort as fc
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Row, State
 from fedcohort.coordinator.plan import Plan, Receive
@@ -30,13 +31,17 @@ class Log:
     state: State | None = None
     survivors: list[tuple[SiteId, ...]] = field(default_factory=list)
     kept: dict[str, bytes] = field(default_factory=dict)
+    spent: list[Row] = field(default_factory=list)
 
     def load_state(self, study_id: str) -> State | None:
         return self.state
 
-    def save_round(self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row]) -> None:
+    def save_round(
+        self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row], spent: Row
+    ) -> None:
         self.state = state
         self.survivors.append(survivors)
+        self.spent.append(spent)
 
     def load_kept(self, study_id: str, what: str) -> bytes | None:
         return self.kept.get(what)
@@ -105,6 +110,31 @@ def test_all_sites_are_in_the_sum() -> None:
     assert run.go()["patients"] == 180
     assert run.log.survivors == [("a", "b", "c")]
     assert run.reasons == []
+
+
+def test_every_exchange_is_timed_in_parts_that_no_site_can_stretch() -> None:
+    node = honest(STUDY, "c", 2)
+
+    def boasting(task: Task) -> Sequence[Message]:
+        told = answer(node, task)
+        assert isinstance(told, Contribution)
+        return [replace(told, compute_us=10**19, seal_us=10**19)]
+
+    run = Run(odd={"c": boasting})
+    run.go()
+    assert [spent["exchange"] for spent in run.log.spent] == [*range(1, len(run.log.spent) + 1)]
+    for spent in run.log.spent:
+        parts = [float(str(spent[f"{part}_seconds"])) for part in ("compute", "seal", "network")]
+        assert min(parts) >= 0
+        assert sum(parts) <= float(str(spent["seconds"])) + 1e-5
+
+
+def test_under_privacy_no_site_tells_its_time() -> None:
+    private = STUDY.model_copy(update={"privacy": fc.Privacy(epsilon=1.0, delta=1e-4)})
+    run = Run(private)
+    run.go()
+    assert {"compute_seconds", "seal_seconds"} & run.log.spent[0].keys() == set()
+    assert float(str(run.log.spent[0]["network_seconds"])) > 0
 
 
 def test_a_site_that_refuses_for_good_is_named_and_not_asked_again() -> None:

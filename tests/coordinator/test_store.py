@@ -61,8 +61,8 @@ def test_a_study_is_found_by_a_prefix_that_only_it_has(store: CoordinatorStore) 
 def test_a_state_survives_the_process(store: CoordinatorStore, place: str) -> None:
     store.submit(SUBMISSION)
     state = State("train", 2, {"weights": np.arange(3, dtype=np.float32)}, {"momentum": np.ones(3)})
-    store.save_round(STUDY, State("moments", 1), ("a", "b"), [])
-    store.save_round(STUDY, state, ("a", "b"), [{"round": 1, "split": "test", "loss": 0.5}])
+    store.save_round(STUDY, State("moments", 1), ("a", "b"), [], {"exchange": 1, "seconds": 0.2})
+    store.save_round(STUDY, state, ("a", "b"), [{"round": 1, "split": "test", "loss": 0.5}], {})
     store.close()
     again = CoordinatorStore(place)
     found = again.load_state(STUDY)
@@ -70,7 +70,9 @@ def test_a_state_survives_the_process(store: CoordinatorStore, place: str) -> No
     assert (found.phase, found.round, found.finished) == ("train", 2, False)
     np.testing.assert_array_equal(found.arrays["weights"], [0, 1, 2])
     np.testing.assert_array_equal(found.kept["momentum"], [1, 1, 1])
-    assert [update.data["loss"] for update in again.updates(STUDY, kind="metrics")] == [0.5]
+    assert [update.data["loss"] for update in again.updates(STUDY, kinds=("metrics",))] == [0.5]
+    (time,) = again.updates(STUDY, kinds=("time",))
+    assert time.data == {"exchange": 1, "seconds": 0.2}, "a round without metrics tells its time alone"
     assert again.open_studies() == [STUDY]
     again.close()
 
@@ -78,16 +80,16 @@ def test_a_state_survives_the_process(store: CoordinatorStore, place: str) -> No
 def test_of_a_round_that_cannot_be_stored_nothing_is(store: CoordinatorStore) -> None:
     store.submit(SUBMISSION)
     before = State("train", 1, {"weights": np.zeros(2)})
-    store.save_round(STUDY, before, ("a",), [])
+    store.save_round(STUDY, before, ("a",), [], {})
     log, updates = store.verify(), store.updates(STUDY)
     row: Any = {"round": 2, "split": {"train"}}
     with pytest.raises(TypeError):
-        store.save_round(STUDY, State("train", 2, {"weights": np.ones(2)}), ("a",), [row])
+        store.save_round(STUDY, State("train", 2, {"weights": np.ones(2)}), ("a",), [row], {})
     stored = store.load_state(STUDY)
     assert stored is not None
     assert (stored.round, stored.arrays["weights"].tolist()) == (1, [0.0, 0.0])
     assert (store.verify(), store.updates(STUDY)) == (log, updates)
-    store.save_round(STUDY, State("train", 2, {"weights": np.ones(2)}), ("a",), [])
+    store.save_round(STUDY, State("train", 2, {"weights": np.ones(2)}), ("a",), [], {})
     assert store.verify() == log + 1
 
 
@@ -138,7 +140,7 @@ def test_a_study_that_failed_midway_goes_on_with_the_sites_it_had(store: Coordin
 
 def test_every_step_stands_in_the_event_log_and_a_change_is_found(store: CoordinatorStore) -> None:
     store.submit(SUBMISSION)
-    store.save_round(STUDY, State("done", 1, finished=True), ("a",), [])
+    store.save_round(STUDY, State("done", 1, finished=True), ("a",), [], {})
     store.finish(STUDY, {})
     assert store.verify() == 3
     with store.database.transaction() as connection:

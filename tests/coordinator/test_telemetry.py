@@ -38,11 +38,11 @@ def test_a_round_counts_once_in_the_histogram_and_its_parts_add_up() -> None:
     telemetry = Telemetry()
     watch = Stopwatch(telemetry, began=0.0)
     now = iter([2.0, 2.02])
-    rows = [{"round": 1, "compute_seconds": 0.5, "seal_seconds": 0.25, "network_seconds": 0.25, "loss": 1.0}]
+    spent = {"exchange": 1, "compute_seconds": 0.5, "seal_seconds": 0.25, "network_seconds": 0.25}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fedcohort.coordinator.telemetry.time.monotonic", lambda: next(now))
-        watch.stored(rows, 0.125)
-        watch.stored([], 0.01)
+        watch.stored(spent, 0.125)
+        watch.stored({}, 0.01)
     found = told(telemetry)
     assert found["fedcohort_round_seconds_count", ()] == 2
     assert found["fedcohort_round_seconds_sum", ()] == pytest.approx(2.02)
@@ -59,7 +59,7 @@ def test_a_site_that_lies_about_its_time_says_no_more_than_the_round_took() -> N
     telemetry = Telemetry()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fedcohort.coordinator.telemetry.time.monotonic", lambda: 3.0)
-        Stopwatch(telemetry, began=0.0).stored([{"compute_seconds": 1.8e13}], 0.0)
+        Stopwatch(telemetry, began=0.0).stored({"compute_seconds": 1.8e13}, 0.0)
     assert telemetry.parts["compute"] == 3.0
 
 

@@ -17,8 +17,15 @@ TRAIN = {
     "cohort": {"label": {"column": "disease", "positive": 1, "negative": 0}},
 }
 DESCRIBED: dict[str, Any] = {
-    "age": {"n": 918, "missing": 2, "mean": 53.51, "std": 9.43},
-    "cholesterol": {"n": 716, "missing": 204, "mean": 246.83, "std": 58.53},
+    "age": {
+        "n": 918, "missing": 2, "mean": 53.51, "std": 9.43,
+        "histogram": {"low": 20.0, "high": 80.0, "counts": [3, 61, 210, 362, 241, 41]},
+    },
+    "cholesterol": {
+        "n": 716, "n_error": 12.3, "missing": 204, "mean": 246.83, "std": 58.53,
+        "mean_low": 243.2, "mean_high": 250.1,
+        "histogram": {"low": 0.0, "high": 600.0, "counts": [2, 300, 390, 22, 2, 0], "error": 14.2},
+    },
     "sex": {"n": 920, "missing": 0, "levels": {"female": 194, "male": 726}},
     "chest_pain_type": {
         "n": 920, "missing": 0,

@@ -148,8 +148,9 @@ def rest(store: StandIn) -> Starlette:
     def metrics(request: Request) -> Response:
         after = int(request.query_params.get("after", "0"))
         updates = list(enumerate(store.updates[request.path_params["id"]], 1))[after:]
-        found = [(number, data) for number, (kind, data) in updates if kind == "metrics"]
-        return _json({"rows": [data for _, data in found], "last": found[-1][0] if found else after})
+        found = [(number, kind, data) for number, (kind, data) in updates if kind in ("metrics", "time")]
+        rows, times = ([data for _, its, data in found if its == kind] for kind in ("metrics", "time"))
+        return _json({"rows": rows, "times": times, "last": found[-1][0] if found else after})
 
     def report(request: Request) -> Response:
         found = store.reports.get(request.path_params["id"])

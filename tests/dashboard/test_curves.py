@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcohort.dashboard.curves import MOST_POINTS, Curves, Kept, Point, add_row, thinned
+from fedcohort.dashboard.curves import MOST_POINTS, Curves, Kept, Point, add_row, add_times, thinned
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400)
 
@@ -41,10 +41,18 @@ def test_a_round_that_comes_again_replaces_what_came_since() -> None:
 
 def test_the_parts_of_a_rounds_time_are_counted_once_for_all_splits() -> None:
     kept = Kept()
-    for split in ("train", "test"):
-        seconds = {"compute_seconds": 0.25, "seal_seconds": 0.5, "network_seconds": 0.125}
-        add_row(kept, {"round": 1, "split": split, **seconds})
-    assert kept.seconds == [[1, 0.875, 0.25, 0.5, 0.125, 0.0]]
+    seconds = {"compute_seconds": 0.25, "seal_seconds": 0.5, "network_seconds": 0.125}
+    add_times(kept, [{"round": 1, "split": split, "exchange": 3, **seconds} for split in ("train", "test")])
+    assert kept.seconds == [[3, 0.875, 0.25, 0.5, 0.125, None]]
+
+
+def test_times_of_rounds_without_metrics_stand_among_the_others_in_their_order() -> None:
+    kept = Kept()
+    rows = [{"round": 1, "split": "test", "exchange": 2, "network_seconds": 0.5}]
+    add_times(
+        kept, [*rows, {"exchange": 1, "network_seconds": 0.25}, {"exchange": 3, "open_seconds": 1.0}, 7]
+    )
+    assert [(point[0], point[1]) for point in kept.seconds] == [(1, 0.25), (2, 0.5), (3, 1.0)]
 
 
 def test_only_what_is_new_is_asked_of_the_coordinator() -> None:

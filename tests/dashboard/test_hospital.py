@@ -11,11 +11,13 @@ from flask.testing import FlaskClient
 
 import fedcohort as fc
 from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.hospital import COLUMNS, build_hospital_page
+from fedcohort.dashboard.hospital import build_hospital_page
+from fedcohort.dashboard.released import Left, as_csv, what_left
 from fedcohort.node.consent import Site
 from fedcohort.node.ledger import added_cost
-from fedcohort.node.records import Stored
+from fedcohort.node.records import HelpGiven, Stored
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.events import GaussianRelease
 from fedcohort.study import Study
 from fedcohort.wire.identity import new_identity
@@ -66,11 +68,41 @@ def test_it_shows_who_asked_in_the_words_of_explain_and_what_left(client: FlaskC
     assert "What leaves the hospital" in text
     assert ">contribution<" in text
     rows = list(csv.DictReader(io.StringIO(client.get("/releases.csv", base_url="http://127.0.0.1").text)))
-    assert list(rows[0]) == list(COLUMNS)
+    columns = ["at", "kind", "study", "name", "round", "bytes", "cost", "digest", "entry", "hash"]
+    assert list(rows[0]) == columns
     assert [(row["kind"], row["round"], row["bytes"]) for row in rows] == [("contribution", "4", "8")]
     assert rows[0]["digest"] == hashlib.sha256(b"12345678").hexdigest()
     assert rows[0]["digest"][:16] in text
     assert len(rows[0]["hash"]) == 64
+    assert (rows[0]["study"], rows[0]["name"]) == (study("first").hash, "first")
+    release = GaussianRelease("gradient", 1.0, 8.0, dimension=3, part="train")
+    assert float(rows[0]["cost"]) == pytest.approx(epsilon([release], 1e-5), rel=1e-5)
+
+
+def test_each_release_costs_what_it_has_added_and_an_exact_one_has_no_bound(tmp_path: Path) -> None:
+    store = SqlNodeStore(tmp_path / "node.db")
+    site = Site(policy(tmp_path), new_identity("a"), store)
+    private, exact = study("private"), study("exact").model_copy(update={"privacy": None})
+    for one in (private, exact):
+        propose(site, one)
+    release, cost = GaussianRelease("gradient", 1.0, 8.0, part="train"), None
+    for number in range(3):
+        cost = added_cost(private, cost, [release])
+        store.keep(Stored(private.hash, number, bytes(32), b"1", "", "a", "{}"), cost)
+    store.keep(Stored(exact.hash, 0, bytes(32), b"2", "", "a", "{}"))
+    store.keep_help(HelpGiven(exact.hash, 0, bytes(32), b"h"), 3)
+    rows = what_left(store)
+    alone = f"{epsilon([release], 1e-5):.6g}"
+    assert [(row.kind, row.cost) for row in rows] == [
+        ("help", "0"), ("contribution", "exact"), *[("contribution", alone)] * 3
+    ]  # fmt: skip
+    store.close()
+
+
+def test_a_study_s_name_is_no_formula_of_a_spreadsheet() -> None:
+    left = Left("2026-11-29", "help", "ab", '=HYPERLINK("http://x")', "1", "1", "0", "", "1", "")
+    (row,) = csv.DictReader(io.StringIO(as_csv([left])))
+    assert row["name"] == '\'=HYPERLINK("http://x")'
 
 
 def test_what_a_researcher_writes_stays_text(client: FlaskClient) -> None:

@@ -98,12 +98,13 @@ def test_nothing_on_the_page_is_left_untranslated(store: StandIn, dashboard: str
 
 def untranslated(watch: Watched) -> set[str]:
     """Words on a Chinese page that are not; names of the study, its sites and columns among them."""
-    said = " ".join(re.sub(r"\b[0-9a-f]{12}\b", "", text) for text in watch.page.evaluate(ALL_TEXTS))
+    said = " ".join(re.sub(r"\b[0-9a-f]{12,64}\b", "", text) for text in watch.page.evaluate(ALL_TEXTS))
     return {*re.findall(r"[A-Za-z][A-Za-z_-]{2,}", said)} - SAME_IN_CHINESE
 
 
 ALL_TEXTS = """() => [
-  ...[...document.querySelectorAll('body :not(noscript, pre)')].flatMap((each) => [...each.childNodes])
+  ...[...document.querySelectorAll('body :not(noscript, pre, [lang=en])')]
+    .flatMap((each) => [...each.childNodes])
     .filter((node) => node.nodeType === 3 && node.textContent.trim()).map((node) => node.textContent),
   ...[...document.querySelectorAll('[aria-label], [title], [placeholder]')]
     .flatMap((each) => ['aria-label', 'title', 'placeholder'].map((name) => each.getAttribute(name) ?? '')),

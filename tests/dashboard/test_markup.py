@@ -132,8 +132,11 @@ def test_a_hospitals_pages_show_markup_as_text(hospital: tuple[str, Path, str], 
     with watched(browser) as watch:
         open_as(watch, address, people, "data-owner")
         watch.page.goto(address)
-        watch.page.click("summary")
-        assert NAMED in watch.text("summary")
+        asked = "[aria-labelledby=proposals-heading] summary"
+        watch.page.click(asked)
+        assert NAMED in watch.text(asked)
+        watch.page.click("[aria-labelledby=data-heading] summary")
+        assert HOSTILE[0].replace("/", "") in watch.text("[aria-labelledby=data-heading] .notice")
         assert HOSTILE[1] in watch.text("main")
         is_harmless(watch.page.content(), WHOLE, HOSTILE[2], HOSTILE[3][:16])
         ran_nothing(watch)

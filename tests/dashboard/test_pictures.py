@@ -2,28 +2,16 @@
 
 import io
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, ViewportSize
 
-from fedcohort.dashboard import Settings
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.hospital import build_hospital_page
-from fedcohort.dashboard.serve import Listen, address_of, open_server
-from fedcohort.node.consent import Site
-from fedcohort.node.store import SqlNodeStore
-from fedcohort.wire.identity import new_identity
-from tests.node.test_ledger import policy, propose
-
 from .browser import Theme, Watched, watched
 from .finished import DESCRIBED, IMPORTANCE, SITES, full_store
 from .standin import StandIn
 from .test_form import CATALOGUE
-from .test_hospital import study
 from .test_languages import untranslated
 
 PICTURES = Path(__file__).parents[2] / "docs" / "images"
@@ -48,26 +36,7 @@ def language(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def hospital(tmp_path: Path) -> Iterator[str]:
-    """A hospital's own page, of which two studies have asked."""
-    store = SqlNodeStore(tmp_path / "node.db")
-    site = Site(policy(tmp_path), new_identity("a"), store)
-    for name in ("who is ill?", "who is ill again?"):
-        assert propose(site, study(name)).approved
-    app = build_hospital_page(site.policy, store)
-    listen = Listen("127.0.0.1", 0)
-    server = open_server(app, Settings(), listen)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield address_of(listen, server.port)
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    close_app(app)
-
-
-def _take(watch: Watched, name: str) -> None:
+def take(watch: Watched, name: str) -> None:
     """Keep a picture for the docs, where somebody has asked for it."""
     if not os.environ.get("FEDCOHORT_PICTURES"):
         return
@@ -86,7 +55,7 @@ def _take(watch: Watched, name: str) -> None:
             "",
             "document.querySelectorAll('#roc canvas, #times canvas, #importance canvas').length === 3",
         ),
-        ("description", "?study=cdcdcd", "document.querySelectorAll('#histograms canvas').length === 2"),
+        ("description", "?study=cdcdcd", "document.querySelectorAll('#histograms canvas').length === 4"),
         ("new-study", "new", "document.querySelectorAll('#columns input').length === 3"),
     ],
 )
@@ -105,7 +74,7 @@ def test_a_page_of_the_dashboard_is_whole_in_each_language(
         assert watch.page.evaluate("document.documentElement.lang") == language
         if language == "zh":
             assert untranslated(watch) - NAMES == set()
-        _take(watch, f"{name}-{language}")
+        take(watch, f"{name}-{language}")
         assert watch.complaints == []
 
 
@@ -117,15 +86,3 @@ def _fill(watch: Watched) -> None:
     watch.page.check("[name=private]")
     watch.wait("document.querySelector('#verdict-words').textContent !== ''")
     watch.wait("document.querySelector('#verdict-errors').hidden")
-
-
-def test_the_hospitals_own_page_is_whole_in_each_language(
-    hospital: str, browser: Browser, language: str
-) -> None:
-    with watched(browser, viewport=SIZE, locale={"en": "en-GB", "zh": "zh-CN"}[language]) as watch:
-        watch.page.goto(hospital)
-        watch.wait("document.querySelector('main')")
-        assert watch.page.evaluate("document.documentElement.lang") == language
-        assert watch.page.locator("[href*='language=']").count() == 2
-        _take(watch, f"hospital-{language}")
-        assert watch.complaints == []

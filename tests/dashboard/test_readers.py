@@ -27,7 +27,7 @@ NAMELESS = """() => [
   ...document.querySelectorAll('a[href], button, input, select, [role=img], [role=region], meter, progress'),
 ].filter((each) => each.checkVisibility())
   .filter((each) => !(each.textContent.trim() || each.ariaLabel || each.labels?.length || each.title
-    || each.getAttribute('aria-labelledby')))
+    || each.getAttribute('aria-labelledby') || each.querySelector('img[alt]:not([alt=""])')))
   .map((each) => each.outerHTML.slice(0, 120))"""
 CONTRASTS = """() => {
   const parts = (text) => text.match(/[\\d.]+/g).map(Number);

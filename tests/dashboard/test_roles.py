@@ -76,6 +76,7 @@ def filled(app: Flask, rule: str) -> str:
         "<path:filename>": "icon.svg",
         "<study_id>": FIRST_STUDY,
         "<key>": "0123456789ab",
+        "<table>": "ward",
         "<study_hash>": str(app.config.get("asked")),
     }
     for place, value in places.items():

@@ -40,8 +40,26 @@ def test_a_finished_training_shows_all_its_figures(dashboard: str, watch: Watche
     assert watch.text("#confusion thead th") == "predicted 0"
     assert watch.page.get_attribute("#roc", "aria-label") == "ROC curve; the area under it is 0.884."
     watch.wait(f"{_series('#times', 3)}?.length === 60")
-    spoken = "Round 60: compute 12 ms, seal 2 ms, network 4 ms, open 2 ms."
+    spoken = "Exchange 60: compute 12 ms, seal 2 ms, network 4 ms, open 2 ms."
     assert watch.page.get_attribute("#times", "aria-label") == spoken
+    assert watch.complaints == []
+
+
+def test_times_of_exchanges_without_metrics_arrive_live_and_what_is_not_told_is_not_shown(
+    store: StandIn, dashboard: str, watch: Watched
+) -> None:
+    private = store.add_study("ef" * 32)
+    watch.page.goto(dashboard)
+    watch.wait("document.querySelector('#study-state').textContent === 'Running'")
+    for number in (1, 2):
+        spent = {"exchange": number, "network_seconds": 0.25, "open_seconds": 0.002}
+        store.updates[private].append(("time", spent))
+    watch.wait(f"{_series('#times')}?.length === 2")
+    assert watch.text("#times-newest") == "Exchange 2: network 250 ms, open 2 ms."
+    assert "does not tell how long it computes" in watch.text("#times-note")
+    assert watch.page.evaluate(_series("#times", 2)) is None
+    watch.page.reload()
+    watch.wait("document.querySelector('#times-newest')?.textContent.startsWith('Exchange 2')")
     assert watch.complaints == []
 
 
@@ -75,20 +93,31 @@ def test_a_running_private_study_does_not_guess_what_it_has_spent(
 def test_bytes_stand_by_site_and_a_refusal_says_why(dashboard: str, watch: Watched) -> None:
     watch.page.goto(dashboard)
     watch.wait(READY)
-    rows = watch.page.locator("#traffic tbody tr").all_inner_texts()
-    assert rows[0].split() == ["st_thomas", "1.27", "MB", "884", "kB"]
-    assert len(rows) == 4
+    rows = watch.page.locator("#traffic tbody tr")
+    assert [text.strip() for text in rows.first.locator("th, td").all_inner_texts()] == [
+        "st_thomas", "1.27 MB", "884 kB"
+    ]  # fmt: skip
+    assert rows.count() == 4
     assert "st_thomas · refused · too few patients" in watch.text("#study-sites")
 
 
 def test_a_description_is_a_table_and_histograms(dashboard: str, watch: Watched) -> None:
     watch.page.goto(f"{dashboard}?study=cdcdcd")
-    watch.wait("document.querySelectorAll('#histograms canvas').length === 2")
+    watch.wait("document.querySelectorAll('#histograms canvas').length === 4")
     rows = [row.split() for row in watch.page.locator("#described tbody tr").all_inner_texts()]
-    assert rows[0] == ["age", "918", "2", "53.510", "9.430"]
+    assert rows[0] == ["age", "918", "2", "53.51", "9.43"]
+    assert rows[1] == ["cholesterol", "716", "±", "13", "204", "246.8", "(243.2", "–", "250.1)", "58.53"]
     assert [row[0] for row in rows] == ["age", "cholesterol", "sex", "chest_pain_type"], "as in the study"
-    label = watch.page.get_attribute("#histograms > div:first-child .histogram", "aria-label")
-    assert label == "sex: female 194, male 726"
+    panels = watch.page.locator("#histograms .histogram")
+    assert panels.nth(2).get_attribute("aria-label") == "sex: female 194, male 726"
+    ages = "age: 20 – 30 3, 30 – 40 61, 40 – 50 210, 50 – 60 362, 60 – 70 241, 70 – 80 41"
+    assert panels.nth(0).get_attribute("aria-label") == ages
+    steps = [[20, 3], [30, 61], [40, 210], [50, 362], [60, 241], [70, 41], [80, 41]]
+    assert watch.page.evaluate(_series("#histograms .histogram")) == steps
+    assert watch.text("#histograms > div:nth-child(2) p") == "Each part within ± 15, as 95 % of the noise is."
+    assert watch.page.is_hidden("#charts-card")
+    assert watch.page.is_hidden("#importance-card")
+    assert watch.text("#files-all") == "Results (ZIP)"
     assert watch.page.is_hidden("#figures-card")
     assert watch.page.is_hidden("#budget-card")
     assert watch.complaints == []

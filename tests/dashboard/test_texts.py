@@ -14,7 +14,7 @@ from fedcohort.node.readiness_words import Verdict
 
 BUILT = re.compile(
     r"(state|sentence|answer|metric|site|link|part|protected|protection|code|matrix|role|people\.state|reason"
-    r"|verdict)\.[\w. -]+|split\.(short\.)?\w+"
+    r"|verdict|left|date\.month)\.[\w. -]+|split\.(short\.)?\w+"
 )
 """Names that scripts and templates put together from a state, a metric, a role or an error's code."""
 SAME = frozenset({"title", "hospital.digest"})

@@ -78,7 +78,7 @@ class Play:
 
         class Log(MemoryLog):
             def save_round(
-                self, study_id: str, state: object, survivors: tuple[SiteId, ...], rows: list[Row]
+                self, study_id: str, state: object, survivors: tuple[SiteId, ...], rows: list[Row], spent: Row
             ) -> None:
                 play.survivors.append(survivors)
 

@@ -1,4 +1,4 @@
-"""Describe: count, missing, mean, standard deviation and levels by column, from one or two sums.
+"""Describe: count, missing, mean, deviation, and histogram or levels by column, from one or two sums.
 
 An image column is not described: it has no mean or levels that would tell a clinician anything.
 """
@@ -18,6 +18,7 @@ from fedcohort.analyses.columns_of import (
     values_of,
 )
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
+from fedcohort.analyses.histograms import count_bins, histogram
 from fedcohort.analyses.moments import (
     Scaling,
     count_exponents,
@@ -33,6 +34,8 @@ from fedcohort.columns import Categorical, Numeric
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.vector import Layout, Vector, counts
+
+N_BINS = 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class DescribeAnalysis:
         if state.phase == "exponents":
             return exponents_layout(len(self.numeric))
         levels = (counts(f"levels/{name}", len(kind.levels) + 1) for name, kind in self.categorical.items())
-        return (counts("rows", 1), counts("patients", 1), *moments_layout(len(self.numeric)), *levels)
+        numbers = (*moments_layout(len(self.numeric)), counts("histograms", len(self.numeric), N_BINS))
+        return (counts("rows", 1), counts("patients", 1), *numbers, *levels)
 
     def prepare(self, table: Table) -> Local:
         """Gather the columns once."""
@@ -67,7 +71,8 @@ class DescribeAnalysis:
             if state.phase == "exponents":
                 return count_exponents(values), site_state
             scaling = Scaling(state.arrays["centre"], state.arrays["scale"])
-            sums = sum_moments(scaled(values, scaling, tuple(self.numeric)))
+            numbers = scaled(values, scaling, tuple(self.numeric))
+            sums = {**sum_moments(numbers), "histograms": count_bins(numbers, N_BINS)}
             levels = {
                 f"levels/{name}": level_counts(values_of(table, self.cohort, name), len(kind.levels))
                 for name, kind in self.categorical.items()
@@ -88,15 +93,18 @@ class DescribeAnalysis:
         """`describe` by column; `std` divides by n - 1, as pandas does."""
         kept = state.kept
         rows = int(kept["rows"][0])
-        moments = moments_from_sums(kept, Scaling(kept["centre"], kept["scale"]))
+        scaling = Scaling(kept["centre"], kept["scale"])
+        moments = moments_from_sums(kept, scaling)
         described: dict[str, object] = {}
-        for index, name in enumerate(self.numeric):
-            n = float(moments.n[index])
+        for index, (name, number) in enumerate(self.numeric.items()):
+            n, bins = float(moments.n[index]), [int(count) for count in kept["histograms"][index]]
+            centre, scale = float(scaling.centre[index]), float(scaling.scale[index])
             described[name] = {
                 "n": int(n),
                 "missing": rows - int(n),
                 "mean": float(moments.mean[index]) if n else None,
                 "std": float(moments.deviation[index] * np.sqrt(n / (n - 1))) if n > 1 else None,
+                "histogram": histogram(bins, centre, scale, number),
             }
         for name, kind in self.categorical.items():
             *known, missing = (int(count) for count in kept[f"levels/{name}"])

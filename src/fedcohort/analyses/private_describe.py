@@ -23,6 +23,7 @@ from fedcohort.analyses.columns_of import (
     values_of,
 )
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
+from fedcohort.analyses.histograms import count_bins, histogram
 from fedcohort.analyses.moments import Scaling, declared_scaling, moments_from_sums
 from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import DRAWS, INTERVAL, RESOLUTION, on_grid, sigma_of
@@ -33,6 +34,10 @@ from fedcohort.table import TRAIN, Table
 from fedcohort.vector import MAX_ROWS, Block, Layout, Noisy, Vector
 
 SUMS = ("n", "sum", "squares")
+N_BINS = 10
+"""Coarser than without privacy, so that more patients stand in each than the noise."""
+HISTOGRAM_WEIGHT = 0.5
+"""Of the privacy loss that each other block takes: a histogram is looked at, a mean is worked with."""
 NORMAL = 1.96
 """Of the noise's standard deviation, how far 95 % of draws stay within."""
 
@@ -66,6 +71,7 @@ class PrivateDescribe:
         if self.numeric:
             n_columns = len(self.numeric)
             blocks += [_block(name, n_columns, most * math.sqrt(n_columns)) for name in SUMS]
+            blocks.append(_block("histograms", n_columns * N_BINS, most * math.sqrt(n_columns)))
         blocks += [
             _block(f"levels/{name}", len(kind.levels) + 1, most) for name, kind in self.categorical.items()
         ]
@@ -73,7 +79,9 @@ class PrivateDescribe:
 
     def planned(self, site_state: SiteState) -> tuple[Noisy, ...]:
         """Every block, once; counts and sums are of whole steps, which rounding leaves alone."""
-        return tuple(Noisy(one, "all", 1, whole=True) for one in self.layout(self.start()))
+        weights = {"histograms": HISTOGRAM_WEIGHT}
+        layout = self.layout(self.start())
+        return tuple(Noisy(one, "all", 1, weights.get(one.name, 1.0), whole=True) for one in layout)
 
     def step(self, state: State) -> int:
         """There is no schedule."""
@@ -94,7 +102,7 @@ class PrivateDescribe:
         if self.rows_per_patient > 1:
             found["rows"] = np.array([len(rows)])
         if self.numeric:
-            found |= _whole_moments(bounded)
+            found |= {**_whole_moments(bounded), "histograms": count_bins(bounded, N_BINS).ravel()}
         for name, kind in self.categorical.items():
             levels = values_of(table, self.cohort, name)[rows]
             found[f"levels/{name}"] = level_counts(levels, len(kind.levels))
@@ -141,8 +149,15 @@ class PrivateDescribe:
                 "missing": max(0, _count(kept, "rows" if "rows" in kept else "patients", 0) - n),
                 **_interval("mean", mean[index], means[:, index], n),
                 **_interval("std", deviation[index], deviations[:, index], n),
+                "histogram": self._histogram(kept, index, self.numeric[name]),
             }
         return found
+
+    def _histogram(self, kept: Vector, index: int, kind: Numeric) -> dict[str, object]:
+        places = range(index * N_BINS, (index + 1) * N_BINS)
+        bins = [_count(kept, "histograms", place) for place in places]
+        centre, scale = float(self.scaling.centre[index]), float(self.scaling.scale[index])
+        return {**histogram(bins, centre, scale, kind), "error": _error(kept, "histograms")}
 
     def _moments(self, sums: Vector) -> tuple[Floats, Floats]:
         """Mean and deviation, held within the declared bounds, whatever the noise makes of the sums."""

@@ -230,9 +230,10 @@ def _position(text: str) -> int:
 async def _metrics(service: Service, request: Request) -> Response:
     row = _found(service, request)
     after = _position(request.query_params.get("after", "0"))
-    updates = service.store.updates(row["id"], after, "metrics")
+    updates = service.store.updates(row["id"], after, ("metrics", "time"))
     last = updates[-1].sequence if updates else after
-    return JSONResponse({"rows": [update.data for update in updates], "last": last})
+    rows, times = ([update.data for update in updates if update.kind == kind] for kind in ("metrics", "time"))
+    return JSONResponse({"rows": rows, "times": times, "last": last})
 
 
 async def _report(service: Service, request: Request) -> Response:

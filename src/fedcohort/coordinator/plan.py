@@ -35,8 +35,10 @@ class RoundLog(Protocol):
         """Where the study is, or None before its first round."""
         ...
 
-    def save_round(self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row]) -> None:
-        """Make a round's outcome durable."""
+    def save_round(
+        self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row], spent: Row
+    ) -> None:
+        """Make a round's outcome durable: its metrics, and where its time went."""
         ...
 
     def load_kept(self, study_id: str, what: str) -> bytes | None:

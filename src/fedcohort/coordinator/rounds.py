@@ -12,7 +12,7 @@ from fedcohort.wire.messages import SiteId
 
 @dataclass(frozen=True)
 class StoredRounds:
-    """A `RoundLog`; `wake` is called when there are new metrics, and `watch` times the rounds."""
+    """A `RoundLog`; `wake` is called after each round, and `watch` times the rounds."""
 
     store: CoordinatorStore
     wake: Callable[[], None]
@@ -22,13 +22,14 @@ class StoredRounds:
         """Where the study is, or None before its first round."""
         return self.store.load_state(study_id)
 
-    def save_round(self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row]) -> None:
+    def save_round(
+        self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row], spent: Row
+    ) -> None:
         """Make a round's outcome durable."""
         began = time.monotonic()
-        self.store.save_round(study_id, state, survivors, rows)
-        self.watch.stored(rows, time.monotonic() - began)
-        if rows:
-            self.wake()
+        self.store.save_round(study_id, state, survivors, rows, spent)
+        self.watch.stored(spent, time.monotonic() - began)
+        self.wake()
 
     def load_kept(self, study_id: str, what: str) -> bytes | None:
         """What `keep` has kept."""

@@ -75,8 +75,9 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
             total |= noise_in_sum(plan.study, plan.analysis, state, len(plan.roster), len(survivors))
         state = plan.analysis.update(state, total)
         seconds = round(time.monotonic() - began, 6)
-        rows: list[Row] = [{**row, "seconds": seconds, **opened.seconds} for row in state.rows]
-        log.save_round(plan.study_hash, state, survivors, rows)
+        spent: Row = {"exchange": state.round, "seconds": seconds, **opened.seconds}
+        rows: list[Row] = [{**row, **spent} for row in state.rows]
+        log.save_round(plan.study_hash, state, survivors, rows, spent)
         state = replace(state, rows=())
     return state
 
@@ -112,8 +113,15 @@ async def _open(run: Run, opening: Opening, seconds: Row) -> Opened:
 
 
 def _split(seconds: float, total: Sum) -> Row:
-    """What the slowest site says that it took; the rest went to the network and to waiting."""
+    """What the slowest site says that it took; the rest went to the network and to waiting.
+
+    Under privacy no site says so.
+    """
     slowest = max(total.kept.values(), key=lambda part: part.compute_us + part.seal_us)
-    compute, seal = slowest.compute_us / 1e6, slowest.seal_us / 1e6
-    network = round(max(0.0, seconds - compute - seal), 6)
-    return {"compute_seconds": compute, "seal_seconds": seal, "network_seconds": network}
+    if slowest.compute_us + slowest.seal_us == 0:
+        return {"network_seconds": round(seconds, 6)}
+    # A site may say what it likes of its own time, but not that it took longer than everybody's.
+    compute = min(slowest.compute_us / 1e6, seconds)
+    seal = min(slowest.seal_us / 1e6, seconds - compute)
+    parts = {"compute": compute, "seal": seal, "network": seconds - compute - seal}
+    return {f"{part}_seconds": round(spent, 6) for part, spent in parts.items()}

@@ -6,11 +6,12 @@ the round that follows from it begins.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, delete, select, update
+from sqlalchemy import RowMapping, delete, select, update
 
 from fedcohort.analyses.contract import Row, State
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
@@ -21,7 +22,7 @@ from fedcohort.sources.durable import Durable, EventLog, Hot
 
 @dataclass(frozen=True)
 class Update:
-    """Something that a page may want to know: `kind` is metrics, state or site."""
+    """Something that a page may want to know: `kind` is metrics, time, state or site."""
 
     sequence: int
     study_id: str
@@ -53,9 +54,6 @@ class CoordinatorStore:
         self._update_kept = self.database.prepare(tables.UPDATE_KEPT)
         self._insert_update = self.database.prepare(tables.INSERT_UPDATE)
         self._updates_after = self.database.prepare(tables.UPDATES_AFTER)
-        self._kind_after = self.database.prepare(
-            tables.UPDATES_AFTER.where(tables.updates.c.kind == bindparam("wanted"))
-        )
         self._insert_state = self.database.prepare(tables.states.insert())
         self._insert_kept = self.database.prepare(tables.kept.insert())
 
@@ -160,8 +158,14 @@ class CoordinatorStore:
         arrays, kept = arrays_from_bytes(row.arrays), arrays_from_bytes(row.kept)
         return State(row.phase, row.round, arrays, kept, finished=bool(row.finished))
 
-    def save_round(self, study_id: str, state: State, survivors: tuple[str, ...], rows: list[Row]) -> None:
-        """Make a round's outcome durable, with its metrics and its entry in the event log."""
+    def save_round(
+        self, study_id: str, state: State, survivors: tuple[str, ...], rows: list[Row], spent: Row
+    ) -> None:
+        """Make a round's outcome durable, with its metrics and its entry in the event log.
+
+        Args:
+            spent: where its time went, which its metrics say, too.
+        """
         values = {
             "study_id": study_id,
             "phase": state.phase,
@@ -176,6 +180,8 @@ class CoordinatorStore:
             self._update_round.run(connection, {"key": study_id, "number": state.round})
             for row in rows:
                 self._publish(connection, study_id, "metrics", dict(row))
+            if not rows:
+                self._publish(connection, study_id, "time", dict(spent))
             self.log.append(connection, "round", study_id, {"round": state.round, "sites": list(survivors)})
 
     def load_kept(self, study_id: str, what: str) -> bytes | None:
@@ -198,13 +204,15 @@ class CoordinatorStore:
         row = {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
         self._insert_update.run(connection, row)
 
-    def updates(self, study_id: str, after: int = 0, kind: str | None = None) -> list[Update]:
-        """What happened to a study since update number `after`, the next 20,000 at most."""
-        values = {"key": study_id, "after": after}
-        if kind is None:
-            rows = self.database.read(self._updates_after, values)
+    def updates(self, study_id: str, after: int = 0, kinds: Collection[str] = ()) -> list[Update]:
+        """What happened to a study since update `after`, the next 20,000 at most: of these kinds, or all."""
+        values, rows = {"key": study_id, "after": after}, list[Sequence[Any]]()
+        if kinds:
+            wanted = tables.UPDATES_AFTER.where(tables.updates.c.kind.in_(kinds))
+            with self.database.transaction() as connection:
+                rows += connection.execute(wanted, values)
         else:
-            rows = self.database.read(self._kind_after, {**values, "wanted": kind})
+            rows += self.database.read(self._updates_after, values)
         return [Update(int(row[0]), row[1], row[2], json.loads(row[3])) for row in rows]
 
     # --- approvals -------------------------------------------------------------------------

@@ -60,11 +60,11 @@ class Stopwatch:
     telemetry: Telemetry
     began: float = field(default_factory=time.monotonic)
 
-    def stored(self, rows: Sequence[Row], seconds: float) -> None:
+    def stored(self, spent: Row, seconds: float) -> None:
         """A round is durable: it is over, and the next one begins.
 
         Args:
-            rows: its metrics, which hold the parts of its time that are known.
+            spent: the parts of its time that are known.
             seconds: how long it took to write it down.
         """
         now, telemetry = time.monotonic(), self.telemetry
@@ -72,10 +72,10 @@ class Stopwatch:
         telemetry.rounds[bisect_left(BUCKETS, whole)] += 1
         telemetry.round_seconds += whole
         # A site may say what it likes of its own time, but not that it took longer than the round.
-        said = {part: float(rows[0].get(f"{part}_seconds") or 0.0) for part in PARTS} if rows else {}
-        known = {part: min(spent, whole) for part, spent in said.items()}
-        for part, spent in {**known, "store": seconds}.items():
-            telemetry.parts[part] += spent
+        said = {part: float(spent.get(f"{part}_seconds") or 0.0) for part in PARTS}
+        known = {part: min(its, whole) for part, its in said.items()}
+        for part, its in {**known, "store": seconds}.items():
+            telemetry.parts[part] += its
         telemetry.parts["other"] += max(0.0, whole - seconds - sum(known.values()))
 
 

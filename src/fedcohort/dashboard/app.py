@@ -23,6 +23,7 @@ from fedcohort.dashboard.parts import add_parts
 from fedcohort.dashboard.people import People
 from fedcohort.dashboard.relay import Seats
 from fedcohort.dashboard.roles import DASHBOARD
+from fedcohort.dashboard.sessions import MOST_SESSIONS
 from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.texts import speak, spoken
 from fedcohort.dashboard.upstream import Answer, Upstream, open_upstream, study_path
@@ -34,6 +35,8 @@ HERE = Path(__file__).parent
 ECHARTS = HERE / "static" / "vendor" / "echarts.common.min.js"
 OF_THE_FORM = frozenset({"form.js", "toml.js"})
 MAX_REQUEST_BYTES = 16_384
+SEATS_OF_ONE = 2 * MOST_SESSIONS
+"""Event streams of one account: a page in each of its sessions, with two streams each."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -84,7 +87,7 @@ def build_app(settings: Settings) -> Flask:
     app.add_url_rule("/readyz", "ready", lambda: _ready(upstream))
     _add_reading(app, upstream, door)
     _add_cancel(app, upstream, door)
-    _add_streams(app, upstream, Seats(settings.max_viewers), door)
+    _add_streams(app, upstream, Seats(settings.max_viewers, SEATS_OF_ONE), door)
     _add_results(app, upstream, door)
     add_parts(app, upstream)
     add_form(app, upstream, settings, door)
@@ -178,7 +181,8 @@ def _add_streams(app: Flask, upstream: Upstream, seats: Seats, door: Door) -> No
     broadcasts = Broadcasts()
 
     def stream(path: str, admits: Admits | None = None) -> ResponseReturnValue:
-        release = seats.take()
+        asking = visitor()
+        release = seats.take(asking.name or asking.role if door.people and asking else None)
         if release is None:
             return jsonify(code="busy", message="too many pages are open; close some"), 503
         last = request.headers.get("Last-Event-ID") or request.args.get("after", "0")
@@ -189,7 +193,6 @@ def _add_streams(app: Flask, upstream: Upstream, seats: Seats, door: Door) -> No
         except FedcohortError:
             release()
             raise
-        asking = visitor()
         if asking is not None:
             events = while_allowed(events, lambda: still_allowed(door, asking))
         response = Response(events, mimetype="text/event-stream")

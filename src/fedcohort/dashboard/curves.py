@@ -23,7 +23,7 @@ KEPT_STUDIES = 16
 
 Number = float | int | None
 Point = list[Number]
-"""Round, value, and the lower and upper edge of its interval; of `seconds` round, whole and each part."""
+"""Round, value, and the lower and upper edge of its interval; of `seconds` exchange, whole and each part."""
 Json = dict[str, Any]
 
 
@@ -74,22 +74,34 @@ class Curves:
             rows = [row for row in given if is_row(row)] if isinstance(given, list) else []
             for row in rows:
                 add_row(kept, row)
-            if not rows or not isinstance(last, int) or last <= kept.last:
+            times = body.get("times")
+            add_times(kept, [*rows, *(times if isinstance(times, list) else [])])
+            if not isinstance(last, int) or last <= kept.last:
                 return
             kept.last = last
 
 
 def add_row(kept: Kept, row: Mapping[str, Any]) -> None:
     """Add a round's row of one split; a round that comes again replaces what came since it first did."""
-    number = row["round"]
     for name in NAMES:
         if isinstance(row.get(name), int | float):
-            point = [number, row[name], row.get(f"{name}_low"), row.get(f"{name}_high")]
+            point = [row["round"], row[name], row.get(f"{name}_low"), row.get(f"{name}_high")]
             _append(kept.curves.setdefault((str(row["split"]), name), []), point)
-    parts = [row.get(f"{part}_seconds") for part in PARTS]
-    if any(isinstance(part, int | float) for part in parts):
-        known = [float(part) if isinstance(part, int | float) else 0.0 for part in parts]
-        _append(kept.seconds, [number, sum(known), *known])
+
+
+def add_times(kept: Kept, rows: Sequence[object]) -> None:
+    """Add where the time of exchanges went, in whatever order they come; a part that nobody told is None."""
+    points: dict[int, Point] = {}
+    for row in rows:
+        if not isinstance(row, dict):
+            continue
+        number, parts = row.get("exchange", row.get("round")), [row.get(f"{part}_seconds") for part in PARTS]
+        known = [float(part) for part in parts if isinstance(part, int | float)]
+        if isinstance(number, int) and known:
+            told = [float(part) if isinstance(part, int | float) else None for part in parts]
+            points[number] = [number, sum(known), *told]
+    for _, point in sorted(points.items()):
+        _append(kept.seconds, point)
 
 
 def _append(points: list[Point], point: Point) -> None:

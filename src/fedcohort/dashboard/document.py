@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from fedcohort.dashboard.figures import importance_bars
 from fedcohort.dashboard.svg import Axes, Line, Points, bar_chart, line_chart
+from fedcohort.dashboard.texts import date
 from fedcohort.explain import explain
 from fedcohort.study import parse_study
 
@@ -68,6 +69,7 @@ def document(found: Finished, texts: Texts) -> str:
     return environment.get_template("document.html").render(
         t=texts,
         study=found.study,
+        asked_on=date(str(found.study["created_at"]), texts, "date.day"),
         report=report,
         version=found.version,
         question=[_paragraphs(part) for part in question],

@@ -1,14 +1,11 @@
-"""A hospital's own page: its privacy budgets, the studies that asked, every byte that left, and its models.
+"""A hospital's own page: data sets, privacy budgets, the studies that asked, every byte that left, models.
 
 It is served by the hospital, to the hospital's own machine, and reads the node's store beside
 the running node. With accounts, a data owner answers there what `fedcohort approve` answers.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +15,10 @@ from flask.typing import ResponseReturnValue
 import fedcohort
 from fedcohort.dashboard.access import guard
 from fedcohort.dashboard.app import HERE, explain_errors, harden
+from fedcohort.dashboard.datasets import add_data, offered_tables
 from fedcohort.dashboard.predicting import TEXT_BYTES, Bedside, bedside_of, predicting
 from fedcohort.dashboard.proposals import Here, add_proposals, proposal_view
+from fedcohort.dashboard.released import as_csv, what_left
 from fedcohort.dashboard.roles import HOSPITAL
 from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.texts import speak
@@ -30,9 +29,6 @@ from fedcohort.node.records import Cost
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import parse_study
 
-LEFT = {"release": "contribution", "help": "help", "charged": "charged", "study-key": "key"}
-"""Kinds of the event log that are about bytes which left, or were paid for."""
-COLUMNS = ("at", "kind", "study", "round", "bytes", "digest", "entry", "hash")
 SHOWN = 200
 """Of the newest releases; the CSV file has all."""
 
@@ -72,8 +68,10 @@ def build_hospital_page(
     speak(app)
     app.after_request(harden)
     explain_errors(app)
+    here = Here(policy, store)
     _add_pages(app, policy, store, bedside)
-    add_proposals(app, Here(policy, store))
+    add_data(app, here)
+    add_proposals(app, here)
     return app
 
 
@@ -85,13 +83,15 @@ def _add_pages(app: Flask, policy: SitePolicy, store: SqlNodeStore, bedside: Bed
             models={key: one.study.name for key, one in bedside.models.items()},
             ledger=_ledger(policy, store),
             proposals=[proposal_view(found) for found in reversed(store.proposals())],
-            releases=_releases(store)[:SHOWN],
+            releases=what_left(store)[:SHOWN],
+            tables=offered_tables(policy),
+            min_patients=policy.min_patients,
         )
 
     @app.get("/releases.csv")
     def releases() -> ResponseReturnValue:
         attached = {"Content-Disposition": f'attachment; filename="releases-{policy.id}.csv"'}
-        return Response(_as_csv(_releases(store)), mimetype="text/csv", headers=attached)
+        return Response(as_csv(what_left(store)), mimetype="text/csv", headers=attached)
 
     @app.get("/healthz")
     def health() -> ResponseReturnValue:
@@ -118,33 +118,3 @@ def _ledger(policy: SitePolicy, store: SqlNodeStore) -> list[dict[str, Any]]:
 def _epsilons(cost: Cost) -> tuple[float, float]:
     """Reckoned once for the same releases."""
     return epsilons(cost)
-
-
-def _releases(store: SqlNodeStore) -> list[dict[str, object]]:
-    """The newest first.
-
-    `digest` is the SHA-256 of what was released: of a contribution the integers as they were before
-    they were hidden, and so the same however often it was sealed; `hash` is that of the event log's entry.
-    """
-    rows: list[dict[str, object]] = []
-    for event in reversed(store.events()):
-        kind = LEFT.get(str(event["kind"]))
-        if kind is None:
-            continue
-        detail = store.read_detail(event)
-        at = datetime.fromtimestamp(int(str(event["at_ms"])) / 1000, UTC).isoformat(timespec="seconds")
-        entry_hash = event["hash"].hex() if isinstance(event["hash"], bytes) else ""
-        rows.append(
-            {"at": at, "kind": kind, "study": event["study_hash"], "round": detail.get("round", ""),
-             "bytes": detail.get("bytes", ""), "digest": detail.get("digest", ""),
-             "entry": event["sequence"], "hash": entry_hash}
-        )  # fmt: skip
-    return rows
-
-
-def _as_csv(rows: list[dict[str, object]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()

@@ -6,6 +6,7 @@ on. Who gave it stands in the site's own event log, and nowhere else.
 
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from flask import Flask, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -101,5 +102,6 @@ def _answers(here: Here, study_hash: str) -> list[dict[str, str]]:
         if event["study_hash"] == study_hash and event["kind"] in ("approved", "refused"):
             detail = here.store.read_detail(event)
             if "code" not in detail:  # a round that was refused, not the study
-                found.append({"answer": str(event["kind"]), "by": str(detail.get("by", ""))})
+                at = datetime.fromtimestamp(int(str(event["at_ms"])) / 1000, UTC).isoformat()
+                found.append({"answer": str(event["kind"]), "by": str(detail.get("by", "")), "at": at})
     return found

@@ -6,6 +6,7 @@ WHATWG HTML, section 9.2, "Server-sent events"; who is told of them stands in `b
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,20 +25,31 @@ _KIND = re.compile(r"[a-z]{1,32}")
 
 
 class Seats:
-    """How many streams may be open at once."""
+    """How many streams may be open at once, of all and of one visitor, who must not take everybody's."""
 
-    def __init__(self, count: int) -> None:
-        self._free = threading.BoundedSemaphore(count)
+    def __init__(self, count: int, of_one: int) -> None:
+        self._count, self._of_one = count, of_one
+        self._taken: Counter[str | None] = Counter()
+        self._lock = threading.Lock()
 
-    def take(self) -> Callable[[], None] | None:
-        """A seat's release, which may be called twice, or None when all are taken."""
-        if not self._free.acquire(blocking=False):
-            return None
+    def take(self, visitor: str | None) -> Callable[[], None] | None:
+        """A seat's release, which may be called twice, or None when all, or this visitor's, are taken.
+
+        Args:
+            visitor: who sits down; None is not counted by itself.
+        """
+        with self._lock:
+            mine = 0 if visitor is None else self._taken[visitor]
+            if self._taken.total() >= self._count or mine >= self._of_one:
+                return None
+            self._taken[visitor] += 1
         once = threading.Lock()
 
         def release() -> None:
             if once.acquire(blocking=False):
-                self._free.release()
+                with self._lock:
+                    self._taken[visitor] -= 1
+                    self._taken += Counter()  # forget whoever has none left
 
         return release
 

@@ -61,6 +61,7 @@ HOSPITAL: Mapping[str, Set[str]] = {
     **DOOR,
     "GET /": HOME,
     "GET /releases.csv": HOME,
+    "GET /data/<table>": HOME,
     "GET /studies/<study_hash>": HOME,
     "POST /studies/<study_hash>": frozenset({"data-owner"}),
     "GET /models/<key>": HOME,
@@ -70,5 +71,5 @@ HOSPITAL: Mapping[str, Set[str]] = {
 }
 """The hospital's own page; asking a model changes nothing, and nothing of it is kept."""
 
-PAGES = frozenset({"/", "/new", "/people", "/studies/<study_hash>", "/models/<key>"})
+PAGES = frozenset({"/", "/new", "/people", "/studies/<study_hash>", "/data/<table>", "/models/<key>"})
 """What leads a browser to the log-in, where programs get 401."""

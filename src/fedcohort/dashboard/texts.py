@@ -5,8 +5,11 @@ A reader's language is the one chosen on the page, kept in a cookie, or else the
 """
 
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import SupportsInt
 from urllib.parse import urlencode
 
 from flask import Flask, Response, request
@@ -35,7 +38,28 @@ def spoken() -> Texts:
 def speak(app: Flask) -> None:
     """Answer in the reader's language: `t` in templates; `?language=zh` on any page changes it for good."""
     app.context_processor(lambda: {"t": spoken(), "languages": LANGUAGES, "in_language": _in_language})
+    app.add_template_filter(lambda iso: date(iso, spoken()), "date")
+    app.add_template_filter(whole, "whole")
     app.after_request(_remember)
+
+
+def date(iso: str, texts: Mapping[str, str], form: str = "date.whole") -> str:
+    """A moment in UTC as the language writes it; what is no date stays as it is.
+
+    Args:
+        form: `date.whole` with the time of day, or `date.day`.
+    """
+    try:
+        at = datetime.fromisoformat(iso).astimezone(UTC)
+    except ValueError:
+        return iso
+    month = texts[f"date.month.{at.month}"]
+    return texts[form].format(year=at.year, month=month, day=at.day, time=f"{at:%H:%M:%S}")
+
+
+def whole(number: SupportsInt | str) -> str:
+    """A whole number with its thousands parted, which both languages do alike."""
+    return f"{int(number):,}" if str(number).isdigit() else str(number)
 
 
 def _language() -> str:

@@ -39,7 +39,9 @@ class MemoryLog:
         """A simulation always begins at the beginning."""
         return None
 
-    def save_round(self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row]) -> None:
+    def save_round(
+        self, study_id: str, state: State, survivors: tuple[SiteId, ...], rows: list[Row], spent: Row
+    ) -> None:
         """Collect the metrics."""
         self.state = state
         self.rows += rows

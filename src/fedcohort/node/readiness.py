@@ -9,18 +9,19 @@ than `min_patients` nothing but that it is so, because even a band may be one pa
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fedcohort.errors import DataError, FedcohortError, PolicyError, StoreError
+from fedcohort.errors import DataError, FedcohortError, PolicyError, SchemaError, StoreError, StudyError
 from fedcohort.node.ledger import check_left
 from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.readiness_rows import Observed, as_columns, observe, too_small
 from fedcohort.node.readiness_words import Line, Verdict, column_lines, explicit_cohort
 from fedcohort.node.records import Reservation
+from fedcohort.sources.catalogue import Facts, catalogue
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.described import Described, describe_table
 from fedcohort.sources.resolve import Kind
 from fedcohort.sources.schema import FEATURES, PATIENT_ID
 from fedcohort.sources.where import check_plain, parse_where
-from fedcohort.study import Cohort, Study
+from fedcohort.study import Cohort, Describe, Study
 
 ORDER: tuple[Verdict, ...] = ("ready", "warning", "not ready")
 
@@ -68,6 +69,31 @@ def check_readiness(policy: SitePolicy, study: Study, reserved: Sequence[Reserva
     except (StoreError, DataError) as error:
         lines.append(Line("database", "not ready", str(error), ""))
     return Readiness(study.name, policy.id, tuple(lines))
+
+
+def check_table(policy: SitePolicy, table: str) -> Readiness:
+    """Test a table by itself, as a description of all its offered columns would read it."""
+    try:
+        columns = sorted(declared_columns(policy, table))
+        study = Study(name=table, cohort=Cohort(table=table, columns=columns), analysis=Describe())
+        lines = [*_data_lines(policy, study, describe_table(policy.data, table))]
+    except (StoreError, DataError, StudyError) as error:
+        lines = [Line("database", "not ready", str(error), "")]
+    return Readiness(table, policy.id, tuple(lines))
+
+
+def declared_columns(policy: SitePolicy, table: str) -> dict[str, Facts]:
+    """What a table offers to studies, as the site's catalogue tells it; no row is read.
+
+    Raises:
+        SchemaError: the database lacks the table, or a column that site.toml names.
+        StoreError: the database is missing, locked or damaged.
+    """
+    words = policy.tables[table]
+    found = catalogue(policy.data, None if words == "*" else {table: words})["tables"]
+    if table not in found:
+        raise SchemaError(f"the database has no table {table} with columns that a study could read")
+    return found[table]["columns"]
 
 
 def _policy_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:

@@ -92,6 +92,7 @@ export function curvesView() {
     const metrics = shown(new Set(series.keys()));
     if (metrics.join() !== [...charts.keys()].join()) rebuild(metrics);
     say("charts-note", metrics.length > 0 ? "" : note);
+    for (const split of SPLITS) byId("legend").querySelector(`.${split}`).hidden = !metrics.some((metric) => curves(metric)[split]);
     const main = SPLITS.find((split) => metrics.some((metric) => curves(metric)[split]));
     byId("tiles").replaceChildren(...metrics.flatMap((metric) => tile(metric, main, curves(metric)[main]?.at(-1))));
     for (const [metric, chart] of charts) {

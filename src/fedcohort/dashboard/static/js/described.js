@@ -1,8 +1,8 @@
-// A description: each column's counts, mean and deviation as a table, and its levels as bars.
+// A description: each column's counts, mean and deviation as a table, its levels as bars, its numbers as a histogram.
 
-import { byId, element } from "./dom.js";
+import { byId, element, say } from "./dom.js";
 import { chartIn, plain, short, tip } from "./charts.js";
-import { count, list, number, t } from "./texts.js";
+import { count, figure, list, t } from "./texts.js";
 
 const MAX_CHARTS = 24;
 const MAX_BARS = 30;
@@ -26,9 +26,12 @@ export function describedView() {
     byId("described").tBodies[0].replaceChildren(...columns.map(([name, column]) => row(name, column)));
     const patients = report.patients ?? report.rows;
     byId("described-note").textContent = typeof patients === "number" ? t("described.patients", { n: count(patients) }) : "";
-    const panels = columns.filter(([, column]) => column.levels).slice(0, MAX_CHARTS).map(panel);
+    const drawn = columns.filter(([, column]) => column.levels || column.histogram?.counts.length > 0);
+    const panels = drawn.slice(0, MAX_CHARTS).map(panel);
     byId("histograms").replaceChildren(...panels.map((each) => each.figure));
-    charts = panels.map((each) => chartIn(each.container, (colours) => barsOption(each.bars, colours)));
+    charts = panels.map((each) => chartIn(each.container, each.option));
+    const more = drawn.length > panels.length ? { shown: panels.length, all: drawn.length } : null;
+    say("histograms-note", more ? t("described.more", more) : "");
     for (const chart of charts) chart.draw();
   }
 
@@ -38,15 +41,15 @@ export function describedView() {
 const cell = (text) => element("td", { text, attributes: { class: "number" } });
 
 function row(name, column) {
-  const mean = "mean" in column ? number(column.mean) : "";
-  const between = typeof column.mean_low === "number" ? ` (${number(column.mean_low)} – ${number(column.mean_high)})` : "";
+  const mean = "mean" in column ? figure(column.mean) : "";
+  const between = typeof column.mean_low === "number" ? ` (${figure(column.mean_low)} – ${figure(column.mean_high)})` : "";
   return element("tr", {
     children: [
       element("th", { text: name, attributes: { scope: "row" } }),
       cell(withError(column.n, column.n_error)),
       cell(count(column.missing)),
       cell(`${mean}${between}`),
-      cell("std" in column ? number(column.std) : ""),
+      cell("std" in column ? figure(column.std) : ""),
     ],
   });
 }
@@ -54,11 +57,63 @@ function row(name, column) {
 const withError = (n, error) => (typeof error === "number" ? `${count(n)} ± ${count(Math.ceil(error))}` : count(n));
 
 function panel([name, column]) {
+  return column.levels ? levelsPanel(name, column) : numbersPanel(name, column.histogram);
+}
+
+function numbersPanel(name, { low, high, counts, error }) {
+  const width = (high - low) / counts.length;
+  const bins = counts.map((n, index) => ({ from: low + index * width, to: low + (index + 1) * width, n }));
+  const label = list(bins.filter((bin) => bin.n > 0).map((bin) => `${range(bin)} ${count(bin.n)}`));
+  const container = element("div", { attributes: { class: "histogram numbers", role: "img", "aria-label": `${name}: ${label}` } });
+  const note = typeof error === "number" ? [element("p", { text: t("described.error", { n: count(Math.ceil(error)) }), attributes: { class: "quiet" } })] : [];
+  const figure_ = element("div", { children: [element("h3", { text: name }), ...note, container] });
+  return { container, figure: figure_, option: (colours) => binsOption(bins, low, high, colours) };
+}
+
+const range = (bin) => `${figure(bin.from)} – ${figure(bin.to)}`;
+
+/** A line in steps over its area: each step goes from the lower to the upper edge of its part. */
+function binsOption(bins, low, high, colours) {
+  const text = { color: colours.quiet, fontFamily: colours.font, fontSize: 11 };
+  const says = ([{ dataIndex }]) => {
+    const bin = bins[Math.min(dataIndex, bins.length - 1)];
+    return `${range(bin)}: ${count(bin.n)}`;
+  };
+  return {
+    grid: { left: 6, right: 14, top: 10, bottom: 4, containLabel: true },
+    tooltip: { ...tip(colours), trigger: "axis", formatter: says },
+    xAxis: {
+      type: "value",
+      min: low,
+      max: high,
+      splitNumber: 4,
+      axisLabel: { ...text, hideOverlap: true, formatter: figure },
+      splitLine: { show: false },
+      axisLine: { lineStyle: { color: colours.idle } },
+    },
+    yAxis: { type: "value", min: 0, splitNumber: 3, axisLabel: { ...text, formatter: count }, splitLine: { lineStyle: { color: colours.line } } },
+    series: [
+      {
+        type: "line",
+        step: "end",
+        symbol: "none",
+        data: [...bins.map((bin) => [bin.from, bin.n]), [high, bins.at(-1).n]],
+        lineStyle: { color: colours.test, width: 1.5 },
+        itemStyle: { color: colours.test },
+        areaStyle: { color: colours.test, opacity: 0.45 },
+        emphasis: { disabled: true },
+      },
+    ],
+  };
+}
+
+function levelsPanel(name, column) {
   const bars = Object.entries(column.levels).slice(0, MAX_BARS);
   const label = list(bars.map(([level, n]) => `${level} ${count(n)}`));
   const container = element("div", { attributes: { class: "histogram", role: "img", "aria-label": `${name}: ${label}` } });
   container.style.height = `${bars.length * BAR_PIXELS + AXIS_PIXELS}px`;
-  return { bars, container, figure: element("div", { children: [element("h3", { text: name }), container] }) };
+  const figure_ = element("div", { children: [element("h3", { text: name }), container] });
+  return { container, figure: figure_, option: (colours) => barsOption(bars, colours) };
 }
 
 function barsOption(bars, colours) {

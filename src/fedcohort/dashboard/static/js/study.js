@@ -82,7 +82,8 @@ export function studyView(onShow) {
     if (kind === "metrics") {
       for (const view of [curves, times]) view.add(data);
       if (!thinning && (curves.crowded() || times.crowded())) thin();
-    } else refresh();
+    } else if (kind === "time") times.add(data);
+    else refresh();
     draw();
   }
 
@@ -116,10 +117,19 @@ export function studyView(onShow) {
     showPromises(study, report);
     showFiles();
     showCancel(study, !ENDED.has(study.state));
+    showFitting();
     say("study-error", study.error ? failure(study.error) : "");
     if (ENDED.has(study.state) && study.state !== "finished") importance.hide(t("importance.none"));
     curves.show(note());
     times.show();
+  }
+
+  /** A description has neither curves nor importance, and an empty card says nothing. */
+  function showFitting() {
+    const describes = study.study?.analysis?.kind === "describe";
+    byId("charts-card").hidden = describes;
+    byId("importance-card").hidden = describes;
+    byId("files-all").textContent = t(study.study?.analysis?.kind === "train" ? "files.all" : "files.results");
   }
 
   function showProgress() {

@@ -20,6 +20,7 @@ const language = document.documentElement.lang;
 const locale = navigator.languages.find((each) => each.split("-")[0] === language) ?? language;
 const decimals = new Intl.NumberFormat(locale, { minimumFractionDigits: 3, maximumFractionDigits: 3 });
 const significant = new Intl.NumberFormat(locale, { maximumSignificantDigits: 3 });
+const four = new Intl.NumberFormat(locale, { maximumSignificantDigits: 4 });
 const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
 const shares = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 });
 const units = new Map();
@@ -34,6 +35,9 @@ export function number(value) {
 
 /** A whole number. */
 export const count = (value) => (typeof value === "number" ? whole.format(value) : "–");
+
+/** Four significant digits, for a figure in a column's own unit. */
+export const figure = (value) => (typeof value === "number" ? four.format(value) : "–");
 
 /** Three significant digits. */
 export const short = (value) => (typeof value === "number" ? significant.format(value) : "–");
@@ -54,7 +58,9 @@ export function bytes(amount) {
 }
 
 function unit(name) {
-  if (!units.has(name)) units.set(name, new Intl.NumberFormat(locale, { style: "unit", unit: name, maximumSignificantDigits: 3 }));
+  // "3 byte" is what English makes of the short form.
+  const unitDisplay = name === "byte" ? "long" : "short";
+  if (!units.has(name)) units.set(name, new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay, maximumSignificantDigits: 3 }));
   return units.get(name);
 }
 

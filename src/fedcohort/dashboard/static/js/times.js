@@ -1,6 +1,6 @@
 // Where the time of each round went: computing and sealing at the slowest site, the network, the opening.
 
-import { byId } from "./dom.js";
+import { byId, say } from "./dom.js";
 import { chartIn, roundAxis, tip } from "./charts.js";
 import { append } from "./curves.js";
 import { duration, list, t } from "./texts.js";
@@ -16,17 +16,22 @@ export function timesView() {
 
   function add(row) {
     if (!PARTS.some((part) => typeof row[`${part}_seconds`] === "number")) return;
-    const parts = PARTS.map((part) => row[`${part}_seconds`] ?? 0);
-    append(points, [row.round, parts.reduce((sum, part) => sum + part, 0), ...parts]);
+    const parts = PARTS.map((part) => row[`${part}_seconds`] ?? null);
+    append(points, [row.exchange ?? row.round, parts.reduce((sum, part) => sum + (part ?? 0), 0), ...parts]);
   }
 
   function show() {
     byId("times-card").hidden = points.length === 0;
     if (points.length === 0) return;
     const newest = points.at(-1);
-    const parts = list(PARTS.map((part, index) => `${t(`part.${part}`)} ${duration(newest[index + 2])}`));
+    const told = PARTS.filter((part, index) => newest[index + 2] !== null);
+    const parts = list(told.map((part) => `${t(`part.${part}`)} ${duration(newest[PARTS.indexOf(part) + 2])}`));
+    say("times-note", points.some((point) => point[2] === null) ? t("times.untold") : "");
     container.setAttribute("aria-label", t("times.label", { round: newest[0], parts }));
-    byId("times-newest").textContent = container.getAttribute("aria-label");
+    say("times-newest", container.getAttribute("aria-label"));
+    // A single exchange is said in words; there is nothing to draw.
+    container.hidden = points.length < 2;
+    if (container.hidden) return;
     chart ??= chartIn(container, (colours) => timesOption(points, colours));
     chart.draw();
   }
@@ -42,25 +47,26 @@ export function timesView() {
 
 function timesOption(points, colours) {
   const text = { color: colours.quiet, fontFamily: colours.font, fontSize: 11 };
+  const told = PARTS.filter((part, index) => points.some((point) => point[index + 2] !== null));
   const hues = { compute: colours.test, seal: colours.train, network: colours.good, open: colours.violet };
   return {
     textStyle: { fontFamily: colours.font },
     grid: { left: 6, right: 14, top: 34, bottom: 24, containLabel: true },
     legend: { top: 0, left: 0, icon: "roundRect", itemHeight: 8, textStyle: { ...text, color: colours.ink }, selectedMode: false },
     tooltip: { ...tip(colours), trigger: "axis", formatter: tipText },
-    xAxis: roundAxis(colours, "dataMin", "dataMax"),
+    xAxis: { ...roundAxis(colours, "dataMin", "dataMax"), name: t("times.axis") },
     yAxis: {
       type: "value",
       axisLabel: { ...text, formatter: (value) => duration(value) },
       splitNumber: 4,
       splitLine: { lineStyle: { color: colours.line } },
     },
-    series: PARTS.map((part, index) => ({
+    series: told.map((part) => ({
       type: "line",
       name: t(`part.${part}`),
       stack: "seconds",
       symbol: "none",
-      data: points.map((point) => [point[0], point[index + 2]]),
+      data: points.map((point) => [point[0], point[PARTS.indexOf(part) + 2]]),
       lineStyle: { width: 1, color: hues[part] },
       itemStyle: { color: hues[part] },
       areaStyle: { color: hues[part], opacity: 0.55 },
@@ -70,6 +76,7 @@ function timesOption(points, colours) {
 }
 
 function tipText(points) {
-  const head = `${t("chart.round")} ${points[0]?.value[0] ?? ""}`;
-  return [head, ...points.map((point) => `${point.seriesName}: ${duration(point.value[1])}`)].join("\n");
+  const head = `${t("times.axis")} ${points[0]?.value[0] ?? ""}`;
+  const told = points.filter((point) => typeof point.value[1] === "number");
+  return [head, ...told.map((point) => `${point.seriesName}: ${duration(point.value[1])}`)].join("\n");
 }

@@ -1,0 +1,90 @@
+"""A hospital's own page as a person meets it: with accounts, data, studies that asked, and a model."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import fedcohort as fc
+from fedcohort.dashboard import Settings
+from fedcohort.dashboard.app import close_app
+from fedcohort.dashboard.hospital import build_hospital_page
+from fedcohort.dashboard.passwords import Passwords
+from fedcohort.dashboard.people import People
+from fedcohort.dashboard.serve import Listen, address_of, open_server
+from fedcohort.node.consent import Site
+from fedcohort.node.ledger import added_cost
+from fedcohort.node.records import HelpGiven, Stored
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.privacy.events import GaussianRelease
+from fedcohort.wire.identity import load_or_create
+from tests.processes.support import cohort, frame_of, ward_rows
+
+from .accounts import NAMES, PASSWORD, session_for
+from .browser import Watched
+from .hospital_site import ask, asking_policy, ward_study
+
+PRIVATE, EXACT = "who-is-ill", "how-old"
+
+
+@dataclass(frozen=True)
+class ServedWard:
+    """Its address, file of people, event log, and the pages that it has."""
+
+    url: str
+    people: Path
+    store: SqlNodeStore
+    pages: tuple[str, ...]
+
+    def enter(self, watch: Watched, role: str) -> None:
+        """Give the browser a session."""
+        token = session_for(self.people, role)
+        watch.page.context.add_cookies([{"name": "fedcohort-session", "value": token, "url": self.url}])
+
+
+def write_passwords(path: Path) -> Path:
+    """A file of people all of whom have PASSWORD."""
+    people, hash_ = People(path), Passwords().hash(PASSWORD)
+    assert hash_ is not None
+    for role, name in NAMES.items():
+        assert people.take_link(people.add(name, role), name, hash_)
+    people.close()
+    return path
+
+
+def fill(site: Site, store: SqlNodeStore) -> list[str]:
+    """Two studies that ask; something of both has left."""
+    hashes = [ask(site, PRIVATE, epsilon=1.0), ask(site, EXACT)]
+    release = GaussianRelease("sums", 1.0, 4.0, dimension=3)
+    cost = added_cost(ward_study(PRIVATE, 1.0), None, [release])
+    store.keep(Stored(hashes[0], 1, bytes(32), bytes(12_345), "", "a", "{}"), cost)
+    store.keep(Stored(hashes[1], 1, bytes(32), bytes(8), "", "a", "{}"))
+    store.keep_help(HelpGiven(hashes[1], 1, bytes(32), b"help"), 3)
+    return hashes
+
+
+@contextmanager
+def served_ward(folder: Path) -> Iterator[ServedWard]:
+    """Serve it for the length of a with block."""
+    policy, people = asking_policy(folder, 3.0), write_passwords(folder / "people.db")
+    store = SqlNodeStore(folder / "node.db")
+    site = Site(policy, load_or_create(folder / "site.key", "a"), store)
+    hashes = fill(site, store)
+    train = fc.Train(model="logistic", rounds=1, importance=False)
+    study = fc.Study(name="ward-model", cohort=cohort(), analysis=train)
+    frames = {name: frame_of(ward_rows(index)) for index, name in enumerate("ab")}
+    predictor = fc.simulate(frames).run(study, progress=False).predictor
+    settings, listen = Settings(people=people), Listen("127.0.0.1", 0)
+    app = build_hospital_page(policy, store, [predictor], settings)
+    server = open_server(app, settings, listen)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    pages = ("", f"studies/{hashes[0]}", "data/ward", f"models/{predictor.study.hash[:12]}")
+    try:
+        yield ServedWard(address_of(listen, server.port), people, store, pages)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        close_app(app)
