@@ -1,11 +1,17 @@
 """`fedcohort ledger`: what each data set's patients were promised, and what studies have cost them."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedcohort.cli_support import SiteFile, console, existing
+
+if TYPE_CHECKING:
+    from fedcohort.node.consent import Site
+    from fedcohort.node.store import SqlNodeStore
 
 
 def ledger(
@@ -14,10 +20,20 @@ def ledger(
         bool,
         typer.Option("--write-off", help="Give up what a restored older node.db cannot know."),
     ] = False,
+    unused: Annotated[
+        str | None,
+        typer.Option(
+            "--give-back",
+            metavar="STUDY",
+            help="End a study, by its hash, that has released nothing, and free what is set aside for it.",
+        ),
+    ] = None,
 ) -> None:
     """Show the privacy budget given, reserved and spent, by data set and study."""
     if lost:
         _write_off(site)
+    if unused is not None:
+        _give_back(site, unused)
     from fedcohort.node.ledger import accounts, epsilons
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
@@ -43,10 +59,10 @@ def ledger(
         _say(f"  left: epsilon {epsilon:g}, delta {delta:g}")
 
 
-def _write_off(path: Path) -> None:
-    """For a node that is not running: only one process may hold its folder."""
+@contextmanager
+def _stopped(path: Path) -> "Iterator[tuple[Site, SqlNodeStore]]":
+    """A node that is not running: only one process may hold its folder."""
     from fedcohort.node.consent import Site
-    from fedcohort.node.heads import write_off
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
     from fedcohort.sources.durable import hold
@@ -54,13 +70,27 @@ def _write_off(path: Path) -> None:
 
     policy = read_policy(path)
     database = existing(policy.state / "node.db", "start the node once")
-    held = hold(policy.state)
-    store = SqlNodeStore(database, alone=True)
-    key = load_or_create(policy.state / "site.key", policy.id)
-    entry = write_off(Site(policy, key, store), store)
-    store.close()
-    held.close()
+    with closing(hold(policy.state)), closing(SqlNodeStore(database, alone=True)) as store:
+        yield Site(policy, load_or_create(policy.state / "site.key", policy.id), store), store
+
+
+def _write_off(path: Path) -> None:
+    from fedcohort.node.heads import write_off
+
+    with _stopped(path) as (site, store):
+        entry = write_off(site, store)
     _say(f"entries up to {entry} are written off: no budget is left, and every approval has ended")
+
+
+def _give_back(path: Path, prefix: str) -> None:
+    from fedcohort.node.give_back import give_back
+
+    with _stopped(path) as (site, store):
+        free = give_back(site, store, prefix)
+    _say(
+        f"study {free.study_hash[:12]} is ended, and epsilon {free.epsilon:g} (delta {free.delta:g}) of "
+        f"{free.dataset} is free again"
+    )
 
 
 def _say(line: str) -> None:

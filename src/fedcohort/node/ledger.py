@@ -1,9 +1,9 @@
 """The ledger of a site's data sets: what was given, what approved studies may cost, what they have cost.
 
 Approval sets a study's whole epsilon and delta aside (studies add up: Dwork, Rothblum and
-Vadhan 2010, basic composition), and nothing is given back. What a study really releases is
-stored in the same transaction as the integers that will leave, so that the ledger is never
-behind; both stand in the event log, whose entries are chained by hashes.
+Vadhan 2010, basic composition), and only a study that never began frees them (`give_back`). What
+a study really releases is stored in the same transaction as the integers that will leave, so that
+the ledger is never behind; both stand in the event log, whose entries are chained by hashes.
 """
 
 import json

@@ -14,6 +14,7 @@ from sqlalchemy import Table, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from fedcohort.audit import GENESIS, Detail
+from fedcohort.errors import NotFoundError
 from fedcohort.node import tables
 from fedcohort.node.ledger import check_left
 from fedcohort.node.records import Cost, HelpGiven, Reservation, Stored, StoredProposal, StudyKey
@@ -103,6 +104,23 @@ class SqlNodeStore:
                 "dataset": wanted.dataset, "epsilon": wanted.epsilon, "delta": wanted.delta
             }  # fmt: skip
             self._log.append(connection, "reserved", wanted.study_hash, detail)
+
+    def give_back(self, study_hash: str) -> Reservation:
+        """Set nothing aside for a study any more.
+
+        Raises:
+            NotFoundError: nothing is.
+        """
+        found = tables.reservations
+        with self._database.transaction() as connection:
+            row = connection.execute(select(found).where(found.c.study_hash == study_hash)).first()
+            if row is None:
+                raise NotFoundError(f"nothing is set aside for study {study_hash[:12]}")
+            free = Reservation(**row._mapping)
+            connection.execute(delete(found).where(found.c.study_hash == study_hash))
+            detail: Detail = {"dataset": free.dataset, "epsilon": free.epsilon, "delta": free.delta}
+            self._log.append(connection, "given-back", study_hash, detail)
+        return free
 
     def reservations(self) -> list[Reservation]:
         """What approved studies may cost, by study."""
