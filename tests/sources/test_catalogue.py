@@ -92,7 +92,7 @@ def test_a_data_engineer_declares_a_table_of_their_own(tmp_path: Path) -> None:
     with reading(path) as connection:
         assert read_declarations(connection, "own") == declared
     assert catalogue(path, None)["tables"]["own"]["columns"] == {
-        "age": {"kind": "numeric", "low": 18.0, "high": 90.0},
+        "age": {"kind": "numeric", "low": 18.0, "high": 90.0, "unit": "years"},
         "ward": {"kind": "categorical", "levels": ["A", "B"]},
     }
 

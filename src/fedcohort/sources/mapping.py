@@ -33,6 +33,7 @@ from fedcohort.columns import Categorical, Frozen, Identifier, Level, Numeric, R
 from fedcohort.errors import ConfigError
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field
+from fedcohort.sources.units import MAX_UNIT, conversion
 
 MOLAR_MASSES = {
     "albumin": 66_500.0,
@@ -67,7 +68,7 @@ class MappedColumn(Frozen):
     high: Real | None = None
     levels: tuple[Level, ...] | None = None
     text: bool = False
-    unit: Text | None = None
+    unit: Annotated[str, Limits(min_length=1, max_length=MAX_UNIT)] | None = None
     local_unit: Text | None = None
     substance: Text | None = None
     molar_mass: Annotated[float, Limits(gt=0)] | None = None
@@ -118,30 +119,6 @@ class MappedColumn(Frozen):
         """How its values are read."""
         missing = frozenset(self.missing)
         return Field(name, self.source or name, self.declared, self.affine, self.codes, missing)
-
-
-def conversion(source: str, target: str, molar_mass: float | None = None) -> tuple[float, float]:
-    """(factor, offset) from one unit to another, by pint.
-
-    Args:
-        molar_mass: grams a mole, where one is a mass and the other an amount of substance.
-    Raises:
-        ValueError: pint does not know a unit, or cannot convert it.
-    """
-    import pint
-
-    registry: pint.UnitRegistry[float] = pint.UnitRegistry(cache_folder=None)
-    context = ("chemistry",) if molar_mass is not None else ()
-    options = {} if molar_mass is None else {"mw": registry.Quantity(molar_mass, "g/mol")}
-    try:
-        zero, one = (
-            float(registry.Quantity(value, source).to(target, *context, **options).magnitude)
-            for value in (0.0, 1.0)
-        )
-    except (pint.PintError, ValueError, TypeError, AttributeError) as error:
-        hint = "; give substance or molar_mass" if isinstance(error, pint.DimensionalityError) else ""
-        raise ValueError(f"units: {source!r} cannot be converted to {target!r}{hint}") from None
-    return one - zero, zero
 
 
 class MappedTable(Frozen):

@@ -29,6 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.errors import SchemaError, StudyError
+from fedcohort.sources.units import MAX_UNIT
 
 RECORDS = "records"
 FEATURES = "features"
@@ -68,7 +69,7 @@ class ColumnDeclaration(Base):
     low: Mapped[float | None]
     high: Mapped[float | None]
     levels: Mapped[list[int | str] | None] = mapped_column(JSON(none_as_null=True))
-    unit: Mapped[str | None] = mapped_column(String(32))
+    unit: Mapped[str | None] = mapped_column(String(MAX_UNIT))
 
 
 @dataclass(frozen=True)
