@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedcohort.cli_deidentify import How, KeepIdentifiers, KeyFile, RulesFile, passage
+from fedcohort.cli_deidentify import (
+    NOT_DEIDENTIFIED,
+    How,
+    KeepIdentifiers,
+    KeyFile,
+    RulesFile,
+    key_of,
+    passage,
+)
 from fedcohort.cli_support import console, error_console
 from fedcohort.errors import ConfigError
 
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 import_app = typer.Typer(help="Import files, databases and public data sets.", no_args_is_help=True)
 
 SHOWN = 10
+_PUBLIC = "not de-identified: public data without identifiers, whose patients are numbered here"
 REFUSED_HEADER = ("file", "position", "field", "reason")
 From = Annotated[Path, typer.Option("--from", help="A file, or a folder of them.")]
 Into = Annotated[str, typer.Option("--into", help="The site's database: a path, or an SQLAlchemy URL.")]
@@ -107,13 +116,19 @@ def import_mimic_iv(
     folder: Annotated[Path, typer.Option("--from", help="Folder of MIMIC-IV's CSV files, packed or not.")],
     into: Folder = Path(),
     sites: Annotated[int, typer.Option(min=1, max=26, help="Sites to divide the patients among.")] = 2,
+    key: KeyFile = None,
+    keep_identifiers: KeepIdentifiers = False,
 ) -> None:
     """MIMIC-IV's tables, and one row an admission: mimic_a.db, mimic_b.db and so on."""
+    from fedcohort.sources.mimic_iv import identity
     from fedcohort.sources.mimic_iv import import_mimic as make
 
+    secret = key_of(How(None, key, keep_identifiers))
     into.mkdir(parents=True, exist_ok=True)
-    for report in make(folder, into, sites):
+    for report in make(folder, into, sites, secret):
         _print(report, None)
+    told = f"de-identified: {identity(secret)}" if secret else NOT_DEIDENTIFIED
+    console.print(told, markup=False, highlight=False)
 
 
 @import_app.command("heart-disease")
@@ -127,6 +142,7 @@ def import_heart_disease(
     into.mkdir(parents=True, exist_ok=True)
     for report in make(folder, into):
         console.print(str(report), markup=False, highlight=False)
+    console.print(_PUBLIC, highlight=False)
 
 
 @import_app.command("breast-cancer")
@@ -141,6 +157,7 @@ def import_breast_cancer(into: Folder = Path()) -> None:
         raise ConfigError("this data set comes with scikit-learn: pip install 'fedcohort[demo]'") from error
     for report in reports:
         console.print(str(report), markup=False, highlight=False)
+    console.print(_PUBLIC, highlight=False)
 
 
 def _mapped(path: Path | None, table: str) -> "MappedTable | None":
