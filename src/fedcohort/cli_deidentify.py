@@ -1,6 +1,6 @@
 """De-identification on the command line: on every import's way, and what people may look up afterwards."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,8 +111,17 @@ def site_key(path: Path | None) -> bytes:
     key = load_or_create_key(path)
     if is_new:
         told = f"made a new key {path} (id {key_id(key)}): pseudonyms will not link to those of another key"
-        error_console.print(f"{told}; back it up", markup=False, highlight=False, soft_wrap=True)
+        error_console.print(f"{told}; back it up", markup=False, highlight=False)
     return key
+
+
+def tell_of_stand_ins(files: Iterable[str], key: Path | None) -> None:
+    """Say once, where one of these names of files is a stand-in, how the file behind it is found."""
+    from fedcohort.sources.pseudonym import STAND_IN
+
+    if any(file.startswith(STAND_IN) for file in files):
+        told = f"fedcohort data file-names FOLDER --key {key or 'deid.key'}"
+        error_console.print(f"  {STAND_IN}... stands for a file: {told}", markup=False, highlight=False)
 
 
 def k_anonymity(

@@ -17,6 +17,7 @@ from fedcohort.cli_deidentify import (
     RulesFile,
     key_of,
     passage,
+    tell_of_stand_ins,
 )
 from fedcohort.cli_support import console, error_console
 from fedcohort.errors import ConfigError
@@ -226,6 +227,7 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
             on_refusal=note,
         )
     _print(report, refused)
+    tell_of_stand_ins((one.file for one in report.refusals), how.key)
     console.print(way.told(), markup=False, highlight=False)
     return report
 

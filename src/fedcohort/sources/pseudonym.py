@@ -31,6 +31,8 @@ from fedcohort.sources.convert import level_key
 
 KEY_BYTES = 32
 DEFAULT_MAX_SHIFT_DAYS = 365
+STAND_IN = "file-"
+"""How the stand-in of a file's name begins."""
 
 _HEADER = b"fedcohort de-identification key, version 1\n"
 _HALF = 16
@@ -136,7 +138,7 @@ def code_pseudonym(key: bytes, column: str, value: str) -> str:
 def masked_file_name(key: bytes, name: str) -> str:
     """A file's stand-in, for its name may be a patient's. A known ending stays."""
     end = PurePath(name).suffix.lower()
-    return f"file-{_hmac(key, _FILE, name)[:8].hex()}" + (end if _KNOWN_ENDING.fullmatch(end) else "")
+    return f"{STAND_IN}{_hmac(key, _FILE, name)[:8].hex()}" + (end if _KNOWN_ENDING.fullmatch(end) else "")
 
 
 def masked_digest(key: bytes, digest: str) -> str:
