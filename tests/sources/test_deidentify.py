@@ -357,3 +357,23 @@ def test_a_rules_file_is_read_and_an_empty_one_is_valid(tmp_path: Path) -> None:
     assert read_rules(path).as_of == datetime.date(2026, 1, 1)
     with pytest.raises(ConfigError, match="--deidentify"):
         read_rules(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("rules", "where"),
+    [
+        ({"columns": {"sexx": "remove"}}, "columns"),
+        ({"tables": {"visits": {"sexx": "remove"}}}, "tables.visits"),
+    ],
+)
+def test_a_rule_for_a_column_that_is_not_there_is_refused(rules: dict[str, object], where: str) -> None:
+    words = rf"rules: \[{where}\] names sexx, which table visits does not have; it has patient_id, sex"
+    made = Deidentifier(Rules.model_validate(rules), KEY, {"visits": {"sex": SEX}}, today=TODAY)
+    with pytest.raises(ConfigError, match=words):
+        made.apply(Batch("visits", {"patient_id": ["1"], "sex": ["f"]}, 1))
+
+
+def test_a_rule_of_another_table_is_no_fault() -> None:
+    rules = Rules.model_validate({"tables": {"labs": {"seen": "date"}}})
+    made = Deidentifier(rules, KEY, {"visits": {"sex": SEX}}, today=TODAY)
+    assert made.apply(Batch("visits", {"patient_id": ["1"], "sex": ["f"]}, 1)).columns["sex"] == ["f"]
