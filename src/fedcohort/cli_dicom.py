@@ -17,7 +17,7 @@ from fedcohort.cli_deidentify import (
     site_key,
     tell_of_stand_ins,
 )
-from fedcohort.cli_import import From, Into, Named, RefusedFile, bring_in
+from fedcohort.cli_import import From, Into, Named, RefusedFile, bring_in, bring_in_some
 from fedcohort.cli_support import console, error_console
 from fedcohort.errors import ConfigError
 from fedcohort.logs import LogFormat, log_to_stderr
@@ -69,7 +69,7 @@ def import_dicom(
     made = read_options(options, _said(words), tuple(column or ()))
     named = _named(made, [place.name] if place.is_file() else [])
     how = How(rules, key, keep_identifiers)
-    bring_in(dicom_source(place, made), into, named, how, refused)
+    bring_in_some(dicom_source(place, made), into, named, how, refused)
 
 
 def deidentify_dicom(

@@ -174,7 +174,10 @@ def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
     try:
         engine = create_engine(url, **options)
     except ModuleNotFoundError as error:
-        raise StoreError(f"{display(url)}: needs the Python package {error.name}; pip install it") from None
+        remedy = "pip install it"
+        if url.get_backend_name() == "postgresql":
+            remedy = "write postgresql+psycopg://, and pip install 'fedcohort[postgresql]'"
+        raise StoreError(f"{display(url)}: needs the Python package {error.name}; {remedy}") from None
     if url.get_backend_name() == "sqlite":
         begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
         event.listen(engine, "connect", _manual_transactions)
