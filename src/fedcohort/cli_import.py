@@ -20,7 +20,7 @@ from fedcohort.cli_deidentify import (
     tell_of_stand_ins,
 )
 from fedcohort.cli_support import console, error_console
-from fedcohort.errors import ConfigError
+from fedcohort.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from fedcohort.sources.batch import Refusal, Source
@@ -68,7 +68,7 @@ def import_csv(
     source = csv_source(place, table, mapped, Dialect(encoding, delimiter))
     how = How(rules, key, keep_identifiers)
     named = Named(table, mapped, _typed(place), reading=f"{encoding} {delimiter}")
-    bring_in(source, into, named, how, refused)
+    bring_in_some(source, into, named, how, refused)
 
 
 @import_app.command("parquet")
@@ -87,7 +87,8 @@ def import_parquet(
 
     mapped = _mapped(mapping, table)
     how = How(rules, key, keep_identifiers)
-    bring_in(parquet_source(place, table, mapped), into, Named(table, mapped, _typed(place)), how, refused)
+    named = Named(table, mapped, _typed(place))
+    bring_in_some(parquet_source(place, table, mapped), into, named, how, refused)
 
 
 @import_app.command("sql")
@@ -109,7 +110,7 @@ def import_sql(
     source = sql_source(database, origin, table, mapped)
     typed = [part.name for part in source.parts]
     named = Named(table, mapped, typed, key_of(database, origin, mapped))
-    bring_in(source, into, named, How(rules, key, keep_identifiers), refused)
+    bring_in_some(source, into, named, How(rules, key, keep_identifiers), refused)
 
 
 @import_app.command("mimic-iv")
@@ -191,7 +192,7 @@ class Named:
     @property
     def context(self) -> str:
         """What decides how values are read: with another, the same file is not the same import."""
-        return f"{self.reading}\n{self.mapped.model_dump_json() if self.mapped else ''}"
+        return f"{self.reading}\n{self.mapped.context if self.mapped else ''}"
 
     @property
     def keys(self) -> Mapping[str, Sequence[str]]:
@@ -203,6 +204,21 @@ class Named:
         """Table to columns to the source's names of them."""
         columns = self.mapped.columns if self.mapped else {}
         return {self.table: {name: column.source or name for name, column in columns.items()}}
+
+
+def bring_in_some(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> None:
+    """Bring a source in, and fail where that leaves nothing: nobody reads a report that says success.
+
+    Raises:
+        DataError: something came, but no record of it is in the database, and none was before.
+        StoreError: as of `bring_in`.
+    """
+    report = bring_in(source, into, named, how, refused)
+    if report.empty and (report.read or report.refused or report.unchanged):
+        raise DataError(
+            f"{report.database}: nothing was imported into {named.table}, and nothing was there before: "
+            "correct what was refused (a name in the mapping, the delimiter, the file), and import again"
+        )
 
 
 def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> "Imported":

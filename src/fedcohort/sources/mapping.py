@@ -3,6 +3,7 @@
     [tables.labs]
     patient_id = "subject_id"
     key = ["labevent_id"]
+    decimal = ","
 
     [tables.labs.columns.glucose]
     from = "GLU_MGDL"
@@ -24,7 +25,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field as Limits
 from pydantic import ValidationError, model_validator
@@ -115,10 +116,10 @@ class MappedColumn(Frozen):
         mass = self.molar_mass or MOLAR_MASSES.get(self.substance or "")
         return conversion(self.local_unit, str(self.unit), mass)
 
-    def field(self, name: str) -> Field:
+    def field(self, name: str, decimal: str = ".") -> Field:
         """How its values are read."""
         missing = frozenset(self.missing)
-        return Field(name, self.source or name, self.declared, self.affine, self.codes, missing)
+        return Field(name, self.source or name, self.declared, self.affine, self.codes, missing, decimal)
 
 
 class MappedTable(Frozen):
@@ -127,10 +128,12 @@ class MappedTable(Frozen):
     Attributes:
         patient_id: the source's column that names the patient.
         key: columns of this table by which a record replaces the earlier one.
+        decimal: what stands before the decimals of numbers in texts.
     """
 
     patient_id: Text = PATIENT_ID
     key: tuple[Identifier, ...] = ()
+    decimal: Literal[".", ","] = "."
     columns: dict[Identifier, MappedColumn] = Limits(min_length=1)
 
     @model_validator(mode="after")
@@ -146,7 +149,12 @@ class MappedTable(Frozen):
     def fields(self) -> list[Field]:
         """How every column is read, the patient first."""
         patient = Field(PATIENT_ID, self.patient_id)
-        return [patient, *(column.field(name) for name, column in self.columns.items())]
+        return [patient, *(column.field(name, self.decimal) for name, column in self.columns.items())]
+
+    @property
+    def context(self) -> str:
+        """What decides how values are read; `decimal`, unknown to older versions, where it is said."""
+        return self.model_dump_json(exclude={"decimal"} if self.decimal == "." else None)
 
     @property
     def declared(self) -> dict[str, Declared]:
