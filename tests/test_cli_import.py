@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from fedcohort.cli import app
 from fedcohort.sources.mapping import MappedTable
-from fedcohort.sources.pseudonym import load_key, pseudonym
+from fedcohort.sources.pseudonym import key_id, load_key, pseudonym
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +146,15 @@ def test_a_mapping_without_decimal_is_the_same_import_as_before_there_was_one() 
     table = MappedTable.model_validate({"columns": {"bp": column}})
     assert "decimal" not in table.context
     assert '"decimal":","' in MappedTable.model_validate({"columns": {"bp": column}, "decimal": ","}).context
+
+
+def test_a_key_that_is_made_is_told_and_no_folder_is() -> None:
+    Path("in.csv").write_text("patient_id,bp\n1,120\n")
+    made = run(*CSV, "in.csv", "--key", "deid.key")
+    words = f"made a new key deid.key (id {key_id(load_key(Path('deid.key')))}): pseudonyms will not link"
+    assert words in said(made)
+    assert "made a new key" not in said(run(*CSV, "in.csv", "--key", "deid.key"))
+    wrong = run("csv", "--into", "other.db", "--from", "in.csv", "--key", "keys/deid.key")
+    assert wrong.exit_code == 1
+    assert "there is no folder keys; correct --key" in said(wrong)
+    assert not Path("keys").exists()

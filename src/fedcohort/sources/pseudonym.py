@@ -54,8 +54,13 @@ def load_or_create_key(path: Path) -> bytes:
     Returns:
         32 bytes.
     Raises:
-        KeyFileError: the file is not such a key, cannot be made, or others can read it.
+        KeyFileError: the file is not such a key, cannot be made, or others can read it; or its folder is
+            not there, as of a path that was mistyped.
     """
+    if not path.parent.is_dir():
+        raise KeyFileError(
+            f"{path}: there is no folder {path.parent}; correct --key, or make the folder first"
+        )
     return _key(
         path, read_or_make(path, lambda: _HEADER + base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
     )
