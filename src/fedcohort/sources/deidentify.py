@@ -189,7 +189,7 @@ class Deidentifier:
             case "pseudonym":
                 return [one and one.name for one in aliases], 0
             case "date":
-                dates = Dates(self._rules.dates == "year", self._as_of, plan.format)
+                dates = Dates(self._rules.dates == "year", self._as_of, plan.format, plan.counts_days)
                 return moved_dates(dates, values, aliases)
             case "age":
                 return each_once(values, aged)
