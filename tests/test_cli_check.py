@@ -68,6 +68,13 @@ def test_the_guide_runs_for_who_has_no_site() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_units_of_a_site_are_told_by_check_and_explain() -> None:
+    assert "FLOAT, 0 to 120 years" in run("fedcohort data check study.toml --site site.toml --json").output
+    assert "age: a number from 0 to 90 years\n" in run("fedcohort explain study.toml --site site.toml").output
+    assert "age: a number from 0 to 90\n" in run("fedcohort explain study.toml").output
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_study_without_kinds_is_told_what_to_write() -> None:
     short = STUDY.replace('{ column = "ill" }', '"ill"')
     Path("study.toml").write_text(short)

@@ -197,11 +197,22 @@ def start(
 
 
 @app.command()
-def explain(study: StudyFile = Path("config.json")) -> None:
+def explain(
+    study: StudyFile = Path("config.json"),
+    site: Annotated[
+        Path | None, typer.Option("--site", help="Tell the units that this site declares, too.")
+    ] = None,
+) -> None:
     """Say in plain language what a study asks, what leaves a hospital, when, and how it is protected."""
     from fedcohort.explain import explain as words
 
-    console.print(words(_read_question(study)), markup=False, highlight=False)
+    asked, units = _read_question(study), None
+    if site is not None:
+        from fedcohort.node.policy import read_policy
+        from fedcohort.sources.described import units_of
+
+        units = units_of(read_policy(site).data, asked.cohort.table)
+    console.print(words(asked, units=units), markup=False, highlight=False)
 
 
 @app.command()
