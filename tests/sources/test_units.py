@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fedcohort.errors import ConfigError
+from fedcohort.errors import ConfigError, StudyError
 from fedcohort.sources.mapping import MappedColumn
 from fedcohort.sources.units import same_unit
 
@@ -55,6 +55,12 @@ def test_a_power_from_another_site_is_never_reckoned() -> None:
     for hostile in ("9^9^9^9", "9**9**9**9", "m^9^9^9^9", "10^99^9^9/L", "__import__('os')"):
         assert not same_unit(hostile, "mg/dL")
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("unit", [" ", "mg\n/dL", "m" * 33])
+def test_a_unit_that_no_catalogue_could_tell_is_refused_in_the_mapping(unit: str) -> None:
+    with pytest.raises(StudyError, match="unit"):
+        MappedColumn(unit=unit)
 
 
 def test_a_mapping_with_units_says_what_to_install_where_pint_is_missing(

@@ -34,7 +34,7 @@ from fedcohort.columns import Categorical, Frozen, Identifier, Level, Numeric, R
 from fedcohort.errors import ConfigError
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field
-from fedcohort.sources.units import MAX_UNIT, conversion
+from fedcohort.sources.units import MAX_UNIT, conversion, is_unit
 
 MOLAR_MASSES = {
     "albumin": 66_500.0,
@@ -88,6 +88,8 @@ class MappedColumn(Frozen):
             raise ValueError("give levels, or text = true, not both")
         if self.codes and self.levels is None:
             raise ValueError("codes need levels, which they are translated to")
+        if self.unit is not None and not is_unit(self.unit):
+            raise ValueError("unit: a short text that prints on one line, such as mmol/L")
         if self.local_unit is not None and self.unit is None:
             raise ValueError("local_unit needs unit, which it is converted to")
         if self.factor is not None and self.local_unit is not None:

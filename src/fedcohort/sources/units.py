@@ -7,8 +7,13 @@ text.
 
 import math
 import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from fedcohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pint import UnitRegistry
 
 MAX_UNIT = 32
 """Characters of a unit, in a mapping file, a database's declarations and a catalogue."""
@@ -34,7 +39,7 @@ def conversion(source: str, target: str, molar_mass: float | None = None) -> tup
             "local_unit: units need pint: pip install 'fedcohort[files]' (or give factor instead)"
         ) from error
 
-    registry: pint.UnitRegistry[float] = pint.UnitRegistry(cache_folder=None)
+    registry = _registry()
     context = ("chemistry",) if molar_mass is not None else ()
     options = {} if molar_mass is None else {"mw": registry.Quantity(molar_mass, "g/mol")}
     try:
@@ -46,6 +51,14 @@ def conversion(source: str, target: str, molar_mass: float | None = None) -> tup
         hint = "; give substance or molar_mass" if isinstance(error, pint.DimensionalityError) else ""
         raise ValueError(f"units: {source!r} cannot be converted to {target!r}{hint}") from None
     return one - zero, zero
+
+
+@lru_cache(maxsize=1)
+def _registry() -> "UnitRegistry[float]":
+    """pint's units, read once: it takes half a second."""
+    from pint import UnitRegistry
+
+    return UnitRegistry(cache_folder=None)
 
 
 def is_unit(text: object) -> bool:
