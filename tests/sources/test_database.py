@@ -160,7 +160,7 @@ def test_a_query_that_takes_too_long_is_stopped(
     [
         ("oracle+oracledb://x@host/name", "needs the Python package oracledb; pip install it"),
         (
-            "postgresql://x@host/name",
+            "postgresql+psycopg2://x@host/name",
             r"write postgresql\+psycopg://, and pip install 'fedcohort\[postgresql\]'",
         ),
     ],
