@@ -9,6 +9,7 @@ import pytest
 
 from fedcohort.protection.keyed import SCHEMES
 from fedcohort.result import Result
+from fedcohort.study import Evaluate, Study
 from tests.processes.support import (
     Group,
     comparable,
@@ -56,6 +57,20 @@ def test_both_engines_describe_to_the_bit_alike(
 ) -> None:
     study = describe_study("engines describe", **hidden_by(protection))
     assert bits(group.run(study)) == bits(simulate_wards(study)) == described
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS)
+def test_both_engines_evaluate_to_the_bit_alike(group: Group, protection: str) -> None:
+    model = simulate_wards(train_study("engines train", rounds=1, protection="none"))
+
+    def evaluation(**how: Any) -> Study:
+        asked = Evaluate(model=model, importance=False)
+        return train_study("engines evaluate", rounds=1, analysis=asked, **how)
+
+    study = evaluation(**hidden_by(protection))
+    plain = bits(simulate_wards(evaluation(protection="none")))
+    assert bits(group.run(study)) == bits(simulate_wards(study)) == plain
+    assert 0 < plain["report"]["test"]["auc"] < 1
 
 
 @pytest.mark.parametrize("protection", PROTECTIONS)
