@@ -31,7 +31,7 @@ from fedcohort.sources.database import LOCK_SECONDS, database_url, display, expl
 from fedcohort.sources.migrate import Schema, make_current, revision_of, set_revision
 from fedcohort.sources.postgres import open_postgres
 
-LOG_BYTES = 2**24
+LOG_BYTES = 2**25
 """Of SQLite's write-ahead log: from the start, and between checkpoints."""
 
 Hot = Connection | sqlite3.Connection
