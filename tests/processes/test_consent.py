@@ -69,6 +69,8 @@ def approve(group: Group, site: str, study: str, *options: str) -> str:
 def test_a_study_stays_proposed_until_people_sign_in_another_process(asking: Group) -> None:
     handle = asked(asking, describe_study(random_name()))
     words = approve(asking, "a", handle.id[:12], "--yes")
+    assert "Protection: masks." in words
+    assert "With two hospitals each can subtract its own part from the sum" in words
     assert "approved; the running node sends it on" in words
     until(lambda: answers(handle)["a"] == ("approved", ""), "a's approval at the coordinator")
     time.sleep(1.0)
