@@ -86,6 +86,13 @@ def test_it_holds_question_results_figures_promises_and_hash(trained: Result) ->
     assert document(ended(trained), load_texts()).count("<svg") == 6
 
 
+def test_a_chinese_report_says_everything_but_names_in_chinese(trained: Result) -> None:
+    reader = Reader(document(ended(trained), load_texts("zh")))
+    shown = [word for word in reader.words if re.search(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}", word)]
+    assert [word for word in shown if "font" not in word and word != trained.study.name] == []
+    assert "协调方只能看到各医院的总和，绝不会看到本院的向量。" in reader.words
+
+
 def test_exact_results_have_the_intervals_of_these_patients_and_private_ones_of_the_noise(
     trained: Result,
 ) -> None:

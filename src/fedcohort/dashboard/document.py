@@ -6,6 +6,7 @@ what its promises rest. Everything in it is what the coordinator has released.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fedcohort.dashboard.explained import explained, sentence
 from fedcohort.dashboard.figures import importance_bars
 from fedcohort.dashboard.intervals import mean_interval, sampling_interval
 from fedcohort.dashboard.svg import Axes, Line, Points, bar_chart, histogram_chart, line_chart
@@ -74,7 +76,8 @@ def document(found: Finished, texts: Texts) -> str:
         loader=PackageLoader("fedcohort.dashboard"), autoescape=True, undefined=StrictUndefined
     )
     report, sites = found.report, found.study["sites"]
-    question = explain(parse_study(dict(found.study["study"]))).split("\n\n")[1:-1]
+    language = texts["language"]
+    question = explained(explain(parse_study(dict(found.study["study"]))), language).split("\n\n")[1:-1]
     return environment.get_template("document.html").render(
         t=texts,
         study=found.study,
@@ -94,6 +97,9 @@ def document(found: Finished, texts: Texts) -> str:
             for site in sites
         ],
         sizes=_sizes(report, texts),
+        promises=[
+            sentence(words, language) for part in ("protection", "privacy") for words in report[part]["words"]
+        ],
         results=_results(report, texts),
         private=bool(found.study["study"].get("privacy")),
         fingerprint=found.fingerprint,
@@ -180,7 +186,11 @@ def _curves(rows: Sequence[Json], texts: Texts) -> list[tuple[str, Markup]]:
         if lines:
             edges = [edge for line in lines for edge in (line.points, *(line.band or ()))]
             x, y = zip(*(point for edge in edges for point in edge), strict=True)
-            span = (0.0, 1.0) if metric in ("accuracy", "auc") else (min(0.0, *y), max(y))
+            span = (
+                (math.floor(10 * min(y)) / 10, 1.0)
+                if metric in ("accuracy", "auc")
+                else (min(0.0, *y), max(y))
+            )
             axes = Axes(texts["chart.round"], texts[f"metric.{metric}"], (min(x), max(x)), span)
             charts.append((texts[f"metric.{metric}"], line_chart(texts[f"metric.{metric}"], axes, lines)))
     return charts

@@ -113,8 +113,8 @@ def _frame(axes: Axes) -> list[Markup]:
         _STROKE.format(f"M{LEFT} {TOP} V{floor} H{WIDTH - RIGHT}", GREY, "none"),
         _TEXT.format(LEFT - 4, floor, "end", f"{low:.3g}"),
         _TEXT.format(LEFT - 4, TOP + 8, "end", f"{high:.3g}"),
-        _TEXT.format(LEFT, floor + 12, "start", f"{first:.3g}"),
-        _TEXT.format(WIDTH - RIGHT, floor + 12, "end", f"{last:.3g}"),
+        _TEXT.format(LEFT, floor + 12, "start", f"{first:.4g}"),
+        _TEXT.format(WIDTH - RIGHT, floor + 12, "end", f"{last:.4g}"),
         _TEXT.format(middle, HEIGHT - 4, "middle", axes.x),
         _TURNED.format(HEIGHT / 2, axes.y),
     ]
