@@ -106,6 +106,8 @@ def test_a_data_owner_refuses_with_a_reason_in_chinese(ward: ServedWard, browser
         watch.page.click("button[value=refuse]")
         watch.wait("document.querySelector('#answer').textContent === '已拒绝'")
         assert f"已拒绝：{NAMES['data-owner']}" in watch.text("main")
+        assert "绝不会是某一行" in watch.text("pre")
+        assert "What leaves" not in watch.text("pre")
         assert watch.complaints == []
 
 

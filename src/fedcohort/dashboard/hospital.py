@@ -83,7 +83,7 @@ def _add_pages(app: Flask, policy: SitePolicy, store: SqlNodeStore, bedside: Bed
             models={key: one.study.name for key, one in bedside.models.items()},
             ledger=_ledger(policy, store),
             proposals=[proposal_view(found) for found in reversed(store.proposals())],
-            releases=what_left(store)[:SHOWN],
+            releases=what_left(store, SHOWN),
             tables=offered_tables(policy),
             min_patients=policy.min_patients,
         )

@@ -12,6 +12,8 @@ from flask import Flask, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from fedcohort.dashboard.access import visitor
+from fedcohort.dashboard.explained import explained
+from fedcohort.dashboard.texts import spoken
 from fedcohort.errors import FedcohortError, NotFoundError
 from fedcohort.explain import explain
 from fedcohort.node import consent
@@ -64,7 +66,7 @@ def add_proposals(app: Flask, here: Here) -> None:
 def proposal_view(found: StoredProposal) -> dict[str, str]:
     """A proposal as pages show it."""
     study = parse_study(found.study)
-    words = explain(study, found.researcher, found.researcher_key)
+    words = explained(explain(study, found.researcher, found.researcher_key), spoken()["language"])
     return {"name": study.name, "hash": found.study_hash, "state": found.state, "words": words}
 
 
