@@ -17,6 +17,7 @@ from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
 from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import measure, noisy_metrics
 from fedcohort.analyses.private_train import PrivateTrain, private_train
+from fedcohort.coordinator.noise import privacy_report
 from fedcohort.engines.local import Outcome, Simulated, run_local, simulated_node
 from fedcohort.errors import StudyError, WireError
 from fedcohort.node.answer import answer
@@ -326,6 +327,8 @@ def test_fedavg_takes_noisy_steps_at_each_site_and_pays_for_every_one() -> None:
     outcome = run(asked, frames)
     assert outcome.state.finished
     analysis = private_train(asked)
+    told = privacy_report(asked, analysis, 3)
+    assert told["epsilon_spent"] == told["epsilon_if_all_others_collude"] == 1.5
     state = {"patients": np.array([84.0])}
     plan = plan_noise(asked, analysis.planned(state), 3)
     counted = {one.what: (one.count, one.sampling_probability) for one in plan.releases}
