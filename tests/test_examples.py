@@ -39,8 +39,8 @@ def run_on(databases: dict[str, str], study: fc.Study) -> dict[str, object]:
         for site, facts in catalogues.items()
     }
 
-    def load(site: str, cohort: fc.Cohort, seed: int) -> Table:
-        return load_cohort(databases[site], cohort, seed, offered[site])
+    def load(site: str, cohort: fc.Cohort, seed: int, private: bool) -> Table:
+        return load_cohort(databases[site], cohort, seed, offered[site], private=private)
 
     return run_local(explicit, {site: partial(load, site) for site in databases}, lambda rows: None).report
 
