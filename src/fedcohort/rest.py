@@ -21,6 +21,8 @@ from fedcohort.errors import (
 )
 
 TIMEOUT_SECONDS = 30.0
+TAKE_SECONDS = 120.0
+"""The first study that trains has the coordinator load TensorFlow before it says that it takes it."""
 RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """How long a watcher waits for a coordinator that went away."""
@@ -52,7 +54,7 @@ class Rest:
 
     def post(self, path: str, body: object) -> dict[str, Any]:
         """POST JSON, and read the JSON that comes back."""
-        return dict(self._call("POST", path, json=body).json())
+        return dict(self._call("POST", path, json=body, timeout=TAKE_SECONDS).json())
 
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401
         try:
