@@ -21,6 +21,8 @@ from fedcohort.errors import (
 )
 
 TIMEOUT_SECONDS = 30.0
+TAKE_SECONDS = 120.0
+"""The first study that trains has the coordinator load TensorFlow before it says that it takes it."""
 RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """How long a watcher waits for a coordinator that went away."""
@@ -59,7 +61,7 @@ class Rest:
 
     def post(self, path: str, body: object) -> Answer:
         """POST JSON, and read the JSON that comes back."""
-        return _answer_of(self._call("POST", path, json=body))
+        return _answer_of(self._call("POST", path, json=body, timeout=TAKE_SECONDS))
 
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401
         try:

@@ -1,18 +1,21 @@
 """Whatever a study asks, a hospital reads it in its language: no sentence of `explain` is left English."""
 
+import ast
 import json
 import re
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import fedcohort as fc
 from fedcohort.dashboard import explained as module
-from fedcohort.dashboard.explained import explained, sentence
+from fedcohort.dashboard.explained import READINESS, explained, sentence
 from fedcohort.explain import explain, privacy_words, protection_words
+from fedcohort.node import readiness, readiness_rows, readiness_words
 from fedcohort.study import Study
 
 TEMPLATES: dict[str, str] = json.loads(
@@ -98,6 +101,45 @@ EVALUATED = {
     "Train a model (the researcher's own Keras model) in {rounds} rounds by {algorithm}.",
 }
 """Of studies that carry a model."""
+
+
+def sentences(module: ModuleType) -> set[str]:
+    """Every text of a module that a person reads, with numbers and names in its places."""
+    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "7" for part in node.values)
+            found.add("".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= {node.value} if id(node) not in docs | inner else set()
+    return {text for text in found if re.search(r"[a-z]{2,} [a-z]{2,}", text)}
+
+
+READY = (readiness, readiness_rows, readiness_words)
+PIECES = {"no 7 patients", " and no ", "not ready", "; the study narrows it to 7"}
+"""Of which a sentence is made, or a verdict."""
+
+
+def test_every_sentence_of_readiness_is_chinese() -> None:
+    texts = {text for module in READY for text in sentences(module)} - PIECES
+    assert len(texts) > 45
+    assert {text for text in texts if not HAN.search(sentence(text, "zh", READINESS))} == set()
+    told = sentence("FLOAT, 18 to 90 years; the study narrows it to 20 to 80", "zh", READINESS)
+    assert told == "FLOAT, 18 to 90 years；研究将其收窄为 20 to 80"
+
+
+def test_a_translation_of_readiness_keeps_its_values() -> None:
+    book = json.loads((Path(module.__file__).parent / "readiness_zh.json").read_text(encoding="utf-8"))
+    for english, text in book.items():
+        assert sorted(PLACES.findall(english)) == sorted(PLACES.findall(text)), english
+    told = sentence("missing: under 5 %; outside 18 to 90: none", "zh", READINESS)
+    assert told == "缺失：不足 5 %；在 18 到 90 之外：无"
+    two = sentence("check the mapping, or leave the column out of the study; compare the unit with the "
+                   "study's: such values count as the bound", "zh", READINESS)  # fmt: skip
+    assert two == "检查映射，或在研究中不用该列；与研究的单位比较：这样的值按边界计"
 
 
 def test_a_model_of_the_researchers_own_is_explained(tmp_path: Path) -> None:

@@ -75,39 +75,41 @@ def document(found: Finished, texts: Texts) -> str:
     environment = Environment(
         loader=PackageLoader("fedcohort.dashboard"), autoescape=True, undefined=StrictUndefined
     )
-    report, sites = found.report, found.study["sites"]
-    language = texts["language"]
-    question = explained(explain(parse_study(dict(found.study["study"]))), language).split("\n\n")[1:-1]
+    report = found.report
     return environment.get_template("document.html").render(
         t=texts,
         study=found.study,
         asked_on=date(str(found.study["created_at"]), texts, "date.day"),
         report=report,
         version=found.version,
-        question=[_paragraphs(part) for part in question],
-        curves=_curves(found.rows, texts),
-        figures=_figures(report, texts),
-        sites=[
-            (
-                site["id"],
-                texts.get(f"answer.{site['state']}", site["state"]),
-                site["code"],
-                found.fingerprints.get(site["id"], ""),
-            )
-            for site in sites
-        ],
-        sizes=_sizes(report, texts),
-        promises=[
-            sentence(words, language) for part in ("protection", "privacy") for words in report[part]["words"]
-        ],
-        results=_results(report, texts),
-        private=bool(found.study["study"].get("privacy")),
         fingerprint=found.fingerprint,
         results_hash=hashlib.sha256(json.dumps(report, indent=2).encode()).hexdigest(),
+        **_told(found, texts),
+        private=bool(found.study["study"].get("privacy")),
+        curves=_curves(found.rows, texts),
+        figures=_figures(report, texts),
+        results=_results(report, texts),
         described=_described(report),
         histograms=_histograms(report),
         confusion=_measured(report).get("confusion"),
     )
+
+
+def _told(found: Finished, texts: Texts) -> dict[str, Any]:
+    """What is said in words: the question, who took part, with how many, and what is protected."""
+    report, language = found.report, texts["language"]
+    question = explained(explain(parse_study(dict(found.study["study"]))), language).split("\n\n")[1:-1]
+    words = [*report["protection"]["words"], *report["privacy"]["words"]]
+    sites = [
+        (one["id"], texts.get(f"answer.{one['state']}", one["state"]), one["code"])
+        for one in found.study["sites"]
+    ]
+    return {
+        "question": [_paragraphs(part) for part in question],
+        "sites": [(*one, found.fingerprints.get(one[0], "")) for one in sites],
+        "sizes": _sizes(report, texts),
+        "promises": [sentence(one, language) for one in words],
+    }
 
 
 def _paragraphs(part: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""The plain words of `explain` in the reader's language, sentence by sentence.
+"""The plain words of `explain`, and of readiness, in the reader's language, sentence by sentence.
 
-`explain` is written once, in English; here stands what each of its sentences is in another language.
+Both are written once, in English; files beside this one have what each sentence is in another language.
 A sentence without a translation stays English, and fails a test.
 """
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 PLACE = re.compile(r"\{(\w+)(:words)?\}")
 """A value's place; one of `words` is a sentence's part, and translated like one."""
+EXPLAINED, READINESS = "explained", "readiness"
+"""Books of sentences."""
 SEMICOLON = {"zh": "；"}
 
 Template = tuple[re.Pattern[str], str, frozenset[str]]
@@ -24,9 +26,9 @@ def explained(text: str, language: str) -> str:
     return "\n\n".join("\n".join(_line(line, language) for line in part) for part in parts)
 
 
-def sentence(words: str, language: str) -> str:
-    """One sentence of it."""
-    return words if language == "en" else _said(words, language)
+def sentence(words: str, language: str, book: str = EXPLAINED) -> str:
+    """One sentence of it, or of another book."""
+    return words if language == "en" else _said(words, language, book)
 
 
 def _joined(lines: list[str]) -> list[str]:
@@ -42,27 +44,27 @@ def _joined(lines: list[str]) -> list[str]:
 
 def _line(line: str, language: str) -> str:
     indent = line[: len(line) - len(line.lstrip())]
-    return indent + _said(line.strip(), language)
+    return indent + _said(line.strip(), language, EXPLAINED)
 
 
 @lru_cache(maxsize=8192)
-def _said(words: str, language: str) -> str:
-    for pattern, text, inner in _templates(language):
+def _said(words: str, language: str, book: str) -> str:
+    for pattern, text, inner in _templates(language, book):
         found = pattern.fullmatch(words)
         if found is not None:
-            values = {name: _parts(value, language) if name in inner else value
+            values = {name: _parts(value, language, book) if name in inner else value
                       for name, value in found.groupdict().items()}  # fmt: skip
             return PLACE.sub(lambda place, values=values: values[place[1]], text)  # type: ignore[misc]
-    return words
+    return _parts(words, language, book) if "; " in words else words
 
 
-def _parts(words: str, language: str) -> str:
-    return SEMICOLON[language].join(_said(part, language) for part in words.split("; "))
+def _parts(words: str, language: str, book: str) -> str:
+    return SEMICOLON[language].join(_said(part, language, book) for part in words.split("; "))
 
 
 @cache
-def _templates(language: str) -> tuple[Template, ...]:
-    given = json.loads((Path(__file__).parent / f"explained_{language}.json").read_text("utf-8"))
+def _templates(language: str, book: str) -> tuple[Template, ...]:
+    given = json.loads((Path(__file__).parent / f"{book}_{language}.json").read_text("utf-8"))
     return tuple(_template(english, text) for english, text in given.items())
 
 
