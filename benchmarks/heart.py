@@ -66,8 +66,10 @@ def loader(database: str) -> partial[Table]:
     return partial(_load, database, offered)
 
 
-def _load(database: str, offered: dict[str, list[str]], cohort: fc.Cohort, seed: int) -> Table:
-    return load_cohort(database, cohort, seed, offered)
+def _load(
+    database: str, offered: dict[str, list[str]], cohort: fc.Cohort, seed: int, private: bool = False
+) -> Table:
+    return load_cohort(database, cohort, seed, offered, private=private)
 
 
 def pooled_rows(databases: dict[str, str], study: fc.Study) -> tuple[list[Rows], Rows]:

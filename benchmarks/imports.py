@@ -1,5 +1,9 @@
-"""`imports`: CSV into SQLite against sqlite3's own .import, in turns; and memory at more and more records."""
+"""`imports`: CSV into SQLite against sqlite3's own .import, in turns; and memory at more and more records.
 
+The road alone, as with `--keep-identifiers`, and with the de-identification that the command has by default.
+"""
+
+import argparse
 import csv
 import random
 import shutil
@@ -11,10 +15,14 @@ from pathlib import Path
 
 from benchmarks.harness import at_least_times_faster, emit, median, reported, unavailable
 from fedcohort.sources.csv_files import csv_source
+from fedcohort.sources.deidentify import Deidentifier, deidentified
+from fedcohort.sources.deidentify_rules import Rules
 from fedcohort.sources.road import import_source
 
 ROWS, NUMBERS, REPEATS = 500_000, 16, 5
-MEMORY_ROWS = (10_000, 100_000, 1_000_000)
+MEMORY_ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
+SEVERAL = 10_000
+"""Different records of a file that is only long."""
 SHARE = 0.7
 PEAK = (
     "import sys; from fedcohort.sources.csv_files import csv_source; "
@@ -38,12 +46,39 @@ def write(path: Path, rows: int) -> Path:
     return path
 
 
+def write_long(path: Path, rows: int, folder: Path) -> Path:
+    """As `write`, the same records over and over, of other patients."""
+    header, *lines = write(folder / "several.csv", SEVERAL).read_text(encoding="utf-8").splitlines()
+    tails = [line.partition(",")[2] for line in lines]
+    with path.open("w", encoding="utf-8") as file:
+        file.write(header + "\n")
+        for first in range(0, rows, SEVERAL):
+            file.writelines(f"p{first + row:08},{tail}\n" for row, tail in enumerate(tails))
+    return path
+
+
 def ours(path: Path, folder: Path) -> float:
-    """Seconds of one import into a new database."""
+    """Seconds of one import into a new database, identifiers kept."""
     database = folder / "ours.db"
     database.unlink(missing_ok=True)
     began = time.perf_counter()
     import_source(csv_source(path, "big", None), database)
+    return time.perf_counter() - began
+
+
+def ours_deidentified(path: Path, folder: Path) -> float:
+    """Seconds of one import into a new database, as the command does it: pseudonyms, texts looked at."""
+    database = folder / "deidentified.db"
+    database.unlink(missing_ok=True)
+    began = time.perf_counter()
+    source = csv_source(path, "big", None)
+    deidentifier = Deidentifier(Rules(), b"k" * 32, source.tables)
+    import_source(
+        deidentified(source, deidentifier),
+        database,
+        context=deidentifier.digest,
+        identity=deidentifier.identity,
+    )
     return time.perf_counter() - began
 
 
@@ -66,20 +101,38 @@ def peak(path: Path, folder: Path) -> float:
 
 def main() -> None:
     """Print all claims."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", help="Not used: the files are made.")
+    parser.add_argument("--only", choices=["speed", "memory"])
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        path = write(folder / "big.csv", ROWS)
-        claim = f"imports: CSV of {ROWS:,} x 20 into SQLite, against sqlite3's .import"
-        ours(path, folder)  # imports pyarrow
-        if shutil.which("sqlite3") is None:
-            emit(unavailable(claim, median([ours(path, folder) for _ in range(REPEATS)]), "s", "no sqlite3"))
-        else:
-            pairs = [(ours(path, folder), theirs(path, folder)) for _ in range(REPEATS)]
-            mine, peers = median([one for one, _ in pairs]), median([other for _, other in pairs])
-            emit(at_least_times_faster(claim, mine, peers, "s", SHARE))
-        for rows in MEMORY_ROWS:
-            most = peak(write(folder / "memory.csv", rows), folder)
-            emit(reported(f"imports: peak memory of {rows:,} records", most, None, "MiB"))
+        if options.only != "memory":
+            speed(Path(name))
+        if options.only != "speed":
+            memory(Path(name))
+
+
+def speed(folder: Path) -> None:
+    """All three in turns."""
+    path = write(folder / "big.csv", ROWS)
+    claim = f"imports: CSV of {ROWS:,} x 20 into SQLite, against sqlite3's .import"
+    ours(path, folder)  # imports pyarrow
+    if shutil.which("sqlite3") is None:
+        emit(unavailable(claim, median([ours(path, folder) for _ in range(REPEATS)]), "s", "no sqlite3"))
+        return
+    turns = [
+        (ours(path, folder), theirs(path, folder), ours_deidentified(path, folder)) for _ in range(REPEATS)
+    ]
+    mine, peers, safe = (median(times) for times in zip(*turns, strict=True))
+    emit(at_least_times_faster(f"{claim}, identifiers kept", mine, peers, "s", SHARE))
+    emit(reported(f"{claim}, de-identified", safe, peers, "s"))
+
+
+def memory(folder: Path) -> None:
+    """Peaks, each of a process of its own."""
+    for rows in MEMORY_ROWS:
+        most = peak(write_long(folder / "memory.csv", rows, folder), folder)
+        emit(reported(f"imports: peak memory of {rows:,} records", most, None, "MiB"))
 
 
 if __name__ == "__main__":

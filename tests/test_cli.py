@@ -119,6 +119,7 @@ def test_explain_says_what_leaves_before_anything_is_sent(study: Path) -> None:
     assert done.returncode == 0, done.stderr
     for words in ("Study: study", "What leaves the hospital", "How it is protected", "age >= 18"):
         assert words in done.stdout
+    assert "sign that study, under a hash of its own" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,12 @@ def test_explain_says_what_leaves_before_anything_is_sent(study: Path) -> None:
         (["coordinator", "remove", "--site", "nobody"], "store", "check --state"),
         (["coordinator", "--config", "absent.json"], "config-invalid", "absent.json"),
         (["coordinator", "--host", "0.0.0.0"], "config-invalid", "--certificate"),
+        (
+            ["coordinator", "--host", "0.0.0.0", "--certificate", "no.pem", "--key", "no.key"],
+            "config-invalid",
+            "no.pem",
+        ),
+        (["explain", "odd.toml"], "cohort-refused", "not one boolean expression"),
         (["demo", "--data", "horses"], "config-invalid", "--data breast-cancer"),
         (["demo", "--data", "heart-disease"], "config-invalid", "--from FOLDER"),
         (["demo", "--config", "absent.json"], "config-invalid", "absent.json"),
@@ -152,9 +159,17 @@ def test_an_error_is_one_line_with_a_code_and_exit_code_one(
     tmp_path: Path, words: list[str], code: str, says: str
 ) -> None:
     (tmp_path / "bad.toml").write_text("name = ")
+    odd = DESCRIBE.format(name="odd").replace("age >= 18", "age >> 18; DROP TABLE x")
+    (tmp_path / "odd.toml").write_text(odd)
     done = cli(*words, cwd=tmp_path)
     assert done.returncode == 1
     assert says in one_error(done.stderr, code)
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_said(group: Group, tmp_path: Path) -> None:
+    done = cli("coordinator", "--port", group.url.rpartition(":")[2], cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "choose another --host or --port" in one_error(done.stderr, "config-invalid")
 
 
 def test_an_error_of_the_coordinator_comes_back_in_one_line(
@@ -165,6 +180,7 @@ def test_an_error_of_the_coordinator_comes_back_in_one_line(
     assert "does not offer column weight" in one_error(done.stderr, "schema-mismatch")
     missing = cli("show", "abcdefgh", "--coordinator", group.url, cwd=tmp_path)
     assert "no study 'abcdefgh'" in one_error(missing.stderr, "not-found")
+    assert missing.stderr.count("not-found") == 1
 
 
 def test_a_failed_study_says_why(group: Group, tmp_path: Path, study: Path) -> None:

@@ -94,6 +94,35 @@ def test_new_images_are_added_and_a_corrected_one_replaces_its_earlier_self(fold
     assert decode_image(found[0][0], 2, 2, 1).reshape(2, 2).tolist() == (255 - PIXELS).tolist()
 
 
+@pytest.mark.processes
+def test_a_folder_whose_import_is_killed_comes_in_once_all_the_same(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8)
+    for number in range(900):
+        made = encoded(image(pixels, PatientID=f"MRN-{number}", SOPInstanceUID=f"1.3.{number}"))
+        (folder / f"{number:04}.dcm").write_bytes(made)
+    asked = ["data", "import", "dicom", "--height", "256", "--width", "256", "--into", "h.db", "--from", "in"]
+    running = subprocess.Popen([sys.executable, "-m", "fedcohort", *asked], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not written("h.db") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    begun = written("h.db")
+    assert 0 < begun < 903
+    told = run(*asked)
+    unchanged = re.search(r"(\d+) of 904 files unchanged", told)
+    assert unchanged is not None
+    assert begun - 1 <= int(unchanged[1]) <= begun  # the last one's end may not have been written down
+    assert len({row[0] for row in rows("h.db", "image_id")}) == len(rows("h.db")) == 903
+
+
+def written(database: str) -> int:
+    try:
+        return len(rows(database, "id"))
+    except sqlite3.OperationalError:
+        return 0
+
+
 def test_options_may_stand_in_a_file_and_words_come_first(folder: Path) -> None:
     Path("images.toml").write_text(
         "[rendering]\nheight = 9\nwidth = 2\nwindow = { center = 128, width = 256 }\n"

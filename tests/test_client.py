@@ -3,12 +3,14 @@
 import asyncio
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
 
 import fedcohort as fc
 from fedcohort.errors import FedcohortError, LinkClosedError
+from fedcohort.rest import Rest
 
 from .analyses.support import FRAMES, POOLED, run, study
 
@@ -110,6 +112,14 @@ def test_a_coordinator_that_is_not_there_is_named(tmp_path: Path) -> None:
         fc.connect("http://127.0.0.1:9", key_file=tmp_path / "r.key")
     with pytest.raises(FedcohortError, match="https://"):
         fc.connect("coordinator:8760", key_file=tmp_path / "r.key")
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "hello", '{"sites": 1}'])
+def test_another_server_at_the_address_is_told_apart(body: str) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, text=body))
+    rest = Rest(httpx.Client(base_url="http://127.0.0.1:9", transport=transport))
+    with pytest.raises(LinkClosedError, match="is no coordinator of this version"):
+        rest.get("/api/studies")["studies"]
 
 
 def test_every_public_name_is_there() -> None:

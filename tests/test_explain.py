@@ -109,7 +109,7 @@ def test_a_private_study_says_what_it_promises_and_on_whose_noise_that_rests() -
     assert "add the noise in shares" in text
     assert "the change of the model's weights" not in text
     alone = asked.model_copy(update={"privacy": fc.Privacy(epsilon=1.5, noise="site")})
-    assert "need trust nobody for it" in explain(alone)
+    assert "need not trust anybody for it" in explain(alone)
 
 
 def test_a_private_study_says_what_is_released_under_each_algorithm_and_without_held_out_patients() -> None:

@@ -27,9 +27,10 @@ from fedcohort.cli_support import (
     open_federation,
     run_command,
 )
-from fedcohort.errors import ConfigError
+from fedcohort.errors import ConfigError, StudyFailedError
 
 if TYPE_CHECKING:
+    from fedcohort.client import Handle
     from fedcohort.study import Study
 
 app = typer.Typer(
@@ -146,10 +147,8 @@ def studies(
         print(json.dumps(found))
         return
     for row in found:
-        line = (
-            f"{row['id'][:12]}  {row['state']:9} {row['round']:>5} rounds  {row['researcher']}: {row['name']}"
-        )
-        console.print(line, markup=False, highlight=False)
+        head = f"{row['id'][:12]}  {row['state']:9} {row['round']:>5} exchanges"
+        console.print(f"{head}  {row['researcher']}: {row['name']}", markup=False, highlight=False)
 
 
 @app.command()
@@ -167,9 +166,8 @@ def show(
         report = handle.result().report if status["state"] == "finished" else None
         print(json.dumps({**status, "report": report}))
         return
-    console.print(
-        f"{status['name']}: {status['state']}, round {status['round']}", markup=False, highlight=False
-    )
+    words = f"{status['name']}: {status['state']} after {status['round']} exchanges"
+    console.print(words, markup=False, highlight=False)
     for site in status["sites"]:
         console.print(f"  {site['id']}: {site['state']} {site['code']}", markup=False, highlight=False)
     if status["error"]:
@@ -185,7 +183,17 @@ def cancel(
     study: StudyName, coordinator: Coordinator = DEFAULT_URL, token: Token = None, ca_file: CaFile = None
 ) -> None:
     """End a study that is not finished."""
-    open_federation(coordinator, token, ca_file).study(study).cancel()
+    handle = _unended(open_federation(coordinator, token, ca_file).study(study))
+    handle.cancel()
+    console.print(f"{handle.id[:12]}: {handle.state}", highlight=False)
+
+
+def _unended(handle: "Handle") -> "Handle":
+    from fedcohort.client import ENDED
+
+    if (state := handle.state) in ENDED:
+        raise StudyFailedError(f"study {handle.id[:12]} is {state} already")
+    return handle
 
 
 @app.command()
@@ -193,7 +201,9 @@ def start(
     study: StudyName, coordinator: Coordinator = DEFAULT_URL, token: Token = None, ca_file: CaFile = None
 ) -> None:
     """Start a study with the sites that have approved, without waiting for the others."""
-    open_federation(coordinator, token, ca_file).study(study).start()
+    handle = _unended(open_federation(coordinator, token, ca_file).study(study))
+    handle.start()
+    console.print(f"{handle.id[:12]}: starts with the sites that have approved", highlight=False)
 
 
 @app.command()
@@ -205,14 +215,24 @@ def explain(
 ) -> None:
     """Say in plain language what a study asks, what leaves a hospital, when, and how it is protected."""
     from fedcohort.explain import explain as words
+    from fedcohort.sources.where import columns_asked, parse_where
 
-    asked, units = _read_question(study), None
+    question, units = _read_question(study), None
+    cohort = question.cohort
+    if cohort.where is not None:
+        parse_where(cohort.where, cohort.table, columns_asked(cohort.where))
     if site is not None:
         from fedcohort.node.policy import read_policy
         from fedcohort.sources.described import units_of
 
-        units = units_of(read_policy(site).data, asked.cohort.table)
-    console.print(words(asked, units=units), markup=False, highlight=False)
+        units = units_of(read_policy(site).data, cohort.table)
+    console.print(words(question, units=units), markup=False, highlight=False)
+    if not cohort.is_explicit:
+        console.print(
+            "\nSome columns or the label have no kind here. They take what the hospitals declare when the "
+            "study is run; the hospitals are shown and sign that study, under a hash of its own.",
+            highlight=False,
+        )
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,10 +62,9 @@ def coordinator(
     if config is not None or (state == DEFAULT_STATE and DEFAULT_CONFIG.exists()):
         state = _join_workers(config or DEFAULT_CONFIG, database)
     _preload(preload)
-    announce(log_format, f"The coordinator listens on {host}:{port}. Ctrl-C ends it.")
-    serve_coordinator(
-        CoordinatorSettings(state, host, port, database, certificate, key, ca_file, require_token)
-    )
+    settings = CoordinatorSettings(state, host, port, database, certificate, key, ca_file, require_token)
+    words = f"The coordinator listens on {host}:{port}. Ctrl-C ends it."
+    serve_coordinator(settings, partial(announce, log_format, words))
 
 
 def _join_workers(config_path: Path, database: str | None) -> Path:
@@ -221,7 +221,10 @@ def approve(
     key = load_or_create(policy.state / "site.key", policy.id)
     here = consent.Site(policy, key, SqlNodeStore(database))
     if study is None:
-        for found in here.store.proposals():
+        proposals = here.store.proposals()
+        if not proposals:
+            console.print("no study has asked yet", highlight=False)
+        for found in proposals:
             name = parse_study(found.study).name
             console.print(f"{found.study_hash[:12]}  {found.state:9} {name}", markup=False, highlight=False)
         return
@@ -232,6 +235,8 @@ def approve(
     console.print(text, markup=False, highlight=False)
     question = "Refuse this study?" if refuse else f"Sign for {policy.approval_days} days?"
     if not yes and not typer.confirm(question):
+        no = "" if refuse else "; --refuse tells the coordinator that this hospital says no"
+        console.print(f"nothing was signed{no}", highlight=False)
         raise typer.Exit(1)
     (consent.refuse if refuse else consent.approve)(here, proposal.study_hash)
     console.print("refused" if refuse else "approved; the running node sends it on", highlight=False)

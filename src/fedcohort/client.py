@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from fedcohort.coordinator.noise import privacy_report
 from fedcohort.engines.local import run_local
 from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
 from fedcohort.explain import protection_words
-from fedcohort.progress import follow_rows
+from fedcohort.progress import Follower, follow
 from fedcohort.rest import Rest, open_rest
 from fedcohort.result import Result
 from fedcohort.sources.frame import catalogue_of_frame, table_from_frame
@@ -81,8 +81,8 @@ class Simulation:
             study.model_copy(update={"min_sites": min(study.min_sites, len(self.frames))}), self.catalogue()
         )
         loaders = {site: partial(table_from_frame, frame) for site, frame in self.frames.items()}
-        with follow_rows(study, enabled=progress) as on_rows:
-            outcome = run_local(study, loaders, on_rows)
+        with follow(study, enabled=progress) as follower:
+            outcome = run_local(study, loaders, follower.rows)
         arrays = outcome.state.arrays if isinstance(study.analysis, Train) else {}
         kept = {name: arrays[name] for name in MODEL_ARRAYS if name in arrays}
         sites = sorted(self.frames)
@@ -137,23 +137,32 @@ class Handle:
         """
         study = parse_study(self.status["study"])
         try:
-            with follow_rows(study, enabled=progress) as on_rows:
-                self._watch(on_rows)
+            with follow(study, enabled=progress) as follower:
+                self._watch(follower)
+                self._check_finished(study)
         except KeyboardInterrupt:
-            print(f"Detached; the study goes on. fed.study({self.id[:12]!r}) reattaches.")  # noqa: T201
+            short = self.id[:12]
+            print(  # noqa: T201
+                f"Detached; the study goes on. `fedcohort show {short}` tells how it stands, "
+                f"and fed.study({short!r}) reattaches."
+            )
             raise
+        return self.result()
+
+    def _watch(self, follower: Follower) -> None:
+        for kind, data in self.rest.events(f"/api/studies/{self.id}/events"):
+            if kind == "metrics":
+                follower.rows([data])
+            elif kind == "state" and data["state"] in ENDED and self.state in ENDED:
+                return  # an end in the past is not the end of a study that was sent again
+            elif kind in ("state", "site"):
+                follower.note(awaited(self.status))
+
+    def _check_finished(self, study: Study) -> None:
         status = self.status
         if status["state"] != "finished":
             error = status["error"] or {"code": status["state"], "message": ""}
             raise StudyFailedError(f"study {study.name!r}: {error['code']}: {error['message']}")
-        return self.result()
-
-    def _watch(self, on_rows: Callable[[list[dict[str, Any]]], None]) -> None:
-        for kind, data in self.rest.events(f"/api/studies/{self.id}/events"):
-            if kind == "metrics":
-                on_rows([data])
-            elif kind == "state" and data["state"] in ENDED and self.state in ENDED:
-                return  # an end in the past is not the end of a study that was sent again
 
     def result(self) -> Result:
         """The result of a finished study.
@@ -168,6 +177,19 @@ class Handle:
         if isinstance(study.analysis, Train):
             arrays = arrays_from_bytes(self.rest.get_bytes(f"/api/studies/{self.id}/model"))
         return Result(study, report, rows, arrays)
+
+
+def awaited(status: Mapping[str, Any]) -> str:
+    """What a study waits for, in words; nothing when it runs."""
+    if status["state"] == "waiting":
+        error = status["error"] or {"message": "sites"}
+        return f"waiting: {error['message']}"
+    if status["state"] != "proposed":
+        return ""
+    asked = [site["id"] for site in status["sites"] if site["state"] == "asked"]
+    refused = [f"{site['id']} ({site['code']})" for site in status["sites"] if site["state"] == "refused"]
+    words = f"waiting for approval by {', '.join(asked)}" if asked else "waiting for hospitals"
+    return f"{words}; refused by {', '.join(refused)}" if refused else words
 
 
 @dataclass(frozen=True)

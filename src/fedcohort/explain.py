@@ -237,7 +237,7 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
         "Not hidden: that this hospital takes part, that it has enough patients, and how long it computes.",
     ]
     if not study.shares_noise:
-        return [*lines, "Each hospital adds all of the noise itself and need trust nobody for it."]
+        return [*lines, "Each hospital adds all of the noise itself and need not trust anybody for it."]
     lines.append(
         f"The hospitals add the noise in shares: the promise holds as long as no more than {study.colluders} "
         f"of them tell their share, and at most {privacy.dropouts} are lost in a round."

@@ -21,6 +21,8 @@ from fedcohort.errors import (
 )
 
 TIMEOUT_SECONDS = 30.0
+TAKE_SECONDS = 120.0
+"""The first study that trains has the coordinator load TensorFlow before it says that it takes it."""
 RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """How long a watcher waits for a coordinator that went away."""
@@ -36,23 +38,30 @@ _BY_CODE: dict[str, type[FedcohortError]] = {
 }
 
 
+class Answer(dict[str, Any]):
+    """A JSON object of the coordinator."""
+
+    def __missing__(self, key: str) -> Any:  # noqa: ANN401
+        raise _no_coordinator(f"no {key!r} in its answer")
+
+
 @dataclass(frozen=True)
 class Rest:
     """An HTTP client with the coordinator's address and token."""
 
     client: httpx.Client
 
-    def get(self, path: str) -> dict[str, Any]:
+    def get(self, path: str) -> Answer:
         """GET a JSON object."""
-        return dict(self._call("GET", path).json())
+        return _answer_of(self._call("GET", path))
 
     def get_bytes(self, path: str) -> bytes:
         """GET a binary body."""
         return self._call("GET", path).content
 
-    def post(self, path: str, body: object) -> dict[str, Any]:
+    def post(self, path: str, body: object) -> Answer:
         """POST JSON, and read the JSON that comes back."""
-        return dict(self._call("POST", path, json=body).json())
+        return _answer_of(self._call("POST", path, json=body, timeout=TAKE_SECONDS))
 
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401
         try:
@@ -105,6 +114,22 @@ class Rest:
                     fields = {}
 
 
+def _answer_of(response: httpx.Response) -> Answer:
+    try:
+        found = response.json()
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _no_coordinator("no JSON object in its answer")
+    return Answer(found)
+
+
+def _no_coordinator(why: str) -> LinkClosedError:
+    return LinkClosedError(
+        f"what answers at this address is no coordinator of this version ({why}); check it"
+    )
+
+
 def _error_of(response: httpx.Response) -> FedcohortError:
     try:
         body = response.json()
@@ -113,7 +138,9 @@ def _error_of(response: httpx.Response) -> FedcohortError:
         return LinkClosedError(
             f"the coordinator answered {response.status_code} to {response.request.url.path}"
         )
-    return _BY_CODE.get(code, FedcohortError)(f"{code}: {message}")
+    error = _BY_CODE.get(code, FedcohortError)(message)
+    error.code = code
+    return error
 
 
 def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:

@@ -1,7 +1,8 @@
 """Private training: one patient moves no release by more than is declared, and nothing else is released."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,13 @@ from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
 from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import measure, noisy_metrics
 from fedcohort.analyses.private_train import PrivateTrain, private_train
+from fedcohort.coordinator.noise import privacy_report
 from fedcohort.engines.local import Outcome, Simulated, run_local, simulated_node
 from fedcohort.errors import StudyError, WireError
 from fedcohort.node.answer import answer
 from fedcohort.node.noise import step_of
 from fedcohort.privacy.accounting import epsilon
+from fedcohort.privacy.noise import poisson_sample
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.protection.fixed_point import to_ring
 from fedcohort.sources.convert import held_out
@@ -324,6 +327,8 @@ def test_fedavg_takes_noisy_steps_at_each_site_and_pays_for_every_one() -> None:
     outcome = run(asked, frames)
     assert outcome.state.finished
     analysis = private_train(asked)
+    told = privacy_report(asked, analysis, 3)
+    assert told["epsilon_spent"] == told["epsilon_if_all_others_collude"] == 1.5
     state = {"patients": np.array([84.0])}
     plan = plan_noise(asked, analysis.planned(state), 3)
     counted = {one.what: (one.count, one.sampling_probability) for one in plan.releases}
@@ -355,6 +360,47 @@ def test_an_update_is_the_same_whoever_else_was_sampled_away(monkeypatch: pytest
     nobody = Draw(1, "a", 1, silent, lambda count, probability: np.zeros(count, bool))
     vector, _ = local(state, {"patients": np.array([50.0])}, nobody)
     assert not vector["update"].any()
+
+
+@pytest.mark.parametrize("algorithm", [FEDAVG, {}], ids=["fedavg", "fedsgd"])
+def test_a_local_round_is_one_graph_call_whatever_its_steps_and_pieces(algorithm: dict[str, Any]) -> None:
+    asked = study(rounds=1, **algorithm)
+    analysis, calls = private_train(asked), []
+    graphs = analysis.private.graphs
+
+    def counted(make: Callable[..., Callable[..., Any]]) -> Callable[..., Callable[..., Any]]:
+        def made(*shape: Any) -> Callable[..., Any]:
+            return lambda *given: calls.append(shape) or make(*shape)(*given)  # type: ignore[func-returns-value]
+
+        return made
+
+    watched = replace(graphs, clipped_sum=counted(graphs.clipped_sum), train=counted(graphs.train))
+    analysis.__dict__["private"] = replace(analysis.private, graphs=watched)
+    local = analysis.prepare(table_of(rows(2500), asked))
+    state = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([0])})
+    known = {"patients": np.array([1750.0])}
+    _, steps = analysis._sampling(known)
+    noise = {"gradient": np.zeros((steps, analysis.model.n_weights), np.int64)}
+    local(state, known, Draw(1, "a", 1, noise, poisson_sample))
+    assert len(calls) == 1
+    assert steps > 100 or not algorithm
+
+
+def test_an_oversized_sample_is_taken_in_pieces_and_nobody_is_left_out() -> None:
+    """Sixteen patients are expected; all two hundred come, as Poisson sampling may have it."""
+    asked = study(rounds=1, model="logistic", **{**FEDAVG, "local_epochs": 1})
+    analysis = private_train(asked)
+    frame = rows(300)
+    local = analysis.prepare(table_of(frame, asked))
+    state = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([0])})
+    known = {"patients": np.array([16.0])}
+    assert analysis._sampling(known) == (1.0, 1)
+    silent = {"gradient": np.zeros((1, analysis.model.n_weights), np.int64)}
+    drawn = Draw(1, "a", 1, silent, lambda count, probability: np.ones(count, bool))
+    update = np.asarray(local(state, known, drawn)[0]["update"])
+    by_sum = private_train(study(rounds=1))
+    gradient = np.asarray(by_sum.prepare(table_of(frame, asked))(state, {}, drawn)[0]["gradient"])
+    np.testing.assert_allclose(update, -0.5 * gradient / 16.0, atol=1e-4)
 
 
 def test_a_state_that_skips_ahead_in_the_noise_schedule_is_refused() -> None:

@@ -12,8 +12,8 @@ from fedcohort.wire.codec import encode
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import Channel, Link
-from fedcohort.wire.messages import Contribution, Event, Heads, Message, Task
-from fedcohort.wire.signing import contribution_signing_bytes, state_digest
+from fedcohort.wire.messages import Contribution, Event, Heads, Help, Message, Task
+from fedcohort.wire.signing import contribution_signing_bytes, help_signing_bytes, state_digest
 
 HASH = "1" * 64
 TASK = Task(HASH, 0, 0, "moments", {}, state_digest("moments", 0, {}), ("a", "b"))
@@ -203,6 +203,23 @@ def test_a_contribution_that_the_site_did_not_sign_ends_its_link(forged: bytes) 
         assert bench.hub.links == {}
 
     assert run(scenario).received == []
+
+
+def test_help_that_the_site_did_not_sign_for_these_survivors_ends_its_link() -> None:
+    """The signature covers the digest of the request, and so the survivors that it names."""
+
+    async def scenario(bench: Bench) -> None:
+        a = await bench.join("a")
+        told = Help(HASH, TASK.round, 0, "a", b"shares", request=b"\x01" * 32)
+        signature = bench.identities["a"].sign(help_signing_bytes(told))
+        await a.to_hub.put(encode(replace(told, signature=signature)))
+        await asyncio.sleep(0.05)
+        assert a.reason == ""
+        await a.to_hub.put(encode(replace(told, signature=signature, request=b"\x02" * 32)))
+        await asyncio.sleep(0.05)
+        assert a.reason == "not-authenticated"
+
+    run(scenario)
 
 
 def test_a_late_answer_to_the_last_question_is_not_taken_for_one_to_the_next() -> None:

@@ -8,15 +8,17 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.analyses import build_analysis
-from fedcohort.analyses.contract import Row, State
+from fedcohort.analyses.contract import Analysis, Row, State
+from fedcohort.analyses.describe import DescribeAnalysis, describe
 from fedcohort.coordinator.plan import Plan, Receive
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.engines.local import Simulated, simulated_node
-from fedcohort.errors import TooFewSitesError, WireError
+from fedcohort.errors import StudyError, TooFewSitesError, WireError
 from fedcohort.node.answer import Node, answer
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
+from fedcohort.vector import Block, Layout
 from fedcohort.wire.messages import Contribution, Event, Message, SiteId, Task
 from tests.processes.support import describe_study, explicit, frame_of, ward_rows
 
@@ -61,9 +63,10 @@ class Run:
     refused: dict[SiteId, str] = field(default_factory=dict)
     errors: list[WireError] = field(default_factory=list)
     asked: list[set[SiteId]] = field(default_factory=list)
+    make: Callable[[Study], Analysis] = build_analysis
 
     def go(self) -> dict[str, object]:
-        analysis = build_analysis(self.study)
+        analysis = self.make(self.study)
         nodes = {site: honest(self.study, site, index) for index, site in enumerate("abc")}
 
         async def exchange(
@@ -211,6 +214,20 @@ def test_a_second_contribution_is_not_added_twice() -> None:
     run = Run(odd={"c": lambda task: [answer(node, task), answer(node, task)]})
     assert run.go()["patients"] == 180
     assert "a second one" in str(run.errors[0])
+
+
+def test_what_fits_no_ring_ends_the_study_before_any_site_is_asked() -> None:
+    run = Run(make=lambda study: TooWide(**vars(describe(study))))
+    with pytest.raises(StudyError, match=r"block wide.*do not fit in 64 bits"):
+        run.go()
+    assert (run.asked, run.log.survivors) == ([], [])
+
+
+class TooWide(DescribeAnalysis):
+    """A description with a block that three sites cannot add up."""
+
+    def layout(self, state: State) -> Layout:
+        return (Block("wide", (1,), 2.0**62),)
 
 
 def test_a_finished_state_is_not_run_again() -> None:

@@ -1,6 +1,7 @@
 """The coordinator's memory, on SQLite and PostgreSQL: stored once, kept, read on after a break."""
 
 import secrets
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from fedcohort.analyses.contract import State
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore, Submission
 from fedcohort.errors import ConfigError, StoreError
+from fedcohort.sources.durable import LOG_BYTES
 from tests.postgres import Postgres, postgres
 
 STUDY = "ab" * 32
@@ -106,6 +108,32 @@ def test_a_locked_database_is_told_in_words_and_counted(
         other.execute("ROLLBACK")
         store.keep(STUDY, "opening", b"2")
         assert store.load_kept(STUDY, "opening") == b"2"
+
+
+def test_commits_of_a_process_overwrite_a_log_that_is_long_from_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "coordinator.db"
+    CoordinatorStore(path).close()
+    with closing(CoordinatorStore(path, alone=True)) as store:
+        log = tmp_path / "coordinator.db-wal"
+        store.keep(STUDY, "opening", bytes(100_000))
+        length = log.stat().st_size
+        assert length > LOG_BYTES / 2
+        for number in range(20):
+            store.keep(STUDY, "opening", number.to_bytes(100_000))
+        assert log.stat().st_size == length
+        assert path.stat().st_size < LOG_BYTES / 20
+        with store.database.transaction() as connection:
+            assert not inspect(connection).has_table("lengthens_the_log")
+
+
+def test_a_disk_without_room_to_spare_keeps_a_short_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=16 * LOG_BYTES))
+    with closing(CoordinatorStore(tmp_path / "coordinator.db", alone=True)) as store:
+        store.keep(STUDY, "opening", b"1")
+        assert (tmp_path / "coordinator.db-wal").stat().st_size < LOG_BYTES / 20
 
 
 def test_pages_read_on_after_the_last_update_they_saw(store: CoordinatorStore) -> None:

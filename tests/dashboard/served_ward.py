@@ -56,7 +56,7 @@ def write_passwords(path: Path) -> Path:
 def fill(site: Site, store: SqlNodeStore) -> list[str]:
     """Two studies that ask; something of both has left."""
     hashes = [ask(site, PRIVATE, epsilon=1.0), ask(site, EXACT)]
-    release = GaussianRelease("sums", 1.0, 4.0, dimension=3)
+    release = GaussianRelease("sums", 1.0, 6.0, dimension=3)
     cost = added_cost(ward_study(PRIVATE, 1.0), None, [release])
     store.keep(Stored(hashes[0], 1, bytes(32), bytes(12_345), "", "a", "{}"), cost)
     store.keep(Stored(hashes[1], 1, bytes(32), bytes(8), "", "a", "{}"))

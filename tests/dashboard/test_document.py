@@ -1,14 +1,19 @@
 """A study as one HTML file: complete, harmless, and without anything that a browser would fetch or run."""
 
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from playwright.sync_api import Browser
 
 import fedcohort as fc
 from fedcohort.dashboard.document import MAX_POINTS, Finished, document, finished
+from fedcohort.dashboard.intervals import accuracy_interval, auc_interval, mean_interval
 from fedcohort.dashboard.svg import Axes, Line, bar_chart, line_chart
 from fedcohort.dashboard.texts import load_texts
 from fedcohort.result import Result
@@ -24,9 +29,11 @@ from tests.processes.support import (
     wards,
 )
 
+from .browser import watched
+
 HOSTILE = "<script>alert(1)</script>\"&'"
 ALLOWED = {"html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "p", "section", "div"}
-ALLOWED |= {"table", "tr", "th", "td", "svg", "path", "text", "rect"}
+ALLOWED |= {"table", "tr", "th", "td", "svg", "path", "text", "rect", "figure", "figcaption", "span"}
 
 
 class Reader(HTMLParser):
@@ -51,7 +58,9 @@ def ended(result: Result, **changes: Any) -> Finished:
     about = {"id": result.study.hash, "name": result.study.name, "researcher": "ada"}
     dated = {"study": result.study.model_dump(), "created_at": "2026-11-23T10:00:00+00:00"}
     study = {**about, **dated, "sites": [{"id": "a", "state": "approved", "code": ""}]}
-    return Finished({**study, **changes}, result.report, result.rows, "0.1.0")
+    return Finished(
+        {**study, **changes}, result.report, result.rows, "0.1.0", "c0de c0de", {"a": "7be1 04a9"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +79,73 @@ def test_it_holds_question_results_figures_promises_and_hash(trained: Result) ->
     assert f"{trained.report['test']['auc']:.4f}" in words
     assert "The coordinator sees only the sum over the hospitals" in words
     assert "No differential privacy" in words
+    assert "Held-out patients: " + str(trained.report["test"]["rows"]) + " rows, as released." in words
+    report = hashlib.sha256(json.dumps(trained.report, indent=2).encode()).hexdigest()
+    assert {report, "7be1 04a9", "c0de c0de", "fedcohort 0.1.0, the coordinator's"} <= set(reader.words)
     # loss, accuracy and AUC by round, ROC, calibration, importance
     assert document(ended(trained), load_texts()).count("<svg") == 6
+
+
+def test_a_chinese_report_says_everything_but_names_in_chinese(trained: Result) -> None:
+    reader = Reader(document(ended(trained), load_texts("zh")))
+    shown = [word for word in reader.words if re.search(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}", word)]
+    assert [word for word in shown if "font" not in word and word != trained.study.name] == []
+    assert "协调方只能看到各医院的总和，绝不会看到本院的向量。" in reader.words
+
+
+def test_exact_results_have_the_intervals_of_these_patients_and_private_ones_of_the_noise(
+    trained: Result,
+) -> None:
+    words = " ".join(Reader(document(ended(trained), load_texts())).words)
+    test = trained.report["test"]
+    low, high = accuracy_interval(test["accuracy"], test["rows"]) or (0, 0)
+    assert f"{low:.4f} – {high:.4f}" in words
+    assert "Wilson" in words
+    study = trained.study.model_copy(update={"privacy": fc.Privacy(epsilon=1.0)})
+    noisy = {**trained.report, "test": {"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "rows": 54}}
+    words = " ".join(Reader(document(ended(Result(study, noisy, [])), load_texts())).words)
+    assert "0.7000 – 0.9000" in words
+    assert "95 % of other draws of the same noise" in words
+    assert "Wilson" not in words
+
+
+def test_intervals_are_those_of_the_literature() -> None:
+    # Newcombe 1998, table I: 81 of 263.
+    assert accuracy_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert mean_interval(10.0, 2.0, 100) == pytest.approx((9.608, 10.392), abs=5e-4)
+    assert (accuracy_interval(0.5, 0), auc_interval(0.9, 0, 5), mean_interval(1.0, 1.0, 1)) == (None,) * 3
+
+
+def test_an_area_s_interval_is_as_wide_as_areas_of_other_patients_differ() -> None:
+    # Hanley and McNeil's formula is exact where scores are exponential.
+    draw = np.random.default_rng(0)
+    positive, negative = draw.exponential(4.0, (4000, 40, 1)), draw.exponential(1.0, (4000, 1, 60))
+    areas = (positive > negative).mean((1, 2))
+    low, high = auc_interval(0.8, 40, 60) or (0, 0)
+    assert (high - low) / (2 * 1.96) == pytest.approx(areas.std(), rel=0.05)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_it_prints_on_few_pages_and_nothing_is_cut_off(
+    trained: Result, browser: Browser, tmp_path: Path, language: str
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(document(ended(trained), load_texts(language)), encoding="utf-8")
+    with watched(browser, viewport={"width": 658, "height": 1000}) as watch:  # A4 less its margins
+        watch.page.goto(file.as_uri())
+        watch.page.emulate_media(media="print")
+        assert watch.page.evaluate("document.documentElement.scrollWidth") <= 658
+        assert watch.page.evaluate(CUT) == []
+        printed = watch.page.pdf(format="A4", prefer_css_page_size=True)
+        assert 1 <= len(re.findall(rb"/Type /Page\b", printed)) <= 3
+        assert watch.complaints == []
+
+
+CUT = """() => [...document.querySelectorAll('svg text')].filter((each) => {
+  const [box, whole] = [each.getBoundingClientRect(), each.closest('svg').getBoundingClientRect()];
+  return box.left < whole.left - 1 || box.right > whole.right + 1 || box.bottom > whole.bottom + 1;
+}).map((each) => each.textContent)"""
 
 
 def test_nothing_in_it_is_fetched_or_run(trained: Result) -> None:
@@ -99,6 +173,7 @@ def test_a_description_is_a_table_with_its_intervals() -> None:
     study = describe_study("in private", privacy=fc.Privacy(epsilon=2.0))
     result = simulate_wards(study)
     words = " ".join(Reader(document(ended(result), load_texts())).words)
+    assert document(ended(result), load_texts()).count("<svg") == 2
     row = result.report["describe"]["age"]
     assert f"{row['mean']:.4g} ({row['mean_low']:.4g} – {row['mean_high']:.4g})" in words
     assert "Epsilon if all other hospitals told their share of the noise" in words

@@ -13,7 +13,9 @@ from playwright.sync_api import Browser
 
 from fedcohort.dashboard import Settings
 from fedcohort.dashboard.drafts import checked
+from fedcohort.dashboard.upstream import Upstream
 from fedcohort.errors import CohortError, SchemaError, StudyError
+from fedcohort.rest import Rest
 from fedcohort.wire.identity import load_or_create
 from tests.processes.support import wards
 
@@ -73,6 +75,22 @@ def test_a_draft_is_checked_against_what_the_sites_offer() -> None:
 def test_a_draft_with_a_fault_says_which(text: str, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
         checked(text, {"a": CATALOGUE})
+
+
+def test_a_coordinator_has_time_to_load_what_a_study_needs() -> None:
+    waited: dict[str, float] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        waited[request.method] = request.extensions["timeout"]["read"]
+        return httpx.Response(200, json={})
+
+    with httpx.Client(transport=httpx.MockTransport(answer), base_url="http://coordinator") as client:
+        upstream = Upstream(client)
+        upstream.get("/api/studies")
+        upstream.post("/api/studies", {})
+        assert waited == {"GET": 10.0, "POST": 90.0}
+        Rest(client).post("/api/studies", {})
+        assert waited["POST"] == 120.0
 
 
 def test_another_pages_request_is_not_signed(coordinator: Running, serve: Serve, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 NAMED = {
     *NAMES.values(), PRIVATE, EXACT, "ward", "age", "sex", "bmi", "ill", "bp", "ward-model", "site", "data",
-    "check", "UTC", "SHA-",
+    "check", "UTC", "SHA-", "FLOAT", "VARCHAR", "INTEGER", "years", "mmHg", "patient_id",
 }  # fmt: skip
 NO_LINK = "Failed to load resource: the server responded with a status of 404 (NOT FOUND)"
 """Of the page that sets a password, without a link."""
@@ -106,6 +106,8 @@ def test_a_data_owner_refuses_with_a_reason_in_chinese(ward: ServedWard, browser
         watch.page.click("button[value=refuse]")
         watch.wait("document.querySelector('#answer').textContent === '已拒绝'")
         assert f"已拒绝：{NAMES['data-owner']}" in watch.text("main")
+        assert "绝不会是某一行" in watch.text("pre")
+        assert "What leaves" not in watch.text("pre")
         assert watch.complaints == []
 
 

@@ -13,9 +13,11 @@ import typer
 import yaml
 
 import fedcohort
+from fedcohort import rest
 from fedcohort.cli import app
 from fedcohort.cli_support import SECRETS
 from fedcohort.coordinator.streams import KEEP_ALIVE_SECONDS
+from fedcohort.dashboard import upstream
 from fedcohort.dashboard.app import MAX_REQUEST_BYTES
 from fedcohort.study import MAX_STUDY_BYTES
 from fedcohort.wire.link import HEARTBEAT_SECONDS, MISSED_HEARTBEATS
@@ -49,6 +51,12 @@ def test_nginx_is_more_patient_than_a_link_and_a_stream() -> None:
     assert min(seconds(link, "proxy_read_timeout"), seconds(link, "proxy_send_timeout")) > patience
     assert seconds(stream, "proxy_read_timeout") > 2 * KEEP_ALIVE_SECONDS
     assert "proxy_buffering off" in stream
+
+
+def test_nginx_waits_for_a_study_to_be_taken_as_long_as_whoever_hands_it_in() -> None:
+    blocks = nginx_blocks()
+    assert seconds(blocks["= /api/studies"], "proxy_read_timeout") > rest.TAKE_SECONDS
+    assert seconds(blocks["/"], "proxy_read_timeout") > upstream.TAKE_SECONDS
 
 
 def test_nginx_takes_a_study_as_large_as_the_coordinator_does() -> None:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from fedcohort.node.answer import answer
+from fedcohort.protection.fixed_point import Ring, add_ring, ring_from_bytes, shape_from_text, zero_ring
 from fedcohort.protection.keyed import SCHEMES
 from fedcohort.study import Study
+from fedcohort.wire.codec import encode
 from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, SiteId, Task
 from tests.processes.support import describe_study, explicit
 
@@ -99,6 +101,44 @@ def test_a_coordinator_that_was_killed_between_asking_and_adding_goes_on(protect
     second = Play(first.study, nodes=first.nodes, log=first.log)
     assert second.go()["patients"] == 300
     assert not any(isinstance(question, Task) for _, question, _ in second.seen)
+
+
+@pytest.mark.parametrize("protection", sorted(SCHEMES))
+def test_help_is_the_sums_integers_and_nothing_else_of_a_decryption(protection: str) -> None:
+    """A raw decryption of `ckks` would betray its key (Li and Micciancio 2021)."""
+    plain, hidden = Play(study("none")), Play(study(protection))
+    sums: dict[int, Ring] = {}
+
+    def add(site: SiteId, question: Message, reply: Message) -> Sequence[Message]:
+        stored = plain.nodes[site].store.last(plain.study.hash)
+        assert stored is not None
+        assert isinstance(reply, Contribution)
+        sizes = shape_from_text(stored.shape).sizes
+        add_ring(sums.setdefault(reply.round, zero_ring(sizes)), ring_from_bytes(reply.body, sizes))
+        return [reply]
+
+    plain.disturb = add
+    plain.go()
+    hidden.go()
+    helps = {reply.round: reply.body for _, _, reply in hidden.seen if isinstance(reply, Help)}
+    assert helps == {number: total.to_bytes() for number, total in sums.items()}
+
+
+@pytest.mark.parametrize("protection", sorted(SCHEMES))
+def test_the_coordinator_never_sees_the_studys_secret_key(protection: str) -> None:
+    play = Play(study(protection))
+    play.go()
+    node = play.nodes["a"]
+    stored = node.store.study_key(play.study.hash)
+    assert stored is not None
+    secret = node.keys.unlock(play.study.hash, stored.locked)
+    assert len(secret) > 100
+    pieces = [secret[start : start + 32] for start in range(6, len(secret) - 32, 64)]
+    only_secret = [piece for piece in pieces if piece not in stored.public]
+    assert only_secret
+    passed = [encode(message) for _, question, reply in play.seen for message in (question, reply)]
+    for data in (*passed, *play.log.kept.values()):
+        assert not any(piece in data for piece in only_secret)
 
 
 def requests_of(play: Play) -> dict[SiteId, OpenRequest]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from fedcohort.explain import protection_words
 from fedcohort.protection.keyed import SCHEMES
 from fedcohort.result import Result
+from fedcohort.study import Evaluate
 from tests.processes.support import (
     Group,
     comparable,
@@ -46,6 +48,11 @@ def trained() -> dict[str, Any]:
     return bits(simulate_wards(train_study("engines train", rounds=3, protection="none")))
 
 
+@pytest.fixture(scope="module")
+def model() -> Result:
+    return simulate_wards(train_study("engines evaluate this", rounds=1, protection="none"))
+
+
 def hidden_by(protection: str) -> dict[str, Any]:
     return {"protection": protection, **({"key_bits": 2048} if protection == "paillier" else {})}
 
@@ -55,7 +62,22 @@ def test_both_engines_describe_to_the_bit_alike(
     group: Group, described: dict[str, Any], protection: str
 ) -> None:
     study = describe_study("engines describe", **hidden_by(protection))
-    assert bits(group.run(study)) == bits(simulate_wards(study)) == described
+    live, simulated = group.run(study), simulate_wards(study)
+    assert bits(live) == bits(simulated) == described
+    said = {"kind": protection, "words": protection_words(study, 3)}
+    assert live.report["protection"] == simulated.report["protection"] == said
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS)
+def test_both_engines_evaluate_to_the_bit_alike(group: Group, model: Result, protection: str) -> None:
+    asked = Evaluate(model=model, importance=False)
+    studies = [
+        train_study("engines evaluate", rounds=1, analysis=asked, **hidden_by(kind))
+        for kind in (protection, "none")
+    ]
+    hidden, plain = (bits(simulate_wards(study)) for study in studies)
+    assert bits(group.run(studies[0])) == hidden == plain
+    assert 0 < plain["report"]["test"]["auc"] < 1
 
 
 @pytest.mark.parametrize("protection", PROTECTIONS)

@@ -125,7 +125,7 @@ def test_a_private_study_is_held_against_what_others_have_left(site: SitePolicy)
             {"columns": {"weight": Numeric(0, 200)}},
             "column weight",
             "warning",
-            ", kg; its range is not declared",
+            " kg; its range is not declared",
         ),
         ({"columns": {"weight": Numeric(0, 200)}}, "values of weight", "warning", "missing: over 50 %"),
         ({"columns": {"age": Numeric(18, 55)}}, "values of age", "warning", "outside 18 to 55: 20 to 50 %"),

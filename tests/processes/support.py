@@ -124,9 +124,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def cli(
-    *arguments: str | Path, cwd: Path, seconds: float = PATIENCE_SECONDS, **more: str
+    *arguments: str | Path, cwd: Path, seconds: float = PATIENCE_SECONDS, typed: str = "", **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `fedcohort ARGUMENTS` to its end."""
+    """Run `fedcohort ARGUMENTS` to its end; `typed` is what a person types."""
     command = [sys.executable, "-m", "fedcohort", *map(str, arguments)]
     return subprocess.run(
         command,
@@ -136,7 +136,7 @@ def cli(
         text=True,
         timeout=seconds,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=typed,
     )
 
 

@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fedcohort.client import Handle
+from fedcohort.client import Handle, awaited
 from fedcohort.errors import SchemaError, StudyFailedError
 from fedcohort.node import consent
 from fedcohort.node.policy import read_policy
@@ -19,6 +20,7 @@ from fedcohort.wire.signing import approval_signing_bytes
 from tests.processes.support import (
     TABLE,
     Group,
+    Process,
     cli,
     cohort,
     describe_study,
@@ -69,6 +71,8 @@ def approve(group: Group, site: str, study: str, *options: str) -> str:
 def test_a_study_stays_proposed_until_people_sign_in_another_process(asking: Group) -> None:
     handle = asked(asking, describe_study(random_name()))
     words = approve(asking, "a", handle.id[:12], "--yes")
+    assert "Protection: masks." in words
+    assert "With two hospitals each can subtract its own part from the sum" in words
     assert "approved; the running node sends it on" in words
     until(lambda: answers(handle)["a"] == ("approved", ""), "a's approval at the coordinator")
     time.sleep(1.0)
@@ -81,10 +85,59 @@ def test_without_yes_nothing_is_signed(asking: Group) -> None:
     handle = asked(asking, describe_study(random_name()))
     done = cli("approve", handle.id, "--site", asking.folder / "a.toml", cwd=asking.folder)
     assert done.returncode == 1
+    no = cli("approve", handle.id, "--site", asking.folder / "a.toml", cwd=asking.folder, typed="n\n")
+    assert no.returncode == 1
+    assert "nothing was signed; --refuse tells the coordinator" in no.stdout
     listed = cli("approve", "--site", asking.folder / "a.toml", cwd=asking.folder).stdout
     assert f"{handle.id[:12]}  asked" in listed
-    handle.cancel()
+    assert f"study {handle.id[:12]} waits for an answer: `fedcohort approve" in asking.nodes["a"].text
+    ended = cli("cancel", handle.id[:12], "--coordinator", asking.url, cwd=asking.folder)
+    assert ended.stdout == f"{handle.id[:12]}: failed\n"
     assert handle.status["error"]["code"] == "cancelled"
+    for words in ("cancel", "start"):
+        again = cli(words, handle.id[:12], "--coordinator", asking.url, cwd=asking.folder)
+        assert again.returncode == 1
+        assert "is failed already" in again.stderr
+
+
+def test_whoever_runs_a_study_is_told_whose_answer_it_waits_for(asking: Group) -> None:
+    question = describe_study(random_name())
+    path = asking.folder / "question.json"
+    path.write_bytes(question.canonical)
+    words = ["run", str(path), "--coordinator", asking.url]
+    running = Process(words, asking.folder, asking.folder / "run.log").start()
+    until(lambda: "waiting for approval by a, b\n" in running.text, "the sites that are waited for")
+    studies = asking.connect().rest.get("/api/studies")["studies"]
+    (study,) = [row["id"] for row in studies if row["name"] == question.name]
+    approve(asking, "a", study, "--yes")
+    until(lambda: "waiting for approval by b\n" in running.text, "the site that is left")
+    approve(asking, "b", study, "--yes")
+    assert running.wait() == 0
+    assert "column" in running.text
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({"state": "running", "sites": [], "error": None}, ""),
+        ({"state": "proposed", "sites": [], "error": None}, "waiting for hospitals"),
+        ({"state": "waiting", "sites": [], "error": {"message": "1 of 2 sites"}}, "waiting: 1 of 2 sites"),
+        (
+            {
+                "state": "proposed",
+                "sites": [
+                    {"id": "a", "state": "asked", "code": ""},
+                    {"id": "b", "state": "refused", "code": "refused-by-site"},
+                    {"id": "c", "state": "approved", "code": ""},
+                ],
+                "error": None,
+            },
+            "waiting for approval by a; refused by b (refused-by-site)",
+        ),
+    ],
+)
+def test_what_a_study_waits_for_in_words(status: dict[str, Any], words: str) -> None:
+    assert awaited(status) == words
 
 
 def test_one_refusal_below_min_sites_fails_the_study_with_the_site_and_its_code(asking: Group) -> None:

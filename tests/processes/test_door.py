@@ -238,7 +238,7 @@ def test_an_unknown_study_is_not_found(group: Group, path: str) -> None:
 def test_a_strange_position_in_the_metrics_is_no_fault(group: Group, after: str) -> None:
     study = group.run(describe_study(random_name())).report["study"]
     response = httpx.get(f"{group.url}/api/studies/{study}/metrics", params={"after": after}, trust_env=False)
-    assert response.json() == {"rows": [], "last": 0}
+    assert response.json() == {"rows": [], "times": [], "last": 0}
     headers = [(b"Last-Event-ID", after.encode("latin-1"))]
     address = f"{group.url}/api/studies/{study}/events"
     with httpx.stream("GET", address, headers=headers, trust_env=False) as stream:

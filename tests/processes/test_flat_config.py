@@ -2,15 +2,18 @@
 
 import json
 import shutil
+import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fedcohort.node.ledger import epsilons
+from fedcohort.node.store import SqlNodeStore
 from tests.processes.support import Process, cli, free_port, healthy, until
 
 pytestmark = pytest.mark.processes
@@ -38,6 +41,24 @@ class Flat:
         return dict(json.loads(done.stdout))
 
 
+@contextmanager
+def started(folder: Path, ports: dict[str, int], synthesized: str) -> Iterator[Flat]:
+    """A coordinator and a node on each port, as the file in this folder says."""
+    port = free_port()
+    commands = {"coordinator": ["coordinator", "--config", "config.json", "--port", str(port), "--preload"]}
+    for site, place in ports.items():
+        commands[site] = ["node", "--id", site, "--port", str(place), "--preload"]
+    processes = {
+        name: Process(words, folder, folder / f"{name}.log").start() for name, words in commands.items()
+    }
+    try:
+        until(lambda: healthy(f"http://127.0.0.1:{port}"), "the coordinator listens")
+        yield Flat(folder, port, ports, synthesized, processes)
+    finally:
+        for process in processes.values():
+            process.kill()
+
+
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flat]:
     folder = tmp_path_factory.mktemp("flat")
@@ -48,17 +69,8 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flat]:
     (folder / "config.json").write_text(json.dumps(config))
     ports = {worker["id"]: worker["port"] for worker in config["workers"]}
     synthesized = cli("data", "synthesize", "--config", "config.json", cwd=folder).stdout
-    port = free_port()
-    commands = {"coordinator": ["coordinator", "--config", "config.json", "--port", str(port), "--preload"]}
-    for site, place in ports.items():
-        commands[site] = ["node", "--id", site, "--port", str(place), "--preload"]
-    processes = {
-        name: Process(words, folder, folder / f"{name}.log").start() for name, words in commands.items()
-    }
-    until(lambda: healthy(f"http://127.0.0.1:{port}"), "the coordinator listens")
-    yield Flat(folder, port, ports, synthesized, processes)
-    for process in processes.values():
-        process.kill()
+    with started(folder, ports, synthesized) as running:
+        yield running
 
 
 def test_the_example_is_the_issues_configuration() -> None:
@@ -120,16 +132,43 @@ def test_a_key_that_has_no_effect_is_refused(tmp_path: Path) -> None:
     assert "rounds" in done.stderr
 
 
-def test_it_trains_privately_under_paillier(flat: Flat) -> None:
-    """The issue's own file, cnn_medical with epsilon 1.5 and Paillier, on the ports of this run."""
-    config = json.loads((flat.folder / "config.json").read_text())
-    private = {**config, "dp_epsilon": 1.5, "encryption": "paillier"}
-    (flat.folder / "private.json").write_text(json.dumps(private))
-    answer = flat.run("private.json")
+ISSUE = b"""\
+{"workers": [{"id": "hospital_a", "host": "localhost", "port": 8777, "data": "mimic_a.db"}, \
+{"id": "hospital_b", "host": "localhost", "port": 8778, "data": "mimic_b.db"}], "model": "cnn_medical", \
+"epochs": 10, "batch_size": 32, "dp_epsilon": 1.5, "encryption": "paillier"}
+"""
+"""The flat configuration as it was asked for, byte by byte."""
+
+
+def taken(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def issue(tmp_path: Path) -> Iterator[Flat]:
+    ports = {worker["id"]: worker["port"] for worker in json.loads(ISSUE)["workers"]}
+    if any(map(taken, ports.values())):
+        pytest.skip("ports 8777 and 8778, which the file names, are in use on this machine")
+    (tmp_path / "config.json").write_bytes(ISSUE)
+    synthesized = cli("data", "synthesize", "--config", "config.json", cwd=tmp_path).stdout
+    with started(tmp_path, ports, synthesized) as running:
+        yield running
+
+
+def test_the_issue_s_own_file_trains_privately_under_paillier_as_it_stands(issue: Flat) -> None:
+    answer = issue.run("config.json")
+    assert (issue.folder / "config.json").read_bytes() == ISSUE
     report = answer["report"]
+    assert report["sites"] == ["hospital_a", "hospital_b"]
     assert report["refused"] == {}
     assert (report["privacy"]["epsilon"], report["privacy"]["noise"]) == (1.5, "site")
     assert report["protection"]["kind"] == "paillier"
     assert [row["round"] for row in answer["metrics"]] == list(range(1, 11))
     assert 0.0 <= report["test"]["auc_low"] <= report["test"]["auc"] <= report["test"]["auc_high"] <= 1.0
     assert len(report["importance"]) > 5
+    for site in ("hospital_a", "hospital_b"):
+        (database,) = issue.folder.glob(f".fedcohort/**/{site}/**/node.db")
+        with closing(SqlNodeStore(database)) as store:
+            (cost,) = store.costs()
+        assert 1.3 < epsilons(cost)[0] <= 1.5, "the hospital's own ledger has the whole study"

@@ -9,6 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fedcohort.errors import StudyFailedError
 from fedcohort.sources.importing import write_rows
@@ -125,6 +128,27 @@ def test_no_file_of_the_coordinator_holds_a_trace(group: Group) -> None:
     for path in (*files, group.coordinator.log):
         for site in SITES:
             assert found(path.read_bytes(), site) == [], path
+
+
+def keys_of(folder: Path) -> list[bytes]:
+    """Every private key in a folder, as its file holds it, raw and in hex."""
+    shapes = []
+    for path in folder.glob("*.key"):
+        key = load_pem_private_key(path.read_bytes(), None)
+        assert isinstance(key, Ed25519PrivateKey | X25519PrivateKey)
+        raw = key.private_bytes_raw()
+        shapes += [path.read_bytes().splitlines()[1], raw, raw.hex().encode()]
+    return shapes
+
+
+def test_no_private_key_is_anywhere_but_in_its_file(group: Group) -> None:
+    folders = [group.state, *(group.folder / site for site in SITES)]
+    keys = [key for folder in folders for key in keys_of(folder)]
+    assert len(keys) == 3 * (1 + 2 * len(SITES))
+    logs = [group.coordinator.log, *(group.nodes[site].log for site in SITES)]
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix != ".key"]
+    for path in (*logs, *files):
+        assert path.is_dir() or not any(key in path.read_bytes() for key in keys), path
 
 
 def until_the_end(stream: httpx.Response) -> bytes:

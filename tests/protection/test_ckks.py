@@ -1,6 +1,7 @@
 """CKKS: the rounded sum is the exact sum, its error far from half a unit, and garbage is refused."""
 
 import importlib.util
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -89,6 +90,22 @@ def test_the_error_stays_far_below_what_the_bound_says(key: ckks.Key) -> None:
         found = ckks._decrypt(key, ckks._encrypt(key, values))
         largest = max(largest, float(np.max(np.abs(found - values))))
     assert 0 < largest < 2.0 ** (15 + 2.6 - 28) < ckks.CLOSE / 100
+
+
+def test_the_error_of_10000_sites_stays_below_half_a_unit(key: ckks.Key) -> None:
+    """Errors of encryptions are independent: the sum's deviation grows with the root of their number."""
+    draw = np.random.default_rng(1)
+    values = draw.integers(-(2**29), 2**29, ckks_worker.SLOTS).astype(np.float64)
+    errors = [ckks._decrypt(key, ckks._encrypt(key, values)) - values for _ in range(8)]
+    deviation = float(np.std(np.concatenate(errors)))
+    assert 0 < 6 * deviation * math.sqrt(10_000) < ckks.CLOSE < 0.5
+
+
+def test_the_sum_of_a_hundred_sites_at_their_limits_is_exact(key: ckks.Key, public: ckks.Key) -> None:
+    shape = Shape((Segment(2, 64, (2**63 - 1) // 100), Segment(3, 32, (2**31 - 1) // 100)), 100)
+    rings = [ring_of(shape, np.random.default_rng(0), extreme=1) for _ in range(100)]
+    found, expected = sum_of(key, public, shape, rings)
+    assert found == expected
 
 
 def test_the_order_of_addition_does_not_matter(key: ckks.Key, public: ckks.Key) -> None:

@@ -52,6 +52,33 @@ def test_the_sum_is_that_of_the_rounded_values_in_any_order(
     np.testing.assert_array_equal(found["n"], sum(vector["n"] for vector in vectors))
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    n_sites=st.integers(1, 300),
+    bound=st.floats(1e-3, 1e15),
+    exponent=st.integers(-40, 0),
+    sign=st.sampled_from((1, -1)),
+    private=st.booleans(),
+)
+def test_the_largest_sum_of_all_sites_does_not_wrap_with_all_the_room_for_noise_used_up(
+    n_sites: int, bound: float, exponent: int, sign: int, private: bool
+) -> None:
+    block = Block("w", (1,), bound, 2.0**exponent, 1.0 if private else None)
+    try:
+        sizes = shape_of((block,), n_sites).sizes
+    except StudyError:
+        assert n_sites * 2.0 * (bound / block.resolution + 1) >= 2.0**62
+        return
+    largest = round(bound / block.resolution)
+    noise = {"w": np.array([sign * largest])} if private else {}
+    ring = to_ring((block,), {"w": np.array([sign * bound])}, n_sites, noise)
+    total = zero_ring(sizes)
+    for _ in range(n_sites):
+        add_ring(total, ring)
+    found = total.wide.view(np.int64).tolist() + total.narrow.view(np.int32).tolist()
+    assert found == [sign * n_sites * (largest + (largest if private else 0))]
+
+
 def test_a_block_takes_32_bits_where_the_sum_of_all_sites_fits() -> None:
     block = Block("w", (1,), 16.0, 2.0**-22)
     assert ring_bits(block, 31) == 32

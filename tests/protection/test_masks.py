@@ -1,6 +1,7 @@
 """Masks: the sum is exact whoever drops out, and nothing less than a sum is ever seen."""
 
 import hashlib
+import hmac
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +112,18 @@ def test_hkdf_is_that_of_rfc_5869() -> None:
     derive = HKDF(hashes.SHA256(), 42, bytes(range(13)), bytes(range(0xF0, 0xFA)))
     expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
     assert derive.derive(b"\x0b" * 22).hex() == expected
+
+
+def test_a_pairs_seed_is_rfc_5869_by_hand_over_all_that_the_protocol_names() -> None:
+    """Extract with the study's hash as salt, and one block of expand (docs/protocol.md)."""
+    round_ = context(2, state_digest=b"\x07" * 32)
+    secret, study_hash = b"\x0b" * 32, b"ab" * 32
+    head = f"fedcohort-round-1|{study_hash.decode()}|3|0|{'07' * 32}\ns000\ns001"
+    binding = hashlib.sha256(head.encode()).digest()
+    key = hmac.digest(study_hash, secret, "sha256")
+    info = b"fedcohort-masks-1|mask|" + binding + b"|s000|s001"
+    expected = hmac.digest(key, info + b"\x01", "sha256")[:16]
+    assert masks.pair_seed(round_, secret, "s001", "s000") == expected
 
 
 def test_a_pair_derives_one_seed_and_another_for_whatever_differs() -> None:

@@ -10,11 +10,14 @@ from gmpy2 import mpz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import fedcohort as fc
 from fedcohort.errors import KeyFileError, SaturationError, WireError
+from fedcohort.node import protect
 from fedcohort.protection import paillier
 from fedcohort.protection.fixed_point import Ring, Segment, Shape, add_ring, zero_ring
 from fedcohort.protection.packing import pack
 from fedcohort.protection.paillier import PublicKey, SecretKey
+from fedcohort.protection.paillier_key import public_from_bytes
 
 SHAPE = Shape((Segment(4, 64, 2**50), Segment(300, 32, 2**21)), 3)
 
@@ -240,6 +243,14 @@ def test_keys_have_the_form_that_the_paper_asks_for(key: SecretKey) -> None:
     assert gmpy2.gcd(p - 1, q - 1) == 2
     assert gmpy2.powmod(key.public.h_s, (p - 1) * (q - 1), n * n) == 1
     assert gmpy2.jacobi(key.public.h_s, n) == 1
+
+
+def test_a_study_that_says_nothing_of_it_gets_a_key_of_3072_bits() -> None:
+    asked = fc.Study(
+        name="bits", cohort=fc.Cohort(columns=("age",)), analysis=fc.Describe(), protection="paillier"
+    )
+    public, _ = protect.make_key(asked)
+    assert public_from_bytes(public).n.bit_length() == 3072
 
 
 def test_keys_of_other_lengths_are_not_made() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Boolean, Column, Connection, Date, Float, Integer, MetaData, Numeric, String, Table
+from sqlalchemy import Boolean, Column, Connection, Date, Double, Integer, MetaData, Numeric, String, Table
 
 from fedcohort.columns import Binary, Categorical
 from fedcohort.columns import Numeric as Number
@@ -32,7 +32,7 @@ WARD = Table(
     Column("patient_id", String(20)),
     Column("n", Integer),
     Column("m", Integer),
-    Column("x", Float),
+    Column("x", Double),
     Column("d", Numeric(8, 2)),
     Column("word", String(20)),
     Column("flag", Boolean),
@@ -71,6 +71,7 @@ def addresses(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactor
     found = {
         "sqlite": str(tmp_path_factory.mktemp("dialects") / "ward.db"),
         "postgresql": postgres_server.create("ward"),
+        "duckdb": f"duckdb:///{tmp_path_factory.mktemp('dialects') / 'ward.duckdb'}",
     }
     for address in found.values():
         fill(address)

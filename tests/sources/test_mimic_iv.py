@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import fedcohort as fc
-from fedcohort.errors import ConfigError
+from fedcohort.errors import ConfigError, SchemaError
 from fedcohort.sources.mimic_iv import TABLES, Share, import_mimic
 from fedcohort.sources.pseudonym import code_pseudonym, pseudonym
 from tests.test_examples import EXAMPLES, run_on
@@ -112,3 +112,26 @@ def test_shares_are_about_equal_and_never_overlap() -> None:
     held = [sum(Share(site, 3).has(str(patient)) for patient in range(3000)) for site in range(3)]
     assert sum(held) == 3000
     assert min(held) > 900
+
+
+def test_an_admission_that_cannot_be_is_refused_and_the_others_are_kept(tmp_path: Path) -> None:
+    tables = {
+        "admissions": "subject_id,hadm_id,admittime,admission_type,insurance,edregtime,edouttime,"
+        "hospital_expire_flag\n1,10,2150-01-01 10:00:00,URGENT,Other,,,0\n"
+        "2,20,2150-01-01 10:00:00,URGENT,Other,,,7\n3,30,2150-01-01 10:00:00,URGENT,Other,,,1\n",
+        "icustays": "subject_id,hadm_id,stay_id,intime,los\n3,30,7,2150-01-01 12:00:00,1.5\n",
+        "patients": "subject_id,gender,anchor_age,anchor_year\n1,F,5,2149\n2,F,50,2149\n3,M,60,2149\n",
+    }
+    for name, content in tables.items():
+        (tmp_path / f"{name}.csv").write_text(content, encoding="utf-8")
+    (report,) = import_mimic(tmp_path, tmp_path, 1)
+    database = tmp_path / "mimic_a.db"
+    assert ask(database, "SELECT patient_id, age, icu_first_day FROM mortality") == [("3", 61.0, 1)]
+    assert {(one.file, one.position, one.field) for one in report.refusals} == {
+        ("mortality", "record 1", "age"),
+        ("mortality", "record 2", "died"),
+    }
+    (tmp_path / "icustays.csv").write_text(tables["icustays"].splitlines()[0] + "\n", encoding="utf-8")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SchemaError, match="no record of icustays"):
+        import_mimic(tmp_path, tmp_path / "empty", 1)

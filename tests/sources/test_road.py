@@ -357,6 +357,18 @@ def test_another_file_of_other_columns_does_not_go_into_the_same_table(tmp_path:
         bring(write(tmp_path / "b.csv", ["p9,1"], "patient_id,weight"), tmp_path / "s.db")
 
 
+def test_progress_is_told_by_file_and_record_as_batches_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_files, "BATCH_ROWS", 2)
+    monkeypatch.setattr(csv_files, "sound_batches", lambda *_: iter(()))
+    file = write(tmp_path / "a.csv", [*ROWS, "p4,50", "p5,51,m,"])
+    told: list[tuple[str, int]] = []
+    source = csv_source(file, "records", None)
+    import_source(source, tmp_path / "s.db", progress=lambda name, done: told.append((name, done)))
+    assert told == [("a.csv", done) for done in (0, 2, 4, 5)]
+
+
 def test_a_part_is_found_among_any_number_of_others_without_reading_them(tmp_path: Path) -> None:
     database = tmp_path / "s.db"
     bring(write(tmp_path / "a.csv", ROWS), database)

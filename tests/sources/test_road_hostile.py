@@ -273,6 +273,28 @@ def test_what_only_a_program_takes_for_a_number_is_none(
     assert report.refused["age is not a number"] == 1
 
 
+def test_numbers_with_spaces_and_without_end_are_read_alike_by_both_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"p{n:04},{n / 2} , {n},{n:03}" for n in range(1, 500)]
+    rows[40] = "p0041,nan,1e3,041"
+    rows[90] = "p0091,  ,+5,091"
+    text = "\n".join(["patient_id,a,b,code", *rows, "p0500,inf,1,500", "p0501,1,x,501"])
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    monkeypatch.setattr("fedcohort.sources.csv_fast.BLOCK_BYTES", 2000)
+    monkeypatch.setattr(csv_files, "SAMPLE_ROWS", 100)
+    fast = bring(tmp_path / "a.csv", tmp_path / "fast.db")
+    monkeypatch.setattr(csv_files, "sound_batches", lambda *_: iter(()))
+    slow = bring(tmp_path / "a.csv", tmp_path / "slow.db")
+    assert stored(tmp_path / "fast.db") == stored(tmp_path / "slow.db")
+    assert fast.refusals == slow.refusals
+    found = stored(tmp_path / "fast.db", columns="a, b, code")
+    assert found[0] == (0.5, 1.0, "001")
+    assert found[40] == (None, 1000.0, "041")
+    assert found[90] == (None, 5.0, "091")
+    assert [(one.position, one.field) for one in fast.refusals] == [("record 500", "a"), ("record 501", "b")]
+
+
 def test_nan_in_a_column_of_numbers_means_missing(tmp_path: Path, keyed: MappedTable) -> None:
     rows = ["p1,nan", "p2,50", "p3,NaN", "p4,inf"]
     report = bring(write(tmp_path / "a.csv", rows, "patient_id,age"), tmp_path / "s.db", keyed)

@@ -132,7 +132,7 @@ def evaluation_report(evaluation: Evaluation, total: Vector) -> Report:
     for index, name in enumerate(task.splits):
         metrics = metrics_of(task, total, index)
         if metrics is not None:
-            report[name] = metrics
+            report[name] = {**metrics, "rows": _rows(task, total, index)}
     held = report.get(evaluation.split)
     if not isinstance(held, dict):
         return report
@@ -144,6 +144,11 @@ def evaluation_report(evaluation: Evaluation, total: Vector) -> Report:
     if evaluation.columns:
         report["importance"] = _importance(evaluation, total, held)
     return report
+
+
+def _rows(task: Task, total: Vector, index: int) -> int:
+    """How many rows a split has."""
+    return int(np.sum(total["scores"][index][0]) if task.n_classes else total["rows"][index])
 
 
 def _calibration(total: Vector) -> list[dict[str, float | int]]:
@@ -168,7 +173,7 @@ def _importance(
 ) -> dict[str, dict[str, float]]:
     task = evaluation.task
     index = task.splits.index(evaluation.split)
-    n = float(total["rows"][index]) if not task.n_classes else float(np.sum(total["scores"][index][0]))
+    n = _rows(task, total, index)
     importance = {}
     for column, name in enumerate(evaluation.columns):
         entry = {"loss_increase": float(total["importance/loss"][column]) / n - float(str(held["loss"]))}

@@ -72,6 +72,11 @@ def noisy_metrics(task: Task, counts: Floats, sigma: float, seed: int) -> Metric
     return _with_intervals(_metrics(task, counts), others)
 
 
+def noisy_rows(task: Task, counts: Floats) -> int:
+    """How many rows were measured, with noise."""
+    return max(0, round(float(np.sum(counts) if task.is_binary else counts[1])))
+
+
 def _metrics(task: Task, counts: Floats) -> Metrics:
     if not task.is_binary:
         total = float(counts[1])

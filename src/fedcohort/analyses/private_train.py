@@ -31,6 +31,7 @@ from fedcohort.analyses.private_metrics import (
     measured_block,
     noisy_importance,
     noisy_metrics,
+    noisy_rows,
     sigma_of,
 )
 from fedcohort.analyses.server_optimizer import server_step
@@ -339,7 +340,9 @@ class PrivateTrain:
         found: Report = {"rounds": self.train.rounds}
         if "scores" in state.kept:
             whole = state.kept["scores"][0]
-            found["test"] = noisy_metrics(self.task, whole, sigma_of(state.kept, "scores"), self.train.rounds)
+            sigma = sigma_of(state.kept, "scores")
+            measured = noisy_metrics(self.task, whole, sigma, self.train.rounds)
+            found["test"] = {**measured, "rows": noisy_rows(self.task, whole)}
         if "importance" in state.kept:
             hidden = dict(zip(self.slices, state.kept["importance"], strict=True))
             sigmas = sigma_of(state.kept, "scores"), sigma_of(state.kept, "importance")

@@ -239,7 +239,8 @@ async def _metrics(service: Service, request: Request) -> Response:
 async def _report(service: Service, request: Request) -> Response:
     row = _found(service, request)
     if row["report"] is None:
-        body = {"code": row["error_code"] or "not-finished", "message": f"the study is {row['state']}"}
+        why = f": {row['error_message']}" if row["error_message"] else ""
+        body = {"code": row["error_code"] or "not-finished", "message": f"the study is {row['state']}{why}"}
         return JSONResponse(body, status_code=409)
     return Response(row["report"], media_type="application/json")
 

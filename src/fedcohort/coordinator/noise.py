@@ -16,11 +16,15 @@ def privacy_report(study: Study, analysis: Analysis, n_sites: int) -> dict[str, 
     if study.privacy is None or not isinstance(analysis, PrivateAnalysis):
         return {"words": privacy_words(study, n_sites)}
     plan = plan_noise(study, analysis.planned({}), n_sites)
+    spent, alone = plan.epsilon, plan.epsilon_alone
+    if plan.inside:
+        # Steps at a site follow from its own count: what they came to, up to the whole, its ledger knows.
+        spent = alone = study.privacy.epsilon
     return {
         "epsilon": study.privacy.epsilon,
         "delta": study.privacy.delta,
-        "epsilon_spent": plan.epsilon,
-        "epsilon_if_all_others_collude": plan.epsilon_alone,
+        "epsilon_spent": spent,
+        "epsilon_if_all_others_collude": alone,
         "noise": "shared" if study.shares_noise else "site",
         "unit": "patient",
         "rows_per_patient": study.privacy.rows_per_patient,

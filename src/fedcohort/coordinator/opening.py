@@ -24,6 +24,8 @@ from fedcohort.wire.signing import request_digest
 log = logging.getLogger("fedcohort.coordinator")
 
 
+SMALL_BYTES = 2**20
+"""Fewer bytes than these times their sites are opened where they are: to ask a thread takes longer."""
 MOST_REFUSED_ATTEMPTS = 3
 """After so many the same request is not repeated to sites that cannot answer it."""
 
@@ -192,7 +194,8 @@ async def open_round(plan: Plan, opening: Opening, exchange: Exchange) -> Ring:
 async def _try(plan: Plan, helps: Helps) -> Ring | None:
     """The sum; None when help was false and others can still be asked."""
     try:
-        return await asyncio.to_thread(helps.open)
+        small = len(helps.opening.total) * len(helps.bodies) <= SMALL_BYTES
+        return helps.open() if small else await asyncio.to_thread(helps.open)
     except (RoundError, WireError) as error:
         if helps.masked and len(helps.bodies) == len(helps.opening.survivors):
             raise

@@ -17,6 +17,8 @@ log = logging.getLogger("fedcohort.coordinator")
 KEEP_ALIVE_SECONDS = 15.0
 PAUSE_SECONDS = 0.05
 """Between two looks at the store: a person sees no more, and fast rounds spend their time on rounds."""
+FEDERATION_PAUSE_SECONDS = 0.25
+"""The same of all sites and studies, who change seldom; every round of any study would ask for a look."""
 
 
 def event(kind: str, data: Mapping[str, object], number: int | None = None) -> str:
@@ -49,6 +51,7 @@ async def federation_stream(service: Service) -> AsyncIterator[str]:
                 if known.get(key) != text:
                     known[key] = text
                     yield event(kind, data)
+            await asyncio.sleep(FEDERATION_PAUSE_SECONDS)
             if not await _heard(news):
                 yield ": still here\n\n"
 

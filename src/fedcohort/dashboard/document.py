@@ -4,15 +4,20 @@ It is what goes to an ethics board or into a paper's supplement, so it prints we
 what its promises rest. Everything in it is what the coordinator has released.
 """
 
+import hashlib
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fedcohort.dashboard.explained import explained, sentence
 from fedcohort.dashboard.figures import importance_bars
-from fedcohort.dashboard.svg import Axes, Line, Points, bar_chart, line_chart
+from fedcohort.dashboard.intervals import mean_interval, sampling_interval
+from fedcohort.dashboard.svg import Axes, Line, Points, bar_chart, histogram_chart, line_chart
 from fedcohort.dashboard.texts import date
 from fedcohort.explain import explain
 from fedcohort.study import parse_study
@@ -34,13 +39,15 @@ class Finished:
         study: GET /api/studies/ID.
         report: GET /api/studies/ID/report.
         rows: of GET /api/studies/ID/metrics.
-        version: of the coordinator.
+        version: of the coordinator, `fingerprint` that of its key; `fingerprints` those of the hospitals'.
     """
 
     study: Json
     report: Json
     rows: Sequence[Json]
     version: str
+    fingerprint: str = ""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
 def finished(study_id: str, get: Callable[[str], Json]) -> Finished:
@@ -51,8 +58,12 @@ def finished(study_id: str, get: Callable[[str], Json]) -> Finished:
     """
     study = get(f"/api/studies/{study_id}")
     path = f"/api/studies/{study['id']}"
-    version = get("/api/federation")["coordinator"]["version"]
-    return Finished(study, get(f"{path}/report"), get(f"{path}/metrics")["rows"], version)
+    federation = get("/api/federation")
+    coordinator = federation["coordinator"]
+    keys = {site["id"]: site["fingerprint"] or "" for site in federation["sites"]}
+    rows = get(f"{path}/metrics")["rows"]
+    report = get(f"{path}/report")
+    return Finished(study, report, rows, coordinator["version"], coordinator["fingerprint"] or "", keys)
 
 
 def document(found: Finished, texts: Texts) -> str:
@@ -64,24 +75,41 @@ def document(found: Finished, texts: Texts) -> str:
     environment = Environment(
         loader=PackageLoader("fedcohort.dashboard"), autoescape=True, undefined=StrictUndefined
     )
-    report, sites = found.report, found.study["sites"]
-    question = explain(parse_study(dict(found.study["study"]))).split("\n\n")[1:-1]
+    report = found.report
     return environment.get_template("document.html").render(
         t=texts,
         study=found.study,
         asked_on=date(str(found.study["created_at"]), texts, "date.day"),
         report=report,
         version=found.version,
-        question=[_paragraphs(part) for part in question],
+        fingerprint=found.fingerprint,
+        results_hash=hashlib.sha256(json.dumps(report, indent=2).encode()).hexdigest(),
+        **_told(found, texts),
+        private=bool(found.study["study"].get("privacy")),
         curves=_curves(found.rows, texts),
         figures=_figures(report, texts),
-        sites=[
-            (site["id"], texts.get(f"answer.{site['state']}", site["state"]), site["code"]) for site in sites
-        ],
         results=_results(report, texts),
-        described=report.get("describe", {}),
+        described=_described(report),
+        histograms=_histograms(report),
         confusion=_measured(report).get("confusion"),
     )
+
+
+def _told(found: Finished, texts: Texts) -> dict[str, Any]:
+    """What is said in words: the question, who took part, with how many, and what is protected."""
+    report, language = found.report, texts["language"]
+    question = explained(explain(parse_study(dict(found.study["study"]))), language).split("\n\n")[1:-1]
+    words = [*report["protection"]["words"], *report["privacy"]["words"]]
+    sites = [
+        (one["id"], texts.get(f"answer.{one['state']}", one["state"]), one["code"])
+        for one in found.study["sites"]
+    ]
+    return {
+        "question": [_paragraphs(part) for part in question],
+        "sites": [(*one, found.fingerprints.get(one[0], "")) for one in sites],
+        "sizes": _sizes(report, texts),
+        "promises": [sentence(one, language) for one in words],
+    }
 
 
 def _paragraphs(part: str) -> list[str]:
@@ -111,12 +139,44 @@ def _results(report: Json, texts: Texts) -> list[tuple[str, str, float, tuple[fl
         for name in METRICS:
             if isinstance(row, Mapping) and isinstance(row.get(name), int | float):
                 low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-                interval = (low, high) if low is not None and high is not None else None
+                noise = (low, high) if low is not None and high is not None else None
+                interval = noise or sampling_interval(name, row)
                 found.append((texts[f"split.{split}"], texts[f"metric.{name}"], float(row[name]), interval))
     return found
 
 
-def _curves(rows: Sequence[Json], texts: Texts) -> list[Markup]:
+def _sizes(report: Json, texts: Texts) -> list[tuple[str, int]]:
+    """(split, rows) of what was measured, as it was released."""
+    splits = ("train", "test", "valid")
+    rows = {split: report[split].get("rows") for split in splits if isinstance(report.get(split), Mapping)}
+    return [(texts[f"split.{split}"], n) for split, n in rows.items() if isinstance(n, int)]
+
+
+def _described(report: Json) -> dict[str, dict[str, Any]]:
+    """Each column with the interval of its mean: of the noise, or else of other patients."""
+    found = {}
+    for name, row in dict(report.get("describe", {})).items():
+        mean, deviation = row.get("mean"), row.get("std")
+        interval = None
+        if row.get("mean_low") is not None:
+            interval = (row["mean_low"], row["mean_high"])
+        elif mean is not None and deviation is not None:
+            interval = mean_interval(mean, deviation, row["n"])
+        found[name] = {**row, "interval": interval}
+    return found
+
+
+def _histograms(report: Json) -> list[tuple[str, Markup]]:
+    columns = dict(report.get("describe", {})).items()
+    told = {name: row["histogram"] for name, row in columns if row.get("histogram")}
+    return [
+        (name, histogram_chart(name, one["low"], one["high"], one["counts"]))
+        for name, one in told.items()
+        if one["counts"]
+    ]
+
+
+def _curves(rows: Sequence[Json], texts: Texts) -> list[tuple[str, Markup]]:
     """Loss, accuracy and the like by round."""
     charts = []
     for metric in METRICS:
@@ -128,9 +188,13 @@ def _curves(rows: Sequence[Json], texts: Texts) -> list[Markup]:
         if lines:
             edges = [edge for line in lines for edge in (line.points, *(line.band or ()))]
             x, y = zip(*(point for edge in edges for point in edge), strict=True)
-            span = (0.0, 1.0) if metric in ("accuracy", "auc") else (min(0.0, *y), max(y))
+            span = (
+                (math.floor(10 * min(y)) / 10, 1.0)
+                if metric in ("accuracy", "auc")
+                else (min(0.0, *y), max(y))
+            )
             axes = Axes(texts["chart.round"], texts[f"metric.{metric}"], (min(x), max(x)), span)
-            charts.append(line_chart(texts[f"metric.{metric}"], axes, lines))
+            charts.append((texts[f"metric.{metric}"], line_chart(texts[f"metric.{metric}"], axes, lines)))
     return charts
 
 
@@ -149,7 +213,7 @@ def _points(rows: Sequence[Json], metric: str) -> Points:
     return [(float(row["round"]), float(row[metric])) for row in rows]
 
 
-def _figures(report: Json, texts: Texts) -> list[Markup]:
+def _figures(report: Json, texts: Texts) -> list[tuple[str, Markup]]:
     """ROC, calibration and importance of the finished model."""
     charts, measured = [], _measured(report)
     if "roc" in measured:
@@ -157,13 +221,13 @@ def _figures(report: Json, texts: Texts) -> list[Markup]:
         points = list(zip(roc["false_positive"], roc["true_positive"], strict=True))
         axes = Axes(texts["document.false_positive"], texts["document.true_positive"], (0, 1), (0, 1))
         name = texts["document.roc"]
-        charts.append(line_chart(name, axes, [Line(name, points)], diagonal=True))
+        charts.append((name, line_chart(name, axes, [Line(name, points)], diagonal=True)))
     if measured.get("calibration"):
         points = [(bin["predicted"], bin["observed"]) for bin in measured["calibration"]]
         axes = Axes(texts["document.predicted"], texts["document.observed"], (0, 1), (0, 1))
         name = texts["document.calibration"]
-        charts.append(line_chart(name, axes, [Line(name, points)], diagonal=True))
+        charts.append((name, line_chart(name, axes, [Line(name, points)], diagonal=True)))
     bars = importance_bars(dict(report))
     if bars:
-        charts.append(bar_chart(texts["importance.axis"], bars[:MOST_BARS]))
+        charts.append((texts["importance.axis"], bar_chart(texts["importance.axis"], bars[:MOST_BARS])))
     return charts

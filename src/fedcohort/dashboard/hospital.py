@@ -16,12 +16,13 @@ import fedcohort
 from fedcohort.dashboard.access import guard
 from fedcohort.dashboard.app import HERE, explain_errors, harden
 from fedcohort.dashboard.datasets import add_data, offered_tables
+from fedcohort.dashboard.explained import READINESS, sentence
 from fedcohort.dashboard.predicting import TEXT_BYTES, Bedside, bedside_of, predicting
 from fedcohort.dashboard.proposals import Here, add_proposals, proposal_view
 from fedcohort.dashboard.released import as_csv, what_left
 from fedcohort.dashboard.roles import HOSPITAL
 from fedcohort.dashboard.settings import Settings
-from fedcohort.dashboard.texts import speak
+from fedcohort.dashboard.texts import speak, spoken
 from fedcohort.inference import Predictor
 from fedcohort.node.ledger import accounts, epsilons
 from fedcohort.node.policy import SitePolicy
@@ -68,6 +69,7 @@ def build_hospital_page(
     speak(app)
     app.after_request(harden)
     explain_errors(app)
+    app.add_template_filter(lambda words: sentence(words, spoken()["language"], READINESS), "readiness")
     here = Here(policy, store)
     _add_pages(app, policy, store, bedside)
     add_data(app, here)
@@ -83,7 +85,7 @@ def _add_pages(app: Flask, policy: SitePolicy, store: SqlNodeStore, bedside: Bed
             models={key: one.study.name for key, one in bedside.models.items()},
             ledger=_ledger(policy, store),
             proposals=[proposal_view(found) for found in reversed(store.proposals())],
-            releases=what_left(store)[:SHOWN],
+            releases=what_left(store, SHOWN),
             tables=offered_tables(policy),
             min_patients=policy.min_patients,
         )

@@ -12,6 +12,8 @@ from flask import Flask, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from fedcohort.dashboard.access import visitor
+from fedcohort.dashboard.explained import explained
+from fedcohort.dashboard.texts import spoken
 from fedcohort.errors import FedcohortError, NotFoundError
 from fedcohort.explain import explain
 from fedcohort.node import consent
@@ -67,6 +69,7 @@ def proposal_view(found: StoredProposal, data: str | None = None) -> dict[str, s
     study = parse_study(found.study)
     units = {} if data is None else units_of(data, study.cohort.table)
     words = explain(study, found.researcher, found.researcher_key, units)
+    words = explained(words, spoken()["language"])
     return {"name": study.name, "hash": found.study_hash, "state": found.state, "words": words}
 
 

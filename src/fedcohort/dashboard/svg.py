@@ -74,13 +74,13 @@ def line_chart(title: str, axes: Axes, lines: Sequence[Line], *, diagonal: bool 
 
 
 def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> Markup:
-    """One horizontal bar a name, from zero."""
+    """One horizontal bar a name, from zero; `title` is what a screen reader says."""
     most = max((abs(value) for _, value in bars), default=0.0) or 1.0
     left = 60.0 if any(value < 0 for _, value in bars) else 0.0
     axis, right = 120.0 + left, WIDTH - 180.0 - left
-    parts = [_TEXT.format(4, 10, "start", title)]
+    parts = []
     for index, (name, value) in enumerate(bars):
-        y, positive = 24 + 18 * index, value >= 0
+        y, positive = 6 + 18 * index, value >= 0
         length = abs(value) / most * (right if positive else left)
         short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
         parts += [
@@ -88,7 +88,18 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> Markup:
             _BAR.format(axis if positive else axis - length, y, length, COLOURS[0 if positive else 1]),
             _TEXT.format(WIDTH - 4, y + 10, "end", f"{value:+.3g}"),
         ]
-    return _svg(title, 30.0 + 18 * len(bars), parts)
+    return _svg(title, 12.0 + 18 * len(bars), parts)
+
+
+def histogram_chart(title: str, low: float, high: float, counts: Sequence[int]) -> Markup:
+    """How many values lie in each of equal parts from `low` to `high`."""
+    axes = Axes("", "", (low, high), (0.0, float(max(counts)) or 1.0))
+    width = (high - low) / len(counts)
+    edges = [(low + index * width, low + (index + 1) * width) for index in range(len(counts))]
+    steps = [(edge, float(n)) for both, n in zip(edges, counts, strict=True) for edge in both]
+    way = _way([(low, 0.0), *steps, (high, 0.0)], axes)
+    drawn = [_AREA.format(way, COLOURS[0]), _STROKE.format(way, COLOURS[0], "none")]
+    return _svg(title, HEIGHT, [*_frame(axes), *drawn])
 
 
 def _svg(title: str, height: float, parts: Sequence[Markup]) -> Markup:
@@ -102,8 +113,8 @@ def _frame(axes: Axes) -> list[Markup]:
         _STROKE.format(f"M{LEFT} {TOP} V{floor} H{WIDTH - RIGHT}", GREY, "none"),
         _TEXT.format(LEFT - 4, floor, "end", f"{low:.3g}"),
         _TEXT.format(LEFT - 4, TOP + 8, "end", f"{high:.3g}"),
-        _TEXT.format(LEFT, floor + 12, "start", f"{first:.3g}"),
-        _TEXT.format(WIDTH - RIGHT, floor + 12, "end", f"{last:.3g}"),
+        _TEXT.format(LEFT, floor + 12, "start", f"{first:.4g}"),
+        _TEXT.format(WIDTH - RIGHT, floor + 12, "end", f"{last:.4g}"),
         _TEXT.format(middle, HEIGHT - 4, "middle", axes.x),
         _TURNED.format(HEIGHT / 2, axes.y),
     ]

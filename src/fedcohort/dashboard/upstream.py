@@ -21,6 +21,8 @@ from fedcohort.errors import AuthenticationError, ConfigError, FedcohortError, L
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
+TAKE_SECONDS = 90.0
+"""The first study that trains has the coordinator load TensorFlow before it says that it takes it."""
 WHOLE_ANSWER_SECONDS = 30.0
 SILENT_STREAM_SECONDS = 45.0
 """The coordinator sends a comment every 15 seconds; three missed ones mean that it is gone."""
@@ -74,7 +76,9 @@ class Upstream:
         return self._ask("GET", path)
 
     def _ask(self, method: str, path: str, sent: object = None) -> Answer:
-        with self._translated(), self.client.stream(method, path, json=sent) as response:
+        patience = READ_SECONDS if method == "GET" else TAKE_SECONDS
+        timeout = httpx.Timeout(patience, connect=CONNECT_SECONDS)
+        with self._translated(), self.client.stream(method, path, json=sent, timeout=timeout) as response:
             _check(response)
             body = parse_finite(_read(response))
         if not isinstance(body, dict):

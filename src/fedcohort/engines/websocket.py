@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from socket import AF_INET, AF_INET6, create_server
+from socket import socket as Socket
 
 import uvicorn
 from starlette.applications import Starlette
@@ -110,17 +112,20 @@ async def _keep_dialling(service: Service, identity: Identity, url: str, ca_file
         await service.hub.serve(link)
 
 
-def serve_coordinator(settings: CoordinatorSettings) -> None:
+def serve_coordinator(settings: CoordinatorSettings, on_listening: Callable[[], None] = lambda: None) -> None:
     """Run a coordinator until it is told to stop.
 
     Raises:
-        ConfigError: plain text off loopback; StoreError, KeyFileError: what cannot be opened.
+        ConfigError: plain text off loopback, a certificate or port that cannot be used; StoreError,
+            KeyFileError: what cannot be opened.
     """
     if settings.certificate is None and not is_loopback(settings.host):
         raise ConfigError(
             f"{settings.host}: plain text is only allowed on this machine itself; "
             "give --certificate and --key, or listen on 127.0.0.1 behind nginx"
         )
+    if settings.certificate is not None:
+        server_tls(settings.certificate, settings.key or settings.certificate)
     held = hold(settings.state)
     service, identity = open_coordinator(settings)
 
@@ -136,11 +141,30 @@ def serve_coordinator(settings: CoordinatorSettings) -> None:
         timeout_graceful_shutdown=2,
         **UVICORN_OPTIONS,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     try:
-        uvicorn.Server(config).run()
+        socket = _listening(settings.host, settings.port)
+        on_listening()
+        uvicorn.Server(config).run([socket])
     finally:
         service.store.close()
         held.close()
+
+
+def _listening(host: str, port: int) -> Socket:
+    family = AF_INET6 if ":" in host else AF_INET
+    try:
+        return create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"{host}:{port}: cannot be listened on ({error.strerror}); stop what listens there, or choose "
+            "another --host or --port"
+        ) from None
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Streams that are cut when the coordinator stops are no error of it."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 @dataclass(frozen=True)

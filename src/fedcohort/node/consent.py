@@ -69,6 +69,9 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
             return refuse(site, study_hash, error.code)
     if known is not None and known.state != "asked":
         site.store.decide(study_hash, "asked", None)
+    if known is None or known.state != "asked":
+        words = "%s: study %.12s waits for an answer: `fedcohort approve %.12s` shows it"
+        log.info(words, site.policy.id, study_hash, study_hash, extra=about(site.policy.id, study_hash))
     return Event("asked", study_hash)
 
 

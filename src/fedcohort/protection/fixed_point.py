@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -69,6 +70,7 @@ class Shape:
         return json.dumps([self.n_sites, *(astuple(segment) for segment in self.segments)])
 
 
+@lru_cache(maxsize=64)
 def shape_from_text(text: str) -> Shape:
     """Read what `Shape.to_text` wrote."""
     n_sites, *segments = json.loads(text)

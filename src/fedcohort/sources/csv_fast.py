@@ -6,8 +6,10 @@ half; the other one (`csv_files`) goes on from there, record by record. A batch 
 values do not fit is shaped like any other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO, Any, TypeVar, cast
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from fedcohort.errors import DataError
 from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.shape import MAX_TEXT, Faults, Field, shaped
 
-BLOCK_BYTES = 2**23
+BLOCK_BYTES = 2**21
 _QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
 
 Columns = dict[str, list[object]]
@@ -29,35 +31,93 @@ def sound_batches(
 
     One of no records comes last when that was the end of the file; nothing at all without pyarrow.
     """
+    reader = _Reader(names, delimiter, fields)
     try:
-        import pyarrow
-        from pyarrow import csv
+        import pyarrow.csv
     except ModuleNotFoundError:
         return
-    sources = list(dict.fromkeys(one.source for one in fields))
-    parse = csv.ParseOptions(delimiter=delimiter)
-    convert = csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pyarrow.string()),
-        include_columns=sources,
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=True,
-    )
     try:
-        for block in _blocks(raw):
-            if not (_looks_plain(block, delimiter.encode()) or _a_record_a_line(block, ord(delimiter))):
-                return
-            read = csv.ReadOptions(block_size=len(block) + 1, column_names=list(names), use_threads=False)
-            found = csv.read_csv(pyarrow.BufferReader(block), read, parse, convert)
-            if found.num_rows != _lines(block) and not _a_record_a_line(block, ord(delimiter)):
-                return
-            for batch in found.to_batches():
-                columns = {name: batch.column(name) for name in sources}
-                if batch.num_rows:
-                    yield (batch.num_rows, *_shaped(fields, columns))
-        yield 0, {}, {}
+        for block, found in one_ahead(_tables(raw, reader)):
+            if found is None:
+                yield 0, {}, {}
+            elif found.num_rows:
+                values = _quick(fields, _columns(found))
+                yield found.num_rows, *(values or _shaped(fields, _columns(reader.read(block, ()))))
     except (DataError, pyarrow.ArrowException, OSError, ValueError):
         return
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """How Arrow takes blocks of a file apart."""
+
+    names: Sequence[str]
+    delimiter: str
+    fields: Sequence[Field]
+
+    def numeric(self) -> set[str]:
+        """Columns that can be read as numbers at once, because they are nothing but numbers to all fields."""
+        others = {one.source for one in self.fields if not _is_number(one) or one.missing}
+        return {one.source for one in self.fields} - others
+
+    def read(self, block: bytes, numeric: Collection[str]) -> Any:  # noqa: ANN401 - pyarrow has no types
+        """A block as a table of texts, but for the numeric columns.
+
+        Raises:
+            pyarrow.ArrowInvalid: records differ in length, or a numeric column holds something else.
+        """
+        import pyarrow
+        from pyarrow import csv
+
+        kinds = {name: pyarrow.float64() if name in numeric else pyarrow.string() for name in self.names}
+        convert = csv.ConvertOptions(
+            column_types=kinds,
+            include_columns=list(dict.fromkeys(one.source for one in self.fields)),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        )
+        read = csv.ReadOptions(block_size=len(block) + 1, column_names=list(self.names), use_threads=False)
+        parse = csv.ParseOptions(delimiter=self.delimiter)
+        return csv.read_csv(pyarrow.BufferReader(block), read, parse, convert)
+
+
+def _tables(raw: IO[bytes], reader: _Reader) -> Iterator[tuple[bytes, Any]]:
+    """Each sound block with what Arrow makes of it, up to the first that is not; None behind the last."""
+    import pyarrow
+
+    numeric, delimiter = reader.numeric(), reader.delimiter
+    for block in _blocks(raw):
+        if not (_looks_plain(block, delimiter.encode()) or _a_record_a_line(block, ord(delimiter))):
+            return
+        try:
+            found = reader.read(block, numeric)
+        except pyarrow.ArrowInvalid:
+            found = reader.read(block, ())
+        if found.num_rows != _lines(block) and not _a_record_a_line(block, ord(delimiter)):
+            return
+        yield block, found
+    yield b"", None
+
+
+def _columns(table: Any) -> dict[str, Any]:  # noqa: ANN401
+    columns = {name: table.column(name) for name in table.schema.names}
+    return {
+        name: one.chunk(0) if one.num_chunks == 1 else one.combine_chunks() for name, one in columns.items()
+    }
+
+
+Item = TypeVar("Item")
+
+
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, each made by another thread while the one before is used: Arrow works off Python's lock."""
+    end = object()
+    with ThreadPoolExecutor(1, "csv-reader") as worker:
+        waiting = worker.submit(next, items, end)
+        while (item := waiting.result()) is not end:
+            waiting = worker.submit(next, items, end)
+            yield cast(Item, item)
 
 
 def _blocks(raw: IO[bytes]) -> Iterator[bytes]:
@@ -101,13 +161,22 @@ def _a_record_a_line(block: bytes, delimiter: int) -> bool:
 
 
 def _shaped(fields: Sequence[Field], raw: Mapping[str, Any]) -> tuple[Columns, Faults]:
+    return _quick(fields, raw) or shaped(fields, {name: column.to_pylist() for name, column in raw.items()})
+
+
+def _quick(fields: Sequence[Field], raw: Mapping[str, Any]) -> tuple[Columns, Faults] | None:
+    """Whole columns; None where a value must be looked at by itself."""
     found: Columns = {}
     for one in fields:
         values = _column(one, raw[one.source])
         if values is None:
-            return shaped(fields, {name: column.to_pylist() for name, column in raw.items()})
+            return None
         found[one.name] = values
     return found, {}
+
+
+def _is_number(one: Field) -> bool:
+    return one.declared is not None and isinstance(one.declared.kind, Numeric)
 
 
 def _column(one: Field, column: Any) -> list[object] | None:  # noqa: ANN401 - pyarrow has no types
@@ -134,8 +203,10 @@ def _numbers(one: Field, kind: Numeric, column: Any) -> list[object] | None:  # 
         values = factor * values + offset
     known = values[~np.isnan(values)] if missing else values
     low, high = kind.bounds or (-np.inf, np.inf)
-    if len(known) and not (np.isfinite(known).all() and low <= known.min() and known.max() <= high):
-        return None
+    if len(known):
+        least, most = known.min(), known.max()  # NaN where there is one
+        if not (np.isfinite(least) and np.isfinite(most) and low <= least and most <= high):
+            return None
     if len(known) + numbers.null_count != len(values):
         return None
     if not missing:
@@ -161,7 +232,7 @@ def _texts(one: Field, column: Any) -> list[object] | None:  # noqa: ANN401
     if one.missing or (one.name == PATIENT_ID and column.null_count):
         return None
     longest = compute.max(compute.utf8_length(column)).as_py() or 0
-    blank = compute.any(compute.equal(compute.utf8_trim_whitespace(column), "")).as_py()
+    blank = compute.any(compute.utf8_is_space(column)).as_py()
     data = column.buffers()[2]
     if longest > MAX_TEXT or blank or (data is not None and b"\x00" in memoryview(data).tobytes()):
         return None

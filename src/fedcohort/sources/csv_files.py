@@ -6,6 +6,7 @@ columns are converted whole (see `shape`). A formula stays the text that it is.
 
 import contextlib
 import csv
+import re
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from fedcohort.sources.shape import Field, refusals_of, shaped
 BATCH_ROWS = 20_000
 SAMPLE_ROWS = 10_000
 MAX_COLUMNS = 4096
+_CODE = re.compile(r"^\s*0\d", re.MULTILINE)
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 
@@ -144,14 +146,13 @@ def _fields_of(
 
 def _declared(values: Sequence[str]) -> Declared | None:
     """A number where all values are; a code such as 0042 is none."""
-    known = [value.strip() for value in values if value.strip()]
-    if not known or any(value[0] == "0" and value[1:2].isdigit() for value in known):
+    if _CODE.search("\n".join(values)):
         return None
     try:
-        _ = [float(value) for value in known]
+        known = list(map(float, filter(str.strip, values)))
     except ValueError:
         return None
-    return Declared(Numeric())
+    return Declared(Numeric()) if known else None
 
 
 def _batches(

@@ -5,7 +5,8 @@ never creates one. SQLite is opened with `mode=ro` and `PRAGMA query_only`
 (https://sqlite.org/uri.html, https://sqlite.org/pragma.html#pragma_query_only) and
 an authorizer that knows only SELECT; PostgreSQL gets `SET TRANSACTION READ ONLY`
 and a statement time-out. On another server only one checked SELECT is ever sent:
-give the node an account that can only read.
+give the node an account that can only read. DuckDB opens its file read-only and no
+other one (`duck`).
 """
 
 import math
@@ -18,10 +19,12 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import registry
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from fedcohort.errors import StoreError
+from fedcohort.sources.duck_limits import DUCKDB_REMEDIES, bounded_in_time
 
 LOCK_SECONDS = 5.0
 """How long another program's lock is waited for."""
@@ -29,6 +32,9 @@ QUERY_SECONDS = 600.0
 """How long one cohort query may take."""
 
 IMPORT_CACHE_KIB = 65_536
+IMPORTED_INTO = ("sqlite", "postgresql")
+
+registry.register("duckdb", "fedcohort.sources.duck", "DuckDialect")
 
 SQLITE_MOD = "fedcohort_mod"
 """SQLite's own % cuts both sides to whole numbers."""
@@ -108,7 +114,8 @@ def reading(database: str | Path) -> Iterator[Connection]:
     with explained(url), _engine(url, writable=False) as engine, engine.connect() as connection:
         for statement in read_only_statements(engine.dialect.name, QUERY_SECONDS):
             connection.exec_driver_sql(statement)
-        yield connection
+        with bounded_in_time(connection, QUERY_SECONDS):
+            yield connection
         connection.rollback()
 
 
@@ -132,6 +139,11 @@ def importing(database: str | Path) -> Iterator[Engine]:
         StoreError: it is locked, read-only, full, damaged or unreachable.
     """
     url = database_url(database)
+    if url.get_backend_name() not in IMPORTED_INTO:
+        raise StoreError(
+            f"{display(url)}: imports are written to SQLite and PostgreSQL; a node reads another database "
+            "where it is: name it in site.toml"
+        )
     with explained(url), _engine(url, writable=True) as engine:
         yield engine
 
@@ -164,6 +176,9 @@ def _deadline(seconds: float) -> Callable[[], int]:
     return lambda: int(time.monotonic() > end)
 
 
+_EXTRAS = {"duckdb": "'fedcohort[duckdb]'", "postgresql": "'fedcohort[postgresql]' (for postgresql+psycopg)"}
+
+
 @contextmanager
 def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
     """An engine whose messages never carry parameters, and that keeps no file open afterwards."""
@@ -172,12 +187,13 @@ def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
         path = _sqlite_file(url, writable=writable)
         options["creator"] = _sqlite_opener(path, writable=writable)
     try:
+        if url.get_backend_name() == "duckdb" and not writable:
+            options["connect_args"] = _duckdb_reading(url)
         engine = create_engine(url, **options)
     except ModuleNotFoundError as error:
-        remedy = "pip install it"
-        if url.get_backend_name() == "postgresql":
-            remedy = "write postgresql+psycopg://, and pip install 'fedcohort[postgresql]'"
-        raise StoreError(f"{display(url)}: needs the Python package {error.name}; {remedy}") from None
+        extra = _EXTRAS.get(url.get_backend_name(), "it")
+        words = f"{display(url)}: needs the Python package {error.name}; pip install {extra}"
+        raise StoreError(words) from None
     if url.get_backend_name() == "sqlite":
         begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
         event.listen(engine, "connect", _manual_transactions)
@@ -186,6 +202,14 @@ def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def _duckdb_reading(url: URL) -> dict[str, object]:
+    from fedcohort.sources.duck import READ_ONLY
+
+    if not url.database or not Path(url.database).is_file():
+        raise StoreError(f"{display(url)}: no such file; write such as duckdb:///folder/hospital.duckdb")
+    return dict(READ_ONLY)
 
 
 def _sqlite_file(url: URL, *, writable: bool) -> Path:
@@ -278,5 +302,7 @@ def _remedy(error: BaseException | None) -> str:
         name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
         base = "_".join(name.split("_")[:2])
         return _SQLITE_REMEDIES.get(base, f"refused the query ({name}); check that its tables are whole")
+    if type(error).__module__ in ("duckdb", "_duckdb"):
+        return DUCKDB_REMEDIES.get(type(error).__name__, "refused the query; check that its tables are whole")
     state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
     return _SQLSTATE_REMEDIES.get(state) or _SQLSTATE_REMEDIES.get(state[:2]) or _SERVER_GONE

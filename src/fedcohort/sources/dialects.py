@@ -151,8 +151,22 @@ def _quotient(node: exp.Div | exp.Mod, engine: str) -> exp.Expr:
     if isinstance(node, exp.Mod) and engine == "postgresql":
         sides = (exp.cast(exp.paren(side), "decimal") for side in (node.this.copy(), divisor))
         return exp.Mod(this=next(sides), expression=next(sides))
+    if isinstance(node, exp.Mod) and engine == "duckdb":
+        return _duckdb_remainder(node.this.copy(), divisor)
     node.set("expression", divisor)
     return node
+
+
+def _duckdb_remainder(dividend: exp.Expr, divisor: exp.Expr) -> exp.Expr:
+    """Of decimals of 15 digits where they fit into DuckDB's decimals, else of doubles."""
+    doubles = [exp.cast(exp.paren(side.copy()), "double") for side in (dividend, divisor)]
+    digits = [
+        exp.Anonymous(this="format", expressions=[exp.Literal.string("{:.15g}"), one]) for one in doubles
+    ]
+    tried = [exp.TryCast(this=one, to=exp.DataType.build("decimal(38, 15)")) for one in digits]
+    exact = exp.Mod(this=tried[0], expression=exp.Nullif(this=tried[1], expression=exp.Literal.number(0)))
+    rough = exp.Mod(this=doubles[0].copy(), expression=doubles[1].copy())
+    return exp.func("coalesce", exp.cast(exp.paren(exact), "double"), rough)
 
 
 def _column(node: exp.Column, engine: str, declared: Mapping[str, Declared], types: Types) -> exp.Expr:
@@ -171,6 +185,8 @@ def _column(node: exp.Column, engine: str, declared: Mapping[str, Declared], typ
 
 
 def _collated(node: exp.Expr, engine: str) -> exp.Expr:
+    if engine == "duckdb":  # an enumeration is in the order of its declaration
+        return exp.cast(node.copy(), "text")
     if engine != "postgresql":
         return node
     text = (

@@ -5,6 +5,7 @@ or PostgreSQL by its URL (`postgres`). One process at a time holds it; commands 
 take turns with it, a transaction at a time.
 """
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,9 @@ from fedcohort.errors import StoreError
 from fedcohort.sources.database import LOCK_SECONDS, database_url, display, explained
 from fedcohort.sources.migrate import Schema, make_current, revision_of, set_revision
 from fedcohort.sources.postgres import open_postgres
+
+LOG_BYTES = 2**25
+"""Of SQLite's write-ahead log: from the start, and between checkpoints."""
 
 Hot = Connection | sqlite3.Connection
 """A transaction of prepared statements: the driver's own connection where it is SQLite's."""
@@ -79,6 +83,9 @@ class Durable:
         try:
             with self.transaction() as connection:
                 make_current(connection, schema, display(self._url), upgrade=alone)
+            if alone and self._sqlite is not None and _has_room(self._url):
+                with self._counted():
+                    _lengthen_log(self._sqlite)
         except StoreError:
             self.close()
             raise
@@ -218,8 +225,28 @@ def _open_engine(url: URL, *, alone: bool) -> Engine:
 def _durable_pragmas(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
     # A checkpoint copies the log into the database: rarely, for a round of a large model writes megabytes.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", "wal_autocheckpoint=8192"):
+    checkpoint = f"wal_autocheckpoint={LOG_BYTES // 4096}"
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", checkpoint):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _has_room(url: URL) -> bool:
+    """Whether the disk can spare what would only save time."""
+    folder = Path(url.database or "").absolute().parent
+    return shutil.disk_usage(folder).free > 16 * LOG_BYTES
+
+
+def _lengthen_log(connection: sqlite3.Connection) -> None:
+    """Let the log have its length from the start: a commit that makes a file longer waits twice as long.
+
+    What does not fit into the page cache goes to the log before it is rolled back
+    (https://sqlite.org/pragma.html#pragma_cache_spill), and a log is overwritten, not cut
+    (https://sqlite.org/wal.html#avoiding_excessively_large_wal_files).
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("CREATE TABLE lengthens_the_log (bytes BLOB)")
+    connection.execute("INSERT INTO lengthens_the_log VALUES (zeroblob(?))", (LOG_BYTES,))
+    connection.execute("ROLLBACK")
 
 
 @contextmanager

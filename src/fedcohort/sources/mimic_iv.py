@@ -12,18 +12,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from fedcohort.columns import Categorical, Numeric
-from fedcohort.errors import ConfigError
-from fedcohort.sources.batch import Batch, Part, Source
+from fedcohort.errors import ConfigError, SchemaError
+from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.csv_files import csv_source
 from fedcohort.sources.database import writing
 from fedcohort.sources.files import files_of
 from fedcohort.sources.identity import IDENTIFIERS_KEPT
 from fedcohort.sources.pseudonym import code_pseudonym, key_id, pseudonym
-from fedcohort.sources.road import Imported, import_source
+from fedcohort.sources.road import SHOWN_REFUSALS, Imported, import_source
 from fedcohort.sources.schema import PATIENT_ID, Declared, wide_table, write_declarations
+from fedcohort.sources.shape import Field, refusals_of, shaped
 
 SUBJECT = "subject_id"
 IDENTIFIER_ENDING = "_id"
@@ -141,25 +142,38 @@ def import_mimic(folder: Path, into: Path, sites: int, key: bytes | None = None)
     Args:
         key: of the stand-ins for MIMIC's identifiers; None keeps them.
     Raises:
-        ConfigError: a table is missing. StoreError: a database cannot be written.
+        ConfigError: a table is missing. SchemaError: one is empty. StoreError: a database cannot be written.
     """
     reports = []
     for index in range(sites):
         database = into / f"mimic_{chr(ord('a') + index)}.db"
         source = mimic_source(folder, Share(index, sites), key)
         report = import_source(source, database, context=f"{index} of {sites}", identity=identity(key))
-        report.written[MORTALITY] = _admissions(database)
+        report.written[MORTALITY], refusals = _admissions(database)
+        report.refused.update(f"{MORTALITY}.{one.field} {one.reason}" for one in refusals)
+        report.refusals += refusals[: max(0, SHOWN_REFUSALS - len(report.refusals))]
         reports.append(report)
     return reports
 
 
-def _admissions(database: Path) -> int:
-    """Write the table `mortality` anew from the others; returns how many rows it has."""
+def _admissions(database: Path) -> tuple[int, list[Refusal]]:
+    """Write the table `mortality` anew from the others; returns its number of rows, and what does not fit."""
     table = wide_table(MORTALITY, COLUMNS)
+    fields = [Field(PATIENT_ID, PATIENT_ID), *(Field(name, name, kind) for name, kind in COLUMNS.items())]
     with writing(database) as connection:
-        rows = [dict(row) for row in connection.execute(text(_ROWS)).mappings()]
+        present = inspect(connection).get_table_names()
+        empty = [name for name in NEEDED if name not in present]
+        if empty:
+            raise SchemaError(f"{database}: no record of {', '.join(empty)} came in; get the whole tables")
+        rows = connection.execute(text(_ROWS)).fetchall()
+        columns = zip(*rows, strict=True) if rows else ((),) * len(fields)
+        found, faults = shaped(
+            fields, {one.name: values for one, values in zip(fields, columns, strict=True)}
+        )
         table.drop(connection, checkfirst=True)
         table.create(connection)
-        connection.execute(table.insert(), rows)
+        kept = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+        if kept:
+            connection.execute(table.insert(), kept)
         write_declarations(connection, MORTALITY, COLUMNS)
-    return len(rows)
+    return len(kept), refusals_of(MORTALITY, range(1, len(rows) + 1), faults)

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
-ROWS, SECONDS = 256, 1.0
+ROWS, SECONDS = 20_000, 1.0
 """A transaction ends when so many rows are written, or it has been open so long."""
 
 

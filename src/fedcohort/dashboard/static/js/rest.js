@@ -1,6 +1,8 @@
 // The dashboard's REST and its event streams, which resume after any break.
 
 const ANSWER_MS = 20_000;
+/** A study is taken once the coordinator has loaded what it needs to check it. */
+const TAKEN_MS = 100_000;
 const SILENCE_MS = 50_000;
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 8_000;
@@ -28,7 +30,7 @@ export async function post(path, body) {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
     body: JSON.stringify(body),
-    signal: AbortSignal.timeout(ANSWER_MS),
+    signal: AbortSignal.timeout(TAKEN_MS),
   });
   if (!response.ok) throw await refusalOf(response);
   return response.json();

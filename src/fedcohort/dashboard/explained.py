@@ -1,0 +1,78 @@
+"""The plain words of `explain`, and of readiness, in the reader's language, sentence by sentence.
+
+Both are written once, in English; files beside this one have what each sentence is in another language.
+A sentence without a translation stays English, and fails a test.
+"""
+
+import json
+import re
+from functools import cache, lru_cache
+from pathlib import Path
+
+PLACE = re.compile(r"\{(\w+)(:words)?\}")
+"""A value's place; one of `words` is a sentence's part, and translated like one."""
+EXPLAINED, READINESS = "explained", "readiness"
+"""Books of sentences."""
+SEMICOLON = {"zh": "；"}
+
+Template = tuple[re.Pattern[str], str, frozenset[str]]
+
+
+def explained(text: str, language: str) -> str:
+    """The text of `explain` in a language; the English one as it is."""
+    if language == "en":
+        return text
+    parts = [_joined(part.split("\n")) for part in text.split("\n\n")]
+    return "\n\n".join("\n".join(_line(line, language) for line in part) for part in parts)
+
+
+def sentence(words: str, language: str, book: str = EXPLAINED) -> str:
+    """One sentence of it, or of another book."""
+    return words if language == "en" else _said(words, language, book)
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """Lines that are indented further go on with the one before."""
+    found: list[str] = []
+    for line in lines:
+        if line.startswith("    "):
+            found[-1] += f" {line.strip()}"
+        else:
+            found.append(line)
+    return found
+
+
+def _line(line: str, language: str) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    return indent + _said(line.strip(), language, EXPLAINED)
+
+
+@lru_cache(maxsize=8192)
+def _said(words: str, language: str, book: str) -> str:
+    for pattern, text, inner in _templates(language, book):
+        found = pattern.fullmatch(words)
+        if found is not None:
+            values = {name: _parts(value, language, book) if name in inner else value
+                      for name, value in found.groupdict().items()}  # fmt: skip
+            return PLACE.sub(lambda place, values=values: values[place[1]], text)  # type: ignore[misc]
+    return _parts(words, language, book) if "; " in words else words
+
+
+def _parts(words: str, language: str, book: str) -> str:
+    return SEMICOLON[language].join(_said(part, language, book) for part in words.split("; "))
+
+
+@cache
+def _templates(language: str, book: str) -> tuple[Template, ...]:
+    given = json.loads((Path(__file__).parent / f"{book}_{language}.json").read_text("utf-8"))
+    return tuple(_template(english, text) for english, text in given.items())
+
+
+def _template(english: str, text: str) -> Template:
+    pattern, end, inner = "", 0, set()
+    for place in PLACE.finditer(english):
+        pattern += re.escape(english[end : place.start()]) + f"(?P<{place[1]}>.+?)"
+        end = place.end()
+        if place[2]:
+            inner.add(place[1])
+    return re.compile(pattern + re.escape(english[end:]), re.DOTALL), text, frozenset(inner)

@@ -1,0 +1,80 @@
+"""Event streams of the coordinator: fast rounds are not slowed down by whoever watches."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fedcohort.coordinator.members import Members
+from fedcohort.coordinator.service import Service
+from fedcohort.coordinator.store import CoordinatorStore, Submission
+from fedcohort.coordinator.streams import (
+    FEDERATION_PAUSE_SECONDS,
+    PAUSE_SECONDS,
+    federation_stream,
+    study_stream,
+)
+
+SUBMISSION = Submission("ab" * 32, "name", b"{}", "ada", b"k" * 32, b"s" * 64, 3)
+ROUNDS, ROUND_SECONDS = 100, 0.01
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    store = CoordinatorStore(tmp_path / "coordinator.db")
+    store.submit(SUBMISSION)
+    return Service(store, Members(store))
+
+
+async def looks_while_rounds_go_by(service: Service, stream: AsyncIterator[str]) -> int:
+    """How often the store was read for a page while a hundred rounds ended."""
+    counted = service.store.database.transaction
+    looks = 0
+
+    def transaction():  # type: ignore[no-untyped-def]
+        nonlocal looks
+        looks += 1
+        return counted()
+
+    service.store.database.transaction = transaction  # type: ignore[method-assign]
+
+    async def watch() -> None:
+        async for _ in stream:
+            pass
+
+    watching = asyncio.create_task(watch())
+    for _ in range(ROUNDS):
+        service.wake()
+        await asyncio.sleep(ROUND_SECONDS)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    service.store.database.transaction = counted  # type: ignore[method-assign]
+    return looks
+
+
+@pytest.mark.parametrize("stream", [federation_stream, study_stream])
+def test_a_page_that_is_open_does_not_read_the_store_at_every_round(service: Service, stream: object) -> None:
+    opened = (
+        federation_stream(service) if stream is federation_stream else study_stream(service, SUBMISSION.id, 0)
+    )
+    pause, each = (FEDERATION_PAUSE_SECONDS, 2) if stream is federation_stream else (PAUSE_SECONDS, 1)
+    looks = asyncio.run(looks_while_rounds_go_by(service, opened))
+    assert 1 <= looks <= each * (2 + 3 * ROUNDS * ROUND_SECONDS / pause) < ROUNDS
+    service.store.close()
+
+
+def test_a_change_of_a_study_is_told_within_a_moment(service: Service) -> None:
+    async def told() -> float:
+        clock = asyncio.get_running_loop().time
+        async for text in federation_stream(service):
+            if "proposed" in text:
+                began = clock()
+                service.store.set_state(SUBMISSION.id, "running")
+                service.wake()
+            if "running" in text:
+                return clock() - began
+        raise AssertionError("the stream has ended")
+
+    assert asyncio.run(asyncio.wait_for(told(), 5.0)) < 1.0
+    service.store.close()

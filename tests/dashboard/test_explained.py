@@ -1,0 +1,170 @@
+"""Whatever a study asks, a hospital reads it in its language: no sentence of `explain` is left English."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import fedcohort as fc
+from fedcohort.dashboard import explained as module
+from fedcohort.dashboard.explained import READINESS, explained, sentence
+from fedcohort.explain import explain, privacy_words, protection_words
+from fedcohort.node import readiness, readiness_rows, readiness_words
+from fedcohort.study import Study
+
+TEMPLATES: dict[str, str] = json.loads(
+    (Path(module.__file__).parent / "explained_zh.json").read_text(encoding="utf-8")
+)
+WHERE = "age >= 18 and sex = 'f'"
+ENGLISH = re.compile(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}")
+HAN = re.compile(r"[\u4e00-\u9fff]")
+PLACES = re.compile(r"\{(\w+)")
+COLUMNS: dict[str, Any] = {
+    "age": fc.Numeric(18, 90), "bmi": fc.Numeric(), "sex": fc.Categorical(("f", "m")),
+    "scan": fc.Image(8, 9, 3), "mask": fc.Image(8, 9, 1), "Label": fc.Numeric(0, 1),
+}  # fmt: skip
+LABELS: list[Any] = [
+    fc.Binary("ill"), fc.Classes("kind", ("x", "y", "z")), fc.Number(column="score", low=0, high=9),
+    fc.Survival("t", "e"), None,
+]  # fmt: skip
+
+
+def tried(**given: Any) -> Study | None:
+    """A study, where there is such a one."""
+    try:
+        return fc.Study(name="what: one of x; y", **given)
+    except fc.FedcohortError:
+        return None
+
+
+def studies() -> Iterator[Study]:
+    """Every kind of sentence that a study can lead to."""
+    analyses: list[Any] = [
+        fc.Describe(),
+        fc.Train(rounds=3),
+        fc.Train(rounds=3, importance=False, algorithm="fedsgd"),
+    ]
+    analyses += [fc.Train.private(rounds=7), fc.Train.private(rounds=7, algorithm="fedavg", importance=False)]
+    private: list[Any] = [None, fc.Privacy(epsilon=1.0), fc.Privacy(epsilon=0.05, rows_per_patient=3)]
+    private += [fc.Privacy(epsilon=30.0, delta=1e-3)]
+    splits: list[Any] = [None, fc.Holdout(0.2), "set"]
+    kinds: list[Any] = [COLUMNS, {name: COLUMNS[name] for name in ("age", "sex", "Label")}]
+    for columns, label, split, analysis, privacy in product(kinds, LABELS, splits, analyses, private):
+        for protection in ("masks", "none", "paillier"):
+            try:
+                cohort = fc.Cohort(columns=columns, label=label, split=split, where=WHERE if split else None)
+            except fc.FedcohortError:
+                continue
+            study = tried(cohort=cohort, analysis=analysis, privacy=privacy, protection=protection)
+            if study is not None:
+                yield study
+
+
+def test_every_sentence_of_every_study_is_chinese() -> None:
+    seen, english = 0, set()
+    for study in studies():
+        lines = explained(explain(study, "ada", b"k" * 32), "zh").split("\n")
+        lines += explained(explain(study, units=dict.fromkeys(study.cohort.schema_, "kg")), "zh").split("\n")
+        for n_sites in (2, 3, 9):
+            lines += [sentence(one, "zh") for one in protection_words(study, n_sites)]
+            lines += [sentence(one, "zh") for one in privacy_words(study, n_sites)]
+        english |= {line for line in lines if line and not HAN.search(line)}
+        english |= {
+            line for line in lines if re.search(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}", line.split("满足")[0])
+        }
+        seen += 1
+    assert seen > 200
+    assert english == set()
+
+
+def test_every_translation_is_of_a_sentence_that_explain_can_say_and_keeps_its_values() -> None:
+    for english, text in TEMPLATES.items():
+        assert sorted(PLACES.findall(english)) == sorted(PLACES.findall(text)), english
+        assert HAN.search(text)
+    said = "\n".join(explain(study, "ada", b"k" * 32) for study in studies())
+    said += "\n".join(explain(one, units=dict.fromkeys(one.cohort.schema_, "kg")) for one in studies())
+    said = re.sub(r"\n    +", " ", said)
+    said += "\n".join("\n".join([*protection_words(one, 9), *privacy_words(one, 2)]) for one in studies())
+    for english in TEMPLATES:
+        pieces = [piece for piece in re.split(r"\{[\w:]+\}", english) if piece.strip(" .:;")]
+        if english not in EVALUATED:
+            assert all(piece in said for piece in pieces), english
+
+
+EVALUATED = {
+    "Measure a trained model, which is part of the study, on the hospital's patients.",
+    "Once, for the model in the study: {parts:words}.",
+    "Train a model (the researcher's own Keras model) in {rounds} rounds by {algorithm}.",
+}
+"""Of studies that carry a model."""
+
+
+def sentences(module: ModuleType) -> set[str]:
+    """Every text of a module that a person reads, with numbers and names in its places."""
+    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "7" for part in node.values)
+            found.add("".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= {node.value} if id(node) not in docs | inner else set()
+    return {text for text in found if re.search(r"[a-z]{2,} [a-z]{2,}", text)}
+
+
+READY = (readiness, readiness_rows, readiness_words)
+PIECES = {"no 7 patients", " and no ", "not ready", "; the study narrows it to 7"}
+"""Of which a sentence is made, or a verdict."""
+
+
+def test_every_sentence_of_readiness_is_chinese() -> None:
+    texts = {text for module in READY for text in sentences(module)} - PIECES
+    assert len(texts) > 45
+    assert {text for text in texts if not HAN.search(sentence(text, "zh", READINESS))} == set()
+    told = sentence("FLOAT, 18 to 90 years; the study narrows it to 20 to 80", "zh", READINESS)
+    assert told == "FLOAT, 18 to 90 years；研究将其收窄为 20 to 80"
+
+
+def test_a_translation_of_readiness_keeps_its_values() -> None:
+    book = json.loads((Path(module.__file__).parent / "readiness_zh.json").read_text(encoding="utf-8"))
+    for english, text in book.items():
+        assert sorted(PLACES.findall(english)) == sorted(PLACES.findall(text)), english
+    told = sentence("missing: under 5 %; outside 18 to 90: none", "zh", READINESS)
+    assert told == "缺失：不足 5 %；在 18 到 90 之外：无"
+    two = sentence("check the mapping, or leave the column out of the study; compare the unit with the "
+                   "study's: such values count as the bound", "zh", READINESS)  # fmt: skip
+    assert two == "检查映射，或在研究中不用该列；与研究的单位比较：这样的值按边界计"
+
+
+def test_a_model_of_the_researchers_own_is_explained(tmp_path: Path) -> None:
+    lines = {
+        "Train a model (the researcher's own Keras model) in 3 rounds by fedavg.": "自己的 Keras 模型",
+        "Measure a trained model, which is part of the study, on the hospital's patients.": "已训练",
+        "Once, for the model in the study: by split, the sum of losses, correct rows, and rows by score and "
+        "outcome; rows by predicted and true class.": "按划分的损失之和",
+    }
+    for english, words in lines.items():
+        assert words in sentence(english, "zh")
+
+
+def test_what_a_researcher_writes_is_not_translated_and_not_read_as_a_pattern() -> None:
+    study = fc.Study(
+        name="{name} \\1 What is asked",
+        cohort=fc.Cohort(columns={"age": fc.Numeric(0, 1)}),
+        analysis=fc.Describe(),
+    )
+    assert "研究：{name} \\1 What is asked" in explained(explain(study), "zh")
+    assert explained(explain(study), "en") == explain(study)
+
+
+@pytest.mark.parametrize("words", ["", "A sentence that explain never says."])
+def test_what_has_no_translation_stays_as_it_is(words: str) -> None:
+    assert sentence(words, "zh") == words
