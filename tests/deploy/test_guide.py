@@ -12,9 +12,12 @@ import pytest
 from fedcohort.client import connect
 from fedcohort.node.keys import enrol
 from fedcohort.result import Result
+from fedcohort.sources.importing import write_rows
+from fedcohort.sources.schema import wide_table
 from tests.dashboard.accounts import csrf_in
 from tests.deploy.guide import Machine
 from tests.processes.support import (
+    COLUMNS,
     Group,
     Process,
     cli,
@@ -61,11 +64,12 @@ def hospital(group: Group, site: str, index: int) -> Machine:
     (home / "etc").mkdir(parents=True)
     (home / "backup").mkdir()
     database = write_ward(home / "ward.db", ward_rows(index))
+    write_rows(database, wide_table("other", COLUMNS), COLUMNS, ward_rows(index, 5))
     path = home / "etc" / "site.toml"
     path.write_text(
         f'id = "{site}"\ndata = "{database}"\ncoordinator = "ws://127.0.0.1:{group.port}"\n'
         f'state = "{home}/node/state"\nroster = "{home}/node/roster"\napproval = "auto"\n'
-        '[budget.other]\nepsilon = 1.0\n[tables]\nward = "*"\n'
+        '[budget.other]\nepsilon = 1.0\n[tables]\nward = "*"\nother = "*"\n'
     )
     (home / "etc" / "join-token").write_text("")
     more = {"FEDCOHORT_JOIN_TOKEN_FILE": str(home / "etc" / "join-token")}

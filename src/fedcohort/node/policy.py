@@ -75,6 +75,15 @@ class SitePolicy(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _tables_that_are_there(self) -> "SitePolicy":
+        """A budget under a mistyped name would be none, and so would a column of patients."""
+        named = {"budget": self.budget, "patients": self.patients}
+        unknown = [f"{key}.{name}" for key, names in named.items() for name in names if name not in self.tables]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: no such table in [tables]")
+        return self
+
 
 def read_policy(path: Path) -> SitePolicy:
     """Read site.toml; relative paths in it are relative to its folder.
