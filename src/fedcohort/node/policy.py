@@ -79,7 +79,7 @@ class SitePolicy(Frozen):
     def _tables_that_are_there(self) -> "SitePolicy":
         """A budget under a mistyped name would be none, and so would a column of patients."""
         named = {"budget": self.budget, "patients": self.patients}
-        unknown = [f"{key}.{name}" for key, names in named.items() for name in names if name not in self.tables]
+        unknown = [f"{key}.{name}" for key in named for name in named[key] if name not in self.tables]
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: no such table in [tables]")
         return self
