@@ -1,6 +1,7 @@
 """The researcher's side: simulate, read the result, save it, and be told plainly what is wrong."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.errors import FedcohortError, LinkClosedError
+from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError
 
 from .analyses.support import FRAMES, POOLED, run, study
 
@@ -110,6 +111,33 @@ def test_a_coordinator_that_is_not_there_is_named(tmp_path: Path) -> None:
         fc.connect("http://127.0.0.1:9", key_file=tmp_path / "r.key")
     with pytest.raises(FedcohortError, match="https://"):
         fc.connect("coordinator:8760", key_file=tmp_path / "r.key")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://192.0.2.2:18999",
+        "http://localhost.example:8760",
+        "http://127.0.0.1.example",
+        "http://[2001:db8::1]",
+    ],
+)
+def test_no_token_goes_in_plain_text_to_another_machine(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="plain text is only allowed on this machine itself; use https://"):
+        fc.connect(url, token="secret", key_file=tmp_path / "r.key")
+
+
+def test_no_proxy_is_shown_the_token_for_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.setblocking(False)
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with pytest.raises(LinkClosedError, match="ConnectError"):
+            fc.connect("http://127.0.0.1:9", token="secret", key_file=tmp_path / "r.key")
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
 
 
 def test_every_public_name_is_there() -> None:
