@@ -190,11 +190,14 @@ def test_breast_cancer_becomes_three_hospitals(tmp_path: Path) -> None:
     assert len(list((tmp_path / "data").glob("*.db"))) == 3
 
 
+WHOLE = r"entry \d+: [0-9a-f]{64}\n\d+ entries, the chain is whole\n"
+
+
 def test_the_event_logs_verify_and_a_changed_entry_is_named(group: Group, tmp_path: Path) -> None:
     whole = cli("coordinator", "audit", "--state", group.state, cwd=tmp_path)
-    assert re.fullmatch(r"\d+ entries, the chain is whole\n", whole.stdout)
+    assert re.fullmatch(WHOLE, whole.stdout)
     node = cli("node", "audit", "--site", group.folder / "a.toml", cwd=tmp_path)
-    assert re.fullmatch(r"\d+ entries, the chain is whole\n", node.stdout)
+    assert re.fullmatch(WHOLE, node.stdout)
     copy = tmp_path / "copy"
     copy.mkdir()
     with (

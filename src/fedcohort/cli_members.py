@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedcohort.cli_support import console, existing
+from fedcohort.cli_support import console, existing, say_whole
 from fedcohort.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,4 +87,5 @@ def remove(
 def audit(state: State = DEFAULT_STATE, database: Database = None) -> None:
     """Verify that nobody has changed the coordinator's event log."""
     with _members(state, database) as members:
-        console.print(f"{members.store.verify()} entries, the chain is whole", highlight=False)
+        newest, length = members.store.newest(), members.store.verify()
+    say_whole(newest, length)
