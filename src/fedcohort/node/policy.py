@@ -78,7 +78,7 @@ class SitePolicy(Frozen):
     @model_validator(mode="after")
     def _tables_that_are_there(self) -> "SitePolicy":
         """A budget under a mistyped name would be none, and so would a column of patients."""
-        named = {"budget": self.budget, "patients": self.patients}
+        named: dict[str, Collection[str]] = {"budget": self.budget, "patients": self.patients}
         unknown = [f"{key}.{name}" for key in named for name in named[key] if name not in self.tables]
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: no such table in [tables]")
