@@ -7,7 +7,6 @@ each, which `fedcohort roster` writes.
 """
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -24,10 +23,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fedcohort.errors import ConfigError, KeyFileError, RosterError, WireError
 from fedcohort.wire.identity import Identity, fingerprint, load_or_create, verify
-from fedcohort.wire.messages import Card, Contribution, Help, Message, SiteId
+from fedcohort.wire.messages import SITE_NAME, Card, Contribution, Help, Message, SiteId
 from fedcohort.wire.signing import card_signing_bytes, contribution_signing_bytes, help_signing_bytes
 
-SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NONCE_BYTES, KEY_BYTES, KEY_DIGITS, FINGERPRINT_DIGITS = 12, 32, 64, 32
 # A file system's clock may tick only every two seconds: what changed later may bear the same time.
 SETTLED_NS = 2_000_000_000
