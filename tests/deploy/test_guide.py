@@ -190,8 +190,9 @@ def test_a_node_is_restored_from_its_newest_copy(federation: Federation) -> None
     written = machine.run("node backup")[0].splitlines()
     names = [Path(line).name for line in written]
     assert names == ["site.toml", "site.key", "agreement.key", "hospital_b.pub", "node.db"]
-    assert machine.run("node restore")[-1].endswith("entries, the chain is whole")
+    machine.run("node restore")
     federation.group.wait_linked()
+    assert machine.run("node restored")[-1].endswith("entries, the chain is whole")
     assert node.lives
     federation.run()
 
@@ -205,6 +206,8 @@ def test_a_node_does_not_start_on_an_older_copy_until_it_is_written_off(federati
     machine.run("node restore")
     assert node.wait() == 1
     assert "ledger-behind" in node.text
+    audit = cli("node", "audit", "--site", machine.folder / "etc" / "site.toml", cwd=machine.folder)
+    assert "error (ledger-behind)" in audit.stderr
     done = cli("ledger", "--site", machine.folder / "etc" / "site.toml", "--write-off", cwd=machine.folder)
     assert "are written off" in done.stdout, done.stderr
     node.start()
