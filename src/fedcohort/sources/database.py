@@ -217,14 +217,18 @@ def _sqlite_file(url: URL, *, writable: bool) -> Path:
     if path.is_dir() or (writable and not path.parent.is_dir()):
         raise StoreError(f"{path}: not a file in an existing folder; check the path")
     if writable and not path.exists():
-        _create_private(path)
+        create_private(path)
     if not path.exists():
         raise StoreError(f"{path}: no such database; check the path, or make it with `fedcohort data`")
     return path
 
 
-def _create_private(path: Path) -> None:
-    """Make an empty file that only this user can read, before any patient is in it."""
+def create_private(path: Path) -> None:
+    """Make an empty file that only this user can read, before any patient is in it.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
