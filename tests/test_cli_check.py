@@ -15,18 +15,7 @@ from fedcohort.sources.importing import write_rows
 from fedcohort.sources.schema import Declared, wide_table
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "readiness.md").read_text(encoding="utf-8")
-STUDY = """
-name = "ward"
-[cohort]
-table = "ward"
-label = {column = "ill"}
-where = "age >= 18"
-[cohort.columns]
-age = {low = 0.0, high = 90.0}
-sex = {levels = ["f", "m"]}
-[analysis]
-kind = "describe"
-"""
+(STUDY,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
 SITE = 'id = "a"\ndata = "ward.db"\ncoordinator = "wss://c"\n[tables]\nward = "*"\n'
 COLUMNS = {
     "age": Declared(Numeric(0, 120), "years"),
@@ -65,6 +54,39 @@ def test_every_command_of_the_guide_runs_and_so_does_its_study() -> None:
         assert done.exit_code == 0, done.output
     (script,) = blocks("python")
     exec(compile(script, "readiness.md", "exec"), {})
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_guide_runs_for_who_has_no_site() -> None:
+    Path("ward.db").unlink()
+    Path("site.toml").unlink()
+    for command in "".join(blocks("sh")).splitlines():
+        if "data mock" in command:
+            assert run(command).exit_code == 0
+    (script,) = blocks("python")
+    exec(compile(script, "readiness.md", "exec"), {})
+
+
+@pytest.mark.usefixtures("folder")
+def test_units_of_a_site_are_told_by_check_and_explain() -> None:
+    assert "FLOAT, 0 to 120 years" in run("fedcohort data check study.toml --site site.toml --json").output
+    assert "age: a number from 0 to 90 years\n" in run("fedcohort explain study.toml --site site.toml").output
+    assert "age: a number from 0 to 90\n" in run("fedcohort explain study.toml").output
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_study_without_kinds_is_told_what_to_write() -> None:
+    short = STUDY.replace('{ column = "ill" }', '"ill"')
+    Path("study.toml").write_text(short)
+    done = run("fedcohort data mock study.toml --patients 20 --into none.db")
+    words = " ".join(f"{done.output} {done.exception}".split())
+    assert done.exit_code == 1
+    assert (
+        'label ill: write such as label = {column = "ill"}; or take what a site declares (by --site' in words
+    )
+    assert "columns age" not in words
+    done = run("fedcohort data mock study.toml --patients 20 --into some.db --site site.toml")
+    assert done.exit_code == 0, done.exception
 
 
 @pytest.mark.usefixtures("folder")

@@ -1,5 +1,6 @@
 """`fedcohort data import dicom`, `deidentify-dicom` and `receive-dicom`, as an engineer types them."""
 
+import datetime
 import os
 import re
 import shlex
@@ -22,7 +23,7 @@ from typer.testing import CliRunner
 from fedcohort.cli import app
 from fedcohort.errors import ConfigError, FedcohortError
 from fedcohort.sources.images import decode_image
-from fedcohort.sources.pseudonym import load_key, pseudonym, shift_days
+from fedcohort.sources.pseudonym import load_key, masked_file_name, pseudonym, shift_days
 from tests.sources.dicom_files import CT, PIXELS, encoded, image, write
 
 
@@ -64,11 +65,14 @@ def test_a_folder_comes_into_the_database_de_identified_and_once(folder: Path) -
     told = run(*IMPORT, "--from", folder, *COLUMNS)
     assert "4 records read, 3 into images" in told
     assert "not a DICOM file" in told
+    assert told.count("fedcohort data file-names FOLDER --key deid.key") == 1
     key = load_key(Path("deid.key"))
     found = rows("h.db", "patient_id, sex, age, study_date, image")
     assert [row[:3] for row in found] == [(pseudonym(key, f"MRN-{number}"), "F", 90.0) for number in range(3)]
-    assert all(row[3] != 20260131.0 for row in found)
-    assert shift_days(key, "MRN-0") != 0
+    days = (datetime.date(2026, 1, 31) - datetime.date(1970, 1, 1)).days
+    assert [row[3] for row in found] == [days + shift_days(key, f"MRN-{number}") for number in range(3)]
+    assert "images.image: kept (picture)" in told
+    assert "images.study_date: dates (rule: date, in days since 1970-01-01)" in told
     picture = found[0][4]
     assert isinstance(picture, bytes)
     assert decode_image(picture, 2, 2, 1).reshape(2, 2).tolist() == PIXELS.tolist()
@@ -159,6 +163,10 @@ def test_copies_without_the_patient_are_written_under_new_names(folder: Path) ->
     command = ("data", "deidentify-dicom", "--from", folder, "--into", "out")
     told = run(*command, "--keep-characteristics")
     assert "3 files written, 0 there already, 1 refused" in told.replace("\n", " ")
+    stand_in = masked_file_name(load_key(Path("deid.key")), "notes.txt")
+    assert f"  {stand_in}: byte" in told
+    assert "notes" not in told
+    assert told.count("fedcohort data file-names FOLDER --key deid.key") == 1
     names = [str(path) for path in Path("out").rglob("*")]
     assert not any("Doe" in name or "MRN" in name for name in names)
     assert "0 files written, 3 there already, 1 refused" in run(*command, "--keep-characteristics").replace(

@@ -33,6 +33,13 @@ def test_it_names_the_study_the_columns_and_the_patients() -> None:
     assert "At least 2 hospitals" in text
 
 
+def test_it_tells_a_numbers_unit_where_the_hospital_declares_one() -> None:
+    asked = study(fc.Describe(), columns={"chol": fc.Numeric(1, 16), "bmi": fc.Numeric()}, label=None)
+    words = explain(asked, units={"chol": "mmol/L", "bmi": "kg/m^2", "other": "mg"})
+    assert "chol: a number from 1 to 16 mmol/L\n" in words
+    assert "bmi: a number without declared bounds, in kg/m^2 here\n" in words
+
+
 def test_describe_tells_its_counts_and_sums() -> None:
     said = leaves(study(fc.Describe()))
     for words in ("how many rows and patients", "sum of squares", "a count for each level"):

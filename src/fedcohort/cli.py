@@ -207,16 +207,26 @@ def start(
 
 
 @app.command()
-def explain(study: StudyFile = Path("config.json")) -> None:
+def explain(
+    study: StudyFile = Path("config.json"),
+    site: Annotated[
+        Path | None, typer.Option("--site", help="Tell the units that this site declares, too.")
+    ] = None,
+) -> None:
     """Say in plain language what a study asks, what leaves a hospital, when, and how it is protected."""
     from fedcohort.explain import explain as words
     from fedcohort.sources.where import columns_asked, parse_where
 
-    question = _read_question(study)
+    question, units = _read_question(study), None
     cohort = question.cohort
     if cohort.where is not None:
         parse_where(cohort.where, cohort.table, columns_asked(cohort.where))
-    console.print(words(question), markup=False, highlight=False)
+    if site is not None:
+        from fedcohort.node.policy import read_policy
+        from fedcohort.sources.described import units_of
+
+        units = units_of(read_policy(site).data, cohort.table)
+    console.print(words(question, units=units), markup=False, highlight=False)
     if not cohort.is_explicit:
         console.print(
             "\nSome columns or the label have no kind here. They take what the hospitals declare when the "

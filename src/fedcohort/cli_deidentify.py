@@ -1,13 +1,13 @@
 """De-identification on the command line: on every import's way, and what people may look up afterwards."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedcohort.cli_support import SiteFile, console
+from fedcohort.cli_support import SiteFile, console, error_console
 from fedcohort.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ KeyFile = Annotated[
 KeepIdentifiers = Annotated[
     bool, typer.Option("--keep-identifiers", help="Import patients as they are; the report says so.")
 ]
+
+
+NOT_DEIDENTIFIED = "NOT de-identified: --keep-identifiers was said, and patients stand there as they came"
 
 
 @dataclass(frozen=True)
@@ -70,19 +73,55 @@ def passage(
     from fedcohort.sources.deidentify import Deidentifier, deidentified
     from fedcohort.sources.deidentify_rules import Rule, Rules, read_rules
     from fedcohort.sources.identity import IDENTIFIERS_KEPT
-    from fedcohort.sources.pseudonym import load_or_create_key
 
-    if how.keep:
-        if how.rules or how.key:
-            raise ConfigError("--keep-identifiers: goes without --deidentify and --key")
-        told = "NOT de-identified: --keep-identifiers was said, and patients stand there as they came"
-        return Passage(source, "", IDENTIFIERS_KEPT, lambda: told)
+    key = key_of(how)
+    if key is None:
+        return Passage(source, "", IDENTIFIERS_KEPT, lambda: NOT_DEIDENTIFIED)
     rules = Rules() if how.rules is None else read_rules(how.rules)
     known = {name: Rule(role="date") for name in dates}
     rules = rules.model_copy(update={"columns": {**known, **rules.columns}})
-    key = load_or_create_key(how.key or Path("deid.key"))
     made = Deidentifier(rules, key, source.tables, keys=keys, origins=origins, named=named)
     return Passage(deidentified(source, made), made.digest, made.identity, lambda: str(made.report()))
+
+
+def key_of(how: How) -> bytes | None:
+    """The key of an import that is de-identified; None where identifiers are kept.
+
+    Raises:
+        ConfigError: the words exclude each other.
+        KeyFileError: the key cannot be read or made.
+    """
+    if not how.keep:
+        return site_key(how.key)
+    if how.rules or how.key:
+        raise ConfigError("--keep-identifiers: goes without --deidentify and --key")
+    return None
+
+
+def site_key(path: Path | None) -> bytes:
+    """The site's key, and a word where it is made: a wrong path would be a new key, too.
+
+    Raises:
+        KeyFileError: the key cannot be read or made.
+    """
+    from fedcohort.sources.pseudonym import key_id, load_or_create_key
+
+    path = path or Path("deid.key")
+    is_new = not path.exists()
+    key = load_or_create_key(path)
+    if is_new:
+        told = f"made a new key {path} (id {key_id(key)}): pseudonyms will not link to those of another key"
+        error_console.print(f"{told}; back it up", markup=False, highlight=False)
+    return key
+
+
+def tell_of_stand_ins(files: Iterable[str], key: Path | None) -> None:
+    """Say once, where one of these names of files is a stand-in, how the file behind it is found."""
+    from fedcohort.sources.pseudonym import STAND_IN
+
+    if any(file.startswith(STAND_IN) for file in files):
+        told = f"fedcohort data file-names FOLDER --key {key or 'deid.key'}"
+        error_console.print(f"  {STAND_IN}... stands for a file: {told}", markup=False, highlight=False)
 
 
 def k_anonymity(

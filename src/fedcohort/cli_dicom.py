@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedcohort.cli_deidentify import How, KeepIdentifiers, KeyFile, RulesFile
-from fedcohort.cli_import import From, Into, Named, RefusedFile, bring_in
+from fedcohort.cli_deidentify import (
+    How,
+    KeepIdentifiers,
+    KeyFile,
+    RulesFile,
+    site_key,
+    tell_of_stand_ins,
+)
+from fedcohort.cli_import import From, Into, Named, RefusedFile, bring_in, bring_in_some
 from fedcohort.cli_support import console, error_console
 from fedcohort.errors import ConfigError
 from fedcohort.logs import LogFormat, log_to_stderr
@@ -62,7 +69,7 @@ def import_dicom(
     made = read_options(options, _said(words), tuple(column or ()))
     named = _named(made, [place.name] if place.is_file() else [])
     how = How(rules, key, keep_identifiers)
-    bring_in(dicom_source(place, made), into, named, how, refused)
+    bring_in_some(dicom_source(place, made), into, named, how, refused)
 
 
 def deidentify_dicom(
@@ -80,24 +87,22 @@ def deidentify_dicom(
     _check_installed()
     from fedcohort.sources.dicom_deidentify import DicomPrivacy
     from fedcohort.sources.dicom_write import Written, deidentify_files
-    from fedcohort.sources.pseudonym import load_or_create_key
 
     if dates not in ("shift", "remove"):
         raise ConfigError("--dates: shift or remove")
-    privacy = DicomPrivacy(
-        load_or_create_key(key or Path("deid.key")), keep_characteristics=keep_characteristics
-    )
+    privacy = DicomPrivacy(site_key(key), keep_characteristics=keep_characteristics)
     privacy = replace(privacy, dates="shift" if dates == "shift" else "remove")
-    written = there = refused = 0
+    written, there, refused = 0, 0, []
     for one in deidentify_files(place, into, privacy, _masks(mask), vouched):
         if isinstance(one, Written):
             written, there = written + one.new, there + (not one.new)
         else:
-            refused += 1
+            refused.append(one.file)
             where = " ".join(filter(None, (f"{one.file}:", one.position, one.field)))
             error_console.print(f"  {where}: {one.reason}", markup=False, highlight=False)
-    line = f"{into}: {written} files written, {there} there already, {refused} refused"
+    line = f"{into}: {written} files written, {there} there already, {len(refused)} refused"
     console.print(line, markup=False, highlight=False)
+    tell_of_stand_ins(refused, key)
 
 
 def receive_dicom(

@@ -217,6 +217,7 @@ def approve(
     from fedcohort.node import consent
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
+    from fedcohort.sources.described import units_of
     from fedcohort.study import parse_study
     from fedcohort.wire.identity import load_or_create
 
@@ -233,7 +234,9 @@ def approve(
             console.print(f"{found.study_hash[:12]}  {found.state:9} {name}", markup=False, highlight=False)
         return
     proposal = consent.find_proposal(here, study)
-    text = explain(parse_study(proposal.study), proposal.researcher, proposal.researcher_key)
+    asked = parse_study(proposal.study)
+    units = units_of(policy.data, asked.cohort.table)
+    text = explain(asked, proposal.researcher, proposal.researcher_key, units)
     console.print(text, markup=False, highlight=False)
     question = "Refuse this study?" if refuse else f"Sign for {policy.approval_days} days?"
     if not yes and not typer.confirm(question):

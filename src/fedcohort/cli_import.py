@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedcohort.cli_deidentify import How, KeepIdentifiers, KeyFile, RulesFile, passage
+from fedcohort.cli_deidentify import (
+    NOT_DEIDENTIFIED,
+    How,
+    KeepIdentifiers,
+    KeyFile,
+    RulesFile,
+    key_of,
+    passage,
+    tell_of_stand_ins,
+)
 from fedcohort.cli_support import console, error_console
-from fedcohort.errors import ConfigError
+from fedcohort.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from fedcohort.sources.batch import Refusal, Source
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
 import_app = typer.Typer(help="Import files, databases and public data sets.", no_args_is_help=True)
 
 SHOWN = 10
+_PUBLIC = "not de-identified: public data without identifiers, whose patients are numbered here"
 REFUSED_HEADER = ("file", "position", "field", "reason")
 From = Annotated[Path, typer.Option("--from", help="A file, or a folder of them.")]
 Into = Annotated[str, typer.Option("--into", help="The site's database: a path, or an SQLAlchemy URL.")]
@@ -58,7 +68,7 @@ def import_csv(
     source = csv_source(place, table, mapped, Dialect(encoding, delimiter))
     how = How(rules, key, keep_identifiers)
     named = Named(table, mapped, _typed(place), reading=f"{encoding} {delimiter}")
-    bring_in(source, into, named, how, refused)
+    bring_in_some(source, into, named, how, refused)
 
 
 @import_app.command("parquet")
@@ -77,7 +87,8 @@ def import_parquet(
 
     mapped = _mapped(mapping, table)
     how = How(rules, key, keep_identifiers)
-    bring_in(parquet_source(place, table, mapped), into, Named(table, mapped, _typed(place)), how, refused)
+    named = Named(table, mapped, _typed(place))
+    bring_in_some(parquet_source(place, table, mapped), into, named, how, refused)
 
 
 @import_app.command("sql")
@@ -99,7 +110,7 @@ def import_sql(
     source = sql_source(database, origin, table, mapped)
     typed = [part.name for part in source.parts]
     named = Named(table, mapped, typed, key_of(database, origin, mapped))
-    bring_in(source, into, named, How(rules, key, keep_identifiers), refused)
+    bring_in_some(source, into, named, How(rules, key, keep_identifiers), refused)
 
 
 @import_app.command("mimic-iv")
@@ -107,13 +118,19 @@ def import_mimic_iv(
     folder: Annotated[Path, typer.Option("--from", help="Folder of MIMIC-IV's CSV files, packed or not.")],
     into: Folder = Path(),
     sites: Annotated[int, typer.Option(min=1, max=26, help="Sites to divide the patients among.")] = 2,
+    key: KeyFile = None,
+    keep_identifiers: KeepIdentifiers = False,
 ) -> None:
     """MIMIC-IV's tables, and one row an admission: mimic_a.db, mimic_b.db and so on."""
+    from fedcohort.sources.mimic_iv import identity
     from fedcohort.sources.mimic_iv import import_mimic as make
 
+    secret = key_of(How(None, key, keep_identifiers))
     into.mkdir(parents=True, exist_ok=True)
-    for report in make(folder, into, sites):
+    for report in make(folder, into, sites, secret):
         _print(report, None)
+    told = f"de-identified: {identity(secret)}" if secret else NOT_DEIDENTIFIED
+    console.print(told, markup=False, highlight=False)
 
 
 @import_app.command("heart-disease")
@@ -127,6 +144,7 @@ def import_heart_disease(
     into.mkdir(parents=True, exist_ok=True)
     for report in make(folder, into):
         console.print(str(report), markup=False, highlight=False)
+    console.print(_PUBLIC, highlight=False)
 
 
 @import_app.command("breast-cancer")
@@ -141,6 +159,7 @@ def import_breast_cancer(into: Folder = Path()) -> None:
         raise ConfigError("this data set comes with scikit-learn: pip install 'fedcohort[demo]'") from error
     for report in reports:
         console.print(str(report), markup=False, highlight=False)
+    console.print(_PUBLIC, highlight=False)
 
 
 def _mapped(path: Path | None, table: str) -> "MappedTable | None":
@@ -173,7 +192,7 @@ class Named:
     @property
     def context(self) -> str:
         """What decides how values are read: with another, the same file is not the same import."""
-        return f"{self.reading}\n{self.mapped.model_dump_json() if self.mapped else ''}"
+        return f"{self.reading}\n{self.mapped.context if self.mapped else ''}"
 
     @property
     def keys(self) -> Mapping[str, Sequence[str]]:
@@ -185,6 +204,21 @@ class Named:
         """Table to columns to the source's names of them."""
         columns = self.mapped.columns if self.mapped else {}
         return {self.table: {name: column.source or name for name, column in columns.items()}}
+
+
+def bring_in_some(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> None:
+    """Bring a source in, and fail where that leaves nothing: nobody reads a report that says success.
+
+    Raises:
+        DataError: something came, but no record of it is in the database, and none was before.
+        StoreError: as of `bring_in`.
+    """
+    report = bring_in(source, into, named, how, refused)
+    if report.empty and (report.read or report.refused or report.unchanged):
+        raise DataError(
+            f"{report.database}: nothing was imported into {named.table}, and nothing was there before: "
+            "correct what was refused (a name in the mapping, the delimiter, the file), and import again"
+        )
 
 
 def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> "Imported":
@@ -209,6 +243,7 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
             on_refusal=note,
         )
     _print(report, refused)
+    tell_of_stand_ins((one.file for one in report.refusals), how.key)
     console.print(way.told(), markup=False, highlight=False)
     return report
 

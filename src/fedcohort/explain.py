@@ -1,6 +1,7 @@
 """A study in plain words: what is asked, what leaves, when, and how it is protected."""
 
 import math
+from collections.abc import Mapping
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Number, Numeric
 from fedcohort.protection.context import majority
@@ -8,9 +9,16 @@ from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Train
 from fedcohort.wire.identity import fingerprint
 
 
-def explain(study: Study, researcher: str | None = None, researcher_key: bytes | None = None) -> str:
+def explain(
+    study: Study,
+    researcher: str | None = None,
+    researcher_key: bytes | None = None,
+    units: Mapping[str, str] | None = None,
+) -> str:
     """What a hospital agrees to when it approves this study.
 
+    Args:
+        units: by column, what the hospital that reads this declares; a study names none itself.
     Returns:
         lines of text for a clinician or a data-protection officer.
     """
@@ -18,7 +26,7 @@ def explain(study: Study, researcher: str | None = None, researcher_key: bytes |
     if researcher is not None and researcher_key is not None:
         lines.append(f"Asked by: {researcher} (key {fingerprint(researcher_key)})")
     lines += ["", "What is asked", *(f"  {line}" for line in _question(study))]
-    lines += ["", "Which patients and columns", *(f"  {line}" for line in _cohort(study.cohort))]
+    lines += ["", "Which patients and columns", *(f"  {line}" for line in _cohort(study.cohort, units or {}))]
     lines += ["", "What leaves the hospital", *(f"  {line}" for line in _releases(study))]
     lines += ["", "How it is protected", *(f"  {line}" for line in _protection(study))]
     return "\n".join(lines)
@@ -43,7 +51,7 @@ def _question(study: Study) -> list[str]:
             return ["Measure a trained model, which is part of the study, on the hospital's patients."]
 
 
-def _cohort(cohort: Cohort) -> list[str]:
+def _cohort(cohort: Cohort, units: Mapping[str, str]) -> list[str]:
     lines = [
         f"Table {cohort.table}; rows where {cohort.where}."
         if cohort.where
@@ -56,9 +64,11 @@ def _cohort(cohort: Cohort) -> list[str]:
             colour = "in colour" if kind.channels == 3 else "grey"
             lines.append(f"{name}: an image of {kind.height} x {kind.width} pixels, {colour}")
         elif kind.bounds:
-            lines.append(f"{name}: a number from {kind.bounds[0]:g} to {kind.bounds[1]:g}")
+            unit = f" {units[name]}" if name in units else ""
+            lines.append(f"{name}: a number from {kind.bounds[0]:g} to {kind.bounds[1]:g}{unit}")
         else:
-            lines.append(f"{name}: a number without declared bounds")
+            unit = f", in {units[name]} here" if name in units else ""
+            lines.append(f"{name}: a number without declared bounds{unit}")
     if cohort.label_columns:
         lines.append(f"Label: {', '.join(cohort.label_columns)}")
     if isinstance(cohort.split, Holdout):

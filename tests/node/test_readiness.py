@@ -20,7 +20,7 @@ from fedcohort.study import Cohort, Describe, Privacy, Study, Train
 
 COLUMNS = {
     "age": Declared(Numeric(0, 120), "years"),
-    "weight": Declared(Numeric()),
+    "weight": Declared(Numeric(), "kg"),
     "sex": Declared(Categorical(("f", "m"))),
     "ill": Declared(Categorical((0, 1))),
 }
@@ -121,7 +121,12 @@ def test_a_private_study_is_held_against_what_others_have_left(site: SitePolicy)
         ({"columns": {"sex": Numeric()}}, "column sex", "not ready", "where the study needs a number"),
         ({"columns": {"age": Numeric(200, 300)}}, "column age", "not ready", "200 to 300"),
         ({"columns": {"sex": Categorical((1, 2))}}, "column sex", "not ready", "none of the site's levels"),
-        ({"columns": {"weight": Numeric(0, 200)}}, "column weight", "warning", "not declared"),
+        (
+            {"columns": {"weight": Numeric(0, 200)}},
+            "column weight",
+            "warning",
+            ", kg; its range is not declared",
+        ),
         ({"columns": {"weight": Numeric(0, 200)}}, "values of weight", "warning", "missing: over 50 %"),
         ({"columns": {"age": Numeric(18, 55)}}, "values of age", "warning", "outside 18 to 55: 20 to 50 %"),
         ({"columns": {"age": Numeric(18, 41)}}, "values of age", "not ready", "outside 18 to 41: over 50 %"),

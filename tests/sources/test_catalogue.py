@@ -28,7 +28,7 @@ def test_declared_bounds_and_levels_are_told_and_patients_are_not(write_ward: Wr
         "tables": {
             "ward": {
                 "columns": {
-                    "age": {"kind": "numeric", "low": 0.0, "high": 120.0},
+                    "age": {"kind": "numeric", "low": 0.0, "high": 120.0, "unit": "years"},
                     "sex": {"kind": "categorical", "levels": ["f", "m"]},
                     "ill": {"kind": "categorical", "levels": [0, 1]},
                     "set": {"kind": "categorical", "levels": ["train", "test", "valid"]},
@@ -41,12 +41,16 @@ def test_declared_bounds_and_levels_are_told_and_patients_are_not(write_ward: Wr
 def test_the_vectors_elements_are_columns_in_their_order_and_the_vector_is_none(records: Path) -> None:
     columns = catalogue(records, None)["tables"]["records"]["columns"]
     assert list(columns) == ["diagnosis", "label", "age", "bp"]
-    assert columns["bp"] == {"kind": "numeric", "low": 0.0, "high": 300.0}
+    assert columns["bp"] == {"kind": "numeric", "low": 0.0, "high": 300.0, "unit": "mm Hg"}
 
 
 def test_only_what_is_offered_is_told(write_ward: WriteWard) -> None:
     told = catalogue(write_ward(), {"ward": ["age", "patient_id"]})
-    assert told == {"tables": {"ward": {"columns": {"age": {"kind": "numeric", "low": 0.0, "high": 120.0}}}}}
+    assert told == {
+        "tables": {
+            "ward": {"columns": {"age": {"kind": "numeric", "low": 0.0, "high": 120.0, "unit": "years"}}}
+        }
+    }
     assert catalogue(write_ward(), {}) == {"tables": {}}
 
 
@@ -92,7 +96,7 @@ def test_a_data_engineer_declares_a_table_of_their_own(tmp_path: Path) -> None:
     with reading(path) as connection:
         assert read_declarations(connection, "own") == declared
     assert catalogue(path, None)["tables"]["own"]["columns"] == {
-        "age": {"kind": "numeric", "low": 18.0, "high": 90.0},
+        "age": {"kind": "numeric", "low": 18.0, "high": 90.0, "unit": "years"},
         "ward": {"kind": "categorical", "levels": ["A", "B"]},
     }
 

@@ -187,7 +187,7 @@ def test_a_survival_label_is_a_time_and_an_event(write_ward: WriteWard) -> None:
 
 def test_a_short_cohort_must_be_made_explicit_first(write_ward: WriteWard) -> None:
     short = Cohort(table="ward", columns=("age",), label="ill")
-    with pytest.raises(StudyError, match="need their kinds"):
+    with pytest.raises(StudyError, match="label ill: write such as label = "):
         load_cohort(write_ward(), short, 0, OFFERED)
 
 

@@ -155,11 +155,18 @@ def test_a_query_that_takes_too_long_is_stopped(
         read(write_ward(MANY), slow, restricted=True)
 
 
-def test_a_missing_driver_is_named() -> None:
-    with (
-        pytest.raises(StoreError, match="needs the Python package"),
-        reading("oracle+oracledb://x@host/name"),
-    ):
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("oracle+oracledb://x@host/name", "needs the Python package oracledb; pip install it"),
+        (
+            "postgresql+psycopg2://x@host/name",
+            r"write postgresql\+psycopg://, and pip install 'fedcohort\[postgresql\]'",
+        ),
+    ],
+)
+def test_a_missing_driver_is_named(url: str, words: str) -> None:
+    with pytest.raises(StoreError, match=words), reading(url):
         pass
 
 

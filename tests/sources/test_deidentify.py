@@ -357,3 +357,37 @@ def test_a_rules_file_is_read_and_an_empty_one_is_valid(tmp_path: Path) -> None:
     assert read_rules(path).as_of == datetime.date(2026, 1, 1)
     with pytest.raises(ConfigError, match="--deidentify"):
         read_rules(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("rules", "where"),
+    [
+        ({"columns": {"sexx": "remove"}}, "columns"),
+        ({"tables": {"visits": {"sexx": "remove"}}}, "tables.visits"),
+    ],
+)
+def test_a_rule_for_a_column_that_is_not_there_is_refused(rules: dict[str, object], where: str) -> None:
+    words = rf"rules: \[{where}\] names sexx, which table visits does not have; it has patient_id, sex"
+    made = Deidentifier(Rules.model_validate(rules), KEY, {"visits": {"sex": SEX}}, today=TODAY)
+    with pytest.raises(ConfigError, match=words):
+        made.apply(Batch("visits", {"patient_id": ["1"], "sex": ["f"]}, 1))
+
+
+def test_a_rule_of_another_table_is_no_fault() -> None:
+    rules = Rules.model_validate({"tables": {"labs": {"seen": "date"}}})
+    made = Deidentifier(rules, KEY, {"visits": {"sex": SEX}}, today=TODAY)
+    assert made.apply(Batch("visits", {"patient_id": ["1"], "sex": ["f"]}, 1)).columns["sex"] == ["f"]
+
+
+@pytest.mark.parametrize("name", ["seen", "x17"])
+def test_days_since_1970_move_as_the_dates_that_they_are(name: str) -> None:
+    """20484 is 2026-01-31; 20454 is its year's first day; -40000 lies more than 90 years back."""
+    declared = {name: Declared(Numeric(-60_000, 21_000), "days since 1970-01-01")}
+    batch = Batch("visits", {"patient_id": ["1"] * 4, name: [20484.0, 20474.0, None, 0.5]}, 4)
+    made = Deidentifier(Rules(), KEY, {"visits": declared}, today=TODAY)
+    shift = shift_days(KEY, "1")
+    assert made.apply(batch).columns[name] == [20484.0 + shift, 20474.0 + shift, None, None]
+    batch = Batch("visits", {"patient_id": ["1"] * 2, name: [20484.0, -40000.0]}, 2)
+    years = Deidentifier(Rules(dates="year"), KEY, {"visits": declared}, today=TODAY)
+    oldest = (datetime.date(TODAY.year - 90, 1, 1) - datetime.date(1970, 1, 1)).days
+    assert years.apply(batch).columns[name] == [20454.0, float(oldest)]

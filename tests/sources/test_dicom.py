@@ -47,7 +47,7 @@ def test_an_image_becomes_a_picture_beside_declared_columns(tmp_path: Path) -> N
             "age": 1.5,
             "row_spacing_mm": 0.5,
             "column_spacing_mm": 0.7,
-            "study_date": 20260131.0,
+            "study_date": 20484.0,  # days since 1970-01-01
         }
     ]
 

@@ -139,7 +139,7 @@ def test_missing_and_double_columns_are_named() -> None:
     twice = pd.concat([FRAME, FRAME[["age"]]], axis="columns")
     with pytest.raises(SchemaError, match="two columns have one name"):
         table_from_frame(twice, COHORT, 0)
-    with pytest.raises(StudyError, match="need their kinds"):
+    with pytest.raises(StudyError, match=r"columns age: write \[cohort.columns\]"):
         table_from_frame(FRAME, Cohort(columns=("age",)), 0)
 
 

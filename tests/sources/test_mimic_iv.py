@@ -12,9 +12,11 @@ import pytest
 import fedcohort as fc
 from fedcohort.errors import ConfigError, SchemaError
 from fedcohort.sources.mimic_iv import TABLES, Share, import_mimic
+from fedcohort.sources.pseudonym import code_pseudonym, pseudonym
 from tests.test_examples import EXAMPLES, run_on
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
+KEY = bytes(range(32))
 FOLDER = Path(os.environ.get("FEDCOHORT_DATA", SHARED)) / "mimic_iv_demo"
 
 
@@ -23,7 +25,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     if not FOLDER.is_dir():
         pytest.skip(f"needs MIMIC-IV's demo in {FOLDER}; set FEDCOHORT_DATA")
     into = tmp_path_factory.mktemp("mimic")
-    return [Path(report.database) for report in import_mimic(FOLDER, into, 2)]
+    return [Path(report.database) for report in import_mimic(FOLDER, into, 2, KEY)]
 
 
 def ask(database: Path, query: str) -> list[tuple[object, ...]]:
@@ -56,15 +58,36 @@ def test_an_admission_s_row_says_what_is_known_on_the_first_day(databases: list[
     assert (len(rows), sum(int(str(row[3])) for row in rows)) == (275, 15)
     assert all(18 <= float(str(row[0])) <= 91 for row in rows)
     assert {row[2] for row in rows} == {0, 1}
-    query = "SELECT earlier_admissions FROM mortality WHERE patient_id = '10000032'"
+    patient = pseudonym(KEY, "10000032")
+    query = f"SELECT earlier_admissions FROM mortality WHERE patient_id = '{patient}'"
     found = sorted(str(row[0]) for path in databases for row in ask(path, query))
     assert found == ["0.0", "1.0", "2.0", "3.0"]
+
+
+def test_no_number_of_mimics_patients_admissions_or_staff_is_stored(databases: list[Path]) -> None:
+    with (FOLDER / "admissions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    named = ("subject_id", "hadm_id", "admit_provider_id")
+    numbers = {row[name] for row in rows for name in named} - {""}
+    for path in databases:
+        with closing(sqlite3.connect(path)) as connection:
+            written = {word for line in connection.iterdump() for word in line.split("'")}
+        assert not numbers & written
+    admissions = {row[0] for path in databases for row in ask(path, "SELECT hadm_id FROM admissions")}
+    assert admissions == {code_pseudonym(KEY, "hadm_id", row["hadm_id"]) for row in rows}
+
+
+def test_the_sites_are_the_same_whatever_the_key(databases: list[Path], tmp_path: Path) -> None:
+    plain = [Path(report.database) for report in import_mimic(FOLDER, tmp_path, 2)]
+    for kept, path in zip(plain, databases, strict=True):
+        patients = {pseudonym(KEY, str(row[0])) for row in ask(kept, "SELECT patient_id FROM patients")}
+        assert patients == {row[0] for row in ask(path, "SELECT patient_id FROM patients")}
 
 
 def test_the_same_import_again_changes_nothing(databases: list[Path], tmp_path: Path) -> None:
     for path in databases:
         shutil.copy(path, tmp_path)
-    reports = import_mimic(FOLDER, tmp_path, 2)
+    reports = import_mimic(FOLDER, tmp_path, 2, KEY)
     assert [report.read for report in reports] == [0, 0]
     for path in databases:
         assert ask(tmp_path / path.name, "SELECT * FROM mortality") == ask(path, "SELECT * FROM mortality")

@@ -110,7 +110,9 @@ def test_a_study_runs_on_two_twins_and_learns(tmp_path: Path) -> None:
 
 def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mock.db"
-    with pytest.raises(StudyError, match="need their kinds"):
+    with pytest.raises(
+        StudyError, match=r"columns age: write .* or take what a site declares \(by --site site.toml"
+    ):
         make_mock(path, cohort(columns=["age"]), 5, 0.0, 0)
     with pytest.raises(CohortError, match="hardly ever"):
         make_mock(path, cohort(where="age > 90"), 5, 0.0, 0)

@@ -122,6 +122,10 @@ def test_no_offset_is_drawn_from_an_empty_range() -> None:
 
 def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "deid.key"
+    with pytest.raises(KeyFileError, match="there is no folder"):
+        load_or_create_key(path)
+    assert not path.parent.exists()
+    path.parent.mkdir()
     key = load_or_create_key(path)
     assert len(key) == 32
     assert load_or_create_key(path) == key

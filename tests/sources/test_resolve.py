@@ -190,6 +190,10 @@ def test_where_may_use_only_what_every_site_offers() -> None:
         {"kind": "numeric", "low": 1, "high": 0},
         {"kind": "numeric", "low": float("nan"), "high": 1},
         {"kind": "numeric", "low": "0", "high": 1},
+        {"kind": "numeric", "low": 0, "high": 1, "unit": 7},
+        {"kind": "numeric", "low": 0, "high": 1, "unit": ""},
+        {"kind": "numeric", "low": 0, "high": 1, "unit": "mg\n/dL"},
+        {"kind": "numeric", "low": 0, "high": 1, "unit": "m" * 33},
         {"kind": "categorical", "levels": 3},
         {"kind": "categorical", "levels": [1, 1]},
         {"kind": "categorical", "levels": [[1], [2]]},
@@ -212,3 +216,25 @@ def test_a_catalogue_without_tables_offers_nothing(catalogue: dict[str, object])
 def test_no_site_is_no_cohort() -> None:
     with pytest.raises(SchemaError, match="no site told its catalogue"):
         resolve_cohort(short(), {})
+
+
+def in_units(*units: str | None) -> dict[str, dict[str, object]]:
+    told = [{} if unit is None else {"unit": unit} for unit in units]
+    return {
+        name: site(x=numeric(1, 700) | more, y=levels(0, 1)) for name, more in zip("abc", told, strict=False)
+    }
+
+
+def test_sites_that_declare_different_units_are_refused() -> None:
+    words = "column x: in mmol/L at site a, in mg/dL at site c; .* unit and local_unit in its mapping file"
+    for columns in (["x"], {"x": Numeric(1, 16)}):
+        with pytest.raises(SchemaError, match=words):
+            resolve_cohort(short(columns=columns, label=None), in_units("mmol/L", None, "mg/dL"))
+    with pytest.raises(SchemaError, match="column x: in mmol/L at site a, in mg/dL at site b"):
+        resolve_cohort(short(columns=["y"], label="x"), in_units("mmol/L", "mg/dL"))
+
+
+def test_a_site_without_a_unit_and_another_spelling_of_one_are_allowed() -> None:
+    for units in (("mg/dL", None), ("mg/dL", "mg/dl"), ("umol/L", "µmol / l", "μmol/L")):
+        cohort = resolve_cohort(short(columns=["x"], label=None), in_units(*units))
+        assert cohort.columns == {"x": Numeric(1, 700)}

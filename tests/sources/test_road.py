@@ -21,12 +21,13 @@ from fedcohort.errors import ConfigError, DataError, SchemaError, StoreError
 from fedcohort.sources import csv_files, how_far
 from fedcohort.sources.csv_files import Dialect, csv_source
 from fedcohort.sources.database import reading, writing
-from fedcohort.sources.mapping import MappedColumn, MappedTable, conversion, read_mapping
+from fedcohort.sources.mapping import MappedColumn, MappedTable, read_mapping
 from fedcohort.sources.parquet_files import parquet_source
 from fedcohort.sources.pen import compiled
 from fedcohort.sources.road import Imported, import_source
 from fedcohort.sources.schema import Declared, read_declarations
 from fedcohort.sources.sql_tables import key_of, sql_source
+from fedcohort.sources.units import conversion
 from tests.processes.support import cli
 
 HEADER = "patient_id,age,sex,note"

@@ -58,5 +58,5 @@ def _words(facts: Facts) -> str:
             more = " | …" if len(levels) > MOST_LEVELS else ""
             return " | ".join(str(level) for level in levels[:MOST_LEVELS]) + more
         case {"low": float(low), "high": float(high)}:
-            return f"{low:g} – {high:g}"
+            return f"{low:g} – {high:g} {facts.get('unit') or ''}".rstrip()
     return ""

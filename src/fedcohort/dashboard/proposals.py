@@ -21,6 +21,7 @@ from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness import Readiness, check_readiness
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.sources.described import units_of
 from fedcohort.study import Study, parse_study
 from fedcohort.wire.identity import load_or_create
 
@@ -63,10 +64,12 @@ def add_proposals(app: Flask, here: Here) -> None:
         return redirect(url_for("proposal", study_hash=study_hash), 303)
 
 
-def proposal_view(found: StoredProposal) -> dict[str, str]:
-    """A proposal as pages show it."""
+def proposal_view(found: StoredProposal, data: str | None = None) -> dict[str, str]:
+    """A proposal as pages show it, with the units that the database `data` declares."""
     study = parse_study(found.study)
-    words = explained(explain(study, found.researcher, found.researcher_key), spoken()["language"])
+    units = {} if data is None else units_of(data, study.cohort.table)
+    text = explain(study, found.researcher, found.researcher_key, units)
+    words = explained(text, spoken()["language"])
     return {"name": study.name, "hash": found.study_hash, "state": found.state, "words": words}
 
 
@@ -81,7 +84,7 @@ def _page(here: Here, found: StoredProposal, problem: str = "", words: str = "")
     asking = visitor()
     return render_template(
         "proposal.html",
-        one=proposal_view(found),
+        one=proposal_view(found, here.policy.data),
         readiness=_readiness(here, parse_study(found.study)),
         codes=consent.REFUSALS,
         days=here.policy.approval_days,

@@ -125,7 +125,8 @@ def _fit_bounds(what: str, bounds: tuple[float, float] | None, one: Described) -
     unit = f" {one.declared.unit}" if one.declared is not None and one.declared.unit else ""
     if here is None:
         remedy = "declare low, high and unit in the mapping file, so that a wrong unit shows"
-        return Line(what, "warning", f"{one.sql_type}; its range and unit are not declared", remedy)
+        lacking = f",{unit}; its range is" if unit else "; its range and unit are"
+        return Line(what, "warning", f"{one.sql_type}{lacking} not declared", remedy)
     told = f"{one.sql_type}, {_range(here)}{unit}"
     if bounds is not None and (here[1] <= bounds[0] or bounds[1] <= here[0]):
         remedy = "look for another unit: convert it in the mapping file, or correct the study's bounds"

@@ -10,11 +10,11 @@ from sqlalchemy.types import TypeEngine
 from fedcohort.columns import Image, Numeric
 from fedcohort.errors import SchemaError
 from fedcohort.sources.database import reading
-from fedcohort.sources.schema import FEATURES, OURS, PATIENT_ID, Kind, read_declarations
+from fedcohort.sources.schema import FEATURES, OURS, PATIENT_ID, Declared, Kind, read_declarations
 
 Facts = dict[str, object]
 """{"kind": "numeric", "low", "high"}, {"kind": "categorical", "levels"} (null and [] when undeclared) or
-{"kind": "image", "height", "width", "channels"}."""
+{"kind": "image", "height", "width", "channels"}. A number has "unit", too, where one is declared."""
 Catalogue = dict[str, dict[str, dict[str, dict[str, Facts]]]]
 
 UNDECLARED_TEXT: Facts = {"kind": "categorical", "levels": []}
@@ -59,14 +59,14 @@ def _columns(connection: Connection, inspector: Inspector, table: str) -> dict[s
     for name in (name for name in types if name not in hidden):
         undeclared = facts_of_type(types[name])
         if name in declared:
-            facts[name] = facts_of_kind(declared[name].kind)
+            facts[name] = facts_declared(declared[name])
         elif undeclared is not None:
             facts[name] = undeclared
     elements = {
         name: entry for name, entry in declared.items() if entry.position is not None and FEATURES in types
     }
     for name in sorted(elements, key=lambda name: elements[name].position or 0):
-        facts[name] = facts_of_kind(elements[name].kind)
+        facts[name] = facts_declared(elements[name])
     return facts
 
 
@@ -78,6 +78,12 @@ def _only(table: str, columns: Mapping[str, Facts], offered: Collection[str]) ->
             "which the database lacks or cannot analyse; correct either"
         )
     return {name: facts for name, facts in columns.items() if name in set(offered)}
+
+
+def facts_declared(declared: Declared) -> Facts:
+    """What an import declared, as the catalogue writes it: the kind, and a number's unit where it has one."""
+    facts = facts_of_kind(declared.kind)
+    return {**facts, "unit": declared.unit} if declared.unit and facts["kind"] == "numeric" else facts
 
 
 def facts_of_kind(kind: Kind) -> Facts:

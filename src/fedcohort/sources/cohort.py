@@ -17,9 +17,10 @@ from sqlglot import exp
 from fedcohort.errors import PolicyError, SchemaError
 from fedcohort.pixels import PixelStore
 from fedcohort.sources.columnar import Unsuited, column_chunks, query_of
-from fedcohort.sources.convert import Raw, Values, check_explicit, convert, needed_columns
+from fedcohort.sources.convert import Raw, Values, convert, needed_columns
 from fedcohort.sources.database import SQLITE_MOD, reading, select_only
 from fedcohort.sources.dialects import select_sql, type_name
+from fedcohort.sources.explicit import check_explicit
 from fedcohort.sources.fitting import convert_private
 from fedcohort.sources.images import image_stores
 from fedcohort.sources.order import in_order

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Label, Number, Numeric, Survival
-from fedcohort.errors import SchemaError, StudyError, ValueRangeError
+from fedcohort.errors import SchemaError, ValueRangeError
 from fedcohort.pixels import PixelStore
 from fedcohort.sources.images import image_stores, pictures
 from fedcohort.study import Cohort
@@ -48,16 +48,6 @@ class Raw:
 
     table: str
     values: Mapping[str, Values]
-
-
-def check_explicit(cohort: Cohort) -> None:
-    """Refuse a cohort whose columns or label have no kind yet.
-
-    Raises:
-        StudyError: says to resolve the cohort first.
-    """
-    if not cohort.is_explicit:
-        raise StudyError("cohort: columns and label need their kinds at a site; resolve_cohort finds them")
 
 
 def needed_columns(cohort: Cohort) -> list[str]:

@@ -183,7 +183,7 @@ def _column(one: Field, column: Any) -> list[object] | None:  # noqa: ANN401 - p
     """A column's values; None where something in it does not fit, and must be looked at by value."""
     kind = one.declared.kind if one.declared is not None else None
     if isinstance(kind, Numeric):
-        return None if one.missing else _numbers(one, kind, column)
+        return None if one.missing or one.decimal != "." else _numbers(one, kind, column)
     if isinstance(kind, Categorical):
         return _levels(one, column)
     return _texts(one, column)

@@ -188,10 +188,12 @@ def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
             options["connect_args"] = _duckdb_reading(url)
         engine = create_engine(url, **options)
     except ModuleNotFoundError as error:
-        extra = "'fedcohort[duckdb]'" if url.get_backend_name() == "duckdb" else "it"
-        raise StoreError(
-            f"{display(url)}: needs the Python package {error.name}; pip install {extra}"
-        ) from None
+        remedies = {
+            "duckdb": "pip install 'fedcohort[duckdb]'",
+            "postgresql": "write postgresql+psycopg://, and pip install 'fedcohort[postgresql]'",
+        }
+        remedy = remedies.get(url.get_backend_name(), "pip install it")
+        raise StoreError(f"{display(url)}: needs the Python package {error.name}; {remedy}") from None
     if url.get_backend_name() == "sqlite":
         begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
         event.listen(engine, "connect", _manual_transactions)

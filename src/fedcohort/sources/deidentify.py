@@ -18,7 +18,7 @@ from fedcohort.errors import SchemaError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.deidentify_plan import Place, Treatment, treatment
 from fedcohort.sources.deidentify_report import ColumnTally, DeidentificationReport
-from fedcohort.sources.deidentify_rules import Rules
+from fedcohort.sources.deidentify_rules import Rules, check_rules
 from fedcohort.sources.deidentify_values import (
     Dates,
     aged,
@@ -77,6 +77,7 @@ class Deidentifier:
         self._aliases: dict[object, Alias | None] = {}
         self._plans: dict[tuple[str, str], Treatment] = {}
         self._tallies: dict[tuple[str, str], ColumnTally] = {}
+        self._seen: set[str] = set()
         for table, columns in tables.items():
             for column in dict.fromkeys((PATIENT_ID, *columns, *self._keys.get(table, ()))):
                 self._treatment(table, column)
@@ -112,8 +113,12 @@ class Deidentifier:
         """The batch as it may be stored; every other batch is untouched by an error in this one.
 
         Raises:
+            ConfigError: a rule names a column that the table does not have.
             SchemaError: a text that rules keep has an identifier's shape; names the column, never the value.
         """
+        if batch.columns and batch.table not in self._seen:
+            self._seen.add(batch.table)
+            check_rules(self._rules, batch.table, {*batch.columns, *self._declared.get(batch.table, {})})
         aliases = self._aliases_of(batch.columns.get(PATIENT_ID, ()))
         columns = {}
         for column, values in batch.columns.items():
@@ -184,7 +189,7 @@ class Deidentifier:
             case "pseudonym":
                 return [one and one.name for one in aliases], 0
             case "date":
-                dates = Dates(self._rules.dates == "year", self._as_of, plan.format)
+                dates = Dates(self._rules.dates == "year", self._as_of, plan.format, plan.counts_days)
                 return moved_dates(dates, values, aliases)
             case "age":
                 return each_once(values, aged)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fedcohort.columns import Categorical, Level, Numeric
+from fedcohort.columns import Categorical, Image, Level, Numeric
 from fedcohort.errors import ConfigError
 from fedcohort.sources.deidentify_rules import Rule, Rules
 from fedcohort.sources.identifier_names import AGE, BIRTH, KINDS, ZIP, kind_of_name, tells_elapsed_time
 from fedcohort.sources.identifier_shapes import OLDEST_AGE_YEARS, cap_age, shape_of, zip3
-from fedcohort.sources.schema import PATIENT_ID, Declared, Kind
+from fedcohort.sources.schema import DAYS_SINCE_1970, PATIENT_ID, Declared, Kind
 
 Deed = Literal["pseudonym", "code", "removed", "date", "age", "zip", "kept", "unread"]
 """What is done. kept: unless a text has an identifier's shape; unread: kept whatever it holds."""
@@ -29,6 +29,7 @@ _DEED_OF_ROLE: dict[str, Deed] = {
     "keep": "kept",
     "vouched": "unread",
 }
+_WORDS_OF_KIND = {Numeric: "number", Categorical: "closed list of levels", Image: "picture"}
 _MERGING = ("removed", "age", "zip")
 """What makes one of several values."""
 _NAMED = {ZIP: "a ZIP code", AGE: "an age"}
@@ -83,6 +84,11 @@ class Treatment:
     unbounded: bool = False
 
     @property
+    def counts_days(self) -> bool:
+        """Whether its dates are numbers of days since 1970-01-01."""
+        return self.declared is not None and self.declared.unit == DAYS_SINCE_1970
+
+    @property
     def numeric(self) -> bool:
         """Whether the database's column holds numbers."""
         return self.declared is not None and isinstance(self.declared.kind, Numeric)
@@ -102,6 +108,8 @@ def treatment(rules: Rules, place: Place, code: Callable[[str, str], str]) -> Tr
     rule = rules.rule(place.table, place.column)
     if rule is not None:
         made = Treatment(_DEED_OF_ROLE[rule.role], f"rule: {rule.role}", declared, rule.format)
+        if made.deed == "date" and made.counts_days:
+            made = replace(made, why=f"{made.why}, in {DAYS_SINCE_1970}")
     else:
         made = _without_rule(place)
     if place.is_key and (
@@ -122,6 +130,8 @@ def treatment(rules: Rules, place: Place, code: Callable[[str, str], str]) -> Tr
 
 
 def _without_rule(place: Place) -> Treatment:
+    if place.declared is not None and place.declared.unit == DAYS_SINCE_1970:
+        return Treatment("date", f"declared as {DAYS_SINCE_1970}", place.declared)
     made = _by_name(place)
     unbounded = isinstance(place.kind, Numeric) and place.kind.bounds is None
     if place.is_key and (made.deed in _MERGING or (made.deed == "kept" and unbounded)):
@@ -149,8 +159,7 @@ def _by_name(place: Place) -> Treatment:
 def _nameless(place: Place) -> Treatment:
     if place.declared is None:
         return Treatment("removed", "text of any content; a rule can say date, code or keep")
-    why = "number" if isinstance(place.kind, Numeric) else "closed list of levels"
-    return Treatment("kept", why, place.declared)
+    return Treatment("kept", _WORDS_OF_KIND[type(place.declared.kind)], place.declared)
 
 
 def _numeric_date(column: str, declared: Declared) -> Treatment:

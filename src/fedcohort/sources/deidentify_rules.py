@@ -16,7 +16,7 @@ A column without a rule is treated by its name and declaration (`deidentify_plan
 import datetime
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -123,3 +123,19 @@ def read_rules(path: Path) -> Rules:
         raise ConfigError(describe_errors(str(path), error)) from None
     finally:
         building.reset(token)
+
+
+def check_rules(rules: Rules, table: str, columns: Collection[str]) -> None:
+    """Refuse a rule for a column that is not there: a mistyped name would leave the right one as it is.
+
+    Raises:
+        ConfigError: names the column, and what the table has.
+    """
+    for where, given in (("columns", rules.columns), (f"tables.{table}", rules.tables.get(table, {}))):
+        unknown = sorted(set(given) - set(columns))
+        if unknown:
+            raise ConfigError(
+                f"rules: [{where}] names {', '.join(unknown)}, which table {table} does not have; it has "
+                f"{', '.join(sorted(columns))}"
+                + ("; what only another table has belongs to [tables.NAME]" if where == "columns" else "")
+            )

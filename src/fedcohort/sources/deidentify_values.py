@@ -13,6 +13,7 @@ from typing import Final
 
 from fedcohort.sources.identifier_shapes import OLDEST_AGE_YEARS, cap_age, zip3
 from fedcohort.sources.pseudonym import Alias, shift_date
+from fedcohort.sources.schema import DAY_0
 
 BLANK: Final = object()
 _ISO = re.compile(
@@ -40,11 +41,13 @@ class Dates:
         year_only: the year is all that stays; else a date moves by its patient's offset.
         as_of: what lies 90 years or more before it becomes 1 January of that year: it tells an age over 89.
         layout: strptime's format; None for ISO 8601 and for DICOM's and HL7's digits.
+        counts_days: they are numbers of days since 1970-01-01; of a year, that of its first day.
     """
 
     year_only: bool
     as_of: datetime.date
     layout: str | None = None
+    counts_days: bool = False
 
     def change(self, value: object, days: int) -> object:
         """One value, with its patient's offset in days; BLANK when it cannot be read."""
@@ -65,6 +68,23 @@ class Dates:
             return BLANK if target is None else target.isoformat()
         written = target.isoformat() if "-" in match[1] else f"{target:%Y%m%d}".zfill(8)
         return int(written) if isinstance(value, int | float) else written + match[2]
+
+    def count(self, value: object, days: int) -> object:
+        """As `change`, of a number of days since 1970-01-01."""
+        try:
+            number = float(str(value))
+            day = datetime.date.fromordinal(DAY_0 + int(number)) if number.is_integer() else None
+        except (OverflowError, ValueError):
+            day = None
+        if day is None:
+            return BLANK
+        if self.year_only:
+            moved = datetime.date(max(day.year, self.as_of.year - OLDEST_AGE_YEARS), 1, 1)
+        elif (found := self._moved(day, days)) is not None:
+            moved = found
+        else:
+            return BLANK
+        return float(moved.toordinal() - DAY_0)
 
     def moves(self, text: str) -> bool:
         """Whether a text is a day in ISO 8601 that only moves: told in full, and far from both ends."""
@@ -97,6 +117,7 @@ def moved_dates(
     times: set[str] = set()
     written: dict[int, str] = {}
     made: list[object] = []
+    change = dates.count if dates.counts_days else dates.change
     for value, patient in zip(values, patients, strict=True):
         if is_missing(value) or patient is None:
             made.append(None if is_missing(value) else BLANK)
@@ -109,7 +130,7 @@ def moved_dates(
                 written[target] = datetime.date.fromordinal(target).isoformat()
             made.append(written[target] + text[10:])
             continue
-        made.append(dates.change(value, patient.days))
+        made.append(change(value, patient.days))
         if dates.moves(text):
             ordinals[text[:10]] = datetime.date.fromisoformat(text[:10]).toordinal()
             times.add(text[10:])

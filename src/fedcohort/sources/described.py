@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import inspect
 
+from fedcohort.errors import SchemaError, StoreError
 from fedcohort.sources.catalogue import Facts, facts_of_type
 from fedcohort.sources.database import reading
 from fedcohort.sources.schema import FEATURES, Declared, read_declarations
@@ -51,3 +52,16 @@ def describe_table(database: str | Path, table: str) -> dict[str, Described] | N
                 numeric: Facts = {"kind": "numeric", "low": None, "high": None}
                 found[name] = Described("JSON", numeric, one)
     return found
+
+
+def units_of(database: str | Path, table: str) -> dict[str, str]:
+    """By column, the units that imports declared; none where the database cannot be read now."""
+    try:
+        found = describe_table(database, table) or {}
+    except (StoreError, SchemaError):
+        return {}
+    return {
+        name: one.declared.unit
+        for name, one in found.items()
+        if one.declared is not None and one.declared.unit
+    }

@@ -18,7 +18,7 @@ from fedcohort.sources.convert import level_key
 from fedcohort.sources.dicom_grey import Groups
 from fedcohort.sources.dicom_scan import vr_of
 from fedcohort.sources.dicom_values import DataSet
-from fedcohort.sources.schema import Declared
+from fedcohort.sources.schema import DAY_0, DAYS_SINCE_1970, Declared
 
 PATIENT_ID_TAG = 0x00100020
 _PIXEL_MEASURES = 0x00289110
@@ -74,6 +74,11 @@ class ColumnReader:
     read: Callable[[Groups, int], object]
 
 
+def _date_column(keyword: str) -> DicomColumn:
+    first, last = (float(datetime.date(year, 1, 1).toordinal() - DAY_0) for year in (1900, 2201))
+    return DicomColumn(keyword=keyword, low=first, high=last, unit=DAYS_SINCE_1970)
+
+
 _KNOWN: Mapping[str, Mapping[str, DicomColumn]] = {
     "Modality": {"modality": DicomColumn(keyword="Modality", levels=(*MODALITIES.split(), _OTHER))},
     "BodyPartExamined": {
@@ -103,14 +108,12 @@ _KNOWN: Mapping[str, Mapping[str, DicomColumn]] = {
     },
     "RepetitionTime": {"repetition_ms": DicomColumn(keyword="RepetitionTime", low=0.0, high=1e6, unit="ms")},
     "EchoTime": {"echo_ms": DicomColumn(keyword="EchoTime", low=0.0, high=1e5, unit="ms")},
-    "StudyDate": {"study_date": DicomColumn(keyword="StudyDate", low=1900.0, high=22001231.0)},
-    "SeriesDate": {"series_date": DicomColumn(keyword="SeriesDate", low=1900.0, high=22001231.0)},
-    "AcquisitionDate": {
-        "acquisition_date": DicomColumn(keyword="AcquisitionDate", low=1900.0, high=22001231.0)
-    },
+    "StudyDate": {"study_date": _date_column("StudyDate")},
+    "SeriesDate": {"series_date": _date_column("SeriesDate")},
+    "AcquisitionDate": {"acquisition_date": _date_column("AcquisitionDate")},
 }
-"""Attributes whose columns need no further words. Dates are whole numbers, year, month, day: 20260131; or the
-year alone, where the site's rules say so."""
+"""Attributes whose columns need no further words. Dates are days since 1970-01-01, from 1900 to 2200; where
+the site's rules keep the year alone, its first day."""
 
 
 def known_columns(keyword: str) -> Mapping[str, DicomColumn]:
@@ -147,9 +150,13 @@ def column_reader(name: str, column: DicomColumn) -> ColumnReader:
             f"columns.{name}: {column.keyword} is of kind {vr}: levels are for texts, a range for numbers, "
             "ages and dates; names and identifiers never become columns"
         )
-    read = readers[vr]
+    if vr == "DA" and column.unit not in (None, DAYS_SINCE_1970):
+        raise ConfigError(
+            f"columns.{name}: dates are in {DAYS_SINCE_1970}; leave unit out; low and high are such"
+        )
+    unit = DAYS_SINCE_1970 if vr == "DA" else column.unit
     kind = Numeric(column.low, column.high)
-    return ColumnReader(Declared(kind, column.unit), _number_reader(tag, column, read))
+    return ColumnReader(Declared(kind, unit), _number_reader(tag, column, readers[vr]))
 
 
 def is_date(column: DicomColumn) -> bool:
@@ -212,7 +219,7 @@ def _age(place: DataSet, tag: int, _index: int) -> float | None:
 
 
 def _date(place: DataSet, tag: int, index: int) -> float | None:
-    """20260131 as a number; the older 2026.01.31, too."""
+    """20260131 as days since 1970-01-01; the older 2026.01.31, too."""
     texts = place.texts(tag)
     if index >= len(texts) or not texts[index]:
         return None
@@ -223,4 +230,4 @@ def _date(place: DataSet, tag: int, index: int) -> float | None:
         day = None
     if day is None:
         raise place.refusal(tag, "is not a date such as 20260131")
-    return float(day.year * 10000 + day.month * 100 + day.day)
+    return float(day.toordinal() - DAY_0)

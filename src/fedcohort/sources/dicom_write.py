@@ -18,12 +18,12 @@ from fedcohort.sources.dicom_burned_in import check_burned_in
 from fedcohort.sources.dicom_codec import FrameReader
 from fedcohort.sources.dicom_deidentify import DicomPrivacy, new_uid, patient_of, without_patient
 from fedcohort.sources.dicom_file import MAX_FILE_BYTES, parse, read_bytes
-from fedcohort.sources.dicom_folder import Found, find
+from fedcohort.sources.dicom_folder import DICOMDIR, Found, find
 from fedcohort.sources.dicom_layout import Layout, Stored, read_layout
 from fedcohort.sources.dicom_palette import PLAIN, palette
 from fedcohort.sources.dicom_pixels import Mask, painted
 from fedcohort.sources.dicom_values import DataSet
-from fedcohort.sources.pseudonym import pseudonym
+from fedcohort.sources.pseudonym import masked_file_name, pseudonym
 from fedcohort.sources.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def deidentify_files(
         masks: painted black in every image.
         vouched: somebody at the site answers that these images have no texts drawn into them.
     Returns:
-        what became of each file, in the order of their names.
+        what became of each file, in the order of their names; one that was found in a folder or a DICOMDIR
+        under its stand-in.
     Raises:
         ConfigError: there is no such path, or `into` lies within it.
         StoreError: a file cannot be written.
@@ -63,7 +64,10 @@ def deidentify_files(
         raise ConfigError(f"{path}: no such file or folder; give images by --from")
     if path.is_dir() and into.resolve().is_relative_to(path.resolve()):
         raise ConfigError(f"{into}: lies within {path}; write the copies elsewhere")
-    for found in find(path):
+    named = path.is_file() and path.name.upper() != DICOMDIR
+    for file in find(path):
+        # A file that nobody named one by one may be called after its patient.
+        found = file if named else file._replace(name=masked_file_name(privacy.key, file.name))
         try:
             image = parse(read_bytes(found.path))
             check_burned_in(image, bool(masks), vouched)

@@ -19,9 +19,10 @@ from sqlglot import exp
 from fedcohort.columns import Image
 from fedcohort.errors import CohortError, SchemaError
 from fedcohort.sources.catalogue import UNDECLARED_TEXT, Catalogue, Facts
-from fedcohort.sources.convert import Raw, Values, check_explicit, convert, needed_columns
+from fedcohort.sources.convert import Raw, Values, convert, needed_columns
 from fedcohort.sources.database import harden, restrict
 from fedcohort.sources.dialects import select_sql
+from fedcohort.sources.explicit import check_explicit
 from fedcohort.sources.fitting import convert_private
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import PATIENT_ID

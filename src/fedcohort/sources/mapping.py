@@ -3,6 +3,7 @@
     [tables.labs]
     patient_id = "subject_id"
     key = ["labevent_id"]
+    decimal = ","
 
     [tables.labs.columns.glucose]
     from = "GLU_MGDL"
@@ -24,7 +25,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field as Limits
 from pydantic import ValidationError, model_validator
@@ -33,6 +34,7 @@ from fedcohort.columns import Categorical, Frozen, Identifier, Level, Numeric, R
 from fedcohort.errors import ConfigError
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field
+from fedcohort.sources.units import MAX_UNIT, conversion, is_unit
 
 MOLAR_MASSES = {
     "albumin": 66_500.0,
@@ -67,7 +69,7 @@ class MappedColumn(Frozen):
     high: Real | None = None
     levels: tuple[Level, ...] | None = None
     text: bool = False
-    unit: Text | None = None
+    unit: Annotated[str, Limits(min_length=1, max_length=MAX_UNIT)] | None = None
     local_unit: Text | None = None
     substance: Text | None = None
     molar_mass: Annotated[float, Limits(gt=0)] | None = None
@@ -86,6 +88,8 @@ class MappedColumn(Frozen):
             raise ValueError("give levels, or text = true, not both")
         if self.codes and self.levels is None:
             raise ValueError("codes need levels, which they are translated to")
+        if self.unit is not None and not is_unit(self.unit):
+            raise ValueError("unit: a short text that prints on one line, such as mmol/L")
         if self.local_unit is not None and self.unit is None:
             raise ValueError("local_unit needs unit, which it is converted to")
         if self.factor is not None and self.local_unit is not None:
@@ -114,34 +118,10 @@ class MappedColumn(Frozen):
         mass = self.molar_mass or MOLAR_MASSES.get(self.substance or "")
         return conversion(self.local_unit, str(self.unit), mass)
 
-    def field(self, name: str) -> Field:
+    def field(self, name: str, decimal: str = ".") -> Field:
         """How its values are read."""
         missing = frozenset(self.missing)
-        return Field(name, self.source or name, self.declared, self.affine, self.codes, missing)
-
-
-def conversion(source: str, target: str, molar_mass: float | None = None) -> tuple[float, float]:
-    """(factor, offset) from one unit to another, by pint.
-
-    Args:
-        molar_mass: grams a mole, where one is a mass and the other an amount of substance.
-    Raises:
-        ValueError: pint does not know a unit, or cannot convert it.
-    """
-    import pint
-
-    registry: pint.UnitRegistry[float] = pint.UnitRegistry(cache_folder=None)
-    context = ("chemistry",) if molar_mass is not None else ()
-    options = {} if molar_mass is None else {"mw": registry.Quantity(molar_mass, "g/mol")}
-    try:
-        zero, one = (
-            float(registry.Quantity(value, source).to(target, *context, **options).magnitude)
-            for value in (0.0, 1.0)
-        )
-    except (pint.PintError, ValueError, TypeError, AttributeError) as error:
-        hint = "; give substance or molar_mass" if isinstance(error, pint.DimensionalityError) else ""
-        raise ValueError(f"units: {source!r} cannot be converted to {target!r}{hint}") from None
-    return one - zero, zero
+        return Field(name, self.source or name, self.declared, self.affine, self.codes, missing, decimal)
 
 
 class MappedTable(Frozen):
@@ -150,10 +130,12 @@ class MappedTable(Frozen):
     Attributes:
         patient_id: the source's column that names the patient.
         key: columns of this table by which a record replaces the earlier one.
+        decimal: what stands before the decimals of numbers in texts.
     """
 
     patient_id: Text = PATIENT_ID
     key: tuple[Identifier, ...] = ()
+    decimal: Literal[".", ","] = "."
     columns: dict[Identifier, MappedColumn] = Limits(min_length=1)
 
     @model_validator(mode="after")
@@ -169,7 +151,12 @@ class MappedTable(Frozen):
     def fields(self) -> list[Field]:
         """How every column is read, the patient first."""
         patient = Field(PATIENT_ID, self.patient_id)
-        return [patient, *(column.field(name) for name, column in self.columns.items())]
+        return [patient, *(column.field(name, self.decimal) for name, column in self.columns.items())]
+
+    @property
+    def context(self) -> str:
+        """What decides how values are read; `decimal`, unknown to older versions, where it is said."""
+        return self.model_dump_json(exclude={"decimal"} if self.decimal == "." else None)
 
     @property
     def declared(self) -> dict[str, Declared]:

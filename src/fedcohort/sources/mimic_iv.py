@@ -1,13 +1,15 @@
 """MIMIC-IV (Johnson et al. 2023): its tables as they are, and one row an admission to learn from.
 
-The module `hosp` and `icu` as CSV, packed or not. Patients are MIMIC's own pseudonyms, and
-dates are already shifted by it. Several sites stand in for hospitals: who goes where
-follows from a hash of the patient, so that nobody is in two of them.
+The module `hosp` and `icu` as CSV, packed or not. MIMIC's dates are already shifted, and its texts
+are codes; its numbers of patients, admissions, orders and staff become keyed stand-ins, as those of any
+import do. Several sites stand in for hospitals: who goes where follows from a hash of MIMIC's own
+number of the patient, so that nobody is in two of them, whatever the key.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy import inspect, text
@@ -19,11 +21,14 @@ from fedcohort.sources.csv_files import csv_source
 from fedcohort.sources.database import writing
 from fedcohort.sources.files import files_of
 from fedcohort.sources.identity import IDENTIFIERS_KEPT
+from fedcohort.sources.pseudonym import code_pseudonym, key_id, pseudonym
 from fedcohort.sources.road import SHOWN_REFUSALS, Imported, import_source
 from fedcohort.sources.schema import PATIENT_ID, Declared, wide_table, write_declarations
 from fedcohort.sources.shape import Field, refusals_of, shaped
 
 SUBJECT = "subject_id"
+IDENTIFIER_ENDING = "_id"
+"""How MIMIC's columns of identifiers end: hadm_id, stay_id, order_provider_id and so on."""
 TABLES = (
     "admissions", "diagnoses_icd", "drgcodes", "hcpcsevents", "icustays", "microbiologyevents", "omr",
     "patients", "prescriptions", "procedures_icd", "services", "transfers",
@@ -83,9 +88,11 @@ class Share:
         return replace(batch, columns=columns)
 
 
-def mimic_source(folder: Path, share: Share) -> Source:
+def mimic_source(folder: Path, share: Share, key: bytes | None = None) -> Source:
     """The tables that speak of patients, one site's share of them.
 
+    Args:
+        key: of the stand-ins for MIMIC's identifiers; None keeps them.
     Raises:
         ConfigError: a table that the analysis needs is missing.
     """
@@ -96,27 +103,52 @@ def mimic_source(folder: Path, share: Share) -> Source:
     present = [name for name in TABLES if name in found]
     sources = [csv_source(found[name], name, None, patient=SUBJECT, numbers=NUMBERS) for name in present]
     tables = {name: columns for source in sources for name, columns in source.tables.items()}
-    return Source(tables, [_shared(part, share) for source in sources for part in source.parts])
+    return Source(tables, [_shared(part, share, key) for source in sources for part in source.parts])
 
 
-def _shared(part: Part, share: Share) -> Part:
+def _shared(part: Part, share: Share, key: bytes | None) -> Part:
     def batches(done: int) -> Iterator[Batch]:
-        return map(share.only, part.batches(done))
+        kept = map(share.only, part.batches(done))
+        return kept if key is None else (_disguised(batch, key) for batch in kept)
 
     return replace(part, batches=batches)
 
 
-def import_mimic(folder: Path, into: Path, sites: int) -> list[Imported]:
+def _disguised(batch: Batch, key: bytes) -> Batch:
+    """A batch whose identifiers are keyed stand-ins, alike in all columns of one name."""
+    columns: dict[str, Sequence[object]] = dict(batch.columns)
+    for name in (name for name in columns if name.endswith(IDENTIFIER_ENDING)):
+        columns[name] = [value if value is None else _stand_in(key, name)(value) for value in columns[name]]
+    return replace(batch, columns=columns)
+
+
+@lru_cache(maxsize=64)
+def _stand_in(key: bytes, column: str) -> Callable[[object], str]:
+    if column == PATIENT_ID:
+        return lru_cache(maxsize=100_000)(lambda value: pseudonym(key, str(value)))
+    return lru_cache(maxsize=100_000)(lambda value: code_pseudonym(key, column, str(value)))
+
+
+def identity(key: bytes | None) -> str:
+    """How patients are known afterwards, for the report and the database."""
+    if key is None:
+        return IDENTIFIERS_KEPT
+    return f"pseudonyms of key {key_id(key)}, dates as MIMIC shifted them"
+
+
+def import_mimic(folder: Path, into: Path, sites: int, key: bytes | None = None) -> list[Imported]:
     """Write mimic_a.db, mimic_b.db and so on, each with MIMIC's tables and `mortality`.
 
+    Args:
+        key: of the stand-ins for MIMIC's identifiers; None keeps them.
     Raises:
         ConfigError: a table is missing. SchemaError: one is empty. StoreError: a database cannot be written.
     """
     reports = []
     for index in range(sites):
         database = into / f"mimic_{chr(ord('a') + index)}.db"
-        source = mimic_source(folder, Share(index, sites))
-        report = import_source(source, database, context=f"{index} of {sites}", identity=IDENTIFIERS_KEPT)
+        source = mimic_source(folder, Share(index, sites), key)
+        report = import_source(source, database, context=f"{index} of {sites}", identity=identity(key))
         report.written[MORTALITY], refusals = _admissions(database)
         report.refused.update(f"{MORTALITY}.{one.field} {one.reason}" for one in refusals)
         report.refusals += refusals[: max(0, SHOWN_REFUSALS - len(report.refusals))]

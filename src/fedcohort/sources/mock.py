@@ -20,8 +20,8 @@ from sqlglot import exp
 
 from fedcohort.columns import Binary, Categorical, Classes, Image, Level, Number, Numeric, Survival
 from fedcohort.errors import CohortError, ConfigError, StoreError
-from fedcohort.sources.convert import check_explicit
 from fedcohort.sources.database import writing
+from fedcohort.sources.explicit import check_explicit
 from fedcohort.sources.frame import selected_rows
 from fedcohort.sources.images import encode_image
 from fedcohort.sources.importing import ImportReport

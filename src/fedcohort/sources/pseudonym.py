@@ -31,6 +31,8 @@ from fedcohort.sources.convert import level_key
 
 KEY_BYTES = 32
 DEFAULT_MAX_SHIFT_DAYS = 365
+STAND_IN = "file-"
+"""How the stand-in of a file's name begins."""
 
 _HEADER = b"fedcohort de-identification key, version 1\n"
 _HALF = 16
@@ -52,8 +54,13 @@ def load_or_create_key(path: Path) -> bytes:
     Returns:
         32 bytes.
     Raises:
-        KeyFileError: the file is not such a key, cannot be made, or others can read it.
+        KeyFileError: the file is not such a key, cannot be made, or others can read it; or its folder is
+            not there, as of a path that was mistyped.
     """
+    if not path.parent.is_dir():
+        raise KeyFileError(
+            f"{path}: there is no folder {path.parent}; correct --key, or make the folder first"
+        )
     return _key(
         path, read_or_make(path, lambda: _HEADER + base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
     )
@@ -136,7 +143,7 @@ def code_pseudonym(key: bytes, column: str, value: str) -> str:
 def masked_file_name(key: bytes, name: str) -> str:
     """A file's stand-in, for its name may be a patient's. A known ending stays."""
     end = PurePath(name).suffix.lower()
-    return f"file-{_hmac(key, _FILE, name)[:8].hex()}" + (end if _KNOWN_ENDING.fullmatch(end) else "")
+    return f"{STAND_IN}{_hmac(key, _FILE, name)[:8].hex()}" + (end if _KNOWN_ENDING.fullmatch(end) else "")
 
 
 def masked_digest(key: bytes, digest: str) -> str:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from fedcohort.columns import Binary, Categorical, Classes, Image, Label, Level, Number, Numeric, Survival
 from fedcohort.errors import SchemaError, StudyError
 from fedcohort.sources.convert import level_key
+from fedcohort.sources.units import is_unit, same_unit
 from fedcohort.sources.where import parse_where
 from fedcohort.study import Cohort
 
@@ -32,6 +33,7 @@ class Offer:
     bounds: tuple[float, float] | None
     levels: tuple[Level, ...]
     image: Image | None = None
+    unit: str | None = None
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -55,7 +57,7 @@ def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]
         cohort: as the researcher wrote it; an explicit one comes back as it was.
         catalogues: site to what `catalogue` told there.
     Raises:
-        SchemaError: sites disagree, lack a column, or the study is wider; names site and column.
+        SchemaError: sites disagree, in a unit too, lack a column, or the study is wider; names both.
         CohortError: `where` is not allowed.
     """
     if not catalogues:
@@ -64,6 +66,8 @@ def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]
     offers = {
         name: [_offer(site, name, columns) for site, columns in listed.items()] for name in _needed(cohort)
     }
+    for offered in offers.values():
+        _check_units(offered)
     given = cohort.schema_ if isinstance(cohort.columns, Mapping) else {}
     bounded = {name: Numeric(*bounds) for name, bounds in cohort.bounds.items()}
     columns = {name: _column(offers[name], (bounded.get(name) or given.get(name))) for name in cohort.schema_}
@@ -100,13 +104,21 @@ def _offer(site: str, name: str, columns: Mapping[str, object]) -> Offer:
             return Offer(site, name, "image", None, (), image)
         if facts["kind"] == "numeric":
             kind = Numeric.model_validate({"low": facts.get("low"), "high": facts.get("high")})
-            return Offer(site, name, "numeric", kind.bounds, ())
+            return Offer(site, name, "numeric", kind.bounds, (), unit=_unit(site, name, facts))
         levels = facts.get("levels")
         if levels and len(levels) > 1:
             levels = Categorical.model_validate({"levels": levels}).levels
         return Offer(site, name, "categorical", None, tuple(levels or ()))
     except (ValidationError, StudyError, TypeError):
         raise SchemaError(_unreadable(site, name)) from None
+
+
+def _unit(site: str, name: str, facts: Mapping[str, object]) -> str | None:
+    """The declared unit; a node of an older version tells none."""
+    unit = facts.get("unit")
+    if unit is not None and not is_unit(unit):
+        raise SchemaError(_unreadable(site, name))
+    return None if unit is None else str(unit)
 
 
 def _unreadable(site: str, name: str) -> str:
@@ -141,6 +153,17 @@ def _check_agreement(offers: list[Offer]) -> None:
             raise SchemaError(
                 f"column {first.column}: {first.kind} at site {first.site}, "
                 f"{other.kind} at site {other.site}; say in the study which it is"
+            )
+
+
+def _check_units(offers: list[Offer]) -> None:
+    """Numbers of two units must not be added up; a site that declares none may mean any."""
+    known = [offer for offer in offers if offer.unit is not None]
+    for other in known[1:]:
+        if not same_unit(str(known[0].unit), str(other.unit)):
+            raise SchemaError(
+                f"column {other.column}: in {known[0].unit} at site {known[0].site}, in {other.unit} at "
+                f"site {other.site}; let one of them convert it: unit and local_unit in its mapping file"
             )
 
 

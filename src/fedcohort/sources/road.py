@@ -23,6 +23,8 @@ from sqlalchemy import (
     Table,
     Text,
     inspect,
+    literal,
+    select,
 )
 
 from fedcohort.errors import ConfigError, SchemaError, StoreError
@@ -70,6 +72,7 @@ class Imported:
         read: records, refused ones included.
         refused: by column and reason.
         refusals: the first of them, each with its place.
+        empty: nothing was written, and no table of the source has a row from before.
     """
 
     database: str
@@ -80,6 +83,7 @@ class Imported:
     read: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     refusals: list[Refusal] = field(default_factory=list)
+    empty: bool = False
 
     def __str__(self) -> str:
         """A line for people, and one more for every reason of refusal."""
@@ -150,7 +154,15 @@ def import_source(
             road = Road(pen, source.tables, keys or {}, context, report, progress, on_refusal)
             for part in source.parts:
                 _import_part(road, part)
+        if not report.written.total():
+            with engine.connect() as connection:
+                report.empty = not any(_has_rows(connection, table) for table in source.tables)
     return report
+
+
+def _has_rows(connection: Connection, table: str) -> bool:
+    found = select(literal(1)).select_from(Table(table, MetaData())).limit(1)
+    return inspect(connection).has_table(table) and connection.execute(found).first() is not None
 
 
 def _check_ours(connection: Connection, name: str) -> None:
@@ -170,23 +182,23 @@ def _import_part(road: Road, part: Part) -> None:
         return
     road.report.parts += 1
     road.progress(part.name, begun.done)
-    _note(road, part.table, begun.written, begun.refusals)
+    _note(road, part.table, begun.written, begun.refusals, begun.written + len(begun.refusals))
     done, broken = begun.done, False
     for batch in part.batches(done):
         with road.pen.turn() as connection:
             written = _write(road, connection, batch)
             road.pen.weight += max(1, written)
             advance(connection, mark, done, batch, written)
-        _note(road, batch.table, written, batch.refusals)
+        _note(road, batch.table, written, batch.refusals, batch.read - done)
         done, broken = batch.read, batch.broken
         road.progress(part.name, done)
     with road.pen.turn() as connection:
         finish(connection, mark, broken=broken)
 
 
-def _note(road: Road, table: str, written: int, refusals: Sequence[Refusal]) -> None:
+def _note(road: Road, table: str, written: int, refusals: Sequence[Refusal], read: int) -> None:
     report = road.report
-    report.read += written + len(refusals)
+    report.read += min(read, written + len(refusals))  # a header that is refused is no record
     report.written[table] += written
     for refusal in refusals:
         report.refused[" ".join(filter(None, (refusal.field, refusal.reason)))] += 1

@@ -6,6 +6,7 @@ levels: facts about the instrument or the code list, written when data are impor
 and never computed from the patients.
 """
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.errors import SchemaError, StudyError
+from fedcohort.sources.units import MAX_UNIT
 
 RECORDS = "records"
 FEATURES = "features"
@@ -36,6 +38,9 @@ PATIENT_ID = "patient_id"
 OURS = "fedcohort_"
 """How the tables begin that hold no patients, and that no study can ask for."""
 DECLARATIONS = f"{OURS}columns"
+DAYS_SINCE_1970 = "days since 1970-01-01"
+"""The unit of a date as a number: differences are days, and de-identification moves it as a date."""
+DAY_0 = datetime.date(1970, 1, 1).toordinal()
 
 Kind = Numeric | Categorical | Image
 
@@ -68,7 +73,7 @@ class ColumnDeclaration(Base):
     low: Mapped[float | None]
     high: Mapped[float | None]
     levels: Mapped[list[int | str] | None] = mapped_column(JSON(none_as_null=True))
-    unit: Mapped[str | None] = mapped_column(String(32))
+    unit: Mapped[str | None] = mapped_column(String(MAX_UNIT))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ to find the records at fault. Nothing here repeats a value: a refusal names the 
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fedcohort.columns import Categorical, Numeric
@@ -15,6 +16,8 @@ from fedcohort.sources.schema import PATIENT_ID, Declared
 
 Faults = dict[int, tuple[str, str]]
 """Record within the batch to column and reason; the first fault of a record counts."""
+_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
+_HINT = 'is not a number, for it has a decimal comma: write decimal = "," below the table in the mapping file'
 MAX_TEXT = 2**20
 """Characters of one text."""
 
@@ -30,6 +33,7 @@ class Field:
         affine: (factor, offset) from the source's unit to the declared one.
         codes: the source's code to the declared level.
         missing: texts that mean that there is no value, besides the empty one.
+        decimal: what stands before a number's decimals in texts; beside a comma no point is read.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Field:
     affine: tuple[float, float] = (1.0, 0.0)
     codes: Mapping[str, str | int] = field(default_factory=dict)
     missing: Collection[str] = frozenset()
+    decimal: str = "."
 
 
 def shaped(
@@ -85,11 +90,12 @@ def _is_missing(one: Field, value: object) -> bool:
 
 def _numbers(one: Field, kind: Numeric, values: Sequence[object], faults: Faults) -> list[object]:
     found: list[float | None]
+    read = _reader(one)
     try:
         if one.missing or None in values or "" in values:
-            found = [None if _is_missing(one, value) else _float(value) for value in values]
+            found = [None if _is_missing(one, value) else read(value) for value in values]
         else:
-            found = list(map(_float, values))
+            found = list(map(read, values))
     except (TypeError, ValueError):
         found = [_number(one, value, row, faults) for row, value in enumerate(values)]
     if not math.isfinite(sum(filter(None, found))):
@@ -111,10 +117,24 @@ def _number(one: Field, value: object, row: int, faults: Faults) -> float | None
     if _is_missing(one, value):
         return None
     try:
-        return _float(value)
+        return _reader(one)(value)
     except (TypeError, ValueError):
-        faults.setdefault(row, (one.name, "is not a number"))
+        comma = one.decimal != "," and isinstance(value, str) and _COMMA.fullmatch(value)
+        faults.setdefault(row, (one.name, _HINT if comma else "is not a number"))
         return None
+
+
+def _reader(one: Field) -> Callable[[object], float]:
+    return _with_comma if one.decimal == "," else _float
+
+
+def _with_comma(value: object) -> float:
+    """A number such as 120,5; one with a point may count thousands, and is none."""
+    if not isinstance(value, str):
+        return _float(value)
+    if "." in value:
+        raise ValueError
+    return _float(value.replace(",", ".", 1))
 
 
 def _float(value: object) -> float:

@@ -1,0 +1,86 @@
+"""Units as clinicians write them: converted by pint, and compared so that mg/dl is mg/dL.
+
+Units to compare come from other hospitals' catalogues. pint reckons with what it reads, powers
+among it, so that only what is surely a short unit is given to it; everything else is compared as
+text.
+"""
+
+import math
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from fedcohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pint import UnitRegistry
+
+MAX_UNIT = 32
+"""Characters of a unit, in a mapping file, a database's declarations and a catalogue."""
+
+_NAME = r"[A-Za-zµμ%°]{1,16}(?:\^-?\d)?"
+_PLAIN = re.compile(rf"(?:1|10\^\d{{1,2}})?(?:(?<=\d)[/*]|(?<!\d)){_NAME}(?:[/*]{_NAME}){{0,4}}")
+_LITRE = re.compile(r"(?<![A-Za-z])([mcdunp]?)l(?![A-Za-z])")
+
+
+def conversion(source: str, target: str, molar_mass: float | None = None) -> tuple[float, float]:
+    """(factor, offset) from one unit to another, by pint.
+
+    Args:
+        molar_mass: grams a mole, where one is a mass and the other an amount of substance.
+    Raises:
+        ConfigError: pint is not installed.
+        ValueError: pint does not know a unit, or cannot convert it.
+    """
+    try:
+        import pint
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "local_unit: units need pint: pip install 'fedcohort[files]' (or give factor instead)"
+        ) from error
+
+    registry = _registry()
+    context = ("chemistry",) if molar_mass is not None else ()
+    options = {} if molar_mass is None else {"mw": registry.Quantity(molar_mass, "g/mol")}
+    try:
+        zero, one = (
+            float(registry.Quantity(value, source).to(target, *context, **options).magnitude)
+            for value in (0.0, 1.0)
+        )
+    except (pint.PintError, ValueError, TypeError, AttributeError) as error:
+        hint = "; give substance or molar_mass" if isinstance(error, pint.DimensionalityError) else ""
+        raise ValueError(f"units: {source!r} cannot be converted to {target!r}{hint}") from None
+    return one - zero, zero
+
+
+@lru_cache(maxsize=1)
+def _registry() -> "UnitRegistry[float]":
+    """pint's units, read once: it takes half a second."""
+    from pint import UnitRegistry
+
+    return UnitRegistry(cache_folder=None)
+
+
+def is_unit(text: object) -> bool:
+    """Whether something from outside can be a unit: a short text that prints on one line."""
+    return isinstance(text, str) and 0 < len(text.strip()) <= len(text) <= MAX_UNIT and text.isprintable()
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Whether two units are one and the same: as texts, or, where pint is installed, by its reckoning."""
+    first, second = _normal(one), _normal(other)
+    if first == second:
+        return True
+    if not (_PLAIN.fullmatch(first) and _PLAIN.fullmatch(second)):
+        return False
+    try:
+        factor, offset = conversion(first, second)
+    except (ConfigError, ValueError):
+        return False
+    return math.isclose(factor, 1.0, rel_tol=1e-9) and math.isclose(offset, 0.0, abs_tol=1e-9)
+
+
+def _normal(unit: str) -> str:
+    """Without blanks, with one sign of micro and one of litre; m and M stay apart, milli from mega."""
+    text = re.sub(r"\s+", "", unit).replace("μ", "u").replace("µ", "u").replace("·", "*")
+    return _LITRE.sub(r"\1L", text)

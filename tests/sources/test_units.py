@@ -1,0 +1,71 @@
+"""Units are the same by what they mean, and what comes from outside is not reckoned with."""
+
+import builtins
+import time
+from typing import Any
+
+import pytest
+
+from fedcohort.errors import ConfigError, StudyError
+from fedcohort.sources.mapping import MappedColumn
+from fedcohort.sources.units import same_unit
+
+
+def without_pint(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = builtins.__import__
+
+    def missing(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "pint":
+            raise ModuleNotFoundError("No module named 'pint'")
+        return found(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("g/L", "mg/mL"), ("years", "year"), ("1/min", "min^-1"), ("mg/dl", "mg / dL")]
+)
+def test_units_are_the_same_by_what_they_mean(one: str, other: str) -> None:
+    assert same_unit(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("mg/dL", "mmol/L"),
+        ("mmol/L", "Mmol/L"),
+        ("degC", "degF"),
+        ("degC", "K"),
+        ("IU/L", "kU/L"),
+        ("a b", "c"),
+    ],
+)
+def test_units_that_differ_are_not_the_same(one: str, other: str) -> None:
+    assert not same_unit(one, other)
+
+
+def test_without_pint_units_are_compared_as_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pint(monkeypatch)
+    assert same_unit("mg/dl", "mg/dL")
+    assert not same_unit("mg/dL", "mmol/L")
+
+
+def test_a_power_from_another_site_is_never_reckoned() -> None:
+    began = time.perf_counter()
+    for hostile in ("9^9^9^9", "9**9**9**9", "m^9^9^9^9", "10^99^9^9/L", "__import__('os')"):
+        assert not same_unit(hostile, "mg/dL")
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("unit", [" ", "mg\n/dL", "m" * 33])
+def test_a_unit_that_no_catalogue_could_tell_is_refused_in_the_mapping(unit: str) -> None:
+    with pytest.raises(StudyError, match="unit"):
+        MappedColumn(unit=unit)
+
+
+def test_a_mapping_with_units_says_what_to_install_where_pint_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_pint(monkeypatch)
+    with pytest.raises(ConfigError, match=r"units need pint: pip install 'fedcohort\[files\]'"):
+        MappedColumn(unit="mmol/L", local_unit="mg/dL", substance="glucose")

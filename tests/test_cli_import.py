@@ -1,0 +1,160 @@
+"""Imports as a site's engineer types them: what they say, and how they end."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fedcohort.cli import app
+from fedcohort.sources.mapping import MappedTable
+from fedcohort.sources.pseudonym import key_id, load_key, pseudonym
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, ["data", "import", *words])
+
+
+def said(done: Result) -> str:
+    """All that was printed, and what an error would print, as one line."""
+    return " ".join(f"{done.output} {done.exception or ''}".split())
+
+
+def rows(database: str, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.fixture
+def mimic() -> Path:
+    folder = Path("mimic")
+    folder.mkdir()
+    files = {
+        "patients": "subject_id,gender,anchor_age,anchor_year\n101,F,60,2150\n102,M,70,2150\n",
+        "admissions": "subject_id,hadm_id,admittime,admission_type,insurance,edregtime,edouttime,"
+        "hospital_expire_flag\n101,9001,2151-03-01 10:00:00,URGENT,Medicare,,,0\n"
+        "102,9002,2150-03-01 10:00:00,URGENT,Private,,,1\n",
+        "icustays": "subject_id,hadm_id,intime\n101,9001,2151-03-01 12:00:00\n",
+    }
+    for name, text in files.items():
+        (folder / f"{name}.csv").write_text(text)
+    return folder
+
+
+def test_mimic_is_deidentified_unless_it_is_told_not_to_be(mimic: Path) -> None:
+    done = run("mimic-iv", "--from", str(mimic), "--sites", "1", "--key", "deid.key")
+    assert done.exit_code == 0, said(done)
+    assert "de-identified: pseudonyms of key" in said(done)
+    key = load_key(Path("deid.key"))
+    expected = sorted([(pseudonym(key, "101"), 61.0, 1, 0), (pseudonym(key, "102"), 70.0, 0, 1)])
+    found = rows("mimic_a.db", "SELECT patient_id, age, icu_first_day, died FROM mortality")
+    assert sorted(found) == expected
+
+
+def test_mimics_own_numbers_stay_where_it_is_said(mimic: Path) -> None:
+    done = run("mimic-iv", "--from", str(mimic), "--sites", "1", "--keep-identifiers")
+    assert done.exit_code == 0, said(done)
+    assert "NOT de-identified" in said(done)
+    assert rows("mimic_a.db", "SELECT patient_id FROM patients") == [("101",), ("102",)]
+    again = run("mimic-iv", "--from", str(mimic), "--sites", "1", "--key", "deid.key")
+    assert again.exit_code != 0
+    assert "patients" in said(again)
+
+
+def test_public_data_say_that_they_were_not_deidentified() -> None:
+    done = run("breast-cancer")
+    assert done.exit_code == 0, said(done)
+    assert "not de-identified: public data without identifiers" in said(done)
+
+
+MAPPING = """
+[tables.records]
+patient_id = "mrn"
+[tables.records.columns.bp]
+low = 50
+high = 300
+"""
+CSV = ("csv", "--into", "h.db", "--from")
+
+
+@pytest.mark.parametrize(
+    ("text", "why", "more"),
+    [
+        ("mrn,pressure\n1,120\n", "the header has no column bp", ()),
+        ("name,bp\n1,120\n", "the header has no column mrn", ()),
+        ("mrn,bp\n1,120\n", "the header has no column mrn, bp", ("--delimiter", ";")),
+        ("", "its first line must name each column once", ()),
+        ("mrn,bp\n1,high\n", "1 refused: bp is not a number", ()),
+    ],
+)
+def test_an_import_that_leaves_nothing_fails(text: str, why: str, more: tuple[str, ...]) -> None:
+    Path("mapping.toml").write_text(MAPPING)
+    Path("in.csv").write_text(text)
+    for attempt in range(2):
+        done = run(*CSV, "in.csv", "--mapping", "mapping.toml", *more)
+        assert done.exit_code == 1, said(done)
+        assert "nothing was imported into records, and nothing was there before" in said(done)
+        assert (why in said(done)) == (attempt == 0)
+        records = 1 if attempt == 0 and "bp is" in why else 0
+        assert f"{records} records read" in said(done)
+
+
+def test_an_import_of_which_something_is_left_or_was_there_is_a_success() -> None:
+    Path("mapping.toml").write_text(MAPPING)
+    Path("in.csv").write_text("mrn,bp\n1,120\n2,high\n")
+    for words in (
+        "2 records read, 1 into records",
+        "0 records read, nothing written; 1 of 1 files unchanged",
+    ):
+        done = run(*CSV, "in.csv", "--mapping", "mapping.toml")
+        assert done.exit_code == 0, said(done)
+        assert words in said(done)
+
+
+COMMAS = "mrn;bp\n1;120,5\n2; 98,25 \n3;\n4;-7\n5;1.234,5\n6;1.234\n7;100,5,5\n"
+
+
+@pytest.mark.parametrize("keep", [(), ("--keep-identifiers",)])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_a_decimal_comma_is_hinted_at_and_read_where_the_mapping_says_so(
+    keep: tuple[str, ...], encoding: str
+) -> None:
+    Path("mapping.toml").write_text(MAPPING.replace("50", "-50"))
+    Path("in.csv").write_text(COMMAS)
+    words = (*CSV, "in.csv", "--mapping", "mapping.toml", "--encoding", encoding, *keep)
+    done = run(*words)
+    hint = 'it has a decimal comma: write decimal = "," below the table in the mapping file'
+    assert f"2 refused: bp is not a number, for {hint}" in said(done)
+    Path("h.db").unlink()
+    with_comma = Path("mapping.toml").read_text().replace("patient_id", 'decimal = ","\npatient_id')
+    Path("mapping.toml").write_text(with_comma)
+    done = run(*words)
+    assert done.exit_code == 0, said(done)
+    assert "3 refused: bp is not a number" in said(done)
+    found = rows("h.db", "SELECT bp FROM records ORDER BY rowid")
+    assert found == [(120.5,), (98.25,), (None,), (-7.0,)]
+
+
+def test_a_mapping_without_decimal_is_the_same_import_as_before_there_was_one() -> None:
+    column = {"from": "BP", "low": 50, "high": 300}
+    table = MappedTable.model_validate({"columns": {"bp": column}})
+    assert "decimal" not in table.context
+    assert '"decimal":","' in MappedTable.model_validate({"columns": {"bp": column}, "decimal": ","}).context
+
+
+def test_a_key_that_is_made_is_told_and_no_folder_is() -> None:
+    Path("in.csv").write_text("patient_id,bp\n1,120\n")
+    made = run(*CSV, "in.csv", "--key", "deid.key")
+    words = f"made a new key deid.key (id {key_id(load_key(Path('deid.key')))}): pseudonyms will not link"
+    assert words in said(made)
+    assert "made a new key" not in said(run(*CSV, "in.csv", "--key", "deid.key"))
+    wrong = run("csv", "--into", "other.db", "--from", "in.csv", "--key", "keys/deid.key")
+    assert wrong.exit_code == 1
+    assert "there is no folder keys; correct --key" in said(wrong)
+    assert not Path("keys").exists()
