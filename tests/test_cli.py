@@ -206,11 +206,14 @@ def test_breast_cancer_becomes_three_hospitals(tmp_path: Path) -> None:
     assert len(list((tmp_path / "data").glob("*.db"))) == 3
 
 
+WHOLE = r"entry \d+: [0-9a-f]{64}\n\d+ entries, the chain is whole\n"
+
+
 def test_the_event_logs_verify_and_a_changed_entry_is_named(group: Group, tmp_path: Path) -> None:
     whole = cli("coordinator", "audit", "--state", group.state, cwd=tmp_path)
-    assert re.fullmatch(r"\d+ entries, the chain is whole\n", whole.stdout)
+    assert re.fullmatch(WHOLE, whole.stdout)
     node = cli("node", "audit", "--site", group.folder / "a.toml", cwd=tmp_path)
-    assert re.fullmatch(r"\d+ entries, the chain is whole\n", node.stdout)
+    assert re.fullmatch(WHOLE, node.stdout)
     copy = tmp_path / "copy"
     copy.mkdir()
     with (
@@ -270,11 +273,19 @@ def test_node_check_names_each_fault_with_its_remedy(group: Group, tmp_path: Pat
 
 def test_a_researchers_token_is_printed_once_and_can_be_revoked(tmp_path: Path) -> None:
     words = ("coordinator", "invite", "--state", "c")
-    token = cli(*words, "--researcher", "ada", cwd=tmp_path).stdout
+    for name in (("--site", "hospital a"), ("--researcher", "ada bob/../x")):
+        assert "a name has 1 to 64" in one_error(cli(*words, *name, cwd=tmp_path).stderr, "config-invalid")
+    assert not (tmp_path / "c").exists()
+    first = cli(*words, "--researcher", "ada", cwd=tmp_path)
+    token = first.stdout
+    assert first.stderr == "made a new coordinator in c\n"
     assert re.fullmatch(r"[\w-]{43}\n", token)
     assert token.strip().encode() not in (tmp_path / "c" / "coordinator.db").read_bytes()
     site = cli(*words, "--site", "hospital_a", cwd=tmp_path)
     assert re.fullmatch(r"[\w-]{43}\n", site.stdout)
+    assert site.stderr == ""
+    typo = cli("coordinator", "revoke", "--researcher", "adda", "--state", "c", cwd=tmp_path)
+    assert "nobody called 'adda' has a token" in one_error(typo.stderr, "not-found")
     revoked = cli("coordinator", "revoke", "--researcher", "ada", "--state", "c", cwd=tmp_path)
     assert revoked.stdout == "1 tokens of ada revoked\n"
     nobody = cli("coordinator", "remove", "--site", "nobody", "--state", "c", cwd=tmp_path)

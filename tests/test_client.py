@@ -1,6 +1,7 @@
 """The researcher's side: simulate, read the result, save it, and be told plainly what is wrong."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import httpx
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.errors import FedcohortError, LinkClosedError
+from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError
 from fedcohort.rest import Rest
 
 from .analyses.support import FRAMES, POOLED, run, study
@@ -120,6 +121,33 @@ def test_another_server_at_the_address_is_told_apart(body: str) -> None:
     rest = Rest(httpx.Client(base_url="http://127.0.0.1:9", transport=transport))
     with pytest.raises(LinkClosedError, match="is no coordinator of this version"):
         rest.get("/api/studies")["studies"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://192.0.2.2:18999",
+        "http://localhost.example:8760",
+        "http://127.0.0.1.example",
+        "http://[2001:db8::1]",
+    ],
+)
+def test_no_token_goes_in_plain_text_to_another_machine(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="plain text is only allowed on this machine itself; use https://"):
+        fc.connect(url, token="secret", key_file=tmp_path / "r.key")
+
+
+def test_no_proxy_is_shown_the_token_for_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.setblocking(False)
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with pytest.raises(LinkClosedError, match="ConnectError"):
+            fc.connect("http://127.0.0.1:9", token="secret", key_file=tmp_path / "r.key")
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
 
 
 def test_every_public_name_is_there() -> None:

@@ -20,6 +20,7 @@ from fedcohort.cli_support import (
     announce,
     console,
     existing,
+    say_whole,
 )
 from fedcohort.config import DEFAULT_CONFIG
 from fedcohort.errors import ConfigError
@@ -190,13 +191,17 @@ def check(
 
 @node_app.command("audit")
 def audit_node(site: SiteFile = Path("site.toml")) -> None:
-    """Verify that nobody has changed this node's event log, which names every release."""
+    """Verify that nobody has changed this node's event log, which names every release, or cut it off."""
+    from fedcohort.node.heads import check_not_behind
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
 
-    store = SqlNodeStore(existing(read_policy(site).state / "node.db", "start the node once"))
-    console.print(f"{store.verify()} entries, the chain is whole", highlight=False)
-    store.close()
+    policy = read_policy(site)
+    database = existing(policy.state / "node.db", "start the node once")
+    with contextlib.closing(SqlNodeStore(database)) as store:
+        newest, length = store.newest(), store.verify()
+        check_not_behind(store, policy.id)
+    say_whole(newest, length)
 
 
 def approve(

@@ -11,6 +11,7 @@ from fedcohort.cli_support import SiteFile, console, existing
 
 if TYPE_CHECKING:
     from fedcohort.node.consent import Site
+    from fedcohort.node.ledger import Account
     from fedcohort.node.store import SqlNodeStore
 
 
@@ -44,10 +45,9 @@ def ledger(
     store.close()
     found = accounts(policy, reserved, costs)
     if not found:
-        _say("no data set has a budget; give it one in site.toml, [budget.TABLE]")
+        _say("no data set has a budget, and nothing was spent; give one in site.toml, [budget.TABLE]")
     for account in found:
-        epsilon, delta = account.left
-        _say(f"{account.dataset}: epsilon {account.budget.epsilon:g}, delta {account.budget.delta:g}")
+        _say(f"{account.dataset}: {_given(account)}")
         by_study = {cost.study_hash: cost for cost in account.costs}
         for one in account.reserved:
             cost = by_study.get(one.study_hash)
@@ -56,7 +56,18 @@ def ledger(
                 f"  {one.study_hash[:12]}  reserved {one.epsilon:g} (delta {one.delta:g}), "
                 f"spent {spent:.3f}; {alone:.3f} if all other sites colluded"
             )
-        _say(f"  left: epsilon {epsilon:g}, delta {delta:g}")
+        if account.left is not None:
+            _say("  left: epsilon {:g}, delta {:g}".format(*account.left))
+
+
+def _given(account: "Account") -> str:
+    if account.budget is not None:
+        return f"epsilon {account.budget.epsilon:g}, delta {account.budget.delta:g}"
+    epsilon, delta = account.taken
+    return (
+        f"no budget; epsilon {epsilon:g}, delta {delta:g} are set aside, and count against one that is set: "
+        f"[budget.{account.dataset}] in site.toml"
+    )
 
 
 @contextmanager

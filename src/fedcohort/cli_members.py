@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedcohort.cli_support import console, existing
+from fedcohort.cli_support import console, existing, say_whole
 from fedcohort.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ def _members(state: Path, database: str | None, *, make: bool = False) -> "Itera
     from fedcohort.coordinator.store import CoordinatorStore
 
     file = state / "coordinator.db"
+    new = make and database is None and not file.exists()
     store = CoordinatorStore(database or (file if make else existing(file, "check --state")))
+    if new:  # not among what is redirected, which is the token
+        typer.echo(f"made a new coordinator in {state}", err=True)
     try:
         yield Members(store)
     finally:
@@ -52,6 +55,9 @@ def invite(
         raise ConfigError("give either --site or --researcher")
     if site is None and (again or url):
         raise ConfigError("--again and --url are for a site")
+    from fedcohort.coordinator.members import check_name
+
+    check_name(str(site or researcher))
     with _members(state, database, make=True) as members:
         token = (
             members.invite_site(site, url=url, again=again) if site else members.issue_token(str(researcher))
@@ -65,8 +71,12 @@ def revoke(
     database: Database = None,
 ) -> None:
     """Take a researcher's tokens back."""
+    from fedcohort.errors import NotFoundError
+
     with _members(state, database) as members:
         count = members.revoke_tokens(researcher)
+    if not count:
+        raise NotFoundError(f"nobody called {researcher!r} has a token that could be revoked; check the name")
     console.print(f"{count} tokens of {researcher} revoked", markup=False, highlight=False)
 
 
@@ -87,4 +97,5 @@ def remove(
 def audit(state: State = DEFAULT_STATE, database: Database = None) -> None:
     """Verify that nobody has changed the coordinator's event log."""
     with _members(state, database) as members:
-        console.print(f"{members.store.verify()} entries, the chain is whole", highlight=False)
+        newest, length = members.store.newest(), members.store.verify()
+    say_whole(newest, length)

@@ -83,6 +83,13 @@ def existing(path: Path, remedy: str) -> Path:
     return path
 
 
+def say_whole(newest: tuple[int, bytes], length: int) -> None:
+    """Tell that a log's chain holds, and what its operator writes down elsewhere to know it by later."""
+    sequence, digest = newest
+    console.print(f"entry {sequence}: {digest.hex()}", highlight=False, soft_wrap=True)
+    console.print(f"{length} entries, the chain is whole", highlight=False)
+
+
 def announce(form: LogFormat, words: str) -> None:
     """Tell whoever has started a process that it runs: on the screen, or in a log that machines read."""
     if form is LogFormat.json:

@@ -18,6 +18,7 @@
     │   ├── VersionError      the other side speaks another protocol version
     │   └── LinkClosedError   the connection ended
     ├── AuthenticationError   unknown site, wrong key, bad signature or token
+    │   ├── JoinTokenError    the other side does not take the token that a site joins with
     │   └── RosterError       a site whose key nobody here has confirmed
     ├── LedgerBehindError     this copy of a node's database is older than what the site has signed
     ├── KeyFileError          a key file is missing, broken, or readable by others
@@ -157,6 +158,10 @@ class AuthenticationError(FedcohortError):
     """Unknown site, wrong key, bad signature or bad token."""
 
     code = "not-authenticated"
+
+
+class JoinTokenError(AuthenticationError):
+    """The other side does not take the token that a site joins with."""
 
 
 class RosterError(AuthenticationError):

@@ -19,6 +19,7 @@ from fedcohort.errors import (
     StudyError,
     StudyFailedError,
 )
+from fedcohort.wire.address import check_http, is_loopback_name
 
 TIMEOUT_SECONDS = 30.0
 TAKE_SECONDS = 120.0
@@ -147,13 +148,17 @@ def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:
     """A client for this address.
 
     Raises:
-        ConfigError: the address is not http or https, or the CA file cannot be read.
+        ConfigError: the address is none, or plain text to another machine, or the CA file cannot be read.
     """
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"{url!r}: give an address such as https://coordinator.example:8760")
+    parts = check_http(url, repr(url))
     try:
         context = ssl.create_default_context(cafile=str(ca_file)) if ca_file else ssl.create_default_context()
     except OSError as error:
         raise ConfigError(f"{ca_file}: cannot be read as a CA certificate ({error})") from error
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return Rest(httpx.Client(base_url=url, headers=headers, verify=context, timeout=TIMEOUT_SECONDS))
+    # A proxy that the environment names must not be asked for this very machine, least of all with a token.
+    proxied = not is_loopback_name(parts.hostname)
+    client = httpx.Client(
+        base_url=url, headers=headers, verify=context, timeout=TIMEOUT_SECONDS, trust_env=proxied
+    )
+    return Rest(client)

@@ -200,6 +200,13 @@ def test_a_researchers_token_ends_when_it_is_revoked(store: CoordinatorStore) ->
     assert members.researcher_of(token) is None
 
 
+def test_revoking_what_nobody_has_leaves_no_entry_in_the_log(store: CoordinatorStore) -> None:
+    members = Members(store)
+    before = store.verify()
+    assert members.revoke_tokens("adda") == 0
+    assert store.verify() == before
+
+
 def test_two_processes_append_to_one_event_log_in_turns(place: str) -> None:
     def note(database: str) -> None:
         with closing(CoordinatorStore(database)) as store:
@@ -287,8 +294,8 @@ def test_another_kind_of_server_is_refused_by_name() -> None:
         CoordinatorStore("mysql://somebody@db/coordinator")
 
 
-@pytest.mark.parametrize("name", ["", "x" * 65, "a\x00b"])
-def test_a_name_that_no_database_holds_is_refused(store: CoordinatorStore, name: str) -> None:
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\x00b", "hospital a", "ada bob/../x", "-a", "a\n"])
+def test_a_name_that_site_toml_would_refuse_gets_no_token(store: CoordinatorStore, name: str) -> None:
     for work in (Members(store).issue_token, Members(store).invite_site):
-        with pytest.raises(ConfigError, match="give a name of 1 to 64"):
+        with pytest.raises(ConfigError, match="a name has 1 to 64 letters"):
             work(name)

@@ -17,8 +17,8 @@ from fedcohort.dashboard import Settings, create_app, run_dashboard, settings_fr
 from fedcohort.dashboard.access import same_token
 from fedcohort.dashboard.app import close_app
 from fedcohort.dashboard.serve import Listen, address_of, open_server
-from fedcohort.dashboard.settings import is_loopback
 from fedcohort.errors import ConfigError
+from fedcohort.wire.address import is_loopback_name
 
 from .accounts import Browser, write_people
 
@@ -110,7 +110,7 @@ def test_tokens_of_any_letters_and_lengths_can_be_compared() -> None:
     ],
 )
 def test_loopback_is_recognised(host: str | None, loopback: bool) -> None:
-    assert is_loopback(host) is loopback
+    assert is_loopback_name(host) is loopback
 
 
 @pytest.mark.parametrize(

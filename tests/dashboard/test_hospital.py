@@ -63,6 +63,15 @@ def test_it_shows_the_budget_given_set_aside_and_spent(client: FlaskClient) -> N
     assert 0 < float(spent) < 1
 
 
+def test_what_was_spent_without_a_budget_is_shown_too(client: FlaskClient, tmp_path: Path) -> None:
+    free = policy(tmp_path).model_copy(update={"budget": {}})
+    app = build_hospital_page(free, SqlNodeStore(tmp_path / "node.db"))
+    text = page(app.test_client())
+    close_app(app)
+    assert "No budget. Set aside: epsilon 2, delta" in text
+    assert "<td>1 (1e-05)</td>" in text
+
+
 def test_it_shows_who_asked_in_the_words_of_explain_and_what_left(client: FlaskClient) -> None:
     text = page(client)
     assert "What leaves the hospital" in text

@@ -12,9 +12,12 @@ import pytest
 from fedcohort.client import connect
 from fedcohort.node.keys import enrol
 from fedcohort.result import Result
+from fedcohort.sources.importing import write_rows
+from fedcohort.sources.schema import wide_table
 from tests.dashboard.accounts import csrf_in
 from tests.deploy.guide import Machine
 from tests.processes.support import (
+    COLUMNS,
     Group,
     Process,
     cli,
@@ -61,11 +64,12 @@ def hospital(group: Group, site: str, index: int) -> Machine:
     (home / "etc").mkdir(parents=True)
     (home / "backup").mkdir()
     database = write_ward(home / "ward.db", ward_rows(index))
+    write_rows(database, wide_table("other", COLUMNS), COLUMNS, ward_rows(index, 5))
     path = home / "etc" / "site.toml"
     path.write_text(
         f'id = "{site}"\ndata = "{database}"\ncoordinator = "ws://127.0.0.1:{group.port}"\n'
         f'state = "{home}/node/state"\nroster = "{home}/node/roster"\napproval = "auto"\n'
-        '[budget.other]\nepsilon = 1.0\n[tables]\nward = "*"\n'
+        '[budget.other]\nepsilon = 1.0\n[tables]\nward = "*"\nother = "*"\n'
     )
     (home / "etc" / "join-token").write_text("")
     more = {"FEDCOHORT_JOIN_TOKEN_FILE": str(home / "etc" / "join-token")}
@@ -186,8 +190,9 @@ def test_a_node_is_restored_from_its_newest_copy(federation: Federation) -> None
     written = machine.run("node backup")[0].splitlines()
     names = [Path(line).name for line in written]
     assert names == ["site.toml", "site.key", "agreement.key", "hospital_b.pub", "node.db"]
-    assert machine.run("node restore")[-1].endswith("entries, the chain is whole")
+    machine.run("node restore")
     federation.group.wait_linked()
+    assert machine.run("node restored")[-1].endswith("entries, the chain is whole")
     assert node.lives
     federation.run()
 
@@ -201,6 +206,8 @@ def test_a_node_does_not_start_on_an_older_copy_until_it_is_written_off(federati
     machine.run("node restore")
     assert node.wait() == 1
     assert "ledger-behind" in node.text
+    audit = cli("node", "audit", "--site", machine.folder / "etc" / "site.toml", cwd=machine.folder)
+    assert "error (ledger-behind)" in audit.stderr
     done = cli("ledger", "--site", machine.folder / "etc" / "site.toml", "--write-off", cwd=machine.folder)
     assert "are written off" in done.stdout, done.stderr
     node.start()

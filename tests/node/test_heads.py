@@ -1,12 +1,16 @@
 """An older copy of a site's database is told from the newest by what others hold of it."""
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from fedcohort.cli import app
 from fedcohort.errors import ConfigError, LedgerBehindError
 from fedcohort.node.consent import Site
 from fedcohort.node.heads import check_not_behind, held_heads, sign_head, take_heads, write_off
@@ -92,6 +96,45 @@ def test_an_older_copy_that_has_gone_on_as_far_is_told_by_its_hash(older: tuple[
         store.note("refused")
     with pytest.raises(LedgerBehindError):
         show(store, newest)
+
+
+def test_an_audit_finds_a_log_that_was_cut_off_and_names_its_newest_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    (tmp_path / "site.toml").write_text(
+        'id = "a"\ndata = "a.db"\ncoordinator = "ws://127.0.0.1:9"\nstate = "."\n[tables]\nrecords = "*"\n'
+    )
+    audit = ["node", "audit", "--site", str(tmp_path / "site.toml")]
+    with closing(SqlNodeStore(tmp_path / "node.db")) as store:
+        here = Site(policy(tmp_path), KEYS["a"], store)
+        for name in ("first", "second"):
+            propose(here, study(name))
+        head = sign_head(KEYS["a"], store)
+        show(store, head)
+    whole = CliRunner().invoke(app, audit)
+    assert whole.output == f"entry 6: {head.hash.hex()}\n6 entries, the chain is whole\n"
+    with closing(sqlite3.connect(tmp_path / "node.db")) as connection, connection:
+        connection.execute("DELETE FROM events WHERE sequence > 4")
+    behind = CliRunner().invoke(app, audit)
+    assert isinstance(behind.exception, LedgerBehindError)
+    assert "ends at entry 4 and lacks entry 6" in str(behind.exception)
+    assert "entries were taken away" in str(behind.exception)
+
+
+def test_a_head_of_a_site_whose_key_is_not_known_yet_is_no_alarm(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    stranger, forged = Head("stranger", 0, 9, bytes(32), bytes(64)), Head("b", 0, 9, bytes(32), bytes(64))
+    show(store_of(site), stranger, forged)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "INFO",
+            "a: a ledger head of stranger is not kept yet: its key is neither announced nor confirmed here",
+        ),
+        ("WARNING", "a: a ledger head of b that its key has not signed"),
+    ]
 
 
 def test_nobody_else_can_make_a_node_stop(older: tuple[SqlNodeStore, Head]) -> None:

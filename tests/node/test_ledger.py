@@ -1,20 +1,24 @@
 """The ledger: studies add up, nothing is spent twice or unseen, and what is left is named."""
 
 import multiprocessing
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import fedcohort as fc
+from fedcohort.cli import app
 from fedcohort.errors import BudgetError, PolicyError
 from fedcohort.node.consent import Site, approve, receive_proposal
-from fedcohort.node.ledger import accounts, added_cost, epsilons, released
+from fedcohort.node.ledger import accounts, added_cost, cost_of, epsilons, released
 from fedcohort.node.policy import Budget, SitePolicy, check_study
 from fedcohort.node.records import Reservation, Stored
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.privacy.events import GaussianRelease
+from fedcohort.privacy.events import GaussianRelease, LaplaceRelease
 from fedcohort.study import Study
 from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.messages import Approval, Proposal
@@ -55,6 +59,7 @@ def left(site: Site) -> tuple[float, float]:
     store = site.store
     assert isinstance(store, SqlNodeStore)
     (account,) = accounts(site.policy, store.reservations(), store.costs())
+    assert account.left is not None
     return account.left
 
 
@@ -123,6 +128,49 @@ def test_what_was_approved_before_there_was_a_budget_counts_against_it(site: Sit
     assert propose(site, study("after", 1.5)).code == "budget-exhausted"
 
 
+def test_what_an_earlier_program_released_without_a_reservation_counts_and_is_shown(
+    site: Site, tmp_path: Path
+) -> None:
+    store = site.store
+    assert isinstance(store, SqlNodeStore)
+    free = replace(site, policy=site.policy.model_copy(update={"budget": {}}))
+    asked = study("before", 2.0)
+    assert propose(free, asked).approved
+    release = GaussianRelease("gradient", 1.0, 1000.0, part="train")
+    store.keep(Stored(asked.hash, 0, bytes(32), b"", "", "a", "{}"), added_cost(asked, None, [release]))
+    copied = LaplaceRelease("perturbed age", 1.0, 4.0)
+    store.charge(cost_of("ab" * 32, "records", 0.0, [copied]))
+    with closing(sqlite3.connect(tmp_path / "node.db")) as connection, connection:
+        connection.execute("DELETE FROM reservations")
+    (account,) = accounts(free.policy, store.reservations(), store.costs())
+    assert (account.budget, account.left) == (None, None)
+    assert account.taken == pytest.approx((2.25, 1e-5))  # the study's whole epsilon, and 1/4 of the copy
+    assert left(site) == pytest.approx((0.75, 9e-5))
+    assert propose(site, study("after", 1.0)).code == "budget-exhausted"
+    assert propose(site, study("small", 0.7)).approved
+    assert approve(site, asked.hash).approved  # reserved now, and once
+    assert left(site)[0] == pytest.approx(0.05)
+
+
+def test_the_ledger_shows_what_was_spent_with_no_budget_as_with_one_that_is_set_later(
+    tmp_path: Path,
+) -> None:
+    text = 'id = "a"\ndata = "a.db"\ncoordinator = "ws://127.0.0.1:1"\n[tables]\nrecords = "*"\n'
+    (tmp_path / "site.toml").write_text(text)
+    (tmp_path / "state").mkdir()
+    with closing(SqlNodeStore(tmp_path / "state" / "node.db")) as store:
+        here = Site(policy(tmp_path).model_copy(update={"budget": {}}), new_identity("a"), store)
+        asked = study("first", 4.0)
+        assert propose(here, asked).approved
+    shown = CliRunner().invoke(app, ["ledger", "--site", str(tmp_path / "site.toml")])
+    assert "records: no budget; epsilon 4, delta 1e-05 are set aside" in " ".join(shown.output.split())
+    assert f"{asked.hash[:12]}  reserved 4 (delta 1e-05), spent 0.000" in shown.output
+    (tmp_path / "site.toml").write_text(text + "[budget.records]\nepsilon = 10.0\n")
+    shown = CliRunner().invoke(app, ["ledger", "--site", str(tmp_path / "site.toml")])
+    assert f"{asked.hash[:12]}  reserved 4" in shown.output
+    assert "left: epsilon 6, delta 0.00099" in shown.output
+
+
 def test_a_smaller_budget_holds_at_once_and_a_larger_one_gives_more(site: Site) -> None:
     assert propose(site, study("first", 1.5)).approved
     for given, code in ((1.0, "budget-exhausted"), (1.5, "budget-exhausted"), (3.5, "")):
@@ -173,9 +221,6 @@ def test_what_was_released_stands_in_the_ledger_before_and_after_a_restart(tmp_p
 
 
 def test_a_tampered_ledger_breaks_the_chain(site: Site, tmp_path: Path) -> None:
-    import sqlite3
-    from contextlib import closing
-
     from fedcohort.errors import StoreError
 
     propose(site, study("first"))

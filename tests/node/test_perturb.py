@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fedcohort.errors import BudgetError, CohortError, ConfigError, SchemaError, StudyError
-from fedcohort.node.ledger import epsilons, released
+from fedcohort.node.ledger import accounts, epsilons, released
 from fedcohort.node.perturb import Bounded, noisy_column, perturb
 from fedcohort.node.policy import Budget, SitePolicy
 from fedcohort.node.store import SqlNodeStore
@@ -55,6 +55,19 @@ def test_the_copy_is_charged_and_holds_only_noisy_numbers(tmp_path: Path) -> Non
     assert frame["age"].between(18, 100).all()
     assert not set(frame["age"]) & {row["age"] for row in ward_rows(0)} - {18.0, 100.0}
     assert frame["patient_id"].str.startswith("noisy-").all()
+
+
+def test_a_copy_made_without_a_budget_is_recorded_and_counts_against_one_that_is_set_later(
+    tmp_path: Path,
+) -> None:
+    with closing(SqlNodeStore(tmp_path / "node.db")) as store:
+        perturb(policy(tmp_path, budget={}), store, TABLE, 1.5, tmp_path / "noisy.db")
+        (account,) = accounts(policy(tmp_path, budget={}), store.reservations(), store.costs())
+        assert account.taken == (1.5, 0.0)
+        (account,) = accounts(policy(tmp_path), store.reservations(), store.costs())
+        assert account.left == pytest.approx((0.5, 1e-3))
+        with pytest.raises(BudgetError, match=r"0\.5 \(delta"):
+            perturb(policy(tmp_path), store, TABLE, 1.0, tmp_path / "more.db")
 
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, float("inf"), float("nan")])

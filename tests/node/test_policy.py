@@ -57,6 +57,8 @@ def test_a_person_is_asked_unless_the_site_says_otherwise(tmp_path: Path) -> Non
         ('coordinator = "wss://coordinator.example:8760"', "", "either coordinator"),
         ('ward = ["age", "sex", "ill"]\nnotes = "*"', "", "tables"),
         ('notes = "*"', "notes = 3", "tables.notes"),
+        ("[tables]", "[budget.wrad]\nepsilon = 1.0\n[tables]", "budget.wrad: no such table in [tables]"),
+        ("[tables]", '[patients]\nwrad = "mrn"\n[tables]', "patients.wrad: no such table in [tables]"),
         ("[tables]", "[tables", "not TOML"),
     ],
 )

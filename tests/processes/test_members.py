@@ -47,7 +47,7 @@ def test_a_second_process_on_one_state_folder_ends_with_a_clear_error(group: Gro
 
 
 def test_a_node_with_the_id_of_another_and_its_own_key_is_refused(group: Group) -> None:
-    intruder = group.stranger("a", "intruder", token=None)
+    intruder = group.stranger("a", "intruder", token="made-up")
     says(intruder, "the other side refused: wrong-key")
     says(group.coordinator, "a: wrong-key")
     assert intruder.lives
@@ -75,8 +75,12 @@ def test_a_site_that_was_not_invited_is_refused(group: Group) -> None:
 def test_a_wrong_join_token_is_refused_and_the_right_one_still_admits(group: Group) -> None:
     token = group.members(lambda members: members.invite_site("late"))
     wrong = group.stranger("late", "late", token="wrong")
-    says(wrong, "refused: bad-token")
-    wrong.kill()
+    assert wrong.wait() == 1, "no retry makes a wrong token right"
+    assert "error (config-invalid): the other side refused: bad-token" in wrong.text
+    none = group.stranger("late", "none", token=None)
+    assert none.wait() == 1
+    assert "late has not joined yet, and no join token was given" in none.text
+    assert "by --token" in none.text
     right = group.node(group.folder / "late" / "late.toml", token).start()
     group.others.append(right)
     group.wait_linked("late")

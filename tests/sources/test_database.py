@@ -161,7 +161,7 @@ def test_a_query_that_takes_too_long_is_stopped(
         ("oracle+oracledb://x@host/name", "needs the Python package oracledb; pip install it"),
         (
             "postgresql+psycopg2://x@host/name",
-            r"pip install 'fedcohort\[postgresql\]' \(for postgresql\+psycopg\)",
+            r"write postgresql\+psycopg://, and pip install 'fedcohort\[postgresql\]'",
         ),
     ],
 )

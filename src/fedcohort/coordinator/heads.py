@@ -30,7 +30,10 @@ def take_heads(members: Members, sender: SiteId, heads: Heads) -> Iterator[Head]
         if head.site in known and head.age <= known[head.site]:
             continue
         key = members.key_of(head.site)
-        if key is None or not verify(key, head.signature, head_signing_bytes(head)):
+        if key is None:
+            words = "%s: a ledger head of %s is not kept: no site of that name has joined"
+            log.info(words, sender, head.site, extra=about(sender))
+        elif not verify(key, head.signature, head_signing_bytes(head)):
             words = "%s: a ledger head of %s that its key has not signed"
             log.warning(words, sender, head.site, extra=about(sender))
         elif members.heads.keep(head.site, head.age, encode(Heads((head,)))) and head.site != sender:

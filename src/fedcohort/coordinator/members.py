@@ -12,6 +12,7 @@ from fedcohort.coordinator import tables
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import ConfigError
 from fedcohort.sources.heads import HeadStore
+from fedcohort.wire.messages import SITE_NAME
 
 TOKEN_BYTES = 32
 MAX_NAME = 64
@@ -37,9 +38,9 @@ class Members:
             url: where the site listens, when the coordinator is to dial it.
             again: for a site that has joined and must learn this coordinator's new key; its own stays.
         Raises:
-            ConfigError: the site has already joined, or its id is too long.
+            ConfigError: the site has already joined, or its id is none.
         """
-        _check_name(site)
+        check_name(site)
         token = token or secrets.token_urlsafe(TOKEN_BYTES)
         with self.store.database.transaction() as connection:
             row = connection.execute(select(tables.sites).where(tables.sites.c.id == site)).first()
@@ -126,9 +127,9 @@ class Members:
         """A researcher's token; only its digest is kept.
 
         Raises:
-            ConfigError: the name is too long.
+            ConfigError: it is no name.
         """
-        _check_name(researcher)
+        check_name(researcher)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         row = {"digest": _digest(token), "researcher": researcher, "created_at": int(time.time())}
         with self.store.database.transaction() as connection:
@@ -143,7 +144,8 @@ class Members:
         )
         with self.store.database.transaction() as connection:
             count = connection.execute(change.values(revoked=1)).rowcount
-            self.store.log.append(connection, "tokens-revoked", detail={"researcher": researcher})
+            if count:
+                self.store.log.append(connection, "tokens-revoked", detail={"researcher": researcher})
         return count
 
     def researcher_of(self, token: str) -> str | None:
@@ -155,9 +157,17 @@ class Members:
             return connection.execute(query).scalar()
 
 
-def _check_name(name: str) -> None:
-    if not name or len(name) > MAX_NAME or not name.isprintable():
-        raise ConfigError(f"{name[:MAX_NAME]!r}: give a name of 1 to {MAX_NAME} printable characters")
+def check_name(name: str) -> None:
+    """Refuse what is no name of a site, or of a researcher.
+
+    Raises:
+        ConfigError: says what a name is.
+    """
+    if not SITE_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name[:MAX_NAME]!r}: a name has 1 to {MAX_NAME} letters (a to z, A to Z), digits, '.', '_' or "
+            "'-', and begins with a letter or a digit"
+        )
 
 
 def _digest(token: str) -> bytes:

@@ -15,7 +15,7 @@ from sqlalchemy import RowMapping, delete, select, update
 
 from fedcohort.analyses.contract import Row, State
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
-from fedcohort.audit import Detail
+from fedcohort.audit import GENESIS, Detail
 from fedcohort.coordinator import tables
 from fedcohort.sources.durable import Durable, EventLog, Hot
 
@@ -245,6 +245,11 @@ class CoordinatorStore:
         """Add to the event log."""
         with self.database.transaction() as connection:
             self.log.append(connection, kind, study_id, detail)
+
+    def newest(self) -> tuple[int, bytes]:
+        """Number and hash of the event log's last entry."""
+        with self.database.transaction() as connection:
+            return self.log.newest(connection) or (0, GENESIS)
 
     def verify(self) -> int:
         """Check the event log's chain and return its length."""

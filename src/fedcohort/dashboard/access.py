@@ -18,7 +18,8 @@ from flask.typing import ResponseReturnValue
 from fedcohort.dashboard.people import People
 from fedcohort.dashboard.roles import KNOWN, LOCAL, NOBODY, PAGES, PROGRAM
 from fedcohort.dashboard.sessions import csrf_token, session_of
-from fedcohort.dashboard.settings import Settings, is_loopback
+from fedcohort.dashboard.settings import Settings
+from fedcohort.wire.address import is_loopback_name
 
 SAFE = frozenset({"GET", "HEAD"})
 
@@ -90,8 +91,8 @@ def _known_to_templates() -> dict[str, object]:
 
 
 def _refuse(request: Request, door: Door) -> ResponseReturnValue | None:
-    local = is_loopback(request.remote_addr)
-    if door.people is None and not (local and is_loopback(urlsplit(f"//{request.host}").hostname)):
+    local = is_loopback_name(request.remote_addr)
+    if door.people is None and not (local and is_loopback_name(urlsplit(f"//{request.host}").hostname)):
         return _denied("this page serves its own machine only until it has accounts: FEDCOHORT_PEOPLE")
     if not local and not request.is_secure:
         return _denied("plain text is for loopback only; use https")

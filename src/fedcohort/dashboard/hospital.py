@@ -111,7 +111,9 @@ def _ledger(policy: SitePolicy, store: SqlNodeStore) -> list[dict[str, Any]]:
             spent, alone = _epsilons(costs[one.study_hash]) if one.study_hash in costs else (0.0, 0.0)
             name = names.get(one.study_hash, one.study_hash[:12])
             studies.append(Spent(name, one.epsilon, one.delta, spent, alone))
-        whole = {"dataset": account.dataset, "given": account.budget, "left": account.left}
+        whole = {
+            "dataset": account.dataset, "given": account.budget, "left": account.left, "taken": account.taken
+        }  # fmt: skip
         found.append({**whole, "studies": studies})
     return found
 

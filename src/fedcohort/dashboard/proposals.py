@@ -68,8 +68,8 @@ def proposal_view(found: StoredProposal, data: str | None = None) -> dict[str, s
     """A proposal as pages show it, with the units that the database `data` declares."""
     study = parse_study(found.study)
     units = {} if data is None else units_of(data, study.cohort.table)
-    words = explain(study, found.researcher, found.researcher_key, units)
-    words = explained(words, spoken()["language"])
+    text = explain(study, found.researcher, found.researcher_key, units)
+    words = explained(text, spoken()["language"])
     return {"name": study.name, "hash": found.study_hash, "state": found.state, "words": words}
 
 

@@ -25,8 +25,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from fedcohort.dashboard.roles import ROLES
-from fedcohort.dashboard.settings import is_loopback
 from fedcohort.errors import AuthenticationError, ConfigError, LinkClosedError
+from fedcohort.wire.address import is_loopback_name
 
 ALGORITHMS = (
     "RS256",
@@ -101,7 +101,7 @@ def _check_secure(address: object, what: str) -> str:
         ConfigError: it is not.
     """
     parts = urlsplit(address if isinstance(address, str) else "")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback_name(parts.hostname)):
         raise ConfigError(f"{what}: {str(address)[:200]!r} is no https address")
     return str(address)
 
@@ -253,5 +253,5 @@ def open_provider(declared: Declared, ca_file: Path | None) -> Provider:
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except OSError as error:
         raise ConfigError(f"{ca_file}: cannot be read as a CA certificate ({error})") from error
-    trust = not is_loopback(urlsplit(declared.issuer).hostname)
+    trust = not is_loopback_name(urlsplit(declared.issuer).hostname)
     return Provider(declared, httpx.Client(verify=context, timeout=WAIT_SECONDS, trust_env=trust))

@@ -21,8 +21,9 @@ from waitress import wasyncore
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.settings import Settings, is_loopback
+from fedcohort.dashboard.settings import Settings
 from fedcohort.errors import ConfigError
+from fedcohort.wire.address import is_loopback_name
 
 log = logging.getLogger("fedcohort.dashboard")
 
@@ -175,7 +176,7 @@ def _open_werkzeug(app: Flask, listen: Listen, context: ssl.SSLContext) -> BaseW
 def _check(settings: Settings, listen: Listen) -> None:
     if bool(listen.certificate) != bool(listen.key):
         raise ConfigError("HTTPS needs both a certificate and its key")
-    if is_loopback(listen.host):
+    if is_loopback_name(listen.host):
         return
     if settings.people is None:
         raise ConfigError(

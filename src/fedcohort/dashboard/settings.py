@@ -1,6 +1,5 @@
 """Where the coordinator is, and who may look at the dashboard."""
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fedcohort.errors import ConfigError
+from fedcohort.wire.address import check_http
 
 DEFAULT_COORDINATOR = "http://127.0.0.1:8760"
 MIN_TOKEN_LENGTH = 16
@@ -72,17 +72,9 @@ def _check_address(address: str) -> None:
 
 def _check_coordinator(address: str) -> None:
     where = f"FEDCOHORT_COORDINATOR (--coordinator): {address!r}"
-    try:
-        parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigError(f"{where} is not an address ({error})") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"{where} is not an address such as {DEFAULT_COORDINATOR}")
+    parts = check_http(address, where)
     if parts.username or parts.query or parts.fragment:
         raise ConfigError(f"{where}: give scheme, host and port only; the token goes into FEDCOHORT_TOKEN")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ConfigError(f"{where}: plain text is for loopback only; use https://")
 
 
 def settings_from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -106,16 +98,3 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
         oidc_secret=given.get("FEDCOHORT_OIDC_SECRET") or None,
         researcher_key=researcher_key,
     )
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host name or address can only be this machine."""
-    name = (host or "").strip("[]").rstrip(".").lower()
-    if name == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from fedcohort.dashboard.settings import Settings, is_loopback
+from fedcohort.dashboard.settings import Settings
 from fedcohort.errors import AuthenticationError, ConfigError, FedcohortError, LinkClosedError, NotFoundError
+from fedcohort.wire.address import is_loopback_name
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
@@ -172,7 +173,7 @@ def open_upstream(settings: Settings) -> Upstream:
         timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         limits=_LIMITS,
         # A proxy that the environment names must not be asked for this very machine.
-        trust_env=not is_loopback(urlsplit(settings.coordinator).hostname),
+        trust_env=not is_loopback_name(urlsplit(settings.coordinator).hostname),
     )
     return Upstream(client)
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,13 @@ from fedcohort.coordinator.api import routes
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore
-from fedcohort.errors import ConfigError, FedcohortError, LedgerBehindError
+from fedcohort.errors import ConfigError, FedcohortError, JoinTokenError, LedgerBehindError
 from fedcohort.node.policy import Listen
 from fedcohort.node.process import Running, run_node, serve_link
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.durable import hold
 from fedcohort.wire.identity import Identity, load_or_create
-from fedcohort.wire.link import Channel, open_link
+from fedcohort.wire.link import Channel, Link, open_link
 from fedcohort.wire.renewal import renew_on_hangup
 from fedcohort.wire.transport import (
     LINK_PATH,
@@ -194,16 +194,38 @@ async def serve_node(running: Running, token: str | None) -> None:
     """Run a node until it is cancelled: dial the coordinator, or wait to be dialled.
 
     Raises:
-        ConfigError: the address cannot be used.
+        ConfigError: the address cannot be used, or the site cannot join with this token or without one.
         LedgerBehindError: node.db is an older copy than others have seen.
     """
     policy, identity = running.site.policy, running.site.identity
+    if not token and not _has_joined(running):
+        raise ConfigError(
+            f"{policy.id} has not joined yet, and no join token was given; give the one that the "
+            f"coordinator's operator gets from `fedcohort coordinator invite --site {policy.id}`, by --token"
+        )
     trust = NodeTrust(running.store, token.encode() if token else None)
     if policy.listen:
         await _listen(running, policy.listen, trust)
     elif policy.coordinator:
         dial_once = partial(dial, policy.coordinator, identity, "node", trust, policy.ca_file)
-        await run_node(running, reconnecting(dial_once))
+        await run_node(running, reconnecting(partial(_join, running, dial_once)))
+
+
+def _has_joined(running: Running) -> bool:
+    return running.store.key_of("coordinator") is not None
+
+
+async def _join(running: Running, dial_once: Callable[[], Awaitable[Link]]) -> Link:
+    """Dial; a token that is refused at first contact will never be taken, and another needs a new start.
+
+    A site that has joined goes on asking: a coordinator that was restored may know it again.
+    """
+    try:
+        return await dial_once()
+    except JoinTokenError as error:
+        if _has_joined(running):
+            raise
+        raise ConfigError(str(error)) from error
 
 
 async def _listen(running: Running, place: Listen, trust: NodeTrust) -> None:

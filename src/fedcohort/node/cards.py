@@ -3,10 +3,10 @@
 import logging
 
 from fedcohort.logs import about
-from fedcohort.node.keys import SITE_NAME, Keys, is_genuine
+from fedcohort.node.keys import Keys, is_genuine
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.wire.codec import decode, encode
-from fedcohort.wire.messages import Card, Roster, SiteId
+from fedcohort.wire.messages import SITE_NAME, Card, Roster, SiteId
 
 log = logging.getLogger("fedcohort.node")
 

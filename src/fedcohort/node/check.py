@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from fedcohort.errors import FedcohortError
+from fedcohort.errors import FedcohortError, StoreError
 from fedcohort.node.policy import SitePolicy
 from fedcohort.sources.catalogue import catalogue
+from fedcohort.sources.private import private_folder
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
 from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
 
@@ -149,8 +150,10 @@ def _database(policy: SitePolicy) -> Verdict:
 
 def _disk(policy: SitePolicy) -> Verdict:
     try:
-        policy.state.mkdir(parents=True, exist_ok=True)
+        private_folder(policy.state)
         tempfile.TemporaryFile(dir=policy.state).close()
+    except StoreError as error:
+        return Verdict("disk", False, str(error))
     except OSError as error:
         return Verdict("disk", False, f"{policy.state}: {error.strerror}; make the folder writable")
     free = shutil.disk_usage(os.fspath(policy.state)).free

@@ -59,8 +59,8 @@ def _check(store: SqlNodeStore, signed: Head) -> None:
         return
     raise LedgerBehindError(
         f"node.db: its event log ends at entry {store.newest()[0]} and lacks entry {signed.sequence}, "
-        f"which {signed.site} has signed: an older copy was restored. Restore the newest one, or give up "
-        "what this one cannot know: `fedcohort ledger --write-off`"
+        f"which {signed.site} has signed: an older copy was restored, or entries were taken away. Restore "
+        "the newest copy, or give up what this one cannot know: `fedcohort ledger --write-off`"
     )
 
 
@@ -78,7 +78,11 @@ def take_heads(
     for head in heads.heads:
         key = identity.public_key if head.site == identity.id else key_of(head.site)
         before = known.get(head.site)
-        if key is None or (before is None and len(known) >= MAX_HEADS) or not _signed_by(head, key):
+        if key is None:
+            words = "%s: a ledger head of %s is not kept yet: its key is neither announced nor confirmed here"
+            log.info(words, identity.id, head.site, extra=about(identity.id))
+            continue
+        if (before is None and len(known) >= MAX_HEADS) or not _signed_by(head, key):
             words = "%s: a ledger head of %s that its key has not signed"
             log.warning(words, identity.id, head.site, extra=about(identity.id))
             continue

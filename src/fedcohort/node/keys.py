@@ -7,13 +7,13 @@ each, which `fedcohort roster` writes.
 """
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from string import hexdigits
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -23,11 +23,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fedcohort.errors import ConfigError, KeyFileError, RosterError, WireError
 from fedcohort.wire.identity import Identity, fingerprint, load_or_create, verify
-from fedcohort.wire.messages import Card, Contribution, Help, Message, SiteId
+from fedcohort.wire.messages import SITE_NAME, Card, Contribution, Help, Message, SiteId
 from fedcohort.wire.signing import card_signing_bytes, contribution_signing_bytes, help_signing_bytes
 
-SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-NONCE_BYTES, KEY_BYTES, KEY_DIGITS = 12, 32, 64
+NONCE_BYTES, KEY_BYTES, KEY_DIGITS, FINGERPRINT_DIGITS = 12, 32, 64, 32
 # A file system's clock may tick only every two seconds: what changed later may bear the same time.
 SETTLED_NS = 2_000_000_000
 
@@ -206,9 +205,15 @@ def confirmed_key(card: Card, spoken: str) -> bytes:
     """The identity key of a card whose fingerprint an operator was told out of band.
 
     Raises:
-        ConfigError: it is another; the coordinator may have announced a key of its own.
+        ConfigError: it is none, or another: the coordinator may have announced a key of its own.
     """
-    if "".join(spoken.split()).lower() != "".join(fingerprint(card.identity_key).split()):
+    digits = "".join(spoken.split()).lower()
+    if len(digits) != FINGERPRINT_DIGITS or set(digits) - set(hexdigits):
+        raise ConfigError(
+            f"--fingerprint: a fingerprint has {FINGERPRINT_DIGITS} hexadecimal digits, and this is not one; "
+            "give all that the other site's operator reads to you"
+        )
+    if digits != "".join(fingerprint(card.identity_key).split()):
         raise ConfigError(
             f"{card.site}: the key that was announced has another fingerprint; "
             "do not go on, and ask the coordinator's operator why"

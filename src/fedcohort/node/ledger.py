@@ -8,16 +8,16 @@ the ledger is never behind; both stand in the event log, whose entries are chain
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fedcohort.errors import BudgetError
 from fedcohort.node.policy import Budget, SitePolicy
-from fedcohort.node.records import Cost, NodeStore, Reservation
+from fedcohort.node.records import Cost, NodeStore, Reservation, StoredProposal
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.events import GaussianRelease, LaplaceRelease, from_record, to_record
 from fedcohort.privacy.shares import alone
-from fedcohort.study import Study
+from fedcohort.study import Study, parse_study
 
 Counted = GaussianRelease | LaplaceRelease
 
@@ -67,6 +67,24 @@ def left_of(reserved: Sequence[Reservation], epsilon: float, delta: float) -> tu
     )
 
 
+def with_unreserved(
+    reserved: Sequence[Reservation], costs: Iterable[Cost], proposals: Iterable[StoredProposal]
+) -> list[Reservation]:
+    """Reservations, and one for each cost without: an earlier program made none where there was no budget."""
+    known = {one.study_hash for one in reserved}
+    missing = [cost for cost in costs if cost.study_hash not in known]
+    studies = {found.study_hash: found.study for found in proposals} if missing else {}
+    return [*reserved, *(_promised(cost, studies.get(cost.study_hash)) for cost in missing)]
+
+
+def _promised(cost: Cost, study: bytes | None) -> Reservation:
+    """All that the study may cost, for it may go on; what was released where it was no study's."""
+    privacy = parse_study(study).privacy if study is not None else None
+    if privacy is not None:
+        return Reservation(cost.study_hash, cost.dataset, privacy.epsilon, privacy.delta)
+    return Reservation(cost.study_hash, cost.dataset, epsilons(cost)[0], cost.delta)
+
+
 def added_cost(study: Study, before: Cost | None, releases: Sequence[Counted]) -> Cost:
     """What a study has released with these releases, too; equal ones are counted together."""
     told = list(released(before)) if before is not None else []
@@ -103,20 +121,31 @@ def epsilons(cost: Cost) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Account:
-    """One data set's budget, for the operator's eyes."""
+    """What one data set was asked for, for the operator's eyes; `budget` and `left` only where it has one."""
 
     dataset: str
-    budget: Budget
+    budget: Budget | None
     reserved: tuple[Reservation, ...]
     costs: tuple[Cost, ...]
-    left: tuple[float, float]
+
+    @property
+    def left(self) -> tuple[float, float] | None:
+        """Epsilon and delta of the budget that no study has."""
+        if self.budget is None:
+            return None
+        return left_of(self.reserved, self.budget.epsilon, self.budget.delta)
+
+    @property
+    def taken(self) -> tuple[float, float]:
+        """Epsilon and delta of all studies together."""
+        return sum(one.epsilon for one in self.reserved), sum(one.delta for one in self.reserved)
 
 
 def accounts(policy: SitePolicy, reserved: Sequence[Reservation], costs: Sequence[Cost]) -> list[Account]:
-    """Every data set that has a budget."""
+    """Every data set that has a budget, or whose patients' privacy was spent without one."""
     found = []
-    for dataset, budget in sorted(policy.budget.items()):
+    for dataset in sorted({*policy.budget, *(one.dataset for one in reserved)}):
         mine = tuple(one for one in reserved if one.dataset == dataset)
         spent = tuple(one for one in costs if one.dataset == dataset)
-        found.append(Account(dataset, budget, mine, spent, left_of(mine, budget.epsilon, budget.delta)))
+        found.append(Account(dataset, policy.budget.get(dataset), mine, spent))
     return found

@@ -12,8 +12,9 @@ from fedcohort.errors import BudgetError, ConfigError, PolicyError, SchemaError,
 from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.where import check_plain
 from fedcohort.study import Cohort, Privacy, Protection, Study, Train
+from fedcohort.wire.messages import SITE_NAME
 
-SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+SiteName = Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
 Whole = Annotated[int, Field(strict=True, ge=1)]
 AnalysisName = Literal["describe", "train", "evaluate"]
 ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record", "own"]
@@ -73,6 +74,15 @@ class SitePolicy(Frozen):
             raise ValueError(
                 "give either coordinator (the node dials out) or [listen] (it waits to be dialled)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tables_that_are_there(self) -> "SitePolicy":
+        """A budget under a mistyped name would be none, and so would a column of patients."""
+        named: dict[str, Collection[str]] = {"budget": self.budget, "patients": self.patients}
+        unknown = [f"{key}.{name}" for key in named for name in named[key] if name not in self.tables]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: no such table in [tables]")
         return self
 
 

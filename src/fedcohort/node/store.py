@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from fedcohort.audit import GENESIS, Detail
 from fedcohort.errors import NotFoundError
 from fedcohort.node import tables
-from fedcohort.node.ledger import check_left
+from fedcohort.node.ledger import check_left, with_unreserved
 from fedcohort.node.records import Cost, HelpGiven, Reservation, Stored, StoredProposal, StudyKey
 from fedcohort.sources.durable import Durable, EventLog
 from fedcohort.sources.heads import HeadStore
@@ -35,6 +35,11 @@ def _upsert(table: Table) -> Insert:
 def digest(released: bytes) -> str:
     """What the event log has of what was released: SHA-256, in hex."""
     return hashlib.sha256(released).hexdigest()
+
+
+def _proposals(connection: Connection) -> list[StoredProposal]:
+    columns = [column for column in tables.proposals.c if column.name != "approval"]
+    return [StoredProposal(**row._mapping) for row in connection.execute(select(*columns))]
 
 
 _APPROVAL = select(tables.proposals.c.approval).where(tables.proposals.c.study_hash == bindparam("hash"))
@@ -93,11 +98,14 @@ class SqlNodeStore:
             BudgetError: less is left; names how much.
         """
         with self._database.transaction() as connection:
-            found = tables.reservations
-            rows = connection.execute(select(found).where(found.c.dataset == wanted.dataset))
-            others = [Reservation(**row._mapping) for row in rows]
-            if any(other.study_hash == wanted.study_hash for other in others):
+            mine = tables.reservations.c.study_hash == wanted.study_hash
+            if connection.execute(select(tables.reservations).where(mine)).first() is not None:
                 return
+            others = [
+                other
+                for other in self._reservations(connection)
+                if other.dataset == wanted.dataset and other.study_hash != wanted.study_hash
+            ]
             check_left(wanted, others, epsilon, delta)
             connection.execute(insert(tables.reservations), vars(wanted))
             detail: Detail = {
@@ -123,9 +131,14 @@ class SqlNodeStore:
         return free
 
     def reservations(self) -> list[Reservation]:
-        """What approved studies may cost, by study."""
+        """What approved studies may cost, and what was released without, by study."""
         with self._database.transaction() as connection:
-            return [Reservation(**row._mapping) for row in connection.execute(select(tables.reservations))]
+            return self._reservations(connection)
+
+    def _reservations(self, connection: Connection) -> list[Reservation]:
+        reserved = [Reservation(**row._mapping) for row in connection.execute(select(tables.reservations))]
+        costs = [Cost(**row._mapping) for row in connection.execute(select(tables.costs))]
+        return with_unreserved(reserved, costs, _proposals(connection))
 
     def charge(self, cost: Cost) -> None:
         """Make a cost durable that belongs to no round of a study."""
@@ -200,9 +213,8 @@ class SqlNodeStore:
 
     def proposals(self) -> list[StoredProposal]:
         """Every study that was ever proposed here."""
-        columns = [column for column in tables.proposals.c if column.name != "approval"]
         with self._database.transaction() as connection:
-            return [StoredProposal(**row._mapping) for row in connection.execute(select(*columns))]
+            return _proposals(connection)
 
     def propose(self, proposal: StoredProposal) -> None:
         """Remember a proposal; the same one again changes nothing."""

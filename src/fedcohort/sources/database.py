@@ -176,9 +176,6 @@ def _deadline(seconds: float) -> Callable[[], int]:
     return lambda: int(time.monotonic() > end)
 
 
-_EXTRAS = {"duckdb": "'fedcohort[duckdb]'", "postgresql": "'fedcohort[postgresql]' (for postgresql+psycopg)"}
-
-
 @contextmanager
 def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
     """An engine whose messages never carry parameters, and that keeps no file open afterwards."""
@@ -191,9 +188,12 @@ def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
             options["connect_args"] = _duckdb_reading(url)
         engine = create_engine(url, **options)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(url.get_backend_name(), "it")
-        words = f"{display(url)}: needs the Python package {error.name}; pip install {extra}"
-        raise StoreError(words) from None
+        remedies = {
+            "duckdb": "pip install 'fedcohort[duckdb]'",
+            "postgresql": "write postgresql+psycopg://, and pip install 'fedcohort[postgresql]'",
+        }
+        remedy = remedies.get(url.get_backend_name(), "pip install it")
+        raise StoreError(f"{display(url)}: needs the Python package {error.name}; {remedy}") from None
     if url.get_backend_name() == "sqlite":
         begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
         event.listen(engine, "connect", _manual_transactions)
@@ -219,14 +219,18 @@ def _sqlite_file(url: URL, *, writable: bool) -> Path:
     if path.is_dir() or (writable and not path.parent.is_dir()):
         raise StoreError(f"{path}: not a file in an existing folder; check the path")
     if writable and not path.exists():
-        _create_private(path)
+        create_private(path)
     if not path.exists():
         raise StoreError(f"{path}: no such database; check the path, or make it with `fedcohort data`")
     return path
 
 
-def _create_private(path: Path) -> None:
-    """Make an empty file that only this user can read, before any patient is in it."""
+def create_private(path: Path) -> None:
+    """Make an empty file that only this user can read, before any patient is in it.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:

@@ -30,6 +30,7 @@ from fedcohort.errors import StoreError
 from fedcohort.sources.database import LOCK_SECONDS, database_url, display, explained
 from fedcohort.sources.migrate import Schema, make_current, revision_of, set_revision
 from fedcohort.sources.postgres import open_postgres
+from fedcohort.sources.private import private_database, private_folder
 
 LOG_BYTES = 2**25
 """Of SQLite's write-ahead log: from the start, and between checkpoints."""
@@ -215,7 +216,9 @@ def _open_engine(url: URL, *, alone: bool) -> Engine:
         "connect_args": {"check_same_thread": False, "timeout": LOCK_SECONDS},
     }
     if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(url.database)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_database(path)
     engine = create_engine(url, **options)
     event.listen(engine, "connect", _durable_pragmas)
     event.listen(engine, "begin", _begin_immediate)
@@ -270,17 +273,17 @@ def _begin_immediate(connection: Connection) -> None:
 def hold(folder: Path) -> sqlite3.Connection:
     """Hold a folder for this process alone, until the process ends or the connection is closed.
 
+    No other account of the machine can look into it from then on.
+
     Raises:
-        StoreError: another process holds it, or the folder cannot be written.
+        StoreError: another process holds it, or the folder cannot be written or is another user's.
     """
+    private_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(
             folder / "lock", timeout=0.0, isolation_level=None, check_same_thread=False
         )
         connection.execute("BEGIN EXCLUSIVE")
-    except OSError as error:
-        raise StoreError(f"{folder}: {error.strerror}; make the folder writable") from error
     except sqlite3.Error:
         raise StoreError(
             f"{folder}: in use by another process, or read-only; stop the other one first"

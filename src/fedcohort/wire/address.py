@@ -4,7 +4,7 @@ import ipaddress
 import socket
 import ssl
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fedcohort.errors import ConfigError, LinkClosedError
 
@@ -84,3 +84,39 @@ def check_url(url: str) -> list[str]:
     if not addresses:
         raise ConfigError(f"{url}: plain text is only allowed on this machine itself; use wss://")
     return addresses
+
+
+def is_loopback_name(host: str | None) -> bool:
+    """Whether a host name or address can only be this machine, whatever a name service says."""
+    name = (host or "").strip("[]").rstrip(".").lower()
+    if name == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def check_http(url: str, where: str) -> SplitResult:
+    """Refuse an address of REST that is none, or would send a token and a study in plain text over a network.
+
+    Stricter than `check_url`, which dials the very addresses that it has looked up: an HTTP client looks a
+    name up again, so that only a name counts which no name service can give to another machine.
+
+    Args:
+        where: what a message begins with.
+    Raises:
+        ConfigError: and the remedy.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"{where} is not an address ({error})") from error
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise ConfigError(f"{where} is not an address such as https://coordinator.example:8760")
+    if parts.scheme == "http" and not is_loopback_name(host):
+        raise ConfigError(f"{where}: plain text is only allowed on this machine itself; use https://")
+    return parts

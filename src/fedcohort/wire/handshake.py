@@ -20,7 +20,14 @@ from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError
 
-from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, VersionError, WireError
+from fedcohort.errors import (
+    AuthenticationError,
+    FedcohortError,
+    JoinTokenError,
+    LinkClosedError,
+    VersionError,
+    WireError,
+)
 from fedcohort.wire import fedcohort_pb2 as pb
 from fedcohort.wire.identity import Identity, verify
 
@@ -42,6 +49,13 @@ _REMEDIES = {
     "bad-signature": "the other side does not hold the key it shows",
     "wrong-role": "a coordinator talks to nodes only, and nodes to a coordinator",
 }
+
+
+_HEARD: dict[str, type[FedcohortError]] = {
+    VersionError.code: VersionError,
+    "bad-token": JoinTokenError,
+}
+"""Refusals of the other side that are more than an AuthenticationError."""
 
 
 class Trust(Protocol):
@@ -170,7 +184,7 @@ def _read_proof(data: bytes) -> pb.Proof:
     proof = _parse(pb.Proof, data)
     if proof.refusal:
         code = proof.refusal if proof.refusal.isprintable() else "unknown"
-        error = VersionError if code == VersionError.code else AuthenticationError
+        error = _HEARD.get(code, AuthenticationError)
         raise error(f"the other side refused: {code[:64]}; {_REMEDIES.get(code, 'see its log')}")
     return proof
 

@@ -4,6 +4,7 @@ The local engine passes these records as they are; `codec` turns them into
 Protobuf and back. Nothing here reads or writes; arrays are never changed.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 SiteId = str
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Of a site, in site.toml, roster and invitations: it names files, too."""
 Array = NDArray[Any]
 
 
