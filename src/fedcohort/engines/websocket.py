@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from socket import AF_INET, AF_INET6, create_server
+from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET
 from socket import socket as Socket
 
 import uvicorn
@@ -143,7 +144,7 @@ def serve_coordinator(settings: CoordinatorSettings, on_listening: Callable[[], 
     )
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     try:
-        socket = _listening(settings.host, settings.port)
+        socket = _bound(settings.host, settings.port)
         on_listening()
         uvicorn.Server(config).run([socket])
     finally:
@@ -151,11 +152,16 @@ def serve_coordinator(settings: CoordinatorSettings, on_listening: Callable[[], 
         held.close()
 
 
-def _listening(host: str, port: int) -> Socket:
-    family = AF_INET6 if ":" in host else AF_INET
+def _bound(host: str, port: int) -> Socket:
+    """A socket that has the port; it listens once the application is up."""
+    found = Socket(AF_INET6 if ":" in host else AF_INET)
+    if os.name == "posix":  # on Windows the option lets two programs have one port
+        found.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
     try:
-        return create_server((host, port), family=family, backlog=2048)
+        found.bind((host, port))
+        return found
     except OSError as error:
+        found.close()
         raise ConfigError(
             f"{host}:{port}: cannot be listened on ({error.strerror}); stop what listens there, or choose "
             "another --host or --port"

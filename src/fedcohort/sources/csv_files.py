@@ -100,6 +100,9 @@ def _open(path: Path, dialect: Dialect) -> Opened:
     if not names or len(names) > MAX_COLUMNS or len(set(names)) < len(names):
         file.close()
         raise SchemaError("its first line must name each column once")
+    if any(0xD800 <= ord(letter) < 0xE000 for name in names for letter in name):  # bytes that are no text
+        file.close()
+        raise SchemaError(f"its first line is not text in {dialect.encoding or 'UTF-8'}; say its --encoding")
     return Opened(file, delimiter, names)
 
 

@@ -6,6 +6,7 @@ to find the records at fault. Nothing here repeats a value: a refusal names the 
 
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -104,11 +105,11 @@ def _numbers(one: Field, kind: Numeric, values: Sequence[object], faults: Faults
     if one.affine != (1.0, 0.0):
         found = [None if value is None else factor * value + offset for value in found]
     known = [value for value in found if value is not None]
-    low, high = kind.bounds or (-math.inf, math.inf)
-    if known and not (math.isfinite(math.fsum(known)) and low <= min(known) and max(known) <= high):
+    low, high = kind.bounds or (-sys.float_info.max, sys.float_info.max)
+    if known and not low <= min(known) <= max(known) <= high:
         reason = "is not finite" if kind.bounds is None else f"is outside {low:g} to {high:g}"
         for row, value in enumerate(found):
-            if value is not None and not (math.isfinite(value) and low <= value <= high):
+            if value is not None and not low <= value <= high:
                 faults.setdefault(row, (one.name, reason))
     return list(found)
 
