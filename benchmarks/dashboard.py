@@ -7,13 +7,16 @@ them take turns.
 
 import argparse
 import contextlib
+import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,8 @@ from fedcohort.client import Federation, Handle
 VIEWERS, WARM_UP, VIEWED_ROUNDS, TURNS = 200, 20, 300, 3
 SLOW_ROUNDS, VIEWS, LEAVING_SECONDS = 30, 5, 12.0
 DRAWN = "document.querySelectorAll('#charts canvas').length === 3 && !document.querySelector('#files').hidden"
+METRICS_AFTER = """SELECT sequence, data FROM updates
+WHERE study_id = ? AND kind = 'metrics' AND sequence > ? ORDER BY sequence"""
 WATCH = """() => {
   window.seen = [];
   const note = () => window.seen.push([document.querySelector('#study-sentence').textContent,
@@ -132,18 +137,21 @@ def mean_seconds(rows: list[dict[str, Any]]) -> float:
     return sum(by_round.values()) / len(by_round)
 
 
-def latencies(fed: Federation, page: Page, url: str) -> list[float]:
-    """Seconds from when the coordinator first tells a round's metrics to when the page says it."""
+def latencies(fed: Federation, database: Path, page: Page, url: str) -> list[float]:
+    """Seconds from when a round's metrics are durable at the coordinator to when the page says it."""
     handle = fed.submit(
         study_of(SLOW_ROUNDS, 900, algorithm="fedavg", local_epochs=40, server_optimizer="sgd")
     )
-    path, told, ended = f"/api/studies/{handle.id}/metrics", dict[int, float](), threading.Event()
+    told, ended = dict[int, float](), threading.Event()
 
     def poll() -> None:
-        while not ended.is_set():
-            for row in handle.rest.get(f"{path}?after=0")["rows"]:
-                told.setdefault(int(row["round"]), time.time())
-            time.sleep(0.005)
+        last = 0
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            while not ended.is_set():
+                for sequence, data in connection.execute(METRICS_AFTER, (handle.id, last)).fetchall():
+                    last = sequence
+                    told.setdefault(int(json.loads(data)["round"]), time.time())
+                time.sleep(0.002)
 
     page.goto(f"{url}/?study={handle.id}", wait_until="commit")
     wait(page, "document.querySelector('#study-sentence')")
@@ -181,7 +189,7 @@ def measure_viewers(fed: Federation, served: Served) -> None:
     )
 
 
-def measure_page(fed: Federation, url: str) -> None:
+def measure_page(fed: Federation, database: Path, url: str) -> None:
     """The page in a real browser."""
     path = shutil.which("chromium")
     if path is None:
@@ -194,7 +202,7 @@ def measure_page(fed: Federation, url: str) -> None:
         emit(under("dashboard: first view on loopback", median([one.seconds for one in views]), "s", 1.0))
         weight = median([one.transferred / 1e3 for one in views])
         emit(under("dashboard: first view, transferred", weight, "kB", 400.0))
-        late = latencies(fed, browser.new_context(locale="en-GB").new_page(), url)
+        late = latencies(fed, database, browser.new_context(locale="en-GB").new_page(), url)
         say(f"{len(late)} rounds; the slowest {max(late) * 1e3:.0f} ms")
         emit(
             under("dashboard: from a round's end to its metric on the page", median(late) * 1e3, "ms", 500.0)
@@ -216,7 +224,7 @@ def main() -> None:
             coordinator = str(fed.rest.client.base_url).rstrip("/")
             with dashboard(coordinator, folder / "ca.pem") as served:
                 measure_viewers(fed, served)
-                measure_page(fed, served.url)
+                measure_page(fed, folder / "coordinator" / "coordinator.db", served.url)
 
 
 if __name__ == "__main__":
