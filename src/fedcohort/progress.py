@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +18,7 @@ class Follower:
     bar: Progress
     task: TaskID
     lines: Console | None
-    said: str = field(default="")
+    said: str = ""
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """A round's metrics."""

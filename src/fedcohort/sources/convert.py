@@ -38,7 +38,7 @@ class Coded:
 
 Values = Sequence[object] | NDArray[np.generic] | Coded
 
-_NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
+NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?")
 
 
@@ -68,7 +68,7 @@ def numbers(values: Values, where: str) -> Floats:
     else:
         objects = plain(values)
         # The types are few: each is asked about once, and C does the rest.
-        if not all(kind is type(None) or issubclass(kind, _NUMBERS) for kind in set(map(type, objects))):
+        if not all(kind is type(None) or issubclass(kind, NUMBERS) for kind in set(map(type, objects))):
             raise SchemaError(
                 f"{where}: holds text where numbers are needed; use fc.Categorical, or correct it"
             )

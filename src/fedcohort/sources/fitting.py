@@ -9,21 +9,16 @@ private study always reads, and only the hospital's own log says that something 
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
-
-import numpy as np
 
 from fedcohort.columns import Binary, Categorical, Classes, Image, Level, Number
 from fedcohort.errors import SchemaError, ValueRangeError
 from fedcohort.pixels import PixelStore
-from fedcohort.sources.convert import Raw, Values, convert, level_key, plain
+from fedcohort.sources.convert import NUMBERS, Raw, Values, convert, level_key, plain
 from fedcohort.sources.images import image_stores, pictures
 from fedcohort.study import Cohort
 from fedcohort.table import SPLITS, Table
 
 log = logging.getLogger("fedcohort.node")
-
-_NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
 
 
 def convert_private(
@@ -82,7 +77,7 @@ def _tests(cohort: Cohort) -> dict[str, Callable[[object], bool]]:
 
 def _among(levels: Sequence[Level]) -> Callable[[object], bool]:
     keys = {level_key(level) for level in levels}
-    return lambda value: isinstance(value, (str, bytes, *_NUMBERS)) and _key(value) in keys
+    return lambda value: isinstance(value, (str, bytes, *NUMBERS)) and _key(value) in keys
 
 
 def _key(value: object) -> str | None:
@@ -93,7 +88,7 @@ def _key(value: object) -> str | None:
 
 
 def _is_number(value: object) -> bool:
-    if not isinstance(value, _NUMBERS):
+    if not isinstance(value, NUMBERS):
         return False
     try:
         return math.isfinite(float(value))
