@@ -156,9 +156,12 @@ def _one_position(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient:
     of_outputs = squares(outputs) + outputs.shape[1] * _VANISHED
 
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
-        scaled = tf.cast(outputs, tf.float64) * factors[:, None]
-        kernel = tf.matmul(tf.cast(inputs, tf.float64), scaled, transpose_a=True)
-        return _with_bias(layer, kernel, tf.reduce_sum(scaled, 0))
+        u, d = tf.cast(inputs, tf.float64), tf.cast(outputs, tf.float64)
+        if u.shape[1] < d.shape[1]:  # the factors stand at the narrower side
+            kernel = tf.matmul(u * factors[:, None], d, transpose_a=True)
+            return _with_bias(layer, kernel, tf.matmul(factors[None], d)[0])
+        scaled = d * factors[:, None]
+        return _with_bias(layer, tf.matmul(u, scaled, transpose_a=True), tf.reduce_sum(scaled, 0))
 
     return LayerGradient(of_inputs * of_outputs, weighted_sum)
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.models.build import build_model
+from fedcohort.models.dropout import use_quick_dropout
 from fedcohort.models.graphs import Graphs, trace
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import (
@@ -217,7 +218,7 @@ def local_model(model: str | dict[str, Any], input_shape: InputShape, head: Head
 
 @lru_cache(maxsize=8)
 def _local_model(model: str, parts: tuple[Part, ...], head: Head, seed: int) -> LocalModel:
-    built = build_model(json.loads(model), parts, head, seed)
+    built = use_quick_dropout(build_model(json.loads(model), parts, head, seed))
     variables = built.weights
     trainable = {id(variable) for variable in built.trainable_variables}
     mask = [np.full(int(np.prod(v.shape)), id(v) in trainable) for v in variables]

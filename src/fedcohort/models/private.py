@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fedcohort.errors import StudyError
 from fedcohort.models.build import build_model
+from fedcohort.models.dropout import use_quick_dropout
 from fedcohort.models.ghost import clipped_gradient_sum
 from fedcohort.models.graphs import row_losses
 from fedcohort.models.head import Head
@@ -217,7 +218,7 @@ def private_model(
 def _private_model(
     model: str, parts: tuple[Part, ...], head: Head, seed: int, rows_per_patient: int
 ) -> PrivateModel:
-    built = build_model(json.loads(model), parts, head, seed)
+    built = use_quick_dropout(build_model(json.loads(model), parts, head, seed))
     trainable = {id(variable) for variable in built.trainable_variables}
     mask = np.concatenate([np.full(int(np.prod(v.shape)), id(v) in trainable) for v in built.weights])
     values = row_values(built)
