@@ -33,7 +33,7 @@ def use_quick_dropout(model: Any) -> Any:
 
 def _dropped(layer: Any) -> int:
     """Of 2^16 equally likely draws, how many drop a value."""
-    return int(round(float(layer.rate) * _SIDES))
+    return round(float(layer.rate) * _SIDES)
 
 
 def _call(layer: Any, plain: Callable[..., Tensor], inputs: Tensor, training: bool = False) -> Tensor:
