@@ -6,12 +6,14 @@ half; the other one (`csv_files`) goes on from there, record by record. A batch 
 values do not fit is shaped like any other.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import DataError
@@ -19,9 +21,13 @@ from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.shape import MAX_TEXT, Faults, Field, shaped
 
 BLOCK_BYTES = 2**21
+AT_ONCE = 1_000
+"""Records whose values are made, and written, together: they fit into a processor's cache."""
 _QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
 
 Columns = dict[str, list[object]]
+Made = Callable[[slice], list[object]]
+"""Makes a part of a column's values as Python's objects, which takes Python's lock."""
 
 
 def sound_batches(
@@ -37,12 +43,13 @@ def sound_batches(
     except ModuleNotFoundError:
         return
     try:
-        for block, found in one_ahead(_tables(raw, reader)):
-            if found is None:
-                yield 0, {}, {}
-            elif found.num_rows:
-                values = _quick(fields, _columns(found))
-                yield found.num_rows, *(values or _shaped(fields, _columns(reader.read(block, ()))))
+        for block, count, made in one_ahead(_checked_blocks(raw, reader)):
+            if made is None:
+                yield count, *_shaped(fields, _columns(reader.read(block, ())))
+                continue
+            for start in range(0, max(count, 1), AT_ONCE):
+                part = slice(start, min(start + AT_ONCE, count))
+                yield part.stop - start, {name: make(part) for name, make in made.items()}, {}
     except (DataError, pyarrow.ArrowException, OSError, ValueError):
         return
 
@@ -98,6 +105,15 @@ def _tables(raw: IO[bytes], reader: _Reader) -> Iterator[tuple[bytes, Any]]:
             return
         yield block, found
     yield b"", None
+
+
+def _checked_blocks(raw: IO[bytes], reader: _Reader) -> Iterator[tuple[bytes, int, dict[str, Made] | None]]:
+    """Each sound block, how many records it has, and its columns if every value fits; none come last."""
+    for block, found in _tables(raw, reader):
+        if found is None:
+            yield b"", 0, {}
+        elif found.num_rows:
+            yield block, found.num_rows, _quick(reader.fields, _columns(found))
 
 
 def _columns(table: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -161,25 +177,28 @@ def _a_record_a_line(block: bytes, delimiter: int) -> bool:
 
 
 def _shaped(fields: Sequence[Field], raw: Mapping[str, Any]) -> tuple[Columns, Faults]:
-    return _quick(fields, raw) or shaped(fields, {name: column.to_pylist() for name, column in raw.items()})
+    made = _quick(fields, raw)
+    if made is not None:
+        return {name: make(slice(None)) for name, make in made.items()}, {}
+    return shaped(fields, {name: column.to_pylist() for name, column in raw.items()})
 
 
-def _quick(fields: Sequence[Field], raw: Mapping[str, Any]) -> tuple[Columns, Faults] | None:
-    """Whole columns; None where a value must be looked at by itself."""
-    found: Columns = {}
+def _quick(fields: Sequence[Field], raw: Mapping[str, Any]) -> dict[str, Made] | None:
+    """Whole columns, looked at off Python's lock; None where a value must be looked at by itself."""
+    found: dict[str, Made] = {}
     for one in fields:
-        values = _column(one, raw[one.source])
-        if values is None:
+        made = _column(one, raw[one.source])
+        if made is None:
             return None
-        found[one.name] = values
-    return found, {}
+        found[one.name] = made
+    return found
 
 
 def _is_number(one: Field) -> bool:
     return one.declared is not None and isinstance(one.declared.kind, Numeric)
 
 
-def _column(one: Field, column: Any) -> list[object] | None:  # noqa: ANN401 - pyarrow has no types
+def _column(one: Field, column: Any) -> Made | None:  # noqa: ANN401 - pyarrow has no types
     """A column's values; None where something in it does not fit, and must be looked at by value."""
     kind = one.declared.kind if one.declared is not None else None
     if isinstance(kind, Numeric):
@@ -189,7 +208,7 @@ def _column(one: Field, column: Any) -> list[object] | None:  # noqa: ANN401 - p
     return _texts(one, column)
 
 
-def _numbers(one: Field, kind: Numeric, column: Any) -> list[object] | None:  # noqa: ANN401
+def _numbers(one: Field, kind: Numeric, column: Any) -> Made | None:  # noqa: ANN401
     import pyarrow
 
     try:
@@ -209,24 +228,29 @@ def _numbers(one: Field, kind: Numeric, column: Any) -> list[object] | None:  # 
             return None
     if len(known) + numbers.null_count != len(values):
         return None
-    if not missing:
-        return list(values.tolist())
-    objects = values.astype(object)
-    objects[np.asarray(numbers.is_null())] = None
+    gone = np.asarray(numbers.is_null()) if missing else None
+    return partial(_floats, values, gone)
+
+
+def _floats(values: NDArray[np.float64], missing: NDArray[np.bool_] | None, part: slice) -> list[object]:
+    if missing is None:
+        return list(values[part].tolist())
+    objects = values[part].astype(object)
+    objects[missing[part]] = None
     return list(objects.tolist())
 
 
-def _levels(one: Field, column: Any) -> list[object] | None:  # noqa: ANN401
+def _levels(one: Field, column: Any) -> Made | None:  # noqa: ANN401
     encoded = column.dictionary_encode()
     found, faults = shaped([one], {one.source: encoded.dictionary.to_pylist()})
     if faults:
         return None
     table = np.array([*found[one.name], None], dtype=object)
     indices = encoded.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)
-    return list(table[indices].tolist())
+    return lambda part: list(table[indices[part]].tolist())
 
 
-def _texts(one: Field, column: Any) -> list[object] | None:  # noqa: ANN401
+def _texts(one: Field, column: Any) -> Made | None:  # noqa: ANN401
     from pyarrow import compute
 
     if one.missing or (one.name == PATIENT_ID and column.null_count):
@@ -236,4 +260,4 @@ def _texts(one: Field, column: Any) -> list[object] | None:  # noqa: ANN401
     data = column.buffers()[2]
     if longest > MAX_TEXT or blank or (data is not None and b"\x00" in memoryview(data).tobytes()):
         return None
-    return list(column.to_numpy(zero_copy_only=False).tolist())
+    return lambda part: list(column[part].to_numpy(zero_copy_only=False).tolist())

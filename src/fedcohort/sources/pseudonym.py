@@ -22,6 +22,7 @@ import hmac
 import re
 import secrets
 import unicodedata
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -104,9 +105,8 @@ def alias(key: bytes, patient_id: str, max_days: int = DEFAULT_MAX_SHIFT_DAYS) -
     if max_days < 1:
         raise ValueRangeError(f"date shift: max_days must be 1 or more, not {max_days}")
     digest = _hmac(key, _PATIENT, normal_id(patient_id))
-    number = int.from_bytes(digest[_HALF:], "big") % (2 * max_days)
-    days = number - max_days if number < max_days else number - max_days + 1
-    return Alias("p" + digest[:_HALF].hex(), days)
+    days = int.from_bytes(digest[_HALF:], "big") % (2 * max_days) - max_days
+    return Alias("p" + digest[:_HALF].hex(), days if days < 0 else days + 1)
 
 
 def pseudonym(key: bytes, patient_id: str) -> str:
@@ -166,7 +166,14 @@ def normal_id(patient_id: object) -> str:
 
 def _hmac(key: bytes, purpose: bytes, text: str) -> bytes:
     """HMAC-SHA-256 of purpose and text; the zero byte keeps one purpose from beginning another."""
+    begun = _begun(key, purpose).copy()
+    begun.update(text.encode("utf-8", "surrogatepass"))
+    return begun.digest()
+
+
+@lru_cache(16)
+def _begun(key: bytes, purpose: bytes) -> hmac.HMAC:
+    """An HMAC that has read the key and its purpose, once for all patients."""
     if len(key) != KEY_BYTES:
         raise KeyFileError(f"de-identification key: {KEY_BYTES} bytes are needed, not {len(key)}")
-    message = b"fedcohort " + purpose + b"\x00" + text.encode("utf-8", "surrogatepass")
-    return hmac.digest(key, message, "sha256")
+    return hmac.new(key, b"fedcohort " + purpose + b"\x00", "sha256")
