@@ -130,7 +130,7 @@ def test_every_sentence_of_readiness_is_chinese() -> None:
     assert len(texts) > 45
     assert {text for text in texts if not HAN.search(sentence(text, "zh", READINESS))} == set()
     told = sentence("FLOAT, 18 to 90 years; the study narrows it to 20 to 80", "zh", READINESS)
-    assert told == "FLOAT, 18 to 90 years；研究将其收窄为 20 to 80"
+    assert told == "FLOAT，18 到 90 years；研究将其收窄为 20 到 80"
 
 
 def test_a_translation_of_readiness_keeps_its_values() -> None:

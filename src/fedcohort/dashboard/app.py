@@ -249,7 +249,7 @@ def _add_results(app: Flask, upstream: Upstream, door: Door) -> None:
             return _passed_on(study)
         bars = importance_bars(report.body)
         if not bars:
-            why = "has no feature importance" if report.ok else "is not finished"
-            return jsonify(code="no-importance", message=f"the study {why}"), 404
+            why = "the study has no feature importance" if report.ok else "the study is not finished"
+            return jsonify(code="no-importance", message=why), 404
         png = importance_png(str(study.body.get("name")), spoken()["importance.axis"], bars)
         return Response(png, mimetype="image/png")

@@ -1,6 +1,6 @@
-"""The plain words of `explain`, and of readiness, in the reader's language, sentence by sentence.
+"""The plain words of `explain`, of readiness and of errors in the reader's language, sentence by sentence.
 
-Both are written once, in English; files beside this one have what each sentence is in another language.
+All are written once, in English; files beside this one have what each sentence is in another language.
 A sentence without a translation stays English, and fails a test.
 """
 
@@ -9,11 +9,12 @@ import re
 from functools import cache, lru_cache
 from pathlib import Path
 
-PLACE = re.compile(r"\{(\w+)(:words)?\}")
+PLACE = re.compile(r"\{(\w+)(?::(words|number))?\}")
 """A value's place; one of `words` is a sentence's part, and translated like one."""
-EXPLAINED, READINESS = "explained", "readiness"
+NUMBER = r"[+-]?\d[\d.,e+-]*"
+EXPLAINED, READINESS, FAULTS = "explained", "readiness", "faults"
 """Books of sentences."""
-SEMICOLON = {"zh": "；"}
+SEMICOLON, COLON = {"zh": "；"}, {"zh": "："}
 
 Template = tuple[re.Pattern[str], str, frozenset[str]]
 
@@ -29,6 +30,21 @@ def explained(text: str, language: str) -> str:
 def sentence(words: str, language: str, book: str = EXPLAINED) -> str:
     """One sentence of it, or of another book."""
     return words if language == "en" else _said(words, language, book)
+
+
+def fault(message: str, language: str) -> str:
+    """An error's message: each line by itself, and before what is wrong the places that it names."""
+    if language == "en":
+        return message
+    return "\n".join(_fault(line, language) for line in message.split("\n"))
+
+
+def _fault(words: str, language: str) -> str:
+    told = _matched(words, language, FAULTS)
+    if told is not None:
+        return told
+    place, colon, rest = words.partition(": ")
+    return place + COLON[language] + _fault(rest, language) if colon else words
 
 
 def _joined(lines: list[str]) -> list[str]:
@@ -47,15 +63,22 @@ def _line(line: str, language: str) -> str:
     return indent + _said(line.strip(), language, EXPLAINED)
 
 
-@lru_cache(maxsize=8192)
 def _said(words: str, language: str, book: str) -> str:
+    told = _matched(words, language, book)
+    if told is not None:
+        return told
+    return _parts(words, language, book) if "; " in words else words
+
+
+@lru_cache(maxsize=8192)
+def _matched(words: str, language: str, book: str) -> str | None:
     for pattern, text, inner in _templates(language, book):
         found = pattern.fullmatch(words)
         if found is not None:
             values = {name: _parts(value, language, book) if name in inner else value
                       for name, value in found.groupdict().items()}  # fmt: skip
             return PLACE.sub(lambda place, values=values: values[place[1]], text)  # type: ignore[misc]
-    return _parts(words, language, book) if "; " in words else words
+    return None
 
 
 def _parts(words: str, language: str, book: str) -> str:
@@ -64,15 +87,18 @@ def _parts(words: str, language: str, book: str) -> str:
 
 @cache
 def _templates(language: str, book: str) -> tuple[Template, ...]:
+    """Of two that fit, the one with more words of its own is asked first."""
     given = json.loads((Path(__file__).parent / f"{book}_{language}.json").read_text("utf-8"))
-    return tuple(_template(english, text) for english, text in given.items())
+    closest = sorted(given.items(), key=lambda pair: -len(PLACE.sub("", pair[0])))
+    return tuple(_template(english, text) for english, text in closest)
 
 
 def _template(english: str, text: str) -> Template:
     pattern, end, inner = "", 0, set()
     for place in PLACE.finditer(english):
-        pattern += re.escape(english[end : place.start()]) + f"(?P<{place[1]}>.+?)"
+        value = NUMBER if place[2] == "number" else ".+?"
+        pattern += re.escape(english[end : place.start()]) + f"(?P<{place[1]}>{value})"
         end = place.end()
-        if place[2]:
+        if place[2] == "words":
             inner.add(place[1])
     return re.compile(pattern + re.escape(english[end:]), re.DOTALL), text, frozenset(inner)

@@ -14,6 +14,8 @@ from urllib.parse import urlencode
 
 from flask import Flask, Response, request
 
+from fedcohort.dashboard.explained import fault
+
 TEXTS = Path(__file__).parent / "static" / "texts"
 LANGUAGES = {"en": "English", "zh": "中文"}
 """Each by its own name, so that whoever reads no other can find it."""
@@ -40,6 +42,8 @@ def speak(app: Flask) -> None:
     app.context_processor(lambda: {"t": spoken(), "languages": LANGUAGES, "in_language": _in_language})
     app.add_template_filter(lambda iso: date(iso, spoken()), "date")
     app.add_template_filter(whole, "whole")
+    app.add_template_filter(lambda message: fault(message, _language()), "fault")
+    app.after_request(_translated)
     app.after_request(_remember)
 
 
@@ -73,6 +77,22 @@ def _language() -> str:
 def _in_language(language: str) -> str:
     """The query of this very page in another language."""
     return "?" + urlencode({**request.args.to_dict(), "language": language})
+
+
+def _translated(response: Response) -> Response:
+    """What is wrong, where an answer says so: with a request, or with the study that it is about."""
+    language = _language()
+    whole = response.is_json and not response.is_streamed and "Content-Encoding" not in response.headers
+    if language == "en" or not whole or request.endpoint == "static":
+        return response
+    body = response.get_json()
+    faults = [body, body.get("error")] if isinstance(body, dict) else []
+    told = [one for one in faults if isinstance(one, dict) and isinstance(one.get("message"), str)]
+    for one in told:
+        one["message"] = fault(one["message"], language)
+    if told:
+        response.set_data(json.dumps(body, ensure_ascii=False))
+    return response
 
 
 def _remember(response: Response) -> Response:
