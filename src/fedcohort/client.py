@@ -22,6 +22,7 @@ from fedcohort.result import Result
 from fedcohort.sources.frame import catalogue_of_frame, table_from_frame
 from fedcohort.sources.resolve import resolve_cohort
 from fedcohort.study import Study, Train, parse_study
+from fedcohort.versions import versions
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import study_signing_bytes
 
@@ -89,7 +90,7 @@ class Simulation:
         protection = {"kind": study.protection, "words": protection_words(study, len(sites))}
         privacy = privacy_report(study, build_analysis(study), len(sites))
         report: dict[str, object] = {"study": study.hash, "sites": sites, "protection": protection}
-        report |= {"privacy": privacy, **outcome.report}
+        report |= {"privacy": privacy, "versions": versions(), **outcome.report}
         return Result(study, report, [dict(row) for row in outcome.rows], kept)
 
 

@@ -29,6 +29,7 @@ from fedcohort.errors import (
 from fedcohort.explain import protection_words
 from fedcohort.logs import about
 from fedcohort.study import Study, Train, parse_study
+from fedcohort.versions import versions
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import verify
 from fedcohort.wire.messages import Approval, Card, Event, Heads, Message, Proposal, Roster, SiteId
@@ -255,7 +256,7 @@ class Service:
         protection = {"kind": study.protection, "words": protection_words(study, len(roster))}
         privacy = privacy_report(study, plan.analysis, len(roster))
         report = {"study": study_id, "sites": list(roster), "refused": left_out}
-        report |= {"protection": protection, "privacy": privacy}
+        report |= {"protection": protection, "privacy": privacy, "versions": versions()}
         self.store.finish(study_id, {**report, **plan.analysis.report(state)})
         log.info("study %.12s: finished", study_id, extra=about(study=study_id))
         await self._show_heads()

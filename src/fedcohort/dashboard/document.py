@@ -39,7 +39,8 @@ class Finished:
         study: GET /api/studies/ID.
         report: GET /api/studies/ID/report.
         rows: of GET /api/studies/ID/metrics.
-        version: of the coordinator, `fingerprint` that of its key; `fingerprints` those of the hospitals'.
+        version: the coordinator's, for a report from before reports told their own.
+        fingerprint: of the coordinator's key; `fingerprints` of the hospitals'.
     """
 
     study: Json
@@ -81,7 +82,7 @@ def document(found: Finished, texts: Texts) -> str:
         study=found.study,
         asked_on=date(str(found.study["created_at"]), texts, "date.day"),
         report=report,
-        version=found.version,
+        versions=report.get("versions", {"fedcohort": found.version}),
         fingerprint=found.fingerprint,
         results_hash=hashlib.sha256(json.dumps(report, indent=2).encode()).hexdigest(),
         **_told(found, texts),
@@ -227,7 +228,7 @@ def _figures(report: Json, texts: Texts) -> list[tuple[str, Markup]]:
         axes = Axes(texts["document.predicted"], texts["document.observed"], (0, 1), (0, 1))
         name = texts["document.calibration"]
         charts.append((name, line_chart(name, axes, [Line(name, points)], diagonal=True)))
-    bars = importance_bars(dict(report))
+    bars = importance_bars(report)
     if bars:
         charts.append((texts["importance.axis"], bar_chart(texts["importance.axis"], bars[:MOST_BARS])))
     return charts

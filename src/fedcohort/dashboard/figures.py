@@ -3,6 +3,7 @@
 import io
 import threading
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 
 from matplotlib import font_manager
@@ -10,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+
+from fedcohort.dashboard.svg import Bar
 
 MAX_BARS = 40
 MAX_LABEL_LENGTH = 48
@@ -20,11 +23,14 @@ FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "W
 
 _drawing = threading.Lock()
 
-Bars = tuple[tuple[str, float], ...]
+Bars = tuple[Bar, ...]
 
 
-def importance_bars(report: dict[str, object]) -> Bars:
-    """(column, increase of the loss) of a report, the most important first; empty when it has none."""
+def importance_bars(report: Mapping[str, object]) -> Bars:
+    """Each column and the increase of the loss, the most important first; empty when a report has none.
+
+    With the interval of the noise where a study is private.
+    """
     importance = report.get("importance")
     if not isinstance(importance, dict):
         return ()
@@ -32,17 +38,24 @@ def importance_bars(report: dict[str, object]) -> Bars:
     for column, entry in importance.items():
         value = entry.get("loss_increase") if isinstance(entry, dict) else None
         if isinstance(value, int | float):
-            bars.append((str(column), float(value)))
-    return tuple(sorted(bars, key=lambda bar: (-bar[1], bar[0])))
+            bars.append(Bar(str(column), float(value), _ends(entry)))
+    return tuple(sorted(bars, key=lambda bar: (-bar.value, bar.name)))
+
+
+def _ends(entry: Mapping[str, object]) -> tuple[float, float] | None:
+    low, high = entry.get("loss_increase_low"), entry.get("loss_increase_high")
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        return float(low), float(high)
+    return None
 
 
 @lru_cache(maxsize=32)
 def importance_png(title: str, x_label: str, bars: Bars) -> bytes:
-    """One horizontal bar a column; at most the 40 most important ones.
+    """One horizontal bar a column, with a line over its interval; at most the 40 most important ones.
 
     Args:
         title, x_label: plain text; nothing in them is read as a formula.
-        bars: (column, increase of the loss), sorted.
+        bars: sorted.
     """
     with _drawing:
         return _draw(title, x_label, bars[:MAX_BARS])
@@ -52,10 +65,13 @@ def _draw(title: str, x_label: str, bars: Bars) -> bytes:
     figure = Figure(figsize=(7.2, 1.3 + 0.3 * len(bars)), dpi=144, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    values = [value for _, value in bars]
+    values = [bar.value for bar in bars]
     colours = [INCREASE if value >= 0 else DECREASE for value in values]
     axes.barh(range(len(bars)), values, color=colours, height=0.66, zorder=2)
-    axes.set_yticks(range(len(bars)), [_short(column) for column, _ in bars])
+    for place, bar in enumerate(bars):
+        if bar.ends is not None:
+            axes.plot(bar.ends, (place, place), color=INK, marker="|", linewidth=1.2, zorder=4)
+    axes.set_yticks(range(len(bars)), [_short(bar.name) for bar in bars])
     axes.set_ylim(len(bars) - 0.4, -0.6)
     heading = axes.set_title(_short(title), loc="left", fontsize=11, fontweight="bold", color=INK)
     label = axes.set_xlabel(x_label, fontsize=9, color=INK)

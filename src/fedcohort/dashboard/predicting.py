@@ -15,7 +15,7 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from fedcohort.columns import Categorical, Image, Numeric
-from fedcohort.dashboard.svg import bar_chart
+from fedcohort.dashboard.svg import Bar, bar_chart
 from fedcohort.dashboard.texts import spoken
 from fedcohort.errors import DataError, FedcohortError, StudyError
 from fedcohort.inference import Prediction, Predictor
@@ -100,7 +100,7 @@ def predicting(bedside: Bedside) -> Blueprint:
 
 def _chart(found: Prediction) -> Markup:
     moved = sorted(found.contributions.items(), key=lambda item: -abs(item[1]))
-    return bar_chart(spoken()["predict.contributions"], moved)
+    return bar_chart(spoken()["predict.contributions"], [Bar(name, value) for name, value in moved])
 
 
 def _fields(predictor: Predictor) -> list[dict[str, object]]:

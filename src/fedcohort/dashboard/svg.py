@@ -13,7 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 10.0, 30.0
 COLOURS = ("#0072B2", "#D55E00", "#009E73")
 """Okabe and Ito's, which colour-blind readers tell apart; lines differ in their dashes, too."""
 DASHES = ("none", "5 3", "2 2")
-GREY = "#8a97a3"
+GREY, INK = "#8a97a3", "#16212b"
 LONGEST_NAME = 18
 
 _SVG = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img"><title>{}</title>{}</svg>')
@@ -33,6 +33,15 @@ class Line:
     name: str
     points: Points
     band: tuple[Points, Points] | None = None
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One value by its name; `ends` are those of its interval where there is one."""
+
+    name: str
+    value: float
+    ends: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,21 +82,29 @@ def line_chart(title: str, axes: Axes, lines: Sequence[Line], *, diagonal: bool 
     return _svg(title, HEIGHT + 14 * len(lines), parts)
 
 
-def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> Markup:
-    """One horizontal bar a name, from zero; `title` is what a screen reader says."""
-    most = max((abs(value) for _, value in bars), default=0.0) or 1.0
-    left = 60.0 if any(value < 0 for _, value in bars) else 0.0
+def bar_chart(title: str, bars: Sequence[Bar]) -> Markup:
+    """One horizontal bar a name, from zero, with a line over its interval; `title` is for screen readers."""
+    reached = [end for bar in bars for end in (bar.value, *(bar.ends or ()))]
+    most = max(map(abs, reached), default=0.0) or 1.0
+    left = 60.0 if any(end < 0 for end in reached) else 0.0
     axis, right = 120.0 + left, WIDTH - 180.0 - left
+
+    def place(value: float) -> float:
+        return axis + value / most * (right if value >= 0 else left)
+
     parts = []
-    for index, (name, value) in enumerate(bars):
-        y, positive = 6 + 18 * index, value >= 0
-        length = abs(value) / most * (right if positive else left)
-        short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    for index, bar in enumerate(bars):
+        y, end = 6 + 18 * index, place(bar.value)
+        short = bar.name if len(bar.name) <= LONGEST_NAME else bar.name[: LONGEST_NAME - 1] + "…"
         parts += [
             _TEXT.format(4, y + 10, "start", short),
-            _BAR.format(axis if positive else axis - length, y, length, COLOURS[0 if positive else 1]),
-            _TEXT.format(WIDTH - 4, y + 10, "end", f"{value:+.3g}"),
+            _BAR.format(min(axis, end), y, abs(end - axis), COLOURS[0 if bar.value >= 0 else 1]),
+            _TEXT.format(WIDTH - 4, y + 10, "end", f"{bar.value:+.3g}"),
         ]
+        if bar.ends is not None:
+            low, high = map(place, bar.ends)
+            way = f"M{low:.1f} {y + 6} H{high:.1f} M{low:.1f} {y + 3} v6 M{high:.1f} {y + 3} v6"
+            parts.append(_STROKE.format(way, INK, "none"))
     return _svg(title, 12.0 + 18 * len(bars), parts)
 
 
