@@ -158,6 +158,8 @@ class Train(Frozen):
     `fedavg` (McMahan et al. 2017) takes `local_epochs` of SGD at each site and averages;
     `fedsgd` takes one gradient over all training rows a round. `proximal_mu` is FedProx
     (Li et al. 2020); `server_optimizer` momentum or adam is FedAvgM or FedAdam (Reddi et al. 2021).
+    The finished model's weights are the mean of those after the last `average_rounds` rounds (Izmailov
+    et al. 2018): None is the last alone, and under privacy the second half.
     """
 
     kind: Literal["train"] = "train"
@@ -171,6 +173,10 @@ class Train(Frozen):
     proximal_mu: Annotated[float, Field(strict=True, ge=0, le=1_000)] = 0.0
     server_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     server_learning_rate: Annotated[float, Field(strict=True, gt=0, le=100)] | None = None
+    # Left out where it says nothing, so that a study of an earlier version keeps its hash.
+    average_rounds: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
     importance: Annotated[bool, Field(strict=True)] = True
 
     @classmethod
@@ -188,6 +194,8 @@ class Train(Frozen):
             raise ValueError(
                 "algorithm fedsgd takes one gradient a round: leave out local_epochs and proximal_mu"
             )
+        if self.average_rounds is not None and self.average_rounds > self.rounds:
+            raise ValueError(f"average_rounds: {self.average_rounds} of {self.rounds} rounds; give no more")
         return self
 
 

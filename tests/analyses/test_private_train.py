@@ -217,6 +217,23 @@ def test_without_noise_the_sites_learn_what_pooled_rows_teach(monkeypatch: pytes
     assert apart.report["test"]["accuracy"] == together.report["test"]["accuracy"]  # type: ignore[index]
 
 
+def test_the_model_is_the_mean_of_the_second_half_or_of_as_many_rounds_as_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "fedcohort.node.noise.discrete_gaussian", lambda sigma, size: np.zeros(size, np.int64)
+    )
+    frames = {site: rows(60, index) for index, site in enumerate("abc")}
+
+    def after(rounds: int, last: int | None) -> np.ndarray:
+        return run(study(rounds=rounds, average_rounds=last), frames).state.arrays["weights"]
+
+    path = np.stack([after(rounds, 1) for rounds in (2, 3, 4, 5)])
+    np.testing.assert_allclose(after(5, None), path[-3:].mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(after(5, 4), path.mean(0), rtol=1e-3, atol=1e-4)
+    assert not np.allclose(path[-1], path.mean(0), rtol=1e-3, atol=1e-4)
+
+
 def test_a_patient_is_in_one_part_and_counts_with_some_rows() -> None:
     ids = np.array(["b", "a", "b", "c", "b", "a"])
     split = np.array([TRAIN, TEST, TRAIN, TRAIN, TEST, TRAIN], np.int8)

@@ -13,7 +13,7 @@ from sklearn.metrics import (
 )
 
 import fedcohort as fc
-from fedcohort.analyses.server_optimizer import server_step
+from fedcohort.analyses.server_optimizer import mean_so_far, server_step
 from fedcohort.analyses.train import epoch_batches
 from fedcohort.errors import StudyFailedError
 
@@ -115,6 +115,39 @@ def test_moving_statistics_take_the_mean_as_it_is() -> None:
     train = fc.Train(server_optimizer="sgd", server_learning_rate=0.5)
     weights, _ = server_step(train, np.zeros(2), np.array([1.0, 1.0]), {}, np.array([True, False]))
     np.testing.assert_allclose(weights, [0.5, 1.0])
+
+
+def test_the_mean_of_the_last_rounds_is_the_models() -> None:
+    def after(rounds: int, last: int | None = None) -> np.ndarray:
+        train = fc.Train(model="logistic", rounds=rounds, average_rounds=last, server_optimizer="momentum")
+        return run(study(train)).arrays["weights"]
+
+    path = np.stack([after(rounds) for rounds in (5, 6, 7)])
+    np.testing.assert_allclose(after(7, 3), path.mean(0), rtol=1e-6)
+    assert np.array_equal(after(7, 1), path[-1])
+    assert not np.array_equal(after(7, 3), path[-1])
+
+
+def test_the_finished_model_is_measured_and_not_its_last_step() -> None:
+    result = run(study(fc.Train(model="logistic", rounds=6, average_rounds=6)))
+    _, _, x, y = _sets()
+    score = np.asarray(result.model(x.astype(np.float32)))[:, 0].astype(float)
+    assert result.report["test"]["loss"] == pytest.approx(log_loss(y, score), abs=1e-4)
+
+
+def test_more_rounds_than_there_are_cannot_be_averaged() -> None:
+    with pytest.raises(fc.StudyError, match="average_rounds: 4 of 3 rounds; give no more"):
+        fc.Train(rounds=3, average_rounds=4)
+
+
+@pytest.mark.parametrize("last", [1, 3, 10])
+def test_the_mean_so_far_is_of_the_last_so_many(last: int) -> None:
+    path = np.random.default_rng(0).normal(size=(10, 4))
+    kept: dict[str, np.ndarray] = {}
+    for step, weights in enumerate(path, 1):
+        kept = {**kept, **mean_so_far(weights, kept, step, len(path), last)}
+        assert ("average" in kept) == (step > len(path) - last)
+    np.testing.assert_allclose(kept["average"], path[-last:].mean(0), rtol=1e-12)
 
 
 def test_three_stages_are_measured_one_against_the_rest() -> None:

@@ -34,7 +34,7 @@ from fedcohort.analyses.private_metrics import (
     noisy_rows,
     sigma_of,
 )
-from fedcohort.analyses.server_optimizer import server_step
+from fedcohort.analyses.server_optimizer import mean_so_far, server_step
 from fedcohort.errors import StudyError
 from fedcohort.models.inputs import RECORD, Inputs
 from fedcohort.study import Privacy, Study, Train, missing_bounds
@@ -317,11 +317,9 @@ class PrivateTrain:
             penalty = self.private.penalty_gradient(state.arrays["weights"], l2=self.train.l2)
             update = -self.train.learning_rate * (mean + penalty)
         moved, memory = server_step(self.train, weights, update, state.kept, self.private.trainable_mask)
-        kept = {**state.kept, **memory}
-        begins = self.train.rounds // 2
-        if step > begins:
-            before = kept.get("average", np.zeros_like(moved))
-            kept["average"] = before + (moved - before) / (step - begins)
+        rounds = self.train.rounds
+        last = self.train.average_rounds or rounds - rounds // 2
+        kept = {**state.kept, **memory, **mean_so_far(moved, state.kept, step, rounds, last)}
         arrays: dict[str, Array] = {"weights": moved.astype(np.float32), "step": np.array([step])}
         rows = self._rows(total, step - 1) if "scores" in total else ()
         number = state.round + 1

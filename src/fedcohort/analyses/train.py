@@ -31,7 +31,7 @@ from fedcohort.analyses.moments import (
     scaling_from_exponents,
     sum_moments,
 )
-from fedcohort.analyses.server_optimizer import server_step
+from fedcohort.analyses.server_optimizer import mean_so_far, server_step
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, StudyError
 from fedcohort.models.inputs import Inputs
@@ -209,8 +209,11 @@ class TrainAnalysis:
         update = np.asarray(total["update"], np.float64) * (float(state.arrays["rows"][0]) / arrived)
         weights = state.arrays["weights"].astype(np.float64)
         moved, kept = server_step(self.train, weights, update, state.kept, self.model.trainable_mask)
-        arrays = {**state.arrays, "weights": moved.astype(np.float32), "step": np.array([step + 1])}
         phase = "train" if step + 1 < self.train.rounds else "evaluate"
+        if self.train.average_rounds is not None:
+            kept |= mean_so_far(moved, state.kept, step + 1, self.train.rounds, self.train.average_rounds)
+            moved = moved if phase == "train" else np.asarray(kept["average"], np.float64)
+        arrays = {**state.arrays, "weights": moved.astype(np.float32), "step": np.array([step + 1])}
         rows = self._rows(total, step) if step else ()
         return State(phase, state.round + 1, arrays, kept, rows)
 
