@@ -259,6 +259,8 @@ def test_node_check_names_each_fault_with_its_remedy(group: Group, tmp_path: Pat
         "coordinator: cannot be reached": text.replace(f":{group.port}", f":{free_port()}"),
         "name: .*cannot be resolved": text.replace("127.0.0.1", "no-such-host.invalid"),
         "address: .*plain text is only allowed": text.replace("127.0.0.1", "192.0.2.1"),
+        "coordinator: does not speak TLS there": text.replace("ws://", "wss://"),
+        "address: '127.0.0.1:.*give an address such as": text.replace("ws://", ""),
         "disk: .*make the folder writable": text.replace('state = "a"', 'state = "a.db"'),
     }
     write_ward(tmp_path / "a.db", ward_rows(0, 3))

@@ -104,6 +104,8 @@ def test_what_site_toml_forbids_is_named_with_a_remedy(
 def test_a_private_study_is_held_against_what_others_have_left(site: SitePolicy) -> None:
     policy = site.model_copy(update={"budget": {"ward": Budget(epsilon=2.0)}})
     asked = study(privacy=Privacy(epsilon=1.5))
+    assert line(check_readiness(site, asked), "budget")[1] == "site.toml sets none for this table"
+    assert line(check_readiness(policy, asked), "budget")[1] == "allowed by site.toml"
     other = Reservation("other", "ward", 1.0, 1e-5)
     assert line(check_readiness(policy, asked), "budget left")[0] == "ready"
     verdict, told = line(check_readiness(policy, asked, [other]), "budget left")

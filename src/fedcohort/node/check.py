@@ -47,6 +47,9 @@ def check_node(policy: SitePolicy) -> Iterator[Verdict]:
 def _dialling(policy: SitePolicy, url: str) -> Iterator[Verdict]:
     parts = urlsplit(url)
     host = parts.hostname or ""
+    if not host:
+        yield Verdict("address", False, f"{url!r}: give an address such as wss://coordinator.example:8760")
+        return
     proxy = _proxy(parts.scheme, host)
     yield Verdict(
         "proxy", True, f"goes through {proxy}" if proxy else "none; set HTTPS_PROXY if the network needs one"
@@ -87,13 +90,7 @@ def _service(policy: SitePolicy, scheme: str, netloc: str) -> Iterator[Verdict]:
         )
         return
     except httpx.HTTPError as error:
-        trust = isinstance(error.__cause__, ssl.SSLCertVerificationError) or "CERTIFICATE" in str(error)
-        remedy = (
-            "its certificate is not trusted; give the hospital's CA by --ca-file"
-            if trust
-            else (f"cannot be reached ({type(error).__name__}); check address, firewall and that it runs")
-        )
-        yield Verdict("coordinator", False, remedy)
+        yield Verdict("coordinator", False, _why(error))
         return
     yield Verdict("coordinator", response.is_success, f"answers {response.status_code} over {scheme}")
     sent = response.headers.get("date")
@@ -103,6 +100,14 @@ def _service(policy: SitePolicy, scheme: str, netloc: str) -> Iterator[Verdict]:
         yield Verdict(
             "clock", near, f"{difference:.0f} s from the coordinator's" + ("" if near else "; set it by NTP")
         )
+
+
+def _why(error: httpx.HTTPError) -> str:
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError) or "CERTIFICATE" in str(error):
+        return "its certificate is not trusted; give the hospital's CA by --ca-file"
+    if "WRONG_VERSION_NUMBER" in str(error) or "RECORD_LAYER_FAILURE" in str(error):
+        return "does not speak TLS there; ask its operator for the address that does"
+    return f"cannot be reached ({type(error).__name__}); check address, firewall and that it runs"
 
 
 def _listening(policy: SitePolicy) -> Iterator[Verdict]:

@@ -99,7 +99,9 @@ def declared_columns(policy: SitePolicy, table: str) -> dict[str, Facts]:
 def _policy_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
     for what, objection in rules(policy, study):
         if objection is None:
-            yield Line(what, "ready", "allowed by site.toml", "")
+            without = what == "budget" and study.cohort.table not in policy.budget
+            told = "site.toml sets none for this table" if without else "allowed by site.toml"
+            yield Line(what, "ready", told, "")
         else:
             yield Line(what, "not ready", str(objection), _REMEDIES[what])
 
