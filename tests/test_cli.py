@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 
 import fedcohort
-from fedcohort.cli import app
+from fedcohort.cli import _print_report, app
 from fedcohort.logs import DiscreetFormatter
 from tests.processes.support import (
     COLUMNS,
@@ -314,3 +315,13 @@ def test_a_traceback_in_the_log_says_where_and_never_what(capsys: pytest.Capture
     assert "test_cli.py" in said
     assert "RuntimeError (its words are left out of the log)" in said
     assert value not in said
+
+
+def test_a_private_result_fits_into_eighty_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedcohort.cli.console", Console(width=80))
+    noisy = {"rows": 100, "loss": 0.4712, "loss_low": 0.45, "loss_high": 0.5, "auc": 0.88, "auc_low": 0.81}
+    _print_report({"train": {"loss": 0.4, "auc": 0.9}, "test": {**noisy, "auc_high": 0.93}})
+    lines = [re.sub(r"[│┃\s]+", " ", line).strip() for line in capsys.readouterr().out.splitlines()]
+    assert {"metric train test", "loss 0.4 0.4712 (0.45 to 0.5)", "auc 0.9 0.88 (0.81 to 0.93)"} <= set(lines)

@@ -117,9 +117,10 @@ def _print_report(report: dict[str, Any]) -> None:
     rows = {name: report[name] for name in ("train", "test", "valid") if name in report}
     if rows:
         names = [name for name, value in next(iter(rows.values())).items() if isinstance(value, float)]
-        table = Table("split", *names)
-        for split, row in rows.items():
-            table.add_row(split, *(_short(row.get(name)) for name in names))
+        table = Table("metric", *rows)  # splits beside each other: with intervals they fit into 80 columns
+        for name in names:
+            if not name.endswith(("_low", "_high", "_error")):
+                table.add_row(name, *(_with_interval(row, name) for row in rows.values()))
         console.print(table, soft_wrap=False)
     for site, code in report.get("refused", {}).items():
         console.print(f"without {site}: {code}", markup=False)
