@@ -7,8 +7,7 @@ histogram of scores by outcome, as in private training, and the same with each c
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,7 @@ from numpy.typing import NDArray
 from fedcohort.analyses.columns_of import numeric_columns
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
 from fedcohort.analyses.encode import Encoder
-from fedcohort.analyses.evaluate import evaluate
-from fedcohort.analyses.evaluation import Evaluation
-from fedcohort.analyses.model_of import model_of
+from fedcohort.analyses.evaluate import EvaluateAnalysis, evaluate
 from fedcohort.analyses.private_metrics import (
     Metrics,
     measure,
@@ -28,36 +25,16 @@ from fedcohort.analyses.private_metrics import (
     sigma_of,
 )
 from fedcohort.errors import StudyError
-from fedcohort.study import Cohort, SavedModel, Study, missing_bounds
+from fedcohort.study import Cohort, Study, missing_bounds
 from fedcohort.table import SPLITS, Table
 from fedcohort.vector import Layout, Noisy, Vector
-
-if TYPE_CHECKING:
-    from fedcohort.models.local import LocalModel
 
 IMPORTANCE = "importance"
 
 
 @dataclass(frozen=True)
-class PrivateEvaluate:
-    """The model, its weights and its encoding are part of the study, and so of what a hospital approves."""
-
-    study: Study
-    saved: SavedModel
-    evaluation: Evaluation
-
-    @cached_property
-    def model(self) -> "LocalModel":
-        """The compiled model; tensorflow is imported here and not before."""
-        return model_of(self.study, self.saved.model)
-
-    def start(self) -> State:
-        """One round, which needs nothing but the study."""
-        return State("evaluate")
-
-    def phases(self) -> Mapping[str, int]:
-        """How often each phase is asked."""
-        return {"evaluate": 1}
+class PrivateEvaluate(EvaluateAnalysis):
+    """As without privacy in what it is made of; other sums, and noise."""
 
     def layout(self, state: State) -> Layout:
         """A histogram of scores by split, and one for each column hidden."""
