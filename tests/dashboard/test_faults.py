@@ -109,7 +109,7 @@ def messages(of: ModuleType) -> set[str]:
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         if name.endswith("Error") and name not in NEVER:
             found |= {text for one in node.args[:1] for text in texts(one)}
-        elif name in ("_refused", "_denied"):
+        elif name in ("_refused", "_denied", "waiting", "_waiting"):
             found |= {text for one in node.args for text in texts(one)}
         found |= {text for one in node.keywords if one.arg == "message" for text in texts(one.value)}
     return found

@@ -9,9 +9,10 @@ import re
 from functools import cache, lru_cache
 from pathlib import Path
 
-PLACE = re.compile(r"\{(\w+)(?::(words|number))?\}")
+PLACE = re.compile(r"\{(\w+)(?::(words|number|rest))?\}")
 """A value's place; one of `words` is a sentence's part, and translated like one."""
-NUMBER = r"[+-]?\d[\d.,e+-]*"
+_VALUES = {"number": r"[+-]?\d[\d.,e+-]*", "rest": ".*"}
+"""What may stand there; elsewhere one letter or more."""
 EXPLAINED, READINESS, FAULTS = "explained", "readiness", "faults"
 """Books of sentences."""
 SEMICOLON, COLON = {"zh": "；"}, {"zh": "："}
@@ -96,7 +97,7 @@ def _templates(language: str, book: str) -> tuple[Template, ...]:
 def _template(english: str, text: str) -> Template:
     pattern, end, inner = "", 0, set()
     for place in PLACE.finditer(english):
-        value = NUMBER if place[2] == "number" else ".+?"
+        value = _VALUES.get(place[2], ".+?")
         pattern += re.escape(english[end : place.start()]) + f"(?P<{place[1]}>{value})"
         end = place.end()
         if place[2] == "words":
