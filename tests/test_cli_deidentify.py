@@ -53,3 +53,16 @@ def test_a_missing_key_is_not_made_anew_to_look_something_up(tmp_path: Path) -> 
     done = CliRunner().invoke(app, ["data", "file-names", str(tmp_path), "--key", str(tmp_path / "none.key")])
     assert done.exit_code != 0
     assert not (tmp_path / "none.key").exists()
+
+
+@pytest.mark.parametrize(("table", "told"), [("wrad", True), ("ward", False)])
+def test_rules_for_a_table_that_is_not_imported_are_pointed_out(
+    tmp_path: Path, table: str, told: bool
+) -> None:
+    (tmp_path / "ward.csv").write_text("patient_id,age,note\np1,40,calm\n")
+    (tmp_path / "rules.toml").write_text(f'[tables.{table}]\nnote = "remove"\n')
+    args = ["data", "import", "csv", "--from", str(tmp_path / "ward.csv"), "--table", "ward"]
+    args += ["--into", str(tmp_path / "site.db"), "--deidentify", str(tmp_path / "rules.toml")]
+    done = CliRunner().invoke(app, [*args, "--key", str(tmp_path / "deid.key")])
+    assert done.exit_code == 0, done.output
+    assert ("[tables.wrad] is of no table of this import, which writes ward" in done.output) == told

@@ -79,6 +79,14 @@ def passage(
         return Passage(source, "", IDENTIFIERS_KEPT, lambda: NOT_DEIDENTIFIED)
     rules = Rules() if how.rules is None else read_rules(how.rules)
     known = {name: Rule(role="date") for name in dates}
+    if absent := sorted(rules.tables.keys() - source.tables.keys()):
+        # One file of rules may serve several imports; a mistyped name would protect nothing.
+        error_console.print(
+            f"{how.rules}: [tables.{absent[0]}] is of no table of this import, which writes "
+            f"{', '.join(sorted(source.tables))}",
+            markup=False,
+            highlight=False,
+        )
     rules = rules.model_copy(update={"columns": {**known, **rules.columns}})
     made = Deidentifier(rules, key, source.tables, keys=keys, origins=origins, named=named)
     return Passage(deidentified(source, made), made.digest, made.identity, lambda: str(made.report()))
