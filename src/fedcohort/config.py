@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, building, describe_errors
 from fedcohort.errors import ConfigError
-from fedcohort.study import Epsilon, Protection
+from fedcohort.questions import Epsilon
+from fedcohort.study import Protection
 
 DEFAULT_CONFIG = Path("config.json")
 

@@ -15,7 +15,7 @@ from pydantic_core._pydantic_core import list_all_errors
 from werkzeug import exceptions
 
 import fedcohort as fc
-from fedcohort import columns, inference
+from fedcohort import columns, inference, questions
 from fedcohort import study as study_module
 from fedcohort.coordinator import api, collect, opening, plan, service, study_key
 from fedcohort.dashboard import (
@@ -45,7 +45,7 @@ BOOK: dict[str, str] = json.loads(
 HAN = re.compile(r"[\u4e00-\u9fff]")
 ENGLISH = re.compile(r"[A-Za-z]{2,} [a-z]{2,} [a-z]{2,}")
 PLACES = re.compile(r"\{(\w+)(?::\w+)?\}")
-SAID = [study_module, columns, inference, api, collect, opening, plan, service, study_key]
+SAID = [study_module, columns, questions, inference, api, collect, opening, plan, service, study_key]
 SAID += [
     access,
     app,

@@ -19,7 +19,7 @@ from fedcohort.cli_support import SECRETS
 from fedcohort.coordinator.streams import KEEP_ALIVE_SECONDS
 from fedcohort.dashboard import upstream
 from fedcohort.dashboard.app import MAX_REQUEST_BYTES
-from fedcohort.study import MAX_STUDY_BYTES
+from fedcohort.questions import MAX_STUDY_BYTES
 from fedcohort.wire.link import HEARTBEAT_SECONDS, MISSED_HEARTBEATS
 from fedcohort.wire.transport import LINK_PATH
 from tests.deploy.guide import GUIDE, blocks

@@ -21,7 +21,8 @@ from fedcohort.coordinator.streams import federation_stream, study_stream
 from fedcohort.coordinator.telemetry import CONTENT_TYPE, exposition
 from fedcohort.coordinator.traffic import load_traffic
 from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError, StoreError, StudyError
-from fedcohort.study import MAX_STUDY_BYTES, parse_study
+from fedcohort.questions import MAX_STUDY_BYTES
+from fedcohort.study import parse_study
 from fedcohort.wire.identity import fingerprint
 
 Handler = Callable[[Request], Awaitable[Response]]
