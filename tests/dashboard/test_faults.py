@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 
 import httpx
@@ -61,14 +62,25 @@ SAID += [
     start,
 ]
 SAID += [consent, policy, catalogue, cohort, database, duck_limits, resolve, where]
-SAID += [import_module(f"fedcohort.analyses.{name}") for name in ("model_of", "train")]
+ROOMS = ("analyses", "models", "privacy", "protection")
+SAID += [
+    import_module(f"fedcohort.{room}.{one.name}")
+    for room in ROOMS
+    for one in iter_modules(import_module(f"fedcohort.{room}").__path__)
+    if "worker" not in one.name
+]
 """Modules whose errors a page may have to tell."""
+VALIDATED = {study_module, columns, questions, policy}
+"""Where a ValueError is pydantic's word for a fault; elsewhere it is a mistake of a program."""
 NEVER = {
     "WireError": "is logged by the coordinator, which drops the connection",
     "ConfigError": "ends a command before there is a page",
+    "KeyFileError": "ends a command or a node's part, which tells its code",
     "TypeError": "is a mistake of a program",
 }
-MISTAKES = {"analysis: not a training"}
+MISTAKES = {f"analysis: not {what}" for what in (
+    "a training", "an evaluation", "a description", "a private training", "a private evaluation",
+    "a private description")}  # fmt: skip
 """Of a program that hands an analysis another's study."""
 FIELDS = {
     "missing", "extra_forbidden", "literal_error", "string_type", "float_type", "finite_number", "int_type",
@@ -107,10 +119,13 @@ def messages(of: ModuleType) -> set[str]:
         if not isinstance(node, ast.Call):
             continue
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        if name.endswith("Error") and name not in NEVER:
+        mistake = name == "ValueError" and of not in VALIDATED
+        if name.endswith("Error") and name not in NEVER and not mistake:
             found |= {text for one in node.args[:1] for text in texts(one)}
         elif name in ("_refused", "_denied", "waiting", "_waiting"):
             found |= {text for one in node.args for text in texts(one)}
+        elif name == "set_state":
+            found |= {text for one in node.args[3:] for text in texts(one)}
         found |= {text for one in node.keywords if one.arg == "message" for text in texts(one.value)}
     return found
 
