@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fedcohort.client import Handle, awaited
+from fedcohort.coordinator.members import Members
 from fedcohort.errors import SchemaError, StudyFailedError
 from fedcohort.node import consent
 from fedcohort.node.policy import read_policy
@@ -227,3 +228,17 @@ def test_a_model_that_is_not_allowed_is_refused(strict: Group) -> None:
 def test_what_a_site_signed_is_in_its_own_log_and_the_chain_is_whole(strict: Group, tmp_path: Path) -> None:
     done = cli("node", "audit", "--site", strict.folder / "narrow.toml", cwd=tmp_path)
     assert "entries, the chain is whole" in done.stdout
+
+
+def test_hospitals_that_count_in_two_units_are_not_added_up(strict: Group) -> None:
+    def days(members: Members) -> str:
+        told = members.catalogues(["a"])["a"]
+        told["tables"][TABLE]["columns"]["age"]["unit"] = "days"  # type: ignore[index]
+        members.seen("a", told)
+        return "a"
+
+    strict.members(days)
+    asked = describe_study(random_name(), cohort=cohort(columns=NARROW_COLUMNS), min_sites=2)
+    handle = strict.submit_unchecked(asked)
+    with pytest.raises(StudyFailedError, match="schema-mismatch: column age: in days at site a, in years at"):
+        handle.wait(progress=False)

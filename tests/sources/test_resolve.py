@@ -6,7 +6,7 @@ import pytest
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Number, Numeric, Survival
 from fedcohort.errors import CohortError, SchemaError
-from fedcohort.sources.resolve import resolve_cohort
+from fedcohort.sources.resolve import check_units, resolve_cohort
 from fedcohort.study import Cohort
 
 
@@ -238,3 +238,11 @@ def test_a_site_without_a_unit_and_another_spelling_of_one_are_allowed() -> None
     for units in (("mg/dL", None), ("mg/dL", "mg/dl"), ("umol/L", "µmol / l", "μmol/L")):
         cohort = resolve_cohort(short(columns=["x"], label=None), in_units(*units))
         assert cohort.columns == {"x": Numeric(1, 700)}
+
+
+def test_an_explicit_cohort_is_held_against_the_units_that_sites_tell() -> None:
+    asked = resolve_cohort(short(columns=["x"], label=None), in_units("mg/dL", "mg/dL"))
+    check_units(asked, in_units("mg/dL", None, "mg/dl"))
+    check_units(asked, {**in_units("mg/dL"), "b": {"tables": {"another": {"columns": {}}}}, "c": {}})
+    with pytest.raises(SchemaError, match="column x: in mg/dL at site a, in mmol/L at site b"):
+        check_units(asked, in_units("mg/dL", "mmol/L"))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import secrets
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import RowMapping, select, update
@@ -74,6 +75,11 @@ class Members:
         with self.store.database.transaction() as connection:
             rows = connection.execute(select(tables.sites).order_by(tables.sites.c.id)).mappings()
             return {row["id"]: row for row in rows}
+
+    def catalogues(self, sites: Collection[str]) -> dict[str, dict[str, object]]:
+        """What each of these sites has told that it offers."""
+        rows = self.sites()
+        return {site: json.loads(rows[site]["catalogue"]) for site in sites if rows[site]["catalogue"]}
 
     def key_of(self, site: str) -> bytes | None:
         """A site's pinned key."""

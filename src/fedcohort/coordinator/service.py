@@ -28,6 +28,7 @@ from fedcohort.errors import (
 )
 from fedcohort.explain import protection_words
 from fedcohort.logs import about
+from fedcohort.sources.resolve import check_units
 from fedcohort.study import Study, Train, parse_study
 from fedcohort.versions import versions
 from fedcohort.wire.codec import decode, encode
@@ -234,6 +235,7 @@ class Service:
         if not row["roster"]:
             self.store.set_roster(study_id, roster)
         self._waiting(study_id, "")
+        check_units(study.cohort, self.members.catalogues(roster))
         plan = Plan(
             study,
             study_id,

@@ -78,14 +78,34 @@ def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]
     return Cohort.model_validate({**dict(cohort), "columns": columns, "bounds": {}, "label": label})
 
 
+def check_units(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) -> None:
+    """Compare the units of an explicit cohort's columns among sites, as far as they tell them.
+
+    Raises:
+        SchemaError: two sites that would be added up declare different units; names both.
+    """
+    listed = {
+        site: _columns_of(site, one, cohort.table)
+        for site, one in catalogues.items()
+        if _tables(one).keys() & {cohort.table, ANY_TABLE}
+    }
+    for name in _needed(cohort):
+        _check_units([_offer(site, name, columns) for site, columns in listed.items() if name in columns])
+
+
+def _tables(catalogue: Mapping[str, object]) -> Mapping[str, object]:
+    tables = catalogue.get("tables")
+    return tables if isinstance(tables, Mapping) else {}
+
+
 def _needed(cohort: Cohort) -> list[str]:
     split = [cohort.split] if isinstance(cohort.split, str) else []
     return [*cohort.schema_, *cohort.label_columns, *split]
 
 
 def _columns_of(site: str, catalogue: Mapping[str, object], table: str) -> Mapping[str, object]:
-    tables = catalogue.get("tables")
-    found = tables.get(table, tables.get(ANY_TABLE)) if isinstance(tables, Mapping) else None
+    tables = _tables(catalogue)
+    found = tables.get(table, tables.get(ANY_TABLE))
     columns = found.get("columns") if isinstance(found, Mapping) else None
     if not isinstance(columns, Mapping) or len(columns) > MAX_COLUMNS:
         raise SchemaError(f"site {site}: does not offer table {table}; choose another table, or ask the site")
