@@ -1,6 +1,8 @@
 """Paillier: sums are exact, phe reads and writes the same ciphertexts, and what is no sum is refused."""
 
+import threading
 from itertools import permutations
+from typing import Any
 
 import gmpy2
 import numpy as np
@@ -123,6 +125,31 @@ def test_a_sum_of_three_sites_is_exact_in_any_order(key: SecretKey, bodies: list
     totals = {combined(key.public, SHAPE, list(order)) for order in permutations(bodies)}
     assert len(totals) == 1
     assert paillier.open_sum(key, SHAPE, totals.pop(), 3).to_bytes() == expected
+
+
+@pytest.mark.parametrize("cores", [1, 3, 64])
+def test_a_sum_is_the_same_whatever_the_number_of_cores(
+    key: SecretKey, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    total = combined(key.public, SHAPE, bodies)
+    found = paillier.open_sum(key, SHAPE, total, 3)
+    assert found.to_bytes() == ring_sum(SHAPE, [random_ring(seed) for seed in range(3)])
+
+
+def test_ciphertexts_are_raised_at_the_same_time(
+    key: SecretKey, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(2, timeout=30)
+    plain = paillier._decrypt_slice
+
+    def waits(*arguments: Any) -> list[mpz]:
+        together.wait()
+        return plain(*arguments)
+
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(paillier, "_decrypt_slice", waits)
+    paillier.open_sum(key, SHAPE, combined(key.public, SHAPE, bodies), 3)
 
 
 def test_a_sum_of_those_that_are_left_is_exact(key: SecretKey, bodies: list[bytes]) -> None:
