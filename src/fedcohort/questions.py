@@ -35,7 +35,8 @@ class Train(Frozen):
     `fedsgd` takes one gradient over all training rows a round. `proximal_mu` is FedProx
     (Li et al. 2020); `server_optimizer` momentum or adam is FedAvgM or FedAdam (Reddi et al. 2021).
     The finished model's weights are the mean of those after the last `average_rounds` rounds (Izmailov
-    et al. 2018): None is the last alone, and under privacy the second half.
+    et al. 2018): None is the last alone, and under privacy the second half. `augment` lets training see
+    each image mirrored or moved a little, another way in every round.
     """
 
     kind: Literal["train"] = "train"
@@ -49,9 +50,12 @@ class Train(Frozen):
     proximal_mu: Annotated[float, Field(strict=True, ge=0, le=1_000)] = 0.0
     server_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     server_learning_rate: Annotated[float, Field(strict=True, gt=0, le=100)] | None = None
-    # Left out where it says nothing, so that a study of an earlier version keeps its hash.
+    # Left out where they say nothing, so that a study of an earlier version keeps its hash.
     average_rounds: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = Field(
         default=None, exclude_if=lambda value: value is None
+    )
+    augment: tuple[Literal["mirror", "shift"], ...] = Field(
+        default=(), max_length=2, exclude_if=lambda value: not value
     )
     importance: Annotated[bool, Field(strict=True)] = True
 

@@ -166,6 +166,8 @@ class Study(Frozen):
     def _possible(self) -> Self:
         if self.privacy is not None:
             _check_private(self, self.privacy)
+        if isinstance(self.analysis, Train) and self.analysis.augment:
+            _check_augmented(self)
         if self.protection != "paillier" and self.key_bits != 3072:
             raise ValueError(f"key_bits: {self.protection} has no key of a size to choose; leave it out")
         if not isinstance(self.analysis, Describe):
@@ -202,6 +204,13 @@ class Study(Frozen):
     def hash(self) -> str:
         """SHA-256 of the canonical JSON, in hex: what a hospital approves."""
         return hashlib.sha256(self.canonical).hexdigest()
+
+
+def _check_augmented(study: Study) -> None:
+    if study.privacy is not None:
+        raise ValueError("analysis.augment: under privacy an image counts as it is; leave it out")
+    if study.cohort.is_explicit and not any(isinstance(k, Image) for k in study.cohort.schema_.values()):
+        raise ValueError("analysis.augment: the cohort has no image column; leave it out")
 
 
 def _check_private(study: Study, privacy: Privacy) -> None:

@@ -182,3 +182,38 @@ def test_an_image_column_cannot_have_the_records_name() -> None:
     columns = {"record": fc.Image(8, 8), "age": fc.Numeric(0, 120)}
     with pytest.raises(StudyError, match="rename it"):
         run(study("image_and_record", columns), frames)
+
+
+def test_training_sees_images_another_way_and_nothing_else_does() -> None:
+    asked = study("cnn_medical", SCAN, rounds=2, augment=["mirror", "shift"])
+    first, again = run(asked, FRAMES), run(asked, FRAMES)
+    assert np.array_equal(weights(first), weights(again))
+    assert not np.array_equal(weights(first), weights(run(study("cnn_medical", SCAN, rounds=2), FRAMES)))
+    evaluate = fc.Evaluate(model=first, importance=False)
+    measured = run(asked.model_copy(update={"analysis": evaluate}), FRAMES)
+    assert measured.report["test"]["loss"] == pytest.approx(first.report["test"]["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedsgd"])
+def test_both_algorithms_see_them_so(algorithm: str) -> None:
+    plain, other = (
+        run(study("cnn_medical", SCAN, rounds=1, algorithm=algorithm, augment=kinds), FRAMES)
+        for kinds in ([], ["mirror"])
+    )
+    assert not np.array_equal(weights(plain), weights(other))
+
+
+@pytest.mark.parametrize(
+    ("columns", "privacy", "words"),
+    [
+        (SCAN, fc.Privacy(epsilon=1.0), "under privacy an image counts as it is"),
+        ({"age": fc.Numeric(0, 120)}, None, "has no image column"),
+    ],
+)
+def test_augmenting_what_cannot_be_is_refused(
+    columns: dict[str, Any], privacy: fc.Privacy | None, words: str
+) -> None:
+    train = fc.Train.private(model="cnn_medical", rounds=2, augment=["mirror"])
+    cohort = fc.Cohort(columns=columns, label=fc.Binary("ill"), split="set")
+    with pytest.raises(StudyError, match=words):
+        fc.Study(name="scans", cohort=cohort, analysis=train, privacy=privacy)

@@ -152,15 +152,16 @@ class TrainAnalysis:
         self, weights: NDArray[np.float32], site: Site, share: float, draw: Draw
     ) -> NDArray[np.float64]:
         train, rows, seed = self.train, site.train_rows, draw.number("dropout")
+        x = site.x.jittered(train.augment, draw.generator("augment"))
         if train.algorithm == "fedsgd":
-            gradient, _ = self.model.gradient(weights, site.x[rows], site.y[rows], l2=train.l2, seed=seed)
+            gradient, _ = self.model.gradient(weights, x[rows], site.y[rows], l2=train.l2, seed=seed)
             step: NDArray[np.float64] = gradient.astype(np.float64) * (
                 -train.learning_rate * share / len(rows)
             )
             return step
         trained = self.model.train(
             weights,
-            site.x,
+            x,
             site.y,
             epoch_batches(rows, train.batch_size, train.local_epochs, draw.generator("batches")),
             learning_rate=train.learning_rate,

@@ -5,7 +5,7 @@ image goes to the graph as the bytes that it is, and is brought to 0 to 1 there,
 range and not by data.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.errors import StudyError
+from fedcohort.models.jitter import jittered
 from fedcohort.models.start import start_tensorflow
 from fedcohort.pixels import Pixels
 
@@ -88,6 +89,14 @@ class Inputs:
         record = np.array(self.parts[RECORD])
         record[:, part] = 0.0
         return Inputs({**self.parts, RECORD: record})
+
+    def jittered(self, kinds: Collection[str], generator: np.random.Generator) -> "Inputs":
+        """The same rows with every image mirrored or moved, as drawn; without kinds as they are."""
+        if not kinds:
+            return self
+        images = {name: data for name, data in self.parts.items() if isinstance(data, Pixels)}
+        seen = {name: jittered(data, kinds, generator) for name, data in images.items()}
+        return Inputs({**self.parts, **seen})
 
     def take(self, rows: NDArray[Any] | slice = slice(None)) -> tuple[NDArray[Any], ...]:
         """These rows of every input, in memory."""
