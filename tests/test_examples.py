@@ -62,7 +62,7 @@ def test_breastmnist_trains_on_the_images_of_three_hospitals(tmp_path: Path) -> 
         pytest.skip(f"needs medmnist in {folder}; set FEDCOHORT_DATA")
     databases = {site: str(path) for site, path in hospital_databases(folder, tmp_path).items()}
     study = fc.load_study(EXAMPLES / "breastmnist.toml")
-    short = study.analysis.model_copy(update={"rounds": 6})
+    short = study.analysis.model_copy(update={"rounds": 12, "average_rounds": 4})
     report = run_on(databases, study.model_copy(update={"analysis": short}))
     test = report["test"]
     assert isinstance(test, dict)
