@@ -308,7 +308,8 @@ class Service:
             if len(approved) >= study.min_sites and (not silent or study.hash in self.started):
                 return approved
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await news.wait()
 
     def _joined(self) -> set[SiteId]:
         return {site for site, row in self.members.sites().items() if row["public_key"] is not None}

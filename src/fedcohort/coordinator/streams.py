@@ -79,7 +79,9 @@ def _snapshot(service: Service) -> dict[str, tuple[str, dict[str, object]]]:
 
 async def _heard(news: asyncio.Event) -> bool:
     try:
-        await asyncio.wait_for(news.wait(), KEEP_ALIVE_SECONDS)
+        # Python 3.11's wait_for loses a cancellation that comes together with the news.
+        async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+            await news.wait()
     except TimeoutError:
         return False
     return True
