@@ -4,7 +4,7 @@ In a step of a small model drawing the mask is the dearest operation but for the
 draws a float of 32 random bits for each value and selects by it, forwards and backwards. Here two values
 share 32 bits, and the mask is a factor. The probability of dropping is the nearest multiple of 2^-16, and
 what is kept is scaled by the inverse of exactly that, so that the expectation is the input (Srivastava et
-al. 2014). The generator is started by all 128 bits of its seed, of which Keras uses 62.
+al. 2014). The generator is started by its seed as it is, and not by a remainder of it.
 """
 
 from collections.abc import Callable

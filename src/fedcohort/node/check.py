@@ -47,14 +47,11 @@ def check_node(policy: SitePolicy) -> Iterator[Verdict]:
 def _dialling(policy: SitePolicy, url: str) -> Iterator[Verdict]:
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if not host:
-        yield Verdict("address", False, f"{url!r}: give an address such as wss://coordinator.example:8760")
-        return
     proxy = _proxy(parts.scheme, host)
     yield Verdict(
         "proxy", True, f"goes through {proxy}" if proxy else "none; set HTTPS_PROXY if the network needs one"
     )
-    if proxy is None:
+    if proxy is None and host:
         yield _resolution(host)
     try:
         check_url(url) if proxy is None else None
