@@ -16,26 +16,9 @@ from pydantic_core._pydantic_core import list_all_errors
 from werkzeug import exceptions
 
 import fedcohort as fc
-from fedcohort import columns, inference, questions
-from fedcohort import study as study_module
-from fedcohort.coordinator import api, collect, opening, plan, service, study_key
-from fedcohort.dashboard import (
-    access,
-    app,
-    datasets,
-    drafts,
-    forms,
-    own,
-    people_page,
-    predicting,
-    proposals,
-    upstream,
-)
 from fedcohort.dashboard import explained as module
 from fedcohort.dashboard.explained import fault
-from fedcohort.models import build, start
-from fedcohort.node import consent, policy
-from fedcohort.sources import catalogue, cohort, database, duck_limits, resolve, where
+from fedcohort.sources import database, duck_limits
 from fedcohort.study import parse_study
 
 from .standin import FIRST_STUDY, StandIn
@@ -46,31 +29,20 @@ BOOK: dict[str, str] = json.loads(
 HAN = re.compile(r"[\u4e00-\u9fff]")
 ENGLISH = re.compile(r"[A-Za-z]{2,} [a-z]{2,} [a-z]{2,}")
 PLACES = re.compile(r"\{(\w+)(?::\w+)?\}")
-SAID = [study_module, columns, questions, inference, api, collect, opening, plan, service, study_key]
-SAID += [
-    access,
-    app,
-    datasets,
-    drafts,
-    forms,
-    own,
-    people_page,
-    predicting,
-    proposals,
-    upstream,
-    build,
-    start,
-]
-SAID += [consent, policy, catalogue, cohort, database, duck_limits, resolve, where]
 ROOMS = ("analyses", "models", "privacy", "protection")
-SAID += [
-    import_module(f"fedcohort.{room}.{one.name}")
-    for room in ROOMS
-    for one in iter_modules(import_module(f"fedcohort.{room}").__path__)
-    if "worker" not in one.name
-]
+NAMES = {
+    "": ("study", "columns", "questions", "inference"),
+    "coordinator.": ("api", "collect", "opening", "plan", "service", "study_key"),
+    "dashboard.": ("access", "app", "datasets", "drafts", "forms", "own", "people_page", "predicting",
+                   "proposals", "upstream"),
+    "node.": ("consent", "policy"),
+    "sources.": ("catalogue", "cohort", "convert", "database", "duck_limits", "images", "resolve", "where"),
+    **{f"{room}.": tuple(one.name for one in iter_modules(import_module(f"fedcohort.{room}").__path__)
+                         if "worker" not in one.name) for room in ROOMS},
+}  # fmt: skip
+SAID = [import_module(f"fedcohort.{room}{name}") for room, names in NAMES.items() for name in names]
 """Modules whose errors a page may have to tell."""
-VALIDATED = {study_module, columns, questions, policy}
+VALIDATED = {import_module(f"fedcohort.{name}") for name in ("study", "columns", "questions", "node.policy")}
 """Where a ValueError is pydantic's word for a fault; elsewhere it is a mistake of a program."""
 NEVER = {
     "WireError": "is logged by the coordinator, which drops the connection",

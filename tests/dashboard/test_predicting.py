@@ -100,6 +100,12 @@ def test_the_form_is_taken_from_its_own_page_only(client: FlaskClient, key: str)
     assert client.post(f"/models/{key}", data={"column.age": "60"}, headers=away, **HERE).status_code == 403
 
 
+def test_a_form_says_what_is_wrong_in_its_readers_language(client: FlaskClient, key: str) -> None:
+    answer = client.post(f"/models/{key}?language=zh", data={"column.age": "181"}, **HERE)
+    assert answer.status_code == 400
+    assert "age：在 18 到 100 之外；请检查该值" in answer.text
+
+
 def test_a_form_names_what_is_wrong_and_a_hostile_name_stays_text(client: FlaskClient, key: str) -> None:
     answer = client.post(f"/models/{key}", data={"column.age": "181"}, **HERE)
     assert answer.status_code == 400
