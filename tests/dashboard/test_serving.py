@@ -1,13 +1,18 @@
 """Behind a proxy: whom the dashboard believes, and whether it says that it can serve."""
 
 import http.client
+import threading
+import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from fedcohort.dashboard import Settings
+from fedcohort.dashboard import Settings, create_app
+from fedcohort.dashboard.app import close_app
+from fedcohort.dashboard.serve import Listen, open_server
 from tests.dashboard.accounts import write_people
 from tests.dashboard.conftest import Serve
 from tests.dashboard.standin import Running
@@ -107,3 +112,24 @@ def test_what_may_hold_a_secret_is_not_compressed(coordinator: Running, serve: S
     url = serve(Settings(coordinator.url))
     for path in ("/", "/api/federation"):
         assert ask(url, path, {"Accept-Encoding": "gzip"}).getheader("Content-Encoding") is None
+
+
+def test_a_server_shuts_down_while_the_last_answer_wakes_it() -> None:
+    settings = Settings(NOWHERE)
+    app = create_app(settings)
+    server: Any = open_server(app, settings, Listen("127.0.0.1", 0))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    pull = server.inner.trigger._physical_pull
+
+    def after_another() -> None:
+        pull()
+        time.sleep(0.3)  # the thread that serves takes up what waits for it
+        pull()
+
+    server.inner.trigger._physical_pull = after_another
+    server.shutdown()
+    thread.join(10)
+    assert not thread.is_alive()
+    server.server_close()
+    close_app(app)

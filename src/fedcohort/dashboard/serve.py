@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,18 @@ class _Waitress:
         self.inner.run()
 
     def shutdown(self) -> None:
-        self.inner.trigger.pull_trigger(lambda: wasyncore.close_all(self.sockets))
+        # The thread that serves may see the call before the pull, woken by an answer that just ended:
+        # it must not close the trigger's pipe before this thread has written to it.
+        pulled = threading.Event()
+
+        def close() -> None:
+            pulled.wait()
+            wasyncore.close_all(self.sockets)
+
+        try:
+            self.inner.trigger.pull_trigger(close)
+        finally:
+            pulled.set()
 
     def server_close(self) -> None:
         wasyncore.close_all(self.sockets)
