@@ -28,6 +28,7 @@ from sklearn.model_selection import train_test_split
 import fedcohort as fc
 from benchmarks.harness import Claim, at_least, data_folder, emit, reported, run_peer, unavailable
 from benchmarks.heart import explicit_study, heart_databases, loader
+from fedcohort.analyses.private_rows import encoded
 from fedcohort.analyses.private_train import private_train
 from fedcohort.engines.local import run_local
 from fedcohort.sources.frame import table_from_frame
@@ -58,9 +59,9 @@ def private_scores(study: Study, loaders: Loaders) -> Scores:
 
 def _rows(study: Study, loaders: Loaders, split: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     tables = [load(study.cohort, study.seed, study.privacy is not None) for load in loaders.values()]
-    encoded = [(*private_train(study).encoded(table), table.split) for table in tables]
-    x = np.concatenate([x.take(part == split)[0] for x, _, part in encoded])
-    return x, np.concatenate([y[part == split] for _, y, part in encoded])
+    rows = [(*encoded(study.cohort, table), table.split) for table in tables]
+    x = np.concatenate([x.take(part == split)[0] for x, _, part in rows])
+    return x, np.concatenate([y[part == split] for _, y, part in rows])
 
 
 def plain_auc(study: Study, loaders: Loaders) -> float:

@@ -16,6 +16,7 @@ import fedcohort as fc
 from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
 from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import measure, noisy_metrics
+from fedcohort.analyses.private_rows import Sampling
 from fedcohort.analyses.private_train import PrivateTrain, private_train
 from fedcohort.coordinator.noise import privacy_report
 from fedcohort.engines.local import Outcome, Simulated, run_local, simulated_node
@@ -372,7 +373,7 @@ def test_an_update_is_the_same_whoever_else_was_sampled_away(monkeypatch: pytest
     analysis = private_train(asked)
     local = analysis.prepare(table_of(rows(50), asked))
     state = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([0])})
-    _, steps = analysis._sampling({"patients": np.array([50.0])})
+    steps = analysis._sampling({"patients": np.array([50.0])}).steps
     silent = {"gradient": np.zeros((steps, analysis.model.n_weights), np.int64)}
     nobody = Draw(1, "a", 1, silent, lambda count, probability: np.zeros(count, bool))
     vector, _ = local(state, {"patients": np.array([50.0])}, nobody)
@@ -396,7 +397,7 @@ def test_a_local_round_is_one_graph_call_whatever_its_steps_and_pieces(algorithm
     local = analysis.prepare(table_of(rows(2500), asked))
     state = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([0])})
     known = {"patients": np.array([1750.0])}
-    _, steps = analysis._sampling(known)
+    steps = analysis._sampling(known).steps
     noise = {"gradient": np.zeros((steps, analysis.model.n_weights), np.int64)}
     local(state, known, Draw(1, "a", 1, noise, poisson_sample))
     assert len(calls) == 1
@@ -411,7 +412,7 @@ def test_an_oversized_sample_is_taken_in_pieces_and_nobody_is_left_out() -> None
     local = analysis.prepare(table_of(frame, asked))
     state = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([0])})
     known = {"patients": np.array([16.0])}
-    assert analysis._sampling(known) == (1.0, 1)
+    assert analysis._sampling(known) == Sampling(1.0, 1, 16.0)
     silent = {"gradient": np.zeros((1, analysis.model.n_weights), np.int64)}
     drawn = Draw(1, "a", 1, silent, lambda count, probability: np.ones(count, bool))
     update = np.asarray(local(state, known, drawn)[0]["update"])

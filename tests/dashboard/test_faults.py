@@ -18,7 +18,7 @@ from werkzeug import exceptions
 import fedcohort as fc
 from fedcohort.dashboard import explained as module
 from fedcohort.dashboard.explained import fault
-from fedcohort.sources import database, duck_limits
+from fedcohort.sources import remedies
 from fedcohort.study import parse_study
 
 from .standin import FIRST_STUDY, StandIn
@@ -32,11 +32,12 @@ PLACES = re.compile(r"\{(\w+)(?::\w+)?\}")
 ROOMS = ("analyses", "models", "privacy", "protection")
 NAMES = {
     "": ("study", "columns", "questions", "inference"),
-    "coordinator.": ("api", "collect", "opening", "plan", "service", "study_key"),
+    "coordinator.": ("api", "approvals", "collect", "opening", "plan", "service", "study_key"),
     "dashboard.": ("access", "app", "datasets", "drafts", "forms", "own", "people_page", "predicting",
                    "proposals", "upstream"),
     "node.": ("consent", "policy"),
-    "sources.": ("catalogue", "cohort", "convert", "database", "duck_limits", "images", "resolve", "where"),
+    "sources.": ("catalogue", "cohort", "convert", "database", "images", "offers", "remedies", "resolve",
+                 "where"),
     **{f"{room}.": tuple(one.name for one in iter_modules(import_module(f"fedcohort.{room}").__path__)
                          if "worker" not in one.name) for room in ROOMS},
 }  # fmt: skip
@@ -116,14 +117,10 @@ def test_every_error_that_a_page_can_tell_is_chinese() -> None:
 
 
 def test_every_fault_of_a_database_is_chinese() -> None:
-    remedies = [
-        *database._SQLITE_REMEDIES.values(),
-        *database._SQLSTATE_REMEDIES.values(),
-        database._SERVER_GONE,
-    ]
-    remedies += duck_limits.DUCKDB_REMEDIES.values()
-    assert len(remedies) > 20
-    assert {one for one in remedies if english(f"hospital.db: {one}")} == set()
+    by_engine = (remedies.SQLITE_REMEDIES, remedies.SQLSTATE_REMEDIES, remedies.DUCKDB_REMEDIES)
+    said = [remedies.SERVER_GONE, *(words for one in by_engine for words in one.values())]
+    assert len(said) > 20
+    assert {one for one in said if english(f"hospital.db: {one}")} == set()
 
 
 def test_every_fault_of_a_studys_field_is_chinese() -> None:

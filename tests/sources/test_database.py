@@ -19,6 +19,7 @@ from fedcohort.sources.database import (
     select_only,
     writing,
 )
+from fedcohort.sources.remedies import remedy_of
 
 WriteWard = Callable[..., Path]
 MANY = [{"patient_id": f"p{i}", "age": 1.0, "sex": "f", "ill": 0, "set": "test"} for i in range(2000)]
@@ -177,8 +178,8 @@ def test_a_server_that_is_not_there_is_named_without_the_drivers_text() -> None:
     class Unknown(Exception):
         pass
 
-    assert database._remedy(Unreachable("password=hunter2")).startswith("cannot be reached; check host")
-    assert "hunter2" not in database._remedy(Unknown("password=hunter2"))
+    assert remedy_of(Unreachable("password=hunter2")).startswith("cannot be reached; check host")
+    assert "hunter2" not in remedy_of(Unknown("password=hunter2"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file modes are POSIX")

@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.analyses.columns_of import numeric_columns
 from fedcohort.analyses.contract import Draw, Local, Report, Row, SiteState, State
-from fedcohort.analyses.encode import Encoder, feature_slices
+from fedcohort.analyses.encode import feature_slices
 from fedcohort.analyses.metrics import Task
 from fedcohort.analyses.model_of import model_of, private_model_of, task_of
-from fedcohort.analyses.patients import Patients, patients_of
+from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import (
     RESOLUTION,
     measure,
@@ -34,9 +33,10 @@ from fedcohort.analyses.private_metrics import (
     noisy_rows,
     sigma_of,
 )
+from fedcohort.analyses.private_rows import PrivateRows, Sampling, bounds_scaling, encoded, sampling_of
 from fedcohort.analyses.server_optimizer import mean_so_far, server_step
 from fedcohort.errors import StudyError
-from fedcohort.models.inputs import RECORD, Inputs
+from fedcohort.models.inputs import Inputs
 from fedcohort.study import Privacy, Study, Train, missing_bounds
 from fedcohort.table import Table
 from fedcohort.vector import MAX_ROWS, Array, Block, Layout, Noisy, Vector
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from fedcohort.models.private import PrivateModel
 
 UPDATE_BOUND, UPDATE_RESOLUTION = 16.0, 2.0**-22
-MOST_STEPS = 10_000
-"""Of one site in one round."""
 COUNT_SHARE = 0.05
 """Of epsilon and delta, what the count costs where the sampling depends on it (fedavg)."""
 COUNT_WEIGHT = 0.01
@@ -134,22 +132,19 @@ class PrivateTrain:
     def _steps_at_site(self) -> bool:
         return self.train.algorithm == "fedavg"
 
-    def _sampling(self, site_state: SiteState) -> tuple[float, int]:
-        """With which probability a site samples each patient, and how many steps it takes a round."""
-        patients = float(site_state["patients"][0]) if "patients" in site_state else 0.0
-        probability = min(1.0, self.train.batch_size / max(patients, 1.0))
-        return probability, min(MOST_STEPS, max(1, round(self.train.local_epochs / probability)))
+    def _sampling(self, site_state: SiteState) -> Sampling:
+        return sampling_of(self.train, float(site_state["patients"][0]) if "patients" in site_state else 0.0)
 
     def planned(self, site_state: SiteState) -> tuple[Noisy, ...]:
         """Every release of the whole study, at a site that knows its noisy count of patients or not."""
         rounds = self.train.rounds
         if self._steps_at_site:
-            probability, steps = self._sampling(site_state)
+            sampling = self._sampling(site_state)
             found = [
                 Noisy(self._patients_block, "train", 1, whole=True, apart=COUNT_SHARE),
                 Noisy(
-                    self._gradient_block, "train", rounds * steps, sampling_probability=probability,
-                    steps=True, inside="update", a_round=steps,
+                    self._gradient_block, "train", rounds * sampling.steps, steps=True, inside="update",
+                    sampling_probability=sampling.probability, a_round=sampling.steps,
                 ),
             ]  # fmt: skip
         else:
@@ -188,8 +183,10 @@ class PrivateTrain:
 
     def prepare(self, table: Table) -> Local:
         """Scale by declared bounds, and group rows by patient."""
-        x, y = self.encoded(table)
+        x, y = encoded(self.study.cohort, table)
         patients = patients_of(table, self.privacy.rows_per_patient)
+        rows = PrivateRows(self.private, x, y, patients)
+        clip, resolution = self.privacy.clip, self._gradient_block.resolution
 
         def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
             if state.phase == "count":
@@ -200,9 +197,11 @@ class PrivateTrain:
             if state.phase in STEP_PHASES:
                 weights = state.arrays["weights"]
                 if self._steps_at_site:
-                    vector["update"] = self._update(weights, x, y, patients, site_state, draw)
+                    sampling = self._sampling(site_state)
+                    moved = rows.update(weights, self.train, clip, resolution, sampling, draw)
+                    vector["update"] = np.clip(moved, -UPDATE_BOUND, UPDATE_BOUND)
                 else:
-                    vector["gradient"] = self._gradient(weights, x, y, patients, draw)
+                    vector["gradient"] = rows.gradient(weights, clip, draw)
             if state.phase != "train":
                 weights, held_x, held_y = state.arrays["weights"], x[patients.held], y[patients.held]
                 vector["scores"] = self._measured(weights, held_x, held_y)[None]
@@ -212,72 +211,6 @@ class PrivateTrain:
             return vector, site_state
 
         return local
-
-    @property
-    def _scaling(self) -> dict[str, Array]:
-        """Declared bounds become -1 and 1."""
-        bounds = [column.bounds for column in numeric_columns(self.study.cohort.schema_).values()]
-        low, high = np.array([limits for limits in bounds if limits], np.float64).reshape(-1, 2).T
-        return {"mean": (low + high) / 2, "deviation": (high - low) / 2}
-
-    def encoded(self, table: Table) -> tuple[Inputs, NDArray[np.float32]]:
-        """The inputs of all rows, the record in [-1, 1] and one-hot, and targets."""
-        encoder = Encoder(self.study.cohort, **self._scaling)
-        parts = dict(encoder.inputs(table).parts)
-        if RECORD in parts:
-            parts[RECORD] = np.clip(encoder.features(table), -1, 1)
-        return Inputs(parts), encoder.targets(table)
-
-    def _gradient(
-        self,
-        weights: NDArray[np.float32],
-        x: Inputs,
-        y: NDArray[np.float32],
-        patients: Patients,
-        draw: Draw,
-    ) -> NDArray[np.float64]:
-        from fedcohort.models.private import cut
-
-        size = self.private.piece_patients(len(patients.rows))
-        (pieces,) = cut(patients.rows, [np.arange(len(patients.rows))], size)
-        return self.private.clipped_sum(
-            weights, x, y, pieces, clip=self.privacy.clip, seed=draw.number("dropout")
-        )
-
-    def _update(
-        self,
-        weights: NDArray[np.float32],
-        x: Inputs,
-        y: NDArray[np.float32],
-        patients: Patients,
-        site_state: SiteState,
-        draw: Draw,
-    ) -> NDArray[np.float64]:
-        """Take a round's noisy steps, each on patients that were sampled for it."""
-        from fedcohort.models.private import cut
-
-        if draw.sample is None:
-            raise StudyError("private steps need the node's sampler")
-        probability, steps = self._sampling(site_state)
-        samples = [np.flatnonzero(draw.sample(len(patients.rows), probability)) for _ in range(steps)]
-        expected = probability * max(float(site_state["patients"][0]), 1.0)
-        trained = self.private.train(
-            weights,
-            x,
-            y,
-            cut(patients.rows, samples, self.private.piece_patients(expected)),
-            draw.noise["gradient"],
-            clip=self.privacy.clip,
-            resolution=self._gradient_block.resolution,
-            expected_patients=expected,
-            learning_rate=self.train.learning_rate,
-            l2=self.train.l2,
-            proximal_mu=self.train.proximal_mu,
-            seed=draw.number("dropout"),
-        )
-        moved = np.nan_to_num(trained.astype(np.float64) - weights)
-        limited: NDArray[np.float64] = np.clip(moved, -UPDATE_BOUND, UPDATE_BOUND)
-        return limited
 
     def _measured(
         self, weights: NDArray[np.float32], x: Inputs, y: NDArray[np.float32]
@@ -326,7 +259,8 @@ class PrivateTrain:
         if step < self.train.rounds:
             due = self.measures and step % self.privacy.evaluate_every == 0
             return State("measured" if due else "train", number, arrays, kept, rows)
-        finished = {**arrays, "weights": kept["average"].astype(np.float32), **self._scaling}
+        finished = {**arrays, "weights": kept["average"].astype(np.float32)}
+        finished |= bounds_scaling(self.study.cohort)
         return State("evaluate", number, finished, kept, rows, finished=not self.measures)
 
     def _rows(self, total: Vector, step: int) -> tuple[Row, ...]:

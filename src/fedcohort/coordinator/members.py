@@ -76,6 +76,10 @@ class Members:
             rows = connection.execute(select(tables.sites).order_by(tables.sites.c.id)).mappings()
             return {row["id"]: row for row in rows}
 
+    def joined(self) -> set[str]:
+        """The sites whose key is known."""
+        return {site for site, row in self.sites().items() if row["public_key"] is not None}
+
     def catalogues(self, sites: Collection[str]) -> dict[str, dict[str, object]]:
         """What each of these sites has told that it offers."""
         rows = self.sites()

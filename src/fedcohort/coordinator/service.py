@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fedcohort.analyses import build_analysis
+from fedcohort.coordinator.approvals import Approvals
 from fedcohort.coordinator.heads import held_heads, take_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.noise import privacy_report
-from fedcohort.coordinator.plan import TRANSIENT_CODES, Plan
+from fedcohort.coordinator.plan import Plan
 from fedcohort.coordinator.rounds import StoredRounds
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
@@ -34,7 +35,7 @@ from fedcohort.versions import versions
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import verify
 from fedcohort.wire.messages import Approval, Card, Event, Heads, Message, Proposal, Roster, SiteId
-from fedcohort.wire.signing import approval_signing_bytes, card_signing_bytes, study_signing_bytes
+from fedcohort.wire.signing import card_signing_bytes, study_signing_bytes
 
 log = logging.getLogger("fedcohort.coordinator")
 
@@ -59,6 +60,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.hub = Hub(partial(held_heads, self.members), self._on_message, self._on_change)
+        self.approvals = Approvals(self.store, self.members, self.hub.telemetry)
 
     async def resume(self) -> None:
         """Go on with every study that was open when the last process ended."""
@@ -136,7 +138,7 @@ class Service:
             words = "%s: %s about study %.12s, which is not here"
             log.warning(words, site, type(message).__name__, study_hash, extra=about(site, study_hash))
         elif isinstance(message, Approval):
-            self._record_approval(site, message)
+            self.approvals.record(site, message)
         elif isinstance(message, Card):
             await self._take_card(site, message)
         elif isinstance(message, Event) and message.kind == "catalogue":
@@ -146,7 +148,7 @@ class Service:
         elif isinstance(message, Event) and message.kind == "asked":
             self.store.record_answer(message.study_hash, site, "asked")
         elif isinstance(message, Event) and message.kind == "refusal":
-            self._record_refusal(site, message)
+            self.approvals.record_refusal(site, message)
         else:
             raise WireError(f"{site}: {type(message).__name__} where none was expected")
         self.wake()
@@ -169,27 +171,6 @@ class Service:
         heads = await asyncio.to_thread(held_heads, self.members)
         for site in list(self.hub.links):
             await self.hub.send(site, heads)
-
-    def _record_approval(self, site: SiteId, approval: Approval) -> None:
-        key = self.members.key_of(site)
-        if (
-            key is None
-            or approval.site != site
-            or not verify(key, approval.signature, approval_signing_bytes(approval))
-        ):
-            raise AuthenticationError(f"{site}: an approval whose signature is not by the site's key")
-        state = "approved" if approval.approved else "refused"
-        if not approval.approved:
-            self.hub.telemetry.count_refusal("site", approval.code)
-            _log_refusal(site, approval.study_hash, approval.code)
-        self.store.record_answer(approval.study_hash, site, state, approval.code, encode(approval))
-
-    def _record_refusal(self, site: SiteId, refusal: Event) -> None:
-        """A proposal that the site could not take in; a refusal of a round that is over changes nothing."""
-        study_id, code = refusal.study_hash, refusal.code
-        _log_refusal(site, study_id, code)
-        if study_id and code not in TRANSIENT_CODES and site not in self.store.answers(study_id):
-            self.store.record_answer(study_id, site, "refused", code)
 
     # --- a study's life --------------------------------------------------------------------
 
@@ -254,10 +235,9 @@ class Service:
             with contextlib.suppress(StoreError):
                 keep_traffic(self.store, study_id, traffic)
             del self.hub.traffic[study_id]
-        left_out = {site: row["code"] for site, row in self.store.answers(study_id).items() if row["code"]}
         protection = {"kind": study.protection, "words": protection_words(study, len(roster))}
         privacy = privacy_report(study, plan.analysis, len(roster))
-        report = {"study": study_id, "sites": list(roster), "refused": left_out}
+        report = {"study": study_id, "sites": list(roster), "refused": self.approvals.left_out(study_id)}
         report |= {"protection": protection, "privacy": privacy, "versions": versions()}
         self.store.finish(study_id, {**report, **plan.analysis.report(state)})
         log.info("study %.12s: finished", study_id, extra=about(study=study_id))
@@ -274,9 +254,7 @@ class Service:
 
     def _refused(self, study_id: str, site: SiteId, code: str) -> None:
         """A site that had approved could not take part; the study goes on without it."""
-        approval = self.store.answers(study_id)[site]["approval"]
-        self.store.record_answer(study_id, site, "refused", code, approval)
-        _log_refusal(site, study_id, code)
+        self.approvals.leave_out(study_id, site, code)
         self.wake()
 
     async def _propose(self, study_id: str, site: SiteId) -> None:
@@ -300,39 +278,14 @@ class Service:
                 await self._propose_to_silent(study.hash)
                 ask_again = clock() + PROPOSAL_SECONDS
             news = self.news
-            approved, silent = self._answered(study)
-            if len(approved) + len(silent) < study.min_sites:
-                raise TooFewSitesError(self._too_few(study))
-            joined = self._joined() if clock() <= end else set()
+            approved, silent = self.approvals.of(study)
+            joined = self.members.joined() if clock() <= end else set()
             silent = [site for site in silent if site in joined or site in self.hub.links]
             if len(approved) >= study.min_sites and (not silent or study.hash in self.started):
                 return approved
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await news.wait()
-
-    def _joined(self) -> set[SiteId]:
-        return {site for site, row in self.members.sites().items() if row["public_key"] is not None}
-
-    def _answered(self, study: Study) -> tuple[tuple[SiteId, ...], list[SiteId]]:
-        """Sites that have approved, and sites that have said neither yes nor no."""
-        answers = self.store.answers(study.hash)
-        approved = tuple(site for site, answer in answers.items() if answer["state"] == "approved")
-        decided = {site for site, answer in answers.items() if answer["state"] != "asked"}
-        return approved, [site for site in self.members.sites() if site not in decided]
-
-    def _too_few(self, study: Study) -> str:
-        refusals = [
-            f"{site}: {row['code']}" for site, row in self.store.answers(study.hash).items() if row["code"]
-        ]
-        return (
-            f"the study needs {study.min_sites} sites and the federation has {len(self.members.sites())}, "
-            f"of which refused: {', '.join(refusals) or 'none'}"
-        )
-
-
-def _log_refusal(site: SiteId, study_id: str, code: str) -> None:
-    log.warning("%s: study %.12s: %s", site, study_id, code, extra=about(site, study_id, code))
 
 
 def _catalogue(site: SiteId, detail: bytes) -> dict[str, object]:

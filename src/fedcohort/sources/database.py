@@ -24,12 +24,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from fedcohort.errors import StoreError
-from fedcohort.sources.duck_limits import DUCKDB_REMEDIES, bounded_in_time
+from fedcohort.sources.duck_limits import bounded_in_time
+from fedcohort.sources.remedies import QUERY_SECONDS, remedy_of
 
 LOCK_SECONDS = 5.0
 """How long another program's lock is waited for."""
-QUERY_SECONDS = 600.0
-"""How long one cohort query may take."""
 
 IMPORT_CACHE_KIB = 65_536
 IMPORTED_INTO = ("sqlite", "postgresql")
@@ -39,37 +38,7 @@ registry.register("duckdb", "fedcohort.sources.duck", "DuckDialect")
 SQLITE_MOD = "fedcohort_mod"
 """SQLite's own % cuts both sides to whole numbers."""
 
-TOO_SLOW = f"took longer than {QUERY_SECONDS:g} s to answer; narrow the cohort or add an index"
-
 _STEPS_BETWEEN_CLOCKS = 100_000
-
-_SQLITE_REMEDIES = {
-    "SQLITE_BUSY": "is locked by another program; close it, or wait, and try again",
-    "SQLITE_LOCKED": "is locked by another program; close it, or wait, and try again",
-    "SQLITE_READONLY": "is read-only; make the file and its folder writable, or choose another file",
-    "SQLITE_CANTOPEN": "cannot be opened; check the path and that this user may read it",
-    "SQLITE_PERM": "cannot be opened; check that this user may read it",
-    "SQLITE_FULL": "has no space left; free disk space and try again",
-    "SQLITE_IOERR": "could not be read or written; check the disk",
-    "SQLITE_CORRUPT": "is damaged; restore it from a backup",
-    "SQLITE_NOTADB": "is not a SQLite database, or is damaged; check the path or restore a backup",
-    "SQLITE_INTERRUPT": TOO_SLOW,
-    "SQLITE_AUTH": "refused the query, which may only read the cohort's table",
-}
-# https://www.postgresql.org/docs/current/errcodes-appendix.html, by code or by class
-_SQLSTATE_REMEDIES = {
-    "57014": TOO_SLOW,
-    "55P03": _SQLITE_REMEDIES["SQLITE_LOCKED"],
-    "25006": "is read-only; use an account that may write",
-    "53100": _SQLITE_REMEDIES["SQLITE_FULL"],
-    "42501": "does not let this account read the table; grant it SELECT",
-    "08": "cannot be reached; check host, port and network",
-    "28": "refused the account; check user and password",
-    "3D": "does not exist on the server; check the name",
-    "42883": "compares a text with a number in `where`; write texts in quotes, and numbers without",
-    "22": "holds a value that cannot be read as the study's column kind; check the column's values",
-}
-_SERVER_GONE = "cannot be reached or refused the query; check address, account, and the server's own log"
 
 
 def database_url(database: str | Path) -> URL:
@@ -293,20 +262,8 @@ def explained(url: URL) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise StoreError(f"{display(url)}: {_remedy(error.orig)}") from None
+        raise StoreError(f"{display(url)}: {remedy_of(error.orig)}") from None
     except sqlite3.Error as error:
-        raise StoreError(f"{display(url)}: {_remedy(error)}") from None
+        raise StoreError(f"{display(url)}: {remedy_of(error)}") from None
     except SQLAlchemyError as error:
         raise StoreError(f"{display(url)}: {type(error).__name__}; check the database address") from None
-
-
-def _remedy(error: BaseException | None) -> str:
-    """Words for a driver's error; never its own text, which may quote a patient's value."""
-    if isinstance(error, sqlite3.Error):
-        name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
-        base = "_".join(name.split("_")[:2])
-        return _SQLITE_REMEDIES.get(base, f"refused the query ({name}); check that its tables are whole")
-    if type(error).__module__ in ("duckdb", "_duckdb"):
-        return DUCKDB_REMEDIES.get(type(error).__name__, "refused the query; check that its tables are whole")
-    state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
-    return _SQLSTATE_REMEDIES.get(state) or _SQLSTATE_REMEDIES.get(state[:2]) or _SERVER_GONE

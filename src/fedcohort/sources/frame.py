@@ -24,14 +24,12 @@ from fedcohort.sources.database import harden, restrict
 from fedcohort.sources.dialects import select_sql
 from fedcohort.sources.explicit import check_explicit
 from fedcohort.sources.fitting import convert_private
+from fedcohort.sources.offers import ANY_TABLE
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.where import check_plain, parse_where
 from fedcohort.study import Cohort
 from fedcohort.table import Table
-
-ANY_TABLE = "*"
-"""The frame's name in its catalogue: it stands for whatever table a study names."""
 
 
 def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int, private: bool = False) -> Table:

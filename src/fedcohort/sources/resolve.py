@@ -6,42 +6,24 @@ may narrow what sites declare, never widen it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-from pydantic import ValidationError
 
 from fedcohort.columns import Binary, Categorical, Classes, Image, Label, Level, Number, Numeric, Survival
-from fedcohort.errors import SchemaError, StudyError
+from fedcohort.errors import SchemaError
 from fedcohort.sources.convert import level_key
-from fedcohort.sources.units import is_unit, same_unit
+from fedcohort.sources.offers import (
+    Offer,
+    check_agreement,
+    check_same_unit,
+    columns_of,
+    offer_of,
+    tells_of,
+    union_of_bounds,
+    union_of_levels,
+)
 from fedcohort.sources.where import parse_where
 from fedcohort.study import Cohort
 
-ANY_TABLE = "*"
-MAX_COLUMNS = 100_000
-
 Kind = Numeric | Categorical | Image
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What one site declares about one column; a text without levels has none to compare."""
-
-    site: str
-    column: str
-    kind: str
-    bounds: tuple[float, float] | None
-    levels: tuple[Level, ...]
-    image: Image | None = None
-    unit: str | None = None
-
-    @property
-    def range(self) -> tuple[float, float] | None:
-        """Declared bounds, or those of whole-number levels: 0/1 may be read either way."""
-        whole = [level for level in self.levels if isinstance(level, int)]
-        if self.kind == "categorical" and whole and len(whole) == len(self.levels):
-            return float(min(whole)), float(max(whole))
-        return self.bounds
 
 
 def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) -> Cohort:
@@ -62,12 +44,12 @@ def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]
     """
     if not catalogues:
         raise SchemaError("cohort: no site told its catalogue, so no column can be found; connect a site")
-    listed = {site: _columns_of(site, catalogue, cohort.table) for site, catalogue in catalogues.items()}
+    listed = {site: columns_of(site, catalogue, cohort.table) for site, catalogue in catalogues.items()}
     offers = {
-        name: [_offer(site, name, columns) for site, columns in listed.items()] for name in _needed(cohort)
+        name: [offer_of(site, name, columns) for site, columns in listed.items()] for name in _needed(cohort)
     }
     for offered in offers.values():
-        _check_units(offered)
+        check_same_unit(offered)
     given = cohort.schema_ if isinstance(cohort.columns, Mapping) else {}
     bounded = {name: Numeric(*bounds) for name, bounds in cohort.bounds.items()}
     columns = {name: _column(offers[name], (bounded.get(name) or given.get(name))) for name in cohort.schema_}
@@ -85,17 +67,14 @@ def check_units(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) 
         SchemaError: two sites that would be added up declare different units; names both.
     """
     listed = {
-        site: _columns_of(site, one, cohort.table)
+        site: columns_of(site, one, cohort.table)
         for site, one in catalogues.items()
-        if _tables(one).keys() & {cohort.table, ANY_TABLE}
+        if tells_of(one, cohort.table)
     }
     for name in _needed(cohort):
-        _check_units([_offer(site, name, columns) for site, columns in listed.items() if name in columns])
-
-
-def _tables(catalogue: Mapping[str, object]) -> Mapping[str, object]:
-    tables = catalogue.get("tables")
-    return tables if isinstance(tables, Mapping) else {}
+        check_same_unit(
+            [offer_of(site, name, columns) for site, columns in listed.items() if name in columns]
+        )
 
 
 def _needed(cohort: Cohort) -> list[str]:
@@ -103,105 +82,23 @@ def _needed(cohort: Cohort) -> list[str]:
     return [*cohort.schema_, *cohort.label_columns, *split]
 
 
-def _columns_of(site: str, catalogue: Mapping[str, object], table: str) -> Mapping[str, object]:
-    tables = _tables(catalogue)
-    found = tables.get(table, tables.get(ANY_TABLE))
-    columns = found.get("columns") if isinstance(found, Mapping) else None
-    if not isinstance(columns, Mapping) or len(columns) > MAX_COLUMNS:
-        raise SchemaError(f"site {site}: does not offer table {table}; choose another table, or ask the site")
-    return columns
-
-
-def _offer(site: str, name: str, columns: Mapping[str, object]) -> Offer:
-    facts = columns.get(name)
-    if facts is None:
-        raise SchemaError(f"site {site}: does not offer column {name}; leave it out, or ask the site")
-    try:
-        if not isinstance(facts, Mapping) or facts.get("kind") not in ("numeric", "categorical", "image"):
-            raise SchemaError(_unreadable(site, name))
-        if facts["kind"] == "image":
-            image = Image.model_validate({key: facts.get(key) for key in ("height", "width", "channels")})
-            return Offer(site, name, "image", None, (), image)
-        if facts["kind"] == "numeric":
-            kind = Numeric.model_validate({"low": facts.get("low"), "high": facts.get("high")})
-            return Offer(site, name, "numeric", kind.bounds, (), unit=_unit(site, name, facts))
-        levels = facts.get("levels")
-        if levels and len(levels) > 1:
-            levels = Categorical.model_validate({"levels": levels}).levels
-        return Offer(site, name, "categorical", None, tuple(levels or ()))
-    except (ValidationError, StudyError, TypeError):
-        raise SchemaError(_unreadable(site, name)) from None
-
-
-def _unit(site: str, name: str, facts: Mapping[str, object]) -> str | None:
-    """The declared unit; a node of an older version tells none."""
-    unit = facts.get("unit")
-    if unit is not None and not is_unit(unit):
-        raise SchemaError(_unreadable(site, name))
-    return None if unit is None else str(unit)
-
-
-def _unreadable(site: str, name: str) -> str:
-    return (
-        f"site {site}: what its catalogue says of column {name} cannot be read; ask the site to import again"
-    )
-
-
 def _column(offers: list[Offer], given: Kind | None) -> Kind:
     if given is not None:
         _check(given, offers)
         return given
-    _check_agreement(offers)
+    check_agreement(offers)
     if offers[0].kind == "numeric":
-        return Numeric(*(_union_of_bounds(offers) or ()))
+        return Numeric(*(union_of_bounds(offers) or ()))
     if offers[0].image is not None:
         _check(offers[0].image, offers)
         return offers[0].image
-    levels = _union_of_levels(offers)
+    levels = union_of_levels(offers)
     if len(levels) < 2:
         raise SchemaError(
             f"column {offers[0].column}: text without declared levels; give fc.Categorical([...]), or "
             "fc.Image(height, width) if it holds images"
         )
     return Categorical(levels)
-
-
-def _check_agreement(offers: list[Offer]) -> None:
-    first = offers[0]
-    for other in offers[1:]:
-        if other.kind != first.kind:
-            raise SchemaError(
-                f"column {first.column}: {first.kind} at site {first.site}, "
-                f"{other.kind} at site {other.site}; say in the study which it is"
-            )
-
-
-def _check_units(offers: list[Offer]) -> None:
-    """Numbers of two units must not be added up; a site that declares none may mean any."""
-    known = [offer for offer in offers if offer.unit is not None]
-    for other in known[1:]:
-        if not same_unit(str(known[0].unit), str(other.unit)):
-            raise SchemaError(
-                f"column {other.column}: in {known[0].unit} at site {known[0].site}, in {other.unit} at "
-                f"site {other.site}; let one of them convert it: unit and local_unit in its mapping file"
-            )
-
-
-def _union_of_bounds(offers: list[Offer]) -> tuple[float, float] | None:
-    ranges = [offer.range for offer in offers]
-    known = [bounds for bounds in ranges if bounds is not None]
-    if len(known) < len(ranges):
-        return None
-    return min(low for low, _ in known), max(high for _, high in known)
-
-
-def _union_of_levels(offers: list[Offer]) -> tuple[Level, ...]:
-    """Every site's levels once, whole numbers in order and then words in order."""
-    by_key: dict[str | None, Level] = {}
-    for offer in offers:
-        for level in offer.levels:
-            by_key.setdefault(level_key(level), level)
-    return tuple(sorted(by_key.values(), key=lambda level: (isinstance(level, str), level)))
 
 
 def _check(given: Kind, offers: list[Offer]) -> None:
@@ -244,7 +141,7 @@ def _refuse_images(offers: list[Offer]) -> None:
 
 
 def _check_bounds(bounds: tuple[float, float] | None, offers: list[Offer]) -> None:
-    declared = _union_of_bounds(offers)
+    declared = union_of_bounds(offers)
     if bounds is None or declared is None or (declared[0] <= bounds[0] and bounds[1] <= declared[1]):
         return
     sites = ", ".join(f"{o.site} {o.range[0]:g} to {o.range[1]:g}" for o in offers if o.range)
@@ -264,7 +161,7 @@ def _check_levels(levels: tuple[Level, ...], offers: list[Offer]) -> None:
         sites = ", ".join(offer.site for offer in offers)
         raise SchemaError(
             f"column {offers[0].column}: no site ({sites}) declares level {', '.join(unknown)}; "
-            f"declared are {', '.join(map(str, _union_of_levels(offers)))}"
+            f"declared are {', '.join(map(str, union_of_levels(offers)))}"
         )
 
 
@@ -288,13 +185,13 @@ def _label(cohort: Cohort, offers: Mapping[str, list[Offer]]) -> Label | None:
 
 def _bare_label(name: str, offers: list[Offer]) -> Label:
     _refuse_images(offers)
-    _check_agreement(offers)
+    check_agreement(offers)
     if offers[0].kind == "numeric":
-        bounds = _union_of_bounds(offers)
+        bounds = union_of_bounds(offers)
         if bounds is None or bounds == (0.0, 1.0):
             return Binary(name)
         return Number(column=name, low=bounds[0], high=bounds[1])
-    levels = _union_of_levels(offers)
+    levels = union_of_levels(offers)
     if len(levels) == 2:
         return Binary(name, negative=levels[0], positive=levels[1])
     if len(levels) > 2:

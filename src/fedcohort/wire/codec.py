@@ -1,7 +1,7 @@
 """Messages as Protobuf and back; whatever comes in is checked before it is believed."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from fedcohort.errors import MessageTooLargeError, WireError
 from fedcohort.wire import fedcohort_pb2 as pb
+from fedcohort.wire.fields import MAX_CODE, check_sizes, hash_of, name_of, parcels_of, sites_of, text_of
 from fedcohort.wire.messages import (
     Approval,
     Array,
@@ -28,11 +29,11 @@ from fedcohort.wire.messages import (
 from fedcohort.wire.signing import little, state_digest
 
 MAX_MESSAGE_BYTES = 2**30
-MAX_ARRAYS, MAX_SHAPE, MAX_SITES, MAX_TEXT, MAX_CODE = 4096, 8, 10_000, 256, 64
+MAX_ARRAYS, MAX_SHAPE = 4096, 8
 CHUNK_TAG = b"\x7a"
 """First byte of an Envelope that holds a chunk: field 15, length-delimited."""
 MAX_SEQUENCE = 2**53
-HASH_DIGITS, DIGEST_BYTES, KEY_BYTES, SIGNATURE_BYTES = 64, 32, 32, 64
+DIGEST_BYTES, KEY_BYTES, SIGNATURE_BYTES = 32, 32, 64
 
 HEARTBEAT = pb.Envelope(heartbeat={}).SerializeToString()
 """All that a heartbeat is."""
@@ -138,33 +139,33 @@ def _envelope(data: bytes) -> pb.Envelope:
 
 
 def _proposal(m: pb.Proposal) -> Proposal:
-    _check_sizes(
+    check_sizes(
         "proposal", researcher_key=(m.researcher_key, KEY_BYTES), signature=(m.signature, SIGNATURE_BYTES)
     )
-    return Proposal(m.study, _text("researcher", m.researcher), m.researcher_key, m.signature)
+    return Proposal(m.study, text_of("researcher", m.researcher), m.researcher_key, m.signature)
 
 
 def _approval(m: pb.Approval) -> Approval:
-    _check_sizes("approval", signature=(m.signature, SIGNATURE_BYTES))
-    site, code = _name("site", m.site), _text("code", m.code, MAX_CODE)
-    return Approval(_hash(m.study_hash), site, m.approved, code, m.max_rounds, m.expires_at, m.signature)
+    check_sizes("approval", signature=(m.signature, SIGNATURE_BYTES))
+    site, code = name_of("site", m.site), text_of("code", m.code, MAX_CODE)
+    return Approval(hash_of(m.study_hash), site, m.approved, code, m.max_rounds, m.expires_at, m.signature)
 
 
 def _setup(m: pb.Setup) -> Setup:
-    parcels, roster = _parcels(m.parcels), _sites(m.roster)
-    return Setup(_hash(m.study_hash), m.round, m.attempt, parcels, m.public, roster)
+    parcels, roster = parcels_of(m.parcels), sites_of(m.roster)
+    return Setup(hash_of(m.study_hash), m.round, m.attempt, parcels, m.public, roster)
 
 
 def _task(m: pb.Task) -> Task:
     if len(m.arrays) > MAX_ARRAYS:
         raise WireError(f"a task with {len(m.arrays)} arrays; the limit is {MAX_ARRAYS}")
-    arrays = {_name("name", array.name): _array(array) for array in m.arrays}
+    arrays = {name_of("name", array.name): _array(array) for array in m.arrays}
     if len(arrays) != len(m.arrays):
         raise WireError("a task names an array twice")
-    phase = _name("phase", m.phase)
+    phase = name_of("phase", m.phase)
     if state_digest(phase, m.round, arrays) != m.state_digest:
         raise WireError("a task whose state does not fit its digest")
-    return Task(_hash(m.study_hash), m.round, m.attempt, phase, arrays, m.state_digest, _sites(m.roster))
+    return Task(hash_of(m.study_hash), m.round, m.attempt, phase, arrays, m.state_digest, sites_of(m.roster))
 
 
 def _array(m: pb.Array) -> Array:
@@ -181,17 +182,17 @@ def _array(m: pb.Array) -> Array:
 
 
 def _contribution(m: pb.Contribution) -> Contribution:
-    _check_sizes(
+    check_sizes(
         "contribution", signature=(m.signature, SIGNATURE_BYTES), state_digest=(m.state_digest, DIGEST_BYTES)
     )
     return Contribution(
-        _hash(m.study_hash),
+        hash_of(m.study_hash),
         m.round,
         m.attempt,
-        _name("site", m.site),
+        name_of("site", m.site),
         m.state_digest,
         m.body,
-        _parcels(m.extras),
+        parcels_of(m.extras),
         m.signature,
         m.compute_us,
         m.seal_us,
@@ -199,41 +200,41 @@ def _contribution(m: pb.Contribution) -> Contribution:
 
 
 def _open_request(m: pb.OpenRequest) -> OpenRequest:
-    survivors, roster = _sites(m.survivors), _sites(m.roster)
-    extras = _parcels(m.extras)
-    return OpenRequest(_hash(m.study_hash), m.round, m.attempt, survivors, m.total, extras, roster)
+    survivors, roster = sites_of(m.survivors), sites_of(m.roster)
+    extras = parcels_of(m.extras)
+    return OpenRequest(hash_of(m.study_hash), m.round, m.attempt, survivors, m.total, extras, roster)
 
 
 def _help(m: pb.Help) -> Help:
-    _check_sizes("help", signature=(m.signature, SIGNATURE_BYTES), request=(m.request, DIGEST_BYTES))
-    site = _name("site", m.site)
-    return Help(_hash(m.study_hash), m.round, m.attempt, site, m.body, m.signature, m.request)
+    check_sizes("help", signature=(m.signature, SIGNATURE_BYTES), request=(m.request, DIGEST_BYTES))
+    site = name_of("site", m.site)
+    return Help(hash_of(m.study_hash), m.round, m.attempt, site, m.body, m.signature, m.request)
 
 
 def _card(m: pb.Card) -> Card:
-    _check_sizes(
+    check_sizes(
         "card",
         identity_key=(m.identity_key, KEY_BYTES),
         agreement_key=(m.agreement_key, KEY_BYTES),
         signature=(m.signature, SIGNATURE_BYTES),
     )
-    return Card(_name("site", m.site), m.identity_key, m.agreement_key, m.signature)
+    return Card(name_of("site", m.site), m.identity_key, m.agreement_key, m.signature)
 
 
 def _roster(m: pb.Roster) -> Roster:
-    _sites(card.site for card in m.cards)
+    sites_of(card.site for card in m.cards)
     return Roster(tuple(_card(card) for card in m.cards))
 
 
 def _head(m: pb.Head) -> Head:
-    _check_sizes("head", hash=(m.hash, DIGEST_BYTES), signature=(m.signature, SIGNATURE_BYTES))
+    check_sizes("head", hash=(m.hash, DIGEST_BYTES), signature=(m.signature, SIGNATURE_BYTES))
     if m.sequence > MAX_SEQUENCE:
         raise WireError("head.sequence: beyond any event log")
-    return Head(_name("site", m.site), m.epoch, m.sequence, m.hash, m.signature)
+    return Head(name_of("site", m.site), m.epoch, m.sequence, m.hash, m.signature)
 
 
 def _heads(m: pb.Heads) -> Heads:
-    _sites(head.site for head in m.heads)
+    sites_of(head.site for head in m.heads)
     return Heads(tuple(_head(head) for head in m.heads))
 
 
@@ -250,9 +251,9 @@ def decode_head(data: bytes) -> Head:
 
 
 def _event(m: pb.Event) -> Event:
-    study_hash = _hash(m.study_hash) if m.study_hash else ""
+    study_hash = hash_of(m.study_hash) if m.study_hash else ""
     return Event(
-        _name("kind", m.kind), study_hash, m.round, m.attempt, _text("code", m.code, MAX_CODE), m.detail
+        name_of("kind", m.kind), study_hash, m.round, m.attempt, text_of("code", m.code, MAX_CODE), m.detail
     )
 
 
@@ -269,39 +270,3 @@ _READERS: dict[str, Callable[[Any], Message]] = {
     "heads": _heads,
     "event": _event,
 }
-
-
-def _hash(text: str) -> str:
-    if len(text) != HASH_DIGITS or set(text) - set("0123456789abcdef"):
-        raise WireError("study_hash: not a SHA-256 in hex")
-    return text
-
-
-def _text(field: str, text: str, most: int = MAX_TEXT) -> str:
-    if len(text) > most or not text.isprintable():
-        raise WireError(f"{field}: too long, or not printable")
-    return text
-
-
-def _name(field: str, text: str) -> str:
-    if not text:
-        raise WireError(f"{field}: empty")
-    return _text(field, text)
-
-
-def _sites(names: Iterable[str]) -> tuple[str, ...]:
-    sites = tuple(_name("site", name) for name in names)
-    if len(sites) > MAX_SITES or len(set(sites)) != len(sites):
-        raise WireError("a list of sites that is too long, or names one twice")
-    return sites
-
-
-def _parcels(parcels: Mapping[str, bytes]) -> dict[str, bytes]:
-    _sites(parcels)
-    return dict(parcels)
-
-
-def _check_sizes(kind: str, **fields: tuple[bytes, int]) -> None:
-    for name, (data, size) in fields.items():
-        if len(data) != size:
-            raise WireError(f"{kind}.{name}: {len(data)} bytes where {size} are needed")
