@@ -40,7 +40,7 @@ class RoundContext:
     def binding(self) -> bytes:
         """SHA-256 over all that the sites of one attempt must agree on."""
         head = f"fedcohort-round-1|{self.study_hash}|{self.round}|{self.attempt}|{self.state_digest.hex()}"
-        # No name holds a line break (wire/codec.py), so that no two rosters read alike.
+        # No name holds a line break (wire/fields.py), so that no two rosters read alike.
         return hashlib.sha256("\n".join((head, *self.roster)).encode()).digest()
 
     @property

@@ -68,7 +68,7 @@ def head_signing_bytes(h: Head) -> bytes:
 
 def request_digest(r: OpenRequest) -> bytes:
     """SHA-256 of what a site is asked to open; it helps to open one such request a round."""
-    # No name holds a line break (codec.py), so that no two lists read alike.
+    # No name holds a line break (fields.py), so that no two lists read alike.
     survivors, roster = "\n".join(r.survivors), "\n".join(r.roster)
     content = bodies_digest(r.total, r.extras)
     fields = _signing_bytes("open-request", r.study_hash, r.round, r.attempt, survivors, roster, content)
