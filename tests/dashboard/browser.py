@@ -58,6 +58,11 @@ class Watched:
         """What a reader sees there."""
         return self.page.inner_text(selector)
 
+    def follow(self, selector: str) -> None:
+        """Click on what leads to another page, and wait until it is there."""
+        with self.page.expect_navigation():
+            self.page.click(selector)
+
     def wait(self, script: str, timeout_seconds: float = 15.0) -> None:
         """Wait until a JavaScript expression is true.
 

@@ -40,7 +40,7 @@ def log_in(watch: Watched, ward: ServedWard, role: str) -> None:
     watch.page.goto(ward.url)
     watch.page.fill("#name", NAMES[role])
     watch.page.fill("#password", PASSWORD)
-    watch.page.click("button.primary")
+    watch.follow("button.primary")
     watch.wait("location.pathname === '/'")
 
 
@@ -86,13 +86,13 @@ def test_a_data_owner_logs_in_reads_and_approves(ward: ServedWard, browser: Brow
         log_in(watch, ward, "data-owner")
         watch.page.click(f"summary:has-text('{PRIVATE}')")
         assert "epsilon 1" in watch.text("details[open]")
-        watch.page.click("details[open] a")
+        watch.follow("details[open] a")
         assert watch.text("#answer") == "asked"
         assert watch.page.get_attribute("main .verdict", "data-verdict") == "ready"
         watch.page.click("button[value=approve]")
         watch.wait("document.querySelector('#answer').dataset.state === 'approved'")
         assert f"approved by {NAMES['data-owner']}" in watch.text("main")
-        watch.page.click("header a:has-text('Back')")
+        watch.follow("header a:has-text('Back')")
         assert "Left: epsilon 2" in watch.text("main")
         assert watch.complaints == []
 
@@ -101,7 +101,7 @@ def test_a_data_owner_refuses_with_a_reason_in_chinese(ward: ServedWard, browser
     with watched(browser, locale="zh-CN") as watch:
         log_in(watch, ward, "data-owner")
         watch.page.click(f"summary:has-text('{EXACT}')")
-        watch.page.click("details[open] a")
+        watch.follow("details[open] a")
         watch.page.select_option("#code", "refused-privacy")
         watch.page.click("button[value=refuse]")
         watch.wait("document.querySelector('#answer').textContent === '已拒绝'")
@@ -134,7 +134,7 @@ def test_a_patient_is_asked_about_in_each_language(
         ward.enter(watch, "data-owner")
         watch.page.goto(f"{ward.url}{ward.pages[-1]}?language={language}")
         watch.page.fill("main input[type=text] >> nth=0", "50")
-        watch.page.click("main button.primary")
+        watch.follow("main button.primary")
         assert said in watch.text("[role=status]")
         assert watch.page.locator(".contributions rect").count() == 3
         take(watch, f"prediction-{language}")

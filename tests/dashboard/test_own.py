@@ -146,8 +146,8 @@ def test_a_researcher_cancels_a_study_by_the_button_and_an_auditor_has_none(
             assert watch.page.locator("#study-cancel").count() == (role == "researcher")
             if role == "researcher":
                 watch.page.on("dialog", lambda dialog: dialog.accept())
-                watch.page.click("#study-cancel")
-                watch.page.wait_for_timeout(300)
+                with watch.page.expect_response("**/cancel"):
+                    watch.page.click("#study-cancel")
                 store.set_state(
                     "failed", error={"code": "cancelled", "message": "the researcher cancelled it"}
                 )
