@@ -64,9 +64,9 @@ def encoded(cohort: Cohort, table: Table) -> tuple[Inputs, Floats]:
     return Inputs(parts), encoder.targets(table)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class PrivateRows:
-    """Rows of training patients.
+    """All rows of a site, and which of them train as one patient; no message shows them.
 
     Attributes:
         x, y: (n, ...) inputs and (n,) targets of all rows.
