@@ -185,8 +185,6 @@ class PrivateTrain:
         """Scale by declared bounds, and group rows by patient."""
         x, y = encoded(self.study.cohort, table)
         patients = patients_of(table, self.privacy.rows_per_patient)
-        rows = PrivateRows(self.private, x, y, patients)
-        clip, resolution = self.privacy.clip, self._gradient_block.resolution
 
         def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
             if state.phase == "count":
@@ -195,8 +193,10 @@ class PrivateTrain:
                 return {"patients": np.array([n])}, {**site_state, "patients": np.array([noisy])}
             vector: dict[str, NDArray[np.float64]] = {}
             if state.phase in STEP_PHASES:
-                weights = state.arrays["weights"]
+                weights, clip = state.arrays["weights"], self.privacy.clip
+                rows = PrivateRows(self.private, x, y, patients)
                 if self._steps_at_site:
+                    resolution = self._gradient_block.resolution
                     sampling = self._sampling(site_state)
                     moved = rows.update(weights, self.train, clip, resolution, sampling, draw)
                     vector["update"] = np.clip(moved, -UPDATE_BOUND, UPDATE_BOUND)
