@@ -83,4 +83,5 @@ def test_a_change_of_a_study_is_told_without_waiting_for_a_sign_of_life(
         raise AssertionError("the stream has ended")
 
     assert SUBMISSION.id in asyncio.run(asyncio.wait_for(told(), 60.0))
+    assert FEDERATION_PAUSE_SECONDS < 1.0, "all that it waits for"
     service.store.close()

@@ -51,10 +51,11 @@ def test_without_pint_units_are_compared_as_texts(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_power_from_another_site_is_never_reckoned() -> None:
+    assert not same_unit("mg/dL", "mmol/L")  # imports pint, which is not timed
     began = time.process_time()
     for hostile in ("9^9^9^9", "9**9**9**9", "m^9^9^9^9", "10^99^9^9/L", "__import__('os')"):
         assert not same_unit(hostile, "mg/dL")
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("unit", [" ", "mg\n/dL", "m" * 33])
