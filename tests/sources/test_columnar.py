@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fedcohort.columns import Binary, Categorical, Numeric
 from fedcohort.errors import DataError, SchemaError, StoreError
 from fedcohort.sources import cohort as cohort_source
-from fedcohort.sources import columnar, database, remedies
+from fedcohort.sources import columnar, limits
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.columnar import Query, Unsuited, column_chunks
 from fedcohort.sources.convert import level_key, patients
@@ -187,7 +187,7 @@ def test_like_tells_cases_apart_by_columns_as_by_rows(tmp_path: Path) -> None:
 def test_a_locked_file_is_named_after_both_have_waited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "LOCK_SECONDS", 0.1)
     path = table_of(tmp_path / "t.db", [("a", 1.0, "f", 1)])
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
@@ -199,7 +199,7 @@ def test_a_query_that_takes_too_long_is_told_and_left_to_its_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = table_of(tmp_path / "t.db", [(f"p{n}", 1.0, "f", 1) for n in range(3000)])
-    monkeypatch.setattr(remedies, "QUERY_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "QUERY_SECONDS", 0.05)
     slow = "SELECT max(a.x), 1, 'f', 1 FROM t AS a, t AS b WHERE a.x + b.x = 0"
     with pytest.raises(StoreError, match="took longer than"):
         list(column_chunks(asking(path, slow)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedcohort.errors import StoreError
-from fedcohort.sources import database
+from fedcohort.sources import limits
 from fedcohort.sources.database import (
     database_url,
     display,
@@ -124,7 +124,7 @@ def test_a_truncated_database_is_named(write_ward: WriteWard) -> None:
 
 
 def test_a_locked_database_is_named(write_ward: WriteWard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
+    monkeypatch.setattr(limits, "LOCK_SECONDS", 0.01)
     path = write_ward()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -150,7 +150,7 @@ def test_a_read_only_database_is_named(write_ward: WriteWard) -> None:
 def test_a_query_that_takes_too_long_is_stopped(
     write_ward: WriteWard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "QUERY_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "QUERY_SECONDS", 0.0)
     slow = "SELECT COUNT(*) FROM ward AS a, ward AS b WHERE a.age < b.age"
     with pytest.raises(StoreError, match="took longer than"):
         read(write_ward(MANY), slow, restricted=True)

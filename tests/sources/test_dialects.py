@@ -17,7 +17,7 @@ from sqlalchemy import Boolean, Column, Connection, Date, Double, Integer, MetaD
 from fedcohort.columns import Binary, Categorical
 from fedcohort.columns import Numeric as Number
 from fedcohort.errors import SchemaError, StoreError
-from fedcohort.sources import database
+from fedcohort.sources import limits
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.database import reading, writing
 from fedcohort.sources.dialects import select_sql, type_name
@@ -267,7 +267,7 @@ def test_reading_cannot_write_even_as_the_owner(addresses: dict[str, str], state
 def test_a_query_that_takes_too_long_is_ended(
     addresses: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "QUERY_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "QUERY_SECONDS", 0.2)
     with pytest.raises(StoreError, match="narrow the cohort"), reading(addresses["postgresql"]) as connection:
         connection.exec_driver_sql("SELECT pg_sleep(30)")
 

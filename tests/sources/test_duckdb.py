@@ -10,7 +10,7 @@ pytest.importorskip("duckdb_engine", reason="DuckDB needs the extra duckdb")
 
 from fedcohort.columns import Binary, Categorical, Numeric
 from fedcohort.errors import SchemaError, StoreError
-from fedcohort.sources import database
+from fedcohort.sources import limits
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.csv_files import csv_source
@@ -96,7 +96,7 @@ def test_reading_writes_nothing_and_opens_no_other_file(file: Path, statement: s
 
 
 def test_a_query_that_takes_too_long_is_ended(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "QUERY_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "QUERY_SECONDS", 0.3)
     with (
         pytest.raises(StoreError, match="narrow the cohort"),
         reading(f"duckdb:///{file}") as connection,

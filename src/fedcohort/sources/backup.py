@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 from fedcohort.errors import ConfigError, StoreError
-from fedcohort.sources.database import LOCK_SECONDS, database_url, explained
+from fedcohort.sources import limits
+from fedcohort.sources.database import database_url, explained
 
 PAGES_AT_ONCE = 1000
 
@@ -69,7 +70,7 @@ def _copy_database(source: Path, target: Path) -> Path:
     with (
         explained(database_url(source)),
         closing(
-            sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=LOCK_SECONDS)
+            sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=limits.LOCK_SECONDS)
         ) as live,
         closing(sqlite3.connect(target)) as copy,
     ):

@@ -22,7 +22,7 @@ from sqlalchemy import types as sql
 from sqlalchemy.types import TypeEngine
 
 from fedcohort.errors import StoreError
-from fedcohort.sources import database, remedies
+from fedcohort.sources import database, limits, remedies
 from fedcohort.sources.convert import Coded, Values
 
 Arrow = Any
@@ -107,7 +107,7 @@ def _batches(query: Query) -> Iterator[Arrow]:
     """
     driver = _module(_DRIVERS[query.url.get_backend_name()])
     queue: Queue[Arrow] = Queue(AHEAD)
-    stop, end = Event(), time.monotonic() + remedies.QUERY_SECONDS
+    stop, end = Event(), time.monotonic() + limits.QUERY_SECONDS
     Thread(target=_fetch, args=(driver, query, queue, stop), name=THREAD, daemon=True).start()
     try:
         while (found := queue.get(timeout=max(0.0, end - time.monotonic()))) is not None:
@@ -159,9 +159,9 @@ def _settings(engine: str) -> tuple[str, ...]:
     if engine == "sqlite":
         return (
             *database.sqlite_pragmas(writable=False),
-            f"PRAGMA busy_timeout={database.LOCK_SECONDS * 1000:.0f}",
+            f"PRAGMA busy_timeout={limits.LOCK_SECONDS * 1000:.0f}",
         )
-    return database.read_only_statements(engine, remedies.QUERY_SECONDS)
+    return database.read_only_statements(engine, limits.QUERY_SECONDS)
 
 
 def _options(engine: str) -> dict[str, str]:

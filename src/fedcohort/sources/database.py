@@ -24,11 +24,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from fedcohort.errors import StoreError
-from fedcohort.sources.duck_limits import bounded_in_time
-from fedcohort.sources.remedies import QUERY_SECONDS, remedy_of
-
-LOCK_SECONDS = 5.0
-"""How long another program's lock is waited for."""
+from fedcohort.sources import limits
+from fedcohort.sources.remedies import remedy_of
 
 IMPORT_CACHE_KIB = 65_536
 IMPORTED_INTO = ("sqlite", "postgresql")
@@ -81,9 +78,9 @@ def reading(database: str | Path) -> Iterator[Connection]:
     """
     url = database_url(database)
     with explained(url), _engine(url, writable=False) as engine, engine.connect() as connection:
-        for statement in read_only_statements(engine.dialect.name, QUERY_SECONDS):
+        for statement in read_only_statements(engine.dialect.name, limits.QUERY_SECONDS):
             connection.exec_driver_sql(statement)
-        with bounded_in_time(connection, QUERY_SECONDS):
+        with limits.bounded_in_time(connection, limits.QUERY_SECONDS):
             yield connection
         connection.rollback()
 
@@ -127,7 +124,7 @@ def select_only(connection: Connection) -> None:
 def restrict(connection: sqlite3.Connection) -> None:
     """Let a SQLite connection only SELECT, and for a bounded time."""
     connection.set_authorizer(_authorize)
-    connection.set_progress_handler(_deadline(QUERY_SECONDS), _STEPS_BETWEEN_CLOCKS)
+    connection.set_progress_handler(_deadline(limits.QUERY_SECONDS), _STEPS_BETWEEN_CLOCKS)
 
 
 def _authorize(action: int, *_names: str | None) -> int:
@@ -215,7 +212,9 @@ def sqlite_address(path: Path, *, writable: bool) -> str:
 
 def _sqlite_opener(path: Path, *, writable: bool) -> Callable[[], sqlite3.Connection]:
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(sqlite_address(path, writable=writable), uri=True, timeout=LOCK_SECONDS)
+        connection = sqlite3.connect(
+            sqlite_address(path, writable=writable), uri=True, timeout=limits.LOCK_SECONDS
+        )
         harden(connection, writable=writable)
         if writable:
             connection.execute(f"PRAGMA cache_size=-{IMPORT_CACHE_KIB}")

@@ -27,7 +27,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from fedcohort.audit import Detail, newest_query, next_entry, verify_events
 from fedcohort.errors import StoreError
-from fedcohort.sources.database import LOCK_SECONDS, database_url, display, explained
+from fedcohort.sources import limits
+from fedcohort.sources.database import database_url, display, explained
 from fedcohort.sources.migrate import Schema, make_current, revision_of, set_revision
 from fedcohort.sources.postgres import open_postgres
 from fedcohort.sources.private import private_database, private_folder
@@ -213,7 +214,7 @@ def _open_engine(url: URL, *, alone: bool) -> Engine:
             raise StoreError(f"{display(url)}: {other} cannot be used here; use SQLite or PostgreSQL")
     options |= {
         "poolclass": StaticPool,
-        "connect_args": {"check_same_thread": False, "timeout": LOCK_SECONDS},
+        "connect_args": {"check_same_thread": False, "timeout": limits.LOCK_SECONDS},
     }
     if url.database and url.database != ":memory:":
         path = Path(url.database)

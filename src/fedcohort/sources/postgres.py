@@ -12,7 +12,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from fedcohort.errors import StoreError
-from fedcohort.sources.database import LOCK_SECONDS, display
+from fedcohort.sources import limits
+from fedcohort.sources.database import display
 
 STATEMENT_SECONDS = 120.0
 _CONNECT = {
@@ -27,7 +28,7 @@ _CONNECT = {
 _LOCK_SPACE, _ALONE, _TURN = 0x66656463, 1, 2
 
 _ON_CONNECT = (
-    f"SET lock_timeout = {int(LOCK_SECONDS * 1000)}",
+    f"SET lock_timeout = {int(limits.LOCK_SECONDS * 1000)}",
     f"SET statement_timeout = {int(STATEMENT_SECONDS * 1000)}",
     "SELECT set_config('synchronous_commit', 'on', false) "
     "WHERE current_setting('synchronous_commit') = 'off'",

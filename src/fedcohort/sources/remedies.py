@@ -2,10 +2,9 @@
 
 import sqlite3
 
-QUERY_SECONDS = 600.0
-"""How long one cohort query may take."""
+from fedcohort.sources import limits
 
-TOO_SLOW = f"took longer than {QUERY_SECONDS:g} s to answer; narrow the cohort or add an index"
+TOO_SLOW = f"took longer than {limits.QUERY_SECONDS:g} s to answer; narrow the cohort or add an index"
 
 SQLITE_REMEDIES = {
     "SQLITE_BUSY": "is locked by another program; close it, or wait, and try again",

@@ -1,4 +1,4 @@
-"""What DuckDB leaves to whoever asks it: a time limit."""
+"""How long a database may take."""
 
 import threading
 from collections.abc import Iterator
@@ -6,6 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection
+
+QUERY_SECONDS = 600.0
+"""For one cohort query."""
+
+LOCK_SECONDS = 5.0
+"""How long another program's lock is waited for."""
 
 
 @contextmanager
