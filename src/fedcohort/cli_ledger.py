@@ -91,6 +91,7 @@ def _write_off(path: Path) -> None:
     with _stopped(path) as (site, store):
         entry = write_off(site, store)
     _say(f"entries up to {entry} are written off: no budget is left, and every approval has ended")
+    _say("what was spent since on data sets without a budget stays unknown; leave room for it in a later one")
 
 
 def _give_back(path: Path, prefix: str) -> None:

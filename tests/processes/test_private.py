@@ -176,6 +176,7 @@ def test_an_operator_whose_newest_copy_is_gone_writes_the_budget_off(group: Grou
     done = cli(*arguments, cwd=group.folder)
     assert done.returncode == 0, done.stderr
     assert "no budget is left" in done.stdout
+    assert "on data sets without a budget stays unknown" in done.stdout
     assert done.stdout.splitlines()[-1] == "  left: epsilon 0, delta 0"
     group.nodes["c"].start()
     group.wait_linked()
