@@ -68,8 +68,8 @@ def _cnn_medical(input_shape: tuple[int, ...], head: Head) -> Any:
     import keras
 
     if len(input_shape) == 3:
-        layers = [*_image_layers(input_shape), _output(head)]
-        return keras.Sequential([keras.Input(input_shape), *layers], name="cnn_medical")
+        image = keras.Input(input_shape)
+        return keras.Model(image, _output(head)(_seen(image)), name="cnn_medical")
     layers = [
         keras.layers.Reshape((*input_shape, 1)),
         keras.layers.Conv1D(16, 3, strides=2, padding="same", activation="relu"),
@@ -81,24 +81,23 @@ def _cnn_medical(input_shape: tuple[int, ...], head: Head) -> Any:
     return keras.Sequential([keras.Input(input_shape), *layers], name="cnn_medical")
 
 
-def _image_layers(shape: tuple[int, ...]) -> list[Any]:
-    """Three convolutions, each halving the picture; normalised by groups, which know one picture at a time.
+def _seen(image: Any) -> Any:
+    """What three convolutions, each halving the picture, find in it: each filter's mean and its maximum.
 
-    Wu and He 2018 (arXiv 1803.08494): batch statistics would mix patients, and sites.
+    Normalised by groups, which know one picture at a time (Wu and He 2018, arXiv 1803.08494): batch
+    statistics would mix patients, and sites. Wherever in the picture a finding lies, it counts the same.
+    SiLU (Elfwing, Uchibe and Doya 2018, arXiv 1702.03118) is smooth where ReLU has its kink.
     """
     from keras import layers
 
-    edge = "valid" if min(shape[:2]) >= 16 else "same"  # of a small picture nothing would be left
-    found: list[Any] = []
+    edge = "valid" if min(image.shape[1:3]) >= 16 else "same"  # of a small picture nothing would be left
     for filters, size, stride, groups in ((16, 5, 2, 4), (32, 3, 1, 8), (64, 3, 1, 8)):
         settings = {"strides": stride, "padding": "same", "kernel_initializer": "he_normal"}
-        found += [
-            layers.Conv2D(filters, size, **settings),
-            layers.GroupNormalization(groups),
-            layers.ReLU(),
-            *([layers.MaxPooling2D(padding=edge)] if stride == 1 else []),
-        ]
-    return [*found, layers.Flatten()]
+        image = layers.Conv2D(filters, size, **settings)(image)
+        image = layers.Activation("silu")(layers.GroupNormalization(groups)(image))
+        if stride == 1:
+            image = layers.MaxPooling2D(padding=edge)(image)
+    return layers.Concatenate()([layers.GlobalAveragePooling2D()(image), layers.GlobalMaxPooling2D()(image)])
 
 
 def _image_and_record(parts: tuple[Part, ...], head: Head) -> Any:
@@ -114,9 +113,7 @@ def _image_and_record(parts: tuple[Part, ...], head: Head) -> Any:
         )
     image = keras.Input(images[0].shape, name=images[0].name)
     record = keras.Input(records[0].shape, name=records[0].name)
-    seen = image
-    for layer in [*_image_layers(images[0].shape), keras.layers.Dense(32, activation="relu")]:
-        seen = layer(seen)
+    seen = keras.layers.Dense(32, activation="relu")(_seen(image))
     known = keras.layers.Dense(32, activation="relu")(record)
     both = keras.layers.Concatenate()([seen, known])
     return keras.Model([image, record], _output(head)(both), name="image_and_record")
