@@ -37,6 +37,22 @@ def test_cnn_medical_takes_vectors_and_images_and_gives_what_the_head_asks(
     )
 
 
+def test_cnn_medical_finds_the_same_wherever_in_a_picture_it_lies() -> None:
+    model = build_model("cnn_medical", (64, 64, 1), BINARY, 0)
+    finding = np.random.default_rng(0).random((8, 8, 1), np.float32)
+    pictures = np.zeros((3, 64, 64, 1), np.float32)
+    for picture, (top, left) in zip(pictures, ((16, 16), (16, 40), (40, 24)), strict=True):
+        picture[top : top + 8, left : left + 8] = finding
+    here, right, below = model(pictures).numpy()[:, 0]
+    np.testing.assert_allclose([right, below], here, rtol=1e-5)
+    assert abs(here - model(np.zeros((1, 64, 64, 1), np.float32)).numpy()[0, 0]) > 1e-3
+
+
+@pytest.mark.parametrize("side", [12, 28, 64])
+def test_cnn_medical_has_as_many_weights_for_a_picture_of_any_size(side: int) -> None:
+    assert build_model("cnn_medical", (side, side, 1), BINARY, 0).count_params() == 23_905
+
+
 @pytest.mark.parametrize("name", ["logistic", "mlp_medical", "cnn_medical"])
 def test_initial_weights_follow_from_the_seed_alone(name: str) -> None:
     first, again, other = (build_model(name, (5,), BINARY, seed).get_weights() for seed in (1, 1, 2))
