@@ -241,7 +241,6 @@ def test_a_second_coordinator_on_one_server_is_turned_away(
     server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fedcohort.sources.limits.LOCK_SECONDS", 0.2)
-    monkeypatch.setattr("fedcohort.sources.postgres._ON_CONNECT", ("SET lock_timeout = 200",))
     url = server.create("alone")
     with closing(CoordinatorStore(url, alone=True)) as first:
         with pytest.raises(StoreError, match="is locked by another program"):

@@ -27,13 +27,6 @@ _CONNECT = {
 """For libpq (https://www.postgresql.org/docs/current/libpq-connect.html); what the URL says holds."""
 _LOCK_SPACE, _ALONE, _TURN = 0x66656463, 1, 2
 
-_ON_CONNECT = (
-    f"SET lock_timeout = {int(limits.LOCK_SECONDS * 1000)}",
-    f"SET statement_timeout = {int(STATEMENT_SECONDS * 1000)}",
-    "SELECT set_config('synchronous_commit', 'on', false) "
-    "WHERE current_setting('synchronous_commit') = 'off'",
-)
-
 
 def open_postgres(url: URL, options: dict[str, object], *, alone: bool) -> Engine:
     """An engine whose every transaction is durable, and waits for its turn.
@@ -52,8 +45,13 @@ def open_postgres(url: URL, options: dict[str, object], *, alone: bool) -> Engin
         raise StoreError(
             f"{display(url)}: needs the Python package {error.name}; pip install 'fedcohort[postgresql]'"
         ) from None
-    hold = f"SELECT pg_advisory_lock({_LOCK_SPACE}, {_ALONE})"
-    statements = (*_ON_CONNECT, hold) if alone else _ON_CONNECT
+    statements = [
+        f"SET lock_timeout = {int(limits.LOCK_SECONDS * 1000)}",
+        f"SET statement_timeout = {int(STATEMENT_SECONDS * 1000)}",
+        "SELECT set_config('synchronous_commit', 'on', false) "
+        "WHERE current_setting('synchronous_commit') = 'off'",
+        *([f"SELECT pg_advisory_lock({_LOCK_SPACE}, {_ALONE})"] if alone else []),
+    ]
 
     def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
