@@ -1,12 +1,12 @@
 """`images`: BreastMNIST over three hospitals, `cnn_medical` federated against the same network pooled.
 
 780 ultrasound images of 28 x 28 pixels with the split of their authors (Yang et al. 2023; ResNet-18 on
-them: test AUC .901), written as DICOM secondary captures and imported from there. Hospitals differ in
-size and in how many of their images are malignant. Both sides train by the same SGD, pooled as one
-hospital. Rounds, steps and penalty of each side, and those of private training, were chosen on the
-validation images (`scripts/bench images -- --choose`, seeds that are not reported), the network by folds
-over training and validation images, too; docs/benchmarks.md tells what was tried, and how often the test
-images were scored. Choosing is not counted in epsilon.
+them: test AUC .901), written as DICOM secondary captures and imported from there. Hospitals differ in size
+and in how many of their images are malignant. Both sides train by SGD, pooled as one hospital; the
+hospitals take two epochs a round and twice the step. Rounds, steps and penalty of each side, and those of
+private training, were chosen on the validation images (`scripts/bench images -- --choose`, seeds that are
+not reported), the network by folds over training and validation images, too; docs/benchmarks.md tells what
+was tried, and how often the test images were scored. Choosing is not counted in epsilon.
 """
 
 import argparse

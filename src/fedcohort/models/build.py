@@ -85,7 +85,7 @@ def _seen(image: Any) -> Any:
     """What three convolutions, each halving the picture, find in it: each filter's mean and its maximum.
 
     Normalised by groups, which know one picture at a time (Wu and He 2018, arXiv 1803.08494): batch
-    statistics would mix patients, and sites. Wherever in the picture a finding lies, it counts the same.
+    statistics would mix patients, and sites. A finding counts wherever in the picture it lies.
     SiLU (Elfwing, Uchibe and Doya 2018, arXiv 1702.03118) is smooth where ReLU has its kink.
     """
     from keras import layers
