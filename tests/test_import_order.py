@@ -13,8 +13,8 @@ import fedcohort
 HOUSE = Path(fedcohort.__file__).parent
 FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_pb2.py"))
 WORDS = {
-    "arrays", "audit", "columns", "config", "key_file", "logs", "pixels", "questions", "study", "table",
-    "vector", "versions",
+    "arrays", "audit", "columns", "config", "handed_in", "key_file", "logs", "pixels", "questions", "study",
+    "table", "vector", "versions",
 }  # fmt: skip
 ROOMS = {"analyses", "models", "privacy", "protection", "wire", "sources"}
 DOORS = {"client", "dashboard", "inference", "picture", "progress", "rest", "result"}

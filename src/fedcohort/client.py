@@ -16,6 +16,7 @@ from fedcohort.coordinator.noise import privacy_report
 from fedcohort.engines.local import run_local
 from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
 from fedcohort.explain import protection_words
+from fedcohort.handed_in import check_handed_in
 from fedcohort.progress import Follower, follow
 from fedcohort.rest import Rest, open_rest
 from fedcohort.result import Result
@@ -57,9 +58,12 @@ def explicit(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> Study
 
     Raises:
         SchemaError: a site lacks a column, or sites disagree.
+        StudyError: the study could be read, and cannot be handed in.
     """
     resolved = study.model_copy(update={"cohort": resolve_cohort(study.cohort, catalogues)})
-    return parse_study(resolved.canonical)
+    whole = parse_study(resolved.canonical)
+    check_handed_in(whole)
+    return whole
 
 
 @dataclass(frozen=True)

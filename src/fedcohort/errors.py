@@ -16,6 +16,7 @@
     ├── WireError             a message that cannot be read or must not be sent
     │   ├── MessageTooLargeError
     │   ├── VersionError      the other side speaks another protocol version
+    │   │   └── RulesError    it, or an earlier version here, computes by other rules
     │   └── LinkClosedError   the connection ended
     ├── AuthenticationError   unknown site, wrong key, bad signature or token
     │   ├── JoinTokenError    the other side does not take the token that a site joins with
@@ -146,6 +147,12 @@ class VersionError(WireError):
     """The other side speaks another protocol version."""
 
     code = "version-unsupported"
+
+
+class RulesError(VersionError):
+    """A study that another version of fedcohort began, or that the other side computes by other rules."""
+
+    code = "rules-differ"
 
 
 class LinkClosedError(WireError):

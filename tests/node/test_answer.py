@@ -142,6 +142,7 @@ def test_a_study_that_nobody_approved_is_not_answered(bench: Bench) -> None:
     ("changes", "code"),
     [
         ({"expires_at": int(NOW) - 1}, "approval-expired"),
+        ({"rules": 1}, "rules-differ"),
         ({"approved": False}, "not-approved"),
         ({"site": "b"}, "not-approved"),
         ({"study_hash": "0" * 64}, "not-approved"),

@@ -12,6 +12,7 @@ from fedcohort.node.consent import Site, approve, receive_proposal, refuse
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Cohort, Describe, Numeric, Study
+from fedcohort.versions import RULES
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Approval, Event, Proposal
@@ -64,6 +65,22 @@ def test_a_yes_is_sent_again_until_it_expires(site: Site, proposal: Proposal) ->
     signed = approve(site, STUDY.hash)
     assert receive_proposal(site, proposal) == signed
     old = replace(signed, expires_at=int(time.time()) - 1, signature=b"")
+    old = replace(old, signature=site.identity.sign(approval_signing_bytes(old)))
+    site.store.decide(STUDY.hash, "approved", encode(old))
+    assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
+
+
+def test_a_proposal_of_another_version_is_refused_with_a_code(site: Site, proposal: Proposal) -> None:
+    for rules in (RULES - 1, RULES + 1):
+        answer = receive_proposal(site, replace(proposal, rules=rules))
+        assert isinstance(answer, Approval)
+        assert (answer.approved, answer.code) == (False, "rules-differ")
+    assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
+
+
+def test_a_yes_to_an_earlier_version_s_rules_is_asked_for_anew(site: Site, proposal: Proposal) -> None:
+    receive_proposal(site, proposal)
+    old = replace(approve(site, STUDY.hash), rules=1, signature=b"")
     old = replace(old, signature=site.identity.sign(approval_signing_bytes(old)))
     site.store.decide(STUDY.hash, "approved", encode(old))
     assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)

@@ -7,10 +7,12 @@ from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.plan import TRANSIENT_CODES
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.coordinator.telemetry import Telemetry
-from fedcohort.errors import AuthenticationError, TooFewSitesError
+from fedcohort.errors import AuthenticationError, RulesError, TooFewSitesError
+from fedcohort.handed_in import check_rules
 from fedcohort.logs import about
 from fedcohort.study import Study
-from fedcohort.wire.codec import encode
+from fedcohort.versions import RULES
+from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import verify
 from fedcohort.wire.messages import Approval, Event, SiteId
 from fedcohort.wire.signing import approval_signing_bytes
@@ -39,11 +41,14 @@ class Approvals:
             or not verify(key, approval.signature, approval_signing_bytes(approval))
         ):
             raise AuthenticationError(f"{site}: an approval whose signature is not by the site's key")
-        state = "approved" if approval.approved else "refused"
-        if not approval.approved:
-            self.telemetry.count_refusal("site", approval.code)
-            _log_refusal(site, approval.study_hash, approval.code)
-        self.store.record_answer(approval.study_hash, site, state, approval.code, encode(approval))
+        code = approval.code
+        if approval.approved and approval.rules != RULES:
+            code = RulesError.code
+        state = "refused" if code or not approval.approved else "approved"
+        if state == "refused":
+            self.telemetry.count_refusal("site", code)
+            _log_refusal(site, approval.study_hash, code)
+        self.store.record_answer(approval.study_hash, site, state, code, encode(approval))
 
     def record_refusal(self, site: SiteId, refusal: Event) -> None:
         """A proposal that the site could not take in; a refusal of a round that is over changes nothing."""
@@ -61,6 +66,25 @@ class Approvals:
     def left_out(self, study_id: str) -> dict[SiteId, str]:
         """The code of each site that does not take part."""
         return {site: row["code"] for site, row in self.store.answers(study_id).items() if row["code"]}
+
+    def forget_outdated(self, study_id: str) -> None:
+        """Let sites be asked again that said yes to an earlier version, where the study has not begun."""
+        row = self.store.study(study_id)
+        if row is None or row["roster"]:
+            return
+        for site, answer in self.store.answers(study_id).items():
+            if answer["state"] == "approved" and _rules(answer["approval"]) != RULES:
+                self.store.forget_answer(study_id, site)
+
+    def check_rules_of(self, study_id: str, roster: tuple[SiteId, ...]) -> None:
+        """Refuse to go on with a study that an earlier version began: its sums were made by other rules.
+
+        Raises:
+            RulesError: names a site and what to do.
+        """
+        answers = self.store.answers(study_id)
+        for site in roster:
+            check_rules(_rules(answers[site]["approval"]), f"the approval of {site}")
 
     def of(self, study: Study) -> tuple[tuple[SiteId, ...], list[SiteId]]:
         """Sites that have approved, and sites that have said neither yes nor no.
@@ -80,6 +104,11 @@ class Approvals:
                 f"refused: {', '.join(refusals) or 'none'}"
             )
         return approved, silent
+
+
+def _rules(encoded: bytes) -> int:
+    approval = decode(encoded)
+    return approval.rules if isinstance(approval, Approval) else 1
 
 
 def _log_refusal(site: SiteId, study_id: str, code: str) -> None:

@@ -28,6 +28,7 @@ from fedcohort.errors import (
     WireError,
 )
 from fedcohort.explain import protection_words
+from fedcohort.handed_in import check_handed_in
 from fedcohort.logs import about
 from fedcohort.sources.resolve import check_units
 from fedcohort.study import Study, Train, parse_study
@@ -65,6 +66,7 @@ class Service:
     async def resume(self) -> None:
         """Go on with every study that was open when the last process ended."""
         for study_id in self.store.open_studies():
+            self.approvals.forget_outdated(study_id)
             self._drive(study_id)
 
     async def stop(self) -> None:
@@ -90,6 +92,7 @@ class Service:
             raise StudyError(
                 "cohort.columns: name each column's kind; fed.run does so from the sites' catalogues"
             )
+        check_handed_in(study)
         await asyncio.to_thread(lambda: build_analysis(study).start())
         rounds = study.analysis.rounds if isinstance(study.analysis, Train) else 1
         submission = Submission(study.hash, study.name, study.canonical, researcher, key, signature, rounds)
@@ -213,6 +216,7 @@ class Service:
             return
         study = parse_study(row["study"])
         roster = tuple(json.loads(row["roster"])) if row["roster"] else await self._roster(study)
+        self.approvals.check_rules_of(study_id, roster)
         if not row["roster"]:
             self.store.set_roster(study_id, roster)
         self._waiting(study_id, "")

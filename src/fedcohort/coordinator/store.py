@@ -229,6 +229,13 @@ class CoordinatorStore:
             self._publish(connection, study_id, "site", {"site": site, "state": state, "code": code})
             self.log.append(connection, f"site-{state}", study_id, {"site": site, "code": code})
 
+    def forget_answer(self, study_id: str, site: str) -> None:
+        """Ask the site again: what it said does not hold any more."""
+        with self.database.transaction() as connection:
+            mine = (tables.answers.c.study_id == study_id) & (tables.answers.c.site == site)
+            connection.execute(delete(tables.answers).where(mine))
+            self.log.append(connection, "site-forgotten", study_id, {"site": site})
+
     def answers(self, study_id: str) -> dict[str, RowMapping]:
         """What each site said, by site."""
         query = (

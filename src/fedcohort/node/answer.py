@@ -26,6 +26,7 @@ from fedcohort.errors import (
     StoreError,
     WireError,
 )
+from fedcohort.handed_in import check_rules
 from fedcohort.logs import about
 from fedcohort.node import protect
 from fedcohort.node.keys import Keys
@@ -227,6 +228,7 @@ def _approved(node: Node, study_hash: str, number: int) -> Study:
     approval = node.read_approval(encoded)
     if approval.study_hash != study_hash or approval.site != node.site or not approval.approved:
         raise NotApprovedError(f"the approval on file is not for study {study_hash[:12]} at this site")
+    check_rules(approval.rules, "this site's approval")
     if node.now() > approval.expires_at:
         raise ApprovalExpiredError("the approval has expired; approve the study again")
     if number >= approval.max_rounds:

@@ -6,11 +6,13 @@ import time
 from dataclasses import dataclass, replace
 
 from fedcohort.errors import AuthenticationError, BudgetError, FedcohortError, NotFoundError
+from fedcohort.handed_in import check_handed_in, check_rules
 from fedcohort.logs import about
 from fedcohort.node.ledger import reserve
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.records import NodeStore, StoredProposal
 from fedcohort.study import parse_study
+from fedcohort.versions import RULES
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import Identity, verify
 from fedcohort.wire.messages import Approval, Event, Message, Proposal
@@ -86,16 +88,22 @@ def study_hash_of(proposal: Proposal) -> str:
 
 
 def _stands(answer: Approval) -> bool:
-    """A person's no stands, and a yes until it expires; what site.toml refused is looked at again."""
-    return answer.code in REFUSALS or (answer.approved and answer.expires_at > time.time())
+    """A person's no stands, and a yes until it expires; what site.toml refused is looked at again.
+
+    So is a yes to a study that was to be computed by the rules of an earlier version.
+    """
+    holds = answer.rules == RULES and answer.expires_at > time.time()
+    return answer.code in REFUSALS or (answer.approved and holds)
 
 
 def _check(policy: SitePolicy, proposal: Proposal, study_hash: str) -> None:
+    check_rules(proposal.rules, "the coordinator")
     if not verify(proposal.researcher_key, proposal.signature, study_signing_bytes(proposal.study)):
         raise AuthenticationError("the study is not signed by the researcher's key")
     study = parse_study(proposal.study, "proposal")
     if study.hash != study_hash:
         raise AuthenticationError("the study is not in canonical form")
+    check_handed_in(study)
     check_study(policy, study)
 
 
@@ -118,6 +126,7 @@ def approve(site: Site, study_hash: str, by: str = "") -> Approval:
     if proposal is None:
         raise NotFoundError(f"no study {study_hash[:12]} was proposed to this site")
     study = parse_study(proposal.study)
+    check_handed_in(study)
     check_study(site.policy, study)
     reserve(site.policy, site.store, study)
     approval = Approval(

@@ -142,13 +142,15 @@ def _proposal(m: pb.Proposal) -> Proposal:
     check_sizes(
         "proposal", researcher_key=(m.researcher_key, KEY_BYTES), signature=(m.signature, SIGNATURE_BYTES)
     )
-    return Proposal(m.study, text_of("researcher", m.researcher), m.researcher_key, m.signature)
+    researcher = text_of("researcher", m.researcher)
+    return Proposal(m.study, researcher, m.researcher_key, m.signature, m.rules or 1)
 
 
 def _approval(m: pb.Approval) -> Approval:
     check_sizes("approval", signature=(m.signature, SIGNATURE_BYTES))
     site, code = name_of("site", m.site), text_of("code", m.code, MAX_CODE)
-    return Approval(hash_of(m.study_hash), site, m.approved, code, m.max_rounds, m.expires_at, m.signature)
+    limits = (m.max_rounds, m.expires_at, m.signature, m.rules or 1)
+    return Approval(hash_of(m.study_hash), site, m.approved, code, *limits)
 
 
 def _setup(m: pb.Setup) -> Setup:

@@ -37,19 +37,21 @@ class Array(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Proposal(_message.Message):
-    __slots__ = ("study", "researcher", "researcher_key", "signature")
+    __slots__ = ("study", "researcher", "researcher_key", "signature", "rules")
     STUDY_FIELD_NUMBER: _ClassVar[int]
     RESEARCHER_FIELD_NUMBER: _ClassVar[int]
     RESEARCHER_KEY_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     study: bytes
     researcher: str
     researcher_key: bytes
     signature: bytes
-    def __init__(self, study: _Optional[bytes] = ..., researcher: _Optional[str] = ..., researcher_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    rules: int
+    def __init__(self, study: _Optional[bytes] = ..., researcher: _Optional[str] = ..., researcher_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., rules: _Optional[int] = ...) -> None: ...
 
 class Approval(_message.Message):
-    __slots__ = ("study_hash", "site", "approved", "code", "max_rounds", "expires_at", "signature")
+    __slots__ = ("study_hash", "site", "approved", "code", "max_rounds", "expires_at", "signature", "rules")
     STUDY_HASH_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
     APPROVED_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +59,7 @@ class Approval(_message.Message):
     MAX_ROUNDS_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     study_hash: str
     site: str
     approved: bool
@@ -64,7 +67,8 @@ class Approval(_message.Message):
     max_rounds: int
     expires_at: int
     signature: bytes
-    def __init__(self, study_hash: _Optional[str] = ..., site: _Optional[str] = ..., approved: _Optional[bool] = ..., code: _Optional[str] = ..., max_rounds: _Optional[int] = ..., expires_at: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    rules: int
+    def __init__(self, study_hash: _Optional[str] = ..., site: _Optional[str] = ..., approved: _Optional[bool] = ..., code: _Optional[str] = ..., max_rounds: _Optional[int] = ..., expires_at: _Optional[int] = ..., signature: _Optional[bytes] = ..., rules: _Optional[int] = ...) -> None: ...
 
 class Setup(_message.Message):
     __slots__ = ("study_hash", "round", "attempt", "parcels", "public", "roster")

@@ -11,6 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from fedcohort.versions import RULES
+
 SiteId = str
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Of a site, in site.toml, roster and invitations: it names files, too."""
@@ -28,6 +30,8 @@ class Proposal:
     """Ed25519 public key, 32 bytes."""
     signature: bytes
     """By the researcher's key, over `study_signing_bytes(study)`."""
+    rules: int = RULES
+    """By which the coordinator computes (`fedcohort.versions.RULES`)."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Approval:
     expires_at: int = 0
     """Seconds since 1970, UTC."""
     signature: bytes = b""
+    rules: int = RULES
+    """By which the site will compute (`fedcohort.versions.RULES`)."""
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,10 @@ def contribution_signing_bytes(c: Contribution, bodies: bytes | None = None) -> 
 
 def approval_signing_bytes(a: Approval) -> bytes:
     """What a site signs when it says yes or no."""
+    # An approval of before there were numbers keeps the bytes that were signed.
+    rules = () if a.rules == 1 else (a.rules,)
     return _signing_bytes(
-        "approval", a.study_hash, a.site, int(a.approved), a.code, a.max_rounds, a.expires_at
+        "approval", a.study_hash, a.site, int(a.approved), a.code, a.max_rounds, a.expires_at, *rules
     )
 
 

@@ -1,0 +1,37 @@
+"""What a study must be to begin today: asked when it is handed in and when a site approves it.
+
+A stored study is read with `parse_study` as long as a ledger or a page tells of it, so
+what a later version refuses is refused here and not by the words of a study.
+"""
+
+from fedcohort.errors import RulesError
+from fedcohort.study import Study
+from fedcohort.versions import RULES
+
+
+def check_handed_in(study: Study) -> None:
+    """Refuse a study that an earlier version took, and this one cannot keep the promises of.
+
+    Raises:
+        StudyError: names the field, and what to write.
+    """
+
+
+def check_rules(rules: int, whose: str) -> None:
+    """Refuse to compute by other rules than this version's.
+
+    Args:
+        rules: of the study, as `whose` proposal or approval carries them.
+    Raises:
+        RulesError: says which side is older, and what to do.
+    """
+    if rules < RULES:
+        raise RulesError(
+            f"{whose} is of rules {rules}, of an earlier version of fedcohort, and this one computes by "
+            f"rules {RULES}; upgrade coordinator and nodes, then submit the study under a new name"
+        )
+    if rules > RULES:
+        raise RulesError(
+            f"{whose} is of rules {rules}, of a later version of fedcohort, and this one computes by "
+            f"rules {RULES}; upgrade it"
+        )
