@@ -44,8 +44,8 @@ def contribution_signing_bytes(c: Contribution, bodies: bytes | None = None) -> 
 
 def approval_signing_bytes(a: Approval) -> bytes:
     """What a site signs when it says yes or no."""
-    # An approval of before there were numbers keeps the bytes that were signed.
-    rules = () if a.rules == 1 else (a.rules,)
+    # A yes of before there were numbers keeps the bytes that were signed, and that coordinator reads a no.
+    rules = (a.rules,) if a.approved and a.rules != 1 else ()
     return _signing_bytes(
         "approval", a.study_hash, a.site, int(a.approved), a.code, a.max_rounds, a.expires_at, *rules
     )

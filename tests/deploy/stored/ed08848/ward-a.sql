@@ -1,0 +1,87 @@
+BEGIN TRANSACTION;
+CREATE TABLE fedcohort_columns (
+	table_name VARCHAR(128) NOT NULL, 
+	column_name VARCHAR(128) NOT NULL, 
+	position INTEGER, 
+	kind VARCHAR(16) NOT NULL, 
+	low DOUBLE, 
+	high DOUBLE, 
+	levels JSON, 
+	unit VARCHAR(32), 
+	PRIMARY KEY (table_name, column_name)
+);
+INSERT INTO "fedcohort_columns" VALUES('ward','age',NULL,'numeric',18.0,100.0,NULL,'years');
+INSERT INTO "fedcohort_columns" VALUES('ward','bp',NULL,'numeric',80.0,200.0,NULL,'mm Hg');
+INSERT INTO "fedcohort_columns" VALUES('ward','sex',NULL,'categorical',NULL,NULL,'["f", "m"]',NULL);
+INSERT INTO "fedcohort_columns" VALUES('ward','ill',NULL,'categorical',NULL,NULL,'[0, 1]',NULL);
+CREATE TABLE ward (
+	id INTEGER NOT NULL, 
+	patient_id VARCHAR(128) NOT NULL, 
+	age FLOAT, 
+	bp FLOAT, 
+	sex VARCHAR(256), 
+	ill INTEGER, 
+	PRIMARY KEY (id)
+);
+INSERT INTO "ward" VALUES(1,'s0p0000',96.0,NULL,'f',1);
+INSERT INTO "ward" VALUES(2,'s0p0001',65.0,173.0,'m',1);
+INSERT INTO "ward" VALUES(3,'s0p0002',22.0,116.0,'f',0);
+INSERT INTO "ward" VALUES(4,'s0p0003',93.0,80.0,'m',0);
+INSERT INTO "ward" VALUES(5,'s0p0004',28.0,176.0,'f',0);
+INSERT INTO "ward" VALUES(6,'s0p0005',85.0,116.0,'m',1);
+INSERT INTO "ward" VALUES(7,'s0p0006',77.0,110.0,'f',1);
+INSERT INTO "ward" VALUES(8,'s0p0007',57.0,NULL,'m',0);
+INSERT INTO "ward" VALUES(9,'s0p0008',60.0,200.0,'f',1);
+INSERT INTO "ward" VALUES(10,'s0p0009',76.0,155.0,'m',0);
+INSERT INTO "ward" VALUES(11,'s0p0010',56.0,106.0,'f',1);
+INSERT INTO "ward" VALUES(12,'s0p0011',89.0,154.0,'m',1);
+INSERT INTO "ward" VALUES(13,'s0p0012',54.0,84.0,'f',0);
+INSERT INTO "ward" VALUES(14,'s0p0013',98.0,136.0,'m',1);
+INSERT INTO "ward" VALUES(15,'s0p0014',86.0,NULL,'f',1);
+INSERT INTO "ward" VALUES(16,'s0p0015',40.0,140.0,'m',0);
+INSERT INTO "ward" VALUES(17,'s0p0016',100.0,81.0,'f',1);
+INSERT INTO "ward" VALUES(18,'s0p0017',98.0,163.0,'m',1);
+INSERT INTO "ward" VALUES(19,'s0p0018',77.0,124.0,'f',1);
+INSERT INTO "ward" VALUES(20,'s0p0019',69.0,180.0,'m',1);
+INSERT INTO "ward" VALUES(21,'s0p0020',62.0,112.0,'f',0);
+INSERT INTO "ward" VALUES(22,'s0p0021',33.0,NULL,'m',0);
+INSERT INTO "ward" VALUES(23,'s0p0022',76.0,157.0,'f',1);
+INSERT INTO "ward" VALUES(24,'s0p0023',57.0,91.0,'m',0);
+INSERT INTO "ward" VALUES(25,'s0p0024',78.0,141.0,'f',0);
+INSERT INTO "ward" VALUES(26,'s0p0025',74.0,123.0,'m',1);
+INSERT INTO "ward" VALUES(27,'s0p0026',26.0,87.0,'f',0);
+INSERT INTO "ward" VALUES(28,'s0p0027',67.0,119.0,'m',1);
+INSERT INTO "ward" VALUES(29,'s0p0028',49.0,NULL,'f',1);
+INSERT INTO "ward" VALUES(30,'s0p0029',65.0,198.0,'m',1);
+INSERT INTO "ward" VALUES(31,'s0p0030',54.0,153.0,'f',0);
+INSERT INTO "ward" VALUES(32,'s0p0031',63.0,161.0,'m',1);
+INSERT INTO "ward" VALUES(33,'s0p0032',64.0,133.0,'f',1);
+INSERT INTO "ward" VALUES(34,'s0p0033',22.0,128.0,'m',0);
+INSERT INTO "ward" VALUES(35,'s0p0034',51.0,197.0,'f',1);
+INSERT INTO "ward" VALUES(36,'s0p0035',18.0,NULL,'m',0);
+INSERT INTO "ward" VALUES(37,'s0p0036',59.0,185.0,'f',1);
+INSERT INTO "ward" VALUES(38,'s0p0037',62.0,95.0,'m',0);
+INSERT INTO "ward" VALUES(39,'s0p0038',58.0,194.0,'f',0);
+INSERT INTO "ward" VALUES(40,'s0p0039',97.0,148.0,'m',1);
+INSERT INTO "ward" VALUES(41,'s0p0040',64.0,103.0,'f',0);
+INSERT INTO "ward" VALUES(42,'s0p0041',38.0,146.0,'m',1);
+INSERT INTO "ward" VALUES(43,'s0p0042',49.0,NULL,'f',1);
+INSERT INTO "ward" VALUES(44,'s0p0043',66.0,148.0,'m',1);
+INSERT INTO "ward" VALUES(45,'s0p0044',99.0,129.0,'f',1);
+INSERT INTO "ward" VALUES(46,'s0p0045',77.0,84.0,'m',0);
+INSERT INTO "ward" VALUES(47,'s0p0046',65.0,136.0,'f',1);
+INSERT INTO "ward" VALUES(48,'s0p0047',57.0,118.0,'m',0);
+INSERT INTO "ward" VALUES(49,'s0p0048',22.0,83.0,'f',0);
+INSERT INTO "ward" VALUES(50,'s0p0049',84.0,NULL,'m',1);
+INSERT INTO "ward" VALUES(51,'s0p0050',52.0,197.0,'f',1);
+INSERT INTO "ward" VALUES(52,'s0p0051',78.0,131.0,'m',1);
+INSERT INTO "ward" VALUES(53,'s0p0052',53.0,185.0,'f',1);
+INSERT INTO "ward" VALUES(54,'s0p0053',22.0,151.0,'m',0);
+INSERT INTO "ward" VALUES(55,'s0p0054',89.0,123.0,'f',1);
+INSERT INTO "ward" VALUES(56,'s0p0055',62.0,172.0,'m',0);
+INSERT INTO "ward" VALUES(57,'s0p0056',100.0,NULL,'f',0);
+INSERT INTO "ward" VALUES(58,'s0p0057',43.0,80.0,'m',0);
+INSERT INTO "ward" VALUES(59,'s0p0058',79.0,178.0,'f',1);
+INSERT INTO "ward" VALUES(60,'s0p0059',88.0,130.0,'m',1);
+CREATE INDEX ix_ward_patient_id ON ward (patient_id);
+COMMIT;

@@ -1,0 +1,87 @@
+BEGIN TRANSACTION;
+CREATE TABLE fedcohort_columns (
+	table_name VARCHAR(128) NOT NULL, 
+	column_name VARCHAR(128) NOT NULL, 
+	position INTEGER, 
+	kind VARCHAR(16) NOT NULL, 
+	low DOUBLE, 
+	high DOUBLE, 
+	levels JSON, 
+	unit VARCHAR(32), 
+	PRIMARY KEY (table_name, column_name)
+);
+INSERT INTO "fedcohort_columns" VALUES('ward','age',NULL,'numeric',18.0,100.0,NULL,'years');
+INSERT INTO "fedcohort_columns" VALUES('ward','bp',NULL,'numeric',80.0,200.0,NULL,'mm Hg');
+INSERT INTO "fedcohort_columns" VALUES('ward','sex',NULL,'categorical',NULL,NULL,'["f", "m"]',NULL);
+INSERT INTO "fedcohort_columns" VALUES('ward','ill',NULL,'categorical',NULL,NULL,'[0, 1]',NULL);
+CREATE TABLE ward (
+	id INTEGER NOT NULL, 
+	patient_id VARCHAR(128) NOT NULL, 
+	age FLOAT, 
+	bp FLOAT, 
+	sex VARCHAR(256), 
+	ill INTEGER, 
+	PRIMARY KEY (id)
+);
+INSERT INTO "ward" VALUES(1,'s1p0000',90.0,NULL,'f',1);
+INSERT INTO "ward" VALUES(2,'s1p0001',39.0,102.0,'m',0);
+INSERT INTO "ward" VALUES(3,'s1p0002',62.0,132.0,'f',1);
+INSERT INTO "ward" VALUES(4,'s1p0003',88.0,200.0,'m',1);
+INSERT INTO "ward" VALUES(5,'s1p0004',36.0,119.0,'f',0);
+INSERT INTO "ward" VALUES(6,'s1p0005',66.0,109.0,'m',1);
+INSERT INTO "ward" VALUES(7,'s1p0006',23.0,174.0,'f',0);
+INSERT INTO "ward" VALUES(8,'s1p0007',27.0,NULL,'m',0);
+INSERT INTO "ward" VALUES(9,'s1p0008',56.0,123.0,'f',0);
+INSERT INTO "ward" VALUES(10,'s1p0009',85.0,105.0,'m',1);
+INSERT INTO "ward" VALUES(11,'s1p0010',54.0,134.0,'f',0);
+INSERT INTO "ward" VALUES(12,'s1p0011',61.0,89.0,'m',0);
+INSERT INTO "ward" VALUES(13,'s1p0012',41.0,95.0,'f',1);
+INSERT INTO "ward" VALUES(14,'s1p0013',34.0,124.0,'m',1);
+INSERT INTO "ward" VALUES(15,'s1p0014',99.0,NULL,'f',1);
+INSERT INTO "ward" VALUES(16,'s1p0015',77.0,179.0,'m',0);
+INSERT INTO "ward" VALUES(17,'s1p0016',83.0,92.0,'f',1);
+INSERT INTO "ward" VALUES(18,'s1p0017',48.0,169.0,'m',1);
+INSERT INTO "ward" VALUES(19,'s1p0018',29.0,87.0,'f',0);
+INSERT INTO "ward" VALUES(20,'s1p0019',72.0,148.0,'m',1);
+INSERT INTO "ward" VALUES(21,'s1p0020',66.0,166.0,'f',1);
+INSERT INTO "ward" VALUES(22,'s1p0021',36.0,NULL,'m',0);
+INSERT INTO "ward" VALUES(23,'s1p0022',32.0,127.0,'f',1);
+INSERT INTO "ward" VALUES(24,'s1p0023',73.0,185.0,'m',1);
+INSERT INTO "ward" VALUES(25,'s1p0024',27.0,102.0,'f',0);
+INSERT INTO "ward" VALUES(26,'s1p0025',76.0,99.0,'m',1);
+INSERT INTO "ward" VALUES(27,'s1p0026',53.0,167.0,'f',1);
+INSERT INTO "ward" VALUES(28,'s1p0027',33.0,189.0,'m',0);
+INSERT INTO "ward" VALUES(29,'s1p0028',78.0,NULL,'f',1);
+INSERT INTO "ward" VALUES(30,'s1p0029',21.0,186.0,'m',0);
+INSERT INTO "ward" VALUES(31,'s1p0030',24.0,182.0,'f',0);
+INSERT INTO "ward" VALUES(32,'s1p0031',26.0,172.0,'m',1);
+INSERT INTO "ward" VALUES(33,'s1p0032',98.0,154.0,'f',1);
+INSERT INTO "ward" VALUES(34,'s1p0033',22.0,164.0,'m',0);
+INSERT INTO "ward" VALUES(35,'s1p0034',89.0,190.0,'f',1);
+INSERT INTO "ward" VALUES(36,'s1p0035',54.0,NULL,'m',1);
+INSERT INTO "ward" VALUES(37,'s1p0036',32.0,141.0,'f',0);
+INSERT INTO "ward" VALUES(38,'s1p0037',68.0,170.0,'m',1);
+INSERT INTO "ward" VALUES(39,'s1p0038',72.0,122.0,'f',0);
+INSERT INTO "ward" VALUES(40,'s1p0039',94.0,195.0,'m',1);
+INSERT INTO "ward" VALUES(41,'s1p0040',30.0,115.0,'f',0);
+INSERT INTO "ward" VALUES(42,'s1p0041',63.0,92.0,'m',1);
+INSERT INTO "ward" VALUES(43,'s1p0042',21.0,NULL,'f',0);
+INSERT INTO "ward" VALUES(44,'s1p0043',89.0,89.0,'m',1);
+INSERT INTO "ward" VALUES(45,'s1p0044',95.0,87.0,'f',0);
+INSERT INTO "ward" VALUES(46,'s1p0045',69.0,154.0,'m',1);
+INSERT INTO "ward" VALUES(47,'s1p0046',47.0,167.0,'f',1);
+INSERT INTO "ward" VALUES(48,'s1p0047',65.0,178.0,'m',1);
+INSERT INTO "ward" VALUES(49,'s1p0048',35.0,157.0,'f',0);
+INSERT INTO "ward" VALUES(50,'s1p0049',26.0,NULL,'m',1);
+INSERT INTO "ward" VALUES(51,'s1p0050',19.0,162.0,'f',0);
+INSERT INTO "ward" VALUES(52,'s1p0051',86.0,102.0,'m',1);
+INSERT INTO "ward" VALUES(53,'s1p0052',61.0,99.0,'f',0);
+INSERT INTO "ward" VALUES(54,'s1p0053',77.0,149.0,'m',1);
+INSERT INTO "ward" VALUES(55,'s1p0054',23.0,99.0,'f',0);
+INSERT INTO "ward" VALUES(56,'s1p0055',34.0,182.0,'m',0);
+INSERT INTO "ward" VALUES(57,'s1p0056',45.0,NULL,'f',0);
+INSERT INTO "ward" VALUES(58,'s1p0057',58.0,149.0,'m',1);
+INSERT INTO "ward" VALUES(59,'s1p0058',26.0,115.0,'f',0);
+INSERT INTO "ward" VALUES(60,'s1p0059',27.0,143.0,'m',0);
+CREATE INDEX ix_ward_patient_id ON ward (patient_id);
+COMMIT;
