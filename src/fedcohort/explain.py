@@ -234,6 +234,7 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
         f"Differential privacy: epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, for all that the study "
         f"releases. Any one patient's data, which count with {rows}, make an outcome "
         f"{_times_as_likely(privacy.epsilon)}, but for a chance of {privacy.delta:g}.",
+        _counted_at(privacy.sites_per_patient),
         "Not hidden: that this hospital takes part, that it has enough patients, and how long it computes.",
     ]
     if not study.shares_noise:
@@ -251,6 +252,12 @@ _READABLE = (
     "Who chooses the weights of a model in training can read whole records of patients out of a sum, though "
     "not whose they are: this study trusts the coordinator not to, or needs [privacy]."
 )
+
+
+def _counted_at(sites: int) -> str:
+    if sites == 1:
+        return "A patient counts at one hospital: whoever has data at two of them is promised less."
+    return f"A patient counts at up to {sites} hospitals: the promise holds for whoever has data at so many."
 
 
 def _times_as_likely(epsilon: float) -> str:

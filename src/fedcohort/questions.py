@@ -148,7 +148,9 @@ class Privacy(Frozen):
     `noise` says where it is added: "shared", in shares that only the sum holds whole, or "site", all
     of it at each site; left out, it is shared wherever the protection hides single vectors and the
     algorithm takes one sum a round. `clip`
-    bounds the L2 norm of a patient's gradient; a patient counts with at most `rows_per_patient` rows.
+    bounds the L2 norm of a patient's gradient; a patient counts with at most `rows_per_patient` rows
+    at a hospital, and at no more than `sites_per_patient` hospitals: the promise holds for nobody who
+    has data at more of them.
     So many `dropouts` may be lost in a round without the noise falling short. Held-out patients are
     measured every `evaluate_every` rounds.
     """
@@ -161,3 +163,7 @@ class Privacy(Frozen):
     dropouts: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 0
     schedule: Literal["constant", "decaying"] = "constant"
     evaluate_every: Annotated[int, Field(strict=True, ge=1)] = 50
+    # Left out of the hash at its default, so that a study of an earlier version keeps its hash.
+    sites_per_patient: Annotated[int, Field(strict=True, ge=1, le=1_000)] = Field(
+        default=1, exclude_if=lambda value: value == 1
+    )

@@ -28,6 +28,7 @@ def privacy_report(study: Study, analysis: Analysis, n_sites: int) -> dict[str, 
         "noise": "shared" if study.shares_noise else "site",
         "unit": "patient",
         "rows_per_patient": study.privacy.rows_per_patient,
+        "sites_per_patient": study.privacy.sites_per_patient,
         "words": privacy_words(study, n_sites),
     }
 

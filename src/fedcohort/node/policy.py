@@ -62,6 +62,8 @@ class SitePolicy(Frozen):
     min_patients: Whole = 10
     max_rounds: Whole = 10_000
     privacy_required: Annotated[bool, Field(strict=True)] = False
+    sites_per_patient: Whole = 1
+    """At how many hospitals one of its patients may be: no private study may count on fewer."""
     budget: dict[Identifier, Budget] = Field(default_factory=dict)
     """By table; a study without [privacy] costs more than any budget."""
     max_delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-3
@@ -164,6 +166,12 @@ def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> PolicyErr
     elif privacy.delta > policy.max_delta:
         return PolicyError(
             f"site.toml: max_delta {policy.max_delta:g} does not allow a delta of {privacy.delta:g}"
+        )
+    elif privacy.sites_per_patient < policy.sites_per_patient:
+        return PolicyError(
+            f"site.toml: sites_per_patient {policy.sites_per_patient}: patients of this hospital are at "
+            f"others too, and the study counts a patient at {privacy.sites_per_patient}; it takes "
+            f"privacy.sites_per_patient = {policy.sites_per_patient}"
         )
     return None
 

@@ -3,10 +3,19 @@
 From what the study will release follow the noise multipliers: one for each part of the
 patients, so that all releases about any one patient cost at most the study's epsilon. With
 shared noise every site adds a share; with noise at each site all of it.
+
+A patient may have data at k = `sites_per_patient` sites. With shared noise there is one sum, which
+such a patient moves k times as far: every sensitivity is k times that of one site. With noise at
+each site there are k releases of what one site releases. All sites add the same noise to the same
+plan where nobody is sampled, so that Gaussian releases compose exactly as k times one of them
+(Dong, Roth, Su 2019, corollary 3.3: the squares of sensitivity over sigma add up; training at one
+site and held out at another is no worse than the costlier part k times). Where each site samples by
+a count of its own the sites' plans differ, and each keeps to 1/k of epsilon and delta (basic
+composition, Dwork and Roth 2014, theorem 3.16).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,6 +25,8 @@ from fedcohort.privacy.events import GaussianRelease, Schedule
 from fedcohort.privacy.shares import alone, honest_shares, integer_sensitivity, share_sigma
 from fedcohort.study import Privacy, Study
 from fedcohort.vector import Block, Noisy
+
+Made = Callable[[float], tuple[GaussianRelease, ...]]
 
 ROOM = 40.0
 """A block has room for so many standard deviations of noise: one in 10^340 would not fit (below 2^-40)."""
@@ -31,6 +42,8 @@ class NoisePlan:
         epsilon: what they cost at the study's delta; `epsilon_alone` if all other sites colluded.
         sigmas: by block, of the sum of all honest shares, for a schedule's first rounds.
         n_shares: how many equal shares make up such a sigma.
+        fold: sites that release the same of one patient, each with noise of its own; `releases` count
+            them all.
     """
 
     releases: tuple[GaussianRelease, ...]
@@ -40,6 +53,7 @@ class NoisePlan:
     schedules: dict[str, Schedule]
     inside: dict[str, Noisy]
     n_shares: int
+    fold: int = 1
 
     def release(self, block: str, step: int) -> GaussianRelease:
         """What one sum releases of a block, in round `step` of the schedule.
@@ -54,7 +68,7 @@ class NoisePlan:
         schedule = self.schedules.get(name)
         sigma = self.sigmas[name] * (schedule.share(step * count) if schedule else 1.0)
         planned = next(one for one in self.releases if one.what == name)
-        return replace(planned, sigma=sigma, count=count)
+        return replace(planned, sigma=sigma, count=count * self.fold)
 
     def site_sigma(self, block: str, step: int) -> float:
         """Sigma of what one site adds in round `step` of the schedule."""
@@ -80,17 +94,27 @@ def _plan(
 ) -> NoisePlan:
     check_budget(privacy.epsilon, privacy.delta)
     n_shares = honest_shares(n_sites, privacy.dropouts, colluders) if shared else 1
+    fold = 1 if shared else privacy.sites_per_patient
+    farther = privacy.sites_per_patient if shared else 1
+    sampled = any(one.sampling_probability < 1 or one.inside is not None for one in noisy)
+    paid = fold if sampled else 1
     releases: list[GaussianRelease] = []
     sigmas: dict[str, float] = {}
     for part in dict.fromkeys(one.part for one in noisy):
         for share, ours in _paid_together([one for one in noisy if one.part == part]):
 
             def of(multiplier: float, ours: tuple[Noisy, ...] = ours) -> tuple[GaussianRelease, ...]:
-                return tuple(made for one in ours for made in _releases(privacy, one, multiplier, n_shares))
+                found = (_releases(privacy, one, multiplier, n_shares, farther) for one in ours)
+                return tuple(made for some in found for made in some)
 
-            multiplier = noise_multiplier(of, privacy.epsilon * share, privacy.delta * share)
-            releases += of(multiplier)
-            sigmas |= {one.block.name: _sigma(one, multiplier) for one in ours}
+            def solved(multiplier: float, of: Made = of) -> tuple[GaussianRelease, ...]:
+                return of(multiplier) if sampled else _folded(of(multiplier), fold)
+
+            multiplier = noise_multiplier(
+                solved, privacy.epsilon * share / paid, privacy.delta * share / paid
+            )
+            releases += _folded(of(multiplier), fold)
+            sigmas |= {one.block.name: _sigma(one, multiplier, farther) for one in ours}
     for one in noisy:
         if one.inside is None:
             _check_room(one.block, share_sigma(sigmas[one.block.name], n_shares))
@@ -102,7 +126,12 @@ def _plan(
         {one.block.name: _schedule(privacy, one) for one in noisy if one.steps},
         {one.inside: one for one in noisy if one.inside is not None},
         n_shares,
+        fold,
     )
+
+
+def _folded(releases: tuple[GaussianRelease, ...], fold: int) -> tuple[GaussianRelease, ...]:
+    return tuple(replace(one, count=one.count * fold) for one in releases)
 
 
 def _paid_together(noisy: Sequence[Noisy]) -> list[tuple[float, tuple[Noisy, ...]]]:
@@ -116,26 +145,28 @@ def _schedule(privacy: Privacy, one: Noisy) -> Schedule:
     return Schedule(one.count, one.sampling_probability, privacy.schedule)
 
 
-def _sensitivity(one: Noisy) -> float:
-    """In integer steps, rounding included."""
+def _sensitivity(one: Noisy, farther: int) -> float:
+    """In integer steps, rounding at each of `farther` sites included."""
     block = one.block
     if block.sensitivity is None:
         raise StudyError(f"block {block.name}: it has no bound on what one patient can change")
     if one.whole:
-        return block.sensitivity / block.resolution
-    return integer_sensitivity(block.sensitivity, block.resolution, block.size)
+        return farther * block.sensitivity / block.resolution
+    return farther * integer_sensitivity(block.sensitivity, block.resolution, block.size)
 
 
-def _sigma(one: Noisy, multiplier: float) -> float:
-    return multiplier * _sensitivity(one) / math.sqrt(one.weight)
+def _sigma(one: Noisy, multiplier: float, farther: int) -> float:
+    return multiplier * _sensitivity(one, farther) / math.sqrt(one.weight)
 
 
-def _releases(privacy: Privacy, one: Noisy, multiplier: float, n_shares: int) -> tuple[GaussianRelease, ...]:
+def _releases(
+    privacy: Privacy, one: Noisy, multiplier: float, n_shares: int, farther: int
+) -> tuple[GaussianRelease, ...]:
     schedule = _schedule(privacy, one) if one.steps else Schedule(one.count, one.sampling_probability)
     return schedule.releases(
         multiplier / math.sqrt(one.weight),
         one.block.name,
-        _sensitivity(one),
+        _sensitivity(one, farther),
         one.block.size,
         n_shares,
         one.part,
