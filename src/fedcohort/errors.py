@@ -12,6 +12,7 @@
     ├── PolicyError           this site does not allow it
     │   ├── NotApprovedError  nobody at the site has approved this study hash
     │   ├── ApprovalExpiredError
+    │   ├── TooManyStudiesError
     │   └── CohortTooSmallError
     ├── WireError             a message that cannot be read or must not be sent
     │   ├── MessageTooLargeError
@@ -123,6 +124,12 @@ class ApprovalExpiredError(PolicyError):
     """The site's approval has expired."""
 
     code = "approval-expired"
+
+
+class TooManyStudiesError(PolicyError):
+    """The site has approved as many studies of this researcher within a day as its policy allows."""
+
+    code = "too-many-studies"
 
 
 class CohortTooSmallError(PolicyError):

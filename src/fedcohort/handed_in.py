@@ -4,7 +4,7 @@ A stored study is read with `parse_study` as long as a ledger or a page tells of
 what a later version refuses is refused here and not by the words of a study.
 """
 
-from fedcohort.errors import RulesError
+from fedcohort.errors import RulesError, StudyError
 from fedcohort.study import Study
 from fedcohort.versions import RULES
 
@@ -15,6 +15,11 @@ def check_handed_in(study: Study) -> None:
     Raises:
         StudyError: names the field, and what to write.
     """
+    if study.min_sites == 1 and study.protection != "none":
+        raise StudyError(
+            f"min_sites: a sum of one site is that hospital's vector, which {study.protection} then hides from "
+            'nobody; take min_sites = 2 or more, or say protection = "none"'
+        )
 
 
 def check_rules(rules: int, whose: str) -> None:

@@ -31,7 +31,7 @@ ENGLISH = re.compile(r"[A-Za-z]{2,} [a-z]{2,} [a-z]{2,}")
 PLACES = re.compile(r"\{(\w+)(?::\w+)?\}")
 ROOMS = ("analyses", "models", "privacy", "protection")
 NAMES = {
-    "": ("study", "columns", "questions", "inference"),
+    "": ("study", "columns", "handed_in", "questions", "inference"),
     "coordinator.": ("api", "approvals", "collect", "opening", "plan", "service", "study_key"),
     "dashboard.": ("access", "app", "datasets", "drafts", "forms", "own", "people_page", "predicting",
                    "proposals", "upstream"),

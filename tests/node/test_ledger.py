@@ -72,6 +72,22 @@ def test_approval_reserves_the_whole_study_and_studies_add_up(site: Site) -> Non
     assert (refused.approved, refused.code) == (False, "budget-exhausted")
 
 
+def test_a_researcher_s_studies_of_one_day_are_limited_by_name_and_by_key(site: Site) -> None:
+    limited = replace(site, policy=site.policy.model_copy(update={"studies_a_day": 2}))
+    ada = new_identity("ada")
+    assert propose(limited, study("first", 0.1), ada).approved
+    assert propose(limited, study("second", 0.1)).approved, "another key of the same name"
+    third = study("third", 0.1)
+    refused = propose(limited, third)
+    assert (refused.approved, refused.code) == (False, "too-many-studies")
+    signature = ada.sign(study_signing_bytes(third.canonical))
+    renamed = receive_proposal(limited, Proposal(third.canonical, "eve", ada.public_key, signature))
+    assert isinstance(renamed, Approval)
+    assert renamed.code == "too-many-studies"
+    assert propose(limited, study("first", 0.1), ada).approved, "what was approved stands"
+    assert propose(site, third).approved, "site.toml allows more now, and the question is looked at again"
+
+
 def test_the_same_study_is_reserved_once(site: Site) -> None:
     asked = study("again")
     for _ in range(3):

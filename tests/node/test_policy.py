@@ -6,8 +6,21 @@ from typing import Any
 import pytest
 
 from fedcohort.errors import ConfigError, PolicyError, SchemaError, StudyError
+from fedcohort.handed_in import check_handed_in
 from fedcohort.node.policy import SitePolicy, check_study, read_policy
-from fedcohort.study import Binary, Categorical, Cohort, Describe, Holdout, Numeric, Study, Train
+from fedcohort.study import (
+    Binary,
+    Categorical,
+    Cohort,
+    Describe,
+    Evaluate,
+    Holdout,
+    Numeric,
+    Privacy,
+    SavedModel,
+    Study,
+    Train,
+)
 
 GOOD = """
 id = "st-marys"
@@ -100,6 +113,46 @@ def test_what_a_site_does_not_offer_is_refused_by_the_word_that_forbids_it(
     with pytest.raises(error) as refused:
         check_study(policy(tmp_path, more + "\n"), asked)
     assert says in str(refused.value)
+
+
+OWN = {"class_name": "Sequential"}
+PRIVACY = Privacy(epsilon=1.0, delta=1e-5)
+SAVED = SavedModel(model=OWN, weights="", mean=(), deviation=())
+
+
+def asked(analysis: Any = None, **changes: Any) -> Study:
+    return study(analysis).model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("more", "which", "says"),
+    [
+        ("min_sites = 3", asked(), "min_sites is 3, and the study has min_sites = 2"),
+        ("min_colluders = 2", asked(), "min_colluders is 2, and the study has colluders = 1"),
+        ("", asked(Train(model=OWN), privacy=PRIVACY), "private_models does not allow 'own'"),
+        ("", asked(Evaluate(model=SAVED), privacy=PRIVACY), "private_models does not allow 'own'"),
+        ('models = ["logistic"]', asked(Evaluate(model=SAVED)), "models does not allow 'own'"),
+    ],
+)  # fmt: skip
+def test_a_site_s_minima_hold_for_every_study(tmp_path: Path, more: str, which: Study, says: str) -> None:
+    with pytest.raises(PolicyError) as refused:
+        check_study(policy(tmp_path, more + "\n"), which)
+    assert says in str(refused.value)
+
+
+def test_what_reaches_a_site_s_minima_passes(tmp_path: Path) -> None:
+    strict = policy(tmp_path, 'min_sites = 3\nmin_colluders = 2\nprivate_models = ["own"]\n')
+    check_study(strict, asked(min_sites=3, colluders=2))
+    check_study(strict, asked(Train(model=OWN), min_sites=4, colluders=3, privacy=PRIVACY))
+    check_study(policy(tmp_path), asked(Train(model=OWN)))
+
+
+@pytest.mark.parametrize("protection", ["masks", "paillier", "ckks"])
+def test_one_site_s_vector_is_not_opened_under_a_protection(protection: str) -> None:
+    with pytest.raises(StudyError, match="a sum of one site is that hospital's vector"):
+        check_handed_in(asked(min_sites=1, protection=protection))
+    check_handed_in(asked(min_sites=2, protection=protection))
+    check_handed_in(asked(min_sites=1, protection="none"))
 
 
 def test_no_study_chooses_what_a_patient_is(tmp_path: Path) -> None:

@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 
 from fedcohort.errors import ConfigError, KeyFileError
+from fedcohort.node import keys
 from fedcohort.node.keys import RosterFolder, confirm, confirmed_key, enrol
 from fedcohort.wire.identity import fingerprint
 from fedcohort.wire.messages import Card, SiteId
 
 
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read may be kept at once: the tests do not outwait a clock that ticks every two seconds."""
+    monkeypatch.setattr(keys, "SETTLED_NS", -(10**18))
+
+
 def age(folder: Path, seconds: int = 10) -> None:
-    """Make the folder's last change so old that what was read of it may be kept."""
+    """Make the folder's last change some time ago, which no answer may depend on."""
     settled = folder.stat().st_mtime - seconds
     os.utime(folder, (settled, settled))
 
@@ -47,6 +54,32 @@ def test_a_roster_that_was_read_long_ago_sees_changes_too(tmp_path: Path) -> Non
     assert roster() == {}
 
 
+@pytest.mark.usefixtures("settled")
+def test_a_key_that_is_overwritten_in_place_is_noticed(tmp_path: Path) -> None:
+    """Its folder's time does not change, and neither does the file's where somebody sets it back."""
+    roster = RosterFolder(tmp_path / "roster")
+    confirm(roster.folder, "a", b"a" * 32)
+    path = roster.folder / "a.pub"
+    for spoken in (b"c", b"d"):
+        age(roster.folder)
+        assert roster()
+        before = path.stat()
+        while path.stat().st_ctime_ns == before.st_ctime_ns:  # a file system's clock ticks
+            path.write_text((spoken * 32).hex() + "\n", encoding="ascii")
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert roster() == {"a": spoken * 32}
+
+
+def test_a_key_that_is_overwritten_within_a_tick_of_the_clock_is_noticed(tmp_path: Path) -> None:
+    roster = RosterFolder(tmp_path / "roster")
+    confirm(roster.folder, "a", b"a" * 32)
+    age(roster.folder)
+    for spoken in (b"a", b"c", b"d"):
+        (roster.folder / "a.pub").write_text((spoken * 32).hex() + "\n", encoding="ascii")
+        assert roster() == {"a": spoken * 32}
+
+
+@pytest.mark.usefixtures("settled")
 def test_an_unchanged_roster_is_not_read_again(tmp_path: Path) -> None:
     roster = RosterFolder(tmp_path / "roster")
     confirm(roster.folder, "a", b"a" * 32)

@@ -5,7 +5,13 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from fedcohort.errors import AuthenticationError, BudgetError, FedcohortError, NotFoundError
+from fedcohort.errors import (
+    AuthenticationError,
+    FedcohortError,
+    NotFoundError,
+    PolicyError,
+    TooManyStudiesError,
+)
 from fedcohort.handed_in import check_handed_in, check_rules
 from fedcohort.logs import about
 from fedcohort.node.ledger import reserve
@@ -66,7 +72,7 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
     if site.policy.approval == "auto":
         try:
             return approve(site, study_hash)
-        except BudgetError as error:
+        except PolicyError as error:
             _log_refusal(site, study_hash, error)
             return refuse(site, study_hash, error.code)
     if known is not None and known.state != "asked":
@@ -128,6 +134,7 @@ def approve(site: Site, study_hash: str, by: str = "") -> Approval:
     study = parse_study(proposal.study)
     check_handed_in(study)
     check_study(site.policy, study)
+    _check_rate(site, proposal)
     reserve(site.policy, site.store, study)
     approval = Approval(
         study_hash,
@@ -137,6 +144,20 @@ def approve(site: Site, study_hash: str, by: str = "") -> Approval:
         expires_at=int(time.time()) + site.policy.approval_days * SECONDS_PER_DAY,
     )
     return _decide(site, approval, "approved", by)
+
+
+def _check_rate(site: Site, proposal: StoredProposal) -> None:
+    """Refuse more studies of one researcher within a day than site.toml allows."""
+    most = site.policy.studies_a_day
+    if most is None:
+        return
+    since = int((time.time() - SECONDS_PER_DAY) * 1000)
+    who = (proposal.researcher, proposal.researcher_key)
+    if site.store.approved_since(*who, since, proposal.study_hash) >= most:
+        raise TooManyStudiesError(
+            f"site.toml: studies_a_day is {most}, and so many studies of {proposal.researcher} were approved "
+            "within the last 24 hours; approve it later, or raise studies_a_day"
+        )
 
 
 def refuse(site: Site, study_hash: str, code: str = REFUSED_BY_PERSON, by: str = "") -> Approval:

@@ -29,6 +29,7 @@ from fedcohort.wire.signing import card_signing_bytes, contribution_signing_byte
 NONCE_BYTES, KEY_BYTES, KEY_DIGITS, FINGERPRINT_DIGITS = 12, 32, 64, 32
 # A file system's clock may tick only every two seconds: what changed later may bear the same time.
 SETTLED_NS = 2_000_000_000
+FileState = tuple[str, int, int, int, int]
 
 
 def signed(identity: Identity, reply: Message) -> Message:
@@ -168,10 +169,13 @@ class Keys:
 
 @dataclass
 class RosterFolder:
-    """Confirmed identity keys as files, read anew when one is added or taken away."""
+    """Confirmed identity keys as files, read anew when one is added, taken away or written over.
+
+    A file that is written over in its place leaves its folder's time as it was: every file is looked at.
+    """
 
     folder: Path
-    _read_at: int = -1
+    _read: tuple[FileState, ...] | None = None
     _keys: dict[SiteId, bytes] = field(default_factory=dict)
 
     def __call__(self) -> Mapping[SiteId, bytes]:
@@ -181,14 +185,25 @@ class RosterFolder:
             ConfigError: a file is not a key.
         """
         try:
-            changed_at = self.folder.stat().st_mtime_ns
+            found = _states(self.folder)
         except FileNotFoundError:
             return {}
-        if changed_at != self._read_at:
-            self._keys = {path.stem: _read_key(path) for path in sorted(self.folder.glob("*.pub"))}
-            settled = time.time_ns() - changed_at > SETTLED_NS
-            self._read_at = changed_at if settled else -1
+        if found != self._read:
+            self._keys = {Path(name).stem: _read_key(self.folder / name) for name, *_ in found}
+            changed_at = max((max(state[3:]) for state in found), default=0)
+            self._read = found if time.time_ns() - changed_at > SETTLED_NS else None
         return self._keys
+
+
+def _states(folder: Path) -> tuple[FileState, ...]:
+    """Of each key's file: its name, inode and size, when it was written, and when anything of it changed."""
+    states = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".pub"):
+                found = os.stat(entry.path)
+                states.append((entry.name, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    return tuple(sorted(states))
 
 
 def _read_key(path: Path) -> bytes:

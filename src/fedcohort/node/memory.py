@@ -62,6 +62,10 @@ class MemoryNodeStore:
         """Every study that was ever proposed here."""
         return list(self.proposed.values())
 
+    def approved_since(self, researcher: str, key: bytes, at_ms: int, but: str) -> int:
+        """A simulation limits nobody."""
+        return 0
+
     def propose(self, proposal: StoredProposal) -> None:
         """Remember a proposal."""
         self.proposed.setdefault(proposal.study_hash, proposal)

@@ -11,7 +11,7 @@ from fedcohort.columns import Frozen, Identifier, building, describe_errors
 from fedcohort.errors import BudgetError, ConfigError, PolicyError, SchemaError, StudyError
 from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.where import check_plain
-from fedcohort.study import Cohort, Privacy, Protection, Study, Train
+from fedcohort.study import Cohort, Describe, Privacy, Protection, Study, Train
 from fedcohort.wire.messages import SITE_NAME
 
 SiteName = Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
@@ -59,7 +59,14 @@ class SitePolicy(Frozen):
     """Folder of the other sites' confirmed keys, which `fedcohort roster` writes."""
     protections: tuple[Protection, ...] = ("masks", "paillier", "ckks")
     models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "image_and_record", "own")
+    private_models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "image_and_record")
+    """Of `models`, those that a study with [privacy] may bring; a researcher's own must be named."""
     min_patients: Whole = 10
+    min_sites: Whole = 1
+    min_colluders: Annotated[int, Field(strict=True, ge=0)] = 0
+    """The least `min_sites` and `colluders` of a study."""
+    studies_a_day: Whole | None = None
+    """How many studies of one researcher may be approved within 24 hours."""
     max_rounds: Whole = 10_000
     privacy_required: Annotated[bool, Field(strict=True)] = False
     sites_per_patient: Whole = 1
@@ -151,9 +158,15 @@ def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError |
     yield "privacy", _privacy_objection(policy, privacy)
     yield "budget", _budget_objection(policy, study)
     yield "patients", _patients_objection(policy, study.cohort)
+    yield "sites", _sites_objection(policy, study)
+    if not isinstance(analysis, Describe):
+        model = analysis.model if isinstance(analysis, Train) else analysis.model.model
+        name = model if isinstance(model, str) else "own"
+        objection = allowed("models", name, policy.models)
+        if objection is None and privacy is not None:
+            objection = allowed("private_models", name, policy.private_models)
+        yield "model", objection
     if isinstance(analysis, Train):
-        name = analysis.model if isinstance(analysis.model, str) else "own"
-        yield "model", allowed("models", name, policy.models)
         enough = analysis.rounds + 3 <= policy.max_rounds
         told = f"site.toml: max_rounds {policy.max_rounds} is less than the study needs"
         yield "rounds", None if enough else PolicyError(told)
@@ -173,6 +186,20 @@ def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> PolicyErr
             f"others too, and the study counts a patient at {privacy.sites_per_patient}; it takes "
             f"privacy.sites_per_patient = {policy.sites_per_patient}"
         )
+    return None
+
+
+def _sites_objection(policy: SitePolicy, study: Study) -> PolicyError | None:
+    for name, least, asked in (
+        ("min_sites", policy.min_sites, study.min_sites),
+        ("min_colluders", policy.min_colluders, study.colluders),
+    ):
+        if asked < least:
+            word = name if name == "min_sites" else "colluders"
+            return PolicyError(
+                f"site.toml: {name} is {least}, and the study has {word} = {asked}; let the study ask for as "
+                "much or more"
+            )
     return None
 
 

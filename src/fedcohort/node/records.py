@@ -134,6 +134,10 @@ class NodeStore(Protocol):
         """Every study that was ever proposed here."""
         ...
 
+    def approved_since(self, researcher: str, key: bytes, at_ms: int, but: str) -> int:
+        """How many studies of a researcher, by name or key, were approved since then, one study aside."""
+        ...
+
     def propose(self, proposal: StoredProposal) -> None:
         """Remember a proposal."""
         ...

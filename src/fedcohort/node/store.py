@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, distinct, func, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from fedcohort.audit import GENESIS, Detail
@@ -215,6 +215,17 @@ class SqlNodeStore:
         """Every study that was ever proposed here."""
         with self._database.transaction() as connection:
             return _proposals(connection)
+
+    def approved_since(self, researcher: str, key: bytes, at_ms: int, but: str) -> int:
+        """How many studies of a researcher, by name or key, were approved since then, one study aside."""
+        events, found = tables.events.c, tables.proposals.c
+        query = select(func.count(distinct(events.study_hash))).where(
+            events.study_hash == found.study_hash,
+            (found.researcher == researcher) | (found.researcher_key == key),
+            (events.kind == "approved") & (events.at_ms >= at_ms) & (events.study_hash != but),
+        )
+        with self._database.transaction() as connection:
+            return int(connection.execute(query).scalar() or 0)
 
     def propose(self, proposal: StoredProposal) -> None:
         """Remember a proposal; the same one again changes nothing."""
