@@ -103,6 +103,13 @@ def test_hospitals_without_a_training_row_cannot_train() -> None:
         run(study(fc.Train(model="logistic", rounds=1)), {"a": FRAMES["a"].assign(set="test")})
 
 
+def test_a_single_hospital_is_tried_without_a_protection_that_could_hide_nothing() -> None:
+    asked = study(fc.Describe()).model_copy(update={"protection": "paillier", "key_bits": 2048})
+    result = run(asked, {"a": FRAMES["a"]})
+    assert result.report["protection"]["kind"] == "none"  # type: ignore[index]
+    assert result.study.min_sites == 1
+
+
 def test_no_hospital_is_no_federation() -> None:
     with pytest.raises(fc.StudyError, match="at least one frame"):
         fc.simulate({})

@@ -82,9 +82,7 @@ class Simulation:
         Raises:
             FedcohortError: what is wrong with the study or the frames.
         """
-        study = explicit(
-            study.model_copy(update={"min_sites": min(study.min_sites, len(self.frames))}), self.catalogue()
-        )
+        study = explicit(_among(study, len(self.frames)), self.catalogue())
         loaders = {site: partial(table_from_frame, frame) for site, frame in self.frames.items()}
         with follow(study, enabled=progress) as follower:
             outcome = run_local(study, loaders, follower.rows)
@@ -96,6 +94,14 @@ class Simulation:
         report: dict[str, object] = {"study": study.hash, "sites": sites, "protection": protection}
         report |= {"privacy": privacy, "versions": versions(), **outcome.report}
         return Result(study, report, [dict(row) for row in outcome.rows], kept)
+
+
+def _among(study: Study, n_sites: int) -> Study:
+    """The study over so many hospitals; a single one's vector is the sum, and no protection hides it."""
+    changes: dict[str, object] = {"min_sites": min(study.min_sites, n_sites)}
+    if n_sites == 1:
+        changes |= {"protection": "none", "key_bits": Study.model_fields["key_bits"].default}
+    return study.model_copy(update=changes)
 
 
 def simulate(frames: Mapping[str, pd.DataFrame]) -> Simulation:

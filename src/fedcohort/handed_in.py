@@ -17,8 +17,8 @@ def check_handed_in(study: Study) -> None:
     """
     if study.min_sites == 1 and study.protection != "none":
         raise StudyError(
-            f"min_sites: a sum of one site is that hospital's vector, which {study.protection} then hides from "
-            'nobody; take min_sites = 2 or more, or say protection = "none"'
+            f"min_sites: a sum of one site is that hospital's vector, which {study.protection} then hides "
+            'from nobody; take min_sites = 2 or more, or say protection = "none"'
         )
 
 

@@ -32,7 +32,8 @@ _REMEDIES = {
     "budget": "let the study ask for less, or raise the budget in site.toml",
     "patients": "name the table's column of patients in the study, or in site.toml by [patients]",
     "sites": "let the study ask for more, or change site.toml",
-    "model": "add it to models in site.toml, under [privacy] to private_models too, or let the study take another one",
+    "model": "add it to models (under [privacy] to private_models, too) in site.toml, or let the study take "
+    "another one",
     "rounds": "raise max_rounds in site.toml, or let the study take fewer rounds",
 }
 
