@@ -34,7 +34,7 @@ from fedcohort.models.inputs import (
 )
 from fedcohort.models.own import row_values
 from fedcohort.models.row_wise import check_row_wise
-from fedcohort.models.start import start_tensorflow
+from fedcohort.models.start import check_started_for_privacy, start_tensorflow
 
 PIECE_ROWS, PIECE_VALUES = 4096, 2**24
 """Rows, and numbers over all layers, in memory at once for gradients and predictions."""
@@ -149,8 +149,9 @@ class LocalModel:
         seven others over it.
 
         Raises:
-            StudyError: a layer mixes patients; it is named.
+            StudyError: a layer mixes patients; it is named. Or TensorFlow was started by somebody else.
         """
+        check_started_for_privacy()
         check_row_wise(self.model)
         inputs = as_inputs(x)
         n = len(inputs)

@@ -43,6 +43,7 @@ from fedcohort.models.private_graphs import (
     Shape,
     private_graphs,
 )
+from fedcohort.models.start import check_started_for_privacy
 
 LEAST_CLIP, LARGEST_CLIP = 1e-6, 1e6
 _PIECE_VALUES, _PIECE_ROWS = 2**21, 1024
@@ -207,8 +208,9 @@ def private_model(
     """Build a model for private training, once a process for the same arguments.
 
     Raises:
-        StudyError: it cannot be built, or a layer mixes patients.
+        StudyError: it cannot be built, a layer mixes patients, or TensorFlow was started by somebody else.
     """
+    check_started_for_privacy()
     with _BUILDING:
         parts = parts_of(input_shape)
         return _private_model(json.dumps(model, sort_keys=True), parts, head, seed, rows_per_patient)
