@@ -14,6 +14,7 @@ pytest.importorskip("PIL", reason="pictures need Pillow")
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fedcohort.errors import ConfigError, DicomError, StudyError
 from fedcohort.sources.dicom_codec import FrameReader
@@ -198,7 +199,12 @@ def reference(path: Path) -> NDArray[np.generic] | None:
     """The middle frame as pydicom decodes it; None where it does not."""
     with warnings.catch_warnings(action="ignore"):
         try:
-            dataset = dcmread(path)
+            dataset = dcmread(path, force=True)  # also without preamble
+            if "TransferSyntaxUID" not in dataset.file_meta:
+                implicit, _ = dataset.original_encoding
+                dataset.file_meta.TransferSyntaxUID = (
+                    ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+                )
             return pixel_array(dataset, index=int(dataset.get("NumberOfFrames", 1) or 1) // 2)
         except Exception:  # noqa: BLE001
             return None

@@ -14,7 +14,7 @@ from fedcohort.errors import DicomError
 from fedcohort.sources.dicom_columns import PATIENT_ID_TAG
 from fedcohort.sources.dicom_grey import descriptor, table
 from fedcohort.sources.dicom_profile import EDITION, action
-from fedcohort.sources.dicom_scan import PIXEL_DATA, vr_of
+from fedcohort.sources.dicom_scan import PIXEL_DATA, may_be_signed, vr_of
 from fedcohort.sources.dicom_terms import allowed
 from fedcohort.sources.dicom_values import DataSet
 from fedcohort.sources.pseudonym import DEFAULT_MAX_SHIFT_DAYS, alias, code_pseudonym, shift_date
@@ -27,7 +27,6 @@ _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DAY = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})(?:\d{2}){0,3}(?:\.\d{1,6})?(?:[+-]\d{4})?", re.ASCII)
 _AGE = re.compile(r"(\d{3})([DWMY])", re.ASCII)
 _MAX_NUMBERS_BYTES = 64 * 1024
-_PIXEL_REPRESENTATION = 0x00280103
 _STANDARD_UIDS = "1.2.840.10008."
 _LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
 _CHARACTERISTICS = {0x00100040, 0x00101010, 0x00101020, 0x00101030}
@@ -166,8 +165,8 @@ class _Treated:
                 return allowed(keyword_for_tag(tag), source.texts(tag)) or None
             case "DS" | "IS":
                 return _decimals(source, tag)
-            case "OW" if tag == _LUT_DATA:
-                return _look_up_table(source)
+            case "OW" | "US" | "SS" if tag in (_LUT_DATA, _LUT_DESCRIPTOR):
+                return _look_up_table(source) if tag == _LUT_DATA else _look_up_descriptor(source)
         return _binary_numbers(source, tag, vr) if vr in _BINARY_NUMBERS else None
 
     def _uid(self, uid: str) -> str:
@@ -191,20 +190,11 @@ class _Treated:
 
 
 def _vr(source: DataSet, tag: int) -> str:
-    """The dictionary's, whatever the file says; between US and SS the pixels' sign decides (PS3.5, A.1)."""
-    vr = vr_of(tag)
-    if vr == "US" and _ambiguous(tag) and source.elements.get(_PIXEL_REPRESENTATION) is not None:
-        try:
-            return "SS" if source.whole(_PIXEL_REPRESENTATION, 0, 1) else "US"
-        except DicomError:
-            return vr
-    return "OW" if tag == _LUT_DATA else vr
-
-
-def _ambiguous(tag: int) -> bool:
-    from pydicom.datadict import dictionary_VR
-
-    return " or SS" in dictionary_VR(tag)
+    """The dictionary's, whatever the file says; where that leaves US or SS open, how it is read."""
+    if tag == _LUT_DATA:
+        return "OW"
+    written = source.vr(tag)
+    return written if may_be_signed(tag) and written in ("US", "SS") else vr_of(tag)
 
 
 def _day(text: str) -> datetime.date | None:
@@ -238,6 +228,12 @@ def _look_up_table(source: DataSet) -> bytes:
     """LUTData as its descriptor describes it, in 16 bits an entry."""
     entries, _, _ = descriptor(source, _LUT_DESCRIPTOR)
     return table(source, _LUT_DATA, entries).astype("<u2").tobytes()
+
+
+def _look_up_descriptor(source: DataSet) -> list[int]:
+    """Entries, first value mapped, and bits; pydicom writes the first without a sign, whatever the VR."""
+    entries, first, bits = descriptor(source, _LUT_DESCRIPTOR)
+    return [entries % 2**16, first, bits]
 
 
 def _characteristic(source: DataSet, tag: int) -> object:

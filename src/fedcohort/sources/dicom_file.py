@@ -1,5 +1,6 @@
 """A DICOM file as a whole: preamble, meta information, the data set in its transfer syntax (PS3.10, 7)."""
 
+import re
 import stat
 import zlib
 from collections.abc import Mapping
@@ -7,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from fedcohort.errors import DicomError
-from fedcohort.sources.dicom_scan import Element, Syntax, explicit_element, scan, tag_name
+from fedcohort.sources.dicom_scan import WRITTEN_VRS, Element, Syntax, explicit_element, scan, tag_name
 from fedcohort.sources.dicom_values import CHARACTER_SET, DataSet
 
 MAX_FILE_BYTES = 512 * 2**20
@@ -15,7 +16,12 @@ MAX_FILE_BYTES = 512 * 2**20
 
 _TRANSFER_SYNTAX = 0x00020010
 _PREFIX = 132
-_DEFLATED = "1.2.840.10008.1.2.1.99"
+_DEFLATED, _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+_FIRST_TAGS = frozenset(
+    b"\x08\0" + bytes((number, 0)) for number in (0x00, 0x01, 0x05, 0x08, 0x12, 0x16, 0x18)
+)
+"""By which a data set without meta information begins: group length to SOPInstanceUID."""
+_SLOPPY_CHARACTER_SET = re.compile(r"ISO[ _.-]?(2022[ _.-])?IR[ _.-](\d+)", re.ASCII | re.IGNORECASE)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -49,27 +55,40 @@ def parse(data: bytes) -> DataSet:
     Raises:
         DicomError: it is not DICOM, is cut short, or lies about itself; names position and tag.
     """
-    if data[128:_PREFIX] != b"DICM":
-        raise DicomError(
-            128, "", "is not a DICOM file: no DICM after the preamble; leave it out or convert it"
-        )
-    meta, start = _meta(data)
+    first = _first_element(data)
+    meta, start = _meta(data, first)
     found = meta.get(_TRANSFER_SYNTAX)
-    if found is None:
+    if found is not None:
+        syntax = _syntax(data[found.start : found.end].rstrip(b"\0 ").decode("ascii", "replace"), found)
+    elif first == 0 and not meta:
+        syntax = _syntaxes()[_EXPLICIT if data[4:6] in WRITTEN_VRS else _IMPLICIT]
+    else:
         raise DicomError(
-            _PREFIX, tag_name(_TRANSFER_SYNTAX), "is missing; write the file again with meta information"
+            first, tag_name(_TRANSFER_SYNTAX), "is missing; write the file again with meta information"
         )
-    syntax = _syntax(data[found.start : found.end].rstrip(b"\0 ").decode("ascii", "replace"), found)
     if syntax.uid == _DEFLATED:
-        data, start = data[:_PREFIX] + _inflate(data, start), _PREFIX
+        data, start = data[:first] + _inflate(data, start), first
     elements, _ = scan(data, start, len(data), syntax.implicit, syntax.little)
     return _with_character_set(DataSet(data, syntax, elements))
 
 
-def _meta(data: bytes) -> tuple[dict[int, Element], int]:
+def _first_element(data: bytes) -> int:
+    """Where elements begin: behind preamble and DICM, or at once in a file that somebody wrote without them.
+
+    Raises:
+        DicomError: neither, so that it is no DICOM file.
+    """
+    if data[128:_PREFIX] == b"DICM":
+        return _PREFIX
+    tag, vr = data[:4], data[4:6]
+    if (tag[:2] == b"\x02\0" and vr in WRITTEN_VRS) or tag in _FIRST_TAGS:
+        return 0
+    raise DicomError(128, "", "is not a DICOM file: no DICM after the preamble; leave it out or convert it")
+
+
+def _meta(data: bytes, position: int) -> tuple[dict[int, Element], int]:
     """Group 0002, always explicit little endian, and where the data set begins; told lengths are not read."""
     elements: dict[int, Element] = {}
-    position = _PREFIX
     while data[position : position + 2] == b"\x02\x00":
         if len(elements) >= 100:
             raise DicomError(
@@ -127,7 +146,16 @@ def _with_character_set(plain: DataSet) -> DataSet:
         return plain
     from pydicom.charset import python_encoding
 
-    if any(name not in python_encoding for name in names):
+    terms = [_character_set(name) for name in names]
+    if any(term not in python_encoding for term in terms):
         raise plain.refusal(CHARACTER_SET, "is no character set of the standard (PS3.3, C.12.1.1.2)")
-    encodings = tuple(python_encoding[name] for name in names)
+    encodings = tuple(python_encoding[term] for term in terms)
     return DataSet(plain.data, plain.syntax, plain.elements, encodings)
+
+
+def _character_set(name: str) -> str:
+    """The defined term that is meant: `ISO-IR 100` and `iso ir 100` are ISO_IR 100."""
+    match = _SLOPPY_CHARACTER_SET.fullmatch(name)
+    if match is None:
+        return name
+    return f"ISO 2022 IR {match[2]}" if match[1] else f"ISO_IR {match[2]}"

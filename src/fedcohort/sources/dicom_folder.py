@@ -88,9 +88,19 @@ def _file_name(record: DataSet) -> str | None:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The file, in small letters where the medium has them so; none where a link leads out."""
-    exact = folder / name
-    path = exact if exact.exists() else folder / name.lower()
+    """The file, in whatever case the medium or the DICOMDIR has it; none where a link leads out."""
+    path = folder
+    for part in name.split("/"):
+        path = _part(path, part)
     if path.exists() and not path.resolve().is_relative_to(folder.resolve()):
         return folder / DICOMDIR / name  # not there: the refusal tells
     return path
+
+
+def _part(folder: Path, part: str) -> Path:
+    """One step down: by the exact name, or the first that differs in case alone (with ISO 9660's version)."""
+    exact = folder / part
+    if exact.exists() or not folder.is_dir():
+        return exact
+    alike = (entry.name for entry in _entries(folder) if entry.name.upper().split(";")[0] == part.upper())
+    return folder / next(alike, part)

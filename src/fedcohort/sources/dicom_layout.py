@@ -87,7 +87,7 @@ def read_layout(image: DataSet) -> Layout:
         rows,
         columns,
         samples,
-        image.whole(_FRAMES, 1, MAX_FRAMES, 1),
+        image.whole(_FRAMES, 0, MAX_FRAMES, 1) or 1,  # 0 is written by some devices, and means one
         allocated,
         stored,
         high,

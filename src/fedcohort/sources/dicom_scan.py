@@ -8,7 +8,7 @@ How much a hostile file can cost is bounded here: bytes, elements, depth of nest
 
 import struct
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from fedcohort.errors import DicomError
 
@@ -22,6 +22,7 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _SHORT = {vr: vr.decode() for vr in b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()}
+WRITTEN_VRS = _LONG | _SHORT.keys()
 _HEADER = {order: struct.Struct(f"{order}HH2sH") for order in "<>"}
 """Of an element of explicit VR: tag, VR, and the length where that has 16 bits."""
 
@@ -73,12 +74,13 @@ def tag_name(tag: int) -> str:
 
 
 def scan(
-    data: bytes, start: int, limit: int, implicit: bool, little: bool, undefined: bool = False
+    data: bytes, start: int, limit: int, implicit: bool, little: bool, item: Literal["", "known", "open"] = ""
 ) -> tuple[dict[int, Element], int]:
     """Walk a data set, or an item's, and everything nested in it.
 
     Args:
-        limit: where it ends; where it ends at the latest when an item is of undefined length.
+        limit: where it ends; where it ends at the latest when it is `open`.
+        item: of a sequence, of known length or `open`, to its delimiter; empty: a file's data set.
     Returns:
         tag to element, of the outermost level alone; and where the walk ended.
     Raises:
@@ -86,7 +88,7 @@ def scan(
     """
     order = "<" if little else ">"
     found: dict[int, Element] = {}
-    stack = [_Level(False, None if undefined else limit, implicit, limit, 0, None, start, start)]
+    stack = [_Level(False, None if item == "open" else limit, implicit, limit, 0, None, start, start)]
     position, count = start, 0
     while stack:
         level = stack[-1]
@@ -99,14 +101,17 @@ def scan(
         if level.items:
             position = _item(data, position, order, stack, found)
             continue
+        if not item and len(stack) == 1 and _is_padding(data, position, limit):
+            return found, limit
         read = _implicit if level.implicit else explicit_element
         element, following = read(data, position, level.limit, order)
         if element.tag == _ITEM_END:
-            if level.end is not None:
+            if not item and len(stack) == 1:
                 raise DicomError(
                     position, tag_name(element.tag), "stands where no item is; the file is damaged"
                 )
-            stack.pop()
+            if level.end is None:  # some writers end items of a known length by a delimiter, too
+                stack.pop()
             position = following
             continue
         inner = _inner(element, level)
@@ -120,6 +125,11 @@ def scan(
             _add(found, element)
         position = following
     return found, position
+
+
+def _is_padding(data: bytes, position: int, limit: int) -> bool:
+    """Whether nothing but zeros is left, as some writers fill a file's last block."""
+    return not any(data[position : position + 8]) and not data[position:limit].strip(b"\0")
 
 
 def _add(found: dict[int, Element], element: Element) -> None:
@@ -160,12 +170,25 @@ def vr_of(tag: int) -> str:
         return "UN"
 
 
+@lru_cache(2**16)
+def may_be_signed(tag: int) -> bool:
+    """Whether the dictionary leaves it to the pixels' sign: "US or SS"."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return " or SS" in dictionary_VR(tag)
+    except KeyError:
+        return False
+
+
 def _item(data: bytes, position: int, order: str, stack: list[_Level], found: dict[int, Element]) -> int:
     """Enter the next item, or leave the sequence; returns where to go on."""
     level = stack[-1]
     tag, length = _item_header(data, position, order, level)
     position += 8
-    if tag == _SEQUENCE_END and level.end is None and length == 0:
+    if tag == _SEQUENCE_END and length == 0:
+        if level.end is not None:  # one too many, behind items of a known length
+            return position
         stack.pop()
         if len(stack) == 1:
             found[level.tag] = Element(level.tag, level.vr, level.start, position - 8, level.position, True)

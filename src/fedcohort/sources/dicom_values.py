@@ -8,14 +8,15 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from fedcohort.errors import DicomError
-from fedcohort.sources.dicom_scan import Element, Syntax, scan, tag_name, vr_of
+from fedcohort.sources.dicom_scan import Element, Syntax, may_be_signed, scan, tag_name, vr_of
 
 _BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q", "AT": "HH"}
 _MAX_TEXT = 64 * 1024
 _ITEM, _UNDEFINED = 0xFFFEE000, 0xFFFFFFFF
-CHARACTER_SET = 0x00080005
+CHARACTER_SET, _PIXEL_REPRESENTATION = 0x00080005, 0x00280103
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,37 @@ class DataSet:
 
     Attributes:
         encodings: Python's codecs for its texts, as SpecificCharacterSet declares them.
+        outer_signed: PixelRepresentation of the data set that this one is an item in.
     """
 
     data: bytes
     syntax: Syntax
     elements: Mapping[int, Element]
     encodings: tuple[str, ...] = ("iso8859",)
+    outer_signed: bool = False
 
     def __contains__(self, tag: int) -> bool:
         """Whether it holds the element with a value."""
         element = self.elements.get(tag)
         return element is not None and element.end > element.start
+
+    @property
+    def signed(self) -> bool:
+        """Whether pixels are: what stands here, or in the nearest data set around."""
+        element = self.elements.get(_PIXEL_REPRESENTATION)
+        if element is None or element.end - element.start != 2:
+            return self.outer_signed
+        return self.data[element.start : element.end] in (b"\1\0", b"\0\1")
+
+    def vr(self, tag: int) -> str:
+        """How a value is read: as written, or by the dictionary where it is not written.
+
+        Between US and SS the sign of the pixels decides (PS3.5, A.1).
+        """
+        element = self.elements.get(tag)
+        if element is not None and element.vr not in (None, "UN"):
+            return element.vr or "UN"
+        return "SS" if self.signed and may_be_signed(tag) else vr_of(tag)
 
     def refusal(self, tag: int, reason: str) -> DicomError:
         """What to raise about an element; position 0 when it is not there."""
@@ -100,7 +121,7 @@ class DataSet:
         return found
 
     def _binary(self, tag: int, raw: bytes) -> tuple[float, ...]:
-        letter = _BINARY.get(self.elements[tag].vr or vr_of(tag))
+        letter = _BINARY.get(self.vr(tag))
         if letter is None:
             return ()
         order = "<" if self.syntax.little else ">"
@@ -147,6 +168,7 @@ class DataSet:
         return found
 
     def _item(self, start: int, limit: int, undefined: bool, implicit: bool) -> tuple["DataSet", int]:
-        elements, end = scan(self.data, start, limit, implicit, self.syntax.little, undefined)
+        kind: Literal["open", "known"] = "open" if undefined else "known"
+        elements, end = scan(self.data, start, limit, implicit, self.syntax.little, kind)
         syntax = self.syntax._replace(implicit=implicit)
-        return DataSet(self.data, syntax, elements, self.encodings), end
+        return DataSet(self.data, syntax, elements, self.encodings, self.signed), end

@@ -128,10 +128,8 @@ def _add_pixels(made: "Dataset", image: DataSet, layout: Layout, masks: tuple[Ma
     made.BitsAllocated, made.BitsStored, made.HighBit = bits, layout.stored, layout.stored - 1
     made.PixelRepresentation = int(layout.signed)
     for colours in palette(image) if layout.photometric == "PALETTE COLOR" else []:
-        entries = len(colours.values) % 2**16
-        signed = colours.first < 0
-        described = [entries - 2**16 if signed and entries >= 2**15 else entries, colours.first, colours.bits]
-        made.add_new(colours.descriptor, "SS" if signed else "US", described)
+        described = [len(colours.values) % 2**16, colours.first, colours.bits]
+        made.add_new(colours.descriptor, "SS" if colours.first < 0 else "US", described)
         made.add_new(colours.descriptor + PLAIN, "OW", colours.values.astype("<u2").tobytes())
     made.add_new(0x7FE00010, "OB" if bits <= 8 else "OW", data + b"\0" * (len(data) % 2))
 
