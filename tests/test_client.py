@@ -106,7 +106,7 @@ def test_hospitals_without_a_training_row_cannot_train() -> None:
 def test_a_single_hospital_is_tried_without_a_protection_that_could_hide_nothing() -> None:
     asked = study(fc.Describe()).model_copy(update={"protection": "paillier", "key_bits": 2048})
     result = run(asked, {"a": FRAMES["a"]})
-    assert result.report["protection"]["kind"] == "none"  # type: ignore[index]
+    assert result.report["protection"]["kind"] == "none"
     assert result.study.min_sites == 1
 
 

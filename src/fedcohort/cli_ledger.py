@@ -1,5 +1,6 @@
 """`fedcohort ledger`: what each data set's patients were promised, and what studies have cost them."""
 
+import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -29,10 +30,23 @@ def ledger(
             help="End a study, by its hash, that has released nothing, and free what is set aside for it.",
         ),
     ] = None,
+    exact: Annotated[
+        str | None,
+        typer.Option(
+            "--settle",
+            metavar="STUDY",
+            help="Say what a study without privacy counts that was answered before there was a budget; by "
+            "its hash, or `all`.",
+        ),
+    ] = None,
+    words: Annotated[str, typer.Option("--because", help="With --settle: why, in your own words.")] = "",
+    counts: Annotated[float, typer.Option("--as-epsilon", help="With --settle: what it counts.")] = 0.0,
 ) -> None:
-    """Show the privacy budget given, reserved and spent, by data set and study."""
+    """Show the privacy budget given, reserved and spent, by group of tables and study."""
     if lost:
         _write_off(site)
+    if exact is not None:
+        _settle(site, exact, words, counts)
     if unused is not None:
         _give_back(site, unused)
     from fedcohort.node.ledger import accounts, epsilons
@@ -45,11 +59,14 @@ def ledger(
     store.close()
     found = accounts(policy, reserved, costs)
     if not found:
-        _say("no data set has a budget, and nothing was spent; give one in site.toml, [budget.TABLE]")
+        _say("no data set has a budget, and nothing was spent; give one in site.toml, [budget.NAME]")
     for account in found:
-        _say(f"{account.dataset}: {_given(account)}")
+        _say(f"{_name(account)}: {_given(account)}")
         by_study = {cost.study_hash: cost for cost in account.costs}
         for one in account.reserved:
+            if math.isinf(one.epsilon):
+                _say(f"  {one.study_hash[:12]}  answered without [privacy]: counts as infinite")
+                continue
             cost = by_study.get(one.study_hash)
             spent, alone = epsilons(cost) if cost is not None else (0.0, 0.0)
             _say(
@@ -60,13 +77,20 @@ def ledger(
             _say("  left: epsilon {:g}, delta {:g}".format(*account.left))
 
 
+def _name(account: "Account") -> str:
+    """A group's name, and its tables where the name does not say them."""
+    tables = ", ".join(account.tables)
+    return account.dataset if account.dataset == tables else f"{account.dataset} ({tables})"
+
+
 def _given(account: "Account") -> str:
     if account.budget is not None:
         return f"epsilon {account.budget.epsilon:g}, delta {account.budget.delta:g}"
     epsilon, delta = account.taken
+    name = account.tables[0] if len(account.tables) == 1 else "NAME"
     return (
         f"no budget; epsilon {epsilon:g}, delta {delta:g} are set aside, and count against one that is set: "
-        f"[budget.{account.dataset}] in site.toml"
+        f"[budget.{name}] in site.toml"
     )
 
 
@@ -92,6 +116,14 @@ def _write_off(path: Path) -> None:
         entry = write_off(site, store)
     _say(f"entries up to {entry} are written off: no budget is left, and every approval has ended")
     _say("what was spent since on data sets without a budget stays unknown; leave room for it in a later one")
+
+
+def _settle(path: Path, which: str, words: str, epsilon: float) -> None:
+    from fedcohort.node.settle import settle
+
+    with _stopped(path) as (_, store):
+        for one in settle(store, which, words, epsilon):
+            _say(f"study {one.study_hash[:12]} of {one.dataset} counts as epsilon {epsilon:g} from now on")
 
 
 def _give_back(path: Path, prefix: str) -> None:

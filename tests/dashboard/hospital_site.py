@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import fedcohort as fc
+from fedcohort.node.budgets import Budget
 from fedcohort.node.consent import Site, receive_proposal
-from fedcohort.node.policy import Budget, SitePolicy
+from fedcohort.node.policy import SitePolicy
 from fedcohort.study import Study
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Proposal

@@ -35,7 +35,7 @@ NAMES = {
     "coordinator.": ("api", "approvals", "collect", "opening", "plan", "service", "study_key"),
     "dashboard.": ("access", "app", "datasets", "drafts", "forms", "own", "people_page", "predicting",
                    "proposals", "upstream"),
-    "node.": ("consent", "policy"),
+    "node.": ("consent", "ledger", "policy"),
     "sources.": ("catalogue", "cohort", "convert", "database", "images", "offers", "remedies", "resolve",
                  "where"),
     **{f"{room}.": tuple(one.name for one in iter_modules(import_module(f"fedcohort.{room}").__path__)

@@ -69,7 +69,8 @@ def hospital(group: Group, site: str, index: int) -> Machine:
     path.write_text(
         f'id = "{site}"\ndata = "{database}"\ncoordinator = "ws://127.0.0.1:{group.port}"\n'
         f'state = "{home}/node/state"\nroster = "{home}/node/roster"\napproval = "auto"\n'
-        '[budget.other]\nepsilon = 1.0\n[tables]\nward = "*"\nother = "*"\n'
+        '[budget.other]\nepsilon = 1.0\ntables = ["other"]\n[budget.ward]\nepsilon = inf\n'
+        '[tables]\nward = "*"\nother = "*"\n'
     )
     (home / "etc" / "join-token").write_text("")
     more = {"FEDCOHORT_JOIN_TOKEN_FILE": str(home / "etc" / "join-token")}

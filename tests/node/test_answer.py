@@ -14,9 +14,10 @@ from fedcohort.analyses.contract import Analysis
 from fedcohort.engines.local import Simulated
 from fedcohort.errors import BudgetError, StoreError
 from fedcohort.node.answer import Node, answer
+from fedcohort.node.budgets import Budget
 from fedcohort.node.consent import SECONDS_PER_DAY
 from fedcohort.node.keys import Keys
-from fedcohort.node.policy import Budget, SitePolicy, check_study
+from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.process import open_node
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore

@@ -17,7 +17,7 @@ from fedcohort.analyses import build_analysis
 from fedcohort.engines.local import FAR_FUTURE, Simulated
 from fedcohort.node.answer import Node, answer
 from fedcohort.node.ledger import released
-from fedcohort.node.records import Cost, Stored, StoredProposal
+from fedcohort.node.records import Cost, Spending, Stored, StoredProposal
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import Study
@@ -32,9 +32,9 @@ class Mortal(SqlNodeStore):
 
     moment: Moment
 
-    def keep(self, stored: Stored, cost: Cost | None = None) -> None:
+    def keep(self, stored: Stored, cost: Cost | None = None, spending: Spending | None = None) -> None:
         if self.moment == "after it was spent":
-            super().keep(stored, cost)
+            super().keep(stored, cost, spending)
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 import fedcohort as fc
 from fedcohort.cli import app
 from fedcohort.errors import BudgetError, PolicyError
+from fedcohort.node.budgets import Budget
 from fedcohort.node.consent import Site, approve, receive_proposal
 from fedcohort.node.ledger import accounts, added_cost, cost_of, epsilons, released
-from fedcohort.node.policy import Budget, SitePolicy, check_study
-from fedcohort.node.records import Reservation, Stored
+from fedcohort.node.policy import SitePolicy, check_study
+from fedcohort.node.records import Limit, Reservation, Stored
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.privacy.events import GaussianRelease, LaplaceRelease
 from fedcohort.study import Study
@@ -100,7 +101,7 @@ def test_a_refusal_names_what_is_left(site: Site) -> None:
     propose(site, study("first", 2.5))
     wanted = Reservation("ff" * 32, "records", 1.0, 1e-5)
     with pytest.raises(BudgetError, match=r"asks for epsilon 1 .* 0.5 \(delta 9e-05\) of 3 is left"):
-        site.store.reserve(wanted, BUDGET.epsilon, BUDGET.delta)
+        site.store.reserve(wanted, Limit("records", BUDGET.epsilon, BUDGET.delta))
 
 
 def test_delta_is_a_budget_of_its_own(site: Site) -> None:
@@ -130,7 +131,7 @@ def test_without_a_budget_a_study_without_privacy_is_as_free_as_before(tmp_path:
 def _reserve(path: str, number: int, results: "multiprocessing.Queue[bool]") -> None:
     store = SqlNodeStore(Path(path))
     try:
-        store.reserve(Reservation(f"{number:064}", "records", 1.5, 1e-5), 3.0, 1e-4)
+        store.reserve(Reservation(f"{number:064}", "records", 1.5, 1e-5), Limit("records", 3.0, 1e-4))
         results.put(True)
     except BudgetError:
         results.put(False)

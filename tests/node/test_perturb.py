@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from fedcohort.errors import BudgetError, CohortError, ConfigError, SchemaError, StudyError
+from fedcohort.node.budgets import Budget
 from fedcohort.node.ledger import accounts, epsilons, released
 from fedcohort.node.perturb import Bounded, noisy_column, perturb
-from fedcohort.node.policy import Budget, SitePolicy
+from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from tests.processes.support import TABLE, cli, ward_rows, write_ward
 

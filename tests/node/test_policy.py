@@ -70,7 +70,22 @@ def test_a_person_is_asked_unless_the_site_says_otherwise(tmp_path: Path) -> Non
         ('coordinator = "wss://coordinator.example:8760"', "", "either coordinator"),
         ('ward = ["age", "sex", "ill"]\nnotes = "*"', "", "tables"),
         ('notes = "*"', "notes = 3", "tables.notes"),
-        ("[tables]", "[budget.wrad]\nepsilon = 1.0\n[tables]", "budget.wrad: no such table in [tables]"),
+        (
+            "[tables]",
+            '[budget.w]\nepsilon = 1.0\ntables = ["wrad"]\n[tables]',
+            "budget.w.tables: no table wrad",
+        ),
+        (
+            "[tables]",
+            '[budget.w]\nepsilon = 1.0\ntables = ["ward"]\n[tables]',
+            "notes of [tables] is in no group",
+        ),
+        (
+            "[tables]",
+            '[budget.w]\nepsilon = 1.0\ntables = ["ward", "notes"]\n[budget.n]\nepsilon = 1.0\n'
+            'tables = ["notes"]\n[tables]',
+            "notes is in w and n; a table is in one group",
+        ),
         ("[tables]", '[patients]\nwrad = "mrn"\n[tables]', "patients.wrad: no such table in [tables]"),
         ("[tables]", "[tables", "not TOML"),
     ],

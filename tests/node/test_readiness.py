@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fedcohort.columns import Binary, Categorical, Image, Numeric
-from fedcohort.node.policy import Budget, SitePolicy
+from fedcohort.node.budgets import Budget
+from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness import Readiness, check_readiness
 from fedcohort.node.readiness_rows import band
 from fedcohort.node.records import Reservation

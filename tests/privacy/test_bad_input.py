@@ -17,8 +17,9 @@ from fedcohort.client import load_study
 from fedcohort.config import read_config
 from fedcohort.engines.local import Simulated, run_nodes, simulated_node
 from fedcohort.errors import ConfigError, FedcohortError, StudyError, StudyFailedError
+from fedcohort.node.budgets import Budget
 from fedcohort.node.consent import Site, receive_proposal
-from fedcohort.node.policy import Budget, SitePolicy
+from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import Study, parse_study

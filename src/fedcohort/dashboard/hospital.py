@@ -4,6 +4,7 @@ It is served by the hospital, to the hospital's own machine, and reads the node'
 the running node. With accounts, a data owner answers there what `fedcohort approve` answers.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,6 +44,11 @@ class Spent:
     delta: float
     spent: float
     alone: float
+
+    @property
+    def exact(self) -> bool:
+        """Answered without privacy, and nobody has said what it counts."""
+        return math.isinf(self.reserved)
 
 
 def build_hospital_page(
@@ -112,7 +118,8 @@ def _ledger(policy: SitePolicy, store: SqlNodeStore) -> list[dict[str, Any]]:
             name = names.get(one.study_hash, one.study_hash[:12])
             studies.append(Spent(name, one.epsilon, one.delta, spent, alone))
         whole = {
-            "dataset": account.dataset, "given": account.budget, "left": account.left, "taken": account.taken
+            "dataset": account.dataset, "tables": [*account.tables], "given": account.budget,
+            "left": account.left, "taken": account.taken,
         }  # fmt: skip
         found.append({**whole, "studies": studies})
     return found

@@ -33,7 +33,7 @@ from fedcohort.node.keys import Keys
 from fedcohort.node.ledger import added_cost
 from fedcohort.node.noise import Drawn, draw_noise, step_of
 from fedcohort.node.phases import count_phase
-from fedcohort.node.records import HelpGiven, NodeStore, Stored, StudyKey
+from fedcohort.node.records import HelpGiven, NodeStore, Spending, Stored, StudyKey
 from fedcohort.privacy.noise import poisson_sample
 from fedcohort.protection.fixed_point import shape_from_text, shape_of, to_ring
 from fedcohort.protection.keyed import SCHEMES, Key
@@ -62,6 +62,7 @@ class Node:
         load: selects a cohort from the site's database, read-only; whether the study is private.
         read_approval: decodes this site's approval and verifies its signature by the site's own key.
         allow: raises where site.toml, as it is now, does not offer what a study asks for.
+        spending: the budget that a private study's releases are held to, as site.toml is now.
         studies, study_keys, prepared: in memory, by study hash.
     """
 
@@ -74,6 +75,7 @@ class Node:
     build: Callable[[Study], Analysis] = build_analysis
     now: Callable[[], float] = time.time
     allow: Callable[[Study], None] = lambda _: None
+    spending: Callable[[Study], Spending | None] = lambda _: None
     studies: dict[str, Study] = field(default_factory=dict)
     study_keys: dict[str, Key] = field(default_factory=dict, repr=False)
     prepared: dict[str, Prepared] = field(default_factory=dict)
@@ -295,5 +297,5 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
         json.dumps(phases),
         arrays_to_bytes(site_state),
     )
-    node.store.keep(stored, cost)
+    node.store.keep(stored, cost, node.spending(prepared.study))
     return stored

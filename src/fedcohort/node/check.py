@@ -8,6 +8,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -15,7 +16,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from fedcohort.errors import FedcohortError, StoreError
+from fedcohort.node.ledger import accounts
 from fedcohort.node.policy import SitePolicy
+from fedcohort.node.settle import unsettled
+from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.private import private_folder
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
@@ -42,6 +46,7 @@ def check_node(policy: SitePolicy) -> Iterator[Verdict]:
         yield from _listening(policy)
     yield _database(policy)
     yield _disk(policy)
+    yield from _budgets(policy)
 
 
 def _dialling(policy: SitePolicy, url: str) -> Iterator[Verdict]:
@@ -148,6 +153,50 @@ def _database(policy: SitePolicy) -> Verdict:
                 "database", False, f"{table} has no column {', '.join(missing)}; correct site.toml"
             )
     return Verdict("database", True, f"opens read-only, with {', '.join(policy.tables)}")
+
+
+def _budgets(policy: SitePolicy) -> Iterator[Verdict]:
+    """What draws on one budget, where an earlier version held each table to its own."""
+    for group in policy.groups:
+        merged = [name for name, budget in sorted(policy.budget.items()) if budget.tables is None]
+        if group.budget is None or group.name not in merged or len(group.tables) == 1:
+            continue
+        which = f"{group.name} (epsilon {group.budget.epsilon:g})"
+        held = f"one budget, {which}, holds for {', '.join(group.tables)}, and all that was spent is added"
+        remedy = (
+            "tables of one data may hold the same patients; where groups of them share none, say so by "
+            "tables = [...] in each group's [budget.NAME]"
+        )
+        yield Verdict("budget", len(merged) == 1, f"{held}: {remedy}")
+    try:
+        yield from _accounts(policy)
+    except FedcohortError as error:
+        yield Verdict("ledger", False, str(error))
+
+
+def _accounts(policy: SitePolicy) -> Iterator[Verdict]:
+    """Whether anything is left of each budget."""
+    path = policy.state / "node.db"
+    if not policy.budget or not path.exists():
+        return
+    with closing(SqlNodeStore(path)) as store:
+        found = accounts(policy, store.reservations(), store.costs())
+    for account in found:
+        if account.left is None:
+            continue
+        exact = len(unsettled(account.reserved))
+        if exact:
+            told = (
+                f"{account.dataset}: {exact} studies without [privacy] were answered before there was a "
+                "budget, and count as infinite; `fedcohort ledger` lists them, and --settle STUDY --because "
+                "WORDS says what they count"
+            )
+            yield Verdict("ledger", False, told)
+        else:
+            left, delta = account.left
+            taken = sum(one.epsilon for one in account.reserved)
+            told = f"{account.dataset}: epsilon {taken:g} is set aside, {left:g} (delta {delta:g}) is left"
+            yield Verdict("ledger", left > 0 and delta > 0, told)
 
 
 def _disk(policy: SitePolicy) -> Verdict:

@@ -10,6 +10,7 @@ copy is back or its operator has written off what the older one cannot know.
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from fedcohort.errors import ConfigError, LedgerBehindError
 from fedcohort.logs import about
 from fedcohort.node.consent import Site, refuse
 from fedcohort.node.ledger import left_of
-from fedcohort.node.records import Reservation
+from fedcohort.node.records import Limit, Reservation
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import Identity, verify
@@ -128,11 +129,14 @@ def write_off(site: Site, store: SqlNodeStore) -> int:
     for proposal in store.proposals():
         if proposal.state == "approved":
             refuse(site, proposal.study_hash, LedgerBehindError.code)
-    for dataset, budget in site.policy.budget.items():
-        mine = [one for one in store.reservations() if one.dataset == dataset]
-        epsilon, delta = left_of(mine, budget.epsilon, budget.delta)
-        name = hashlib.sha256(f"{lost.epoch} {lost.sequence} {dataset}".encode()).hexdigest()
-        store.reserve(Reservation(name, dataset, epsilon, delta), budget.epsilon, budget.delta)
+    for group in site.policy.groups:
+        if group.budget is None or math.isinf(group.budget.epsilon):
+            continue
+        # What counts as infinite now the operator may settle later, and must have nothing left then.
+        known = (one for one in store.reservations() if math.isfinite(one.epsilon))
+        epsilon, delta = left_of(group.limit.counted(known), group.limit)
+        name = hashlib.sha256(f"{lost.epoch} {lost.sequence} {group.name}".encode()).hexdigest()
+        store.reserve(Reservation(name, group.tables[0], epsilon, delta), Limit(group.name))
     store.note(WRITTEN_OFF, detail={"epoch": lost.epoch + 1, "sequence": lost.sequence})
     return lost.sequence
 

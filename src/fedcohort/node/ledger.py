@@ -8,12 +8,14 @@ the ledger is never behind; both stand in the event log, whose entries are chain
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from fedcohort.errors import BudgetError
-from fedcohort.node.policy import Budget, SitePolicy
-from fedcohort.node.records import Cost, NodeStore, Reservation, StoredProposal
+from fedcohort.node.budgets import Budget
+from fedcohort.node.policy import SitePolicy
+from fedcohort.node.records import Cost, Limit, NodeStore, Reservation, Spending
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.events import GaussianRelease, LaplaceRelease, from_record, to_record
 from fedcohort.privacy.shares import alone
@@ -34,47 +36,79 @@ def reserve(policy: SitePolicy, store: NodeStore, study: Study) -> None:
 
 
 def set_aside(policy: SitePolicy, store: NodeStore, wanted: Reservation) -> None:
-    """Set a cost aside, within the data set's budget where it has one.
+    """Set a cost aside, within the budget of the table's group where it has one.
 
     Raises:
         BudgetError: less is left; names how much.
     """
-    budget = policy.budget.get(wanted.dataset)
-    epsilon, delta = (budget.epsilon, budget.delta) if budget is not None else (math.inf, math.inf)
-    store.reserve(wanted, epsilon, delta)
+    store.reserve(wanted, policy.group_of(wanted.dataset).limit)
 
 
-def check_left(wanted: Reservation, others: Sequence[Reservation], epsilon: float, delta: float) -> None:
+def spending_of(policy: SitePolicy, study: Study) -> Spending | None:
+    """What a study's releases are held to; None for one without privacy, which no budget lets pass."""
+    privacy = study.privacy
+    if privacy is None:
+        return None
+    table = study.cohort.table
+    reserved = Reservation(study.hash, table, privacy.epsilon, privacy.delta)
+    return Spending(reserved, policy.group_of(table).limit)
+
+
+def check_left(wanted: Reservation, others: Iterable[Reservation], limit: Limit) -> None:
     """Refuse what is more than the other studies have left of a budget.
 
     Raises:
-        BudgetError: names what is left.
+        BudgetError: names what is left, and what to do.
     """
-    left, left_delta = left_of(others, epsilon, delta)
+    mine = limit.counted(one for one in others if one.study_hash != wanted.study_hash)
+    left, left_delta = left_of(mine, limit)
     # A budget of 3 pays for two studies of 1.5, whatever rounding makes of the sum.
-    if wanted.epsilon > left * (1 + 1e-9) or wanted.delta > left_delta * (1 + 1e-9):
+    if wanted.epsilon <= left * (1 + 1e-9) and wanted.delta <= left_delta * (1 + 1e-9):
+        return
+    if any(math.isinf(one.epsilon) for one in mine):
         raise BudgetError(
-            f"{wanted.dataset}: the study asks for epsilon {wanted.epsilon:g} (delta {wanted.delta:g}), and "
-            f"{left:g} (delta {left_delta:g}) of {epsilon:g} is left; ask for less, or raise the budget"
+            f"{limit.group}: studies without [privacy] were answered before there was a budget, and count as "
+            "infinite until you say what they count: `fedcohort ledger` lists them, and `fedcohort ledger "
+            "--settle STUDY --because WORDS` says it"
         )
-
-
-def left_of(reserved: Sequence[Reservation], epsilon: float, delta: float) -> tuple[float, float]:
-    """What reservations have left of a budget."""
-    return (
-        max(0.0, epsilon - sum(one.epsilon for one in reserved)),
-        max(0.0, delta - sum(one.delta for one in reserved)),
+    raise BudgetError(
+        f"{limit.group}: the study asks for epsilon {wanted.epsilon:g} (delta {wanted.delta:g}), and "
+        f"{left:g} (delta {left_delta:g}) of {limit.epsilon:g} is left; ask for less, or raise the budget"
     )
 
 
+def left_of(reserved: Iterable[Reservation], limit: Limit) -> tuple[float, float]:
+    """What reservations have left of a limit; of one without an end, everything."""
+    taken = list(reserved)
+    epsilon = (
+        limit.epsilon if math.isinf(limit.epsilon) else limit.epsilon - sum(one.epsilon for one in taken)
+    )
+    return max(0.0, epsilon), max(0.0, limit.delta - sum(one.delta for one in taken))
+
+
 def with_unreserved(
-    reserved: Sequence[Reservation], costs: Iterable[Cost], proposals: Iterable[StoredProposal]
+    reserved: Sequence[Reservation],
+    costs: Iterable[Cost],
+    answered: Iterable[str],
+    studies: Callable[[], Mapping[str, bytes]],
 ) -> list[Reservation]:
-    """Reservations, and one for each cost without: an earlier program made none where there was no budget."""
+    """Reservations, and one for each study that was answered, or cost, without.
+
+    An earlier program made none where there was no budget, and none is made for a study without privacy.
+
+    Args:
+        answered: studies that have been answered.
+        studies: what was proposed, by hash; asked for only where something is missing.
+    """
     known = {one.study_hash for one in reserved}
-    missing = [cost for cost in costs if cost.study_hash not in known]
-    studies = {found.study_hash: found.study for found in proposals} if missing else {}
-    return [*reserved, *(_promised(cost, studies.get(cost.study_hash)) for cost in missing)]
+    missing = {cost.study_hash: cost for cost in costs if cost.study_hash not in known}
+    exact = [one for one in answered if one not in known and one not in missing]
+    proposed = studies() if missing or exact else {}
+    return [
+        *reserved,
+        *(_promised(cost, proposed.get(charge)) for charge, cost in missing.items()),
+        *(_unpaid(charge, proposed.get(charge)) for charge in exact),
+    ]
 
 
 def _promised(cost: Cost, study: bytes | None) -> Reservation:
@@ -83,6 +117,12 @@ def _promised(cost: Cost, study: bytes | None) -> Reservation:
     if privacy is not None:
         return Reservation(cost.study_hash, cost.dataset, privacy.epsilon, privacy.delta)
     return Reservation(cost.study_hash, cost.dataset, epsilons(cost)[0], cost.delta)
+
+
+@lru_cache(maxsize=4096)
+def _unpaid(charge: str, study: bytes | None) -> Reservation:
+    """An exact answer has no epsilon; whose patients they are is not known where the study is not."""
+    return Reservation(charge, parse_study(study).cohort.table if study is not None else "", math.inf, 0.0)
 
 
 def added_cost(study: Study, before: Cost | None, releases: Sequence[Counted]) -> Cost:
@@ -121,19 +161,22 @@ def epsilons(cost: Cost) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Account:
-    """What one data set was asked for, for the operator's eyes; `budget` and `left` only where it has one."""
+    """What one group of tables was asked for, for the operator's eyes.
+
+    `budget` and `left` only where it has a budget.
+    """
 
     dataset: str
     budget: Budget | None
     reserved: tuple[Reservation, ...]
     costs: tuple[Cost, ...]
+    limit: Limit
+    tables: tuple[str, ...] = ()
 
     @property
     def left(self) -> tuple[float, float] | None:
         """Epsilon and delta of the budget that no study has."""
-        if self.budget is None:
-            return None
-        return left_of(self.reserved, self.budget.epsilon, self.budget.delta)
+        return None if self.budget is None else left_of(self.reserved, self.limit)
 
     @property
     def taken(self) -> tuple[float, float]:
@@ -142,10 +185,12 @@ class Account:
 
 
 def accounts(policy: SitePolicy, reserved: Sequence[Reservation], costs: Sequence[Cost]) -> list[Account]:
-    """Every data set that has a budget, or whose patients' privacy was spent without one."""
+    """Every group of tables that has a budget, or whose patients' privacy was spent without one."""
     found = []
-    for dataset in sorted({*policy.budget, *(one.dataset for one in reserved)}):
-        mine = tuple(one for one in reserved if one.dataset == dataset)
-        spent = tuple(one for one in costs if one.dataset == dataset)
-        found.append(Account(dataset, policy.budget.get(dataset), mine, spent))
+    for group in policy.groups:
+        limit = group.limit
+        mine = tuple(limit.counted(reserved))
+        spent = tuple(one for one in costs if one.dataset not in limit.elsewhere)
+        if mine or group.budget is not None:
+            found.append(Account(group.name, group.budget, mine, spent, limit, group.tables))
     return found

@@ -3,7 +3,16 @@
 from dataclasses import dataclass, field, replace
 
 from fedcohort.audit import Detail
-from fedcohort.node.records import Cost, HelpGiven, Reservation, Stored, StoredProposal, StudyKey
+from fedcohort.node.records import (
+    Cost,
+    HelpGiven,
+    Limit,
+    Reservation,
+    Spending,
+    Stored,
+    StoredProposal,
+    StudyKey,
+)
 
 
 @dataclass
@@ -21,7 +30,7 @@ class MemoryNodeStore:
         """The newest contribution of a study."""
         return self.contributions.get(study_hash)
 
-    def keep(self, stored: Stored, cost: Cost | None = None) -> None:
+    def keep(self, stored: Stored, cost: Cost | None = None, spending: Spending | None = None) -> None:
         """Remember a contribution and what it costs."""
         self.contributions[stored.study_hash] = stored
         if cost is not None:
@@ -31,7 +40,7 @@ class MemoryNodeStore:
         """What a study has released so far."""
         return self.costs.get(study_hash)
 
-    def reserve(self, wanted: Reservation, epsilon: float, delta: float) -> None:
+    def reserve(self, wanted: Reservation, limit: Limit) -> None:
         """A simulation has no budget."""
 
     def help_given(self, study_hash: str) -> HelpGiven | None:

@@ -1,5 +1,6 @@
 """What a hospital allows: `site.toml`, validated once, and checked against every study."""
 
+import math
 import tomllib
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, Identifier, building, describe_errors
 from fedcohort.errors import BudgetError, ConfigError, PolicyError, SchemaError, StudyError
+from fedcohort.node.budgets import Budget, Group, groups_of
+from fedcohort.node.budgets import objection as budget_objection
 from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.where import check_plain
 from fedcohort.study import Cohort, Describe, Privacy, Protection, Study, Train
@@ -27,18 +30,6 @@ class Listen(Frozen):
     port: Annotated[int, Field(strict=True, ge=0, le=65535)]
     certificate: Path | None = None
     key: Path | None = None
-
-
-class Budget(Frozen):
-    """What all studies together may cost a data set's patients.
-
-    No study costs less than `least_epsilon`: each tells without noise whether its cohort is large enough, and
-    studies that cost next to nothing could ask that without end.
-    """
-
-    epsilon: Annotated[float, Field(strict=True, gt=0)]
-    delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-3
-    least_epsilon: Annotated[float, Field(strict=True, gt=0)] = 0.05
 
 
 class SitePolicy(Frozen):
@@ -72,7 +63,7 @@ class SitePolicy(Frozen):
     sites_per_patient: Whole = 1
     """At how many hospitals one of its patients may be: no private study may count on fewer."""
     budget: dict[Identifier, Budget] = Field(default_factory=dict)
-    """By table; a study without [privacy] costs more than any budget."""
+    """By group of tables; a study without [privacy] costs more than any budget."""
     max_delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-3
     approval: Literal["ask", "auto"] = "ask"
     approval_days: Whole = 30
@@ -88,11 +79,21 @@ class SitePolicy(Frozen):
     @model_validator(mode="after")
     def _tables_that_are_there(self) -> "SitePolicy":
         """A budget under a mistyped name would be none, and so would a column of patients."""
-        named: dict[str, Collection[str]] = {"budget": self.budget, "patients": self.patients}
-        unknown = [f"{key}.{name}" for key in named for name in named[key] if name not in self.tables]
+        unknown = [f"patients.{name}" for name in self.patients if name not in self.tables]
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: no such table in [tables]")
+        if told := budget_objection(self.tables, self.budget):
+            raise ValueError(told)
         return self
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Tables that draw on one budget; each table is in one group."""
+        return groups_of(self.tables, self.budget)
+
+    def group_of(self, table: str) -> Group:
+        """The group of a table; of one that is not on offer, the first: its patients may be in any."""
+        return next((group for group in self.groups if table in group.tables), self.groups[0])
 
 
 def read_policy(path: Path) -> SitePolicy:
@@ -216,34 +217,34 @@ def _patients_objection(policy: SitePolicy, cohort: Cohort) -> PolicyError | Non
 
 def _budget_objection(policy: SitePolicy, study: Study) -> PolicyError | None:
     try:
-        check_budget(study, policy.budget.get(study.cohort.table))
+        check_budget(study, policy.group_of(study.cohort.table))
     except BudgetError as error:
         return error
     return None
 
 
-def check_budget(study: Study, budget: Budget | None) -> None:
-    """Refuse what a data set's whole budget could not pay, whatever other studies have taken.
+def check_budget(study: Study, group: Group) -> None:
+    """Refuse what the whole budget of a group of tables could not pay, whatever other studies have taken.
 
     Raises:
         BudgetError: the study has no [privacy], or asks for more than the whole or less than the least.
     """
-    if budget is None:
+    budget, privacy = group.budget, study.privacy
+    if budget is None or (privacy is None and math.isinf(budget.epsilon)):
         return
-    table, privacy = study.cohort.table, study.privacy
     if privacy is None:
         raise BudgetError(
-            f"site.toml: budget.{table} is set: a study without [privacy] costs more than any budget"
+            f"site.toml: budget.{group.name} is set: a study without [privacy] costs more than any budget"
         )
     if privacy.epsilon > budget.epsilon or privacy.delta > budget.delta:
         raise BudgetError(
-            f"site.toml: budget.{table} is epsilon {budget.epsilon:g}, delta {budget.delta:g} in all; "
+            f"site.toml: budget.{group.name} is epsilon {budget.epsilon:g}, delta {budget.delta:g} in all; "
             f"the study asks for {privacy.epsilon:g} and {privacy.delta:g}"
         )
     if privacy.epsilon < budget.least_epsilon:
         raise BudgetError(
-            f"site.toml: budget.{table}.least_epsilon is {budget.least_epsilon:g}; the study asks for "
-            f"{privacy.epsilon:g}; ask for as much or more, since each study tells a little without noise"
+            f"site.toml: budget.{group.name}.least_epsilon is {budget.least_epsilon:g}; the study asks for "
+            f"{privacy.epsilon:g}; ask for as much or more"
         )
 
 

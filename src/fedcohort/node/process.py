@@ -26,6 +26,7 @@ from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.cards import announced, take_cards
 from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer, study_hash_of
 from fedcohort.node.keys import Keys, RosterFolder, signed
+from fedcohort.node.ledger import spending_of
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.worker import Worker
@@ -99,7 +100,10 @@ def open_node(policy: SitePolicy) -> Running:
         return read_approval(identity, encoded)
 
     allow = partial(check_study, policy)
-    node = Node(policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow)
+    spending = partial(spending_of, policy)
+    node = Node(
+        policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow, spending=spending
+    )
     return Running(Site(policy, identity, store), node, held, Worker(), cards)
 
 

@@ -101,7 +101,7 @@ def declared_columns(policy: SitePolicy, table: str) -> dict[str, Facts]:
 def _policy_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
     for what, objection in rules(policy, study):
         if objection is None:
-            without = what == "budget" and study.cohort.table not in policy.budget
+            without = what == "budget" and policy.group_of(study.cohort.table).budget is None
             told = "site.toml sets none for this table" if without else "allowed by site.toml"
             yield Line(what, "ready", told, "")
         else:
@@ -110,13 +110,12 @@ def _policy_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
 
 def _budget_left(policy: SitePolicy, study: Study, reserved: Sequence[Reservation]) -> Iterator[Line]:
     table, privacy = study.cohort.table, study.privacy
-    budget = policy.budget.get(table)
-    if budget is None or privacy is None:
+    group = policy.group_of(table)
+    if group.budget is None or privacy is None:
         return
     wanted = Reservation(study.hash, table, privacy.epsilon, privacy.delta)
-    others = [one for one in reserved if one.dataset == table and one.study_hash != study.hash]
     try:
-        check_left(wanted, others, budget.epsilon, budget.delta)
+        check_left(wanted, reserved, group.limit)
     except PolicyError as error:
         yield Line("budget left", "not ready", str(error), _REMEDIES["budget"])
     else:

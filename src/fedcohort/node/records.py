@@ -1,5 +1,7 @@
 """What a site must remember, and the contract of the store that remembers it."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -48,12 +50,42 @@ class StudyKey:
 
 @dataclass(frozen=True)
 class Reservation:
-    """What an approved study may cost a data set, in epsilon and delta; studies add up."""
+    """What an approved study may cost a table's patients, in epsilon and delta; studies add up.
+
+    An exact study that was answered before there was a budget has an infinite epsilon until the operator
+    says what it counts.
+    """
 
     study_hash: str
     dataset: str
     epsilon: float
     delta: float
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What all studies of a group of tables may cost together.
+
+    Attributes:
+        group: its name in site.toml, for messages.
+        epsilon, delta: infinite where the site has set no budget.
+        elsewhere: tables whose patients are in none of the group's; what was spent of any other table counts,
+            and so does what was spent of one that is on offer no more.
+    """
+
+    group: str
+    epsilon: float = math.inf
+    delta: float = math.inf
+    elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the site has set a budget."""
+        return math.isfinite(self.epsilon) or math.isfinite(self.delta)
+
+    def counted(self, reserved: Iterable[Reservation]) -> list[Reservation]:
+        """Those reservations that draw on it."""
+        return [one for one in reserved if one.dataset not in self.elsewhere]
 
 
 @dataclass(frozen=True)
@@ -83,6 +115,14 @@ class StoredProposal:
     state: str = "asked"
 
 
+@dataclass(frozen=True)
+class Spending:
+    """What a release is part of, and what all releases are held to in the transaction that stores it."""
+
+    reserved: Reservation
+    limit: Limit
+
+
 class NodeStore(Protocol):
     """Where a site remembers; `SqlNodeStore` lives, `MemoryNodeStore` is for simulations."""
 
@@ -90,16 +130,20 @@ class NodeStore(Protocol):
         """The newest contribution of a study."""
         ...
 
-    def keep(self, stored: Stored, cost: Cost | None = None) -> None:
-        """Make a contribution and what it costs durable, and note its release in the event log."""
+    def keep(self, stored: Stored, cost: Cost | None = None, spending: "Spending | None" = None) -> None:
+        """Make a contribution and what it costs durable, and note its release in the event log.
+
+        Raises:
+            BudgetError: the studies that have released anything and this one are more than the limit.
+        """
         ...
 
     def cost(self, study_hash: str) -> Cost | None:
         """What a study has released so far; None when nothing."""
         ...
 
-    def reserve(self, wanted: Reservation, epsilon: float, delta: float) -> None:
-        """Set aside what a study may cost, within the data set's whole budget; once a study.
+    def reserve(self, wanted: Reservation, limit: Limit) -> None:
+        """Set aside what a study may cost, within the whole budget of a group of tables; once a study.
 
         Raises:
             BudgetError: less is left; names how much.

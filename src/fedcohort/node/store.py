@@ -17,8 +17,17 @@ from fedcohort.audit import GENESIS, Detail
 from fedcohort.errors import NotFoundError
 from fedcohort.node import tables
 from fedcohort.node.ledger import check_left, with_unreserved
-from fedcohort.node.records import Cost, HelpGiven, Reservation, Stored, StoredProposal, StudyKey
-from fedcohort.sources.durable import Durable, EventLog
+from fedcohort.node.records import (
+    Cost,
+    HelpGiven,
+    Limit,
+    Reservation,
+    Spending,
+    Stored,
+    StoredProposal,
+    StudyKey,
+)
+from fedcohort.sources.durable import Durable, EventLog, Hot
 from fedcohort.sources.heads import HeadStore
 
 
@@ -45,6 +54,20 @@ def _proposals(connection: Connection) -> list[StoredProposal]:
 _APPROVAL = select(tables.proposals.c.approval).where(tables.proposals.c.study_hash == bindparam("hash"))
 
 
+_RESERVED = select(tables.reservations.c.study_hash)
+_ALL_ANSWERED = select(tables.contributions.c.study_hash)
+_UNRESERVED = select(tables.costs).where(tables.costs.c.study_hash.not_in(_RESERVED))
+_ANSWERED = _ALL_ANSWERED.where(
+    tables.contributions.c.study_hash.not_in(_RESERVED),
+    tables.contributions.c.study_hash.not_in(select(tables.costs.c.study_hash)),
+)
+_WAITING = select(tables.proposals.c.study_hash).where(
+    tables.proposals.c.study_hash.not_in(_ALL_ANSWERED),
+    tables.proposals.c.study_hash.not_in(select(tables.costs.c.study_hash)),
+)
+"""Proposed and never answered: an approval alone has cost nothing yet."""
+
+
 class SqlNodeStore:
     """The node's database; safe to use from several threads, and beside the command line's process.
 
@@ -59,6 +82,13 @@ class SqlNodeStore:
         self._keep_help = self._database.prepare(_upsert(tables.helps))
         self._keep_cost = self._database.prepare(_upsert(tables.costs))
         self._approval = self._database.prepare(_APPROVAL)
+        self._all_reserved = self._database.prepare(select(tables.reservations))
+        self._unreserved = self._database.prepare(_UNRESERVED)
+        self._answered = self._database.prepare(_ANSWERED)
+        self._waiting = self._database.prepare(_WAITING)
+        self._studies = self._database.prepare(
+            select(tables.proposals.c.study_hash, tables.proposals.c.study)
+        )
         self._last: dict[str, Stored] = {}
         self._helps: dict[str, HelpGiven] = {}
 
@@ -75,8 +105,12 @@ class SqlNodeStore:
             self._last[study_hash] = Stored(**row)
         return self._last[study_hash]
 
-    def keep(self, stored: Stored, cost: Cost | None = None) -> None:
-        """Make a contribution and what it costs durable, and note its release in the event log."""
+    def keep(self, stored: Stored, cost: Cost | None = None, spending: Spending | None = None) -> None:
+        """Make a contribution and what it costs durable, and note its release in the event log.
+
+        Raises:
+            BudgetError: the studies that have released anything and this one are more than the limit.
+        """
         detail: dict[str, str | int | float | list[str] | None] = {
             "round": stored.round,
             "bytes": len(stored.integers),
@@ -85,14 +119,16 @@ class SqlNodeStore:
         if cost is not None:
             detail["releases"] = cost.releases
         with self._database.hot_transaction() as connection:
+            if spending is not None and spending.limit.is_set:
+                check_left(spending.reserved, self._begun(connection), spending.limit)
             self._keep.run(connection, vars(stored))
             if cost is not None:
                 self._keep_cost.run(connection, vars(cost))
             self._log.append(connection, "release", stored.study_hash, detail)
         self._last[stored.study_hash] = stored
 
-    def reserve(self, wanted: Reservation, epsilon: float, delta: float) -> None:
-        """Set aside what a study may cost, within the data set's whole budget; once a study.
+    def reserve(self, wanted: Reservation, limit: Limit) -> None:
+        """Set aside what a study may cost, within the whole budget of a group of tables; once a study.
 
         Raises:
             BudgetError: less is left; names how much.
@@ -101,17 +137,19 @@ class SqlNodeStore:
             mine = tables.reservations.c.study_hash == wanted.study_hash
             if connection.execute(select(tables.reservations).where(mine)).first() is not None:
                 return
-            others = [
-                other
-                for other in self._reservations(connection)
-                if other.dataset == wanted.dataset and other.study_hash != wanted.study_hash
-            ]
-            check_left(wanted, others, epsilon, delta)
+            check_left(wanted, self._reservations(connection), limit)
             connection.execute(insert(tables.reservations), vars(wanted))
             detail: Detail = {
                 "dataset": wanted.dataset, "epsilon": wanted.epsilon, "delta": wanted.delta
             }  # fmt: skip
             self._log.append(connection, "reserved", wanted.study_hash, detail)
+
+    def settle(self, reserved: Reservation, words: str) -> None:
+        """Count an exact study as the operator says, in the operator's own words."""
+        detail: Detail = {"dataset": reserved.dataset, "epsilon": reserved.epsilon, "because": words}
+        with self._database.transaction() as connection:
+            connection.execute(_upsert(tables.reservations), vars(reserved))
+            self._log.append(connection, "settled", reserved.study_hash, detail)
 
     def give_back(self, study_hash: str) -> Reservation:
         """Set nothing aside for a study any more.
@@ -135,10 +173,20 @@ class SqlNodeStore:
         with self._database.transaction() as connection:
             return self._reservations(connection)
 
-    def _reservations(self, connection: Connection) -> list[Reservation]:
-        reserved = [Reservation(**row._mapping) for row in connection.execute(select(tables.reservations))]
-        costs = [Cost(**row._mapping) for row in connection.execute(select(tables.costs))]
-        return with_unreserved(reserved, costs, _proposals(connection))
+    def _reservations(self, connection: Hot) -> list[Reservation]:
+        reserved = [Reservation(*row) for row in self._all_reserved.run(connection, {}).fetchall()]
+        costs = [Cost(*row) for row in self._unreserved.run(connection, {}).fetchall()]
+        answered = [str(row[0]) for row in self._answered.run(connection, {}).fetchall()]
+
+        def studies() -> dict[str, bytes]:
+            return {str(row[0]): bytes(row[1]) for row in self._studies.run(connection, {}).fetchall()}
+
+        return with_unreserved(reserved, costs, answered, studies)
+
+    def _begun(self, connection: Hot) -> list[Reservation]:
+        """Of all reservations those that something was released for: an approval has cost nothing yet."""
+        waiting = {str(row[0]) for row in self._waiting.run(connection, {}).fetchall()}
+        return [one for one in self._reservations(connection) if one.study_hash not in waiting]
 
     def charge(self, cost: Cost) -> None:
         """Make a cost durable that belongs to no round of a study."""
