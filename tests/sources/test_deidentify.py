@@ -391,3 +391,73 @@ def test_days_since_1970_move_as_the_dates_that_they_are(name: str) -> None:
     years = Deidentifier(Rules(dates="year"), KEY, {"visits": declared}, today=TODAY)
     oldest = (datetime.date(TODAY.year - 90, 1, 1) - datetime.date(1970, 1, 1)).days
     assert years.apply(batch).columns[name] == [20454.0, float(oldest)]
+
+
+OLDEST = {"months": 1080.0, "d ": 32872.5, "tage": 32872.5, "years": 90.0}
+"""90 years in the unit that a declaration or a name tells."""
+
+
+@pytest.mark.parametrize(
+    ("column", "unit", "ages", "kept"),
+    [
+        ("age", "months", [18, 1068, 1069, 1200], [18, 1068, 1080, 1080]),
+        ("age_months", None, [18.5, 1200.0], [18.5, 1080.0]),
+        ("age", "d", [400, 40000], [400, 32872]),
+        ("alter_tage", None, [400], [400]),
+        ("age", "years", [34, 95, 999, -1], [34, 90, None, None]),
+    ],
+)
+def test_an_age_is_capped_in_its_own_unit(column: str, unit: str | None, ages: Column, kept: Column) -> None:
+    assert passed({column: ages}, declared={column: Declared(Numeric(), unit)})[column] == kept
+    bounded = Declared(Numeric(0, 50_000), unit)
+    declared = Deidentifier(Rules(), KEY, {"visits": {column: bounded}}, today=TODAY).tables["visits"][column]
+    assert isinstance(declared.kind, Numeric)
+    assert declared.kind.bounds is not None
+    assert declared.kind.bounds[1] == next(age for name, age in OLDEST.items() if name in f"{unit} {column}")
+
+
+def test_an_age_that_cannot_be_in_years_is_asked_about() -> None:
+    with pytest.raises(SchemaError, match=r"visits\.age: ages above 150 in a column without a unit"):
+        passed({"age": [18, 1200]}, declared={"age": Declared(Numeric())})
+    with pytest.raises(ConfigError, match=r"visits\.age: ages up to 1500 are not in years"):
+        passed({"age": [18]}, declared={"age": Declared(Numeric(0, 1500))})
+    with pytest.raises(ConfigError, match=r"visits\.age: an age in 'kg'"):
+        passed({"age": [18]}, declared={"age": Declared(Numeric(0, 100), "kg")})
+    remedied = Declared(Numeric(0, 1500), "months")
+    assert passed({"age": [18, 1200]}, declared={"age": remedied})["age"] == [18, 1080]
+
+
+BANDS = ("18-29", "30 to 89", "> 89", "adult")
+
+
+def test_age_bands_and_their_levels_stay_alike() -> None:
+    declared = {"age": Declared(Categorical(BANDS))}
+    assert passed({"age": [*BANDS, None]}, declared=declared)["age"] == [*BANDS, None]
+    made = Deidentifier(Rules(), KEY, {"visits": declared}, today=TODAY).tables["visits"]["age"]
+    assert made.kind == Categorical(BANDS)
+    rules = {"columns": {"age": "age"}}
+    older = {"age": Declared(Categorical(("80-89", "90-94", "95+")))}
+    assert passed({"age": ["80-89", "90-94", "95+"]}, rules, older)["age"] == ["80-89", "90+", "90+"]
+    tables = Deidentifier(Rules.model_validate(rules), KEY, {"visits": older}, today=TODAY).tables
+    assert tables["visits"]["age"].kind == Categorical(("80-89", "90+"))
+
+
+@pytest.mark.parametrize("text", ["> 89", ">89", "90+", "≥ 90", ">= 90", "over 89"])
+def test_what_safe_harbor_writes_for_old_ages_is_read(text: str) -> None:
+    assert passed({"age": [text, "34"]})["age"] == [text, "34"]
+    assert passed({"age": [text, 34]}, declared={"age": AGE})["age"] == [90.0, 34]
+
+
+@pytest.mark.parametrize("column", ["x17", "kv"])
+def test_whole_numbers_that_no_two_patients_share_are_asked_about(column: str) -> None:
+    patients = [str(number) for number in range(200)]
+    unbounded = {column: Declared(Numeric())}
+    visits: dict[str, Column] = {"patient_id": patients, column: list(range(4000, 4200))}
+    with pytest.raises(SchemaError, match=rf"visits\.{column}: whole numbers of which none belongs to two"):
+        passed(visits, declared=unbounded)
+    assert len(passed(visits, {"columns": {column: "keep"}}, unbounded)[column]) == 200
+    assert len(passed(visits, declared={column: Declared(Numeric(0, 9999))})[column]) == 200
+    shared: dict[str, Column] = {"patient_id": patients, column: [n % 150 for n in range(200)]}
+    assert len(passed(shared, declared=unbounded)[column]) == 200
+    halves: dict[str, Column] = {"patient_id": patients, column: [n + 0.5 for n in range(200)]}
+    assert len(passed(halves, declared=unbounded)[column]) == 200

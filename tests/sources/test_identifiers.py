@@ -19,7 +19,7 @@ NAMED = {
     "E": "fax FaxNumber Telefax télécopie 传真",
     "F": "email e_mail_address EMail E-Mail-Adresse courriel 邮箱 電子郵件",
     "G": "ssn SocialSecurityNumber Sozialversicherungsnummer numero_secu NIR 身份证号 passport",
-    "H": "mrn MRN medical_record_number hospital_no Fallnummer IPP numero_dossier 病历号 住院号",
+    "H": "mrn MRN medical_record_number hospital_no Fallnummer IPP numero_dossier 病历号 住院号 就诊号",
     "I": "insurance_no policy_number Versichertennummer krankenkasse mutuelle 医保卡 MemberID",
     "J": "account_number IBAN Kontonummer compte 银行 bank",
     "K": "license_no drivers_license Führerschein permis 驾照 certificate",
@@ -29,13 +29,15 @@ NAMED = {
     "O": "ip ip_address IPAddress IP-Adresse ip地址",
     "P": "fingerprint voiceprint Fingerabdruck empreinte 指纹",
     "Q": "photo face portrait Lichtbild photographie 照片",
-    "R": "visit_id hadm_id uuid accession_number Kennnummer identifiant 编号 barcode",
+    "R": "visit_id hadm_id uuid accession_number Kennnummer identifiant 编号 barcode patientunitstayid "
+    "pid visitid csn hadmid rowid",
 }
 CLINICAL = """sex bp chol trestbps restecg thalach oldpeak cp num slope ca thal label disease diagnosis
     smoking bmi hemoglobin platelets platelet_count creatinine stage dosage mean_radius worst_area malignant
     ethnicity language marital_status state country gender admission_type hospital_expire_flag update
     set candidate icd_code
-    los_days cell_count 性别 收缩压 Geschlecht Blutdruck sexe tension"""
+    los_days cell_count lipid uric_acid thyroid opioid covid carotid steroid fluid amyloid
+    性别 收缩压 Geschlecht Blutdruck sexe tension"""
 
 
 def test_all_eighteen_kinds_are_there() -> None:
@@ -91,6 +93,15 @@ SHAPES = [
     ("seen 2019-03-04", "a date"),
     ("am 4.3.2019", "a date"),
     ("2019年3月4日", "a date"),
+    ("05-01-1950", "a date"),
+    ("2024/01/05", "a date"),
+    ("2024.1.5", "a date"),
+    ("born 5 Jan 2024", "a date"),
+    ("5-Jan-24", "a date"),
+    ("3. März 2019", "a date"),
+    ("1er août 1950", "a date"),
+    ("January 5, 2024", "a date"),
+    ("20240105", "a date"),
     ("x" * 10_001, "more than 10,000 characters of text"),
 ]
 
@@ -120,6 +131,10 @@ def test_a_text_is_known_by_its_shape(text: str, shape: str) -> None:
         "NYHA III",
         "97 %",
         "1,234.5",
+        "T2 N1 M0",
+        "may 10 mg be given",
+        "grade 2 mars",
+        "20241399",
     ],
 )
 def test_a_code_or_a_measurement_is_no_identifier(text: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from fedcohort.errors import SchemaError
+from fedcohort.sources.ages import OLDEST_PERSON_YEARS
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.deidentify_plan import Place, Treatment, treatment
 from fedcohort.sources.deidentify_report import ColumnTally, DeidentificationReport
@@ -37,6 +38,8 @@ Tables = Mapping[str, Mapping[str, Declared]]
 _REMEMBERED = 200_000
 """Patients whose pseudonym and offset are kept from one batch to the next."""
 _LONG_NUMBER = 1_000_000
+_UNSHARED_PATIENTS = 100
+"""So many patients who share no value of a column of whole numbers: it tells them apart."""
 
 
 class Deidentifier:
@@ -192,7 +195,10 @@ class Deidentifier:
                 dates = Dates(self._rules.dates == "year", self._as_of, plan.format, plan.counts_days)
                 return moved_dates(dates, values, aliases)
             case "age":
-                return each_once(values, aged)
+                if plan.per_year is None:
+                    _check_years(table, column, values)
+                per_year = plan.per_year or 1.0
+                return each_once(values, lambda value: aged(value, per_year, numeric=plan.numeric))
             case "zip":
                 return each_once(values, lambda value: zipped(value, numeric=plan.numeric))
             case "code":
@@ -201,6 +207,7 @@ class Deidentifier:
                 self._check_texts(table, column, values)
             case "kept" if plan.unbounded:
                 _check_numbers(table, column, values)
+                _check_shared(table, column, values, aliases)
         return values, 0
 
     def _check_texts(self, table: str, column: str, values: Sequence[object]) -> None:
@@ -236,6 +243,35 @@ def _check_numbers(table: str, column: str, values: Sequence[object]) -> None:
             f"{table}.{column}: whole numbers of seven digits or more, which may be identifiers; nothing of "
             "this batch was written: declare bounds in the mapping, or in the rules file make the column "
             "code, remove or keep"
+        )
+
+
+def _check_years(table: str, column: str, values: Sequence[object]) -> None:
+    """An age of which nobody said the unit is taken for years as long as it can be."""
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if max(numbers, default=0) > OLDEST_PERSON_YEARS:
+        raise SchemaError(
+            f"{table}.{column}: ages above {OLDEST_PERSON_YEARS:g} in a column without a unit; nothing of "
+            "this batch was written: declare unit in the mapping: months, weeks, days or hours, or years "
+            "where a code such as 999 stands for a missing one"
+        )
+
+
+def _check_shared(table: str, column: str, values: Sequence[object], aliases: Sequence[Alias | None]) -> None:
+    """A measurement is shared by patients; a number of the patient, or of a visit, is one patient's alone."""
+    numbers = set(values)
+    if len(numbers) < _UNSHARED_PATIENTS:
+        return
+    owned = {
+        (value, one.name) for value, one in zip(values, aliases, strict=True) if one and not is_missing(value)
+    }
+    n_patients = len({name for _, name in owned})
+    alone = len(owned) == len({value for value, _ in owned}) and n_patients >= _UNSHARED_PATIENTS
+    if alone and all(float(str(value)).is_integer() for value, _ in owned):
+        raise SchemaError(
+            f"{table}.{column}: whole numbers of which none belongs to two of {n_patients:,} patients, as a "
+            "number of the patient or the visit would; nothing of this batch was written: declare bounds in "
+            "the mapping, or in the rules file make the column code, remove or keep"
         )
 
 

@@ -5,16 +5,17 @@ import. Without a rule, a name that may be an identifier's decides; then numbers
 lists of levels are kept, dates by name are treated as dates, and other text is left out.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from fedcohort.columns import Categorical, Image, Level, Numeric
 from fedcohort.errors import ConfigError
+from fedcohort.sources.ages import OLDEST_PERSON_YEARS, units_per_year
 from fedcohort.sources.deidentify_rules import Rule, Rules
+from fedcohort.sources.deidentify_values import BLANK, aged
 from fedcohort.sources.identifier_names import AGE, BIRTH, KINDS, ZIP, kind_of_name, tells_elapsed_time
-from fedcohort.sources.identifier_shapes import OLDEST_AGE_YEARS, cap_age, shape_of, zip3
+from fedcohort.sources.identifier_shapes import OLDEST_AGE_YEARS, shape_of, zip3
 from fedcohort.sources.schema import DAYS_SINCE_1970, PATIENT_ID, Declared, Kind
 
 Deed = Literal["pseudonym", "code", "removed", "date", "age", "zip", "kept", "unread"]
@@ -82,6 +83,8 @@ class Treatment:
     declared: Declared | None = None
     format: str | None = None
     unbounded: bool = False
+    per_year: float | None = 1.0
+    """Of ages: how many of their unit make a year; None where nobody said, and years are only likely."""
 
     @property
     def counts_days(self) -> bool:
@@ -120,13 +123,37 @@ def treatment(rules: Rules, place: Place, code: Callable[[str, str], str]) -> Tr
         )
     if made.deed == "removed":
         return replace(made, declared=None)
+    if made.deed == "age":
+        made = replace(made, per_year=_per_year(place))
     if declared is not None and isinstance(declared.kind, Categorical):
         return _closed_list(made, place, declared, rule, code)
     if made.deed == "code":
         return replace(made, declared=None)
     if made.deed == "age" and declared is not None:
-        return replace(made, declared=_capped(declared))
+        return replace(made, declared=_capped(declared, made.per_year or 1.0))
     return made
+
+
+def _per_year(place: Place) -> float | None:
+    """The unit of an age: as declared, else as its name says.
+
+    Raises:
+        ConfigError: it is none of time, or ages cannot be in years and nobody said what they are in.
+    """
+    unit = None if place.declared is None else place.declared.unit
+    count = units_per_year(unit, place.column)
+    if count is None:
+        raise ConfigError(
+            f"{place}: an age in {unit!r}; declare unit in the mapping: years, months, weeks, days or hours"
+        )
+    said = unit is not None or count != 1.0
+    bounds = place.kind.bounds if isinstance(place.kind, Numeric) else None
+    if not said and bounds is not None and bounds[1] > OLDEST_PERSON_YEARS:
+        raise ConfigError(
+            f"{place}: ages up to {bounds[1]:g} are not in years; declare unit in the mapping: months, "
+            "weeks, days or hours (or years, and a smaller high)"
+        )
+    return count if said else None
 
 
 def _without_rule(place: Place) -> Treatment:
@@ -174,11 +201,12 @@ def _numeric_date(column: str, declared: Declared) -> Treatment:
     )
 
 
-def _capped(declared: Declared) -> Declared:
+def _capped(declared: Declared, per_year: float) -> Declared:
+    oldest = OLDEST_AGE_YEARS * per_year
     bounds = declared.kind.bounds if isinstance(declared.kind, Numeric) else None
-    if bounds is None or bounds[1] <= OLDEST_AGE_YEARS or bounds[0] >= OLDEST_AGE_YEARS:
+    if bounds is None or bounds[1] <= oldest or bounds[0] >= oldest:
         return declared
-    return replace(declared, kind=Numeric(bounds[0], float(OLDEST_AGE_YEARS)))
+    return replace(declared, kind=Numeric(bounds[0], oldest))
 
 
 def _closed_list(
@@ -194,7 +222,7 @@ def _closed_list(
         case "zip":
             levels = _distinct(zip3(level) for level in levels)
         case "age":
-            levels = _ages(levels, str(place), rule)
+            levels = _ages(levels, str(place), rule, made.per_year or 1.0)
         case "kept":
             if any(isinstance(level, str) and shape_of(level) for level in levels):
                 raise ConfigError(f"{place}: a level has the shape of an identifier; correct the levels")
@@ -207,13 +235,13 @@ def _distinct(levels: Iterable[Level | None]) -> tuple[Level, ...]:
     return tuple(dict.fromkeys(level for level in levels if level is not None))
 
 
-def _ages(levels: tuple[Level, ...], where: str, rule: Rule | None) -> tuple[Level, ...]:
-    """Ages as whole numbers are capped; of groups such as 80-89 none may begin or end above 90."""
-    if all(isinstance(level, int) for level in levels):
-        return _distinct(int(cap_age(int(level))) for level in levels)
-    above = [number for level in levels for number in re.findall(r"\d+", str(level)) if int(number) > 90]
-    if above and rule is None:
+def _ages(levels: tuple[Level, ...], where: str, rule: Rule | None, per_year: float) -> tuple[Level, ...]:
+    """Levels as their values will be (`aged`); a rule merges bands above 90, else a person is asked to."""
+    made = {level: aged(level, per_year) for level in levels}
+    merged = any(isinstance(level, str) and told != level for level, told in made.items())
+    if any(told is BLANK for told in made.values()) or (merged and rule is None):
         raise ConfigError(
-            f"{where}: levels tell ages above 90; let the mapping make one level of 90 or older"
+            f"{where}: levels tell ages above 90, or none that can be read; let the mapping make one level "
+            "of 90 or older, or let a rule of role age merge what is above"
         )
-    return levels
+    return _distinct(told for told in made.values() if isinstance(told, int | str))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fedcohort.sources.identifier_shapes import OLDEST_AGE_YEARS, cap_age, zip3
+from fedcohort.sources.ages import OLDEST_PERSON_YEARS, age_number, capped, capped_text
+from fedcohort.sources.identifier_shapes import OLDEST_AGE_YEARS, zip3
 from fedcohort.sources.pseudonym import Alias, shift_date
 from fedcohort.sources.schema import DAY_0
 
@@ -168,20 +169,37 @@ def _parsed(text: str, layout: str | None) -> datetime.date | None:
     return moment if moment.time() != datetime.time() or "%H" in (layout or "") else moment.date()
 
 
-def aged(value: object) -> object:
-    """An age in years, over 89 as 90; whole numbers stay whole, and numbers in texts stay texts."""
+def aged(value: object, per_year: float = 1.0, *, numeric: bool = False) -> object:
+    """An age over 89 years as 90; whole numbers stay whole, and numbers in texts stay texts.
+
+    Args:
+        per_year: how many of its unit make a year.
+        numeric: the column holds numbers, so that `> 89` is 90.
+    Returns:
+        BLANK for what is no age: above 150 years, as a code such as 999 is, or a band on both sides of 90.
+    """
     try:
-        years = float(str(value))
+        age = float(str(value))
     except ValueError:
+        return _aged_text(str(value), numeric)
+    if not 0 <= age <= OLDEST_PERSON_YEARS * per_year:
         return BLANK
-    if not math.isfinite(years):
-        return BLANK
-    capped = cap_age(years)
-    if capped == years:
+    made = capped(age, per_year)
+    if made == age:
         return value
     if isinstance(value, str):
-        return f"{capped:g}"
-    return int(capped) if isinstance(value, int) else capped
+        return f"{made:g}"
+    return int(made) if isinstance(value, int) else made
+
+
+def _aged_text(text: str, numeric: bool) -> object:
+    if numeric:
+        number = age_number(text)
+        return BLANK if number is None else number
+    told = capped_text(text)
+    if told is not None:
+        return told
+    return BLANK if any(letter.isdigit() for letter in text) else text
 
 
 def zipped(value: object, *, numeric: bool) -> object:

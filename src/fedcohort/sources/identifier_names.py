@@ -95,7 +95,7 @@ _WORDS: Mapping[str, str] = {
     "Q": """photo photograph photos portrait face facephoto headshot mugshot picture selfie
         foto lichtbild passbild gesicht bildnis
         photographie visage""",
-    "R": """id ids uid uuid guid identifier identifiers accession accessionno accessionnumber barcode
+    "R": """id ids pid csn uid uuid guid identifier identifiers accession accessionno accessionnumber barcode
         username login userid nummer nr kennung kennnummer barcodenummer benutzername
         identifiant numero matricule codebarre""",
 }
@@ -113,6 +113,14 @@ _ENDINGS: Mapping[str, str] = {
 }
 """How words written together end: `patientname`, `admitdate`, `wohnadresse`."""
 _NO_ENDINGS = frozenset({"candidate", "update", "validate", "consolidate", "mandate", "nr"})
+_NUMBERED = ("id", "no", "num")
+_ABOUT = """p patient patients pat pt person subject participant member client visit stay unitstay icustay
+    patientunitstay patienthealthsystemstay healthsystemstay encounter enc episode admission adm hadm hosp
+    hospital case record rec row event order sample specimen study series report note document doc caregiver
+    provider physician doctor nurse staff employee user donor mother father baby newborn family household
+    procedure transfer referral appointment claim bill invoice prescription rx"""
+_ENTITIES = frozenset(_ABOUT.split())
+"""What rows are about: their number, written together as in `patientunitstayid`, is a unique code."""
 # Simplified and traditional; sought anywhere in a name, longer words first.
 _CHINESE: Mapping[str, str] = {
     "A": "姓名 名字 姓氏 曾用名 联系人 聯絡人 监护人 監護人 家属 家屬 单位 單位",
@@ -124,7 +132,7 @@ _CHINESE: Mapping[str, str] = {
     "E": "传真 傳真",
     "F": "邮箱 郵箱 电子邮件 電子郵件 邮件",
     "G": "身份证 身份證 社保 社会保障 护照 護照 税号",
-    "H": "病历号 病歷號 病案号 病案號 住院号 住院號 门诊号 門診號 就诊卡",
+    "H": "病历号 病歷號 病案号 病案號 住院号 住院號 门诊号 門診號 就诊卡 就诊号 就診號 登记号 登記號 流水号",
     "I": "医保 醫保 健保 保险 保險",
     "J": "账号 帳號 账户 帳戶 银行 銀行",
     "K": "执照 執照 驾照 駕照 证书 證書 证件 證件 驾驶证",
@@ -149,12 +157,20 @@ def kind_of_name(column: str) -> str | None:
 
     The strongest of its words counts: `birth_date` is a birth, `email_address` an e-mail address.
     """
-    folded = unicodedata.normalize("NFKD", column.replace("ß", "ss"))
-    plain = "".join(letter for letter in folded if not unicodedata.combining(letter))
-    parts = [part.lower() for part in _PARTS.findall(plain)]
+    plain, parts = _plain(column), name_parts(column)
     found = [*_latin_kinds(parts), *_chinese_kinds(plain.lower())]
     specific = [kind for kind in found if kind not in ("R", "C", "B")]
     return next(iter([*specific, *(kind for kind in ("B", "C", "R") if kind in found)]), None)
+
+
+def name_parts(column: str) -> list[str]:
+    """The words of a name, in small letters without accents: `ageMonths` is age, months."""
+    return [part.lower() for part in _PARTS.findall(_plain(column))]
+
+
+def _plain(column: str) -> str:
+    folded = unicodedata.normalize("NFKD", column.replace("ß", "ss"))
+    return "".join(letter for letter in folded if not unicodedata.combining(letter))
 
 
 def _latin_kinds(parts: list[str]) -> list[str]:
@@ -164,6 +180,11 @@ def _latin_kinds(parts: list[str]) -> list[str]:
             kind = _WORD_KIND.get("".join(parts[start : start + length]))
             kinds += [kind] if kind else []
     for part in parts:
+        if (
+            part.endswith(_NUMBERED)
+            and part.removesuffix("id").removesuffix("no").removesuffix("num") in _ENTITIES
+        ):
+            kinds.append("R")
         ending = next((kind for text, kind in _ENDINGS.items() if part.endswith(text)), None)
         kinds += [ending] if ending and part not in _NO_ENDINGS else []
     return kinds

@@ -41,6 +41,11 @@ MAX_TEXT = 10_000
 _RECORD_NUMBER = "a medical record number"
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _HEX = "[0-9a-f]{1,4}"
+_MONTH = (
+    r"(?:jan(?:uary|uar|vier|v)?|feb(?:ruary|ruar)?|f[eé]v(?:rier|r)?|mar(?:ch|s)?|m[aä]rz|apr(?:il)?|avr(?:il)?"
+    r"|may|mai|june?|juni|juin|july?|juli|juil(?:let)?|aug(?:ust)?|ao[uû]t|sept?(?:ember|embre)?"
+    r"|o[ck]t(?:ober|obre)?|nov(?:ember|embre)?|de[cz](?:ember)?|d[eé]c(?:embre)?)"
+)
 _SHAPES: Mapping[str, tuple[str, ...]] = {
     "an e-mail address": (r"[^\s@]{1,64}@[^\s@]{1,255}\.[^\W\d_]{2,}",),
     "a web address": (r"\b(?:https?|ftp)://\S", r"\bwww\.\w"),
@@ -68,12 +73,18 @@ _SHAPES: Mapping[str, tuple[str, ...]] = {
         r"\b(?:tel|phone|fax|telefon|handy|mobil)\w{0,3}[.: ]{1,3}[+(]?\d[\d ()./-]{4,}",
     ),
     "a date": (
+        r"(?<![\d-])\d{1,2}-\d{1,2}-(?:18|19|20)\d{2}(?![\d-])",
+        r"(?<![\d./])(?:18|19|20)\d{2}[./]\d{1,2}[./]\d{1,2}(?![\d./])",
+        r"(?<![\w.-])(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?![\w.-])",
+        rf"(?<!\d)\d{{1,2}}(?:st|nd|rd|th|er|\.)?[ .-]{{0,2}}{_MONTH}[ .,-]{{1,3}}"
+        r"(?:(?:18|19|20)\d\d|\d\d(?!\d))",
+        rf"(?<![^\W\d_]){_MONTH}[ .]{{1,2}}\d{{1,2}}(?:st|nd|rd|th)?,? {{1,2}}(?:18|19|20)\d{{2}}(?!\d)",
         r"(?<!\d)(?:18|19|20)\d{2}-\d{2}-\d{2}(?!\d)",
         r"(?<![\d.])\d{1,2}[./]\d{1,2}[./](?:18|19|20)\d{2}(?!\d)",
         r"(?:18|19|20)\d{2}年\d{1,2}月",
     ),
 }
-_SUSPECT = re.compile(r"[@:]|[Ww][Ww][Ww]\.|\d[\d ()./年+-]{4,}[\dxX月]")
+_SUSPECT = re.compile(r"[@:]|[Ww][Ww][Ww]\.|\d[\d ()./年+-]{4,}[\dxX月]|[^\W\d_]{3}[ .,-]{1,3}\d")
 """What every shape but a record number has."""
 _THREE_DIGITS = re.compile(r"\d{3}")
 _PATTERNS = {shape: re.compile("|".join(written), re.IGNORECASE) for shape, written in _SHAPES.items()}
