@@ -44,8 +44,17 @@ def test_describe_tells_its_counts_and_sums() -> None:
     said = leaves(study(fc.Describe()))
     for words in ("how many rows and patients", "sum of squares", "a count for each level"):
         assert words in said
-    assert "exponent" not in said
-    assert "binary exponent" in leaves(study(fc.Describe(), columns={"age": fc.Numeric()}))
+    assert "Then once" not in said
+    without = leaves(study(fc.Describe(), columns={"age": fc.Numeric()}))
+    assert "Then once: for each number how many lie" in without
+    assert "the range lies about the mean of all hospitals" in without
+
+
+def test_under_privacy_it_tells_that_the_declared_bounds_matter() -> None:
+    bounded = study(fc.Describe()).model_copy(update={"privacy": fc.Privacy(epsilon=1.0)})
+    assert "The noise on a number goes with its declared bounds" in leaves(bounded)
+    trained = bounded.model_copy(update={"analysis": fc.Train.private()})
+    assert "A number is scaled by its declared bounds, not by its deviation" in leaves(trained)
 
 
 def test_train_tells_each_round_and_the_end() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Number, Numeric
 from fedcohort.protection.context import majority
-from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Train
+from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Survival, Train
 from fedcohort.wire.identity import fingerprint
 
 
@@ -91,20 +91,13 @@ def _releases(study: Study) -> list[str]:
                 "  sum, a sum of squares, and how many lie in each tenth of its range; for each level how",
                 "  many have it.",
                 f"A patient counts with {_rows(rows)}; a value beyond its bounds counts as the bound.",
+                *_noise_of_bounds(study),
             ]
         case Describe():
-            return [
-                always,
-                "Once: how many rows and patients there are;",
-                "  for each number how many are known, a sum, a sum of squares, and how many lie in each",
-                "  twentieth of its range; or a count for each level.",
-                *_images(study),
-                *_exponents(study),
-            ]
+            return [always, *_described(study), *_images(study)]
         case Train() as train:
             lines = [
                 always,
-                *_exponents(study),
                 "Once: rows by split; for each number count, sum and sum of squares over the training rows.",
                 f"{train.rounds} times: the change of the model's weights, times the hospital's share;",
                 f"  with it the number of training rows and, by split, {_measured(study)}.",
@@ -138,6 +131,7 @@ def _private_releases(study: Study, train: Train, privacy: Privacy) -> list[str]
         *learned,
         f"  a patient counts with {rows} and at most {privacy.clip:g} (L2 norm); a value beyond its declared "
         "bounds counts as the bound.",
+        *(_SCALED_BY_BOUNDS if any(isinstance(k, Numeric) for k in study.cohort.schema_.values()) else []),
     ]
     if study.cohort.split is None:
         return [*lines, "No patient is held out, so that nothing is measured."]
@@ -145,6 +139,12 @@ def _private_releases(study: Study, train: Train, privacy: Privacy) -> list[str]
     lines.append(f"{every}: held-out patients by outcome and score, with noise.")
     importance = "At the end, for each column: the same counts with that column hidden, with noise."
     return [*lines, importance] if train.importance else lines
+
+
+_SCALED_BY_BOUNDS = [
+    "A number is scaled by its declared bounds, not by its deviation: where they are much wider than the",
+    "  values, the model learns less from it.",
+]
 
 
 def _rows(most: int) -> str:
@@ -177,9 +177,33 @@ def _images(study: Study) -> list[str]:
     return [f"Nothing of {', '.join(images)}: images are not described."] if images else []
 
 
-def _exponents(study: Study) -> list[str]:
-    open_columns = [k for k in study.cohort.schema_.values() if isinstance(k, Numeric) and k.bounds is None]
-    return ["First: for each number without bounds, rows by binary exponent."] if open_columns else []
+def _described(study: Study) -> list[str]:
+    lines = ["Once: how many rows and patients there are;"]
+    kinds = study.cohort.schema_.values()
+    survival = isinstance(study.cohort.label, Survival)
+    if not survival and all(kind.bounds for kind in kinds if isinstance(kind, Numeric)):
+        return [
+            *lines,
+            "  for each number how many are known, a sum, a sum of squares, and how many lie in each",
+            "  twentieth of its range; or a count for each level.",
+        ]
+    return [
+        *lines,
+        "  for each number how many are known, a sum and a sum of squares; or a count for each level.",
+        "Then once: for each number how many lie in each twentieth of its range; of a number without",
+        "  declared bounds the range lies about the mean of all hospitals, and how many lie beyond it is",
+        "  told too.",
+    ]
+
+
+def _noise_of_bounds(study: Study) -> list[str]:
+    """Only of numbers: a mean's and deviation's noise is a share of what the bounds allow."""
+    if not any(isinstance(kind, Numeric) for kind in study.cohort.schema_.values()):
+        return []
+    return [
+        "The noise on a number goes with its declared bounds: bounds ten times as wide make its mean and",
+        "  deviation ten times as uncertain.",
+    ]
 
 
 def _protection(study: Study) -> list[str]:

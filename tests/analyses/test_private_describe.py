@@ -157,3 +157,29 @@ def test_a_hospital_reads_what_leaves() -> None:
     assert "Once, all with noise: how many patients there are" in words
     assert "A patient counts with at most 2 rows" in words
     assert "epsilon 1" in words
+
+
+def test_a_deviation_that_noise_hides_is_not_told_as_none_and_its_interval_holds() -> None:
+    """A constant column's noisy variance is negative half of the time: it read 0.0 (0 to 0)."""
+    frames = {site: rows(50, index).assign(age=54.0) for index, site in enumerate("abc")}
+    seen = [report(study(name=f"run {run}"), frames)["describe"]["age"] for run in range(30)]
+    untold = [one for one in seen if one["std"] is None]
+    assert 5 <= len(untold) <= 25  # fewer or more by chance: 1 in 3,000
+    for one in untold:
+        assert one["std_low"] == 0.0 < one["std_high"] <= 36.0
+    for one in seen:
+        assert one["std"] is None or one["std_low"] <= one["std"] <= one["std_high"]
+        assert one["std_low"] < one["std_high"]
+
+
+def test_the_intervals_of_deviations_cover_the_truth_as_often_as_they_say() -> None:
+    frames = {
+        site: rows(150, index).assign(age=lambda f: 54 + (f["age"] - 54) / 8)
+        for index, site in enumerate("ab")
+    }
+    truth = float(np.std(np.concatenate([frame["age"].to_numpy(float) for frame in frames.values()])))
+    inside = 0
+    for run in range(60):
+        found = report(study(colluders=0, name=f"run {run}"), frames)["describe"]["age"]
+        inside += found["std_low"] <= truth <= found["std_high"]
+    assert inside >= 50  # 57 expected; fewer than 50 by chance: 1 in 1000

@@ -212,3 +212,17 @@ def test_the_same_study_has_the_same_bits_whatever_the_order_of_the_sites() -> N
     second = run(asked, {site: FRAMES[site] for site in sorted(FRAMES, reverse=True)})
     assert first.arrays["weights"].tobytes() == second.arrays["weights"].tobytes()
     assert first.report == second.report
+
+
+@pytest.mark.parametrize("bounds", [(), (-1e9, 1e9)], ids=["no bounds", "bounds far too wide"])
+def test_features_are_standardised_alike_whatever_bounds_are_declared(bounds: tuple[float, float]) -> None:
+    """The deviation of ages within -1e9 to 1e9 was lost in a sum of squares, and with it the AUC."""
+    kind = fc.Numeric(*bounds)
+    columns = {"age": kind, "pressure": kind, "smoker": fc.Categorical(["no", "yes"])}
+    result = run(study(fc.Train(model="logistic", rounds=2), columns=columns))
+    mean, deviation = train_moments()
+    np.testing.assert_allclose(result.arrays["mean"], mean, rtol=1e-13)
+    np.testing.assert_allclose(result.arrays["deviation"], deviation, rtol=1e-13)
+    narrow = run(study(fc.Train(model="logistic", rounds=2)))
+    assert result.arrays["weights"].tobytes() == narrow.arrays["weights"].tobytes()
+    assert result.report["test"]["auc"] == narrow.report["test"]["auc"]

@@ -12,10 +12,10 @@ from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
 from fedcohort.analyses.encode import Encoder, feature_slices
 from fedcohort.analyses.evaluation import Evaluation, evaluation_layout, evaluation_report, sum_evaluation
 from fedcohort.analyses.model_of import model_of, task_of
-from fedcohort.analyses.moments import declared_scaling, scaled
+from fedcohort.analyses.moments import refuse_outside
 from fedcohort.columns import Numeric
 from fedcohort.errors import StudyError
-from fedcohort.study import Cohort, Evaluate, SavedModel, Study
+from fedcohort.study import Evaluate, SavedModel, Study
 from fedcohort.table import Table
 from fedcohort.vector import Layout, Vector
 
@@ -56,7 +56,8 @@ class EvaluateAnalysis:
         """
         from fedcohort.models.saved import weights_from_base64
 
-        _refuse_outside(table, self.study.cohort)
+        columns = numeric_columns(self.study.cohort.schema_)
+        refuse_outside(numeric_matrix(table, self.study.cohort, list(columns)), columns)
         encoder = Encoder(self.study.cohort, np.array(self.saved.mean), np.array(self.saved.deviation))
         x, y = encoder.inputs(table), encoder.targets(table)
         predict = partial(self.model.predict, weights_from_base64(self.saved.weights, self.model.n_weights))
@@ -74,14 +75,6 @@ class EvaluateAnalysis:
     def report(self, state: State) -> Report:
         """Metrics by split, confusion, calibration and importance."""
         return evaluation_report(self.evaluation, state.kept)
-
-
-def _refuse_outside(table: Table, cohort: Cohort) -> None:
-    columns = numeric_columns(cohort.schema_)
-    declared = {name: column for name, column in columns.items() if column.bounds is not None}
-    scaling = declared_scaling(declared)
-    if scaling is not None:
-        scaled(numeric_matrix(table, cohort, list(declared)), scaling, tuple(declared))
 
 
 def evaluate(study: Study) -> EvaluateAnalysis:

@@ -1,12 +1,17 @@
 """Histograms of numbers: how many values lie in each of equal parts of a column's range."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.columns import Numeric
+from fedcohort.analyses.moments import Moments
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+PART_OF_DEVIATION = 0.3
+"""Of a standard deviation, at least so wide is a part; 20 of them reach 3 to 6 deviations to both sides."""
 
 
 def count_bins(scaled: Floats, n_bins: int) -> Ints:
@@ -15,26 +20,44 @@ def count_bins(scaled: Floats, n_bins: int) -> Ints:
     Args:
         scaled: (n_rows, n_columns), NaN where missing.
     Returns:
-        (n_columns, n_bins).
+        (n_columns, 2 + n_bins): below -1, by part, and above 1.
     """
-    found = np.zeros((scaled.shape[1], n_bins), np.int64)
+    found = np.zeros((scaled.shape[1], n_bins + 2), np.int64)
     for index, column in enumerate(scaled.T):
         known = column[~np.isnan(column)]
-        bins = np.clip(np.floor((known + 1) / 2 * n_bins), 0, n_bins - 1).astype(np.int64)
-        found[index] = np.bincount(bins, minlength=n_bins)
+        places = np.clip(np.floor((known + 1) / 2 * n_bins), -1, n_bins) + 1
+        places[known == 1] = n_bins
+        found[index] = np.bincount(places.astype(np.int64), minlength=n_bins + 2)
     return found
 
 
-def histogram(counts: list[int], centre: float, scale: float, kind: Numeric) -> dict[str, object]:
-    """A column's counts as a report has them, from `low` to `high` in equal parts.
+def open_range(moments: Moments, index: int, n_bins: int) -> tuple[float, float]:
+    """Centre and half width for a column without bounds, from its pooled mean and deviation alone.
 
-    Where no bounds are declared the range is a power of two to both sides of zero, of which the
-    parts before the first value and after the last are left out.
+    A part is a power of two wide and begins at a multiple of it; of a constant it is a thousandth.
     """
-    width = 2 * scale / len(counts)
-    first, last = 0, len(counts)
-    if kind.bounds is None:
-        there = [index for index, count in enumerate(counts) if count]
-        first, last = (there[0], there[-1] + 1) if there else (0, 0)
+    mean, deviation = float(moments.mean[index]), float(moments.deviation[index])
+    if not moments.n[index]:
+        return 0.0, 1.0
+    width = 1.0
+    if deviation:
+        width = 2.0 ** math.ceil(math.log2(PART_OF_DEVIATION * deviation))
+    elif mean:
+        width = 2.0 ** (math.frexp(mean)[1] - 10)
+    return math.floor(mean / width) * width, width * n_bins / 2
+
+
+def histogram(counts: list[int], centre: float, scale: float) -> dict[str, object]:
+    """Counts by part as a report has them, from `low` to `high` in equal parts."""
+    return {"low": centre - scale, "high": centre + scale, "counts": counts}
+
+
+def open_histogram(counts: list[int], centre: float, scale: float) -> dict[str, object]:
+    """The same of a column without bounds: no empty parts at the ends; how many lie `below` and `above`."""
+    below, *parts, above = counts
+    width = 2 * scale / len(parts)
+    there = [index for index, count in enumerate(parts) if count]
+    first, last = (there[0], there[-1] + 1) if there else (0, 0)
     low = centre - scale
-    return {"low": low + first * width, "high": low + last * width, "counts": counts[first:last]}
+    ends = {"low": low + first * width, "high": low + last * width}
+    return {**ends, "counts": parts[first:last], "below": below, "above": above}

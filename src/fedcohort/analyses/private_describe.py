@@ -24,7 +24,7 @@ from fedcohort.analyses.columns_of import (
 )
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
 from fedcohort.analyses.histograms import count_bins, histogram
-from fedcohort.analyses.moments import Scaling, declared_scaling, moments_from_sums
+from fedcohort.analyses.moments import Scaling, declared_scaling
 from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import DRAWS, INTERVAL, RESOLUTION, on_grid, sigma_of
 from fedcohort.columns import Categorical, Numeric
@@ -102,7 +102,7 @@ class PrivateDescribe:
         if self.rows_per_patient > 1:
             found["rows"] = np.array([len(rows)])
         if self.numeric:
-            found |= {**_whole_moments(bounded), "histograms": count_bins(bounded, N_BINS).ravel()}
+            found |= {**_whole_moments(bounded), "histograms": count_bins(bounded, N_BINS)[:, 1:-1].ravel()}
         for name, kind in self.categorical.items():
             levels = values_of(table, self.cohort, name)[rows]
             found[f"levels/{name}"] = level_counts(levels, len(kind.levels))
@@ -138,8 +138,8 @@ class PrivateDescribe:
         others = {
             name: np.asarray(kept[name]) + sigma_of(kept, name) * draw.standard_normal(shape) for name in SUMS
         }
-        mean, deviation = self._moments(kept)
-        means, deviations = self._moments(others)
+        mean, variance = self._moments(kept)
+        means, variances = self._moments(others)
         found: dict[str, object] = {}
         for index, name in enumerate(self.numeric):
             n = _count(kept, "n", index)
@@ -148,23 +148,26 @@ class PrivateDescribe:
                 "n_error": _error(kept, "n"),
                 "missing": max(0, _count(kept, "rows" if "rows" in kept else "patients", 0) - n),
                 **_interval("mean", mean[index], means[:, index], n),
-                **_interval("std", deviation[index], deviations[:, index], n),
-                "histogram": self._histogram(kept, index, self.numeric[name]),
+                **_deviation(variance[index], variances[:, index], self.scaling.scale[index], n),
+                "histogram": self._histogram(kept, index),
             }
         return found
 
-    def _histogram(self, kept: Vector, index: int, kind: Numeric) -> dict[str, object]:
+    def _histogram(self, kept: Vector, index: int) -> dict[str, object]:
         places = range(index * N_BINS, (index + 1) * N_BINS)
         bins = [_count(kept, "histograms", place) for place in places]
         centre, scale = float(self.scaling.centre[index]), float(self.scaling.scale[index])
-        return {**histogram(bins, centre, scale, kind), "error": _error(kept, "histograms")}
+        return {**histogram(bins, centre, scale), "error": _error(kept, "histograms")}
 
     def _moments(self, sums: Vector) -> tuple[Floats, Floats]:
-        """Mean and deviation, held within the declared bounds, whatever the noise makes of the sums."""
+        """Mean, held within the declared bounds, and variance in units of the squared half range.
+
+        A variance is as the noise leaves it, which may be negative.
+        """
         n = np.maximum(np.asarray(sums["n"], np.float64), 1.0)
-        moments = moments_from_sums({**sums, "n": n}, self.scaling)
-        low, high = self.scaling.centre - self.scaling.scale, self.scaling.centre + self.scaling.scale
-        return np.clip(moments.mean, low, high), np.minimum(moments.deviation, self.scaling.scale)
+        mean = np.asarray(sums["sum"]) / n
+        variance = np.asarray(sums["squares"]) / n - np.square(mean)
+        return np.clip(mean, -1, 1) * self.scaling.scale + self.scaling.centre, variance
 
     def _levels(self, kept: Vector) -> dict[str, object]:
         found: dict[str, object] = {}
@@ -186,7 +189,7 @@ def _block(name: str, size: int, sensitivity: float) -> Block:
 
 
 def _whole_moments(values: Floats) -> dict[str, NDArray[np.floating | np.integer]]:
-    """As `sum_moments`, of values and squares that were rounded to whole steps before they are added."""
+    """Of values in [-1, 1] and squares that are rounded to whole steps before they are added."""
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)
     return {
@@ -210,6 +213,21 @@ def _interval(name: str, value: float, others: Floats, n: int) -> dict[str, floa
         return {name: None}
     low, high = np.quantile(others, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
     return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def _deviation(variance: float, others: Floats, scale: float, n: int) -> dict[str, float | None]:
+    """The deviation with its interval; none where noise hides it, and then only the interval is told.
+
+    A deviation lies between 0 and half of the range. Where noise has made the variance negative the
+    true one is less than what noise adds to it, so that the interval still holds it.
+    """
+    if n < 1:
+        return {"std": None}
+    low, high = np.quantile(others, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    high = max(variance, 0.0) + max(high - variance, 0.0)
+    ends = (math.sqrt(min(max(float(end), 0.0), 1.0)) * scale for end in (low, high))
+    told = math.sqrt(min(variance, 1.0)) * scale if variance > 0 else None
+    return {"std": told, **dict(zip(("std_low", "std_high"), ends, strict=True))}
 
 
 def private_describe(study: Study) -> PrivateDescribe:

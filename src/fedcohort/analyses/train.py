@@ -21,14 +21,9 @@ from fedcohort.analyses.evaluation import Evaluation, evaluation_layout, evaluat
 from fedcohort.analyses.metrics import Task, metrics_layout, metrics_of, sum_metrics
 from fedcohort.analyses.model_of import model_of, task_of
 from fedcohort.analyses.moments import (
-    Scaling,
-    count_exponents,
-    declared_scaling,
-    exponents_layout,
     moments_from_sums,
     moments_layout,
-    scaled,
-    scaling_from_exponents,
+    refuse_outside,
     sum_moments,
 )
 from fedcohort.analyses.server_optimizer import mean_so_far, server_step
@@ -62,7 +57,7 @@ class Site:
 
 @dataclass(frozen=True)
 class TrainAnalysis:
-    """Scales, then moments, then `rounds` of training, then one evaluation."""
+    """Moments, then `rounds` of training, then one evaluation."""
 
     study: Study
     train: Train
@@ -76,7 +71,7 @@ class TrainAnalysis:
         return model_of(self.study, self.train.model)
 
     def start(self) -> State:
-        """Look for scales first when a column has no bounds; a model that cannot be built ends here.
+        """Before the first round; a model that cannot be built ends here.
 
         Raises:
             StudyError: the model is not allowed, or does not fit the columns or the algorithm.
@@ -84,18 +79,15 @@ class TrainAnalysis:
         moving = not self.model.trainable_mask.all()
         if self.train.algorithm == "fedsgd" and moving:
             raise StudyError("algorithm: fedsgd cannot train layers that keep moving statistics; use fedavg")
-        scaling = declared_scaling(self.numeric)
-        return State("exponents") if scaling is None else _moments_state(scaling, 0)
+        return State("moments")
 
     def phases(self) -> Mapping[str, int]:
         """How often each phase is asked."""
-        return {"exponents": 1, "moments": 1, "train": self.train.rounds, "evaluate": 1}
+        return {"moments": 1, "train": self.train.rounds, "evaluate": 1}
 
     def layout(self, state: State) -> Layout:
         """The blocks of the next sum."""
         match state.phase:
-            case "exponents":
-                return exponents_layout(len(self.numeric))
             case "moments":
                 return (counts("rows", len(SPLITS)), *moments_layout(len(self.numeric)))
             case "train":
@@ -120,10 +112,8 @@ class TrainAnalysis:
 
         def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
             match state.phase:
-                case "exponents":
-                    return count_exponents(values), site_state
                 case "moments":
-                    return self._sum_moments(state, table, values), site_state
+                    return self._sum_moments(table, values), site_state
                 case "train":
                     return self._sum_update(state, site_of(state), draw), site_state
                 case _:
@@ -134,11 +124,10 @@ class TrainAnalysis:
 
         return local
 
-    def _sum_moments(self, state: State, table: Table, values: NDArray[np.float64]) -> Vector:
-        scaling = Scaling(state.arrays["centre"], state.arrays["scale"])
-        inside = scaled(values, scaling, tuple(self.numeric))
+    def _sum_moments(self, table: Table, values: NDArray[np.float64]) -> Vector:
+        refuse_outside(values, self.numeric)
         rows = np.array([np.count_nonzero(table.split == code) for code in SPLITS.values()])
-        return {"rows": rows, **sum_moments(inside[table.split == TRAIN])}
+        return {"rows": rows, **sum_moments(values[table.split == TRAIN])}
 
     def _sum_update(self, state: State, site: Site, draw: Draw) -> Vector:
         weights, n = state.arrays["weights"], len(site.train_rows)
@@ -175,8 +164,6 @@ class TrainAnalysis:
     def update(self, state: State, total: Vector) -> State:
         """What follows from the sum."""
         match state.phase:
-            case "exponents":
-                return _moments_state(scaling_from_exponents(self.numeric, total), state.round + 1)
             case "moments":
                 return self._first_train_state(state, total)
             case "train":
@@ -192,7 +179,7 @@ class TrainAnalysis:
         n_train = float(total["rows"][SPLITS["train"]])
         if not n_train:
             raise CohortError("no site has a row to train on; check 'where', 'split' and the label")
-        moments = moments_from_sums(total, Scaling(state.arrays["centre"], state.arrays["scale"]))
+        moments = moments_from_sums(total)
         arrays: dict[str, Array] = {
             "weights": self.model.initial(),
             "mean": moments.mean,
@@ -242,10 +229,6 @@ def epoch_batches(
     for epoch in range(epochs):
         batches[epoch, : len(rows)] = generator.permutation(rows)
     return batches.reshape(epochs * steps, batch_size)
-
-
-def _moments_state(scaling: Scaling, number: int) -> State:
-    return State("moments", number, {"centre": scaling.centre, "scale": scaling.scale})
 
 
 def train(study: Study) -> TrainAnalysis:

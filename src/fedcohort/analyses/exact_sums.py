@@ -1,0 +1,118 @@
+"""Sums of floating-point numbers without any rounding, whatever their unit and offset.
+
+A float64 is a whole number times a power of two, so a sum of floats is one long whole number. It
+leaves a site as limbs of 32 bits, in which sums of sites have no order and lose nothing (Kulisch
+1971; Neal 2015, arXiv 1505.05571). From exact sums of values and of squares follows the variance
+without cancellation: the mean need not be known beforehand, and no scale is looked for in the data.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.errors import ValueRangeError
+from fedcohort.vector import Block
+
+LIMB_BITS = 32
+LARGEST = 2.0**127
+"""A value beyond it belongs to no measurement; a square of it still has room."""
+_MANTISSA, _HALF = 53, 27
+_AT_ONCE = 2**16
+"""Rows that are worked on together: they stay in the processor's cache."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Of a sum in limbs: its least bit is worth 2^lowest."""
+
+    lowest: int
+    n_limbs: int
+
+
+VALUES, SQUARES = Grid(-192, 11), Grid(-384, 22)
+"""Values of at least 2^-139 are exact, smaller ones lose bits below 2^-192; so with their squares."""
+
+
+def limbs(name: str, n: int, grid: Grid) -> Block:
+    """The block of `n` exact sums: (n, n_limbs)."""
+    return Block(name, (n, grid.n_limbs), 2.0**LIMB_BITS)
+
+
+def sum_values(columns: Floats) -> Ints:
+    """(n_columns, n_limbs): limbs of the sum of each column of (n_rows, n_columns), NaN left out.
+
+    Raises:
+        ValueRangeError: a value is beyond 2^127.
+    """
+    return _summed(columns, VALUES, _value_sum)
+
+
+def sum_squares(columns: Floats) -> Ints:
+    """(n_columns, n_limbs): the sum of each column's squares, as `sum_values`."""
+    return _summed(columns, SQUARES, _square_sum)
+
+
+def totals(limbs: NDArray[np.floating | np.integer], grid: Grid) -> list[Fraction]:
+    """The exact sums that limbs, added over sites, stand for: one a row."""
+    return [
+        Fraction(sum(int(limb) << (LIMB_BITS * place) for place, limb in enumerate(row)))
+        * Fraction(2) ** grid.lowest
+        for row in np.asarray(limbs)
+    ]
+
+
+def _summed(columns: Floats, grid: Grid, part_of: Callable[[Floats], int]) -> Ints:
+    found = np.zeros((columns.shape[1], grid.n_limbs), np.int64)
+    for index, column in enumerate(columns.T):
+        known = column[~np.isnan(column)]
+        if known.size and not np.max(np.abs(known)) <= LARGEST:
+            raise ValueRangeError("a value is beyond 2^127; declare bounds and clean the column")
+        parts = (known[begin : begin + _AT_ONCE] for begin in range(0, len(known), _AT_ONCE))
+        found[index] = _to_limbs(sum(part_of(part) for part in parts), grid)
+    return found
+
+
+def _to_limbs(whole: int, grid: Grid) -> list[int]:
+    sign, rest = (-1 if whole < 0 else 1), abs(whole)
+    mask = (1 << LIMB_BITS) - 1
+    return [sign * ((rest >> (LIMB_BITS * place)) & mask) for place in range(grid.n_limbs)]
+
+
+def _value_sum(values: Floats) -> int:
+    """In steps of 2^VALUES.lowest."""
+    whole, place = _whole_numbers(values)
+    return _shifted_sum(whole, place)
+
+
+def _square_sum(values: Floats) -> int:
+    """In steps of 2^SQUARES.lowest, which is twice as low: a square's place is twice the value's."""
+    whole, place = _whole_numbers(values)
+    high, low = np.abs(whole) >> _HALF, np.abs(whole) & ((1 << _HALF) - 1)
+    return (
+        (_shifted_sum(high * high, 2 * place) << 2 * _HALF)
+        + (_shifted_sum(2 * high * low, 2 * place) << _HALF)
+        + _shifted_sum(low * low, 2 * place)
+    )
+
+
+def _whole_numbers(values: Floats) -> tuple[Ints, Ints]:
+    """Each value as a whole number below 2^53 times 2^(place + VALUES.lowest)."""
+    fraction, exponent = np.frexp(values)
+    place = exponent.astype(np.int64) - _MANTISSA - VALUES.lowest
+    tiny = np.rint(np.ldexp(values, -VALUES.lowest))
+    whole = np.where(place < 0, tiny, np.ldexp(fraction, _MANTISSA)).astype(np.int64)
+    return whole, np.maximum(place, 0)
+
+
+def _shifted_sum(whole: Ints, place: Ints) -> int:
+    """The sum of whole * 2^place; halves of fewer than 2^27 add up exactly as floats, 2^16 of them."""
+    high = np.bincount(place, weights=whole >> _HALF)
+    low = np.bincount(place, weights=whole & ((1 << _HALF) - 1))
+    there = np.flatnonzero((high != 0) | (low != 0)).tolist()
+    return sum(((int(high[at]) << _HALF) + int(low[at])) << at for at in there)
