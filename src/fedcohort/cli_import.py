@@ -1,8 +1,6 @@
 """`fedcohort data import …`: files, databases and public data sets into a site's own database."""
 
-import contextlib
-import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,19 +17,19 @@ from fedcohort.cli_deidentify import (
     passage,
     tell_of_stand_ins,
 )
+from fedcohort.cli_import_report import listing, print_report
 from fedcohort.cli_support import console, error_console
 from fedcohort.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from fedcohort.sources.batch import Refusal, Source
+    from fedcohort.sources.batch import Source
     from fedcohort.sources.mapping import MappedTable
+    from fedcohort.sources.number_text import Writing
     from fedcohort.sources.road import Imported
 
 import_app = typer.Typer(help="Import files, databases and public data sets.", no_args_is_help=True)
 
-SHOWN = 10
 _PUBLIC = "not de-identified: public data without identifiers, whose patients are numbered here"
-REFUSED_HEADER = ("file", "position", "field", "reason")
 From = Annotated[Path, typer.Option("--from", help="A file, or a folder of them.")]
 Into = Annotated[str, typer.Option("--into", help="The site's database: a path, or an SQLAlchemy URL.")]
 TableName = Annotated[str, typer.Option("--table", help="Table of the site's database.")]
@@ -58,16 +56,26 @@ def import_csv(
         str | None, typer.Option(help="Such as cp1252; UTF-8, or by its mark, without.")
     ] = None,
     delimiter: Annotated[str | None, typer.Option(help="One character; by the first line without.")] = None,
+    decimal: Annotated[
+        str | None, typer.Option(help="What stands before decimals, . or a comma; without a mapping only.")
+    ] = None,
+    thousands: Annotated[
+        str | None,
+        typer.Option(help="What stands between thousands: , . ' or a blank; without a mapping only."),
+    ] = None,
 ) -> None:
     """Import CSV files, packed by gzip or not."""
-    from fedcohort.sources.csv_files import Dialect, csv_source
+    from fedcohort.sources.csv_files import csv_source
+    from fedcohort.sources.csv_open import Dialect
 
     if delimiter is not None and len(delimiter) != 1:
         raise ConfigError("--delimiter: one character, such as ';'")
     mapped = _mapped(mapping, table)
-    source = csv_source(place, table, mapped, Dialect(encoding, delimiter))
+    writing = _writing(decimal, thousands, mapping)
+    source = csv_source(place, table, mapped, Dialect(encoding, delimiter), writing=writing)
     how = How(rules, key, keep_identifiers)
-    named = Named(table, mapped, _typed(place), reading=f"{encoding} {delimiter}")
+    reading = " ".join(map(str, (encoding, delimiter, *([decimal, thousands] if writing.is_said else []))))
+    named = Named(table, mapped, _typed(place), reading=reading)
     bring_in_some(source, into, named, how, refused)
 
 
@@ -128,7 +136,7 @@ def import_mimic_iv(
     secret = key_of(How(None, key, keep_identifiers))
     into.mkdir(parents=True, exist_ok=True)
     for report in make(folder, into, sites, secret):
-        _print(report, None)
+        print_report(report, None)
     told = f"de-identified: {identity(secret)}" if secret else NOT_DEIDENTIFIED
     console.print(told, markup=False, highlight=False)
 
@@ -171,6 +179,21 @@ def _mapped(path: Path | None, table: str) -> "MappedTable | None":
     if table not in tables:
         raise ConfigError(f"{path}: has no table {table}; it has {', '.join(tables)}")
     return tables[table]
+
+
+def _writing(decimal: str | None, thousands: str | None, mapping: Path | None) -> "Writing":
+    """How numbers are written, where nobody declares columns."""
+    from fedcohort.sources.mapping import writing_of
+    from fedcohort.sources.number_text import decimal_mark, thousands_mark
+
+    if mapping is not None and (decimal or thousands):
+        raise ConfigError(
+            "--decimal, --thousands: with a mapping file write them there, below the table or at a column"
+        )
+    try:
+        return writing_of(decimal_mark(decimal), thousands_mark(thousands))
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from None
 
 
 def _typed(place: Path) -> list[str]:
@@ -231,8 +254,10 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
 
     from fedcohort.sources.road import import_source
 
+    for line in source.notes:
+        error_console.print(f"  {line}", markup=False, highlight=False)
     way = passage(source, how, named.keys, named.origins, named.parts, named.dates)
-    with _refusals(refused) as note, console.status("") as status:
+    with listing(refused) as note, console.status("") as status:
         report = import_source(
             way.source,
             into,
@@ -242,53 +267,7 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
             progress=lambda name, done: status.update(Text(f"{name}: {done} records")),
             on_refusal=note,
         )
-    _print(report, refused)
+    print_report(report, refused)
     tell_of_stand_ins((one.file for one in report.refusals), how.key)
     console.print(way.told(), markup=False, highlight=False)
     return report
-
-
-@contextlib.contextmanager
-def _refusals(path: Path | None) -> Iterator[Callable[["Refusal"], None]]:
-    """What is told of every refused record; into a file where one is named."""
-    if path is None:
-        yield lambda _: None
-        return
-    _check_refused(path)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(REFUSED_HEADER)
-        yield lambda one: writer.writerow([harmless(one.file), one.position, harmless(one.field), one.reason])
-
-
-def _check_refused(path: Path) -> None:
-    """Never write over a file that is not a list of refusals: it may be what is imported."""
-    try:
-        with path.open("rb") as file:
-            begin = file.read(256)
-    except FileNotFoundError:
-        begin = b""
-    except OSError as error:
-        raise ConfigError(
-            f"--refused {path}: {error.strerror}; name a file in a folder that is there"
-        ) from None
-    if begin and not begin.startswith(",".join(REFUSED_HEADER).encode() + b"\r\n"):
-        raise ConfigError(f"--refused {path}: stands there and is no list of refusals; name a new file")
-    if not path.parent.is_dir():
-        raise ConfigError(f"--refused {path}: there is no folder {path.parent}; make it first")
-
-
-def harmless(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-def _print(report: "Imported", refused: Path | None) -> None:
-    console.print(str(report), markup=False, highlight=False)
-    for one in report.refusals[:SHOWN]:
-        where = " ".join(filter(None, (f"{one.file}:", one.position, one.field)))
-        error_console.print(f"  {where}: {one.reason}", markup=False, highlight=False)
-    rest = report.refused.total() - min(len(report.refusals), SHOWN)
-    if rest > 0:
-        told = f"see {refused}" if refused else "name a file by --refused to see all"
-        error_console.print(f"  and {rest} more; {told}", markup=False, highlight=False)

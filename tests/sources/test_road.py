@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import ConfigError, DataError, SchemaError, StoreError
 from fedcohort.sources import csv_files, how_far
-from fedcohort.sources.csv_files import Dialect, csv_source
+from fedcohort.sources.csv_files import csv_source
+from fedcohort.sources.csv_open import Dialect
 from fedcohort.sources.database import reading, writing
 from fedcohort.sources.mapping import MappedColumn, MappedTable, read_mapping
 from fedcohort.sources.parquet_files import parquet_source
@@ -277,7 +278,7 @@ def test_a_file_without_a_header_that_fits_is_refused(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[tables.a]\n", "tables.a.columns"),
+        ("[tables.a]\n", "tables.a: columns: name one at least"),
         ('[tables.a.columns.x]\nlevels = ["f"]\nlow = 1\n', "bounds and units are for numbers"),
         ('[tables.a.columns.x]\nlocal_unit = "mg/dL"\n', "local_unit needs unit"),
         ('[tables.a.columns.x]\nlocal_unit = "mg/dL"\nunit = "mmol/L"\n', "give substance or molar_mass"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fedcohort.cli_import import REFUSED_HEADER
+from fedcohort.cli_import_report import REFUSED_HEADER
 from fedcohort.errors import ConfigError, SchemaError, StoreError
 from fedcohort.sources import csv_files
 from fedcohort.sources.batch import Batch, Part, Source
@@ -285,7 +285,7 @@ def test_numbers_with_spaces_and_without_end_are_read_alike_by_both_halves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [f"p{n:04},{n / 2} , {n},{n:03}" for n in range(1, 500)]
-    rows[40] = "p0041,nan,1e3,041"
+    rows[40] = "p0041,nan,1e+3,041"
     rows[90] = "p0091,  ,+5,091"
     text = "\n".join(["patient_id,a,b,code", *rows, "p0500,inf,1,500", "p0501,1,x,501"])
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")

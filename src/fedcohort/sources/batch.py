@@ -20,12 +20,14 @@ class Refusal:
         position: line, record number or tag path: where in the file to look.
         field: the column or element at fault; empty when it is the whole record.
         reason: what is wrong and what to do, in words; never a patient's value.
+        also: what else is wrong with the record: columns and reasons.
     """
 
     file: str
     position: str
     field: str
     reason: str
+    also: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Batch:
             interrupted import goes on from there.
         refusals: those since the batch before.
         broken: the part cannot be read any further, and another copy of it may be whole.
+        made_missing: by column and reason, values that became missing because the mapping says so.
     """
 
     table: str
@@ -46,6 +49,7 @@ class Batch:
     read: int
     refusals: Sequence[Refusal] = field(default_factory=tuple)
     broken: bool = False
+    made_missing: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ class Source:
     Attributes:
         tables: for every table that the parts fill, its columns besides patient_id, as declared.
         parts: in the order of reading; may be found while reading (a folder of images).
+        notes: how columns are read that nobody declared, for the engineer; a line each, and never a value.
     """
 
     tables: Mapping[str, Mapping[str, Declared]]
     parts: Iterable[Part]
+    notes: Sequence[str] = ()

@@ -6,28 +6,24 @@ half; the other one (`csv_files`) goes on from there, record by record. A batch 
 values do not fit is shaped like any other.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import IO, Any, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import DataError
-from fedcohort.sources.schema import PATIENT_ID
-from fedcohort.sources.shape import MAX_TEXT, Faults, Field, shaped
+from fedcohort.sources.csv_columns import Made, are_numbers, is_read_at_once, quick
+from fedcohort.sources.shape import Faults, Field, shaped
 
 BLOCK_BYTES = 2**21
 AT_ONCE = 1_000
 """Records whose values are made, and written, together: they fit into a processor's cache."""
-_QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
+_QUOTE, _LINE_FEED, _RETURN, _ZERO, _EXPONENT, _POINT = b'"\n\r0e.'
+_SKIPPED = np.frombuffer(b" \t+-", dtype=np.uint8)
 
 Columns = dict[str, list[object]]
-Made = Callable[[slice], list[object]]
-"""Makes a part of a column's values as Python's objects, which takes Python's lock."""
 
 
 def sound_batches(
@@ -49,7 +45,7 @@ def sound_batches(
                 continue
             for start in range(0, max(count, 1), AT_ONCE):
                 part = slice(start, min(start + AT_ONCE, count))
-                yield part.stop - start, {name: make(part) for name, make in made.items()}, {}
+                yield part.stop - start, {name: make(part) for name, make in made.items()}, Faults()
     except (DataError, pyarrow.ArrowException, OSError, ValueError):
         return
 
@@ -64,8 +60,17 @@ class _Reader:
 
     def numeric(self) -> set[str]:
         """Columns that can be read as numbers at once, because they are nothing but numbers to all fields."""
-        others = {one.source for one in self.fields if not _is_number(one) or one.missing}
+        others = {one.source for one in self.fields if not is_read_at_once(one)}
         return {one.source for one in self.fields} - others
+
+    def doubtful(self, block: bytes) -> set[str]:
+        """Columns to be read as texts, for something of this block may look like a code or two numbers."""
+        sampled = [one for one in self.fields if not one.is_declared]
+        if not sampled or not _has_doubtful(
+            block, ord(self.delimiter), any(not one.shows_decimals for one in sampled)
+        ):
+            return set()
+        return {one.source for one in sampled}
 
     def read(self, block: bytes, numeric: Collection[str]) -> Any:  # noqa: ANN401 - pyarrow has no types
         """A block as a table of texts, but for the numeric columns.
@@ -98,9 +103,10 @@ def _tables(raw: IO[bytes], reader: _Reader) -> Iterator[tuple[bytes, Any]]:
         if not (_looks_plain(block, delimiter.encode()) or _a_record_a_line(block, ord(delimiter))):
             return
         try:
-            found = reader.read(block, numeric)
+            found = reader.read(block, numeric - reader.doubtful(block))
         except pyarrow.ArrowInvalid:
             found = reader.read(block, ())
+            numeric = {name for name in numeric if are_numbers(found.column(name))}
         if found.num_rows != _lines(block) and not _a_record_a_line(block, ord(delimiter)):
             return
         yield block, found
@@ -113,7 +119,7 @@ def _checked_blocks(raw: IO[bytes], reader: _Reader) -> Iterator[tuple[bytes, in
         if found is None:
             yield b"", 0, {}
         elif found.num_rows:
-            yield block, found.num_rows, _quick(reader.fields, _columns(found))
+            yield block, found.num_rows, quick(reader.fields, _columns(found))
 
 
 def _columns(table: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -176,88 +182,28 @@ def _a_record_a_line(block: bytes, delimiter: int) -> bool:
     return bool(np.isin(before, beside).all() and np.isin(after, beside).all())
 
 
+def _has_doubtful(block: bytes, delimiter: int, points: bool) -> bool:
+    """Whether a field may begin with a zero before a digit, or have an exponent or three decimals."""
+    octets = np.frombuffer(b"\n" + block + b"\n\n\n\n\n", dtype=np.uint8)
+    digits = (octets >= _ZERO) & (octets <= _ZERO + 9)
+    zeros = np.flatnonzero(octets == _ZERO)
+    before = zeros[digits[zeros + 1]] - 1
+    for _ in range(4):
+        before = before - np.isin(octets[before], _SKIPPED)
+    if np.isin(octets[before], np.array([_QUOTE, _LINE_FEED, _RETURN, delimiter, *_SKIPPED])).any():
+        return True
+    exponents = np.flatnonzero((octets | 32) == _EXPONENT)
+    if (digits[exponents - 1] & digits[exponents + 1]).any():
+        return True
+    if not points:
+        return False
+    at = np.flatnonzero(octets == _POINT)
+    grouped = digits[at - 1] & digits[at + 1] & digits[at + 2] & digits[at + 3] & ~digits[at + 4]
+    return bool(grouped.any())
+
+
 def _shaped(fields: Sequence[Field], raw: Mapping[str, Any]) -> tuple[Columns, Faults]:
-    made = _quick(fields, raw)
+    made = quick(fields, raw)
     if made is not None:
-        return {name: make(slice(None)) for name, make in made.items()}, {}
+        return {name: make(slice(None)) for name, make in made.items()}, Faults()
     return shaped(fields, {name: column.to_pylist() for name, column in raw.items()})
-
-
-def _quick(fields: Sequence[Field], raw: Mapping[str, Any]) -> dict[str, Made] | None:
-    """Whole columns, looked at off Python's lock; None where a value must be looked at by itself."""
-    found: dict[str, Made] = {}
-    for one in fields:
-        made = _column(one, raw[one.source])
-        if made is None:
-            return None
-        found[one.name] = made
-    return found
-
-
-def _is_number(one: Field) -> bool:
-    return one.declared is not None and isinstance(one.declared.kind, Numeric)
-
-
-def _column(one: Field, column: Any) -> Made | None:  # noqa: ANN401 - pyarrow has no types
-    """A column's values; None where something in it does not fit, and must be looked at by value."""
-    kind = one.declared.kind if one.declared is not None else None
-    if isinstance(kind, Numeric):
-        return None if one.missing or one.decimal != "." else _numbers(one, kind, column)
-    if isinstance(kind, Categorical):
-        return _levels(one, column)
-    return _texts(one, column)
-
-
-def _numbers(one: Field, kind: Numeric, column: Any) -> Made | None:  # noqa: ANN401
-    import pyarrow
-
-    try:
-        numbers = column.cast(pyarrow.float64())
-    except pyarrow.ArrowInvalid:
-        return None
-    missing = numbers.null_count > 0
-    values = numbers.to_numpy(zero_copy_only=False)
-    factor, offset = one.affine
-    if one.affine != (1.0, 0.0):
-        values = factor * values + offset
-    known = values[~np.isnan(values)] if missing else values
-    low, high = kind.bounds or (-np.inf, np.inf)
-    if len(known):
-        least, most = known.min(), known.max()  # NaN where there is one
-        if not (np.isfinite(least) and np.isfinite(most) and low <= least and most <= high):
-            return None
-    if len(known) + numbers.null_count != len(values):
-        return None
-    gone = np.asarray(numbers.is_null()) if missing else None
-    return partial(_floats, values, gone)
-
-
-def _floats(values: NDArray[np.float64], missing: NDArray[np.bool_] | None, part: slice) -> list[object]:
-    if missing is None:
-        return list(values[part].tolist())
-    objects = values[part].astype(object)
-    objects[missing[part]] = None
-    return list(objects.tolist())
-
-
-def _levels(one: Field, column: Any) -> Made | None:  # noqa: ANN401
-    encoded = column.dictionary_encode()
-    found, faults = shaped([one], {one.source: encoded.dictionary.to_pylist()})
-    if faults:
-        return None
-    table = np.array([*found[one.name], None], dtype=object)
-    indices = encoded.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)
-    return lambda part: list(table[indices[part]].tolist())
-
-
-def _texts(one: Field, column: Any) -> Made | None:  # noqa: ANN401
-    from pyarrow import compute
-
-    if one.missing or (one.name == PATIENT_ID and column.null_count):
-        return None
-    longest = compute.max(compute.utf8_length(column)).as_py() or 0
-    blank = compute.any(compute.utf8_is_space(column)).as_py()
-    data = column.buffers()[2]
-    if longest > MAX_TEXT or blank or (data is not None and b"\x00" in memoryview(data).tobytes()):
-        return None
-    return lambda part: list(column[part].to_numpy(zero_copy_only=False).tolist())

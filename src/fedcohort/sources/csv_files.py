@@ -5,47 +5,38 @@ columns are converted whole (see `shape`). A formula stays the text that it is.
 """
 
 import contextlib
-import csv
-import re
+from codecs import BOM_UTF8
 from collections.abc import Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 
-from fedcohort.columns import Numeric
 from fedcohort.errors import DataError, SchemaError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.csv_fast import sound_batches
-from fedcohort.sources.csv_records import MAX_FIELD, Broken, records
-from fedcohort.sources.files import Content, files_of, raw_of, text_of
+from fedcohort.sources.csv_open import BY_ITS_BEGINNING, Dialect, Opened, open_csv, plain_name
+from fedcohort.sources.csv_records import Broken, records
+from fedcohort.sources.csv_sample import Columns, Told, declared, numeric_by_name, undeclared
+from fedcohort.sources.files import Content, files_of, raw_of
 from fedcohort.sources.mapping import MappedTable
-from fedcohort.sources.schema import PATIENT_ID, Declared
+from fedcohort.sources.number_text import PLAIN, Writing
+from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.shape import Field, refusals_of, shaped
 
 BATCH_ROWS = 20_000
 SAMPLE_ROWS = 10_000
-MAX_COLUMNS = 4096
-_CODE = re.compile(r"^\s*0\d", re.MULTILINE)
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How a file is written; None: by its beginning."""
-
-    encoding: str | None = None
-    delimiter: str | None = None
 
 
 def csv_source(
     place: Path,
     table: str,
     mapping: MappedTable | None,
-    dialect: Dialect = Dialect(),
+    dialect: Dialect = BY_ITS_BEGINNING,
     patient: str = PATIENT_ID,
     numbers: Collection[str] | None = None,
+    writing: Writing = PLAIN,
 ) -> Source:
     """One file or a folder of files, all into one table.
 
@@ -54,16 +45,30 @@ def csv_source(
             texts no levels, as far as the first records tell.
         patient, numbers: without a mapping, the column that names the patient, and those that hold numbers;
             None: as the first records tell.
+        writing: without a mapping, how numbers are written.
     Raises:
         ConfigError: there is no such file, or no such encoding.
-        SchemaError: a header lacks a column, or names one twice.
+        SchemaError: a header lacks a column, or names one twice; or numbers can be read in two ways.
     """
     files = files_of(place, *ENDINGS)
-    fields = mapping.fields if mapping is not None else _fields_of(files, dialect, patient, numbers)
-    declared = {one.name: one.declared for one in fields if one.declared is not None}
+    asked = Asked(
+        mapping, mapping.patient_id if mapping else patient, numbers, mapping.writing if mapping else writing
+    )
+    told = _told(files, dialect, asked)
+    declarations = {one.name: one.declared for one in told.fields if one.declared is not None}
     root = place if place.is_dir() else place.parent
-    parts = [_part(path, str(path.relative_to(root)), table, fields, dialect) for path in files]
-    return Source({table: declared}, parts)
+    parts = [_part(path, str(path.relative_to(root)), table, told.fields, dialect) for path in files]
+    return Source({table: declarations}, parts, told.notes)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is said about a file's columns, as `csv_source` takes it."""
+
+    mapping: MappedTable | None
+    patient: str
+    numbers: Collection[str] | None
+    writing: Writing
 
 
 def _part(path: Path, name: str, table: str, fields: Sequence[Field], dialect: Dialect) -> Part:
@@ -72,41 +77,7 @@ def _part(path: Path, name: str, table: str, fields: Sequence[Field], dialect: D
     return Part(name, table, content.digest, batches, content.size, content.prefix)
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A file whose header has been read."""
-
-    file: TextIOWrapper
-    delimiter: str
-    names: list[str]
-
-
-def _open(path: Path, dialect: Dialect) -> Opened:
-    """Read a file's header.
-
-    Raises:
-        DataError, SchemaError: it has none that can be read.
-    """
-    csv.field_size_limit(MAX_FIELD)
-    file = text_of(path, dialect.encoding)
-    try:
-        first = file.readline(MAX_FIELD)
-        delimiter = dialect.delimiter or max(",;\t|", key=first.count)
-        header = next(csv.reader([first], delimiter=delimiter, strict=True), [])
-    except (csv.Error, UnicodeError, DataError) as error:
-        file.close()
-        raise DataError(f"its first line is no header ({error})") from None
-    names = [name.strip() for name in header]
-    if not names or len(names) > MAX_COLUMNS or len(set(names)) < len(names):
-        file.close()
-        raise SchemaError("its first line must name each column once")
-    if any(0xD800 <= ord(letter) < 0xE000 for name in names for letter in name):  # bytes that are no text
-        file.close()
-        raise SchemaError(f"its first line is not text in {dialect.encoding or 'UTF-8'}; say its --encoding")
-    return Opened(file, delimiter, names)
-
-
-def _first_of(files: Sequence[Path], dialect: Dialect) -> tuple[Path, Opened]:
+def _first_of(files: Sequence[Path], dialect: Dialect, patient: str) -> tuple[Path, Opened]:
     """The first file that has a header; the others are refused when their turn comes.
 
     Raises:
@@ -115,17 +86,20 @@ def _first_of(files: Sequence[Path], dialect: Dialect) -> tuple[Path, Opened]:
     errors: list[DataError] = []
     for path in files:
         try:
-            return path, _open(path, dialect)
+            return path, open_csv(path, dialect, patient)
         except DataError as error:
             errors.append(type(error)(f"{path.name}: {error}"))
     raise errors[0]
 
 
-def _fields_of(
-    files: Sequence[Path], dialect: Dialect, patient: str, numbers: Collection[str] | None
-) -> list[Field]:
-    """What the first records tell about the columns: numbers or texts; one without a name is left out."""
-    path, opened = _first_of(files, dialect)
+def _told(files: Sequence[Path], dialect: Dialect, asked: Asked) -> Told:
+    """How the columns are read: as a mapping says, and by the first records of the first file."""
+    try:
+        path, opened = _first_of(files, dialect, asked.patient)
+    except DataError:
+        if asked.mapping is None or asked.mapping.others:
+            raise
+        return Told(asked.mapping.fields)  # each is refused when its turn comes
     names = opened.names
     with opened.file:
         rows: list[list[str]] = []
@@ -133,39 +107,45 @@ def _fields_of(
         with contextlib.suppress(DataError, UnicodeError):
             found = islice(records(opened.file, opened.delimiter, len(names)), SAMPLE_ROWS)
             rows.extend(row for row in found if not isinstance(row, Broken) and len(row) == len(names))
-    if patient not in names:
-        raise SchemaError(
-            f"{path.name}: has no column {patient}; say in a mapping file which one names the patient"
-        )
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-    columns.pop(patient)
     columns.pop("", None)  # behind a delimiter that ends every line
-    known = {name: Declared(Numeric()) for name in numbers or ()}
-    kinds = {
-        name: _declared(values) if numbers is None else known.get(name) for name, values in columns.items()
-    }
-    return [Field(PATIENT_ID, patient), *(Field(name, name, kind) for name, kind in kinds.items())]
-
-
-def _declared(values: Sequence[str]) -> Declared | None:
-    """A number where all values are; a code such as 0042 is none."""
-    if _CODE.search("\n".join(values)):
-        return None
     try:
-        known = list(map(float, filter(str.strip, values)))
-    except ValueError:
-        return None
-    return Declared(Numeric()) if known else None
+        told = _fields(columns, asked)
+    except SchemaError as error:
+        raise SchemaError(f"{path.name}: {error}") from None
+    where = f"{path.name}: the header is line {opened.before + 1}; what stands before it is no record"
+    return replace(told, notes=[*([where] if opened.before else []), *told.notes])
+
+
+def _fields(columns: Columns, asked: Asked) -> Told:
+    mapping, patient = asked.mapping, asked.patient
+    if mapping is not None:
+        declared(mapping.fields, columns)
+        if not mapping.others:
+            return Told(mapping.fields)
+    if patient not in columns:
+        raise SchemaError(
+            f"has no column {patient}; say in a mapping file which one names the patient: "
+            'patient_id = "…" and others = true below its table'
+        )
+    if asked.numbers is not None:
+        return numeric_by_name(columns, patient, asked.numbers)
+    mapped = [] if mapping is None else mapping.fields
+    named = {one.source for one in mapped} | {one.name for one in mapped}
+    others = {name: values for name, values in columns.items() if name == patient or name not in named}
+    told = undeclared(others, patient, asked.writing)
+    return replace(told, fields=[*mapped, *told.fields[1:]]) if mapped else told
 
 
 def _batches(
     path: Path, name: str, table: str, fields: Sequence[Field], dialect: Dialect, done: int
 ) -> Iterator[Batch]:
     try:
-        opened = _open(path, dialect)
+        opened = open_csv(path, dialect, fields[0].source)
     except (DataError, SchemaError) as error:
         yield Batch(table, {}, done, (Refusal(name, "line 1", "", str(error)),), broken=True)
         return
+    fields = [replace(one, source=plain_name(one.source)) for one in fields]
     lacking = [one.source for one in fields if one.source not in opened.names]
     with opened.file:
         if lacking:
@@ -185,7 +165,10 @@ def _sound(
         return done, False
     read = 0
     with raw_of(path) as raw:
-        if b"\r" in raw.readline(MAX_FIELD).rstrip(b"\r\n"):  # the header; its line ends may be of an old Mac
+        head = opened.head.encode(errors="surrogateescape")
+        start = raw.read(min(len(head), len(BOM_UTF8)))
+        raw.read(len(head) - (0 if start == BOM_UTF8 else len(start)))
+        if b"\r" in head.replace(b"\r\n", b"\n"):  # line ends of an old Mac
             return done, False
         for count, found, faults in sound_batches(raw, opened.names, opened.delimiter, fields):
             if count == 0:
@@ -194,7 +177,8 @@ def _sound(
             if before < done < read:
                 return done, False
             if read > done:
-                yield Batch(table, found, read, refusals_of(name, range(before + 1, read + 1), faults))
+                refusals = refusals_of(name, range(before + 1, read + 1), faults)
+                yield Batch(table, found, read, refusals, made_missing=faults.made_missing)
     return max(done, read), False
 
 
@@ -245,7 +229,7 @@ def _batch(
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     found, faults = shaped(fields, columns)
     refusals += refusals_of(file, places, faults)
-    return Batch(table, found, read, refusals)
+    return Batch(table, found, read, refusals, made_missing=faults.made_missing)
 
 
 def _why(row: Sequence[str], width: int) -> str:

@@ -12,6 +12,7 @@ from fedcohort.errors import ConfigError, DataError
 
 BLOCK = 2**20
 MAX_BYTES = 2**40
+ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".bz2", ".xz", ".xlsx", ".xls")
 MAX_RATIO, FREE_BYTES = 200, 2**26
 """A file that unpacks to more than so many times its size is a bomb; small ones are let pass."""
 
@@ -31,6 +32,11 @@ def files_of(place: Path, *endings: str) -> list[Path]:
         if path.is_file() and path.name.lower().endswith(endings) and path.resolve().is_relative_to(root)
     ]
     if not found:
+        others = [path.name for path in place.rglob("*") if path.name.lower().endswith(ARCHIVES)]
+        if others:
+            raise ConfigError(
+                f"{place}: {min(others)} is no CSV or Parquet file: unpack it, or save it as CSV"
+            )
         raise ConfigError(f"{place}: no file, or a folder without any {' or '.join(endings)}")
     return found
 
@@ -180,10 +186,48 @@ def is_packed(path: Path) -> bool:
 
 
 def _encoding_of(path: Path) -> str:
-    """By the byte-order mark; UTF-8 without one."""
+    """By the byte-order mark, or by the zeros that UTF-16 has beside every Latin letter; UTF-8 without."""
+    start = _start_of(path)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    most = len(start) // 4  # half of the letters there are
+    even, odd = start[::2].count(0), start[1::2].count(0)
+    if even == 0 and odd > most:
+        return "utf-16-le"
+    return "utf-16-be" if odd == 0 and even > most else "utf-8-sig"
+
+
+def _start_of(path: Path) -> bytes:
+    """The first bytes, unpacked; none where they cannot be read."""
     with gzip.open(path, "rb") if is_packed(path) else path.open("rb") as file:
         try:
-            start = file.read(4)
+            return file.read(256)
         except (OSError, EOFError, zlib.error):
-            start = b""
-    return "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+            return b""
+
+
+_FORMATS = {
+    b"PK\x03\x04": "is a ZIP archive: unpack it, and import the files in it",
+    b"\x1f\x8b": "is packed by gzip under another name: let its name end in .csv.gz, and import it again",
+    b"7z\xbc\xaf'\x1c": "is a 7-Zip archive: unpack it, and import the files in it",
+    b"Rar!": "is a RAR archive: unpack it, and import the files in it",
+    b"BZh": "is packed by bzip2: unpack it, and import the file in it",
+    b"\xfd7zXZ\x00": "is packed by xz: unpack it, and import the file in it",
+    b"\x28\xb5\x2f\xfd": "is packed by zstd: unpack it, and import the file in it",
+    b"\xd0\xcf\x11\xe0": "is an Excel workbook: save each sheet of it as CSV UTF-8, and import those",
+    b"PAR1": "is a Parquet file: import it by `fedcohort data import parquet`",
+    b"SQLite format 3\x00": "is a SQLite database: import its tables by `fedcohort data import sql`",
+    b"%PDF-": "is a PDF: ask for the table as CSV",
+}
+"""How files that are no text begin, and what to do with them (Gary Kessler's table of file signatures)."""
+
+
+def format_of(path: Path) -> str:
+    """What a file is and what to do with it, where it surely is no text; empty where it may be one."""
+    try:
+        start = _start_of(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    if start.startswith(b"PK\x03\x04") and path.suffix.lower() in (".xlsx", ".xlsm", ".ods"):
+        return _FORMATS[b"\xd0\xcf\x11\xe0"]
+    return next((told for sign, told in _FORMATS.items() if start.startswith(sign)), "")

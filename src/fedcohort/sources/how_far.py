@@ -2,8 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -155,7 +155,20 @@ def _refused(connection: Connection, mark: Mark) -> list[Refusal]:
     table = REFUSALS_TABLE.c
     query = select(table.file, table.position, table.field, table.reason)
     found = connection.execute(query.where(table.part == mark.key).order_by(table.id))
-    return [Refusal(*row) for row in found]
+    refusals: list[Refusal] = []
+    for file, position, name, reason in found:
+        last = refusals[-1] if refusals else None
+        if last and position.startswith("record ") and (file, position) == (last.file, last.position):
+            refusals[-1] = replace(last, also=(*last.also, (name, reason)))
+        else:
+            refusals.append(Refusal(file, position, name, reason))
+    return refusals
+
+
+def _rows(refusal: Refusal) -> Iterator[dict[str, str]]:
+    """A refused record as it is kept: a row for everything that is wrong with it."""
+    for name, reason in ((refusal.field, refusal.reason), *refusal.also):
+        yield {"file": refusal.file, "position": refusal.position, "field": name, "reason": reason}
 
 
 def _appended_to(part: Part, earlier: Mapping[str, Any]) -> int | None:
@@ -172,8 +185,8 @@ def advance(connection: Connection, mark: Mark, before: int, batch: Batch, writt
     Raises:
         StoreError: another process has meanwhile written this part's batch.
     """
-    refused = [{"part": mark.key, **asdict(one)} for one in batch.refusals]
-    now = {"key": mark.key, "before": before, "now": batch.read, "more": written, "out": len(refused)}
+    refused = [{"part": mark.key, **row} for one in batch.refusals for row in _rows(one)]
+    now = {"key": mark.key, "before": before, "now": batch.read, "more": written, "out": len(batch.refusals)}
     if run(connection, _ADVANCE, now).rowcount != 1:
         raise StoreError("another import of the same file is running; wait until it has ended")
     if refused:

@@ -4,6 +4,7 @@
     patient_id = "subject_id"
     key = ["labevent_id"]
     decimal = ","
+    thousands = "."
 
     [tables.labs.columns.glucose]
     from = "GLU_MGDL"
@@ -25,13 +26,14 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field as Limits
 from pydantic import ValidationError, model_validator
 
 from fedcohort.columns import Categorical, Frozen, Identifier, Level, Numeric, Real, building, describe_errors
 from fedcohort.errors import ConfigError
+from fedcohort.sources.number_text import PLAIN, Decimal, Thousands, Writing
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field
 from fedcohort.sources.units import MAX_UNIT, conversion, is_unit
@@ -76,18 +78,32 @@ class MappedColumn(Frozen):
     """Grams a mole; needed where `substance` is not in the list."""
     factor: Annotated[float, Limits(gt=0)] | None = None
     """Instead of units: what the source's numbers are multiplied by."""
-    codes: dict[str, Level] = Limits(default_factory=dict)
+    codes: dict[str, Level | Real] = Limits(default_factory=dict)
+    """The source's texts to levels; or to numbers, in the source's unit."""
     missing: tuple[str, ...] = ()
+    decimal: Decimal | None = None
+    thousands: Thousands | None = None
+    """Of this column, where it is not written as its table is."""
+    outside: Literal["refuse", "missing"] = "refuse"
+    """What becomes of a value outside the bounds, a limit such as <0.5, or a level that is not declared."""
+
+    later: ClassVar[tuple[str, ...]] = ("decimal", "thousands", "outside")
+    """What older versions do not know: left out of what decides an import's sameness where nobody said it."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        numeric = (self.low, self.high, self.local_unit, self.substance, self.molar_mass, self.factor)
+        bounds = (self.low, self.high, self.local_unit, self.substance, self.molar_mass, self.factor)
+        numeric = (*bounds, self.decimal, self.thousands)
         if (self.levels is not None or self.text) and any(value is not None for value in numeric):
             raise ValueError("bounds and units are for numbers; a column with levels or text has none")
         if self.levels is not None and self.text:
             raise ValueError("give levels, or text = true, not both")
-        if self.codes and self.levels is None:
-            raise ValueError("codes need levels, which they are translated to")
+        if self.codes and self.text:
+            raise ValueError("codes need levels or numbers, which they are translated to; a text has none")
+        if self.levels is None and any(isinstance(code, str) for code in self.codes.values()):
+            raise ValueError("codes need levels where they are translated to texts")
+        if self.outside == "missing" and (self.text or (self.levels is None and self.low is None)):
+            raise ValueError('outside = "missing" needs low and high, or levels, to be outside of')
         if self.unit is not None and not is_unit(self.unit):
             raise ValueError("unit: a short text that prints on one line, such as mmol/L")
         if self.local_unit is not None and self.unit is None:
@@ -98,6 +114,12 @@ class MappedColumn(Frozen):
             raise ValueError(f"substance: known are {', '.join(MOLAR_MASSES)}; for others give molar_mass")
         _ = self.affine, self.declared
         return self
+
+    @property
+    def unsaid(self) -> set[str]:
+        """Those of `later` that are at their defaults."""
+        fields = type(self).model_fields
+        return {name for name in self.later if getattr(self, name) == fields[name].get_default()}
 
     @cached_property
     def declared(self) -> Declared | None:
@@ -118,10 +140,35 @@ class MappedColumn(Frozen):
         mass = self.molar_mass or MOLAR_MASSES.get(self.substance or "")
         return conversion(self.local_unit, str(self.unit), mass)
 
-    def field(self, name: str, decimal: str = ".") -> Field:
-        """How its values are read."""
+    def field(self, name: str, table: Writing) -> Field:
+        """How its values are read.
+
+        Args:
+            table: how numbers are written in its table's other columns.
+        """
         missing = frozenset(self.missing)
-        return Field(name, self.source or name, self.declared, self.affine, self.codes, missing, decimal)
+        writing = writing_of(self.decimal, self.thousands, table)
+        source = self.source or name
+        return Field(
+            name, source, self.declared, self.affine, self.codes, missing, writing, outside=self.outside
+        )
+
+
+def writing_of(decimal: Decimal | None, thousands: Thousands | None, others: Writing = PLAIN) -> Writing:
+    """How numbers are written, where something of it is said; of two points the other is a comma.
+
+    Raises:
+        ValueError: one mark would stand before decimals and between thousands.
+    """
+    if decimal is None and thousands is None:
+        return others
+    if decimal is None:
+        decimal = "," if thousands == "." else "." if thousands == "," else others.decimal
+    if thousands is None:
+        thousands = "" if others.thousands == decimal else others.thousands
+    if decimal == thousands:
+        raise ValueError(f"decimal and thousands: both are {decimal!r}; one mark cannot mean both")
+    return Writing(decimal, thousands, is_said=True)
 
 
 class MappedTable(Frozen):
@@ -131,12 +178,16 @@ class MappedTable(Frozen):
         patient_id: the source's column that names the patient.
         key: columns of this table by which a record replaces the earlier one.
         decimal: what stands before the decimals of numbers in texts.
+        thousands: what stands between their groups of three digits.
+        others: whether the source's other columns come in, too, as they do without a mapping.
     """
 
     patient_id: Text = PATIENT_ID
     key: tuple[Identifier, ...] = ()
-    decimal: Literal[".", ","] = "."
-    columns: dict[Identifier, MappedColumn] = Limits(min_length=1)
+    decimal: Decimal | None = None
+    thousands: Thousands | None = None
+    others: bool = False
+    columns: dict[Identifier, MappedColumn] = Limits(default_factory=dict)
 
     @model_validator(mode="after")
     def _keys_are_columns(self) -> Self:
@@ -145,18 +196,30 @@ class MappedTable(Frozen):
         strange = [name for name in self.key if name not in {PATIENT_ID, *self.columns}]
         if strange:
             raise ValueError(f"key: {', '.join(strange)}: no column of this table")
+        if not self.columns and not self.others:
+            raise ValueError("columns: name one at least, or write others = true")
+        _ = self.fields
         return self
+
+    @property
+    def writing(self) -> Writing:
+        """How numbers are written in its texts."""
+        return writing_of(self.decimal, self.thousands)
 
     @property
     def fields(self) -> list[Field]:
         """How every column is read, the patient first."""
         patient = Field(PATIENT_ID, self.patient_id)
-        return [patient, *(column.field(name, self.decimal) for name, column in self.columns.items())]
+        return [patient, *(column.field(name, self.writing) for name, column in self.columns.items())]
 
     @property
     def context(self) -> str:
-        """What decides how values are read; `decimal`, unknown to older versions, where it is said."""
-        return self.model_dump_json(exclude={"decimal"} if self.decimal == "." else None)
+        """What decides how values are read: the same text as ever, as long as nothing newer is said."""
+        unsaid: dict[str, Any] = {name: True for name in ("decimal", "thousands") if not getattr(self, name)}
+        unsaid |= {name: True for name in ("decimal",) if self.decimal == "."}
+        unsaid |= {} if self.others else {"others": True}
+        unsaid["columns"] = {name: column.unsaid for name, column in self.columns.items()}
+        return self.model_dump_json(exclude=unsaid)
 
     @property
     def declared(self) -> dict[str, Declared]:

@@ -8,7 +8,7 @@ from typing import Any
 from fedcohort.columns import Numeric
 from fedcohort.errors import ConfigError, DataError, SchemaError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
-from fedcohort.sources.files import FREE_BYTES, MAX_RATIO, digest_of, files_of
+from fedcohort.sources.files import FREE_BYTES, MAX_RATIO, digest_of, files_of, format_of
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field, refusals_of, shaped
@@ -47,6 +47,9 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
     except ModuleNotFoundError:
         raise ConfigError("Parquet needs pyarrow: pip install 'fedcohort[files]'") from None
     types = pyarrow.types
+    other = format_of(path)
+    if other and "parquet" not in other:
+        raise DataError(other)
     try:
         schema = parquet.read_schema(path)
         texts = [one.name for one in schema if types.is_string(one.type) or types.is_large_string(one.type)]
@@ -149,13 +152,15 @@ def _read(
         first = read - piece.num_rows
         raw, bad = _values(piece)
         found, faults = shaped(fields, raw)
-        faults = dict.fromkeys(bad, ("", "holds a date that is none")) | faults
         if bad:
-            kept = [row for row in range(piece.num_rows) if row not in faults]
-            found = shaped(fields, {column: [values[row] for row in kept] for column, values in raw.items()})[
-                0
-            ]
-        yield Batch(table, found, read, refusals_of(name, range(first + 1, read + 1), faults))
+            for row in bad:
+                faults.rows[row] = {"": "holds a date that is none"} | faults.rows.get(row, {})
+            kept = [row for row in range(piece.num_rows) if row not in faults.rows]
+            found, _ = shaped(
+                fields, {column: [values[row] for row in kept] for column, values in raw.items()}
+            )
+        refusals = refusals_of(name, range(first + 1, read + 1), faults)
+        yield Batch(table, found, read, refusals, made_missing=faults.made_missing)
 
 
 def _weight(column: Any) -> int:  # noqa: ANN401

@@ -72,6 +72,7 @@ class Imported:
         read: records, refused ones included.
         refused: by column and reason.
         refusals: the first of them, each with its place.
+        made_missing: by column and reason, values that became missing because the mapping says so.
         empty: nothing was written, and no table of the source has a row from before.
     """
 
@@ -83,6 +84,7 @@ class Imported:
     read: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     refusals: list[Refusal] = field(default_factory=list)
+    made_missing: Counter[str] = field(default_factory=Counter)
     empty: bool = False
 
     def __str__(self) -> str:
@@ -95,7 +97,8 @@ class Imported:
         if self.unchanged:
             line += f"; {self.unchanged} of {self.unchanged + self.parts} files unchanged"
         reasons = (f"\n  {count} refused: {reason}" for reason, count in sorted(self.refused.items()))
-        return line + "".join(reasons)
+        missing = (f"\n  {count} made missing: {why}" for why, count in sorted(self.made_missing.items()))
+        return line + "".join((*reasons, *missing))
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,7 @@ def _import_part(road: Road, part: Part) -> None:
             road.pen.weight += max(1, written)
             advance(connection, mark, done, batch, written)
         _note(road, batch.table, written, batch.refusals, batch.read - done)
+        road.report.made_missing.update(batch.made_missing)
         done, broken = batch.read, batch.broken
         road.progress(part.name, done)
     with road.pen.turn() as connection:

@@ -5,22 +5,49 @@ to find the records at fault. Nothing here repeats a value: a refusal names the 
 """
 
 import math
-import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.sources.batch import Refusal
 from fedcohort.sources.convert import level_key
+from fedcohort.sources.number_text import (
+    PLAIN,
+    Reader,
+    Writing,
+    is_limit,
+    undeclared_reader,
+    why_no_number,
+)
 from fedcohort.sources.schema import PATIENT_ID, Declared
 
-Faults = dict[int, tuple[str, str]]
-"""Record within the batch to column and reason; the first fault of a record counts."""
-_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
-_HINT = 'is not a number, for it has a decimal comma: write decimal = "," below the table in the mapping file'
+
+@dataclass
+class Faults:
+    """What is wrong in a batch.
+
+    Attributes:
+        rows: record within the batch to column to reason.
+        made_missing: by column and reason, values that became missing because somebody asked for that.
+    """
+
+    rows: dict[int, dict[str, str]] = field(default_factory=dict)
+    made_missing: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: int, column: str, reason: str) -> None:
+        """One more; of one column the first counts."""
+        self.rows.setdefault(row, {}).setdefault(column, reason)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.made_missing)
+
+
 MAX_TEXT = 2**20
 """Characters of one text."""
+UNDECLARED = "holds a level that is not declared"
 
 
 @dataclass(frozen=True)
@@ -34,16 +61,30 @@ class Field:
         affine: (factor, offset) from the source's unit to the declared one.
         codes: the source's code to the declared level.
         missing: texts that mean that there is no value, besides the empty one.
-        decimal: what stands before a number's decimals in texts; beside a comma no point is read.
+        writing: how its numbers are written in texts.
+        is_declared: somebody says what the column holds; else the first records did, and a text that looks
+            like a code is no number.
+        shows_decimals: of a column that nobody declared, whether a point was seen before decimals.
+        outside: "missing" where a value outside what is declared becomes missing; else it refuses its record.
     """
 
     name: str
     source: str
     declared: Declared | None = None
     affine: tuple[float, float] = (1.0, 0.0)
-    codes: Mapping[str, str | int] = field(default_factory=dict)
+    codes: Mapping[str, str | float] = field(default_factory=dict)
     missing: Collection[str] = frozenset()
-    decimal: str = "."
+    writing: Writing = PLAIN
+    is_declared: bool = True
+    shows_decimals: bool = True
+    outside: Literal["refuse", "missing"] = "refuse"
+
+    @property
+    def reader(self) -> Reader:
+        """From a value to a number; it raises ValueError or TypeError."""
+        if self.is_declared:
+            return self.writing.reader
+        return undeclared_reader(self.writing, shows_decimals=self.shows_decimals)
 
 
 def shaped(
@@ -56,11 +97,11 @@ def shaped(
     Returns:
         by column, the values of the records without a fault; and the faults.
     """
-    faults: Faults = {}
+    faults = Faults()
     found = {one.name: _column(one, raw[one.source], faults) for one in fields}
-    if not faults:
+    if not faults.rows:
         return found, faults
-    kept = [row for row in range(len(next(iter(found.values()), []))) if row not in faults]
+    kept = [row for row in range(len(next(iter(found.values()), []))) if row not in faults.rows]
     return {name: [values[row] for row in kept] for name, values in found.items()}, faults
 
 
@@ -70,10 +111,11 @@ def refusals_of(file: str, places: Sequence[int], faults: Faults) -> list[Refusa
     Args:
         places: the number of each record of the batch within its part.
     """
-    return [
-        Refusal(file, f"record {places[row]}", column, reason)
-        for row, (column, reason) in sorted(faults.items())
-    ]
+    found = []
+    for row, reasons in sorted(faults.rows.items()):
+        (column, reason), *others = reasons.items()
+        found.append(Refusal(file, f"record {places[row]}", column, reason, tuple(others)))
+    return found
 
 
 def _column(one: Field, values: Sequence[object], faults: Faults) -> list[object]:
@@ -91,7 +133,8 @@ def _is_missing(one: Field, value: object) -> bool:
 
 def _numbers(one: Field, kind: Numeric, values: Sequence[object], faults: Faults) -> list[object]:
     found: list[float | None]
-    read = _reader(one)
+    read = one.reader
+    values = _decoded(one, values) if one.codes else values
     try:
         if one.missing or None in values or "" in values:
             found = [None if _is_missing(one, value) else read(value) for value in values]
@@ -104,45 +147,49 @@ def _numbers(one: Field, kind: Numeric, values: Sequence[object], faults: Faults
     factor, offset = one.affine
     if one.affine != (1.0, 0.0):
         found = [None if value is None else factor * value + offset for value in found]
-    known = [value for value in found if value is not None]
+    return list(_within(one, kind, found, faults))
+
+
+def _decoded(one: Field, values: Sequence[object]) -> Sequence[object]:
+    """The source's codes as the numbers that they stand for."""
+    return [one.codes.get(value.strip(), value) if isinstance(value, str) else value for value in values]
+
+
+def _within(
+    one: Field, kind: Numeric, values: Sequence[float | None], faults: Faults
+) -> Sequence[float | None]:
+    """Numbers within the declared bounds; others are refused, or missing where that was asked for."""
+    known = [value for value in values if value is not None]
     low, high = kind.bounds or (-sys.float_info.max, sys.float_info.max)
-    if known and not low <= min(known) <= max(known) <= high:
-        reason = "is not finite" if kind.bounds is None else f"is outside {low:g} to {high:g}"
-        for row, value in enumerate(found):
-            if value is not None and not low <= value <= high:
-                faults.setdefault(row, (one.name, reason))
-    return list(found)
+    if not known or low <= min(known) <= max(known) <= high:
+        return values
+    reason = "is not finite" if kind.bounds is None else f"is outside {low:g} to {high:g}"
+    outside = [row for row, value in enumerate(values) if value is not None and not low <= value <= high]
+    if one.outside == "missing":
+        faults.made_missing[f"{one.name} {reason}"] += len(outside)
+        return [None if value is not None and not low <= value <= high else value for value in values]
+    for row in outside:
+        faults.add(row, one.name, reason)
+    return values
 
 
 def _number(one: Field, value: object, row: int, faults: Faults) -> float | None:
     if _is_missing(one, value):
         return None
     try:
-        return _reader(one)(value)
+        return one.reader(value)
     except (TypeError, ValueError):
-        comma = one.decimal != "," and isinstance(value, str) and _COMMA.fullmatch(value)
-        faults.setdefault(row, (one.name, _HINT if comma else "is not a number"))
+        if one.outside == "missing" and isinstance(value, str) and is_limit(value):
+            faults.made_missing[f"{one.name} is a limit such as <0.5"] += 1
+        else:
+            faults.add(row, one.name, _why(one, value))
         return None
 
 
-def _reader(one: Field) -> Callable[[object], float]:
-    return _with_comma if one.decimal == "," else _float
-
-
-def _with_comma(value: object) -> float:
-    """A number such as 120,5; one with a point may count thousands, and is none."""
+def _why(one: Field, value: object) -> str:
     if not isinstance(value, str):
-        return _float(value)
-    if "." in value:
-        raise ValueError
-    return _float(value.replace(",", ".", 1))
-
-
-def _float(value: object) -> float:
-    """A number as people write it; Python's own texts such as 1_000 are none. NaN means missing."""
-    if isinstance(value, str) and ("_" in value or not value.isascii()):
-        raise ValueError
-    return float(value)  # type: ignore[arg-type]
+        return "is not a number"
+    return why_no_number(value, one.writing, declared=one.is_declared, missing=one.missing)
 
 
 def _levels(one: Field, kind: Categorical, values: Sequence[object], faults: Faults) -> list[object]:
@@ -158,10 +205,12 @@ def _levels(one: Field, kind: Categorical, values: Sequence[object], faults: Fau
             table[value] = by_key[level_key(coded)]
         else:
             unknown.add(value)
-    if unknown:
-        for row, value in enumerate(values):
-            if value in unknown:
-                faults.setdefault(row, (one.name, "holds a level that is not declared"))
+    rows = [row for row, value in enumerate(values) if value in unknown] if unknown else []
+    if rows and one.outside == "missing":
+        faults.made_missing[f"{one.name} {UNDECLARED}"] += len(rows)
+    else:
+        for row in rows:
+            faults.add(row, one.name, UNDECLARED)
     return [table.get(value) for value in values]
 
 
@@ -171,7 +220,7 @@ def _texts(one: Field, values: Sequence[object], faults: Faults) -> list[object]
     if one.name == PATIENT_ID and len(known) < len(found):
         for row, value in enumerate(found):
             if value is None:
-                faults.setdefault(row, (one.name, "is missing"))
+                faults.add(row, one.name, "is missing")
     try:
         "".join(known).encode()
         sound = "\x00" not in "".join(known) and max(map(len, known), default=0) <= MAX_TEXT
@@ -181,7 +230,7 @@ def _texts(one: Field, values: Sequence[object], faults: Faults) -> list[object]
         for row, value in enumerate(found):
             reason = _unsound(value)
             if reason:
-                faults.setdefault(row, (one.name, reason))
+                faults.add(row, one.name, reason)
     return list(found)
 
 

@@ -109,4 +109,4 @@ def _batches(
             values, faults = shaped(fields, raw)
             refusals = refusals_of(name, range(read + 1, read + 1 + len(rows)), faults)
             read += len(rows)
-            yield Batch(table, values, read, refusals)
+            yield Batch(table, values, read, refusals, made_missing=faults.made_missing)

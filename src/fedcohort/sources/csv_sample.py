@@ -1,0 +1,180 @@
+"""What a CSV file's first records tell about its columns, and what has to be asked.
+
+A column holds numbers where every value is one, by the very reader that the import uses. What
+could be two numbers is never guessed: the import stops and names what would say it.
+"""
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fedcohort.columns import Numeric
+from fedcohort.errors import SchemaError
+from fedcohort.sources.number_text import (
+    MISSING_MARKS,
+    Writing,
+    is_code,
+    is_number,
+    is_two_numbers,
+    shows_decimals,
+)
+from fedcohort.sources.schema import PATIENT_ID, Declared
+from fedcohort.sources.shape import Field
+
+_CODES = re.compile(r"^\s*(?:[+-]?0\d|[+-]?\d+[eE]\d+\s*$)", re.MULTILINE | re.ASCII)
+_MOSTLY = 0.5
+"""From this share of numbers on it is told that a column became a text for the others."""
+
+Columns = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """How the columns are read.
+
+    Attributes:
+        fields: one a column.
+        notes: what the engineer should know of them, a line each.
+    """
+
+    fields: Sequence[Field]
+    notes: Sequence[str] = ()
+
+
+def undeclared(columns: Columns, patient: str, writing: Writing) -> Told:
+    """Columns that nobody declared, by their first values.
+
+    Args:
+        columns: name to the first records' values, the patient's among them.
+    Raises:
+        SchemaError: numbers of some columns can be read in two ways; names all of them, and what says it.
+    """
+    found = [_undeclared(name, values, writing) for name, values in columns.items() if name != patient]
+    questions = [one for one in found if isinstance(one, str)]
+    if questions:
+        raise SchemaError("; ".join(questions))
+    told = [one for one in found if not isinstance(one, str)]
+    fields = [Field(PATIENT_ID, patient), *(field for one in told for field in one.fields)]
+    return Told(fields, [note for one in told for note in one.notes])
+
+
+def numeric_by_name(columns: Columns, patient: str, numbers: Collection[str]) -> Told:
+    """Columns of a data set that is known: those of these names hold numbers."""
+    kinds = {name: Declared(Numeric()) if name in numbers else None for name in columns if name != patient}
+    return Told([Field(PATIENT_ID, patient), *(Field(name, name, kind) for name, kind in kinds.items())])
+
+
+def _undeclared(name: str, values: Sequence[str], writing: Writing) -> Told | str:
+    """What one column is; or what has to be asked about it."""
+    present = list(filter(str.strip, values))
+    known = [value for value in present if value.strip() not in MISSING_MARKS]
+    text = Told([Field(name, name)])
+    if not known:
+        note = f"{name}: a text, for the first {len(values)} records have no value of it" if values else ""
+        return replace(text, notes=[note] if note else [])
+    if not _are_numbers(known, writing):
+        return _question(name, known, writing) or replace(
+            text, notes=_why_a_text(name, values, known, writing)
+        )
+    if _CODES.search("\n".join(known)):
+        return replace(
+            text, notes=[f"{name}: a text, for some look like codes (a zero before others, or 1E2)"]
+        )
+    if writing.is_plain and not writing.is_said and is_two_numbers(known, "."):
+        return _asked(name, "point", ["--thousands . where 150.000 is a thousand times 150", "--decimal ."])
+    sampled = Field(
+        name,
+        name,
+        Declared(Numeric()),
+        missing=MISSING_MARKS,
+        writing=writing,
+        is_declared=False,
+        shows_decimals=shows_decimals(known),
+    )
+    marks = len(present) - len(known)
+    note = (
+        f"{name}: numbers; {marks} of the first {len(values)} records have a mark such as NA, read as missing"
+    )
+    return Told([sampled], [note] if marks else [])
+
+
+def _are_numbers(texts: Sequence[str], writing: Writing) -> bool:
+    joined = "\n".join(texts)
+    if writing.is_plain and joined.isascii() and "_" not in joined:
+        try:
+            return all(map(math.isfinite, map(float, texts)))
+        except ValueError:
+            return False
+    return all(is_number(text, writing.reader) for text in texts)
+
+
+def _question(name: str, known: Sequence[str], writing: Writing) -> str:
+    """Where all would be numbers if commas meant something."""
+    if writing.is_said:
+        return ""
+    answers = {
+        "--decimal , where 120,5 has decimals": Writing(","),
+        "--thousands , where 265,000 is a thousand times 265": Writing(".", ","),
+    }
+    if any("." in text for text in known):
+        answers["--thousands . where 1.234,5 has both"] = Writing(",", ".")
+    fitting = [told for told, one in answers.items() if _are_numbers(known, one)]
+    return _asked(name, "comma", fitting) if fitting else ""
+
+
+def _asked(name: str, mark: str, answers: Sequence[str]) -> str:
+    return (
+        f"{name}: its numbers have a {mark}: say {', or '.join(answers)}; where columns differ, say "
+        "decimal or thousands for each in a mapping file"
+    )
+
+
+def _why_a_text(name: str, values: Sequence[str], known: Sequence[str], writing: Writing) -> list[str]:
+    """A word where most of a column would have been numbers."""
+    others = [text for text in known if not is_number(text, writing.reader) or is_code(text)]
+    if len(known) - len(others) < _MOSTLY * len(known):
+        return []
+    first = values.index(others[0]) + 1
+    return [
+        f"{name}: a text, for {len(others)} of {len(known)} values of the first records are no numbers "
+        f"(record {first} the first); a mapping file can make it numbers, by missing, codes or outside for "
+        "the others"
+    ]
+
+
+def declared(fields: Sequence[Field], columns: Columns) -> None:
+    """Look at columns that a mapping file declares.
+
+    Raises:
+        SchemaError: numbers of one can be read in two ways, and its bounds do not tell which.
+    """
+    questions = [_doubt(one, columns[one.source]) for one in fields if one.source in columns]
+    if told := "; ".join(filter(None, questions)):
+        raise SchemaError(told)
+
+
+def _doubt(one: Field, values: Sequence[str]) -> str:
+    kind = one.declared.kind if one.declared is not None else None
+    if not isinstance(kind, Numeric) or one.writing.is_said:
+        return ""
+    known = [text for text in values if text.strip() and text.strip() not in one.missing]
+    if not is_two_numbers(known, "."):
+        return ""
+    low, high = kind.bounds or (-math.inf, math.inf)
+    factor, offset = one.affine
+
+    def fits(writing: Writing) -> bool:
+        numbers = [writing.reader(text) for text in known if "." in text]
+        return all(low <= factor * number + offset <= high for number in numbers)
+
+    as_decimals, as_thousands = fits(Writing(".")), fits(Writing(",", "."))
+    if not as_thousands:
+        return ""
+    answers = ['thousands = "." where 150.000 is a thousand times 150']
+    if as_decimals:
+        answers.append('decimal = "." where its decimals are three')
+    return (
+        f"{one.name}: three digits stand behind every point of its numbers: write {', or '.join(answers)}, "
+        "in the mapping file at this column or below its table"
+    )
