@@ -1,8 +1,11 @@
 """The local engine: the code of a live node, in this process."""
 
+import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from types import FrameType
 
 import numpy as np
 import pandas as pd
@@ -12,6 +15,7 @@ import fedcohort as fc
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
 from fedcohort.engines.local import Simulated, run_nodes, simulated_node
 from fedcohort.errors import StudyFailedError
+from fedcohort.node.answer import prepare
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.table import Table
 from fedcohort.vector import Layout, Vector, counts
@@ -84,3 +88,61 @@ def test_a_cohort_below_the_site_s_limit_is_refused_by_its_code() -> None:
     node = simulated_node(Simulated(), "a", asked, partial(table_from_frame, few), analysis, min_patients=5)
     with pytest.raises(StudyFailedError, match=r"^a: cohort-too-small; the log says more$"):
         run_nodes(asked, analysis, [node], lambda _: None)
+
+
+class ManyRounds(RowsAndVisits):
+    """Counts the rows again and again."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+
+    def phases(self) -> Mapping[str, int]:
+        return {"rows": self.rounds}
+
+    def prepare(self, table: Table) -> Local:
+        def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
+            return {"rows": np.array([table.n_rows])}, site_state
+
+        return local
+
+    def update(self, state: State, total: Vector) -> State:
+        return replace(state, round=state.round + 1, finished=state.round + 1 == self.rounds)
+
+    def report(self, state: State) -> Report:
+        return {}
+
+
+def calls(n_sites: int, rounds: int) -> int:
+    """How many functions, of Python and of C, a study calls from its first round to its last."""
+    asked, analysis = study(fc.Describe(), fc.Binary("disease")), ManyRounds(rounds)
+    asked = asked.model_copy(update={"protection": "none"})
+    federation, frame, counted = Simulated(), next(iter(FRAMES.values())), 0
+    nodes = [
+        simulated_node(federation, f"s{index}", asked, partial(table_from_frame, frame), analysis)
+        for index in range(n_sites)
+    ]
+    for node in nodes:
+        prepare(node, asked.hash)
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal counted
+        counted += event in {"call", "c_call"}
+
+    threading.setprofile(count)
+    sys.setprofile(count)
+    try:
+        run_nodes(asked, analysis, nodes, lambda _: None)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return counted
+
+
+def test_a_site_s_round_takes_few_calls_however_many_sites_there_are() -> None:
+    """A round of small vectors is all calls: 230 a site made the local engine 2.4 times as slow.
+
+    No clock: much the same on every machine; `scripts/bench local_engine --against REV` has the times.
+    """
+    calls(2, 3)  # what is made once a process
+    few, many = ((calls(n, 12) - calls(n, 2)) / 10 for n in (10, 40))
+    assert (many - few) / 30 < 130

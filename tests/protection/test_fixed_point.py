@@ -1,5 +1,6 @@
 """Numbers as ring integers: sums are exact, have no order, and cannot wrap."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,33 @@ def test_the_largest_sum_of_all_sites_does_not_wrap_with_all_the_room_for_noise_
         add_ring(total, ring)
     found = total.wide.view(np.int64).tolist() + total.narrow.view(np.int32).tolist()
     assert found == [sign * n_sites * (largest + (largest if private else 0))]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    dtype=st.sampled_from((np.float32, np.float64, np.int64)),
+    bound=st.sampled_from((0.75, 16.0, 1e6, 2.0**40)),
+    exponent=st.integers(-70, 30),
+    n_sites=st.sampled_from((1, 1000)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_type_of_number_is_rounded_as_exact_arithmetic_rounds(
+    dtype: type[np.generic], bound: float, exponent: int, n_sites: int, seed: int
+) -> None:
+    """float32 is scaled as float32, in half the memory: the integers are those of exact fractions."""
+    block = Block("w", (24,), bound, 2.0**exponent)
+    try:
+        sizes = shape_of((block,), n_sites).sizes
+    except StudyError:
+        return
+    draw = np.random.default_rng(seed)
+    halves = np.clip((draw.integers(-9, 9, 12) + 0.5) * block.resolution, -bound, bound)
+    values = np.concatenate([draw.uniform(-bound, bound, 12), halves]).astype(dtype)
+    values = np.clip(values, -np.asarray(bound).astype(dtype), np.asarray(bound).astype(dtype))
+    ring = to_ring((block,), {"w": values}, n_sites)
+    found = ring.wide.view(np.int64).tolist() + ring.narrow.view(np.int32).tolist()
+    assert sizes in {(24, 0), (0, 24)}
+    assert found == [round(Fraction(value) / Fraction(2) ** exponent) for value in values.tolist()]
 
 
 def test_a_block_takes_32_bits_where_the_sum_of_all_sites_fits() -> None:

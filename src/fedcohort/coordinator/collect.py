@@ -42,7 +42,7 @@ class Inbox:
             or (message.study_hash, message.round, message.attempt) != asked
         ):
             raise WireError(f"{site}: an answer to another question")
-        elif message.site != site or message.state_digest != self.task.state_digest or site in self.survivors:
+        elif message.site != site or message.state_digest != self.task.state_digest or site in self.sum.kept:
             raise WireError(f"{site}: a contribution for another site or state, or a second one")
         else:
             self.sum.add(message)

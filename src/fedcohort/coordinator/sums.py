@@ -5,7 +5,7 @@ Besides the sum a coordinator keeps of each contribution what opening it takes: 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedcohort.protection import masks
@@ -55,7 +55,7 @@ class RingSum:
         else:
             part = ring_from_bytes(contribution.body, self.context.shape.sizes)
         add_ring(self.ring, part)
-        self.kept[site] = replace(contribution, body=commitments)
+        self.kept[site] = contribution.with_body(commitments, contribution.extras)
 
     def total(self) -> bytes:
         """The sum of the integers, masks and all."""
@@ -76,7 +76,7 @@ class CipherSum:
         """Add one site's ciphertexts; its body's digest stays as proof that it was there."""
         self.body = self.scheme.add(self.public, self.context.shape, self.body, contribution.body)
         digest = bodies_digest(contribution.body, contribution.extras)
-        self.kept[contribution.site] = replace(contribution, body=digest, extras={})
+        self.kept[contribution.site] = contribution.with_body(digest, {})
 
     def total(self) -> bytes:
         """The sum of the ciphertexts."""

@@ -7,12 +7,11 @@ same integers again when a task is repeated; help to open one sum a round; and a
 study's key, sealed for the study's other sites.
 """
 
-import json
 import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Analysis, Draw, Local, State
@@ -31,8 +30,8 @@ from fedcohort.logs import about
 from fedcohort.node import protect
 from fedcohort.node.keys import Keys
 from fedcohort.node.ledger import added_cost
-from fedcohort.node.noise import Drawn, draw_noise, step_of
-from fedcohort.node.phases import count_phase
+from fedcohort.node.noise import NOT_DRAWN, draw_noise, step_of
+from fedcohort.node.phases import count_phase, phases_text
 from fedcohort.node.records import HelpGiven, NodeStore, Spending, Stored, StudyKey
 from fedcohort.privacy.noise import poisson_sample
 from fedcohort.protection.fixed_point import shape_from_text, shape_of, to_ring
@@ -126,25 +125,23 @@ def _contribute(node: Node, task: Task) -> Contribution:
     stored, began = node.store.last(task.study_hash), time.perf_counter()
     if stored is None or stored.round < task.round:
         # Before anything is computed: what is stored counts as released, and settles the roster.
-        protect.check_roster(study, node.keys, task.roster)
+        protect.check_roster(study, node.keys, task.members)
         stored = _compute(node, task, stored)
     elif stored.round > task.round:
         raise WireError(f"round {task.round} has passed: this site has already answered round {stored.round}")
     elif stored.state_digest != task.state_digest:
         raise WireError(f"round {task.round} was asked before, of another state; a round has one answer")
     else:
-        _check_roster(stored, task.roster)
-    shape = shape_from_text(stored.shape)
-    context = protect.round_context(study, task, task.state_digest, shape)
+        _check_roster(stored, task.roster_lines)
     computed = time.perf_counter()
-    sealed = protect.seal(study, context, node.keys, key, stored.integers)
+    sealed = protect.seal(study, task, node.keys, key, stored)
     seconds = (computed - began, time.perf_counter() - computed)
     about = (task.study_hash, task.round, task.attempt, node.site, task.state_digest)
-    made = Contribution(*about, sealed.body, sealed.extras)
     if study.privacy is not None:
         # How long a site computes follows from its patients, and no noise is on it.
-        return made
-    return replace(made, compute_us=int(seconds[0] * 1e6), seal_us=int(seconds[1] * 1e6))
+        seconds = (0.0, 0.0)
+    times = int(seconds[0] * 1e6), int(seconds[1] * 1e6)
+    return Contribution(*about, sealed.body, sealed.extras, b"", *times)
 
 
 def _help(node: Node, request: OpenRequest) -> Help:
@@ -159,7 +156,7 @@ def _help(node: Node, request: OpenRequest) -> Help:
     if given and (given.round > request.round or (given.round == request.round and given.request != digest)):
         raise WireError(f"this site has helped to open other survivors of round {given.round}")
     if given is None or given.round < request.round:
-        _check_roster(stored, request.roster)
+        _check_roster(stored, "\n".join(request.roster))
         context = protect.round_context(study, request, stored.state_digest, shape_from_text(stored.shape))
         body = protect.help_open(study, context, node.keys, _key(node, study), request)
         given = HelpGiven(request.study_hash, request.round, digest, body)
@@ -167,9 +164,9 @@ def _help(node: Node, request: OpenRequest) -> Help:
     return Help(request.study_hash, request.round, request.attempt, node.site, given.body, request=digest)
 
 
-def _check_roster(before: Stored, roster: tuple[str, ...]) -> None:
+def _check_roster(before: Stored, roster_lines: str) -> None:
     """Who takes part in a study is settled by its first round, whoever is lost later."""
-    if before.roster != "\n".join(roster):
+    if before.roster != roster_lines:
         raise WireError("another roster than in the rounds before; a study's sites stay the same")
 
 
@@ -272,13 +269,13 @@ def prepare(node: Node, study_hash: str) -> Prepared:
 def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
     prepared = prepare(node, task.study_hash)
     if before is not None:
-        _check_roster(before, task.roster)
+        _check_roster(before, task.roster_lines)
     phases = count_phase(prepared.analysis, before, task.phase)
     state = State(task.phase, task.round, task.arrays)
     layout, n_sites = prepared.analysis.layout(state), len(task.roster)
     draw = Draw(prepared.study.seed, node.site, task.round)
     kept = arrays_from_bytes(before.site_state) if before else {}
-    drawn, cost = Drawn({}, {}, ()), None
+    drawn, cost = NOT_DRAWN, None
     if prepared.study.privacy is not None:
         # Who knows the seed of dropout sees through the noise: it is the site's secret.
         step = step_of(prepared.analysis, phases, state)
@@ -292,9 +289,9 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
         task.round,
         task.state_digest,
         to_ring(layout, vector, n_sites, drawn.noise).to_bytes(),
-        shape_of(layout, n_sites).to_text(),
-        "\n".join(task.roster),
-        json.dumps(phases),
+        shape_of(layout, n_sites).text,
+        task.roster_lines,
+        phases_text(phases),
         arrays_to_bytes(site_state),
     )
     node.store.keep(stored, cost, node.spending(prepared.study))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,10 @@ class Drawn:
     noise: Mapping[str, NDArray[np.int64]] = field(repr=False)
     inside: Mapping[str, NDArray[np.int64]] = field(repr=False)
     releases: tuple[GaussianRelease, ...]
+
+
+NOT_DRAWN = Drawn(MappingProxyType({}), MappingProxyType({}), ())
+"""Without privacy."""
 
 
 def draw_noise(

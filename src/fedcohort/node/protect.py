@@ -1,13 +1,14 @@
 """A site's part in the study's protection: a key shared with the other sites, sealing, helping to open."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 
 from fedcohort.errors import WireError
 from fedcohort.node.keys import Keys
+from fedcohort.node.records import Stored
 from fedcohort.protection import agreement, masks
 from fedcohort.protection.context import RoundContext, Sealed, SiteId
-from fedcohort.protection.fixed_point import Shape, ring_from_bytes
+from fedcohort.protection.fixed_point import Shape, ring_from_bytes, shape_from_text
 from fedcohort.protection.keyed import SCHEMES, Key
 from fedcohort.study import Study
 from fedcohort.wire.identity import verify
@@ -39,7 +40,7 @@ def round_context(
     )
 
 
-def check_roster(study: Study, keys: Keys, roster: tuple[SiteId, ...]) -> None:
+def check_roster(study: Study, keys: Keys, roster: Collection[SiteId]) -> None:
     """Refuse a round without this site, and where others' keys matter, one with strangers.
 
     Raises:
@@ -55,12 +56,13 @@ def check_roster(study: Study, keys: Keys, roster: tuple[SiteId, ...]) -> None:
         keys.peer(min(strangers))
 
 
-def seal(study: Study, context: RoundContext, keys: Keys, key: Key, integers: bytes) -> Sealed:
-    """Hide a site's integers as the study says."""
+def seal(study: Study, task: Task, keys: Keys, key: Key, stored: Stored) -> Sealed:
+    """Hide what a site has computed for a task as the study says."""
     if study.protection == "none":
-        return Sealed(integers)
+        return Sealed(stored.integers)
+    context = round_context(study, task, task.state_digest, shape_from_text(stored.shape))
     check_roster(study, keys, context.roster)
-    ring = ring_from_bytes(integers, context.shape.sizes)
+    ring = ring_from_bytes(stored.integers, context.shape.sizes)
     if study.protection == "masks":
         return masks.seal(context, keys.card.site, keys.pair_secrets(), ring)
     return Sealed(SCHEMES[study.protection].seal(key, context.shape, ring))

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -34,8 +34,8 @@ class Ring:
 
     def to_bytes(self, head: bytes = b"") -> bytes:
         """`head`, then the integers as little-endian bytes, `wide` first."""
-        parts = self.wide.astype("<u8", copy=False), self.narrow.astype("<u4", copy=False)
-        return b"".join((head, *(np.ascontiguousarray(part).data for part in parts)))
+        wide, narrow = np.ascontiguousarray(self.wide, "<u8"), np.ascontiguousarray(self.narrow, "<u4")
+        return b"".join((head, wide.data, narrow.data))
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,21 @@ class Shape:
     segments: tuple[Segment, ...]
     n_sites: int
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, int]:
         """Numbers of 64-bit and of 32-bit integers."""
         wide = sum(segment.count for segment in self.segments if segment.bits == 64)
         return wide, sum(segment.count for segment in self.segments) - wide
 
-    def to_text(self) -> str:
+    @cached_property
+    def text(self) -> str:
         """As JSON, for a store."""
         return json.dumps([self.n_sites, *(astuple(segment) for segment in self.segments)])
 
 
 @lru_cache(maxsize=64)
 def shape_from_text(text: str) -> Shape:
-    """Read what `Shape.to_text` wrote."""
+    """Read what `Shape.text` wrote."""
     n_sites, *segments = json.loads(text)
     return Shape(tuple(Segment(*segment) for segment in segments), n_sites)
 
@@ -102,32 +103,39 @@ def ring_bits(block: Block, n_sites: int) -> int:
     )
 
 
+# A round asks a thousand simulated sites, or one node's rounds, of one layout.
+@lru_cache(maxsize=64)
 def _split(layout: Layout, n_sites: int) -> tuple[list[Block], list[Block]]:
     wide = [block for block in layout if ring_bits(block, n_sites) == 64]
     return wide, [block for block in layout if block not in wide]
 
 
-def _integers(block: Block, vector: Vector) -> NDArray[np.int64]:
+def _integers(block: Block, vector: Vector) -> NDArray[np.int32] | NDArray[np.int64]:
+    """A block's values in steps of its resolution; as int32 where every value within the bound fits."""
     values = np.asarray(vector[block.name])
     if values.shape != block.shape:
         raise ValueError(f"block {block.name}: shape {values.shape} where {block.shape} was declared")
-    if values.dtype.kind == "f":
-        largest = float(np.max(np.abs(values))) if values.size else 0.0
-        if not np.isfinite(largest):
-            raise ValueRangeError(
-                f"block {block.name}: not a finite number; lower the learning rate or check the data"
-            )
-    else:
-        largest = float(np.max(np.abs(values.astype(np.float64)))) if values.size else 0.0
+    # Both extremes rather than a copy of all magnitudes; either is NaN where one value is.
+    largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
+    if not math.isfinite(largest):
+        raise ValueRangeError(
+            f"block {block.name}: not a finite number; lower the learning rate or check the data"
+        )
     if largest > block.bound:
         raise SaturationError(
             f"block {block.name}: a value lies beyond {block.bound:g}; "
             "lower the learning rate or declare wider bounds"
         )
+    short = half_range(block) < 2**31
+    dtype = np.dtype(np.int32 if short else np.int64)
     if values.dtype.kind != "f" and block.resolution == 1.0:
-        return values.astype(np.int64).reshape(-1)
-    scaled = np.multiply(values, 1.0 / block.resolution, dtype=np.float64)
-    return np.rint(scaled, out=scaled).astype(np.int64).reshape(-1)
+        return values.astype(dtype).reshape(-1)
+    # A power of two scales a float32 exactly, and below 2^31 so is its rounding: the same integers from half
+    # the memory. Where float32 could not hold the factor, float64 does.
+    single = short and values.dtype == np.float32 and 2.0**-64 < block.resolution < 2.0**64
+    scale = (np.float32 if single else np.float64)(1.0 / block.resolution)
+    scaled = np.multiply(values, scale, dtype=scale.dtype)
+    return np.rint(scaled, out=scaled).astype(dtype).reshape(-1)
 
 
 def to_ring(layout: Layout, vector: Vector, n_sites: int, noise: Noise = _NO_NOISE) -> Ring:
@@ -144,14 +152,21 @@ def to_ring(layout: Layout, vector: Vector, n_sites: int, noise: Noise = _NO_NOI
     """
     wide, narrow = _split(layout, n_sites)
     return Ring(
-        _join([_noisy(block, vector, noise).view(np.uint64) for block in wide], np.uint64),
-        _join([_noisy(block, vector, noise).astype(np.uint32) for block in narrow], np.uint32),
+        _join([_wide(block, vector, noise).view(np.uint64) for block in wide], np.uint64),
+        _join([_narrow(block, vector, noise) for block in narrow], np.uint32),
     )
 
 
-def _noisy(block: Block, vector: Vector, noise: Noise) -> NDArray[np.int64]:
-    integers = _integers(block, vector)
+def _wide(block: Block, vector: Vector, noise: Noise) -> NDArray[np.int64]:
+    integers = _integers(block, vector).astype(np.int64, copy=False)
     return integers + noise[block.name].reshape(-1) if block.name in noise else integers
+
+
+def _narrow(block: Block, vector: Vector, noise: Noise) -> NDArray[np.uint32]:
+    if block.name in noise:
+        # The tail of noise has no bound: reduced to the ring, not cast.
+        return _wide(block, vector, noise).astype(np.uint32)
+    return _integers(block, vector).view(np.uint32)
 
 
 def _join(parts: list[NDArray[_Integer]], dtype: type[_Integer]) -> NDArray[_Integer]:
@@ -176,6 +191,7 @@ def from_ring(layout: Layout, ring: Ring, n_sites: int) -> dict[str, NDArray[np.
     return {block.name: vector[block.name] for block in layout}
 
 
+@lru_cache(maxsize=64)
 def shape_of(layout: Layout, n_sites: int) -> Shape:
     """What sites and coordinator derive alike from a layout, before a round starts.
 

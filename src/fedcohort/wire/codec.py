@@ -68,7 +68,8 @@ def encode(message: Message) -> bytes:
     Raises:
         WireError: it holds what the wire cannot carry.
     """
-    fields: dict[str, Any] = dict(vars(message))
+    # Not `vars`: a task also remembers what it has derived from its fields.
+    fields: dict[str, Any] = {name: getattr(message, name) for name in message.__dataclass_fields__}
     if isinstance(message, Roster):
         fields["cards"] = [vars(card) for card in message.cards]
     if isinstance(message, Heads):

@@ -7,6 +7,7 @@ Protobuf and back. Nothing here reads or writes; arrays are never changed.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
@@ -76,6 +77,17 @@ class Task:
     """SHA-256 over phase, round and arrays (`state_digest`)."""
     roster: tuple[SiteId, ...]
 
+    # Once a task rather than once a site: in a simulation all sites are asked by this same record.
+    @cached_property
+    def roster_lines(self) -> str:
+        """The roster in order, one a line, as a site stores it."""
+        return "\n".join(self.roster)
+
+    @cached_property
+    def members(self) -> frozenset[SiteId]:
+        """The roster without an order."""
+        return frozenset(self.roster)
+
 
 @dataclass(frozen=True)
 class Contribution:
@@ -93,6 +105,12 @@ class Contribution:
     seal_us: int = field(default=0, compare=False)
     """How long the site took, for the page; not signed, and 0 for what was computed before and under privacy,
     since a time follows from the patients."""
+
+    def with_body(self, body: bytes, extras: Mapping[SiteId, bytes]) -> "Contribution":
+        """The same with another body, for who keeps it without the integers."""
+        # Written out: `dataclasses.replace` costs as much as adding 10,000 integers.
+        about = (self.study_hash, self.round, self.attempt, self.site, self.state_digest)
+        return Contribution(*about, body, extras, self.signature, self.compute_us, self.seal_us)
 
 
 @dataclass(frozen=True)
