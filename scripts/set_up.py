@@ -29,7 +29,7 @@ STAMP = VENV / ".fedcohort-installed.json"
 UNFINISHED = VENV / ".fedcohort-unfinished"
 LOG = VENV / "set-up.log"
 LOCK = ROOT / ".venv-lock" / "lock"
-SAY_SOMETHING_SECONDS = 20
+SAY_SOMETHING_SECONDS = 10
 # Settings that would install elsewhere than into .venv, or let other packages pass for installed ones.
 ELSEWHERE = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
 
@@ -158,11 +158,38 @@ def run(command: list[str | Path], lock: IO[str]) -> int:
                 try:
                     return child.wait(timeout=SAY_SOMETHING_SECONDS)
                 except subprocess.TimeoutExpired:
-                    say(f"{time.monotonic() - begin:.0f} s: {last_line()[:80]}")
+                    doing = progress(LOG.read_text(encoding="utf-8", errors="replace"), n_installed())
+                    say(f"{time.monotonic() - begin:.0f} s: {doing}")
         finally:
             if child.poll() is None:
                 child.terminate()
                 child.wait()
+
+
+def n_installed() -> int:
+    """How many packages .venv holds."""
+    folders = ("lib/python*/site-packages", "Lib/site-packages")
+    return sum(1 for folder in folders for _ in VENV.glob(f"{folder}/*.dist-info"))
+
+
+def progress(log: str, installed: int) -> str:
+    """What pip is doing, in one line: it says nothing for minutes while it downloads, and while it installs.
+
+    Args:
+        log: what it has said so far.
+        installed: packages in .venv, those of before among them.
+    """
+    looked_up = len(set(re.findall(r"^Collecting ([\w.-]+)", log, re.M)))
+    packages = re.findall(r"^Installing collected packages: (.*)$", log, re.M)
+    if packages:
+        return f"installing {len(packages[-1].split(', '))} packages; {installed} are in .venv"
+    downloads = re.findall(r"^\s*Downloading (\S+?)-[^-\s]+(?:-\S*)? \(([^)]*)\)", log, re.M)
+    if downloads:
+        name, size = downloads[-1]
+        return f"package {looked_up}: downloading {name}, {size}"
+    if looked_up:
+        return f"looking up packages, {looked_up} so far"
+    return "starting pip" if log.strip() else "making .venv"
 
 
 def last_line(*patterns: str) -> str:
@@ -208,7 +235,8 @@ def set_up(extra: str) -> None:
             return
         begin = time.monotonic()
         shown = ".".join(map(str, version if keep and version else sys.version_info[:2]))
-        say(f"installing fedcohort[{extra}] into .venv, Python {shown}; takes minutes at first")
+        say(f"installing fedcohort[{extra}] into .venv, Python {shown}: TensorFlow and what else it needs")
+        say("it looks packages up, downloads and installs them; minutes at first, nothing the next time")
         if keep:
             wanted |= set(stamp["extras"]) if stamp else set()
         else:

@@ -1,5 +1,6 @@
 """The set-up behind scripts/demo and scripts/test, run for real on a project of one file, without network."""
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -250,3 +251,20 @@ def test_a_killed_set_up_is_done_anew(project: Path) -> None:
     assert end(start(project))[0] == 0
     assert not (project / ".venv" / "half-written").exists()
     assert end(start(project)) == (0, "")
+
+
+def test_a_long_set_up_says_what_pip_is_doing_and_how_far_it_is() -> None:
+    specification = importlib.util.spec_from_file_location("set_up", ROOT / "scripts" / "set_up.py")
+    assert specification is not None
+    assert specification.loader is not None
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    said = "Obtaining file:///home/ada/fedcohort\n  Installing build dependencies: started\n"
+    assert script.progress("", 0) == "making .venv"
+    assert script.progress(said, 1) == "starting pip"
+    said += "Collecting numpy==2.4.1 (from -c constraints.txt)\nCollecting flask\n"
+    assert script.progress(said, 1) == "looking up packages, 2 so far"
+    said += "  Downloading tensorflow_cpu-2.21.0-cp311-cp311-manylinux_2_27_x86_64.whl (260.5 MB)\n"
+    assert script.progress(said, 1) == "package 2: downloading tensorflow_cpu, 260.5 MB"
+    said += "Installing collected packages: numpy, flask, tensorflow-cpu\n"
+    assert script.progress(said, 2) == "installing 3 packages; 2 are in .venv"
