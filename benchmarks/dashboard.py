@@ -26,7 +26,7 @@ import psutil
 from playwright.sync_api import Page, sync_playwright
 
 import fedcohort as fc
-from benchmarks.deployment import PYTHON, federation, free_port, process
+from benchmarks.deployment import PYTHON, TOKEN_FILE, federation, free_port, process
 from benchmarks.harness import ROOT, data_folder, emit, median, reported, say, unavailable, under
 from benchmarks.heart import SETTINGS, heart_databases, heart_study
 from fedcohort.client import Federation, Handle
@@ -66,11 +66,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def dashboard(coordinator: str, ca_file: Path) -> Iterator[Served]:
+def dashboard(coordinator: str, folder: Path) -> Iterator[Served]:
     """The dashboard as a process."""
     port = free_port()
-    address = ["--port", str(port), "--coordinator", coordinator, "--ca-file", str(ca_file)]
-    with process([*PYTHON, "dashboard", *address], {}) as pid:
+    address = ["--port", str(port), "--coordinator", coordinator, "--ca-file", str(folder / "ca.pem")]
+    with process([*PYTHON, "dashboard", *address], {"FEDCOHORT_TOKEN_FILE": str(folder / TOKEN_FILE)}) as pid:
         url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -222,7 +222,7 @@ def main() -> None:
         sites = {site: (path, "heart_disease") for site, path in databases.items()}
         with federation(sites, PYTHON, folder) as fed:
             coordinator = str(fed.rest.client.base_url).rstrip("/")
-            with dashboard(coordinator, folder / "ca.pem") as served:
+            with dashboard(coordinator, folder) as served:
                 measure_viewers(fed, served)
                 measure_page(fed, folder / "coordinator" / "coordinator.db", served.url)
 

@@ -16,6 +16,7 @@ from fedcohort.client import Federation, connect
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import FedcohortError, LinkClosedError
+from fedcohort.local_token import read_token, write_token
 from fedcohort.node.keys import enrol
 
 START_SECONDS = 60.0
@@ -44,6 +45,7 @@ def federation(
         certificates(folder)
         store = CoordinatorStore(folder / "coordinator" / "coordinator.db")
         tokens = {site: Members(store).invite_site(site) for site in databases}
+        write_token(folder / TOKEN_FILE, Members(store).issue_token("benchmark"))
         store.close()
         tls = ["--certificate", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
         state = ["--state", str(folder / "coordinator")]
@@ -95,11 +97,14 @@ def _linked(folder: Path, port: int, sites: int) -> Federation:
     while time.monotonic() < deadline:
         with contextlib.suppress(LinkClosedError):
             url = f"https://localhost:{port}"
-            found = connect(url, ca_file=folder / "ca.pem", key_file=folder / "researcher.key")
+            token = read_token(folder / TOKEN_FILE)
+            found = connect(url, token, ca_file=folder / "ca.pem", key_file=folder / "researcher.key")
             if len(found.catalogue()) == sites:
                 return found
         time.sleep(0.2)
     raise FedcohortError(f"the sites were not linked within {START_SECONDS:g} s")
 
 
+TOKEN_FILE = "researcher.token"
+"""In the folder of a federation: what its coordinator asks of client and page."""
 PYTHON = [sys.executable, "-m", "fedcohort"]

@@ -84,14 +84,14 @@ def test_the_version_is_the_packages(tmp_path: Path) -> None:
 
 
 def test_run_prints_a_table_for_people(group: Group, study: Path) -> None:
-    done = cli("run", study, "--coordinator", group.url, cwd=study.parent)
+    done = group.cli("run", study, cwd=study.parent)
     assert done.returncode == 0, done.stderr
     assert re.search(r"bp .* 102 .* 18 ", done.stdout)
     assert "f: 60, m: 60" in done.stdout
 
 
 def test_run_prints_json_for_programs_and_saves(group: Group, study: Path, tmp_path: Path) -> None:
-    done = cli("run", study, "--coordinator", group.url, "--json", "--save", tmp_path / "out", cwd=tmp_path)
+    done = group.cli("run", study, "--json", "--save", tmp_path / "out", cwd=tmp_path)
     answer = json.loads(done.stdout)
     assert answer["report"]["describe"]["age"]["n"] == 120
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == answer["report"]
@@ -100,17 +100,17 @@ def test_run_prints_json_for_programs_and_saves(group: Group, study: Path, tmp_p
 
 
 def test_a_study_can_be_left_alone_listed_and_shown(group: Group, study: Path, tmp_path: Path) -> None:
-    left = cli("run", study, "--coordinator", group.url, "--no-wait", cwd=tmp_path).stdout.strip()
+    left = group.cli("run", study, "--no-wait", cwd=tmp_path).stdout.strip()
     assert re.fullmatch("[0-9a-f]{64}", left)
-    report = json.loads(cli("run", study, "--json", cwd=tmp_path, FEDCOHORT_COORDINATOR=group.url).stdout)
+    report = json.loads(group.cli("run", study, "--json", cwd=tmp_path).stdout)
     assert report["id"] == left
-    listed = cli("studies", "--coordinator", group.url, cwd=tmp_path).stdout
-    assert re.search(rf"^{left[:12]}  finished .* local: study ", listed, re.MULTILINE)
-    rows = json.loads(cli("studies", "--json", "--coordinator", group.url, cwd=tmp_path).stdout)
+    listed = group.cli("studies", cwd=tmp_path).stdout
+    assert re.search(rf"^{left[:12]}  finished .* ada: study ", listed, re.MULTILINE)
+    rows = json.loads(group.cli("studies", "--json", cwd=tmp_path).stdout)
     assert left in {row["id"] for row in rows}
-    shown = cli("show", left[:8], "--coordinator", group.url, cwd=tmp_path).stdout
+    shown = group.cli("show", left[:8], cwd=tmp_path).stdout
     assert "a: approved" in shown
-    whole = json.loads(cli("show", left, "--json", "--coordinator", group.url, cwd=tmp_path).stdout)
+    whole = json.loads(group.cli("show", left, "--json", cwd=tmp_path).stdout)
     assert whole["report"] == report["report"]
     assert whole["state"] == "finished"
 
@@ -177,16 +177,16 @@ def test_an_error_of_the_coordinator_comes_back_in_one_line(
     group: Group, tmp_path: Path, study: Path
 ) -> None:
     study.write_text(study.read_text().replace('"bp"', '"weight"'))
-    done = cli("run", study, "--coordinator", group.url, cwd=tmp_path)
+    done = group.cli("run", study, cwd=tmp_path)
     assert "does not offer column weight" in one_error(done.stderr, "schema-mismatch")
-    missing = cli("show", "abcdefgh", "--coordinator", group.url, cwd=tmp_path)
+    missing = group.cli("show", "abcdefgh", cwd=tmp_path)
     assert "no study 'abcdefgh'" in one_error(missing.stderr, "not-found")
     assert missing.stderr.count("not-found") == 1
 
 
 def test_a_failed_study_says_why(group: Group, tmp_path: Path, study: Path) -> None:
     study.write_text(study.read_text().replace("age >= 18", "age > 100"))
-    done = cli("run", study, "--coordinator", group.url, "--json", cwd=tmp_path)
+    done = group.cli("run", study, "--json", cwd=tmp_path)
     assert "too-few-sites" in one_error(done.stderr, "study-failed")
     assert done.stdout == ""
 

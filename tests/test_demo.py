@@ -16,7 +16,11 @@ import httpx
 import psutil
 import pytest
 
+from fedcohort.local_token import token_file
+
 from .dashboard.browser import chromium, screenshot, watched
+from .processes.support import cli, free_port
+from .test_readme import blocks
 
 ROUNDS = 150
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "dashboard.png"
@@ -34,7 +38,8 @@ class Demo:
         )
         self.lines: list[str] = []
         self._queue: Queue[str] = Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -53,6 +58,26 @@ class Demo:
             if found:
                 return found.group(1)
         raise AssertionError(f"no {pattern!r} in {seconds} s:\n{''.join(self.lines)}")
+
+    @property
+    def page(self) -> str:
+        """Where the page is, as it has said."""
+        return self.said(r"Watch them train: (http://\S+)")
+
+    @property
+    def coordinator(self) -> str:
+        """Where the coordinator is, as it has said."""
+        return self.said(r"Still serving \S+ and (http://[\d.:]+\d)")
+
+    def said(self, pattern: str) -> str:
+        """The first group of a line that was read."""
+        return next(found.group(1) for line in self.lines if (found := re.search(pattern, line)))
+
+    def left(self) -> Iterator[str]:
+        """The lines that nobody has waited for, once it has ended."""
+        self._reader.join(30)
+        while not self._queue.empty():
+            yield self._queue.get()
 
     def stop(self) -> int:
         """Ask it to end, and wait."""
@@ -98,9 +123,8 @@ def test_the_curves_of_a_real_federation_grow_in_the_browser(demo: Demo) -> None
 
 @pytest.mark.processes
 def test_the_page_tells_programs_the_metrics_and_the_importance(demo: Demo) -> None:
-    url = demo.wait_for(r"(Still serving)") and next(
-        found.group(1) for line in demo.lines if (found := re.search(r"train: (http://\S+)", line))
-    )
+    demo.wait_for(r"(Still serving)", 240.0)
+    url = demo.page
     metrics = httpx.get(f"{url}/training_metrics").json()
     assert len(metrics["loss"]) == len(metrics["accuracy"]) == ROUNDS
     assert min(metrics["loss"]) < 0.6
@@ -109,20 +133,65 @@ def test_the_page_tells_programs_the_metrics_and_the_importance(demo: Demo) -> N
     assert picture.content.startswith(b"\x89PNG")
 
 
+@pytest.fixture(scope="module")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo as the README's first command starts it, on ports of its own."""
+    demo = Demo("--port", str(free_port()), "--coordinator-port", str(free_port()))
+    demo.wait_for(r"(Still serving)", 240.0)
+    yield demo
+    demo.stop()
+
+
 @pytest.mark.processes
-def test_ctrl_c_ends_every_process_of_the_demo() -> None:
-    demo = Demo()
-    try:
-        url = demo.wait_for(r"Watch them train: (http://\S+)")
-        demo.wait_for(r"(Still serving)")
-        children = psutil.Process(demo.process.pid).children(recursive=True)
-        if os.environ.get("FEDCOHORT_PICTURES"):
-            screenshot(url, PICTURE, ready="!document.querySelector('#importance').hidden")
-        demo.process.send_signal(signal.SIGINT)
-        assert demo.process.wait(30) == 0
-    finally:
-        demo.stop()
-    assert "3 hospitals are linked" in "".join(demo.lines)
-    assert "test auc 0.9" in "".join(demo.lines)
-    assert len(children) == 5
-    assert psutil.wait_procs(children, 5)[1] == []
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_readmes_own_study_runs_on_the_demo(hospitals: Demo, tmp_path: Path, readme: str) -> None:
+    (in_python,) = (code for code in blocks(readme, "python") if "fc.connect" in code)
+    code = in_python.replace("http://127.0.0.1:8760", hospitals.coordinator)
+    asked = subprocess.run(
+        [sys.executable, "-c", f"{code}\nprint(result.report['sites'])"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert "['hospital_a', 'hospital_b', 'hospital_c']" in asked.stdout, asked.stderr
+    (in_toml,) = blocks(readme, "toml")
+    (tmp_path / "study.toml").write_text(in_toml, encoding="utf-8")
+    done = cli("run", "study.toml", "--json", "--coordinator", hospitals.coordinator, cwd=tmp_path,
+               seconds=240, HOME=str(Path.home()))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["report"]["test"]["auc"] > 0.6
+
+
+@pytest.mark.processes
+def test_the_demos_form_can_submit_and_its_page_asks_for_no_token(hospitals: Demo) -> None:
+    page = httpx.get(f"{hospitals.page}/new", trust_env=False)
+    assert 'id="submit"' in page.text
+    names = {study["name"] for study in httpx.get(f"{hospitals.page}/api/studies").json()["studies"]}
+    assert "Is the tumour malignant?" in names
+
+
+@pytest.mark.processes
+def test_a_port_that_was_asked_for_and_is_taken_is_an_error(hospitals: Demo) -> None:
+    taken = hospitals.page.rpartition(":")[2]
+    second = Demo("--port", taken)
+    assert second.process.wait(60) == 1
+    assert second.process.stdout is not None
+    assert f"port {taken} for the dashboard is in use" in "".join(second.left())
+
+
+@pytest.mark.processes
+def test_ctrl_c_ends_every_process_of_the_demo(hospitals: Demo) -> None:
+    children = psutil.Process(hospitals.process.pid).children(recursive=True)
+    if os.environ.get("FEDCOHORT_PICTURES"):
+        screenshot(hospitals.page, PICTURE, ready="!document.querySelector('#importance').hidden")
+    token = token_file(int(hospitals.coordinator.rpartition(":")[2]))
+    assert token.exists()
+    hospitals.process.send_signal(signal.SIGINT)
+    assert hospitals.process.wait(60) == 0
+    assert "3 hospitals are linked" in "".join(hospitals.lines)
+    assert "test auc 0.9" in "".join(hospitals.lines)
+    assert len(children) == 6
+    assert psutil.wait_procs(children, 30)[1] == []
+    assert not token.exists()

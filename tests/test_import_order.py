@@ -19,8 +19,17 @@ WORDS = {
 ROOMS = {"analyses", "models", "privacy", "protection", "wire", "sources"}
 DOORS = {"client", "dashboard", "inference", "picture", "progress", "rest", "result"}
 CLI = {path.stem for path in HOUSE.glob("cli*.py")}
-TOP = {*CLI, "demo", "federation_files", "__init__", "__main__"}
-LAYERS = ({"errors"}, WORDS, ROOMS, {"explain"}, {"node", "coordinator"}, {"engines"}, DOORS, TOP)
+TOP = {*CLI, "demo", "demo_processes", "parent", "federation_files", "__init__", "__main__"}
+LAYERS = (
+    {"errors"},
+    WORDS,
+    ROOMS,
+    {"explain", "local_token"},
+    {"node", "coordinator"},
+    {"engines"},
+    DOORS,
+    TOP,
+)
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Words may be made of words, a door of its hinges, and training of models; no other neighbours meet.
 NEIGHBOURS = (WORDS, DOORS, TOP, {"analyses", "models"})

@@ -71,10 +71,13 @@ def run(
     wait: Annotated[bool, typer.Option(help="Wait for the end; --no-wait prints the study's hash.")] = True,
     save: Annotated[Path | None, typer.Option(help="Folder for report, metrics and model.")] = None,
     as_json: Json = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with this study where it was cancelled.")
+    ] = False,
 ) -> None:
     """Sign a study, send it to the coordinator and follow it to its end."""
     question = _read_question(study)
-    handle = open_federation(coordinator, token, ca_file).submit(question)
+    handle = open_federation(coordinator, token, ca_file).submit(question, resume=resume)
     if not wait:
         console.print(handle.id, highlight=False)
         return
@@ -244,6 +247,12 @@ def demo(
     exit_when_done: Annotated[
         bool, typer.Option("--exit-when-done", help="Stop everything after the study.")
     ] = False,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the page; 5000, or a free one.")
+    ] = None,
+    coordinator_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the coordinator; 8760, or a free one.")
+    ] = None,
 ) -> None:
     """Start a coordinator, hospitals and the dashboard on this machine, and watch them train a model."""
     from functools import partial
@@ -259,7 +268,7 @@ def demo(
         make = partial(demos.heart_disease_plan, source=folder)
     else:
         raise ConfigError("give --data breast-cancer, or --data heart-disease with --from FOLDER")
-    demos.run_demo(make, exit_when_done=exit_when_done)
+    demos.run_demo(make, exit_when_done=exit_when_done, port=port, coordinator_port=coordinator_port)
 
 
 def _config_plan(path: Path, _folder: Path) -> Any:  # noqa: ANN401

@@ -49,7 +49,9 @@ def coordinator(
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, in PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
     database: Database = None,
-    require_token: Annotated[bool, typer.Option(help="Ask for a token on this machine too.")] = False,
+    require_token: Annotated[
+        bool, typer.Option("--require-token", hidden=True, help="Always so; units of before may say it.")
+    ] = False,
     ca_file: CaFile = None,
     preload: Preload = False,
     log_format: LogForm = LogFormat.text,
@@ -61,19 +63,22 @@ def coordinator(
 
     log_to_stderr(log_format)
     if config is not None or (state == DEFAULT_STATE and DEFAULT_CONFIG.exists()):
-        state = _join_workers(config or DEFAULT_CONFIG, database)
+        state = _join_workers(config or DEFAULT_CONFIG, database, port)
     _preload(preload)
-    settings = CoordinatorSettings(state, host, port, database, certificate, key, ca_file, require_token)
+    settings = CoordinatorSettings(state, host, port, database, certificate, key, ca_file)
     words = f"The coordinator listens on {host}:{port}. Ctrl-C ends it."
+    if require_token:
+        announce(log_format, "--require-token: every call needs a token now; leave the option out.")
     serve_coordinator(settings, partial(announce, log_format, words))
 
 
-def _join_workers(config_path: Path, database: str | None) -> Path:
-    """Know every worker of a config.json; returns the coordinator's folder."""
+def _join_workers(config_path: Path, database: str | None, port: int) -> Path:
+    """Know every worker of a config.json, and this machine's user; returns the coordinator's folder."""
     from fedcohort.config import read_config
     from fedcohort.coordinator.members import Members
     from fedcohort.coordinator.store import CoordinatorStore
     from fedcohort.federation_files import join_token, state_folder, worker_url
+    from fedcohort.local_token import token_file
     from fedcohort.sources.durable import hold
 
     folder = state_folder(config_path)
@@ -84,6 +89,7 @@ def _join_workers(config_path: Path, database: str | None) -> Path:
     for worker in read_config(config_path).workers:
         if worker.id not in known or known[worker.id]["public_key"] is None:
             members.invite_site(worker.id, join_token(folder, worker.id), worker_url(worker))
+    members.keep_token(token_file(port))
     store.close()
     held.close()
     return folder / "coordinator"

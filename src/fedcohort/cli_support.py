@@ -41,7 +41,10 @@ Coordinator = Annotated[
 ]
 Token = Annotated[
     str | None,
-    typer.Option(envvar="FEDCOHORT_TOKEN", help="Your token; not needed on the coordinator's own machine."),
+    typer.Option(
+        envvar="FEDCOHORT_TOKEN",
+        help="Your token; a demo, or a federation of one config.json, keeps one for you on its machine.",
+    ),
 ]
 CaFile = Annotated[
     Path | None, typer.Option(envvar="FEDCOHORT_CA_FILE", help="The hospital's own CA, in PEM.")

@@ -28,7 +28,7 @@ from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import study_signing_bytes
 
 POLL_SECONDS = 0.5
-ENDED = frozenset({"finished", "failed", "refused"})
+ENDED = frozenset({"finished", "failed", "cancelled", "refused"})
 MODEL_ARRAYS = ("weights", "mean", "deviation")
 
 
@@ -129,7 +129,7 @@ class Handle:
 
     @property
     def state(self) -> str:
-        """proposed, running, waiting, finished, failed or refused."""
+        """checking, proposed, running, waiting, finished, failed, cancelled or refused."""
         return str(self.status["state"])
 
     def cancel(self) -> None:
@@ -236,25 +236,33 @@ class Federation:
         """Reattach to a study by its hash, or its first characters."""
         return Handle(self.rest.get(f"/api/studies/{study_id}")["id"], self.rest)
 
-    def submit(self, study: Study) -> Handle:
-        """Make the study explicit, sign it and send it; the same study again is the same study."""
+    def submit(self, study: Study, *, resume: bool = False) -> Handle:
+        """Make the study explicit, sign it and send it; the same study again is the same study.
+
+        Args:
+            resume: go on with a study that was cancelled; otherwise it is refused.
+        """
         study = explicit(study, self.catalogue())
         body = {
             "study": json.loads(study.canonical),
             "public_key": self.identity.public_key.hex(),
             "signature": self.identity.sign(study_signing_bytes(study.canonical)).hex(),
         }
+        if resume:
+            body["resume"] = True
         return Handle(self.rest.post("/api/studies", body)["id"], self.rest)
 
-    def run(self, study: Study, *, wait: bool = True, progress: bool = True) -> Any:  # noqa: ANN401
+    def run(self, study: Study, *, wait: bool = True, progress: bool = True, resume: bool = False) -> Any:  # noqa: ANN401
         """Run a study.
 
+        Args:
+            resume: go on with a study that was cancelled, from its last round; otherwise it is refused.
         Returns:
             its Result; with `wait=False` a Handle at once.
         Raises:
             FedcohortError: what is wrong, and where.
         """
-        handle = self.submit(study)
+        handle = self.submit(study, resume=resume)
         return handle.wait(progress=progress) if wait else handle
 
 
@@ -268,7 +276,8 @@ def connect(
     """Connect to a coordinator.
 
     Args:
-        token: a researcher's token; not needed on loopback.
+        token: a researcher's token; left out, the one that `fedcohort demo` or a flat config.json keeps on
+            this machine for its user.
         ca_file: a corporate CA, in PEM.
         key_file: the key that signs studies; made in the user's folder when it is missing.
     Raises:

@@ -5,37 +5,40 @@ lives in a temporary folder and ends with this process.
 """
 
 import contextlib
-import os
-import shutil
-import signal
+import json
 import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
-from rich.console import Console
+import httpx
 
 from fedcohort.client import connect
+from fedcohort.columns import Categorical
 from fedcohort.config import read_config
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore
+from fedcohort.demo_processes import Processes, console, processes
 from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError
 from fedcohort.federation_files import flat_study, worker_data
+from fedcohort.local_token import read_token, token_file, write_token
 from fedcohort.node.keys import enrol
 from fedcohort.sources import breast_cancer, heart_disease
-from fedcohort.sources.synthetic import synthesize
+from fedcohort.sources.importing import declare_numeric, write_rows
+from fedcohort.sources.schema import PATIENT_ID, RECORDS, Declared, wide_table
+from fedcohort.sources.synthetic import FEATURES, simulated_rows, synthesize
 from fedcohort.study import Cohort, Study, Train
+from fedcohort.wire.identity import load_or_create
 
 COORDINATOR_PORT, DASHBOARD_PORT = 8760, 5000
-START_SECONDS, STOP_SECONDS = 60.0, 5.0
-SYNTHETIC_PATIENTS = 1500
-
-console = Console()
+START_SECONDS = 60.0
+SYNTHETIC_PATIENTS, RECORD_PATIENTS = 1500, 1000
+RECORD_COLUMNS = {"age": "age", "sex": "sex", "bp": "systolic_bp", "chol": "cholesterol"}
+"""Columns of the README's table, and which simulated measurement each is."""
+PROTECTIONS = ("none", "masks", "paillier")
+KEY = "researcher.key"
 
 
 @dataclass(frozen=True)
@@ -43,103 +46,54 @@ class Plan:
     """Which hospitals, with which databases, answer which study."""
 
     databases: Mapping[str, str]
-    table: str
+    tables: tuple[str, ...]
     study: Study
 
 
-@dataclass
-class Processes:
-    """Child processes, all of which end with the block.
+def free_port(usual: int, what: str, wanted: int | None = None) -> int:
+    """The wanted port; or the usual one, or another with a line that says so.
 
-    Attributes:
-        busy: a process is being started or ended; a signal that comes now waits until that is done.
-        told: such a signal has come.
+    Raises:
+        ConfigError: the wanted port is in use.
     """
-
-    folder: Path
-    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    busy: bool = False
-    told: bool = False
-
-    def interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        """Take Ctrl-C and SIGTERM; never between a child's start and its entry in `running`."""
-        self.told = True
-        if not self.busy:
-            raise KeyboardInterrupt
-
-    def start(self, *arguments: str, log: str, environment: Mapping[str, str] | None = None) -> None:
-        """Start `fedcohort ARGUMENTS`, its log in the demo's folder."""
-        command = [sys.executable, "-m", "fedcohort", *arguments]
-        self.busy = True
-        with (self.folder / log).open("wb") as file:
-            process = subprocess.Popen(  # noqa: S603
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                env={**os.environ, **(environment or {})},
-            )
-        self.running.append(process)
-        self.busy = False
-        if self.told:
-            raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raise when a process has ended.
-
-        Raises:
-            ConfigError: with the last lines of its log.
-        """
-        for process in self.running:
-            if process.poll() is not None:
-                logs = "\n".join(
-                    path.read_text(errors="replace")[-500:] for path in sorted(self.folder.glob("*.log"))
-                )
-                raise ConfigError(f"a process of the demo ended with {process.returncode}:\n{logs}")
-
-    def stop(self) -> None:
-        """End all of them; a second Ctrl-C does not hinder it."""
-        self.busy = True
-        for process in reversed(self.running):
-            with contextlib.suppress(OSError):
-                process.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
-        for process in self.running:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-@contextlib.contextmanager
-def processes() -> Iterator[Processes]:
-    """A temporary folder and the processes in it; SIGTERM ends them as Ctrl-C does."""
-    folder = Path(tempfile.mkdtemp(prefix="fedcohort-demo-"))
-    group = Processes(folder)
-    before = {number: signal.signal(number, group.interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield group
-    finally:
-        group.stop()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port(wanted: int, what: str) -> int:
-    """The wanted port, or another with a line that says so."""
-    for port in (wanted, 0):
+    for port in (wanted,) if wanted else (usual, 0):
         with contextlib.closing(socket.socket()) as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             found = int(probe.getsockname()[1])
-        if found != wanted:
-            console.print(f"Port {wanted} is in use: the {what} takes {found}.")
+        if found != (wanted or usual):
+            console.print(f"Port {usual} is in use: the {what} takes {found}.")
         return found
+    if wanted:
+        raise ConfigError(f"port {wanted} for the {what} is in use; give another, or stop what listens there")
     raise ConfigError("no port is free on this machine")
+
+
+def write_records(databases: Iterable[str | Path]) -> None:
+    """The table `records` that the README asks about, with simulated patients, beside the demo's own.
+
+    Raises:
+        StoreError: a database cannot be written.
+    """
+    kinds = {
+        "age": (18, 100, "years"),
+        "sex": (0, 1, None),
+        "bp": (70, 250, "mm Hg"),
+        "chol": (0, 600, "mg/dl"),
+    }
+    columns = {name: declare_numeric(*bounds) for name, bounds in kinds.items()}
+    columns["disease"] = Declared(Categorical((0, 1)))
+    for index, database in enumerate(databases):
+        rows = [_record(row) for row in simulated_rows(index, RECORD_PATIENTS, 0)]
+        write_rows(database, wide_table(RECORDS, columns), columns, rows)
+
+
+def _record(row: Mapping[str, Any]) -> dict[str, object]:
+    measured = dict(zip(FEATURES, row["features"], strict=True))
+    values = {name: measured[of] for name, of in RECORD_COLUMNS.items()}
+    return {PATIENT_ID: row[PATIENT_ID], **values, "disease": int(row["label"])}
 
 
 def breast_cancer_plan(folder: Path) -> Plan:
@@ -152,7 +106,9 @@ def breast_cancer_plan(folder: Path) -> Plan:
         analysis=Train(model="mlp_medical", rounds=30),
         min_sites=2,
     )
-    return Plan({Path(report.database).stem: report.database for report in reports}, "breast_cancer", study)
+    databases = {Path(report.database).stem: report.database for report in reports}
+    write_records(databases.values())
+    return Plan(databases, ("breast_cancer", RECORDS), study)
 
 
 def heart_disease_plan(folder: Path, source: Path) -> Plan:
@@ -166,7 +122,9 @@ def heart_disease_plan(folder: Path, source: Path) -> Plan:
     study = Study(
         name="Has the patient heart disease?", cohort=cohort, analysis=Train(model="mlp_medical", rounds=30)
     )
-    return Plan({Path(report.database).stem: report.database for report in reports}, "heart_disease", study)
+    databases = {Path(report.database).stem: report.database for report in reports}
+    write_records(databases.values())
+    return Plan(databases, ("heart_disease", RECORDS), study)
 
 
 def config_plan(path: Path) -> Plan:
@@ -176,62 +134,111 @@ def config_plan(path: Path) -> Plan:
     for index, database in enumerate(databases.values()):
         if "://" not in database and not Path(database).exists():
             synthesize(database, index, SYNTHETIC_PATIENTS, 0)
-    return Plan(databases, "records", flat_study(config, path.stem))
+    return Plan(databases, (RECORDS,), flat_study(config, path.stem))
 
 
-def run_demo(make_plan: Callable[[Path], Plan], *, exit_when_done: bool) -> None:
+def run_demo(
+    make_plan: Callable[[Path], Plan],
+    *,
+    exit_when_done: bool,
+    port: int | None = None,
+    coordinator_port: int | None = None,
+) -> None:
     """Start everything, run the study, and keep serving until interrupted.
 
+    Args:
+        port, coordinator_port: of the page and of the coordinator; None takes the usual ones, or free ones.
     Raises:
         FedcohortError: what could not be started, or why the study failed.
     """
     with processes() as group, contextlib.suppress(KeyboardInterrupt):
-        plan = make_plan(group.folder)
-        coordinator, dashboard = (
-            free_port(COORDINATOR_PORT, "coordinator"),
-            free_port(DASHBOARD_PORT, "dashboard"),
-        )
         began = time.monotonic()
-        url = f"http://127.0.0.1:{coordinator}"
-        _start_coordinator(group, plan, coordinator)
-        group.start("dashboard", "--port", str(dashboard), "--coordinator", url, log="dashboard.log")
-        _start_nodes(group, plan, coordinator)
-        _wait_for(group, url, len(plan.databases))
-        page = f"http://127.0.0.1:{dashboard}"
-        console.print(f"{len(plan.databases)} hospitals are linked. Watch them train: [bold]{page}[/bold]")
-        with connect(url, key_file=group.folder / "researcher.key") as federation:
+        ports = Ports(
+            free_port(COORDINATOR_PORT, "coordinator", coordinator_port),
+            free_port(DASHBOARD_PORT, "dashboard", port),
+        )
+        console.print("Writing the hospitals' databases.")
+        plan = make_plan(group.folder)
+        n_sites = len(plan.databases)
+        console.print(f"Starting a coordinator, {n_sites} hospitals and their page.")
+        _start_coordinator(group, plan, ports.coordinator)
+        _start_page(group, ports)
+        _start_nodes(group, plan, ports.coordinator)
+        _wait_for_page(group, ports)
+        console.print(
+            f"The hospitals come within seconds to the page, which is open: [bold]{ports.page}[/bold]"
+        )
+        _wait_for_hospitals(group, ports, n_sites)
+        console.print(f"{n_sites} hospitals are linked. Watch them train: [bold]{ports.page}[/bold]")
+        with connect(ports.url, key_file=group.folder / KEY) as federation:
             result = federation.run(plan.study)
         console.print(f"{result!r} after {time.monotonic() - began:.0f} s")
         if not exit_when_done:
-            console.print(f"Still serving {page} and {url}. Ctrl-C ends everything.")
+            console.print(f"Still serving {ports.page} and {ports.url}. Ctrl-C ends everything.")
+            console.print(_how_to_ask(plan, ports.url))
             while True:
                 group.check()
                 time.sleep(0.5)
 
 
+@dataclass(frozen=True)
+class Ports:
+    """Where coordinator and page are, on this machine."""
+
+    coordinator: int
+    dashboard: int
+
+    @property
+    def url(self) -> str:
+        """Of the coordinator."""
+        return f"http://127.0.0.1:{self.coordinator}"
+
+    @property
+    def page(self) -> str:
+        """Of the dashboard."""
+        return f"http://127.0.0.1:{self.dashboard}"
+
+
+def _how_to_ask(plan: Plan, url: str) -> str:
+    tables = " and ".join(f"`{table}`" for table in plan.tables)
+    return (
+        f'Ask them something yourself: on the page, or by fc.connect("{url}") in Python. The hospitals '
+        f"offer {tables}."
+    )
+
+
 def _start_coordinator(group: Processes, plan: Plan, port: int) -> None:
     state = group.folder / "coordinator"
-    store = CoordinatorStore(state / "coordinator.db")
-    for site in plan.databases:
-        token = Members(store).invite_site(site)
-        (group.folder / f"{site}.token").write_text(token, encoding="ascii")
-    store.close()
+    group.takes_away(token_file(port))
+    with contextlib.closing(CoordinatorStore(state / "coordinator.db")) as store:
+        members = Members(store)
+        members.keep_token(token_file(port))
+        for site in plan.databases:
+            write_token(group.folder / f"{site}.token", members.invite_site(site))
     group.start("coordinator", "--port", str(port), "--state", str(state), "--preload", log="coordinator.log")
 
 
+def _start_page(group: Processes, ports: Ports) -> None:
+    key = group.folder / KEY
+    load_or_create(key, "researcher")
+    words = ["--port", str(ports.dashboard), "--coordinator", ports.url, "--researcher-key", str(key)]
+    group.start("dashboard", *words, log="dashboard.log")
+
+
 def _start_nodes(group: Processes, plan: Plan, port: int) -> None:
+    protections = sorted({*PROTECTIONS, plan.study.protection})
+    offers = "".join(f'{table} = "*"\n' for table in plan.tables)
     for site, database in plan.databases.items():
         policy = group.folder / f"{site}.toml"
         policy.write_text(
             '# Written by `fedcohort demo`, which approves by itself; a hospital writes approval = "ask".\n'
             f'id = "{site}"\ndata = "{_toml(database)}"\ncoordinator = "ws://127.0.0.1:{port}"\n'
-            f'state = "{site}"\napproval = "auto"\nprotections = ["{plan.study.protection}"]\n\n'
-            f'[tables]\n{plan.table} = "*"\n',
+            f'state = "{site}"\napproval = "auto"\nprotections = {json.dumps(protections)}\n\n'
+            f"[tables]\n{offers}",
             encoding="utf-8",
         )
         enrol(group.folder / "roster", site, group.folder / site / "site.key")
-        token = (group.folder / f"{site}.token").read_text(encoding="ascii")
-        environment = {"FEDCOHORT_JOIN_TOKEN": token}
+        environment = {"FEDCOHORT_JOIN_TOKEN": read_token(group.folder / f"{site}.token") or ""}
         group.start("node", "--site", str(policy), "--preload", log=f"{site}.log", environment=environment)
 
 
@@ -239,18 +246,32 @@ def _toml(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _wait_for(group: Processes, url: str, n_sites: int) -> None:
-    key_file = group.folder / "researcher.key"
+def _wait_for_page(group: Processes, ports: Ports) -> None:
+    def serves() -> bool:
+        try:
+            return httpx.get(f"{ports.page}/readyz", trust_env=False, timeout=5.0).is_success
+        except httpx.HTTPError:
+            return False
+
+    _wait_until(group, serves, "the page was not served")
+
+
+def _wait_for_hospitals(group: Processes, ports: Ports, n_sites: int) -> None:
+    def linked() -> bool:
+        try:
+            with connect(ports.url, key_file=group.folder / KEY) as federation:
+                return len(federation.catalogue()) == n_sites
+        except LinkClosedError:
+            return False
+
+    _wait_until(group, linked, "the hospitals were not linked")
+
+
+def _wait_until(group: Processes, is_so: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         group.check()
-        try:
-            with connect(url, key_file=key_file) as federation:
-                if len(federation.catalogue()) == n_sites:
-                    return
-        except LinkClosedError:
-            pass
+        if is_so():
+            return
         time.sleep(0.2)
-    raise FedcohortError(
-        f"the hospitals were not linked within {START_SECONDS:g} s; see the logs in {group.folder}"
-    )
+    raise FedcohortError(f"{otherwise} within {START_SECONDS:g} s; start the demo again on a quieter machine")

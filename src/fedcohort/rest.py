@@ -19,6 +19,7 @@ from fedcohort.errors import (
     StudyError,
     StudyFailedError,
 )
+from fedcohort.local_token import token_of_machine
 from fedcohort.wire.address import check_http, is_loopback_name
 
 TIMEOUT_SECONDS = 30.0
@@ -159,6 +160,11 @@ def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:
     # A proxy that the environment names must not be asked for this very machine, least of all with a token.
     proxied = not is_loopback_name(parts.hostname)
     client = httpx.Client(
-        base_url=url, headers=headers, verify=context, timeout=TIMEOUT_SECONDS, trust_env=proxied
+        base_url=url,
+        headers=headers,
+        auth=None if token else token_of_machine(url),
+        verify=context,
+        timeout=TIMEOUT_SECONDS,
+        trust_env=proxied,
     )
     return Rest(client)

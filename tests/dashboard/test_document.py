@@ -22,7 +22,6 @@ from fedcohort.result import Result
 from fedcohort.study import Study
 from tests.processes.support import (
     Group,
-    cli,
     cohort,
     describe_study,
     frame_of,
@@ -239,7 +238,7 @@ def test_the_command_writes_the_file(group: Group, tmp_path: Path) -> None:
     handle = group.connect().submit(describe_study("by command"))
     handle.wait(progress=False)
     file = tmp_path / "r.html"
-    done = cli("report", handle.id[:8], "--coordinator", group.url, "--into", file, cwd=tmp_path)
+    done = group.cli("report", handle.id[:8], "--into", file, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rest = group.connect().rest
     assert file.read_text(encoding="utf-8") == document(finished(handle.id, rest.get), load_texts())

@@ -78,14 +78,14 @@ class Chain:
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     folder, page = tmp_path_factory.mktemp("chain"), free_port()
     with (
-        Group(folder, options=["--require-token", "--preload"]) as group,
+        Group(folder, options=["--preload"]) as group,
         nginx(folder / "nginx", group.port, page) as front,
     ):
         group.far = front.link
         policy = f'ca_file = "{front.ca}"\nprotections = ["none", "masks"]\n'
         for index, site in enumerate(SITES):
             group.add(site, write_ward(folder / f"{site}.db", ward_rows(index)), policy, "", "--preload")
-        token = group.token = group.members(lambda members: members.issue_token("ada"))
+        token = group.token
         more = {"FEDCOHORT_TOKEN": token, "FEDCOHORT_DASHBOARD_TOKEN": VISITORS}
         write_people(folder / "people.db")
         arguments = ["dashboard", "--port", str(page), "--coordinator", group.url]

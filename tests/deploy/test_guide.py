@@ -87,7 +87,7 @@ def hospital(group: Group, site: str, index: int) -> Machine:
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     folder, port = tmp_path_factory.mktemp("guide"), free_port()
-    with Group(folder, options=["--require-token"]) as group:
+    with Group(folder) as group:
         etc = folder / "etc"
         for made in (etc, folder / "backup"):
             made.mkdir()
@@ -113,7 +113,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         joins["hospital_b"] = group.members(lambda members: members.invite_site("hospital_b"))
         hospitals = {site: hospital(group, site, index) for index, site in enumerate(SITES)}
         made_all = Federation(group, centre, hospitals, f"http://127.0.0.1:{port}", said[1])
-        group.token = said[1]
+        group.given = said[1]
         for site, machine in hospitals.items():
             for other in set(SITES) - {site}:
                 enrol(machine.folder / "node" / "roster", other, made_all.state(other) / "site.key")
@@ -224,7 +224,7 @@ def test_a_researchers_new_token_ends_the_old_one(federation: Federation) -> Non
     connection, federation.group.federation = federation.group.federation, None
     if connection is not None:
         connection.rest.client.close()
-    federation.group.token = federation.ada
+    federation.group.given = federation.ada
     federation.run()
 
 

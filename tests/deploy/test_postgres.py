@@ -57,12 +57,12 @@ def group(machine: Machine) -> Iterator[Group]:
 
 
 def status(group: Group, path: str) -> int:
-    return httpx.get(f"{group.url}{path}", trust_env=False).status_code
+    return httpx.get(f"{group.url}{path}", headers=group.bearer, trust_env=False).status_code
 
 
 def database_errors(group: Group) -> float:
     """What Prometheus would read."""
-    lines = httpx.get(f"{group.url}/metrics", trust_env=False).text.splitlines()
+    lines = httpx.get(f"{group.url}/metrics", headers=group.bearer, trust_env=False).text.splitlines()
     return float(
         next(line for line in lines if line.startswith("fedcohort_database_errors_total")).split()[1]
     )

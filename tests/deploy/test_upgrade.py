@@ -30,6 +30,10 @@ def test_coordinator_and_node_of_the_first_release_come_up_with_all_they_had(tmp
         assert "start the coordinator" in early.stderr
         group.coordinator.start()
         until(lambda: healthy(group.url), "the coordinator listens")
+        told = group.coordinator.text
+        assert "has taken studies without a token; since this version every call needs one" in told
+        assert f"`fedcohort coordinator invite --researcher NAME --state {group.state}`" in told
+        assert "nobody has a token" in told
         (study,) = group.connect().studies()["id"]
         assert group.connect().study(study).state == "finished"
         path = group.site_file("a", write_ward(tmp_path / "ward.db", ward_rows(0)))

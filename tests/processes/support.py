@@ -200,7 +200,7 @@ class Group:
     coordinator: Process = field(init=False)
     nodes: dict[str, Process] = field(default_factory=dict)
     others: list[Process] = field(default_factory=list)
-    token: str | None = None
+    given: str | None = None
     federation: Federation | None = None
     far: str | None = None
     database: str | None = None
@@ -277,6 +277,23 @@ class Group:
         process = self.node(self.site_file(site, database, policy, tables), token, *options)
         self.nodes[site] = process.start()
         return process
+
+    @property
+    def token(self) -> str:
+        """A researcher's token, as the operator gives it out."""
+        if self.given is None:
+            self.given = self.members(lambda members: members.issue_token("ada"))
+        return self.given
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The token, as a request shows it."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def cli(self, *arguments: str | Path, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run `fedcohort ARGUMENTS` as the researcher of this federation."""
+        more = {"FEDCOHORT_COORDINATOR": self.url, "FEDCOHORT_TOKEN": self.token, **more}
+        return cli(*arguments, cwd=cwd, seconds=PATIENCE_SECONDS, typed="", **more)
 
     def connect(self) -> Federation:
         """As the researcher, over one connection that ends with the block."""
@@ -360,8 +377,6 @@ def wards(
         for index, site in enumerate("abcdefgh"[:n_sites]):
             ward = write_ward(folder / "data" / f"{site}.db", ward_rows(index))
             group.add(site, ward, policy, "", *flags)
-        if "--require-token" in options:
-            group.token = group.members(lambda members: members.issue_token("ada"))
         group.coordinator.start()
         until(lambda: healthy(group.url), "the coordinator listens")
         group.wait_linked()

@@ -1,5 +1,6 @@
 """Consent with real processes: a person approves or refuses in another process, and the node obeys."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,8 @@ import pytest
 
 from fedcohort.client import Handle, awaited
 from fedcohort.coordinator.members import Members
-from fedcohort.errors import SchemaError, StudyFailedError
+from fedcohort.coordinator.store import CoordinatorStore, Submission
+from fedcohort.errors import SchemaError, StudyError, StudyFailedError
 from fedcohort.node import consent
 from fedcohort.node.policy import read_policy
 from fedcohort.node.store import SqlNodeStore
@@ -92,21 +94,21 @@ def test_without_yes_nothing_is_signed(asking: Group) -> None:
     listed = cli("approve", "--site", asking.folder / "a.toml", cwd=asking.folder).stdout
     assert f"{handle.id[:12]}  asked" in listed
     assert f"study {handle.id[:12]} waits for an answer: `fedcohort approve" in asking.nodes["a"].text
-    ended = cli("cancel", handle.id[:12], "--coordinator", asking.url, cwd=asking.folder)
-    assert ended.stdout == f"{handle.id[:12]}: failed\n"
+    ended = asking.cli("cancel", handle.id[:12], cwd=asking.folder)
+    assert ended.stdout == f"{handle.id[:12]}: cancelled\n"
     assert handle.status["error"]["code"] == "cancelled"
     for words in ("cancel", "start"):
-        again = cli(words, handle.id[:12], "--coordinator", asking.url, cwd=asking.folder)
+        again = asking.cli(words, handle.id[:12], cwd=asking.folder)
         assert again.returncode == 1
-        assert "is failed already" in again.stderr
+        assert "is cancelled already" in again.stderr
 
 
 def test_whoever_runs_a_study_is_told_whose_answer_it_waits_for(asking: Group) -> None:
     question = describe_study(random_name())
     path = asking.folder / "question.json"
     path.write_bytes(question.canonical)
-    words = ["run", str(path), "--coordinator", asking.url]
-    running = Process(words, asking.folder, asking.folder / "run.log").start()
+    words, log = ["run", str(path), "--coordinator", asking.url], asking.folder / "run.log"
+    running = Process(words, asking.folder, log, {"FEDCOHORT_TOKEN": asking.token}).start()
     until(lambda: "waiting for approval by a, b\n" in running.text, "the sites that are waited for")
     studies = asking.connect().rest.get("/api/studies")["studies"]
     (study,) = [row["id"] for row in studies if row["name"] == question.name]
@@ -242,3 +244,32 @@ def test_hospitals_that_count_in_two_units_are_not_added_up(strict: Group) -> No
     handle = strict.submit_unchecked(asked)
     with pytest.raises(StudyFailedError, match="schema-mismatch: column age: in days at site a, in years at"):
         handle.wait(progress=False)
+
+
+def test_a_cancelled_study_is_refused_again_in_words_until_it_is_to_go_on(asking: Group) -> None:
+    study = describe_study(random_name(), min_sites=2)
+    federation = asking.connect()
+    handle = federation.submit(study)
+    handle.cancel()
+    assert handle.state == "cancelled"
+    with pytest.raises(StudyFailedError, match="cancelled: the researcher cancelled it"):
+        handle.wait(progress=False)
+    with pytest.raises(StudyError, match=r"was cancelled after 0 exchanges.*resume=True.*--resume"):
+        federation.submit(study)
+    assert handle.state == "cancelled"
+    path = asking.folder / "again.json"
+    path.write_bytes(study.canonical)
+    again = asking.cli("run", path, "--resume", "--no-wait", cwd=asking.folder)
+    assert again.stdout.strip() == handle.id
+    assert handle.state == "proposed"
+    handle.cancel()
+
+
+def test_a_study_that_version_01_cancelled_reads_as_cancelled(tmp_path: Path) -> None:
+    with contextlib.closing(CoordinatorStore(tmp_path / "coordinator.db")) as store:
+        store.submit(Submission("ab" * 32, "old", b"{}", "ada", b"", b"", 1))
+        store.set_state("ab" * 32, "failed", "cancelled", "the researcher cancelled it")
+        assert [row["state"] for row in store.studies()] == ["cancelled"]
+        found = store.study("abababab")
+        assert found is not None
+        assert found["state"] == "cancelled"

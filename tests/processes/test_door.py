@@ -214,12 +214,14 @@ def test_a_raw_socket_that_talks_nonsense_or_goes_away_is_nothing(group: Group) 
     ids=repr,
 )
 def test_a_study_that_is_none_is_refused_with_a_code(group: Group, body: bytes, code: str) -> None:
-    response = httpx.post(f"{group.url}/api/studies", content=body, trust_env=False)
+    response = httpx.post(f"{group.url}/api/studies", content=body, headers=group.bearer, trust_env=False)
     assert (response.status_code, response.json()["code"]) == (400, code)
 
 
 def test_an_oversized_study_is_refused_before_it_is_all_read(group: Group) -> None:
-    response = httpx.post(f"{group.url}/api/studies", content=b"[" + b"0," * 2**25, trust_env=False)
+    response = httpx.post(
+        f"{group.url}/api/studies", content=b"[" + b"0," * 2**25, headers=group.bearer, trust_env=False
+    )
     assert response.json()["code"] == "study-invalid"
     assert "larger than" in response.json()["message"]
 
@@ -230,7 +232,7 @@ def test_an_oversized_study_is_refused_before_it_is_all_read(group: Group) -> No
      "studies/' OR 1=1 --/metrics", "studies/abcdefgh/model"],
 )  # fmt: skip
 def test_an_unknown_study_is_not_found(group: Group, path: str) -> None:
-    response = httpx.get(f"{group.url}/api/{path}", trust_env=False)
+    response = httpx.get(f"{group.url}/api/{path}", headers=group.bearer, trust_env=False)
     assert (response.status_code, response.json()["code"]) == (404, "not-found")
 
 
@@ -238,12 +240,20 @@ def test_an_unknown_study_is_not_found(group: Group, path: str) -> None:
 def test_a_strange_position_in_the_metrics_is_no_fault(group: Group, after: str) -> None:
     study = group.run(describe_study(random_name())).report["study"]
     found, whole = (
-        httpx.get(f"{group.url}/api/studies/{study}/metrics", params={"after": one}, trust_env=False).json()
+        httpx.get(
+            f"{group.url}/api/studies/{study}/metrics",
+            params={"after": one},
+            headers=group.bearer,
+            trust_env=False,
+        ).json()
         for one in (after, "0")
     )
     assert found == whole
     assert len(found["times"]) >= 1
-    headers = [(b"Last-Event-ID", after.encode("latin-1"))]
+    headers = [
+        (b"Last-Event-ID", after.encode("latin-1")),
+        (b"Authorization", f"Bearer {group.token}".encode()),
+    ]
     address = f"{group.url}/api/studies/{study}/events"
     with httpx.stream("GET", address, headers=headers, trust_env=False) as stream:
         assert b"event: site" in next(stream.iter_bytes())

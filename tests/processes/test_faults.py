@@ -106,7 +106,7 @@ def test_a_locked_coordinator_database_is_told_as_a_code_and_loses_nothing(group
     study = describe_study(random_name())
     rest = group.connect().rest
     with locked(group.state / "coordinator.db"):
-        response = httpx.get(f"{group.url}/api/studies", timeout=30, trust_env=False)
+        response = httpx.get(f"{group.url}/api/studies", headers=group.bearer, timeout=30, trust_env=False)
         assert (response.status_code, response.json()["code"]) == (503, "store")
         assert "locked by another program" in response.json()["message"]
     assert rest.get("/api/studies")["studies"]

@@ -115,7 +115,7 @@ def test_the_planted_image_is_in_no_answer_over_rest(group: Group, disturbed: Re
     paths = ["/api/federation", "/api/catalogue", "/api/studies"]
     for name in group.connect().studies()["id"]:
         paths += [f"/api/studies/{name}{end}" for end in ("", "/metrics", "/report", "/model")]
-    with httpx.Client(base_url=group.url, trust_env=False) as client:
+    with httpx.Client(base_url=group.url, headers=group.bearer, trust_env=False) as client:
         for path in paths:
             assert found(client.get(path).content) == 0, path
     with warnings.catch_warnings():  # of Keras, which converts its variables in an old way

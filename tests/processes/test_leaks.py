@@ -164,7 +164,7 @@ def test_no_answer_over_rest_holds_a_trace(group: Group) -> None:
     paths = ["/healthz", "/readyz", "/metrics", "/api/federation", "/api/catalogue", "/api/studies"]
     for study in group.connect().studies()["id"]:
         paths += [f"/api/studies/{study}{end}" for end in ("", "/metrics", "/report", "/model")]
-    with httpx.Client(base_url=group.url, trust_env=False) as client:
+    with httpx.Client(base_url=group.url, headers=group.bearer, trust_env=False) as client:
         bodies = {path: client.get(path).content for path in paths}
         for study in group.connect().studies()["id"]:
             with client.stream("GET", f"/api/studies/{study}/events") as stream:
@@ -198,7 +198,7 @@ def test_every_line_that_machines_read_is_an_object_of_known_fields(group: Group
 
 
 def test_metrics_tell_refusals_by_code_and_no_count_of_patients(group: Group) -> None:
-    text = httpx.get(f"{group.url}/metrics", trust_env=False).text
+    text = httpx.get(f"{group.url}/metrics", headers=group.bearer, trust_env=False).text
     for code in CODES:
         assert f'fedcohort_refusals_total{{by="site",code="{code}"}}' in text
     assert "122" not in [line.rpartition(" ")[2] for line in text.splitlines()]

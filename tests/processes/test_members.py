@@ -18,7 +18,7 @@ pytestmark = pytest.mark.processes
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     folder = tmp_path_factory.mktemp("members")
-    with wards(folder, n_sites=2, options=["--require-token"]) as running:
+    with wards(folder, n_sites=2) as running:
         yield running
 
 

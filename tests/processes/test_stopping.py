@@ -1,14 +1,16 @@
 """Ctrl-C and SIGTERM end every process, at any moment, and leave nothing behind."""
 
 import json
+import tempfile
 import time
 from pathlib import Path
-from signal import SIGINT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 
 import psutil
 import pytest
 
-from fedcohort.demo import Processes
+from fedcohort.demo_processes import Processes, processes
+from fedcohort.errors import ConfigError
 from tests.processes.support import (
     Group,
     Process,
@@ -63,7 +65,10 @@ def start_demo(folder: Path) -> Process:
     return Process(words, folder, folder / "demo.log", {"TMPDIR": str(folder / "tmp")}).start()
 
 
-@pytest.mark.parametrize(("moment", "number"), [("starting", SIGINT), ("training", SIGTERM)])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [("starting", SIGINT), ("training", SIGTERM), ("training", SIGHUP), ("training", SIGKILL)],
+)
 def test_the_demo_leaves_no_process_and_no_folder_behind(
     tmp_path: Path, moment: str, number: Signals
 ) -> None:
@@ -77,9 +82,11 @@ def test_the_demo_leaves_no_process_and_no_folder_behind(
             until(lambda: len(children(demo)) >= 2, "the demo has started two processes")
         family = children(demo)
         demo.signal(number)
-        assert demo.wait(30) in {0, 130}, demo.text
-        assert psutil.wait_procs(family, 5)[1] == []
+        assert demo.wait(60) in {0, 130, -SIGKILL}, demo.text
+        # Killed, it can end nobody: they notice by themselves, and the last one cleans up.
+        assert psutil.wait_procs(family, 60)[1] == []
         assert list((tmp_path / "tmp").glob("fedcohort-demo-*")) == []
+        assert list(tmp_path.glob(".fedcohort/tokens/*")) == []
         assert "Traceback" not in demo.text
     finally:
         for process in (*family, psutil.Process(demo.popen.pid) if demo.popen and demo.lives else None):
@@ -94,6 +101,25 @@ def test_a_signal_that_comes_while_a_process_starts_still_ends_that_process(tmp_
     group.interrupt(SIGINT, None)
     with pytest.raises(KeyboardInterrupt):
         group.start("coordinator", "--port", str(free_port()), log="coordinator.log")
-    (process,) = group.running
+    (process,) = group.running.values()
     group.stop()
     assert process.poll() is not None
+
+
+def test_the_logs_of_a_process_that_ended_are_kept_and_its_last_words_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def failing() -> None:
+        with processes() as group:
+            group.start("node", "--site", str(tmp_path / "missing.toml"), log="a.log")
+            until(lambda: group.running["a.log"].poll() is not None, "the node ends")
+            group.check()
+
+    with pytest.raises(ConfigError, match=r"(?s)process a ended with 1:.*missing\.toml"):
+        failing()
+    (kept,) = tmp_path.glob("fedcohort-demo-logs-*")
+    assert f"The logs of its processes are kept in {kept}." in capsys.readouterr().out.replace("\n", "")
+    assert "missing.toml" in (kept / "a.log").read_text()
+    assert list(tmp_path.glob("fedcohort-demo-*")) == [kept]

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import RowMapping
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import fedcohort
 from fedcohort.arrays import arrays_to_bytes
+from fedcohort.coordinator.listed import Listed, all_studies, being_checked
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.streams import federation_stream, study_stream
 from fedcohort.coordinator.telemetry import CONTENT_TYPE, exposition
@@ -33,13 +33,16 @@ READINESS_SECONDS = 1.0
 SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def routes(service: Service, coordinator_key: bytes, *, require_token: bool) -> list[Route]:
-    """All REST routes; with `require_token` every one but /healthz and /readyz needs a researcher's token."""
+def routes(service: Service, coordinator_key: bytes) -> list[Route]:
+    """All REST routes; every one but /healthz and /readyz needs a researcher's token, on loopback too.
+
+    A coordinator behind nginx hears from loopback alone, whoever asks.
+    """
 
     def guarded(handler: Callable[[Service, Request], Awaitable[Response]]) -> Handler:
         async def endpoint(request: Request) -> Response:
             try:
-                request.state.researcher = _researcher(service, request, required=require_token)
+                request.state.researcher = _researcher(service, request)
                 return await handler(service, request)
             except FedcohortError as error:
                 service.hub.telemetry.count_refusal("rest", error.code)
@@ -101,16 +104,21 @@ class Readiness:
         return self.last
 
 
-def _researcher(service: Service, request: Request, *, required: bool) -> str:
+def _researcher(service: Service, request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        name = service.members.researcher_of(token.strip())
-        if name is None:
-            raise AuthenticationError("the token is unknown or revoked; ask the operator for a new one")
-        return name
-    if required:
-        raise AuthenticationError("a token is needed: send 'Authorization: Bearer …'")
-    return "local"
+    if scheme.lower() != "bearer" or not token.strip():
+        raise AuthenticationError(
+            "a token is needed, on this machine too: give yours by --token, FEDCOHORT_TOKEN or "
+            "fc.connect(url, token); the coordinator's operator makes one by "
+            "`fedcohort coordinator invite --researcher NAME`"
+        )
+    name = service.members.researcher_of(token.strip())
+    if name is None:
+        raise AuthenticationError(
+            "the token is unknown or revoked; ask the coordinator's operator for a new one: "
+            "`fedcohort coordinator invite --researcher NAME`"
+        )
+    return name
 
 
 def federation_view(service: Service, coordinator_key: bytes) -> dict[str, object]:
@@ -134,15 +142,17 @@ def _iso(seconds: int | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
-def _found(service: Service, request: Request) -> RowMapping:
+def _found(service: Service, request: Request) -> Listed:
     study_id = request.path_params["id"]
     row = service.store.study(study_id) if len(study_id) >= 6 else None
+    if row is None and study_id in service.checking:
+        return being_checked(service.checking[study_id])
     if row is None:
         raise NotFoundError(f"no study {study_id!r}; give its hash, or the first six characters or more")
     return row
 
 
-def _summary(row: RowMapping) -> dict[str, object]:
+def _summary(row: Listed) -> dict[str, object]:
     names = ("id", "name", "state", "round", "rounds", "researcher")
     return {**{name: row[name] for name in names}, "created_at": _iso(row["created_at"])}
 
@@ -163,7 +173,7 @@ async def _catalogue(service: Service, request: Request) -> Response:
 
 
 async def _studies(service: Service, request: Request) -> Response:
-    return JSONResponse({"studies": [_summary(row) for row in service.store.studies()]})
+    return JSONResponse({"studies": [_summary(row) for row in all_studies(service)]})
 
 
 async def _submit(service: Service, request: Request) -> Response:
@@ -174,7 +184,8 @@ async def _submit(service: Service, request: Request) -> Response:
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError("send study, public_key and signature (hex)") from error
     researcher = str(request.state.researcher)
-    study_id = await service.submit(study, researcher, key, signature)
+    resume = body.get("resume") is True
+    study_id = await service.submit(study, researcher, key, signature, resume=resume)
     return JSONResponse({"id": study_id}, status_code=202)
 
 

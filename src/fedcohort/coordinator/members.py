@@ -6,12 +6,14 @@ import secrets
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import RowMapping, select, update
 
 from fedcohort.coordinator import tables
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import ConfigError
+from fedcohort.local_token import RESEARCHER, read_token, write_token
 from fedcohort.sources.heads import HeadStore
 from fedcohort.wire.messages import SITE_NAME
 
@@ -146,6 +148,23 @@ class Members:
             connection.execute(tables.tokens.insert(), row)
             self.store.log.append(connection, "token-issued", detail={"researcher": researcher})
         return token
+
+    def keep_token(self, path: Path) -> None:
+        """See to it that the file holds a token for this machine's own user: the old one while it is good.
+
+        Raises:
+            KeyFileError: the file cannot be read or written.
+        """
+        token = read_token(path)
+        if token is None or self.researcher_of(token) != RESEARCHER:
+            self.revoke_tokens(RESEARCHER)
+            write_token(path, self.issue_token(RESEARCHER))
+
+    def researchers(self) -> set[str]:
+        """Who has a token that is good."""
+        with self.store.database.transaction() as connection:
+            good = select(tables.tokens.c.researcher).where(tables.tokens.c.revoked == 0)
+            return set(connection.execute(good).scalars())
 
     def revoke_tokens(self, researcher: str) -> int:
         """Take a researcher's tokens back; returns how many."""

@@ -17,6 +17,7 @@ from fedcohort.coordinator.plan import Plan
 from fedcohort.coordinator.rounds import StoredRounds
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
+from fedcohort.coordinator.tables import CANCELLED
 from fedcohort.coordinator.telemetry import Stopwatch
 from fedcohort.coordinator.traffic import keep_traffic, load_traffic
 from fedcohort.errors import (
@@ -58,6 +59,8 @@ class Service:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     started: set[str] = field(default_factory=set)
+    checking: dict[str, Submission] = field(default_factory=dict)
+    """Studies that were handed in and are not taken yet: the first that trains waits for TensorFlow."""
 
     def __post_init__(self) -> None:
         self.hub = Hub(partial(held_heads, self.members), self._on_message, self._on_change)
@@ -79,12 +82,16 @@ class Service:
 
     # --- from researchers ------------------------------------------------------------------
 
-    async def submit(self, study: Study, researcher: str, key: bytes, signature: bytes) -> str:
+    async def submit(
+        self, study: Study, researcher: str, key: bytes, signature: bytes, *, resume: bool = False
+    ) -> str:
         """Take a signed study in; the same study again is the same study, and goes on if it had failed.
 
+        Args:
+            resume: a study that was cancelled goes on, too, from its last round.
         Raises:
             AuthenticationError: the signature is not by that key over this study.
-            StudyError: the study cannot be run as it stands.
+            StudyError: the study cannot be run as it stands, or was cancelled.
         """
         if not verify(key, signature, study_signing_bytes(study.canonical)):
             raise AuthenticationError("the study's signature does not fit its key; sign the canonical study")
@@ -93,26 +100,49 @@ class Service:
                 "cohort.columns: name each column's kind; fed.run does so from the sites' catalogues"
             )
         check_handed_in(study)
-        await asyncio.to_thread(lambda: build_analysis(study).start())
+        if not resume:
+            self._check_not_cancelled(study)
         rounds = study.analysis.rounds if isinstance(study.analysis, Train) else 1
         submission = Submission(study.hash, study.name, study.canonical, researcher, key, signature, rounds)
-        if self.store.submit(submission) or self.store.retry(study.hash):
+        self.checking[study.hash] = submission
+        self.wake()
+        try:
+            await asyncio.to_thread(lambda: build_analysis(study).start())
+            new = self.store.submit(submission) or self.store.retry(study.hash)
+        finally:
+            self.checking.pop(study.hash, None)
+            self.wake()
+        if new:
             log.info("study %.12s: proposed", study.hash, extra=about(study=study.hash))
             self.wake()
             self._drive(study.hash)
         return study.hash
+
+    def _check_not_cancelled(self, study: Study) -> None:
+        row = self.store.study(study.hash)
+        if row is not None and row["state"] == "cancelled":
+            raise StudyError(
+                f"this very study was cancelled after {row['round']} exchanges; to go on from there run it "
+                "with resume=True (`fedcohort run --resume`), to begin anew give it another name"
+            )
 
     def start_now(self, study_id: str) -> None:
         """Start with the sites that have approved, without waiting for the others."""
         self.started.add(study_id)
 
     async def cancel(self, study_id: str) -> None:
-        """End a study that is not finished."""
+        """End a study that is not finished.
+
+        Raises:
+            StudyError: it is not taken yet.
+        """
+        if study_id in self.checking:
+            raise StudyError("this study is still being checked; cancel it once it is proposed")
         task = self.tasks.pop(study_id, None)
         if task:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            self.store.set_state(study_id, "failed", "cancelled", "the researcher cancelled it")
+            self.store.set_state(study_id, "cancelled", CANCELLED, "the researcher cancelled it")
             self.wake()
 
     def wake(self) -> None:

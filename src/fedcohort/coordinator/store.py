@@ -17,6 +17,7 @@ from fedcohort.analyses.contract import Row, State
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
 from fedcohort.audit import GENESIS, Detail
 from fedcohort.coordinator import tables
+from fedcohort.local_token import RESEARCHER
 from fedcohort.sources.durable import Durable, EventLog, Hot
 
 
@@ -76,9 +77,9 @@ class CoordinatorStore:
             return True
 
     def retry(self, study_id: str) -> bool:
-        """Propose a failed study anew: from its last round if it had begun; False when it has not failed."""
+        """Propose a failed or cancelled study anew: from its last round if it had begun; else False."""
         mine = tables.answers.c.study_id == study_id
-        failed = (tables.studies.c.id == study_id) & (tables.studies.c.state == "failed")
+        failed = (tables.studies.c.id == study_id) & tables.studies.c.state.in_(("failed", "cancelled"))
         with self.database.transaction() as connection:
             row = connection.execute(select(tables.studies.c.roster).where(failed)).first()
             if row is None:
@@ -96,16 +97,19 @@ class CoordinatorStore:
     def study(self, study_id: str) -> RowMapping | None:
         """A study by its hash, or by a prefix that only it has."""
         with self.database.transaction() as connection:
+            columns = (column for column in tables.studies.c if column.name != "state")
             rows = connection.execute(
-                select(tables.studies).where(tables.studies.c.id.startswith(study_id, autoescape=True))
+                select(*columns, tables.STATE).where(
+                    tables.studies.c.id.startswith(study_id, autoescape=True)
+                )
             )
             found = rows.mappings().fetchmany(2)
         return found[0] if len(found) == 1 else None
 
     def studies(self) -> list[RowMapping]:
         """All studies, the newest first."""
-        names = ("id", "name", "state", "round", "rounds", "researcher", "created_at")
-        query = select(*(tables.studies.c[name] for name in names)).order_by(
+        names = ("id", "name", "round", "rounds", "researcher", "created_at")
+        query = select(*(tables.studies.c[name] for name in names), tables.STATE).order_by(
             tables.studies.c.created_at.desc(), tables.studies.c.id
         )
         with self.database.transaction() as connection:
@@ -252,6 +256,21 @@ class CoordinatorStore:
         """Add to the event log."""
         with self.database.transaction() as connection:
             self.log.append(connection, kind, study_id, detail)
+
+    def note_once(self, kind: str) -> bool:
+        """Add to the event log unless it holds such an entry; False when it does."""
+        with self.database.transaction() as connection:
+            known = select(tables.events.c.sequence).where(tables.events.c.kind == kind).limit(1)
+            if connection.execute(known).first() is not None:
+                return False
+            self.log.append(connection, kind, "", None)
+            return True
+
+    def was_open(self) -> bool:
+        """Whether anybody has handed a study in without a token, as versions before allowed on loopback."""
+        with self.database.transaction() as connection:
+            found = select(tables.studies.c.id).where(tables.studies.c.researcher == RESEARCHER).limit(1)
+            return connection.execute(found).first() is not None
 
     def newest(self) -> tuple[int, bytes]:
         """Number and hash of the event log's last entry."""

@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 
+from fedcohort.coordinator.listed import all_studies
 from fedcohort.coordinator.service import Service
 from fedcohort.errors import StoreError
 
@@ -71,7 +72,7 @@ def _snapshot(service: Service) -> dict[str, tuple[str, dict[str, object]]]:
         joined = row["public_key"] is not None
         state = "connected" if site in service.hub.links else "lost" if joined else "invited"
         snapshot[f"site {site}"] = ("site", {"id": site, "state": state})
-    for study in service.store.studies():
+    for study in all_studies(service):
         data = {"id": study["id"], "state": study["state"], "name": study["name"]}
         snapshot[f"study {study['id']}"] = ("study", data)
     return snapshot

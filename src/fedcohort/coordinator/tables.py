@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    case,
     select,
     update,
 )
@@ -101,6 +102,9 @@ tokens = Table(
 )
 
 
+CANCELLED = "cancelled"
+STATE = case((studies.c.error_code == CANCELLED, CANCELLED), else_=studies.c.state).label("state")
+"""A study's state; version 0.1 wrote `failed`, with this code, for one that was cancelled."""
 UPDATE_STATE = (
     update(states)
     .where(states.c.study_id == bindparam("key"))

@@ -19,7 +19,7 @@ from fedcohort.wire.link import Traffic
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 SITE_STATES = ("connected", "lost", "invited")
-STUDY_STATES = ("proposed", "running", "waiting", "finished", "failed")
+STUDY_STATES = ("proposed", "running", "waiting", "finished", "failed", "cancelled")
 PARTS = ("compute", "seal", "network", "open")
 OTHER = "other"
 

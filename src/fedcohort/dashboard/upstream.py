@@ -18,6 +18,7 @@ import httpx
 
 from fedcohort.dashboard.settings import Settings
 from fedcohort.errors import AuthenticationError, ConfigError, FedcohortError, LinkClosedError, NotFoundError
+from fedcohort.local_token import token_of_machine
 from fedcohort.wire.address import is_loopback_name
 
 CONNECT_SECONDS = 3.0
@@ -169,6 +170,7 @@ def open_upstream(settings: Settings) -> Upstream:
     client = httpx.Client(
         base_url=settings.coordinator,
         headers={"Authorization": f"Bearer {settings.token}"} if settings.token else {},
+        auth=None if settings.token else token_of_machine(settings.coordinator),
         verify=context,
         timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         limits=_LIMITS,

@@ -21,6 +21,7 @@ from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import ConfigError, FedcohortError, JoinTokenError, LedgerBehindError
+from fedcohort.local_token import RESEARCHER
 from fedcohort.node.policy import Listen
 from fedcohort.node.process import Running, run_node, serve_link
 from fedcohort.node.store import SqlNodeStore
@@ -41,6 +42,9 @@ from fedcohort.wire.transport import (
 
 log = logging.getLogger("fedcohort")
 
+TOKENS_ALWAYS = "tokens-always"
+"""Entry of the event log: the operator has been told that every call needs a token."""
+
 
 @dataclass(frozen=True)
 class CoordinatorSettings:
@@ -48,7 +52,6 @@ class CoordinatorSettings:
 
     Attributes:
         state: folder of its key and, unless `database` is given, its database.
-        require_token: ask every REST call for a researcher's token; always so off loopback.
     """
 
     state: Path
@@ -58,7 +61,6 @@ class CoordinatorSettings:
     certificate: Path | None = None
     key: Path | None = None
     ca_file: Path | None = None
-    require_token: bool = False
 
 
 def open_coordinator(settings: CoordinatorSettings) -> tuple[Service, Identity]:
@@ -102,8 +104,7 @@ def coordinator_app(
             task.cancel()
         await service.stop()
 
-    token = settings.require_token or not is_loopback(settings.host)
-    rest = routes(service, identity.public_key, require_token=token)
+    rest = routes(service, identity.public_key)
     return Starlette(routes=[*rest, WebSocketRoute(LINK_PATH, accept)], lifespan=lifespan)
 
 
@@ -132,6 +133,8 @@ def serve_coordinator(settings: CoordinatorSettings, on_listening: Callable[[], 
 
     def on_start() -> None:
         renew_on_hangup(lambda: config.ssl, settings.certificate, settings.key)
+        for words in about_tokens(service, settings):
+            log.warning("%s", words)
 
     config = uvicorn.Config(
         coordinator_app(service, identity, settings, on_start),
@@ -150,6 +153,23 @@ def serve_coordinator(settings: CoordinatorSettings, on_listening: Callable[[], 
     finally:
         service.store.close()
         held.close()
+
+
+def about_tokens(service: Service, settings: CoordinatorSettings) -> list[str]:
+    """What an operator must hear: that calls without a token are refused now, and that nobody has one."""
+    invite = f"`fedcohort coordinator invite --researcher NAME --state {settings.state}`"
+    if settings.database:
+        invite += " (with --database, or FEDCOHORT_DATABASE)"
+    words, known = [], service.members.researchers()
+    if RESEARCHER not in known and service.store.was_open() and service.store.note_once(TOKENS_ALWAYS):
+        words.append(
+            "this coordinator has taken studies without a token; since this version every call needs one, on "
+            "this machine and behind nginx too. Make one for each researcher, and one for the dashboard "
+            f"(FEDCOHORT_TOKEN): {invite}"
+        )
+    if not known:
+        words.append(f"nobody has a token, so that nobody can ask or look; make one: {invite}")
+    return words
 
 
 def _bound(host: str, port: int) -> Socket:

@@ -13,14 +13,14 @@ import { date, has, t } from "./texts.js";
 import { timesView } from "./times.js";
 import { showTraffic } from "./traffic.js";
 
-const ENDED = new Set(["finished", "failed", "refused"]);
+const ENDED = new Set(["finished", "failed", "cancelled", "refused"]);
 const RETRY_MS = 2000;
 
 /** Shows the study of this id and follows it, null that there is none yet; `onShow(study)` with each that is. */
 export function studyView(onShow) {
   const [curves, times] = [curvesView(), timesView()];
   const [figures, described, importance] = [figuresView(), describedView(), importanceView()];
-  let id = null;
+  let id; // undefined until something is chosen: that there is no study is worth a word, too
   let study = null;
   let report = null;
   let thinning = false;
@@ -167,7 +167,7 @@ export function studyView(onShow) {
     byId("files-report").href = path("/report");
   }
 
-  return { choose, id: () => id };
+  return { choose, id: () => id ?? null };
 }
 
 /** What a code means, in the reader's language; what the coordinator says of it is English. */

@@ -1,0 +1,82 @@
+"""The token of a federation on one machine: `demo` and config.json write it, client and page read it.
+
+A coordinator asks every call for a token, on loopback too: nginx, too, comes from there. So that
+nobody has to carry a token from one terminal into another on the very machine, the two commands that
+start a whole federation put one into a file that only their user can read, named by the port.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from fedcohort.errors import KeyFileError
+from fedcohort.key_file import read_private
+from fedcohort.wire.address import is_loopback_name
+
+RESEARCHER = "local"
+"""Whose token it is, as the coordinator knows researchers."""
+_PORTS = {"http": 80, "https": 443}
+
+
+def token_file(port: int) -> Path:
+    """Where the token for the coordinator on this port of this machine is kept."""
+    return Path.home() / ".fedcohort" / "tokens" / f"{port}.token"
+
+
+def read_token(path: Path) -> str | None:
+    """The token that the file holds; None when there is no such file.
+
+    Raises:
+        KeyFileError: it cannot be read, or others can read it.
+    """
+    return read_private(path).decode("ascii", "replace").strip() if path.exists() else None
+
+
+def write_token(path: Path, token: str) -> None:
+    """Put a token into a file that only this user can read, in place of what was there.
+
+    Raises:
+        KeyFileError: the file cannot be made.
+    """
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{token}\n")
+        scratch.replace(path)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}; make the folder writable") from error
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class TokenOfMachine(httpx.Auth):
+    """Reads the file anew for every request: the coordinator may be started after its page."""
+
+    path: Path
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the token, where there is one."""
+        if (token := read_token(self.path)) is not None:
+            request.headers["Authorization"] = f"Bearer {token}"
+        yield request
+
+
+def token_of_machine(address: str) -> httpx.Auth | None:
+    """How requests without a token of their own say who asks; None for a coordinator on another machine.
+
+    Args:
+        address: http or https, host and port.
+    """
+    parts = urlsplit(address)
+    if not is_loopback_name(parts.hostname):
+        return None
+    return TokenOfMachine(token_file(parts.port or _PORTS.get(parts.scheme, 80)))
