@@ -125,10 +125,10 @@ def test_the_curves_of_a_real_federation_grow_in_the_browser(demo: Demo) -> None
 def test_the_page_tells_programs_the_metrics_and_the_importance(demo: Demo) -> None:
     demo.wait_for(r"(Still serving)", 240.0)
     url = demo.page
-    metrics = httpx.get(f"{url}/training_metrics").json()
+    metrics = httpx.get(f"{url}/training_metrics", timeout=60).json()
     assert len(metrics["loss"]) == len(metrics["accuracy"]) == ROUNDS
     assert min(metrics["loss"]) < 0.6
-    picture = httpx.get(f"{url}/feature_importance")
+    picture = httpx.get(f"{url}/feature_importance", timeout=60)
     assert picture.headers["content-type"] == "image/png"
     assert picture.content.startswith(b"\x89PNG")
 
@@ -166,9 +166,11 @@ def test_the_readmes_own_study_runs_on_the_demo(hospitals: Demo, tmp_path: Path,
 
 @pytest.mark.processes
 def test_the_demos_form_can_submit_and_its_page_asks_for_no_token(hospitals: Demo) -> None:
-    page = httpx.get(f"{hospitals.page}/new", trust_env=False)
+    page = httpx.get(f"{hospitals.page}/new", trust_env=False, timeout=60)
     assert 'id="submit"' in page.text
-    names = {study["name"] for study in httpx.get(f"{hospitals.page}/api/studies").json()["studies"]}
+    names = {
+        study["name"] for study in httpx.get(f"{hospitals.page}/api/studies", timeout=60).json()["studies"]
+    }
     assert "Is the tumour malignant?" in names
 
 
