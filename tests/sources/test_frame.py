@@ -125,12 +125,19 @@ def test_a_list_is_no_level() -> None:
     cohort = Cohort(columns={"sex": Categorical(("f", "m"))}, split=None)
     with pytest.raises(SchemaError, match="neither text nor number"):
         table_from_frame(pd.DataFrame({"sex": [["f"], ["m"]]}), cohort, 0)
-    with pytest.raises(SchemaError, match="cannot be asked by `where`"):
-        table_from_frame(pd.DataFrame({"sex": [["f"], ["m"]]}), changed(cohort, where="sex = 'f'"), 0)
-    with pytest.raises(SchemaError, match="cannot be asked by `where`"):
-        table_from_frame(
-            pd.DataFrame({"sex": [10**400, 1]}, dtype=object), changed(cohort, where="sex = 1"), 0
-        )
+
+
+def test_where_asks_about_whatever_stands_in_a_column() -> None:
+    cohort = Cohort(columns={"n": Numeric()}, split=None)
+    frame = pd.DataFrame({"n": range(6), "odd": [["f"], {"f": 1}, "f", 10**400, b"f", None]}, dtype=object)
+    for where, rows in [
+        ("odd = 'f'", ["2"]),
+        ("odd <> 'g'", ["2"]),
+        ("odd > 5", ["3"]),
+        ("odd IS NULL", ["5"]),
+        ("odd IS NOT NULL", ["0", "1", "2", "3", "4"]),
+    ]:
+        assert table_from_frame(frame, changed(cohort, where=where), 0).patient_ids.tolist() == rows
 
 
 def test_missing_and_double_columns_are_named() -> None:

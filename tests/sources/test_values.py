@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedcohort.columns import Binary, Categorical, Numeric, Survival
-from fedcohort.errors import DataError, SchemaError, StoreError, ValueRangeError
+from fedcohort.errors import DataError, SchemaError, ValueRangeError
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.study import Cohort
 
@@ -72,10 +72,10 @@ def test_a_broken_json_vector_is_refused_and_never_quoted(records: Path, feature
     assert "9173" not in _everything(caught.value)
 
 
-def test_a_json_vector_that_the_database_cannot_read_is_refused_and_never_quoted(records: Path) -> None:
+def test_a_json_vector_that_cannot_be_read_is_refused_and_never_quoted(records: Path) -> None:
     with closing(sqlite3.connect(records, isolation_level=None)) as connection:
         connection.execute("UPDATE records SET features = ? WHERE patient_id = 'b'", [MARKER])
-    with pytest.raises(StoreError, match="refused the query") as caught:
+    with pytest.raises(SchemaError, match="a row is not a JSON list of") as caught:
         load_cohort(records, changed(RECORDS, where="age > 50"), 0, RECORDS_OFFERED)
     assert "9173" not in _everything(caught.value)
 

@@ -7,25 +7,29 @@ alike; `resolve_cohort` makes a researcher's short form explicit.
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect
 from sqlalchemy.types import TypeEngine
-from sqlglot import exp
 
 from fedcohort.errors import PolicyError, SchemaError
 from fedcohort.pixels import PixelStore
 from fedcohort.sources.columnar import Unsuited, column_chunks, query_of
 from fedcohort.sources.convert import Raw, Values, convert, needed_columns
-from fedcohort.sources.database import SQLITE_MOD, reading, select_only
-from fedcohort.sources.dialects import select_sql, type_name
+from fedcohort.sources.database import reading, select_only
+from fedcohort.sources.dialects import select_sql
+from fedcohort.sources.drivers import read_every_value
 from fedcohort.sources.explicit import check_explicit
 from fedcohort.sources.fitting import convert_private
 from fedcohort.sources.images import image_stores
+from fedcohort.sources.narrowing import is_stored, kinds_of_types, narrowing, readings_of_types
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
+from fedcohort.sources.selecting import Selection, count, only, selected
 from fedcohort.sources.where import check_plain, parse_where
+from fedcohort.sources.where_kinds import check_kinds, kinds_of_declared, kinds_of_study
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 
@@ -70,31 +74,74 @@ def load_cohort(
         check_plain(cohort.where)
     read = convert_private if private else convert
     with reading(url) as connection:
-        declared = _vector_columns(connection, cohort.table)
-        asked = {*needed, *_columns_of(where)}
-        ordinary = {cohort.patient_id, *(asked - set(declared))}
-        present = _check_present(
-            connection, cohort, ordinary | ({FEATURES} if asked & set(declared) else set())
-        )
-        positions = {name: declared[name].position or 0 for name in needed if name in declared}
-        names = [*dict.fromkeys([cohort.patient_id, *(name for name in needed if name in ordinary)])]
-        selected = [*names, FEATURES] if positions else names
-        types = {name: kind for name, sql in present.items() if (kind := type_name(sql)) is not None}
-        sql = select_sql(connection.dialect.name, cohort.table, selected, where, declared, types)
+        query = _query(connection, cohort, needed, Selection(where), private)
         stores = image_stores(cohort, folder)
         try:
-            if positions or stores or SQLITE_MOD in sql:
+            if query.positions or stores:
                 raise Unsuited
-            chunks = column_chunks(
-                query_of(connection.engine.url, sql, {name: present[name] for name in names})
-            )
-            raws = (Raw(cohort.table, columns) for columns in chunks)
+            types = {name: query.types[name] for name in query.names}
+            chunks = column_chunks(query_of(connection.engine.url, query.sql, types))
+            raws = _selected((Raw(cohort.table, columns) for columns in chunks), query)
             return in_order((read(raw, cohort, seed) for raw in raws), cohort.table)
         except Unsuited:
             select_only(connection)
-            streamed = _stream(connection, sql, _chunk_rows(stores))
-            raws = (_raw(cohort.table, names, positions, rows, private) for rows in streamed)
+            read_every_value(connection)
+            streamed = _stream(connection, query.sql, _chunk_rows(stores))
+            raws = _selected((_raw(rows, query) for rows in streamed), query)
             return in_order((read(raw, cohort, seed, stores) for raw in raws), cohort.table)
+
+
+@dataclass(frozen=True)
+class _Query:
+    """One SELECT of a cohort, and what is made of its rows.
+
+    Attributes:
+        names: the columns that it selects, the patient's first, but for the JSON vector, which is last.
+        needed: of these, and of the vector's elements, those that the cohort is made of.
+        positions: of elements of the JSON vector, by name.
+        types: the SQL type of every column of the table.
+    """
+
+    sql: str
+    table: str
+    names: Sequence[str]
+    needed: Sequence[str]
+    positions: Mapping[str, int]
+    types: Mapping[str, TypeEngine[object]]
+    selection: Selection
+    private: bool
+
+
+def _query(
+    connection: Connection, cohort: Cohort, needed: Sequence[str], asking: Selection, private: bool
+) -> _Query:
+    engine, asked = connection.dialect.name, [*dict.fromkeys([*needed, *asking.columns])]
+    declared = _vector_columns(connection, cohort.table)
+    positions = {name: declared[name].position or 0 for name in asked if name in declared}
+    names = [*dict.fromkeys([cohort.patient_id, *(name for name in asked if name not in positions)])]
+    present = _check_present(connection, cohort, {*names, *([FEATURES] if positions else [])})
+    types = {name: present[name] for name in asking.columns if name not in positions}
+    narrower = None
+    if asking.tree is not None:
+        elements = kinds_of_declared({name: declared[name].kind for name in positions})
+        check_kinds(asking.tree, {**kinds_of_study(cohort), **elements, **kinds_of_types(types, engine)})
+        if is_stored(connection, cohort.table):
+            narrower = narrowing(asking.tree, types, engine)
+    sql = select_sql(engine, cohort.table, [*names, *([FEATURES] if positions else [])], narrower)
+    selection = Selection(asking.tree, readings_of_types(types, engine))
+    kept = [cohort.patient_id, *needed]
+    return _Query(sql, cohort.table, names, kept, positions, present, selection, private)
+
+
+def _selected(chunks: Iterator[Raw], query: _Query) -> Iterator[Raw]:
+    """The rows that `where` selects, of the columns that the cohort is made of; no empty chunks."""
+    for raw in chunks:
+        n = count(raw.values[query.names[0]])
+        rows = selected(raw.values, query.selection, n)
+        if rows is not None and not rows.any():
+            continue
+        chosen = Raw(raw.table, {name: raw.values[name] for name in query.needed})
+        yield chosen if rows is None or rows.all() else only(chosen, rows)
 
 
 def _chunk_rows(stores: Mapping[str, PixelStore]) -> int:
@@ -118,10 +165,6 @@ def _check_offered(cohort: Cohort, needed: Sequence[str], offered: Mapping[str, 
             f"column {cohort.table}.{cohort.patient_id}: this site does not offer it as patient_id"
         )
     return columns
-
-
-def _columns_of(where: exp.Expr | None) -> set[str]:
-    return set() if where is None else {column.name for column in where.find_all(exp.Column)}
 
 
 def _vector_columns(connection: Connection, table: str) -> dict[str, Declared]:
@@ -170,31 +213,30 @@ def _stream(connection: Connection, sql: str, chunk_rows: int) -> Iterator[Seque
     yield from result.partitions(chunk_rows)
 
 
-def _raw(
-    table: str,
-    names: Sequence[str],
-    positions: Mapping[str, int],
-    rows: Sequence[Sequence[object]],
-    private: bool,
-) -> Raw:
+def _raw(rows: Sequence[Sequence[object]], query: _Query) -> Raw:
     by_column: list[Sequence[object]] = list(zip(*rows, strict=True))
-    values: dict[str, Values] = dict(zip(names, by_column, strict=False))
-    if positions:
-        vectors = [_vector(value, table, max(positions.values()), private) for value in by_column[-1]]
-        values |= {name: [vector[index] for vector in vectors] for name, index in positions.items()}
-    return Raw(table, values)
+    values: dict[str, Values] = dict(zip(query.names, by_column, strict=False))
+    if query.positions:
+        last = max(query.positions.values())
+        vectors = [_vector(value, query.table, last, query.private) for value in by_column[-1]]
+        values |= {name: [vector[index] for vector in vectors] for name, index in query.positions.items()}
+    return Raw(query.table, values)
 
 
 def _vector(value: object, table: str, last: int, private: bool) -> list[object]:
-    """A JSON vector, which SQLite yields as text and PostgreSQL as a list."""
+    """A JSON vector, as text from every engine; of a private study's, what is none has nothing in it.
+
+    Raises:
+        SchemaError: it is not one, whether `where` selects the row or not, and the study is not private.
+    """
     try:
         vector = json.loads(value) if isinstance(value, str | bytes) else value
-    except ValueError:
+    except (ValueError, RecursionError):
         vector = None
-    if private and not (isinstance(vector, list) and len(vector) > last):
+    if isinstance(vector, list) and len(vector) > last:
+        return vector
+    if private:
         return [None] * (last + 1)
-    if not isinstance(vector, list) or len(vector) <= last:
-        raise SchemaError(
-            f"{table}.{FEATURES}: a row is not a JSON list of {last + 1} or more values; import again"
-        )
-    return vector
+    raise SchemaError(
+        f"{table}.{FEATURES}: a row is not a JSON list of {last + 1} or more values; import again"
+    )

@@ -9,13 +9,11 @@ give the node an account that can only read. DuckDB opens its file read-only and
 other one (`duck`).
 """
 
-import math
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -31,9 +29,6 @@ IMPORT_CACHE_KIB = 65_536
 IMPORTED_INTO = ("sqlite", "postgresql")
 
 registry.register("duckdb", "fedcohort.sources.duck", "DuckDialect")
-
-SQLITE_MOD = "fedcohort_mod"
-"""SQLite's own % cuts both sides to whole numbers."""
 
 _STEPS_BETWEEN_CLOCKS = 100_000
 
@@ -233,17 +228,6 @@ def harden(connection: sqlite3.Connection, *, writable: bool) -> None:
     """Distrust what stands in the file, and let LIKE tell cases apart as on every other engine."""
     for statement in sqlite_pragmas(writable=writable):
         connection.execute(statement)
-    connection.create_function(SQLITE_MOD, 2, _remainder, deterministic=True)
-
-
-def _remainder(dividend: object, divisor: object) -> float | None:
-    """As PostgreSQL's numeric %: of decimals of 15 digits, with the dividend's sign; NULL by zero."""
-    if not isinstance(dividend, int | float) or not isinstance(divisor, int | float) or not divisor:
-        return None
-    try:
-        return float(Decimal(f"{dividend:.15g}") % Decimal(f"{divisor:.15g}"))
-    except InvalidOperation:  # more digits than a Decimal has
-        return math.fmod(dividend, divisor) if math.isfinite(dividend) else None
 
 
 def _manual_transactions(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

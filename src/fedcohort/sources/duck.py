@@ -5,6 +5,7 @@ asks for; here they are described by DuckDB's own functions, and a table by its 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from duckdb_engine import Dialect
@@ -24,15 +25,26 @@ READ_ONLY: Mapping[str, object] = {
 """No write, no other file, no extension from the network, and no way back
 (https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview)."""
 
+
+class Identifier(sql.String):
+    """A UUID: a text to read, but compared by DuckDB with nothing that is not one."""
+
+    __visit_name__ = "identifier"
+
+
 _TYPES: Mapping[str, Callable[[], TypeEngine[Any]]] = {
     "BOOLEAN": sql.Boolean,
     **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"), sql.Integer),
     **dict.fromkeys(("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"), sql.Integer),
     **dict.fromkeys(("FLOAT", "DOUBLE"), sql.Float),
     "DECIMAL": sql.Numeric,
-    **dict.fromkeys(("VARCHAR", "UUID", "ENUM"), sql.String),
+    "VARCHAR": sql.String,
+    "UUID": Identifier,
+    "ENUM": sql.Enum,
     "DATE": sql.Date,
-    **dict.fromkeys(("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS"), sql.DateTime),
+    "TIMESTAMP": sql.TIMESTAMP,
+    **dict.fromkeys(("TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), sql.DateTime),
+    "TIMESTAMP WITH TIME ZONE": partial(sql.DateTime, timezone=True),
     "BLOB": sql.LargeBinary,
     "JSON": sql.JSON,
 }
@@ -40,6 +52,10 @@ _COLUMNS = text(
     "SELECT column_name, data_type, is_nullable FROM duckdb_columns() WHERE table_name = :name"
     " AND schema_name = coalesce(:place, current_schema()) AND database_name = current_database()"
     " ORDER BY column_index"
+)
+_STATEMENT = text(
+    "SELECT sql FROM duckdb_tables() WHERE table_name = :name AND schema_name = current_schema()"
+    " AND database_name = current_database()"
 )
 _KEY = text(
     "SELECT unnest(constraint_column_names) FROM duckdb_constraints() WHERE table_name = :name"
@@ -82,6 +98,12 @@ def _columns(connection: Connection, schema: str | None, table: str) -> list[dic
         {"name": name, "type": _type(kind), "nullable": bool(nullable), "default": None}
         for name, kind, nullable in rows
     ]
+
+
+def is_stored(connection: Connection, table: str) -> bool:
+    """Whether a name is that of a table of this database whose columns are all stored, none computed."""
+    statements = connection.execute(_STATEMENT, {"name": table}).scalars().all()
+    return len(statements) == 1 and "GENERATED" not in statements[0].upper()
 
 
 def _key(connection: Connection, schema: str | None, table: str) -> dict[str, object]:

@@ -1,33 +1,28 @@
 """A pandas data frame as a site's table, for `fc.simulate`: the same road as a database.
 
 The frame is the site's table whatever name the study gives; an image stands in it as PNG bytes
-or as an array of uint8. `where` is checked as for
-a database and answered by SQLite in memory, so that it means the same as at a hospital.
+or as an array of uint8. `where` is checked and evaluated as for a database.
 Without a column patient_id every row is a patient, named by its position.
 """
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sqlglot import exp
 
-from fedcohort.columns import Image
-from fedcohort.errors import CohortError, SchemaError
+from fedcohort.errors import SchemaError
 from fedcohort.sources.catalogue import UNDECLARED_TEXT, Catalogue, Facts
 from fedcohort.sources.convert import Raw, Values, convert, needed_columns
-from fedcohort.sources.database import harden, restrict
-from fedcohort.sources.dialects import select_sql
 from fedcohort.sources.explicit import check_explicit
 from fedcohort.sources.fitting import convert_private
 from fedcohort.sources.offers import ANY_TABLE
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import PATIENT_ID
+from fedcohort.sources.selecting import Selection, selected
 from fedcohort.sources.where import check_plain, parse_where
+from fedcohort.sources.where_kinds import Kind, Kinds, check_kinds, kinds_of_study
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 
@@ -74,37 +69,41 @@ def _names(frame: pd.DataFrame) -> str:
 
 
 def selected_rows(frame: pd.DataFrame, cohort: Cohort) -> NDArray[np.int64]:
-    """Positions of the rows that `where` selects, asked of SQLite as at a hospital."""
+    """Positions of the rows that `where` selects."""
+    every = np.arange(len(frame))
     if cohort.where is None:
-        return np.arange(len(frame))
+        return every
     allowed = [name for name in frame.columns if name not in (PATIENT_ID, cohort.patient_id)]
     tree = parse_where(cohort.where, cohort.table, allowed)
-    used = sorted({column.name for column in tree.find_all(exp.Column)})
-    key = "position"
-    while key in used:
-        key += "_"
-    asked = frame[used].reset_index(drop=True)
-    for name in set(used) & _image_columns(cohort):  # of an image, SQL can only ask whether it is there
-        asked[name] = asked[name].notna().astype(int).replace(0, None)
-    asked[key] = np.arange(len(frame))
-    with closing(sqlite3.connect(":memory:")) as connection:
-        try:
-            asked.to_sql("cohort", connection, index=False)
-        except (sqlite3.Error, pd.errors.DatabaseError, OverflowError):
-            raise SchemaError(
-                f"data frame: {', '.join(used)} cannot be asked by `where`; keep numbers and text in it"
-            ) from None
-        harden(connection, writable=False)
-        restrict(connection)
-        try:
-            rows = connection.execute(select_sql("sqlite", "cohort", [key], tree, {})).fetchall()
-        except sqlite3.Error:
-            raise CohortError("where: SQLite cannot answer it; write it more simply") from None
-    return np.array([row for (row,) in rows], dtype=np.int64)
+    selection = Selection(tree)
+    check_kinds(tree, {**kinds_of_study(cohort), **_kinds(frame[selection.columns])})
+    values = {name: _asked(frame[name], every) for name in selection.columns}
+    rows = selected(values, selection, len(frame))
+    return every if rows is None else np.flatnonzero(rows)
 
 
-def _image_columns(cohort: Cohort) -> set[str]:
-    return {name for name, kind in cohort.schema_.items() if isinstance(kind, Image)}
+def _kinds(frame: pd.DataFrame) -> Kinds:
+    """What is known of columns by their dtype; of objects nothing is."""
+    kinds = {str(name): _kind(frame[name]) for name in frame.columns}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
+def _kind(series: "pd.Series[Any]") -> Kind | None:
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return _kind(pd.Series(series.dtype.categories))
+    if pd.api.types.is_bool_dtype(series.dtype) or pd.api.types.is_numeric_dtype(series.dtype):
+        return None if pd.api.types.is_complex_dtype(series.dtype) else "number"
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        return "moment"
+    return "text" if isinstance(series.dtype, pd.StringDtype) else None
+
+
+def _asked(series: "pd.Series[Any]", rows: NDArray[np.int64]) -> Values:
+    """A column as `where` reads it: moments in UTC, everything else as it is read."""
+    if not pd.api.types.is_datetime64_any_dtype(series.dtype):
+        return _values(series, rows)
+    zoned = series.dt.tz_convert("UTC").dt.tz_localize(None) if series.dt.tz is not None else series
+    return zoned.to_numpy()
 
 
 def _values(series: "pd.Series[Any]", rows: NDArray[np.int64]) -> Values:

@@ -1,17 +1,20 @@
 """A researcher's `where`: parsed, and checked piece by piece.
 
-What reaches the database is never the researcher's text. sqlglot parses it
-(https://github.com/tobymao/sqlglot); every node of the tree must be of a kind listed
-here, every column one that the site offers; then `dialects` writes it for the engine.
+sqlglot parses it (https://github.com/tobymao/sqlglot); every node of the tree must be of a kind
+listed here, every column one that the site offers. What it means is ours alone: `where_kinds` refuses
+what compares two kinds, `where_rows` evaluates it on each row's values. A database sees neither the
+researcher's text nor the tree, but at most a wider condition that `narrowing` writes.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from sqlglot import Dialect, TokenType, exp, tokenize
 from sqlglot.errors import ParseError, TokenError
 
 from fedcohort.errors import CohortError
 from fedcohort.sources.schema import FEATURES, PATIENT_ID
+from fedcohort.sources.where_functions import MAX_DECIMALS
+from fedcohort.sources.where_like import pattern_of
 
 MAX_CHARACTERS = 10_000
 MAX_TOKENS = 1_000
@@ -49,15 +52,15 @@ def parse_where(where: str, table: str, columns: Collection[str]) -> exp.Expr:
         _check_node(node)
         if isinstance(node, exp.Column) and node is not tree:
             node.replace(_own_column(node, table, columns))
-    _check_boolean(tree)
+    _check_places(tree)
     return tree
 
 
 def check_plain(where: str) -> None:
     """Refuse reckoning in the `where` of a private study, whatever the table.
 
-    Engines end a query whose numbers overflow (`abs` in SQLite, sums and products in PostgreSQL). Whether
-    it ended would tell, without noise, whether there is one patient of whom the numbers are too large.
+    Reckoning selects the same rows everywhere and never fails; but how long it takes depends on the
+    numbers, and comparisons are enough.
 
     Raises:
         CohortError: names the piece, or it is not one boolean expression.
@@ -68,9 +71,9 @@ def check_plain(where: str) -> None:
         negated = isinstance(node, exp.Neg) and not isinstance(node.this, exp.Literal)
         if negated or isinstance(node, _RECKONING):
             raise CohortError(
-                f"where: {_quote(node.sql(comments=False))} is not allowed in a study with [privacy]: "
-                "whether a number is too large to reckon with would tell of one patient without noise; "
-                "compare columns as they are, or let the hospital offer a column with the result"
+                f"where: {quote_piece(node)} is not allowed in a study with [privacy]: how long it takes to "
+                "reckon can depend on one patient's number; compare columns as they are, or let the hospital "
+                "offer a column with the result"
             )
 
 
@@ -133,15 +136,54 @@ def _check_depth(tree: exp.Expr) -> None:
             stack.append((child, depth if chained else depth + 1))
 
 
+_ARGUMENTS: Mapping[type[exp.Expr], set[str]] = {
+    exp.In: {"this", "expressions"},
+    exp.Between: {"this", "low", "high"},
+    exp.Round: {"this", "decimals"},
+    exp.Length: {"this"},
+}
+"""What sqlglot can give more arguments than are evaluated here."""
+
+
 def _check_node(node: exp.Expr) -> None:
-    if type(node) not in _NODES:
+    if type(node) not in _NODES or not set(_given(node)) <= _ARGUMENTS.get(type(node), set(node.args)):
         raise _refusal(node)
-    if isinstance(node, exp.In) and set(_given(node)) != {"this", "expressions"}:
-        raise _refusal(node)
-    if isinstance(node, exp.Round) and not set(_given(node)) <= {"this", "decimals"}:
+    if isinstance(node, exp.In) and not node.expressions:
         raise _refusal(node)
     if isinstance(node, exp.Is) and not isinstance(node.expression, exp.Null | exp.Boolean):
         raise _refusal(node)
+    if isinstance(node, exp.Round):
+        _check_decimals(node)
+    if isinstance(node, exp.Like | exp.ILike) and not isinstance(node.parent, exp.Escape):
+        _check_pattern(node, node, None)
+    if isinstance(node, exp.Escape):
+        _check_escape(node)
+
+
+def _check_decimals(node: exp.Round) -> None:
+    decimals = node.args.get("decimals")
+    text = str(decimals.this) if isinstance(decimals, exp.Literal) and not decimals.is_string else ""
+    if decimals is not None and not (text.isdecimal() and int(text[:4]) <= MAX_DECIMALS):
+        raise CohortError(f"where: {quote_piece(node)}: decimals are one of 0 to {MAX_DECIMALS}, written out")
+
+
+def _check_escape(node: exp.Escape) -> None:
+    escape = node.expression
+    if not (isinstance(escape, exp.Literal) and escape.is_string and len(str(escape.this)) == 1):
+        raise CohortError(f"where: {quote_piece(node)}: ESCAPE takes one character in quotes, such as '!'")
+    _check_pattern(node, node.this, str(escape.this))
+
+
+def _check_pattern(node: exp.Expr, like: exp.Expr, escape: str | None) -> None:
+    """A pattern is written out, so that what it costs and whether it is one depends on no row."""
+    pattern = like.expression.unnest() if isinstance(like, exp.Like | exp.ILike) else None
+    if not (isinstance(pattern, exp.Literal) and pattern.is_string):
+        raise CohortError(f"where: {quote_piece(node)}: LIKE takes a pattern in quotes, such as 'I2%'")
+    if pattern_of(str(pattern.this), escape) is None:
+        raise CohortError(
+            f"where: {quote_piece(node)}: the pattern ends with its escape character; write it twice, or "
+            "something after it"
+        )
 
 
 def _given(node: exp.Expr) -> Iterator[str]:
@@ -149,11 +191,19 @@ def _given(node: exp.Expr) -> Iterator[str]:
 
 
 def _refusal(node: exp.Expr) -> CohortError:
+    return CohortError(f"where: {quote_piece(node)} is not allowed; allowed are {ALLOWED}")
+
+
+def quote_piece(node: exp.Expr) -> str:
+    """A piece of a condition as a message may show it.
+
+    Raises:
+        CohortError: it is nested too deep to be written.
+    """
     try:
-        piece = node.sql(comments=False)
+        return _quote(node.sql(comments=False))
     except RecursionError:
-        return _too_deep()
-    return CohortError(f"where: {_quote(piece)} is not allowed; allowed are {ALLOWED}")
+        raise _too_deep() from None
 
 
 def _quote(piece: str) -> str:
@@ -165,7 +215,7 @@ def _own_column(node: exp.Column, table: str, columns: Collection[str]) -> exp.C
     foreign = node.args.get("db") or node.args.get("catalog") or (qualifier and qualifier != table)
     if foreign or not isinstance(node.this, exp.Identifier):
         raise CohortError(
-            f"where: {_quote(node.sql())} is not a column of {table}; other tables are not offered"
+            f"where: {quote_piece(node)} is not a column of {table}; other tables are not offered"
         )
     matches = [name] if name in columns else []
     if not matches and not node.this.quoted:
@@ -178,16 +228,44 @@ def _own_column(node: exp.Column, table: str, columns: Collection[str]) -> exp.C
     return exp.column(exp.to_identifier(matches[0], quoted=True))
 
 
-def _check_boolean(tree: exp.Expr) -> None:
-    """Whatever stands where true or false is needed must be a predicate, on every engine."""
-    stack: list[exp.Expr] = [tree]
+def _check_places(tree: exp.Expr) -> None:
+    """What stands where true or false is needed must be a condition, and what is compared must be none.
+
+    `18 <= age <= 65` compares a comparison: SQLite takes everybody, PostgreSQL refuses it.
+    """
+    stack: list[tuple[exp.Expr, bool]] = [(tree, True)]
     while stack:
-        node = stack.pop().unnest()
-        if not isinstance(node, _PREDICATES):
+        node, wanted = stack.pop()
+        node = node.unnest()
+        if wanted and not isinstance(node, _PREDICATES):
             raise CohortError(
-                f"where: {_quote(node.sql())} is not true or false; write such as {node.sql()[:40]} = 1"
+                f"where: {quote_piece(node)} is not true or false; write such as {node.sql()[:40]} = 1"
             )
-        if isinstance(node, exp.And | exp.Or):
-            stack += [node.left, node.right]
-        elif isinstance(node, exp.Not):
-            stack.append(node.this)
+        if not wanted and isinstance(node, _PREDICATES) and not isinstance(node, exp.Boolean):
+            raise CohortError(
+                f"where: {quote_piece(node)} is true or false, and stands where a value is needed; "
+                "write such as 18 <= age AND age <= 65, or age BETWEEN 18 AND 65"
+            )
+        stack += _places(node)
+
+
+def _places(node: exp.Expr) -> Iterator[tuple[exp.Expr, bool]]:
+    """What a piece is made of, and whether each must be a condition."""
+    if isinstance(node, exp.Case):
+        branches = node.args["ifs"]
+        yield from ((branch.this, node.this is None) for branch in branches)
+        yield from ((branch.args["true"], False) for branch in branches)
+        yield from ((one, False) for one in (node.this, node.args.get("default")) if one is not None)
+        return
+    if isinstance(node, exp.Is):
+        tested = node.this.unnest()
+        yield tested, isinstance(tested, _PREDICATES) and not isinstance(tested, exp.Boolean)
+        return
+    conditions = isinstance(node, exp.And | exp.Or | exp.Not | exp.Escape)
+    for child in node.iter_expressions():
+        if not isinstance(child, exp.Identifier):
+            yield (
+                child,
+                (conditions or (isinstance(node, exp.If) and child is node.this))
+                and not isinstance(child, exp.Literal),
+            )
