@@ -20,8 +20,8 @@ from fedcohort.analyses.model_of import model_of, task_of
 from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Number
 from fedcohort.errors import StudyError, ValueRangeError
 from fedcohort.models.inputs import RECORD, Inputs
-from fedcohort.sources.convert import level_key
 from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.predictions import Predicted, write_predictions
 from fedcohort.study import Cohort, SavedModel, Study, parse_study, read_saved_model
 from fedcohort.table import Table

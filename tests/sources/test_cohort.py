@@ -16,7 +16,7 @@ from fedcohort.errors import (
     StudyError,
 )
 from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.convert import held_out
+from fedcohort.sources.patients import held_out
 from fedcohort.sources.schema import Declared
 from fedcohort.study import Cohort
 from fedcohort.table import TEST, TRAIN, VALID

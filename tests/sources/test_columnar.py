@@ -14,14 +14,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fedcohort.columns import Binary, Categorical, Numeric
-from fedcohort.errors import DataError, SchemaError, StoreError
+from fedcohort.errors import DataError, StoreError
 from fedcohort.sources import cohort as cohort_source
 from fedcohort.sources import columnar, limits
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.columnar import Query, Unsuited, column_chunks
-from fedcohort.sources.convert import level_key, patients
 from fedcohort.sources.database import database_url, writing
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.order import _words
+from fedcohort.sources.patients import patients
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 from tests.postgres import Postgres
@@ -275,11 +276,11 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 def test_identifiers_mean_what_each_alone_means(drawn: list[str]) -> None:
     keys = [level_key(text) for text in drawn]
     for given_values in (drawn, np.array(drawn, np.str_)):
-        if None in keys:
-            with pytest.raises(SchemaError, match="without a patient"):
-                patients(given_values, "t.patient_id")
-        elif not any(text.endswith("\0") for text in drawn):  # an array of NumPy ends at a text's last zero
-            assert patients(given_values, "t.patient_id").tolist() == np.array(keys, np.str_).tolist()
+        found, unfit = patients(given_values, "t.patient_id")
+        assert found.tolist() == [key or "" for key in keys]
+        assert [one.rows.tolist() for one in unfit] == (
+            [[key is None for key in keys]] if None in keys else []
+        )
 
 
 @given(st.lists(st.text(max_size=20).filter(lambda text: not text.endswith("\0")), min_size=1))

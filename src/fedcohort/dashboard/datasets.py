@@ -10,7 +10,7 @@ from fedcohort.dashboard.proposals import Here
 from fedcohort.errors import FedcohortError, NotFoundError
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness import check_table, declared_columns
-from fedcohort.sources.catalogue import Facts
+from fedcohort.sources.sql_types import Facts
 
 MOST_LEVELS = 12
 

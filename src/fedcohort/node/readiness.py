@@ -15,11 +15,12 @@ from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.readiness_rows import Observed, as_columns, observe, too_small
 from fedcohort.node.readiness_words import Line, Verdict, column_lines, explicit_cohort
 from fedcohort.node.records import Reservation
-from fedcohort.sources.catalogue import Facts, catalogue
+from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.described import Described, describe_table
 from fedcohort.sources.resolve import Kind
 from fedcohort.sources.schema import FEATURES, PATIENT_ID
+from fedcohort.sources.sql_types import Facts
 from fedcohort.sources.where import check_plain, parse_where
 from fedcohort.study import Cohort, Describe, Study
 

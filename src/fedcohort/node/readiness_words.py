@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedcohort.columns import Categorical, Image, Level, Numeric
-from fedcohort.sources.catalogue import UNDECLARED_TEXT, Facts, facts_of_kind
-from fedcohort.sources.convert import level_key
+from fedcohort.sources.catalogue import facts_of_kind
 from fedcohort.sources.described import Described
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.resolve import Kind, kinds_of_label, resolve_cohort
+from fedcohort.sources.sql_types import Facts, undeclared_text
 from fedcohort.study import Cohort
 
 Verdict = Literal["ready", "warning", "not ready"]
@@ -49,7 +50,7 @@ def _said(cohort: Cohort) -> dict[str, Kind]:
 
 
 def _facts(one: Described) -> Facts:
-    return facts_of_kind(one.declared.kind) if one.declared is not None else one.facts or UNDECLARED_TEXT
+    return facts_of_kind(one.declared.kind) if one.declared is not None else one.facts or undeclared_text()
 
 
 def column_lines(

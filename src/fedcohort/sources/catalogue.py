@@ -4,20 +4,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection, Inspector, inspect
-from sqlalchemy import types as sql
-from sqlalchemy.types import TypeEngine
 
 from fedcohort.columns import Image, Numeric
 from fedcohort.errors import SchemaError
 from fedcohort.sources.database import reading
 from fedcohort.sources.schema import FEATURES, OURS, PATIENT_ID, Declared, Kind, read_declarations
+from fedcohort.sources.sql_types import Facts, column_types, facts_of_type
 
-Facts = dict[str, object]
-"""{"kind": "numeric", "low", "high"}, {"kind": "categorical", "levels"} (null and [] when undeclared) or
-{"kind": "image", "height", "width", "channels"}. A number has "unit", too, where one is declared."""
 Catalogue = dict[str, dict[str, dict[str, dict[str, Facts]]]]
-
-UNDECLARED_TEXT: Facts = {"kind": "categorical", "levels": []}
 
 
 def catalogue(url: str | Path, offered: Mapping[str, Collection[str]] | None) -> Catalogue:
@@ -35,8 +29,7 @@ def catalogue(url: str | Path, offered: Mapping[str, Collection[str]] | None) ->
     """
     with reading(url) as connection:
         inspector = inspect(connection)
-        there = (*inspector.get_table_names(), *inspector.get_view_names())
-        present = {name for name in there if not name.startswith(OURS)}
+        present = {name for name in tables_of(inspector) if not name.startswith(OURS)}
         missing = sorted(set(offered or ()) - present)
         if missing:
             raise SchemaError(
@@ -51,13 +44,25 @@ def catalogue(url: str | Path, offered: Mapping[str, Collection[str]] | None) ->
     }
 
 
+def tables_of(inspector: Inspector) -> list[str]:
+    """Tables and views of the default schema, materialised ones too: all that a SELECT can name."""
+    names = [*inspector.get_table_names(), *inspector.get_view_names()]
+    if inspector.dialect.name in _MATERIALISE:
+        names += inspector.get_materialized_view_names()
+    return names
+
+
+_MATERIALISE = ("postgresql", "oracle")
+"""Engines of which SQLAlchemy knows materialised views."""
+
+
 def _columns(connection: Connection, inspector: Inspector, table: str) -> dict[str, Facts]:
     declared = read_declarations(connection, table)
     hidden = set(inspector.get_pk_constraint(table)["constrained_columns"]) | {PATIENT_ID, FEATURES}
-    types = {column["name"]: column["type"] for column in inspector.get_columns(table)}
+    types = column_types(inspector, table)
     facts: dict[str, Facts] = {}
     for name in (name for name in types if name not in hidden):
-        undeclared = facts_of_type(types[name])
+        undeclared = facts_of_type(types[name], connection.dialect.name)
         if name in declared:
             facts[name] = facts_declared(declared[name])
         elif undeclared is not None:
@@ -93,14 +98,3 @@ def facts_of_kind(kind: Kind) -> Facts:
     if isinstance(kind, Image):
         return {"kind": "image", "height": kind.height, "width": kind.width, "channels": kind.channels}
     return {"kind": "categorical", "levels": list(kind.levels)}
-
-
-def facts_of_type(sql_type: TypeEngine[object]) -> Facts | None:
-    """What a SQL type alone tells; None for JSON, binary and other types that cannot be analysed."""
-    if isinstance(sql_type, sql.Boolean):
-        return {"kind": "numeric", "low": 0.0, "high": 1.0}
-    if isinstance(sql_type, sql.Integer | sql.Numeric | sql.Float):
-        return {"kind": "numeric", "low": None, "high": None}
-    if isinstance(sql_type, sql.JSON) or not isinstance(sql_type, sql.String | sql.Date | sql.DateTime):
-        return None
-    return dict(UNDECLARED_TEXT)

@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -17,17 +18,18 @@ from sqlalchemy.types import TypeEngine
 from fedcohort.errors import PolicyError, SchemaError
 from fedcohort.pixels import PixelStore
 from fedcohort.sources.columnar import Unsuited, column_chunks, query_of
-from fedcohort.sources.convert import Raw, Values, convert, needed_columns
+from fedcohort.sources.convert import convert, needed_columns
 from fedcohort.sources.database import reading, select_only
 from fedcohort.sources.dialects import select_sql
 from fedcohort.sources.drivers import read_every_value
 from fedcohort.sources.explicit import check_explicit
-from fedcohort.sources.fitting import convert_private
 from fedcohort.sources.images import image_stores
 from fedcohort.sources.narrowing import is_stored, kinds_of_types, narrowing, readings_of_types
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
 from fedcohort.sources.selecting import Selection, count, only, selected
+from fedcohort.sources.sql_types import column_types, is_readable, name_of_type
+from fedcohort.sources.values import Raw, Values
 from fedcohort.sources.where import check_plain, parse_where
 from fedcohort.sources.where_kinds import check_kinds, kinds_of_declared, kinds_of_study
 from fedcohort.study import Cohort
@@ -72,7 +74,7 @@ def load_cohort(
     where = None if cohort.where is None else parse_where(cohort.where, cohort.table, allowed)
     if private and cohort.where is not None:
         check_plain(cohort.where)
-    read = convert_private if private else convert
+    read = partial(convert, private=private)
     with reading(url) as connection:
         query = _query(connection, cohort, needed, Selection(where), private)
         stores = image_stores(cohort, folder)
@@ -188,12 +190,18 @@ def _check_present(
         raise SchemaError(
             f"table {cohort.table}: not in this database; check the address and the site's policy"
         )
-    present = {column["name"]: column["type"] for column in inspector.get_columns(cohort.table)}
+    present = column_types(inspector, cohort.table)
     missing = sorted(needed - present.keys())
     if missing:
         raise SchemaError(
             f"table {cohort.table}: has no column {', '.join(missing)}; check names or import again"
         )
+    for name in sorted(needed - {FEATURES}):
+        if not is_readable(present[name], connection.dialect.name):
+            raise SchemaError(
+                f"column {cohort.table}.{name}: is {name_of_type(present[name])}, which is not read; cast it "
+                "to a number or a text in a view, and offer that"
+            )
     if cohort.patient_id != PATIENT_ID and PATIENT_ID in present:
         raise SchemaError(
             f"table {cohort.table}: its patients are in {PATIENT_ID}; leave cohort.patient_id out"

@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeEngine
 
 from fedcohort.errors import StoreError
 from fedcohort.sources import database, limits, remedies
-from fedcohort.sources.convert import Coded, Values
+from fedcohort.sources.values import Coded, Values
 
 Arrow = Any
 """pyarrow has no types."""
@@ -37,6 +37,8 @@ LONGEST = 64
 _DRIVERS = {"sqlite": "adbc_driver_sqlite.dbapi", "postgresql": "adbc_driver_postgresql.dbapi"}
 _EXACT = (sql.Boolean, sql.Integer, sql.Double, sql.String)
 """PostgreSQL's types that either driver tells alike: a `real` is not, and a `numeric` comes as text."""
+_EXACT_BELOW = 2.0**53
+"""Every whole number below it is a double."""
 THREAD = "fedcohort-columns"
 _WAIT_SECONDS = 0.1
 
@@ -174,7 +176,10 @@ def _options(engine: str) -> dict[str, str]:
 def _values(arrow: Arrow, array: Arrow, name: str, query: Query) -> Values:
     kind, types = array.type, arrow.types
     if types.is_float64(kind):
-        return np.asarray(array.to_numpy(zero_copy_only=False))  # null becomes NaN
+        doubles = np.asarray(array.to_numpy(zero_copy_only=False))  # null becomes NaN
+        if query.url.get_backend_name() == "sqlite" and (np.abs(doubles) >= _EXACT_BELOW).any():
+            raise Unsuited  # a whole number beside a broken one, which a double rounds
+        return doubles
     if types.is_boolean(kind):
         array, kind = array.cast(arrow.int8()), arrow.int8()
     if types.is_integer(kind):  # as doubles where one is missing, unless that would round one

@@ -6,9 +6,10 @@ from pathlib import Path
 from sqlalchemy import inspect
 
 from fedcohort.errors import SchemaError, StoreError
-from fedcohort.sources.catalogue import Facts, facts_of_type
+from fedcohort.sources.catalogue import tables_of
 from fedcohort.sources.database import reading
 from fedcohort.sources.schema import FEATURES, Declared, read_declarations
+from fedcohort.sources.sql_types import Facts, column_types, facts_of_type, name_of_type
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,13 @@ def describe_table(database: str | Path, table: str) -> dict[str, Described] | N
     """
     with reading(database) as connection:
         inspector = inspect(connection)
-        if table not in (*inspector.get_table_names(), *inspector.get_view_names()):
+        if table not in tables_of(inspector):
             return None
         declared = read_declarations(connection, table)
+        engine = connection.dialect.name
         found = {
-            column["name"]: Described(
-                str(column["type"]), facts_of_type(column["type"]), declared.get(column["name"])
-            )
-            for column in inspector.get_columns(table)
+            name: Described(name_of_type(kind), facts_of_type(kind, engine), declared.get(name))
+            for name, kind in column_types(inspector, table).items()
         }
     if FEATURES in found:
         for name, one in declared.items():

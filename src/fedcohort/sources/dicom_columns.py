@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 
 from fedcohort.columns import Categorical, Frozen, Level, Numeric, Real
 from fedcohort.errors import ConfigError
-from fedcohort.sources.convert import level_key
 from fedcohort.sources.dicom_grey import Groups
 from fedcohort.sources.dicom_scan import vr_of
 from fedcohort.sources.dicom_values import DataSet
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.schema import DAY_0, DAYS_SINCE_1970, Declared
 
 PATIENT_ID_TAG = 0x00100020

@@ -45,6 +45,8 @@ _TYPES: Mapping[str, Callable[[], TypeEngine[Any]]] = {
     "TIMESTAMP": sql.TIMESTAMP,
     **dict.fromkeys(("TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), sql.DateTime),
     "TIMESTAMP WITH TIME ZONE": partial(sql.DateTime, timezone=True),
+    **dict.fromkeys(("TIME", "TIME WITH TIME ZONE"), sql.Time),
+    "INTERVAL": sql.Interval,
     "BLOB": sql.LargeBinary,
     "JSON": sql.JSON,
 }

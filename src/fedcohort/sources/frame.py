@@ -13,14 +13,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fedcohort.errors import SchemaError
-from fedcohort.sources.catalogue import UNDECLARED_TEXT, Catalogue, Facts
-from fedcohort.sources.convert import Raw, Values, convert, needed_columns
+from fedcohort.sources.catalogue import Catalogue
+from fedcohort.sources.convert import convert, needed_columns
 from fedcohort.sources.explicit import check_explicit
-from fedcohort.sources.fitting import convert_private
 from fedcohort.sources.offers import ANY_TABLE
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.selecting import Selection, selected
+from fedcohort.sources.sql_types import Facts, undeclared_text
+from fedcohort.sources.values import Raw, Values
 from fedcohort.sources.where import check_plain, parse_where
 from fedcohort.sources.where_kinds import Kind, Kinds, check_kinds, kinds_of_study
 from fedcohort.study import Cohort
@@ -48,8 +49,8 @@ def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int, private: bo
         values[cohort.patient_id] = _values(frame[cohort.patient_id], rows)
     else:
         values[cohort.patient_id] = rows
-    read = convert_private if private else convert
-    return in_order([read(Raw(cohort.table, values), cohort, seed)], cohort.table)
+    table = convert(Raw(cohort.table, values), cohort, seed, private=private)
+    return in_order([table], cohort.table)
 
 
 def _checked(frame: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
@@ -137,4 +138,4 @@ def _facts(series: "pd.Series[Any]") -> Facts:
         return {"kind": "numeric", "low": 0.0, "high": 1.0}
     if pd.api.types.is_numeric_dtype(series):
         return {"kind": "numeric", "low": None, "high": None}
-    return dict(UNDECLARED_TEXT)
+    return undeclared_text()

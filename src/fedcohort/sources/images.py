@@ -8,7 +8,7 @@ the decoder, so that neither a bomb nor a text hidden beside the pixels is ever 
 import io
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -74,17 +74,24 @@ def image_stores(cohort: Cohort, folder: Path | None = None) -> dict[str, PixelS
     return {name: PixelStore(kind.shape, folder) for name, kind in kinds if isinstance(kind, Image)}
 
 
-def pictures(values: Iterable[object], store: PixelStore, where: str) -> Pixels:
+def pictures(
+    values: Sequence[object], store: PixelStore, where: str
+) -> tuple[Pixels, NDArray[np.bool_], SchemaError | None]:
     """Images, PNG bytes or arrays, checked one by one and put into the store.
 
-    Raises:
-        SchemaError: an image is missing, damaged, or of another size than declared; names its row.
+    Returns:
+        the images, with no place (-1) where there is none; which these are; and of the first of them
+        why: missing, damaged, or of another size than declared, with its row.
     """
-    places = [
-        store.append(_picture(value, store.shape, f"{where}, row {len(store) + 1} of the cohort"))
-        for value in values
-    ]
-    return Pixels(store, np.array(places, np.int64))
+    places, first, error = np.full(len(values), -1, np.int64), len(store) + 1, None
+    for row, value in enumerate(values):
+        try:
+            picture = _picture(value, store.shape, f"{where}, row {first + row} of the cohort")
+        except SchemaError as found:
+            error = error or found
+        else:
+            places[row] = store.append(picture)
+    return Pixels(store, places), places < 0, error
 
 
 def _picture(value: object, shape: tuple[int, int, int], where: str) -> Bytes:

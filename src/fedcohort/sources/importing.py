@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Table, inspect, select
 
 from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.errors import SchemaError, StoreError
-from fedcohort.sources.convert import level_key
 from fedcohort.sources.database import database_url, display, writing
 from fedcohort.sources.images import decode_image
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.schema import DECLARATIONS, PATIENT_ID, Declared, read_declarations, write_declarations
 
 Row = Mapping[str, object]

@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, ConfigError, SchemaError
+from fedcohort.sources.catalogue import tables_of
 from fedcohort.sources.database import reading, select_only
 from fedcohort.sources.dialects import sql_dialect, value_of
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
@@ -189,7 +190,7 @@ def k_anonymity(
 
 def _declared(connection: Connection, table: str, names: Sequence[str]) -> dict[str, Declared]:
     inspector = inspect(connection)
-    if table not in {*inspector.get_table_names(), *inspector.get_view_names()}:
+    if table not in tables_of(inspector):
         raise SchemaError(f"{table}: the database has no such table; correct --table")
     columns = {column["name"] for column in inspector.get_columns(table)}
     declared = read_declarations(connection, table)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from fedcohort.columns import Categorical, Image, Level, Numeric
 from fedcohort.errors import SchemaError, StudyError
-from fedcohort.sources.convert import level_key
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.units import is_unit, same_unit
 
 ANY_TABLE = "*"

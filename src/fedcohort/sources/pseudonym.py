@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from fedcohort.errors import KeyFileError, ValueRangeError
 from fedcohort.key_file import read_or_make, read_private
-from fedcohort.sources.convert import level_key
+from fedcohort.sources.normal import identifier
 
 KEY_BYTES = 32
 DEFAULT_MAX_SHIFT_DAYS = 365
@@ -158,7 +158,7 @@ def normal_id(patient_id: object) -> str:
         ValueRangeError: it is empty.
     """
     text = str(patient_id)
-    normal = level_key(text if text.isascii() else unicodedata.normalize("NFC", text))
+    normal = identifier(text if text.isascii() else unicodedata.normalize("NFC", text), 1)
     if normal is None:
         raise ValueRangeError("patient_id is empty; every row needs its patient's identifier")
     return normal

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from fedcohort.columns import Binary, Categorical, Classes, Image, Label, Level, Number, Numeric, Survival
 from fedcohort.errors import SchemaError
-from fedcohort.sources.convert import level_key
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.offers import (
     Offer,
     check_agreement,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from sqlglot import exp
 
-from fedcohort.sources.convert import Coded, Raw, Values
+from fedcohort.sources.values import Coded, Raw, Values
 from fedcohort.sources.where_operands import Bools, Reading, operand_of
 from fedcohort.sources.where_rows import rows_where
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.sources.batch import Refusal
-from fedcohort.sources.convert import level_key
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.number_text import (
     PLAIN,
     Reader,

@@ -13,11 +13,11 @@ from sqlalchemy.types import NullType
 from fedcohort.columns import Numeric
 from fedcohort.errors import SchemaError
 from fedcohort.sources.batch import Batch, Part, Source
-from fedcohort.sources.catalogue import facts_of_type
 from fedcohort.sources.database import database_url, display, reading
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field, refusals_of, shaped
+from fedcohort.sources.sql_types import facts_of_type
 
 BATCH_ROWS = 20_000
 
@@ -34,7 +34,7 @@ def sql_source(database: str | Path, origin: str, table: str, mapping: MappedTab
     name = f"{display(database_url(database))} {origin}"
     with reading(database) as connection:
         found = _reflected(connection, origin)
-        fields = mapping.fields if mapping is not None else _fields_of(found, name)
+        fields = mapping.fields if mapping is not None else _fields_of(found, name, connection.dialect.name)
         lacking = [one.source for one in fields if one.source not in found.c]
     if lacking:
         raise SchemaError(f"{name}: has no column {', '.join(lacking)}; correct the mapping")
@@ -62,12 +62,12 @@ def _reflected(connection: Connection, origin: str) -> Table:
         raise SchemaError(f"table {origin}: not in this database; it has {listed}") from None
 
 
-def _fields_of(table: Table, name: str) -> list[Field]:
+def _fields_of(table: Table, name: str, engine: str) -> list[Field]:
     if PATIENT_ID not in table.c:
         raise SchemaError(f"{name}: has no column {PATIENT_ID}; say in a mapping which one names the patient")
     fields = []
     for column in table.c:
-        facts = facts_of_type(column.type)
+        facts = facts_of_type(column.type, engine)
         if facts is not None:
             number = facts["kind"] == "numeric" and column.name != PATIENT_ID
             fields.append(Field(column.name, column.name, Declared(Numeric()) if number else None))

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from fedcohort.columns import Binary, Categorical, Classes, Image, Label, Level, Number, Numeric, Survival
 from fedcohort.errors import CohortError
-from fedcohort.sources.convert import level_key
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.where import parse_where, quote_piece
 from fedcohort.sources.where_operands import moment_of
 from fedcohort.study import Cohort

@@ -25,7 +25,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.sources.convert import NUMBERS, Coded, Values
+from fedcohort.sources.normal import NUMBERS
+from fedcohort.sources.values import Coded, Values
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
