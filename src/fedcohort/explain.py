@@ -43,8 +43,10 @@ def _question(study: Study) -> list[str]:
                 if train.algorithm == "fedavg"
                 else "one gradient"
             )
+            begins = ["Training begins with weights that the study brings."] if train.weights else []
             return [
                 f"Train a model ({model}) in {train.rounds} rounds by {train.algorithm}.",
+                *begins,
                 f"In each round the hospital computes {steps}, in batches of {train.batch_size}.",
             ]
         case Evaluate():

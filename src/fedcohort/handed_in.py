@@ -5,7 +5,7 @@ what a later version refuses is refused here and not by the words of a study.
 """
 
 from fedcohort.errors import RulesError, StudyError
-from fedcohort.study import Study
+from fedcohort.study import Study, Train
 from fedcohort.versions import RULES
 
 
@@ -20,6 +20,21 @@ def check_handed_in(study: Study) -> None:
             f"min_sites: a sum of one site is that hospital's vector, which {study.protection} then hides "
             'from nobody; take min_sites = 2 or more, or say protection = "none"'
         )
+    if isinstance(study.analysis, Train) and _is_compiled(study.analysis.model):
+        raise StudyError(
+            "analysis.model: its configuration says how it was compiled (compile_config), which training "
+            "over sites does not take: learning_rate, server_optimizer and the cohort's label say it; leave "
+            "it out"
+        )
+
+
+def _is_compiled(config: object) -> bool:
+    """Whether a model's configuration, or one inside it, says how it was compiled."""
+    if isinstance(config, list):
+        return any(map(_is_compiled, config))
+    if not isinstance(config, dict):
+        return False
+    return bool(config.get("compile_config")) or any(map(_is_compiled, config.values()))
 
 
 def check_rules(rules: int, whose: str) -> None:

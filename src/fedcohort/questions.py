@@ -1,9 +1,11 @@
 """What a study asks and what it promises: the kinds of analysis, and `[privacy]`."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, Real, describe_errors
@@ -11,6 +13,10 @@ from fedcohort.errors import StudyError
 
 MAX_STUDY_BYTES = 64 * 2**20
 """A study with a saved model inside is still one small file."""
+MOST_START_WEIGHTS = MAX_STUDY_BYTES * 9 // 10 // 16 * 3
+"""float32 in base64, beside the rest of the study."""
+MAX_WEIGHTS = 50_000_000
+"""Of a model that is trained, kept and used."""
 
 
 class Describe(Frozen):
@@ -22,6 +28,30 @@ class Describe(Frozen):
 def _keras_config(model: object) -> object:
     """Take a Keras model as its JSON configuration; names and mappings pass through."""
     return json.loads(model.to_json()) if hasattr(model, "to_json") else model
+
+
+def _keras_weights(model: Any) -> str | None:  # noqa: ANN401
+    """The weights of a Keras model that is given as such: training begins there.
+
+    Raises:
+        ValueError: it was compiled, or has more weights than a study can carry.
+    """
+    if getattr(model, "compiled", False):
+        optimizer, loss = type(model.optimizer).__name__, getattr(model, "loss", None)
+        raise ValueError(
+            f"model: compiled with optimizer {optimizer} and loss {str(loss)[:64]!r}, which training over "
+            "sites does not take: learning_rate, server_optimizer and the cohort's label say it; leave out "
+            "model.compile(...), or load it by keras.models.load_model(path, compile=False)"
+        )
+    weights = [np.asarray(values, "<f4") for values in model.get_weights()] if model.built else []
+    n_weights = sum(values.size for values in weights)
+    if n_weights > MOST_START_WEIGHTS:
+        raise ValueError(
+            f"model: {n_weights:,} weights to begin with, and a study carries at most "
+            f"{MOST_START_WEIGHTS:,}; to begin with fresh ones give its configuration, "
+            "model=json.loads(model.to_json())"
+        )
+    return base64.b64encode(b"".join(values.tobytes() for values in weights)).decode() if weights else None
 
 
 ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record"]
@@ -36,7 +66,9 @@ class Train(Frozen):
     (Li et al. 2020); `server_optimizer` momentum or adam is FedAvgM or FedAdam (Reddi et al. 2021).
     The finished model's weights are the mean of those after the last `average_rounds` rounds (Izmailov
     et al. 2018): None is the last alone, and under privacy the second half. `augment` lets training see
-    each image mirrored or moved a little, another way in every round.
+    each image mirrored or moved a little, another way in every round. A Keras model that is given brings the
+    `weights` that training begins with (float32, little endian, in its order, in base64); a name or a
+    configuration begins with what the seed gives.
     """
 
     kind: Literal["train"] = "train"
@@ -58,6 +90,17 @@ class Train(Frozen):
         default=(), max_length=2, exclude_if=lambda value: not value
     )
     importance: Annotated[bool, Field(strict=True)] = True
+    weights: Annotated[str, Field(max_length=MAX_STUDY_BYTES)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begun(cls, data: object) -> object:
+        if not isinstance(data, dict) or not hasattr(data.get("model"), "to_json"):
+            return data
+        own = {} if data.get("weights") is not None else {"weights": _keras_weights(data["model"])}
+        return {**data, **own}
 
     @classmethod
     def private(cls, model: object = "logistic", **changes: object) -> Self:
@@ -83,7 +126,7 @@ class SavedModel(Frozen):
     """A trained model inside a study: configuration, weights and how features are encoded."""
 
     model: Model
-    weights: Annotated[str, Field(max_length=MAX_STUDY_BYTES)]
+    weights: Annotated[str, Field(max_length=-(-MAX_WEIGHTS * 4 // 3) * 4)]
     """float32, little endian, layer after layer, in base64."""
     mean: tuple[Real, ...]
     deviation: tuple[Real, ...]

@@ -114,6 +114,10 @@ def _constraint(config: Config) -> None:
     }
 
 
+def _constraint_by_word(config: Config) -> None:
+    config["config"]["layers"][1]["config"]["kernel_constraint"] = "non_neg"
+
+
 def _no_name(config: Config) -> None:
     config["config"]["layers"][1]["class_name"] = ["Dense"]
 
@@ -133,6 +137,7 @@ def _not_a_model(config: Config) -> None:
         (_file, "'StringLookup' is not allowed"),
         (_saved_model, "'TFSMLayer' is not allowed"),
         (_constraint, "'NonNeg' is not allowed"),
+        (_constraint_by_word, "kernel_constraint is not allowed"),
         (_no_name, "is not allowed"),
         (_not_a_model, "what model.to_json"),
     ],

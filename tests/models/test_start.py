@@ -1,78 +1,128 @@
-"""How TensorFlow is started, and what is refused where somebody else started it."""
+"""A Keras model that is given begins training with its own weights, and what cannot be heeded is refused."""
 
-import os
-import subprocess
-import sys
+import json
+from pathlib import Path
+from typing import Any
 
+import keras
+import numpy as np
+import pandas as pd
 import pytest
 
-from fedcohort.models.start import SETTINGS
-
-ATTACK = (
-    "from tests.models.attack_on_bits import clips_moved, scores_moved; print(clips_moved(), scores_moved())"
-)
-
-
-def run(program: str, **variables: str) -> str:
-    """What a Python of its own prints, in an environment with no other settings than these."""
-    own = {key: value for key, value in os.environ.items() if key not in SETTINGS}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**own, **variables},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-@pytest.mark.parametrize("instructions", [None, "SSE41", "AVX", "AVX512_CORE"])
-def test_steep_weights_turn_no_last_bit_of_others_into_a_clip(instructions: str | None) -> None:
-    chosen = {} if instructions is None else {"ONEDNN_MAX_CPU_ISA": instructions}
-    settle = "from fedcohort.models.start import start_tensorflow; start_tensorflow()\n"
-    clips, scores = run(settle + ATTACK, **chosen).split()
-    assert float(clips) <= 1.0
-    assert int(scores) == 0
-
-
-STARTED_BEFORE = """
-import keras
+import fedcohort as fc
+from fedcohort.analyses import build_analysis
 from fedcohort.errors import StudyError
-from fedcohort.models.head import Head
-from fedcohort.models.local import local_model
-from fedcohort.models.private import private_model
-import numpy as np
-x = np.ones((4, 3), np.float32)
-local = local_model("logistic", (3,), Head("binary", 1), 0)
-print(local.predict(local.initial(), x).shape)
-for private in (
-    lambda: private_model("logistic", (3,), Head("binary", 1), 0),
-    lambda: local.predict_apart(local.initial(), x),
-):
-    try:
-        private()
-        print("goes on")
-    except StudyError as error:
-        print(error)
-"""
+from fedcohort.handed_in import check_handed_in
+from fedcohort.questions import MOST_START_WEIGHTS
+from fedcohort.study import parse_study
+
+layers = keras.layers
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+)
+COHORT = fc.Cohort(columns={"a": fc.Numeric(0, 1), "b": fc.Numeric(0, 1)}, label=fc.Binary("ill"), split=None)
 
 
-def test_privacy_is_refused_where_a_notebook_started_tensorflow_until_it_obeys_what_is_printed() -> None:
-    shape, trained, measured = run(STARTED_BEFORE).splitlines()
-    assert shape == "(4, 1)", "without privacy it goes on"
-    assert trained == measured
-    assert "TensorFlow was imported in this process without TF_ENABLE_ONEDNN_OPTS, TF_NUM" in trained
-    first_line = trained.split("keras run: ")[1]
-    assert run(first_line + STARTED_BEFORE).splitlines() == [shape, "goes on", "goes on"]
+def model() -> Any:
+    made = keras.Sequential([keras.Input((2,)), layers.Dense(1, "sigmoid")])
+    made.set_weights([np.array([[3.0], [-2.0]], np.float32), np.array([0.5], np.float32)])
+    return made
 
 
-def test_what_the_environment_says_already_is_left_alone_and_children_inherit_the_rest() -> None:
-    program = (
-        "import os; from fedcohort.models.start import start_tensorflow; start_tensorflow()\n"
-        "print(*(os.environ[name] for name in ('TF_ENABLE_ONEDNN_OPTS', 'TF_NUM_INTRAOP_THREADS', "
-        "'ONEDNN_MAX_CPU_ISA')))"
+def study(given: Any, **changes: Any) -> fc.Study:
+    train = fc.Train(
+        **{"model": given, "algorithm": "fedsgd", "rounds": 1, "learning_rate": 1e-30, **changes}
     )
-    assert run(program) == "0 1 AVX"
-    assert run(program, ONEDNN_MAX_CPU_ISA="SSE41", TF_NUM_INTRAOP_THREADS="2") == "0 2 SSE41"
+    return fc.Study(name="s", cohort=COHORT, analysis=train)
+
+
+def frames() -> dict[str, pd.DataFrame]:
+    rows = {"patient_id": range(20), "a": np.arange(20) / 20, "b": np.arange(20) % 3 / 2}
+    frame = pd.DataFrame({**rows, "ill": [0, 1] * 10})
+    return {"x": frame, "y": frame.assign(patient_id=range(20, 40))}
+
+
+def test_training_begins_with_the_given_model_s_weights() -> None:
+    result = fc.simulate(frames()).run(study(model()), progress=False)
+    assert result.arrays["weights"].tolist() == [3.0, -2.0, 0.5]
+    fresh = fc.simulate(frames()).run(study(json.loads(model().to_json())), progress=False)
+    assert fresh.arrays["weights"].tolist() != [3.0, -2.0, 0.5]
+
+
+def test_private_training_begins_with_them_too() -> None:
+    from fedcohort.analyses.contract import State
+
+    private = fc.Study(
+        name="s", cohort=COHORT, analysis=fc.Train.private(model()), privacy=fc.Privacy(epsilon=1.0)
+    )
+    analysis = build_analysis(private)
+    state = analysis.update(State("count"), {"patients": np.array([40.0])})
+    assert state.arrays["weights"].tolist() == [3.0, -2.0, 0.5]
+
+
+def test_the_start_is_part_of_the_study_s_hash_and_absent_where_there_is_none() -> None:
+    with_weights = study(model())
+    assert parse_study(with_weights.canonical) == with_weights
+    assert "weights" not in json.loads(study("logistic").canonical)["analysis"]
+    assert with_weights.hash != study(json.loads(model().to_json())).hash
+
+
+def test_weights_of_another_model_are_refused_before_the_first_round() -> None:
+    other = study("logistic").model_copy(
+        update={"analysis": fc.Train(model=json.loads(model().to_json()), weights="AAAA")}
+    )
+    with pytest.raises(StudyError, match=r"analysis\.weights: 3 bytes where the model has 3 numbers"):
+        build_analysis(other).start()
+
+
+def test_a_compiled_model_is_refused_by_name_and_the_remedy_helps(tmp_path: Path) -> None:
+    compiled = model()
+    compiled.compile("adam", "binary_crossentropy")
+    with pytest.raises(StudyError, match=r"compiled with optimizer Adam and loss 'binary_crossentropy'"):
+        fc.Train(model=compiled)
+    compiled.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    result = fc.simulate(frames()).run(study(loaded), progress=False)
+    assert result.arrays["weights"].tolist() == [3.0, -2.0, 0.5]
+    configuration = study(json.loads(compiled.to_json()))
+    with pytest.raises(StudyError, match="says how it was compiled"):
+        check_handed_in(configuration)
+
+
+def test_more_weights_than_a_study_carries_are_refused_with_a_remedy_that_helps() -> None:
+    wide = MOST_START_WEIGHTS // 3 + 1
+    large = keras.Sequential([keras.Input((2,)), layers.Dense(wide), layers.Dense(1, "sigmoid")])
+    with pytest.raises(StudyError, match=r"weights to begin with, and a study carries at most"):
+        fc.Train(model=large)
+    fc.Train(model=json.loads(large.to_json()))
+
+
+def test_a_model_larger_than_a_study_is_kept_and_predicts(tmp_path: Path) -> None:
+    width = 13_000_000 // 4
+    large = keras.Sequential([keras.Input((2,)), layers.Dense(width, "relu"), layers.Dense(1, "sigmoid")])
+    trained = fc.simulate(frames()).run(study(json.loads(large.to_json())), progress=False)
+    assert len(trained.arrays["weights"]) > 12_582_912
+    folder = trained.save(tmp_path / "large")
+    again = fc.Evaluate(model=str(folder)).model
+    assert again == trained.saved_model
+    assert trained.predict(frames()["x"]).shape == (20, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"protection": "ckks"}, "protection: ckks carries at most"),
+        ({"server_optimizer": "adam", "average_rounds": 1}, "analysis.server_optimizer: adam and an average"),
+    ],
+)
+def test_what_a_later_round_could_not_carry_is_refused_before_the_first(
+    changes: dict[str, Any], message: str
+) -> None:
+    from fedcohort.analyses.model_of import check_capacity
+
+    train = {name: value for name, value in changes.items() if name != "protection"}
+    asked = study("logistic", **train).model_copy(update={"protection": changes.get("protection", "masks")})
+    assert isinstance(asked.analysis, fc.Train)
+    check_capacity(asked, asked.analysis, 1_000_000)
+    with pytest.raises(StudyError, match=message):
+        check_capacity(asked, asked.analysis, 50_000_000)

@@ -8,10 +8,13 @@ from fedcohort.analyses.metrics import Task
 from fedcohort.columns import Classes, Holdout, Number
 from fedcohort.errors import StudyError
 from fedcohort.models.inputs import RECORD, Part
-from fedcohort.study import Cohort, Study, Survival
+from fedcohort.study import Cohort, Study, Survival, Train
 from fedcohort.table import SPLITS
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fedcohort.models.head import Head
     from fedcohort.models.local import LocalModel
     from fedcohort.models.private import PrivateModel
@@ -44,6 +47,46 @@ def private_model_of(study: Study, model: str | dict[str, Any], rows_per_patient
 
     inputs = inputs_of(study.cohort)
     return private_model(model, inputs, _head(study.cohort), study.seed, rows_per_patient)
+
+
+def first_weights(train: Train, model: "LocalModel") -> "NDArray[np.float32]":
+    """Where training begins: with the study's own weights, or with what the seed gives.
+
+    Raises:
+        StudyError: the study's weights are not those of its model.
+    """
+    from fedcohort.models.saved import weights_from_base64
+
+    if train.weights is None:
+        return model.initial()
+    return weights_from_base64(train.weights, model.n_weights, "analysis.weights")
+
+
+MOST_CKKS_WEIGHTS = 13_000_000
+"""One message of the wire holds 2^30 bytes, and a weight takes up to 80 of them as ciphertext."""
+MOST_MEMORY_BYTES = 10**9
+"""Of what the server's optimiser and an average keep from round to round: one value of a database."""
+
+
+def check_capacity(study: Study, train: Train, n_weights: int) -> None:
+    """Refuse before the first round what could not be carried or kept in a later one.
+
+    Raises:
+        StudyError: says what is too large, and what to change.
+    """
+    if study.protection == "ckks" and n_weights > MOST_CKKS_WEIGHTS:
+        raise StudyError(
+            f"protection: ckks carries at most {MOST_CKKS_WEIGHTS:,} weights and the model has "
+            f'{n_weights:,}; take protection = "masks"'
+        )
+    moments = {"sgd": 0, "momentum": 1, "adam": 2}[train.server_optimizer]
+    averaged = train.average_rounds is not None or study.privacy is not None
+    if 8 * n_weights * (moments + averaged) > MOST_MEMORY_BYTES - 1024:
+        raise StudyError(
+            f"analysis.server_optimizer: {train.server_optimizer} and an average of {n_weights:,} weights "
+            "need more than a database keeps in one value (1 GB); take sgd or momentum, or leave out "
+            "average_rounds"
+        )
 
 
 def inputs_of(cohort: Cohort) -> tuple[Part, ...]:

@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 from fedcohort.analyses.contract import Draw, Local, Report, Row, SiteState, State
 from fedcohort.analyses.encode import feature_slices
 from fedcohort.analyses.metrics import Task
-from fedcohort.analyses.model_of import model_of, private_model_of, task_of
+from fedcohort.analyses.model_of import (
+    check_capacity,
+    first_weights,
+    model_of,
+    private_model_of,
+    task_of,
+)
 from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import (
     RESOLUTION,
@@ -89,6 +95,8 @@ class PrivateTrain:
         Raises:
             StudyError: the model cannot be trained privately.
         """
+        check_capacity(self.study, self.train, self.model.n_weights)
+        first_weights(self.train, self.model)
         if not self.private.trainable_mask.any():
             raise StudyError("analysis.model: no layer of it can be trained")
         return State("count")
@@ -234,7 +242,7 @@ class PrivateTrain:
                 )
 
     def _first(self, state: State, total: Vector) -> State:
-        weights = self.model.initial()
+        weights = first_weights(self.train, self.model)
         patients = max(1.0, float(np.asarray(total["patients"])[0]))
         arrays: dict[str, Array] = {"weights": weights, "step": np.array([0])}
         kept: dict[str, Array] = {"patients": np.array([patients])}

@@ -19,7 +19,7 @@ from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
 from fedcohort.analyses.encode import Encoder, feature_slices
 from fedcohort.analyses.evaluation import Evaluation, evaluation_layout, evaluation_report, sum_evaluation
 from fedcohort.analyses.metrics import Task, metrics_layout, metrics_of, sum_metrics
-from fedcohort.analyses.model_of import model_of, task_of
+from fedcohort.analyses.model_of import check_capacity, first_weights, model_of, task_of
 from fedcohort.analyses.moments import (
     moments_from_sums,
     moments_layout,
@@ -76,6 +76,8 @@ class TrainAnalysis:
         Raises:
             StudyError: the model is not allowed, or does not fit the columns or the algorithm.
         """
+        check_capacity(self.study, self.train, self.model.n_weights)
+        first_weights(self.train, self.model)
         moving = not self.model.trainable_mask.all()
         if self.train.algorithm == "fedsgd" and moving:
             raise StudyError("algorithm: fedsgd cannot train layers that keep moving statistics; use fedavg")
@@ -181,7 +183,7 @@ class TrainAnalysis:
             raise CohortError("no site has a row to train on; check 'where', 'split' and the label")
         moments = moments_from_sums(total)
         arrays: dict[str, Array] = {
-            "weights": self.model.initial(),
+            "weights": first_weights(self.train, self.model),
             "mean": moments.mean,
             "deviation": moments.deviation,
             "rows": np.array([n_train]),

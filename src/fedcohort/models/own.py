@@ -17,8 +17,9 @@ import numpy as np
 from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import InputShape, caller, matched, parts_of
-from fedcohort.models.safety import MAX_ROW_VALUES, MAX_WEIGHTS, check_config
+from fedcohort.models.safety import MAX_ROW_VALUES, check_config
 from fedcohort.models.start import start_tensorflow
+from fedcohort.questions import MAX_WEIGHTS
 
 
 def build_own(config: dict[str, Any], input_shape: InputShape, head: Head, seed: int) -> Any:

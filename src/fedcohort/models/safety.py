@@ -2,8 +2,8 @@
 
 A configuration names classes; Keras would import any of them. Only those below
 pass, before Keras sees the configuration, and Keras' own safe mode stays on.
-Constraints on weights are not among them: a mean of constrained weights need not
-obey the constraint.
+Constraints on weights are not among them, by whatever word they are named: a mean of
+constrained weights need not obey the constraint.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,6 @@ from fedcohort.errors import StudyError
 MAX_DEPTH = 40
 MAX_OBJECTS = 2_000
 MAX_LAYERS = 200
-MAX_WEIGHTS = 50_000_000
 MAX_ROW_VALUES = 50_000_000
 
 _MODELS = frozenset({"Sequential", "Functional", "Model"})
@@ -105,6 +104,7 @@ def check_config(config: dict[str, Any]) -> None:
     """
     objects = layers = 0
     for node in _walk(config, 0):
+        _check_constraints(node)
         if "class_name" not in node:
             continue
         name = node["class_name"]
@@ -120,6 +120,16 @@ def check_config(config: dict[str, Any]) -> None:
             raise StudyError(f"analysis.model: {str(name)[:64]!r} is a registered class of somebody's own")
     if config.get("class_name") not in _MODELS:
         raise StudyError("analysis.model: not a model's configuration; give what model.to_json() returns")
+
+
+def _check_constraints(node: dict[str, Any]) -> None:
+    """Keras takes a constraint as a name, too, such as "non_neg", which is no class to look for."""
+    for key, value in node.items():
+        if key.endswith("constraint") and isinstance(value, str):
+            raise StudyError(
+                f"analysis.model: {key} is not allowed, for the mean of sites' weights need not obey it; "
+                "leave it out, or penalise weights (kernel_regularizer)"
+            )
 
 
 def _is_keras(module: object) -> bool:

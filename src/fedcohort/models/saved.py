@@ -16,7 +16,9 @@ def weights_to_base64(weights: NDArray[np.float32]) -> str:
     return base64.b64encode(weights.astype("<f4").tobytes()).decode()
 
 
-def weights_from_base64(text: str, n_weights: int) -> NDArray[np.float32]:
+def weights_from_base64(
+    text: str, n_weights: int, where: str = "analysis.model.weights"
+) -> NDArray[np.float32]:
     """Read weights and check that they are finite and as many as the model has.
 
     Raises:
@@ -25,12 +27,12 @@ def weights_from_base64(text: str, n_weights: int) -> NDArray[np.float32]:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise StudyError("analysis.model.weights: not base64") from None
+        raise StudyError(f"{where}: not base64") from None
     if len(data) != 4 * n_weights:
-        raise StudyError(f"analysis.model.weights: {len(data)} bytes where the model has {n_weights} numbers")
+        raise StudyError(f"{where}: {len(data)} bytes where the model has {n_weights} numbers")
     weights = np.frombuffer(data, "<f4").astype(np.float32)
     if not np.all(np.isfinite(weights)):
-        raise StudyError("analysis.model.weights: not finite")
+        raise StudyError(f"{where}: not finite")
     return weights
 
 
