@@ -181,6 +181,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(hospitals: Demo) -> 
     assert second.process.wait(60) == 1
     assert second.process.stdout is not None
     assert f"port {taken} for the dashboard is in use" in "".join(second.left())
+    second.process.stdout.close()
 
 
 @pytest.mark.processes

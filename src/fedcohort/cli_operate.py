@@ -35,13 +35,25 @@ def backup_node(into: Into, site: SiteFile = Path("site.toml")) -> None:
 
 
 def forget(site: SiteFile = Path("site.toml")) -> None:
-    """Forget the coordinator's key: the next start, with a new token to join, takes the key it finds then."""
-    from fedcohort.errors import NotFoundError
+    """Forget the coordinator's key: the next start, with a new token to join, takes the key it finds then.
+
+    A node that runs would go on with the key that it has, and pin it again: it must be stopped.
+    """
+    from fedcohort.errors import NotFoundError, StoreError
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
+    from fedcohort.sources.durable import hold
 
     policy = read_policy(site)
-    store = SqlNodeStore(existing(policy.state / "node.db", "start the node once"))
+    database = existing(policy.state / "node.db", "start the node once")
+    try:
+        held = hold(policy.state)
+    except StoreError:
+        raise StoreError(
+            f"{policy.id}'s node is running, or another process has {policy.state}; stop it, forget, and "
+            "start it with a new token to join"
+        ) from None
+    store = SqlNodeStore(database)
     try:
         if not store.unpin("coordinator"):
             raise NotFoundError(
@@ -49,6 +61,7 @@ def forget(site: SiteFile = Path("site.toml")) -> None:
             )
     finally:
         store.close()
+        held.close()
     _say("forgotten; start the node with a new token to join")
 
 

@@ -37,6 +37,12 @@ START_SECONDS = 60.0
 SYNTHETIC_PATIENTS, RECORD_PATIENTS = 1500, 1000
 RECORD_COLUMNS = {"age": "age", "sex": "sex", "bp": "systolic_bp", "chol": "cholesterol"}
 """Columns of the README's table, and which simulated measurement each is."""
+RECORD_BOUNDS: Mapping[str, tuple[float, float, str | None]] = {
+    "age": (18, 90, "years"),
+    "sex": (0, 1, None),
+    "bp": (80, 200, "mm Hg"),
+    "chol": (0, 600, "mg/dl"),
+}
 PROTECTIONS = ("none", "masks", "paillier")
 KEY = "researcher.key"
 
@@ -77,13 +83,7 @@ def write_records(databases: Iterable[str | Path]) -> None:
     Raises:
         StoreError: a database cannot be written.
     """
-    kinds = {
-        "age": (18, 100, "years"),
-        "sex": (0, 1, None),
-        "bp": (70, 250, "mm Hg"),
-        "chol": (0, 600, "mg/dl"),
-    }
-    columns = {name: declare_numeric(*bounds) for name, bounds in kinds.items()}
+    columns = {name: declare_numeric(*bounds) for name, bounds in RECORD_BOUNDS.items()}
     columns["disease"] = Declared(Categorical((0, 1)))
     for index, database in enumerate(databases):
         rows = [_record(row) for row in simulated_rows(index, RECORD_PATIENTS, 0)]
@@ -92,8 +92,12 @@ def write_records(databases: Iterable[str | Path]) -> None:
 
 def _record(row: Mapping[str, Any]) -> dict[str, object]:
     measured = dict(zip(FEATURES, row["features"], strict=True))
-    values = {name: measured[of] for name, of in RECORD_COLUMNS.items()}
+    values = {name: _within(measured[of], *RECORD_BOUNDS[name][:2]) for name, of in RECORD_COLUMNS.items()}
     return {PATIENT_ID: row[PATIENT_ID], **values, "disease": int(row["label"])}
+
+
+def _within(value: float | None, low: float, high: float) -> float | None:
+    return None if value is None else min(max(value, low), high)
 
 
 def breast_cancer_plan(folder: Path) -> Plan:

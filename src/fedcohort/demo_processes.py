@@ -118,8 +118,7 @@ def processes() -> Iterator[Processes]:
     What the block raises goes on, once the logs are kept elsewhere and the place is told.
     """
     group = Processes(Path(tempfile.mkdtemp(prefix="fedcohort-demo-")))
-    # nohup has the system ignore SIGHUP: then so do we.
-    wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    wanted = [number for number in SIGNALS if not _is_nohup(number)]
     before = {number: signal.signal(number, group.interrupt) for number in wanted}
     try:
         yield group
@@ -130,6 +129,11 @@ def processes() -> Iterator[Processes]:
         group.stop()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_nohup(number: int) -> bool:
+    """Whether it is SIGHUP, and nohup has had the system ignore it."""
+    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) is signal.SIG_IGN
 
 
 def _keep_logs(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -12,10 +13,13 @@ import pytest
 from playwright.sync_api import Browser
 
 from fedcohort.dashboard import Settings
-from fedcohort.dashboard.drafts import checked
+from fedcohort.dashboard.drafts import checked, verdict
 from fedcohort.dashboard.upstream import Upstream
-from fedcohort.errors import CohortError, SchemaError, StudyError
+from fedcohort.errors import CohortError, PolicyError, SchemaError, StudyError
+from fedcohort.node.policy import SitePolicy, check_study
+from fedcohort.node.told import objections, told_rules
 from fedcohort.rest import Rest
+from fedcohort.study import Train
 from fedcohort.wire.identity import load_or_create
 from tests.processes.support import wards
 
@@ -152,3 +156,90 @@ def test_a_study_of_the_form_runs_at_real_hospitals(serve: Serve, watch: Watched
         assert handed_in["name"] == "who they are"
         assert load_or_create(key, "researcher").public_key
     assert watch.complaints == []
+
+
+TAKEN = "document.querySelector('#verdict-words').textContent.startsWith('This study can be handed in')"
+CHOICES = """[...document.querySelector('[name=protection]').options]
+    .filter((option) => !option.disabled).map((option) => option.value)"""
+STRICT = {
+    "analyses": ["train"], "protections": ["paillier"], "models": ["logistic"],
+    "private_models": ["logistic"], "min_sites": 3, "min_colluders": 2, "max_rounds": 500,
+    "privacy_required": True, "sites_per_patient": 2, "max_delta": 1e-6, "patients": {"ward": "sex"},
+    "budgets": {"ward": {"epsilon": 1.0, "delta": 1e-6, "least_epsilon": 0.5}},
+}  # fmt: skip
+
+
+def test_a_form_offers_nothing_that_every_site_refuses_and_its_study_is_taken(
+    store: StandIn, dashboard: str, watch: Watched
+) -> None:
+    store.catalogues = {site: {**CATALOGUE, "rules": STRICT} for site in ("a", "b", "c")}
+    watch.page.goto(f"{dashboard}new")
+    watch.wait("document.querySelectorAll('#columns input').length === 3")
+    watch.page.fill("[name=name]", "strict")
+    watch.page.check("#columns input[value=age]")
+    watch.page.select_option("[name=label]", "ill")
+    watch.wait(TAKEN)
+    study = checked(watch.text("#toml"), store.catalogues)
+    assert objections(study, store.catalogues) == {}
+    assert (study.protection, study.min_sites, study.colluders, study.cohort.patient_id) == (
+        "paillier",
+        3,
+        2,
+        "sex",
+    )
+    assert study.privacy is not None
+    assert (study.privacy.epsilon, study.privacy.delta, study.privacy.sites_per_patient) == (1.0, 1e-6, 2)
+    assert watch.page.is_disabled("[name=kind][value=describe]")
+    assert watch.page.is_disabled("[name=private]")
+    assert watch.page.evaluate(CHOICES) == ["paillier"]
+    assert watch.complaints == []
+
+
+def test_a_private_training_of_the_form_takes_what_private_training_needs(
+    store: StandIn, dashboard: str, watch: Watched
+) -> None:
+    store.catalogues = {"a": CATALOGUE, "b": CATALOGUE}
+    watch.page.goto(f"{dashboard}new")
+    watch.wait("document.querySelectorAll('#columns input').length === 3")
+    watch.page.fill("[name=name]", "private")
+    watch.page.check("text=Train a model")
+    watch.page.check("#columns input[value=age]")
+    watch.page.select_option("[name=label]", "ill")
+    watch.page.check("[name=private]")
+    watch.wait(TAKEN)
+    assert checked(watch.text("#toml"), store.catalogues).analysis == Train.private()
+    watch.page.uncheck("[name=private]")
+    assert checked(watch.text("#toml"), store.catalogues).analysis == Train()
+
+
+def test_a_site_that_would_refuse_is_named_before_the_study_is_handed_in() -> None:
+    lenient = {**CATALOGUE, "rules": {**STRICT, "privacy_required": False, "analyses": ["describe"],
+                                      "protections": ["masks"], "min_sites": 1, "min_colluders": 0,
+                                      "patients": {}, "budgets": {}}}  # fmt: skip
+    catalogues = {"a": lenient, "b": lenient, "c": {**CATALOGUE, "rules": STRICT}, "old": CATALOGUE}
+    study = checked(DRAFT, catalogues)
+    found = verdict(study, catalogues)
+    assert (found["valid"], found["refused"]) == (True, ["c"])
+    assert found["message"] == "c: site.toml: analyses does not allow 'describe'"
+    few = verdict(study, {"a": lenient, "c": {**CATALOGUE, "rules": STRICT}})
+    assert few["valid"] is False, "one of two is left, and the study needs two"
+    assert verdict(study, {"a": {**CATALOGUE, "rules": {"analyses": "everything"}}, "b": CATALOGUE})["valid"]
+
+
+def test_what_a_site_tells_of_its_rules_is_what_it_holds_a_study_to(tmp_path: Path) -> None:
+    policy = SitePolicy(
+        id="a", data="a.db", tables={"ward": "*", "other": ("x",)}, coordinator="wss://c", state=tmp_path,
+        budget={
+            "ward": {"epsilon": 1.0, "tables": ("ward",)},
+            "other": {"epsilon": math.inf, "tables": ("other",)},
+        },
+        protections=("masks",), patients={"ward": "mrn"},
+    )  # fmt: skip
+    told = json.loads(json.dumps(told_rules(policy)))
+    assert told["budgets"] == {"ward": {"epsilon": 1.0, "delta": 1e-3, "least_epsilon": 0.05}}
+    catalogues = {"a": {**CATALOGUE, "rules": told}}
+    study = checked(DRAFT, catalogues)
+    (words,) = objections(study, catalogues).values()
+    with pytest.raises(PolicyError) as refused:
+        check_study(policy, study)
+    assert words == str(refused.value)

@@ -94,3 +94,41 @@ def test_a_study_that_is_not_in_canonical_form_is_not_even_remembered(site: Site
     assert isinstance(answer, Event)
     assert answer.code == "not-authenticated"
     assert site.store.proposals() == []
+
+
+def test_a_study_that_waits_for_a_person_is_not_answered_by_auto(site: Site, proposal: Proposal) -> None:
+    assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
+    auto = _with_policy(site, approval="auto")
+    for _ in range(2):
+        assert receive_proposal(auto, proposal) == Event("asked", STUDY.hash)
+    assert site.store.approval(STUDY.hash) is None
+    assert approve(auto, STUDY.hash).approved
+
+
+def test_an_answer_by_auto_that_was_interrupted_is_given_after_the_restart(
+    site: Site, proposal: Proposal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = _with_policy(site, approval="auto")
+    with monkeypatch.context() as context:
+        context.setattr(SqlNodeStore, "decide", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            receive_proposal(auto, proposal)
+    answer = receive_proposal(auto, proposal)
+    assert isinstance(answer, Approval)
+    assert answer.approved
+
+
+def test_a_person_who_is_asked_after_an_interrupted_auto_stays_the_one_asked(
+    site: Site, proposal: Proposal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = _with_policy(site, approval="auto")
+    with monkeypatch.context() as context:
+        context.setattr(SqlNodeStore, "decide", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            receive_proposal(auto, proposal)
+    assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
+    assert receive_proposal(auto, proposal) == Event("asked", STUDY.hash)
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import pytest
@@ -273,3 +274,20 @@ def test_a_study_that_version_01_cancelled_reads_as_cancelled(tmp_path: Path) ->
         found = store.study("abababab")
         assert found is not None
         assert found["state"] == "cancelled"
+
+
+def test_a_running_nodes_trust_is_not_forgotten_under_it(asking: Group) -> None:
+    site = asking.folder / "a.toml"
+    refused = cli("node", "forget", "--site", site, cwd=asking.folder)
+    assert refused.returncode == 1
+    assert "a's node is running" in refused.stderr
+    assert asking.linked() == {"a", "b"}
+    asking.nodes["a"].signal(SIGTERM)
+    asking.nodes["a"].wait()
+    done = cli("node", "forget", "--site", site, cwd=asking.folder)
+    assert done.stdout == "forgotten; start the node with a new token to join\n", done.stderr
+    asking.nodes["a"].more = {
+        "FEDCOHORT_JOIN_TOKEN": asking.members(lambda members: members.invite_site("a", again=True))
+    }
+    asking.nodes["a"].start()
+    asking.wait_linked("a", "b")

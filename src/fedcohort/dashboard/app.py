@@ -33,7 +33,7 @@ log = logging.getLogger("fedcohort.dashboard")
 
 HERE = Path(__file__).parent
 ECHARTS = HERE / "static" / "vendor" / "echarts.common.min.js"
-OF_THE_FORM = frozenset({"form.js", "toml.js"})
+OF_THE_FORM = frozenset({"form.js", "rules.js", "toml.js"})
 MAX_REQUEST_BYTES = 16_384
 SEATS_OF_ONE = 2 * MOST_SESSIONS
 """Event streams of one account: a page in each of its sessions, with two streams each."""

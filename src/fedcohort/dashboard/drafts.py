@@ -19,12 +19,19 @@ from fedcohort.dashboard.own import claim
 from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.upstream import Answer, Upstream, study_path
 from fedcohort.errors import CohortError, SchemaError, StudyError
-from fedcohort.study import Study, parse_study
+from fedcohort.node.told import objections, offering
+from fedcohort.study import Privacy, Study, Train, parse_study
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import study_signing_bytes
 
 TAKEN = 202
 MAX_TOML_CHARACTERS = 12_000
+_FIELDS = ("model", "algorithm", "rounds", "learning_rate", "batch_size")
+SETTINGS = {
+    name: {field: getattr(train, field) for field in _FIELDS}
+    for name, train in (("exact", Train()), ("private", Train.private()))
+}
+"""What the form begins with, and what it takes for private training, which the defaults would spoil."""
 KINDS = ("describe", "train")
 """An evaluation names a folder, which would be one of this machine."""
 
@@ -38,9 +45,11 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
     key_file = settings.researcher_key
     identity = load_or_create(key_file, "researcher") if key_file is not None else None
 
-    app.add_url_rule(
-        "/new", "new", lambda: render_template("new.html", signs=identity is not None and _may(door))
-    )
+    def new() -> str:
+        signs = identity is not None and _may(door)
+        return render_template("new.html", signs=signs, settings=SETTINGS, privacy=Privacy(epsilon=1.5))
+
+    app.add_url_rule("/new", "new", new)
 
     @app.get("/api/catalogue")
     def catalogue() -> ResponseReturnValue:
@@ -48,11 +57,12 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
 
     @app.get("/api/draft")
     def draft() -> ResponseReturnValue:
+        catalogues = _catalogues(upstream)
         try:
-            study = checked(request.args.get("toml", ""), _catalogues(upstream))
+            study = checked(request.args.get("toml", ""), catalogues)
         except (StudyError, SchemaError, CohortError) as error:
             return jsonify(valid=False, message=str(error))
-        return jsonify(valid=True, hash=study.hash)
+        return jsonify(verdict(study, catalogues))
 
     @app.post("/api/studies")
     def submit() -> ResponseReturnValue:
@@ -69,6 +79,18 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
             return jsonify(code=error.code, message=str(error)), 400
         answer = _handed_in(upstream, study, identity, door)
         return jsonify(answer.body), answer.status
+
+
+def verdict(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
+    """What the sites' own rules say of a study: whether enough of them would take it, and why others not."""
+    refused = objections(study, catalogues)
+    left = len(offering(study.cohort.table, catalogues)) - len(refused)
+    return {
+        "valid": left >= study.min_sites or not refused,
+        "hash": study.hash,
+        "refused": sorted(refused),
+        "message": "\n".join(f"{site}: {words}" for site, words in refused.items()),
+    }
 
 
 def _may(door: Door) -> bool:

@@ -68,19 +68,31 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
             return Event("refusal", study_hash, code=error.code)
         site.store.propose(_stored(proposal, study_hash))
         return refuse(site, study_hash, error.code)
-    site.store.propose(_stored(proposal, study_hash))
-    if site.policy.approval == "auto":
+    by_policy = site.policy.approval == "auto" and not _asked_of_person(site, known)
+    site.store.propose(_stored(proposal, study_hash), by_policy=by_policy)
+    if by_policy:
         try:
             return approve(site, study_hash)
         except PolicyError as error:
             _log_refusal(site, study_hash, error)
             return refuse(site, study_hash, error.code)
-    if known is not None and known.state != "asked":
+    if known is not None and not _asked_of_person(site, known):
         site.store.decide(study_hash, "asked", None)
-    if known is None or known.state != "asked":
+    if site.policy.approval == "auto":
+        words = (
+            "%s: study %.12s was asked of a person before approval was switched to auto, and goes on "
+            "waiting: `fedcohort approve %.12s`"
+        )
+        log.warning(words, site.policy.id, study_hash, study_hash, extra=about(site.policy.id, study_hash))
+    elif known is None or known.state != "asked":
         words = "%s: study %.12s waits for an answer: `fedcohort approve %.12s` shows it"
         log.info(words, site.policy.id, study_hash, study_hash, extra=about(site.policy.id, study_hash))
     return Event("asked", study_hash)
+
+
+def _asked_of_person(site: Site, known: StoredProposal | None) -> bool:
+    """Whether a person was asked and has not answered; then site.toml no longer answers in their place."""
+    return known is not None and known.state == "asked" and not site.store.is_by_policy(known.study_hash)
 
 
 def _log_refusal(site: Site, study_hash: str, error: FedcohortError) -> None:

@@ -75,7 +75,11 @@ class MemoryNodeStore:
         """A simulation limits nobody."""
         return 0
 
-    def propose(self, proposal: StoredProposal) -> None:
+    def is_by_policy(self, study_hash: str) -> bool:
+        """A simulation asks nobody."""
+        return True
+
+    def propose(self, proposal: StoredProposal, *, by_policy: bool = False) -> None:
         """Remember a proposal."""
         self.proposed.setdefault(proposal.study_hash, proposal)
 

@@ -29,6 +29,7 @@ from fedcohort.node.keys import Keys, RosterFolder, signed
 from fedcohort.node.ledger import spending_of
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.node.told import told_rules
 from fedcohort.node.worker import Worker
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.cohort import load_cohort
@@ -267,7 +268,8 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
 
 
 def _offer(policy: SitePolicy) -> bytes:
-    return json.dumps(catalogue(policy.data, offered_columns(policy))).encode()
+    offer = {**catalogue(policy.data, offered_columns(policy)), "rules": told_rules(policy)}
+    return json.dumps(offer).encode()
 
 
 async def run_node(running: Running, links: AsyncIterator[Link]) -> None:

@@ -182,8 +182,12 @@ class NodeStore(Protocol):
         """How many studies of a researcher, by name or key, were approved since then, one study aside."""
         ...
 
-    def propose(self, proposal: StoredProposal) -> None:
-        """Remember a proposal."""
+    def propose(self, proposal: StoredProposal, *, by_policy: bool = False) -> None:
+        """Remember a proposal, and whether site.toml is to answer it."""
+        ...
+
+    def is_by_policy(self, study_hash: str) -> bool:
+        """Whether site.toml was to answer a proposal, and no person has been asked since."""
         ...
 
     def decide(self, study_hash: str, state: str, approval: bytes | None, by: str = "") -> None:

@@ -275,14 +275,25 @@ class SqlNodeStore:
         with self._database.transaction() as connection:
             return int(connection.execute(query).scalar() or 0)
 
-    def propose(self, proposal: StoredProposal) -> None:
-        """Remember a proposal; the same one again changes nothing."""
+    def propose(self, proposal: StoredProposal, *, by_policy: bool = False) -> None:
+        """Remember a proposal, and whether site.toml is to answer it; the same one again changes nothing."""
         statement = insert(tables.proposals).values(vars(proposal)).on_conflict_do_nothing()
+        detail: Detail = {"researcher": proposal.researcher} | ({"approval": "auto"} if by_policy else {})
         with self._database.transaction() as connection:
             if connection.execute(statement).rowcount:
-                self._log.append(
-                    connection, "proposal", proposal.study_hash, {"researcher": proposal.researcher}
-                )
+                self._log.append(connection, "proposal", proposal.study_hash, detail)
+
+    def is_by_policy(self, study_hash: str) -> bool:
+        """Whether site.toml was to answer a proposal, and no person has been asked since."""
+        found = tables.events.c
+        query = (
+            select(found.kind, found.detail)
+            .where(found.study_hash == study_hash, found.kind.in_(("proposal", "asked")))
+            .order_by(found.sequence.desc())
+        )
+        with self._database.transaction() as connection:
+            row = connection.execute(query).first()
+        return row is not None and row.kind == "proposal" and "approval" in json.loads(row.detail)
 
     def decide(self, study_hash: str, state: str, approval: bytes | None, by: str = "") -> None:
         """Remember the site's answer to a proposal, and who gave it."""

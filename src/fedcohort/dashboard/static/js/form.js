@@ -2,13 +2,17 @@
 
 import { byId, element, say, soon } from "./dom.js";
 import { get, post } from "./rest.js";
+import { limitsOf } from "./rules.js";
 import { list, t } from "./texts.js";
 import { studyToml } from "./toml.js";
 
 const form = byId("draft");
 const field = (name) => form.elements.namedItem(name);
+const settings = JSON.parse(form.dataset.settings);
 let tables = new Map();
+let limits = limitsOf([], "");
 let asked = 0;
+const touched = new Set();
 
 const value = (name) => String(field(name).value).trim();
 const number = (name) => (Number.isFinite(field(name).valueAsNumber) ? field(name).valueAsNumber : 0);
@@ -21,7 +25,37 @@ function values() {
     ["min_sites", "holdout", "rounds", "learning_rate", "batch_size", "epsilon", "delta"].map((name) => [name, number(name)]),
   );
   const columns = [...byId("columns").querySelectorAll("input:checked")].map((box) => box.value);
-  return { ...words, ...numbers, columns, private: field("private").checked };
+  return { ...words, ...numbers, ...limits.words, columns, private: field("private").checked };
+}
+
+/** Private training needs other settings than exact training: Train.private's; what was filled in stays. */
+function takeSettings() {
+  const taken = settings[field("private").checked ? "private" : "exact"];
+  for (const [name, setting] of Object.entries(taken)) if (!touched.has(name)) field(name).value = setting;
+}
+
+/** Offer what some hospital takes; what all of them refuse cannot be chosen. */
+function offerAllowed() {
+  const isPrivate = limits.privacyRequired || field("private").checked;
+  field("private").checked = isPrivate;
+  field("private").disabled = limits.privacyRequired;
+  for (const [name, allowed] of [["protection", limits.protection], ["model", (model) => limits.model(model, isPrivate)]]) {
+    const options = [...field(name).options];
+    for (const option of options) option.disabled = !allowed(option.value);
+    if (field(name).selectedOptions[0]?.disabled) field(name).value = options.find((option) => !option.disabled)?.value ?? "";
+  }
+  for (const radio of form.querySelectorAll("[name=kind]")) radio.disabled = !limits.analysis(radio.value);
+  const chosen = form.querySelector("[name=kind]:checked");
+  if (chosen.disabled) (form.querySelector("[name=kind]:enabled") ?? chosen).checked = true;
+  for (const [name, { min, max }] of Object.entries(limits.numbers)) within(field(name), min, max);
+  say("rules-note", limits.privacyRequired ? t("form.privacy_required") : "");
+}
+
+function within(input, min, max) {
+  if (min !== null) input.min = min;
+  if (max !== null) input.max = max;
+  if (min !== null && number(input.name) < min) input.value = min;
+  if (max !== null && number(input.name) > max) input.value = max;
 }
 
 function show() {
@@ -43,12 +77,18 @@ const check = soon(async () => {
   try {
     const verdict = await get(`/api/draft?toml=${encodeURIComponent(byId("toml").textContent)}`);
     if (mine !== asked) return;
-    judge(verdict.valid ? t("form.valid", { hash: verdict.hash.slice(0, 12) }) : t("form.invalid"), verdict.message ?? "");
+    judge(wordsOf(verdict), verdict.message ?? "");
     allow(verdict.valid);
   } catch (error) {
     if (mine === asked) judge(t("link.coordinator_gone"), error.message);
   }
 }, 250);
+
+function wordsOf({ valid, hash, refused = [] }) {
+  if (!valid) return t(refused.length > 0 ? "form.too_few" : "form.invalid");
+  const short = { hash: hash.slice(0, 12), sites: list(refused) };
+  return t(refused.length > 0 ? "form.valid_without" : "form.valid", short);
+}
 
 function judge(words, errors) {
   say("verdict-words", words);
@@ -78,10 +118,11 @@ function tablesOf(sites) {
   for (const [site, catalogue] of Object.entries(sites)) {
     for (const [name, table] of Object.entries(catalogue?.tables ?? {})) {
       if (name === "*" || !table?.columns) continue;
-      const known = found.get(name) ?? { sites: [], columns: null };
+      const known = found.get(name) ?? { sites: [], rules: [], columns: null };
       const columns = Object.entries(table.columns);
       const common = known.columns && new Set(known.columns.map(([column]) => column));
-      found.set(name, { sites: [...known.sites, site], columns: common ? columns.filter(([column]) => common.has(column)) : columns });
+      const rules = [...known.rules, catalogue.rules ?? null];
+      found.set(name, { sites: [...known.sites, site], rules, columns: common ? columns.filter(([column]) => common.has(column)) : columns });
     }
   }
   return found;
@@ -90,6 +131,12 @@ function tablesOf(sites) {
 function showTable() {
   const table = tables.get(value("table"));
   const columns = table?.columns ?? [];
+  limits = limitsOf(table?.rules ?? [], value("table"));
+  if (limits.privacyRequired && !field("private").checked) {
+    field("private").checked = true;
+    takeSettings();
+  }
+  offerAllowed();
   say("catalogue-note", table ? t("form.offered", { sites: list(table.sites) }) : t("form.nothing"));
   byId("columns").replaceChildren(...columns.map(([name, facts]) => choice(name, facts)));
   const none = element("option", { text: t("form.no_label"), attributes: { value: "" } });
@@ -109,7 +156,13 @@ function meaning(facts) {
 }
 
 async function start() {
-  form.addEventListener("input", (event) => (event.target.name === "table" ? showTable() : show()));
+  form.addEventListener("input", (event) => {
+    touched.add(event.target.name);
+    if (event.target.name === "private") takeSettings();
+    offerAllowed();
+    if (event.target.name === "table") showTable();
+    else show();
+  });
   form.addEventListener("submit", submit);
   try {
     tables = tablesOf((await get("/api/catalogue")).sites ?? {});

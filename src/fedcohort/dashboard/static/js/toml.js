@@ -3,7 +3,9 @@
 /** The whole text of a study. */
 export function studyToml(values) {
   const lines = [`name = ${string(values.name)}`, `protection = ${string(values.protection)}`, `min_sites = ${values.min_sites}`];
+  if (values.colluders) lines.push(`colluders = ${values.colluders}`);
   lines.push("", "[cohort]", `table = ${string(values.table)}`, `columns = [${values.columns.map(string).join(", ")}]`);
+  if (values.patient_id) lines.push(`patient_id = ${string(values.patient_id)}`);
   if (values.label) lines.push(`label = ${string(values.label)}`);
   if (values.where) lines.push(`where = ${string(values.where)}`);
   if (values.kind === "train") lines.push(`split = { fraction = ${values.holdout / 100} }`);
@@ -13,6 +15,7 @@ export function studyToml(values) {
     for (const name of ["rounds", "learning_rate", "batch_size"]) lines.push(`${name} = ${values[name]}`);
   }
   if (values.private) lines.push("", "[privacy]", `epsilon = ${values.epsilon}`, `delta = ${values.delta}`);
+  if (values.private && values.sites_per_patient) lines.push(`sites_per_patient = ${values.sites_per_patient}`);
   return `${lines.join("\n")}\n`;
 }
 
