@@ -14,6 +14,7 @@
     │   ├── ApprovalExpiredError
     │   ├── TooManyStudiesError
     │   └── CohortTooSmallError
+    ├── WithheldError         why a private study is not answered depends on data, and is told to nobody
     ├── WireError             a message that cannot be read or must not be sent
     │   ├── MessageTooLargeError
     │   ├── VersionError      the other side speaks another protocol version
@@ -133,9 +134,15 @@ class TooManyStudiesError(PolicyError):
 
 
 class CohortTooSmallError(PolicyError):
-    """The cohort has fewer patients than the site's policy demands."""
+    """The cohort has fewer patients than the site's policy demands; under privacy, by a noisy count."""
 
     code = "cohort-too-small"
+
+
+class WithheldError(FedcohortError):
+    """Under privacy every reason that depends on data has this one code; the node's own log says more."""
+
+    code = "reason-withheld"
 
 
 class WireError(FedcohortError):

@@ -261,6 +261,7 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
         f"releases. Any one patient's data, which count with {rows}, make an outcome "
         f"{_times_as_likely(privacy.epsilon)}, but for a chance of {privacy.delta:g}.",
         _counted_at(privacy.sites_per_patient),
+        *_tested(privacy),
         "Not hidden: that this hospital takes part, that it has enough patients, and how long it computes.",
     ]
     if not study.shares_noise:
@@ -278,6 +279,15 @@ _READABLE = (
     "Who chooses the weights of a model in training can read whole records of patients out of a sum, though "
     "not whose they are: this study trusts the coordinator not to, or needs [privacy]."
 )
+
+
+def _tested(privacy: Privacy) -> list[str]:
+    if not privacy.cohort_test:
+        return []
+    return [
+        "A hospital may test once, with noise of its own, whether it has enough patients: "
+        f"{privacy.cohort_test:.0%} of epsilon is kept for that."
+    ]
 
 
 def _counted_at(sites: int) -> str:

@@ -193,7 +193,8 @@ class Privacy(Frozen):
     algorithm takes one sum a round. `clip`
     bounds the L2 norm of a patient's gradient; a patient counts with at most `rows_per_patient` rows
     at a hospital, and at no more than `sites_per_patient` hospitals: the promise holds for nobody who
-    has data at more of them.
+    has data at more of them. Of epsilon and delta `cohort_test` is the share that is kept for sites that
+    insist on testing once, with noise of their own, whether they have enough patients.
     So many `dropouts` may be lost in a round without the noise falling short. Held-out patients are
     measured every `evaluate_every` rounds.
     """
@@ -207,6 +208,9 @@ class Privacy(Frozen):
     schedule: Literal["constant", "decaying"] = "constant"
     evaluate_every: Annotated[int, Field(strict=True, ge=1)] = 50
     # Left out of the hash at its default, so that a study of an earlier version keeps its hash.
+    cohort_test: Annotated[float, Field(strict=True, ge=0, le=0.5)] = Field(
+        default=0.0, exclude_if=lambda value: value == 0
+    )
     sites_per_patient: Annotated[int, Field(strict=True, ge=1, le=1_000)] = Field(
         default=1, exclude_if=lambda value: value == 1
     )

@@ -52,7 +52,7 @@ def studies() -> Iterator[Study]:
     ]
     analyses += [fc.Train.private(rounds=7), fc.Train.private(rounds=7, algorithm="fedavg", importance=False)]
     private: list[Any] = [None, fc.Privacy(epsilon=1.0), fc.Privacy(epsilon=0.05, rows_per_patient=3)]
-    private += [fc.Privacy(epsilon=2.0, sites_per_patient=2)]
+    private += [fc.Privacy(epsilon=2.0, sites_per_patient=2, cohort_test=0.1)]
     private += [fc.Privacy(epsilon=30.0, delta=1e-3)]
     splits: list[Any] = [None, fc.Holdout(0.2), "set"]
     kinds: list[Any] = [COLUMNS, {name: COLUMNS[name] for name in ("age", "sex", "Label")}]

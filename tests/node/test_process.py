@@ -7,11 +7,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fedcohort.errors import LinkClosedError
+from fedcohort.analyses import build_analysis
+from fedcohort.errors import LinkClosedError, ValueRangeError
+from fedcohort.node import process
 from fedcohort.node.answer import Node
 from fedcohort.node.consent import Site, approve, read_approval
 from fedcohort.node.keys import Keys, RosterFolder
@@ -21,16 +24,18 @@ from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.worker import Worker
 from fedcohort.sources.cohort import load_cohort
-from fedcohort.study import Study
+from fedcohort.study import Cohort, Privacy, Study
+from fedcohort.table import Table
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.link import Channel, Link
-from fedcohort.wire.messages import Approval, Card, Event, Heads, Message, Proposal
-from fedcohort.wire.signing import study_signing_bytes
+from fedcohort.wire.messages import Approval, Card, Event, Heads, Message, Proposal, Task
+from fedcohort.wire.signing import state_digest, study_signing_bytes
 from tests.processes.support import TABLE, describe_study, explicit, ward_rows, write_ward
 
 STUDY = explicit(describe_study("asked of one node"))
+OPEN = explicit(describe_study("exact", protection="none"))
 
 
 @dataclass
@@ -198,3 +203,69 @@ def test_a_hospital_database_that_is_away_is_offered_when_it_is_back(running: Ru
         assert offer.kind == "catalogue"
 
     converse(running, talk)
+
+
+PRIVATE = explicit(describe_study("private", protection="none", privacy=Privacy(epsilon=1.0, delta=1e-5)))
+
+
+def first_task(study: Study) -> Task:
+    state = build_analysis(study).start()
+    digest = state_digest(state.phase, 0, state.arrays)
+    return Task(study.hash, 0, 0, state.phase, state.arrays, digest, ("a", "b"))
+
+
+def slotted(running: Running, seconds: float) -> Running:
+    site = replace(running.site, policy=running.site.policy.model_copy(update={"answer_slot": seconds}))
+    return replace(running, site=site)
+
+
+def test_a_slot_begins_at_a_multiple_of_its_seconds(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "time", SimpleNamespace(time=lambda: 1_003.5))
+    assert process._until_slot(slotted(running, 60.0)) == 16.5
+    assert process._until_slot(slotted(running, 2.0), 5.0) == 6.5
+    assert process._until_slot(running) == 0.0
+
+
+def unreadable(cohort: Cohort, seed: int, private: bool) -> Table:
+    raise ValueRangeError("age: 200 is beyond the bounds")
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_answers_a_private_study_waits_for_its_slot(
+    running: Running, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    """A contribution and a refusal alike, and no head of the ledger tells when they were computed."""
+    monkeypatch.setattr(process, "time", SimpleNamespace(time=lambda: 3_600.0))
+    monkeypatch.setattr(process, "HEAD_SECONDS", 0.1)
+    node = replace(running.node, load=unreadable) if refused else running.node
+
+    async def all_of_it() -> None:
+        coordinator, kept = Coordinator(), slotted(replace(running, node=node), 3600.0)
+        offered = kept.site.policy.model_copy(update={"protections": ("none",)})
+        site_of = replace(kept.site, policy=offered)
+        for study in (OPEN, PRIVATE):
+            made = proposal(study)
+            row = StoredProposal(study.hash, made.study, "ada", made.researcher_key, made.signature)
+            running.site.store.propose(row)
+            approve(site_of, study.hash)
+        serving = asyncio.create_task(serve_link(kept, coordinator.link()))
+        assert await coordinator.hear() == running.node.keys.card
+        await coordinator.say(Heads(()))
+        assert isinstance(await coordinator.hear(), Event)
+        before = running.store.newest()[0]
+        for study in (OPEN, PRIVATE):
+            await coordinator.say(first_task(study))
+        exact = await coordinator.hear()
+        assert exact.study_hash == OPEN.hash  # type: ignore[union-attr]
+        kind = "refused" if refused else "release"
+        while [event["kind"] for event in running.store.events()].count(kind) < 2:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        assert running.store.newest()[0] > before
+        assert coordinator.inbox.empty()
+        assert coordinator.heads == []
+        serving.cancel()
+
+    asyncio.run(asyncio.wait_for(all_of_it(), 60))

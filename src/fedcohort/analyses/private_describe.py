@@ -26,7 +26,7 @@ from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
 from fedcohort.analyses.histograms import count_bins, histogram
 from fedcohort.analyses.moments import Scaling, declared_scaling
 from fedcohort.analyses.patients import patients_of
-from fedcohort.analyses.private_metrics import DRAWS, INTERVAL, RESOLUTION, on_grid, sigma_of
+from fedcohort.analyses.private_metrics import DRAWS, INTERVAL, RESOLUTION, check_enough, on_grid, sigma_of
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort, Describe, Study, missing_bounds
@@ -113,8 +113,13 @@ class PrivateDescribe:
         return local
 
     def update(self, state: State, total: Vector) -> State:
-        """One sum, and it is done."""
+        """One sum, and it is done.
+
+        Raises:
+            CohortTooSmallError: too few patients, by the noisy count.
+        """
         kept = {name: np.asarray(values) for name, values in total.items()}
+        check_enough(float(kept["patients"][0]), sigma_of(kept, "patients"), sure=True)
         return replace(state, phase="done", round=state.round + 1, kept=kept, finished=True)
 
     def report(self, state: State) -> Report:

@@ -5,6 +5,7 @@ Patients of the splits are different patients, so that each split may spend the 
 histogram of scores by outcome, as in private training, and the same with each column hidden.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,10 +19,12 @@ from fedcohort.analyses.encode import Encoder
 from fedcohort.analyses.evaluate import EvaluateAnalysis, evaluate
 from fedcohort.analyses.private_metrics import (
     Metrics,
+    check_enough,
     measure,
     measured_block,
     noisy_importance,
     noisy_metrics,
+    noisy_rows,
     sigma_of,
 )
 from fedcohort.errors import StudyError
@@ -82,8 +85,16 @@ class PrivateEvaluate(EvaluateAnalysis):
         return local
 
     def update(self, state: State, total: Vector) -> State:
-        """One sum, and it is done; a row of metrics for each split."""
+        """One sum, and it is done; a row of metrics for each split.
+
+        Raises:
+            CohortTooSmallError: too few patients, by the noisy counts.
+        """
         kept = {name: np.asarray(values) for name, values in total.items()}
+        blocks = [_scores(split) for split in self.evaluation.task.splits]
+        bins = sum(kept[block].size for block in blocks)
+        n = sum(noisy_rows(self.evaluation.task, kept[block][0]) for block in blocks)
+        check_enough(n, sigma_of(kept, blocks[0]) * math.sqrt(bins), sure=True)
         rows = tuple({"round": 1, "split": split, **found} for split, found in self._metrics(kept).items())
         return replace(state, phase="done", round=state.round + 1, kept=kept, rows=rows, finished=True)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fedcohort.analyses.metrics import Task, auc_from_counts, predicted_class, score_counts
 from fedcohort.columns import Number
+from fedcohort.errors import CohortTooSmallError
 from fedcohort.vector import MAX_ROWS, Block, Vector
 
 BINS, DRAWS, INTERVAL = 16, 200, 0.95
@@ -70,6 +71,31 @@ def noisy_metrics(task: Task, counts: Floats, sigma: float, seed: int) -> Metric
     draw = np.random.default_rng(seed)
     others = [_metrics(task, counts + sigma * draw.standard_normal(counts.shape)) for _ in range(DRAWS)]
     return _with_intervals(_metrics(task, counts), others)
+
+
+LEAST_PATIENTS = 10
+"""By noisy count, fewer than these at all hospitals together teach and describe nothing."""
+
+
+def check_enough(n_patients: float, sigma: float, *, sure: bool = False) -> None:
+    """End a study in words on the noisy count that it has released, where that is too small.
+
+    Args:
+        sigma: of the noise of the count.
+        sure: only where the noise hardly leaves it open: for figures with intervals. What a count divides
+            has none.
+    Raises:
+        CohortTooSmallError: says the count and how far it may be off.
+    """
+    error = 1.96 * sigma
+    if n_patients + (error if sure else 0.0) >= LEAST_PATIENTS:
+        return
+    n = max(0, round(n_patients))
+    raise CohortTooSmallError(
+        f"by its noisy count the cohort has {n} patients at all hospitals together (95 % of the noise is "
+        f"below {error:.0f}), and {LEAST_PATIENTS} are the least; widen `where`, or ask more hospitals; what "
+        "was released is paid for"
+    )
 
 
 def noisy_rows(task: Task, counts: Floats) -> int:

@@ -32,6 +32,7 @@ from fedcohort.analyses.model_of import (
 from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import (
     RESOLUTION,
+    check_enough,
     measure,
     measured_block,
     noisy_importance,
@@ -242,6 +243,7 @@ class PrivateTrain:
                 )
 
     def _first(self, state: State, total: Vector) -> State:
+        check_enough(float(np.asarray(total["patients"])[0]), sigma_of(total, "patients"))
         weights = first_weights(self.train, self.model)
         patients = max(1.0, float(np.asarray(total["patients"])[0]))
         arrays: dict[str, Array] = {"weights": weights, "step": np.array([0])}

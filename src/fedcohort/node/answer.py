@@ -14,26 +14,36 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fedcohort.analyses import build_analysis
-from fedcohort.analyses.contract import Analysis, Draw, Local, State
+from fedcohort.analyses.contract import Analysis, Draw, Local, SiteState, State
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
 from fedcohort.errors import (
     ApprovalExpiredError,
+    AuthenticationError,
+    CohortError,
     CohortTooSmallError,
+    ConfigError,
     FedcohortError,
+    KeyFileError,
+    LedgerBehindError,
     NotApprovedError,
     PolicyError,
+    SchemaError,
     StoreError,
+    StudyError,
+    TooFewSitesError,
     WireError,
+    WithheldError,
 )
 from fedcohort.handed_in import check_rules
 from fedcohort.logs import about
 from fedcohort.node import protect
 from fedcohort.node.keys import Keys
 from fedcohort.node.ledger import added_cost
-from fedcohort.node.noise import NOT_DRAWN, draw_noise, step_of
+from fedcohort.node.noise import NOT_DRAWN, draw_noise, noise_plan, step_of
 from fedcohort.node.phases import count_phase, phases_text
 from fedcohort.node.records import HelpGiven, NodeStore, Spending, Stored, StudyKey
-from fedcohort.privacy.noise import poisson_sample
+from fedcohort.privacy.noise import discrete_gaussian, poisson_sample
+from fedcohort.privacy.plan import TEST_STEPS
 from fedcohort.protection.fixed_point import shape_from_text, shape_of, to_ring
 from fedcohort.protection.keyed import SCHEMES, Key
 from fedcohort.study import Cohort, Study, parse_study
@@ -43,6 +53,22 @@ from fedcohort.wire.signing import request_digest
 
 log = logging.getLogger("fedcohort.node")
 
+TOLD = (
+    StudyError,
+    ConfigError,
+    PolicyError,
+    SchemaError,
+    CohortError,
+    WireError,
+    AuthenticationError,
+    KeyFileError,
+    LedgerBehindError,
+    StoreError,
+    TooFewSitesError,
+)
+"""Reasons that follow from study, site.toml, keys, messages and the database's tables, not from a patient's
+values: what a private study reads never raises one of these for what stands in a row."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -51,6 +77,7 @@ class Prepared:
     study: Study
     analysis: Analysis
     local: Local
+    n_patients: int = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -61,6 +88,7 @@ class Node:
         load: selects a cohort from the site's database, read-only; whether the study is private.
         read_approval: decodes this site's approval and verifies its signature by the site's own key.
         allow: raises where site.toml, as it is now, does not offer what a study asks for.
+        noisy_minimum: the site tests a private study's cohort against `min_patients`, with noise.
         spending: the budget that a private study's releases are held to, as site.toml is now.
         studies, study_keys, prepared: in memory, by study hash.
     """
@@ -75,6 +103,7 @@ class Node:
     now: Callable[[], float] = time.time
     allow: Callable[[Study], None] = lambda _: None
     spending: Callable[[Study], Spending | None] = lambda _: None
+    noisy_minimum: bool = False
     studies: dict[str, Study] = field(default_factory=dict)
     study_keys: dict[str, Key] = field(default_factory=dict, repr=False)
     prepared: dict[str, Prepared] = field(default_factory=dict)
@@ -100,15 +129,23 @@ def answer(node: Node, message: Message) -> Message:
                 raise WireError(f"{type(message).__name__}: not a question")
     except FedcohortError as error:
         log.warning("%s: study %.12s: %s", node.site, study_hash, error, extra=about(node.site, study_hash))
-        code = error.code
+        code = (
+            error.code if isinstance(error, TOLD) or not is_private(node, study_hash) else WithheldError.code
+        )
     except Exception:
         # A fault of ours or of a library must neither end the node nor tell the coordinator anything.
         where = about(node.site, study_hash, FedcohortError.code)
         log.exception("%s: study %.12s: an unexpected error", node.site, study_hash, extra=where)
-        code = FedcohortError.code
+        code = WithheldError.code if is_private(node, study_hash) else FedcohortError.code
     _note_refusal(node, study_hash, code)
     number, attempt = getattr(message, "round", 0), getattr(message, "attempt", 0)
     return Event("refusal", study_hash, number, attempt, code)
+
+
+def is_private(node: Node, study_hash: str) -> bool:
+    """Whether a study has [privacy]; one that was never answered for was not read, and has told nothing."""
+    study = node.studies.get(study_hash)
+    return study is not None and study.privacy is not None
 
 
 def _note_refusal(node: Node, study_hash: str, code: str) -> None:
@@ -251,19 +288,46 @@ def prepare(node: Node, study_hash: str) -> Prepared:
     Raises:
         NotApprovedError: the study was never proposed here, or its text is not what was hashed.
         PolicyError, SchemaError: site.toml has changed since the approval, and allows it no more.
-        CohortTooSmallError: fewer patients than the site's policy demands.
+        CohortTooSmallError: fewer patients than the site's policy demands; never of a private study, whose
+            answer does not depend on how many there are.
     """
     if study_hash not in node.prepared:
         study = _study(node, study_hash)
         node.allow(study)
         table = node.load(study.cohort, study.seed, study.privacy is not None)
-        if table.n_patients < node.min_patients:
+        if study.privacy is None and table.n_patients < node.min_patients:
             raise CohortTooSmallError(
                 f"the cohort has fewer than min_patients = {node.min_patients} patients"
             )
         analysis = node.build(study)
-        node.prepared[study_hash] = Prepared(study, analysis, analysis.prepare(table))
+        local = analysis.prepare(table)
+        node.prepared[study_hash] = Prepared(study, analysis, local, table.n_patients)
     return node.prepared[study_hash]
+
+
+def _test_cohort(node: Node, prepared: Prepared, kept: SiteState, n_sites: int) -> None:
+    """At a site that insists on it, test once, with noise that the study pays for, for enough patients.
+
+    Raises:
+        CohortTooSmallError: too few, by the noisy count that was drawn once.
+    """
+    if not node.noisy_minimum:
+        return
+    study, store = prepared.study, node.store
+    passed = store.tested(study.hash)
+    if passed is None:
+        test = noise_plan(study, prepared.analysis, kept, n_sites).test
+        if test is None:
+            raise PolicyError("site.toml: noisy_minimum, and the study has no privacy.cohort_test")
+        noisy = prepared.n_patients * TEST_STEPS + int(discrete_gaussian(test.sigma, 1)[0])
+        passed = noisy >= node.min_patients * TEST_STEPS
+        store.keep_test(
+            study.hash, passed, added_cost(study, store.cost(study.hash), [test]), node.spending(study)
+        )
+    if not passed:
+        raise CohortTooSmallError(
+            f"by this site's own noisy count the cohort has fewer than min_patients = {node.min_patients}"
+        )
 
 
 def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
@@ -278,6 +342,7 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
     drawn, cost = NOT_DRAWN, None
     if prepared.study.privacy is not None:
         # Who knows the seed of dropout sees through the noise: it is the site's secret.
+        _test_cohort(node, prepared, kept, n_sites)
         step = step_of(prepared.analysis, phases, state)
         drawn = draw_noise(prepared.study, prepared.analysis, state, kept, step, n_sites)
         noise = {**drawn.noise, **drawn.inside}

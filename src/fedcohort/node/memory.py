@@ -25,6 +25,7 @@ class MemoryNodeStore:
     study_keys: dict[str, StudyKey] = field(default_factory=dict)
     proposed: dict[str, StoredProposal] = field(default_factory=dict)
     approvals: dict[str, bytes] = field(default_factory=dict)
+    tests: dict[str, bool] = field(default_factory=dict)
 
     def last(self, study_hash: str) -> Stored | None:
         """The newest contribution of a study."""
@@ -42,6 +43,15 @@ class MemoryNodeStore:
 
     def reserve(self, wanted: Reservation, limit: Limit) -> None:
         """A simulation has no budget."""
+
+    def tested(self, study_hash: str) -> bool | None:
+        """Whether a study's cohort passed this site's own noisy test."""
+        return self.tests.get(study_hash)
+
+    def keep_test(self, study_hash: str, passed: bool, cost: Cost, spending: Spending | None) -> None:
+        """Remember the outcome of the test and its cost."""
+        self.tests[study_hash] = passed
+        self.costs[study_hash] = cost
 
     def help_given(self, study_hash: str) -> HelpGiven | None:
         """The newest help of a study."""

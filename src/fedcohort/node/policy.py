@@ -53,6 +53,10 @@ class SitePolicy(Frozen):
     private_models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "image_and_record")
     """Of `models`, those that a study with [privacy] may bring; a researcher's own must be named."""
     min_patients: Whole = 10
+    noisy_minimum: Annotated[bool, Field(strict=True)] = False
+    """Test a private study's cohort once, with noise that the study pays for, against `min_patients`."""
+    answer_slot: Annotated[float, Field(strict=True, gt=0, le=3600)] | None = None
+    """Seconds; what answers a private study leaves at a multiple of them, so that its time tells less."""
     min_sites: Whole = 1
     min_colluders: Annotated[int, Field(strict=True, ge=0)] = 0
     """The least `min_sites` and `colluders` of a study."""
@@ -180,6 +184,11 @@ def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> PolicyErr
     elif privacy.delta > policy.max_delta:
         return PolicyError(
             f"site.toml: max_delta {policy.max_delta:g} does not allow a delta of {privacy.delta:g}"
+        )
+    elif policy.noisy_minimum and not privacy.cohort_test:
+        return PolicyError(
+            "site.toml: noisy_minimum: this hospital tests with noise whether a cohort is large enough, and "
+            "the study keeps nothing for that; let it have privacy.cohort_test = 0.05 or more"
         )
     elif privacy.sites_per_patient < policy.sites_per_patient:
         return PolicyError(

@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from fedcohort.errors import (
 )
 from fedcohort.logs import about
 from fedcohort.node import heads
-from fedcohort.node.answer import Node, answer, prepare
+from fedcohort.node.answer import Node, answer, is_private, prepare
 from fedcohort.node.cards import announced, take_cards
 from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer, study_hash_of
 from fedcohort.node.keys import Keys, RosterFolder, signed
@@ -103,8 +104,9 @@ def open_node(policy: SitePolicy) -> Running:
     allow = partial(check_study, policy)
     spending = partial(spending_of, policy)
     node = Node(
-        policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow, spending=spending
-    )
+        policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow, spending=spending,
+        noisy_minimum=policy.noisy_minimum,
+    )  # fmt: skip
     return Running(Site(policy, identity, store), node, held, Worker(), cards)
 
 
@@ -155,6 +157,7 @@ async def serve_link(running: Running, link: Link) -> None:
             reply = await running.worker.answer(message, partial(_reply, running))
             if isinstance(message, Proposal):
                 (told.add if isinstance(reply, Approval) else told.discard)(study_hash_of(message))
+            await _in_slot(running, reply)
             if _spends(running, reply):
                 await _tell_head(running, link)
             await link.send(encode(reply))
@@ -182,6 +185,18 @@ def _spends(running: Running, reply: Message) -> bool:
     if isinstance(reply, Contribution):
         return running.node.studies[reply.study_hash].privacy is not None
     return isinstance(reply, Approval)
+
+
+async def _in_slot(running: Running, reply: Message) -> None:
+    """Hold what answers a private study, a refusal too, until the site's next slot."""
+    if isinstance(reply, Contribution | Event) and is_private(running.node, reply.study_hash):
+        await asyncio.sleep(_until_slot(running))
+
+
+def _until_slot(running: Running, least: float = 0.0) -> float:
+    """Seconds to the first multiple of `answer_slot` that is `least` or more away; 0 without one."""
+    slot = running.site.policy.answer_slot
+    return 0.0 if slot is None else least + slot - (time.time() + least) % slot
 
 
 async def _tell_head(running: Running, link: Link) -> int:
@@ -239,7 +254,8 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
     """
     card: bytes | None = None
     offer: bytes | None = None
-    clock, tell_at, sequence = asyncio.get_running_loop().time, 0.0, 0
+    clock, sequence = asyncio.get_running_loop().time, 0
+    tell_at = clock() + _until_slot(running)
     while True:
         try:
             if card is None:
@@ -248,7 +264,8 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
                 if held := await asyncio.to_thread(heads.held_heads, running.store):
                     await link.send(encode(Heads(held)))
             if clock() >= tell_at:
-                tell_at = clock() + HEAD_SECONDS
+                # In a slot, too: how far the log has come tells when an answer was computed.
+                tell_at = clock() + max(HEAD_SECONDS, _until_slot(running, HEAD_SECONDS))
                 if (await asyncio.to_thread(running.store.newest))[0] > sequence:
                     sequence = await _tell_head(running, link)
             if offer is None:
@@ -258,6 +275,7 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
             for found in proposals:
                 if found.state != "asked" and found.study_hash not in told:
                     told.add(found.study_hash)
+                    await asyncio.sleep(_until_slot(running))
                     await _tell_head(running, link)
                     await link.send(encode(stored_answer(running.site, found.study_hash)))
         except LinkClosedError:

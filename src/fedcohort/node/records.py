@@ -150,6 +150,18 @@ class NodeStore(Protocol):
         """
         ...
 
+    def tested(self, study_hash: str) -> bool | None:
+        """Whether a study's cohort passed this site's own noisy test; None before it was drawn."""
+        ...
+
+    def keep_test(self, study_hash: str, passed: bool, cost: Cost, spending: "Spending | None") -> None:
+        """Make the outcome of the test and its cost durable, once and before anything is answered.
+
+        Raises:
+            BudgetError: as for `keep`.
+        """
+        ...
+
     def help_given(self, study_hash: str) -> HelpGiven | None:
         """The newest help of a study."""
         ...

@@ -119,8 +119,7 @@ class SqlNodeStore:
         if cost is not None:
             detail["releases"] = cost.releases
         with self._database.hot_transaction() as connection:
-            if spending is not None and spending.limit.is_set:
-                check_left(spending.reserved, self._begun(connection), spending.limit)
+            self._check(connection, spending)
             self._keep.run(connection, vars(stored))
             if cost is not None:
                 self._keep_cost.run(connection, vars(cost))
@@ -183,6 +182,11 @@ class SqlNodeStore:
 
         return with_unreserved(reserved, costs, answered, studies)
 
+    def _check(self, connection: Hot, spending: Spending | None) -> None:
+        """Refuse a release that the budget, as site.toml is now, does not pay for."""
+        if spending is not None and spending.limit.is_set:
+            check_left(spending.reserved, self._begun(connection), spending.limit)
+
     def _begun(self, connection: Hot) -> list[Reservation]:
         """Of all reservations those that something was released for: an approval has cost nothing yet."""
         waiting = {str(row[0]) for row in self._waiting.run(connection, {}).fetchall()}
@@ -203,6 +207,27 @@ class SqlNodeStore:
         """What studies have released so far."""
         with self._database.transaction() as connection:
             return [Cost(**row._mapping) for row in connection.execute(select(tables.costs))]
+
+    def tested(self, study_hash: str) -> bool | None:
+        """Whether a study's cohort passed this site's own noisy test; None before it was drawn."""
+        query = select(tables.events.c.detail).where(
+            tables.events.c.kind == "cohort-test", tables.events.c.study_hash == study_hash
+        )
+        with self._database.transaction() as connection:
+            told = connection.execute(query).scalar()
+        return None if told is None else bool(json.loads(told)["passed"])
+
+    def keep_test(self, study_hash: str, passed: bool, cost: Cost, spending: Spending | None) -> None:
+        """Make the outcome of the test and its cost durable, once and before anything is answered.
+
+        Raises:
+            BudgetError: as for `keep`.
+        """
+        with self._database.hot_transaction() as connection:
+            self._check(connection, spending)
+            self._keep_cost.run(connection, vars(cost))
+            detail: Detail = {"passed": int(passed), "releases": cost.releases}
+            self._log.append(connection, "cohort-test", study_hash, detail)
 
     def help_given(self, study_hash: str) -> HelpGiven | None:
         """The newest help of a study."""

@@ -28,6 +28,9 @@ from fedcohort.vector import Block, Noisy
 
 Made = Callable[[float], tuple[GaussianRelease, ...]]
 
+TEST_STEPS = 2**10
+"""Integer steps of one patient in a site's test, so that its noise is fine enough to be accounted."""
+
 ROOM = 40.0
 """A block has room for so many standard deviations of noise: one in 10^340 would not fit (below 2^-40)."""
 
@@ -44,6 +47,8 @@ class NoisePlan:
         n_shares: how many equal shares make up such a sigma.
         fold: sites that release the same of one patient, each with noise of its own; `releases` count
             them all.
+        test: of a site that insists on it, whether its cohort is large enough: the number of patients in
+            steps of 1 / TEST_STEPS, with all of the noise; among `releases` where the study leaves room.
     """
 
     releases: tuple[GaussianRelease, ...]
@@ -54,6 +59,7 @@ class NoisePlan:
     inside: dict[str, Noisy]
     n_shares: int
     fold: int = 1
+    test: GaussianRelease | None = None
 
     def release(self, block: str, step: int) -> GaussianRelease:
         """What one sum releases of a block, in round `step` of the schedule.
@@ -98,7 +104,9 @@ def _plan(
     farther = privacy.sites_per_patient if shared else 1
     sampled = any(one.sampling_probability < 1 or one.inside is not None for one in noisy)
     paid = fold if sampled else 1
-    releases: list[GaussianRelease] = []
+    test = _test(privacy)
+    kept = 1.0 - privacy.cohort_test
+    releases: list[GaussianRelease] = [] if test is None else [test]
     sigmas: dict[str, float] = {}
     for part in dict.fromkeys(one.part for one in noisy):
         for share, ours in _paid_together([one for one in noisy if one.part == part]):
@@ -111,7 +119,7 @@ def _plan(
                 return of(multiplier) if sampled else _folded(of(multiplier), fold)
 
             multiplier = noise_multiplier(
-                solved, privacy.epsilon * share / paid, privacy.delta * share / paid
+                solved, privacy.epsilon * kept * share / paid, privacy.delta * kept * share / paid
             )
             releases += _folded(of(multiplier), fold)
             sigmas |= {one.block.name: _sigma(one, multiplier, farther) for one in ours}
@@ -127,7 +135,20 @@ def _plan(
         {one.inside: one for one in noisy if one.inside is not None},
         n_shares,
         fold,
+        test,
     )
+
+
+def _test(privacy: Privacy) -> GaussianRelease | None:
+    """Each site's own test of a patient's cohort, beside which the rest of the study composes (basic)."""
+    if not privacy.cohort_test:
+        return None
+    k, share = privacy.sites_per_patient, privacy.cohort_test
+
+    def of(multiplier: float) -> tuple[GaussianRelease, ...]:
+        return (GaussianRelease("cohort-test", TEST_STEPS, TEST_STEPS * multiplier, count=k),)
+
+    return of(noise_multiplier(of, privacy.epsilon * share, privacy.delta * share))[0]
 
 
 def _folded(releases: tuple[GaussianRelease, ...], fold: int) -> tuple[GaussianRelease, ...]:

@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeEngine
 from fedcohort.errors import PolicyError, SchemaError
 from fedcohort.pixels import PixelStore
 from fedcohort.sources.columnar import Unsuited, column_chunks, query_of
-from fedcohort.sources.convert import convert, needed_columns
+from fedcohort.sources.convert import convert, needed_columns, nobody
 from fedcohort.sources.database import reading, select_only
 from fedcohort.sources.dialects import select_sql
 from fedcohort.sources.drivers import read_every_value
@@ -58,7 +58,7 @@ def load_cohort(
         offered: table to columns, as the site's policy names them.
         folder: where a file of many images lies; None is the system's folder for temporary files.
         private: the study has [privacy], so that whether it can be read must not tell about patients: what
-            does not fit counts as missing, and `where` only compares.
+            does not fit counts as missing, nobody is a table without rows, and `where` only compares.
     Returns:
         Rows sorted by patient and then by value; rows without a label are left out.
     Raises:
@@ -84,13 +84,15 @@ def load_cohort(
             types = {name: query.types[name] for name in query.names}
             chunks = column_chunks(query_of(connection.engine.url, query.sql, types))
             raws = _selected((Raw(cohort.table, columns) for columns in chunks), query)
-            return in_order((read(raw, cohort, seed) for raw in raws), cohort.table)
+            found = (read(raw, cohort, seed) for raw in raws)
+            return in_order(found, cohort.table, nobody(cohort, seed) if private else None)
         except Unsuited:
             select_only(connection)
             read_every_value(connection)
             streamed = _stream(connection, query.sql, _chunk_rows(stores))
             raws = _selected((_raw(rows, query) for rows in streamed), query)
-            return in_order((read(raw, cohort, seed, stores) for raw in raws), cohort.table)
+            found = (read(raw, cohort, seed, stores) for raw in raws)
+            return in_order(found, cohort.table, nobody(cohort, seed, stores) if private else None)
 
 
 @dataclass(frozen=True)

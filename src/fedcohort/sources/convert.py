@@ -237,6 +237,12 @@ def convert(
     return _kept(table, ~left_out) if left_out.any() else table
 
 
+def nobody(cohort: Cohort, seed: int, stores: Mapping[str, PixelStore] | None = None) -> Table:
+    """The table of a cohort that selects nobody: under privacy such a site contributes what it has."""
+    values: dict[str, Values] = {name: [] for name in (cohort.patient_id, *needed_columns(cohort))}
+    return convert(Raw(cohort.table, values), cohort, seed, stores, private=True)
+
+
 def _settled(unfit: Sequence[Unfit], n_rows: int, *, private: bool) -> Mask:
     """Rows to leave out for what they lack; an error where it may be told."""
     left_out = np.zeros(n_rows, dtype=np.bool_)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedcohort.errors import SchemaError
 from fedcohort.sources.catalogue import Catalogue
-from fedcohort.sources.convert import convert, needed_columns
+from fedcohort.sources.convert import convert, needed_columns, nobody
 from fedcohort.sources.explicit import check_explicit
 from fedcohort.sources.offers import ANY_TABLE
 from fedcohort.sources.order import in_order
@@ -50,7 +50,7 @@ def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int, private: bo
     else:
         values[cohort.patient_id] = rows
     table = convert(Raw(cohort.table, values), cohort, seed, private=private)
-    return in_order([table], cohort.table)
+    return in_order([table], cohort.table, nobody(cohort, seed) if private else None)
 
 
 def _checked(frame: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:

@@ -39,7 +39,7 @@ class Growing:
         return self.room[: self.used]
 
 
-def in_order(tables: Iterable[Table], where: str) -> Table:
+def in_order(tables: Iterable[Table], where: str, nobody: Table | None = None) -> Table:
     """All chunks as one table, sorted by patient and then by every value.
 
     The order is of code points and numbers, not of a database's collation, so that the
@@ -47,8 +47,10 @@ def in_order(tables: Iterable[Table], where: str) -> Table:
     image it is the order of a digest. Chunks are let go one by one, and columns as soon as they are
     sorted, so that the cohort is never held twice.
 
+    Args:
+        nobody: what a cohort without a row is under privacy, where it must not be told from a small one.
     Raises:
-        EmptyCohortError: there is no row.
+        EmptyCohortError: there is no row, and that may be told.
     """
     parts: dict[Part, Growing] = {}
     stores: Mapping[str, PixelStore] = {}
@@ -57,6 +59,8 @@ def in_order(tables: Iterable[Table], where: str) -> Table:
         for part, array in _parts(table):
             parts.setdefault(part, Growing(np.empty(0, array.dtype))).add(array)
     if not parts or not parts["patients", ""].used:
+        if nobody is not None:
+            return nobody
         raise EmptyCohortError(
             f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
         )
