@@ -119,7 +119,7 @@ class PrivateDescribe:
             CohortTooSmallError: too few patients, by the noisy count.
         """
         kept = {name: np.asarray(values) for name, values in total.items()}
-        check_enough(float(kept["patients"][0]), sigma_of(kept, "patients"), sure=True)
+        check_enough(float(kept["patients"][0]), sigma_of(kept, "patients"))
         return replace(state, phase="done", round=state.round + 1, kept=kept, finished=True)
 
     def report(self, state: State) -> Report:

@@ -94,7 +94,7 @@ class PrivateEvaluate(EvaluateAnalysis):
         blocks = [_scores(split) for split in self.evaluation.task.splits]
         bins = sum(kept[block].size for block in blocks)
         n = sum(noisy_rows(self.evaluation.task, kept[block][0]) for block in blocks)
-        check_enough(n, sigma_of(kept, blocks[0]) * math.sqrt(bins), sure=True)
+        check_enough(n, sigma_of(kept, blocks[0]) * math.sqrt(bins))
         rows = tuple({"round": 1, "split": split, **found} for split, found in self._metrics(kept).items())
         return replace(state, phase="done", round=state.round + 1, kept=kept, rows=rows, finished=True)
 

@@ -77,18 +77,16 @@ LEAST_PATIENTS = 10
 """By noisy count, fewer than these at all hospitals together teach and describe nothing."""
 
 
-def check_enough(n_patients: float, sigma: float, *, sure: bool = False) -> None:
-    """End a study in words on the noisy count that it has released, where that is too small.
+def check_enough(n_patients: float, sigma: float) -> None:
+    """End a study in words on the noisy count that it has released, where that is surely too small.
 
     Args:
-        sigma: of the noise of the count.
-        sure: only where the noise hardly leaves it open: for figures with intervals. What a count divides
-            has none.
+        sigma: of the noise of the count; 95 % of it leave the count too small, or the study goes on.
     Raises:
         CohortTooSmallError: says the count and how far it may be off.
     """
     error = 1.96 * sigma
-    if n_patients + (error if sure else 0.0) >= LEAST_PATIENTS:
+    if n_patients + error >= LEAST_PATIENTS:
         return
     n = max(0, round(n_patients))
     raise CohortTooSmallError(
