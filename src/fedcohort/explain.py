@@ -116,7 +116,12 @@ def _releases(study: Study) -> list[str]:
                 "  a patient counts with one row; a value beyond its bounds counts as the bound.",
             ]
         case Evaluate() as evaluation:
-            return [always, "Once, for the model in the study:", *_evaluated(study, evaluation.importance)]
+            first = (
+                "First: rows of the measured split by score and outcome, to place finer parts of the scores."
+            )
+            scored = [] if isinstance(study.cohort.label, Number) else [first]
+            once = "Once, for the model in the study:"
+            return [always, *scored, once, *_evaluated(study, evaluation.importance)]
 
 
 def _private_releases(study: Study, train: Train, privacy: Privacy) -> list[str]:

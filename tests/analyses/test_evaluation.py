@@ -9,10 +9,12 @@ import fedcohort as fc
 from fedcohort.analyses.contract import Draw
 from fedcohort.analyses.evaluation import N_SHUFFLES, Evaluation, evaluation_report, sum_evaluation
 from fedcohort.analyses.metrics import Task
+from fedcohort.analyses.score_bins import FINAL_BINS, even_edges
 from fedcohort.models.inputs import Inputs
 
 EVALUATION = Evaluation(Task(fc.Binary("sick"), ("train", "test")), {"x": slice(0, 1), "y": slice(1, 2)})
 DRAW = Draw(0, "a", 4)
+EDGES = even_edges(1, FINAL_BINS)
 
 
 def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -34,7 +36,7 @@ def rows(n: int = 300) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArra
 def test_importance_is_the_mean_over_shuffles_computed_directly() -> None:
     x, y, split = rows()
     report = evaluation_report(
-        EVALUATION, sum_evaluation(EVALUATION, predict_inputs, Inputs({"record": x}), y, split, DRAW)
+        EVALUATION, sum_evaluation(EVALUATION, predict_inputs, Inputs({"record": x}), y, split, EDGES, DRAW)
     )
     held_x, held_y = x[split == 1], y[split == 1]
     loss, auc = log_loss(held_y, predict(held_x)[:, 0]), roc_auc_score(held_y, predict(held_x)[:, 0])
@@ -55,9 +57,9 @@ def test_importance_is_the_mean_over_shuffles_computed_directly() -> None:
 def test_two_sites_added_measure_what_one_site_with_all_rows_does() -> None:
     x, y, split = rows()
     plain = Evaluation(EVALUATION.task, {})
-    whole = sum_evaluation(plain, predict_inputs, Inputs({"record": x}), y, split, DRAW)
+    whole = sum_evaluation(plain, predict_inputs, Inputs({"record": x}), y, split, EDGES, DRAW)
     parts = [
-        sum_evaluation(plain, predict_inputs, Inputs({"record": x[p]}), y[p], split[p], DRAW)
+        sum_evaluation(plain, predict_inputs, Inputs({"record": x[p]}), y[p], split[p], EDGES, DRAW)
         for p in (slice(90), slice(90, None))
     ]
     total = {name: np.asarray(parts[0][name]) + parts[1][name] for name in parts[0]}
@@ -71,6 +73,8 @@ def test_two_sites_added_measure_what_one_site_with_all_rows_does() -> None:
 
 def test_a_site_without_held_out_rows_adds_nothing_to_the_held_out_measure() -> None:
     x, y, split = rows()
-    vector = sum_evaluation(EVALUATION, predict_inputs, Inputs({"record": x}), y, np.zeros_like(split), DRAW)
+    vector = sum_evaluation(
+        EVALUATION, predict_inputs, Inputs({"record": x}), y, np.zeros_like(split), EDGES, DRAW
+    )
     for name in ("confusion", "calibration/rows", "calibration/scores", "importance/loss"):
         assert not np.any(vector[name])

@@ -100,6 +100,7 @@ def test_every_translation_is_of_a_sentence_that_explain_can_say_and_keeps_its_v
 
 EVALUATED = {
     "Measure a trained model, which is part of the study, on the hospital's patients.",
+    "First: rows of the measured split by score and outcome, to place finer parts of the scores.",
     "Once, for the model in the study: {parts:words}.",
     "Train a model (the researcher's own Keras model) in {rounds} rounds by {algorithm}.",
 }

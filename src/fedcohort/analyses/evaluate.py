@@ -1,4 +1,7 @@
-"""Evaluate: measure a trained model on the cohort, in one sum."""
+"""Evaluate: measure a trained model on the cohort, in two sums: where its scores lie, and how good they are.
+
+A number, which has no scores, is measured at once.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,13 +14,15 @@ from fedcohort.analyses.columns_of import numeric_columns, numeric_matrix
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
 from fedcohort.analyses.encode import Encoder, feature_slices
 from fedcohort.analyses.evaluation import Evaluation, evaluation_layout, evaluation_report, sum_evaluation
+from fedcohort.analyses.metrics import score_counts
 from fedcohort.analyses.model_of import model_of, task_of
 from fedcohort.analyses.moments import refuse_outside
+from fedcohort.analyses.score_bins import even_edges, placed_edges
 from fedcohort.columns import Numeric
 from fedcohort.errors import StudyError
 from fedcohort.study import Evaluate, SavedModel, Study
-from fedcohort.table import Table
-from fedcohort.vector import Layout, Vector
+from fedcohort.table import SPLITS, Table
+from fedcohort.vector import Layout, Vector, counts
 
 if TYPE_CHECKING:
     from fedcohort.models.local import LocalModel
@@ -37,15 +42,20 @@ class EvaluateAnalysis:
         return model_of(self.study, self.saved.model)
 
     def start(self) -> State:
-        """One round, which needs nothing but the study."""
-        return State("evaluate")
+        """Scores are counted evenly first, to place bins of which each holds few of them."""
+        task = self.evaluation.task
+        edges = {"edges": even_edges(task.n_curves, task.round_bins)}
+        return State("scores" if task.n_classes else "evaluate", 0, edges)
 
     def phases(self) -> Mapping[str, int]:
         """How often each phase is asked."""
-        return {"evaluate": 1}
+        return {"scores": 1, "evaluate": 1}
 
     def layout(self, state: State) -> Layout:
-        """Metrics, confusion, calibration and importance."""
+        """Scores alone, or metrics, confusion, calibration and importance."""
+        task = self.evaluation.task
+        if state.phase == "scores":
+            return (counts("scores", task.n_curves, 2, task.round_bins),)
         return evaluation_layout(self.evaluation)
 
     def prepare(self, table: Table) -> Local:
@@ -63,12 +73,19 @@ class EvaluateAnalysis:
         predict = partial(self.model.predict, weights_from_base64(self.saved.weights, self.model.n_weights))
 
         def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
-            return sum_evaluation(self.evaluation, predict, x, y, table.split, draw), site_state
+            edges, task = state.arrays["edges"], self.evaluation.task
+            if state.phase == "scores":
+                held = np.flatnonzero(table.split == SPLITS[self.evaluation.split])
+                return {"scores": score_counts(task, predict(x[held]), y[held], edges)}, site_state
+            return sum_evaluation(self.evaluation, predict, x, y, table.split, edges, draw), site_state
 
         return local
 
     def update(self, state: State, total: Vector) -> State:
-        """One sum, and it is done."""
+        """Scores place the bins; then it is done."""
+        if state.phase == "scores":
+            edges = placed_edges(state.arrays["edges"], total["scores"], self.evaluation.task.final_bins)
+            return State("evaluate", state.round + 1, {"edges": edges})
         kept = {name: np.asarray(values) for name, values in total.items()}
         return replace(state, phase="done", round=state.round + 1, kept=kept, finished=True)
 

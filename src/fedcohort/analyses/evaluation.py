@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.analyses.contract import Draw, Report
+from fedcohort.analyses.exact_sums import VALUES, limbs, totals
 from fedcohort.analyses.metrics import (
     LOSS_RESOLUTION,
     MAX_LOSS,
-    MAX_SQUARED_ERROR,
     Task,
     auc_from_counts,
     metrics_layout,
@@ -23,8 +23,10 @@ from fedcohort.analyses.metrics import (
     predicted_class,
     row_losses,
     score_counts,
+    sum_errors,
     sum_metrics,
 )
+from fedcohort.analyses.score_bins import Edges, coarser, coarser_counts, tie_error
 from fedcohort.models.inputs import Inputs
 from fedcohort.table import SPLITS
 from fedcohort.vector import MAX_ROWS, Block, Layout, Vector, counts
@@ -55,7 +57,7 @@ class Evaluation:
 def evaluation_layout(evaluation: Evaluation) -> Layout:
     """The blocks of `sum_evaluation`."""
     task, n_columns = evaluation.task, len(evaluation.columns)
-    blocks = list(metrics_layout(task))
+    blocks = list(metrics_layout(task, task.final_bins))
     if task.n_classes:
         blocks.append(counts("confusion", task.n_classes, task.n_classes))
     if task.is_binary:
@@ -64,10 +66,13 @@ def evaluation_layout(evaluation: Evaluation) -> Layout:
             Block("calibration/scores", (CALIBRATION_BINS,), MAX_ROWS, LOSS_RESOLUTION),
         ]
     if n_columns:
-        largest = MAX_LOSS if task.n_classes else MAX_SQUARED_ERROR
-        blocks.append(Block("importance/loss", (n_columns,), MAX_ROWS * largest, LOSS_RESOLUTION))
+        blocks.append(
+            Block("importance/loss", (n_columns,), MAX_ROWS * MAX_LOSS, LOSS_RESOLUTION)
+            if task.n_classes
+            else limbs("importance/loss", n_columns, VALUES)
+        )
     if n_columns and task.is_binary:
-        blocks.append(counts("importance/scores", n_columns, N_SHUFFLES, 2, task.bins))
+        blocks.append(counts("importance/scores", n_columns, N_SHUFFLES, 2, task.round_bins))
     return tuple(blocks)
 
 
@@ -77,6 +82,7 @@ def sum_evaluation(
     x: Inputs,
     y: NDArray[np.float32],
     split: NDArray[np.int8],
+    edges: Edges,
     draw: Draw,
 ) -> Vector:
     """One site's part.
@@ -84,11 +90,12 @@ def sum_evaluation(
     Args:
         predict: n rows to (n, outputs) float32.
         x, y: inputs and targets of all rows, as `Encoder` gives them.
+        edges: between the bins of scores.
     """
     task = evaluation.task
     predicted = predict(x)
     held = np.flatnonzero(split == SPLITS[evaluation.split])
-    vector = dict(sum_metrics(task, predicted, y, split))
+    vector = dict(sum_metrics(task, predicted, y, split, edges))
     if task.n_classes:
         pairs = y[held].astype(np.int64) * task.n_classes + predicted_class(task, predicted[held])
         confusion = np.bincount(pairs, minlength=task.n_classes**2)
@@ -96,7 +103,7 @@ def sum_evaluation(
     if task.is_binary:
         vector |= _sum_calibration(predicted[held, 0].astype(np.float64), y[held])
     if evaluation.columns:
-        vector |= _sum_importance(evaluation, predict, x[held], y[held], draw)
+        vector |= _sum_importance(evaluation, predict, x[held], y[held], edges, draw)
     return vector
 
 
@@ -110,19 +117,26 @@ def _sum_calibration(score: NDArray[np.float64], y: NDArray[np.float32]) -> Vect
 
 
 def _sum_importance(
-    evaluation: Evaluation, predict: Predict, x: Inputs, y: NDArray[np.float32], draw: Draw
+    evaluation: Evaluation,
+    predict: Predict,
+    x: Inputs,
+    y: NDArray[np.float32],
+    edges: Edges,
+    draw: Draw,
 ) -> Vector:
-    task = evaluation.task
-    losses = np.zeros(len(evaluation.columns))
-    scores = np.zeros((len(evaluation.columns), N_SHUFFLES, 2, task.bins), np.int64)
+    task, n_columns = evaluation.task, len(evaluation.columns)
+    losses = np.zeros((n_columns, N_SHUFFLES, len(x)))
+    scores = np.zeros((n_columns, N_SHUFFLES, 2, task.round_bins), np.int64)
     generator = draw.generator("importance")
     for index, (name, part) in enumerate(evaluation.columns.items()):
         for shuffle in range(N_SHUFFLES):
             predicted = predict(x.moved(name, part, generator.permutation(len(x))))
-            losses[index] += row_losses(task, predicted, y).sum() / N_SHUFFLES
+            losses[index, shuffle] = row_losses(task, predicted, y) / N_SHUFFLES
             if task.is_binary:
-                scores[index, shuffle] = score_counts(task, predicted, y)[0]
-    return {"importance/loss": losses} | ({"importance/scores": scores} if task.is_binary else {})
+                scores[index, shuffle] = score_counts(task, predicted, y, coarser(edges, task.round_bins))[0]
+    if not task.n_classes:
+        return {"importance/loss": sum_errors(losses.reshape(n_columns, -1).T)}
+    return {"importance/loss": losses.sum((1, 2))} | ({"importance/scores": scores} if task.is_binary else {})
 
 
 def evaluation_report(evaluation: Evaluation, total: Vector) -> Report:
@@ -174,12 +188,28 @@ def _importance(
     task = evaluation.task
     index = task.splits.index(evaluation.split)
     n = _rows(task, total, index)
+    losses = _importance_losses(task, total)
     importance = {}
     for column, name in enumerate(evaluation.columns):
-        entry = {"loss_increase": float(total["importance/loss"][column]) / n - float(str(held["loss"]))}
-        if task.is_binary and isinstance(held["auc"], float):
-            shuffles = np.asarray(total["importance/scores"][column], np.float64)
-            aucs = [auc for auc in (auc_from_counts(*curve) for curve in shuffles) if auc is not None]
-            entry["auc_drop"] = held["auc"] - sum(aucs) / len(aucs)
+        entry = {"loss_increase": losses[column] / n - float(str(held["loss"]))}
+        if task.is_binary and held["auc"] is not None:
+            whole = coarser_counts(np.asarray(total["scores"][index][0], np.float64), task.round_bins)
+            entry |= _auc_drop(whole, np.asarray(total["importance/scores"][column], np.float64))
         importance[name] = entry
     return importance
+
+
+def _importance_losses(task: Task, total: Vector) -> list[float]:
+    found = total["importance/loss"]
+    return [float(loss) for loss in (found if task.n_classes else totals(found, VALUES))]
+
+
+def _auc_drop(whole: NDArray[np.float64], shuffles: NDArray[np.float64]) -> dict[str, float]:
+    """Counted in the same bins with and without shuffling, so that what changes nothing drops by nothing."""
+    auc = auc_from_counts(*whole) or 0.0
+    drops = [auc - (auc_from_counts(*curve) or 0.0) for curve in shuffles]
+    errors = [tie_error(*curve) or 0.0 for curve in shuffles]
+    return {
+        "auc_drop": sum(drops) / len(drops),
+        "auc_drop_error": (tie_error(*whole) or 0.0) + sum(errors) / len(errors),
+    }

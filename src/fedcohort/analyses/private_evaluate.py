@@ -39,6 +39,14 @@ IMPORTANCE = "importance"
 class PrivateEvaluate(EvaluateAnalysis):
     """As without privacy in what it is made of; other sums, and noise."""
 
+    def start(self) -> State:
+        """One round, which needs nothing but the study: under privacy bins stay where they are."""
+        return State("evaluate")
+
+    def phases(self) -> Mapping[str, int]:
+        """How often each phase is asked."""
+        return {"evaluate": 1}
+
     def layout(self, state: State) -> Layout:
         """A histogram of scores by split, and one for each column hidden."""
         task, columns = self.evaluation.task, self.evaluation.columns

@@ -1,10 +1,10 @@
 """What private training may know of held-out patients: a few noisy counts, and how far to trust them.
 
 One histogram of scores gives loss, accuracy and ROC AUC of a binary model, so that one noisy
-release pays for all three. A patient counts with one row. Noise makes counts of empty bins
-negative, and they are added as they are: to lift them to zero would add patients that nobody has,
-in every bin, and no interval would hold the truth. The intervals are those of the added noise
-alone: what the same counts would show under other draws of it.
+release pays for all three. Its bins are fixed on the log-odds scale, finest about even odds. A patient
+counts with one row. Noise makes counts of empty bins negative, and they are added as they are: to lift
+them to zero would add patients that nobody has, in every bin, and no interval would hold the truth. The
+intervals are those of the added noise alone: what the same counts would show under other draws of it.
 """
 
 import math
@@ -14,11 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.analyses.metrics import Task, auc_from_counts, predicted_class, score_counts
+from fedcohort.analyses.score_bins import tie_error
 from fedcohort.columns import Number
 from fedcohort.errors import CohortTooSmallError
 from fedcohort.vector import MAX_ROWS, Block, Vector
 
-BINS, DRAWS, INTERVAL = 16, 200, 0.95
+LOG_ODDS = (0.25, 0.5, 0.8, 1.2, 1.8, 2.6, 3.6, 4.8, 6.2)
+"""Edges between bins, to both sides of even odds, which are one too: probabilities of .002 to .998."""
+_INNER = np.array([*(-edge for edge in reversed(LOG_ODDS)), 0.0, *LOG_ODDS])
+EDGES = (1 / (1 + np.exp(-_INNER))).astype(np.float32)[None]
+"""(1, BINS - 1) probabilities."""
+BINS = EDGES.shape[1] + 1
+_OUTER = np.array([-7.5, *_INNER, 7.5])
+MIDDLE = 1 / (1 + np.exp(-(_OUTER[:-1] + _OUTER[1:]) / 2))
+"""(BINS,): the probability that a bin's rows are taken to have; of the outermost, at log-odds of 6.85."""
+DRAWS, INTERVAL = 200, 0.95
 RESOLUTION = 2.0**-16
 """Of counts, too: the noise of a small study is less than a patient wide, and still many steps."""
 
@@ -46,8 +56,8 @@ def measure(task: Task, predicted: NDArray[np.float32], target: NDArray[np.float
     """
     safe = np.nan_to_num(predicted, nan=0.0, posinf=1.0, neginf=0.0)
     if task.is_binary:
-        coarse: Floats = score_counts(task, safe, target)[0].reshape(2, BINS, -1).sum(axis=2)
-        return coarse.astype(np.float64)
+        counts: Floats = score_counts(task, safe, target, EDGES)[0].astype(np.float64)
+        return counts
     if task.n_classes:
         return np.array([np.count_nonzero(predicted_class(task, safe) == target), len(target)], np.float64)
     error = np.abs(np.clip(safe[:, 0].astype(np.float64), -1, 1) - np.clip(target, -1, 1))
@@ -67,10 +77,16 @@ def noisy_metrics(task: Task, counts: Floats, sigma: float, seed: int) -> Metric
         counts: one entry of a `measured_block`.
         sigma: standard deviation of the noise in each count.
         seed: of the interval's draws, which are not secret.
+    Returns:
+        with an AUC, `auc_error`: how far it may be from that of the scores, as far as the counts tell.
     """
     draw = np.random.default_rng(seed)
     others = [_metrics(task, counts + sigma * draw.standard_normal(counts.shape)) for _ in range(DRAWS)]
-    return _with_intervals(_metrics(task, counts), others)
+    found = _with_intervals(_metrics(task, counts), others)
+    if found.get("auc") is not None:
+        error = tie_error(*counts)
+        found["auc_error"] = None if error is None else min(max(error, 0.0), 0.5)
+    return found
 
 
 LEAST_PATIENTS = 10
@@ -114,8 +130,7 @@ def _metrics(task: Task, counts: Floats) -> Metrics:
     n = n_negative + n_positive
     if n < 1:
         return {"loss": None, "accuracy": None, "auc": None}
-    middle = (np.arange(BINS) + 0.5) / BINS
-    loss = -(positives @ np.log(middle) + negatives @ np.log1p(-middle)) / n
+    loss = -(positives @ np.log(MIDDLE) + negatives @ np.log1p(-MIDDLE)) / n
     right = float(negatives[: BINS // 2].sum() + positives[BINS // 2 :].sum())
     auc = auc_from_counts(negatives, positives) if min(n_negative, n_positive) >= 1 else None
     return {

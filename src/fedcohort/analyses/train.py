@@ -26,6 +26,7 @@ from fedcohort.analyses.moments import (
     refuse_outside,
     sum_moments,
 )
+from fedcohort.analyses.score_bins import even_edges, placed_edges
 from fedcohort.analyses.server_optimizer import mean_so_far, server_step
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, StudyError
@@ -94,7 +95,7 @@ class TrainAnalysis:
                 return (counts("rows", len(SPLITS)), *moments_layout(len(self.numeric)))
             case "train":
                 update = Block("update", (self.model.n_weights,), UPDATE_BOUND, UPDATE_RESOLUTION)
-                return (update, counts("train_rows", 1), *metrics_layout(self.task))
+                return (update, counts("train_rows", 1), *metrics_layout(self.task, self.task.round_bins))
             case _:
                 return evaluation_layout(self.evaluation)
 
@@ -120,8 +121,9 @@ class TrainAnalysis:
                     return self._sum_update(state, site_of(state), draw), site_state
                 case _:
                     site, predict = site_of(state), partial(self.model.predict, state.arrays["weights"])
+                    edges = state.arrays["edges"]
                     return sum_evaluation(
-                        self.evaluation, predict, site.x, site.y, site.split, draw
+                        self.evaluation, predict, site.x, site.y, site.split, edges, draw
                     ), site_state
 
         return local
@@ -136,7 +138,7 @@ class TrainAnalysis:
         predicted = self.model.predict(weights, site.x)
         share = n / float(state.arrays["rows"][0])
         update = np.zeros(len(weights)) if not n else self._update(weights, site, share, draw)
-        metrics = sum_metrics(self.task, predicted, site.y, site.split)
+        metrics = sum_metrics(self.task, predicted, site.y, site.split, state.arrays["edges"])
         return {"update": update, "train_rows": np.array([n]), **metrics}
 
     def _update(
@@ -188,6 +190,7 @@ class TrainAnalysis:
             "deviation": moments.deviation,
             "rows": np.array([n_train]),
             "step": np.array([0]),
+            "edges": even_edges(self.task.n_curves, self.task.round_bins),
         }
         return State("train", state.round + 1, arrays)
 
@@ -204,6 +207,10 @@ class TrainAnalysis:
             kept |= mean_so_far(moved, state.kept, step + 1, self.train.rounds, self.train.average_rounds)
             moved = moved if phase == "train" else np.asarray(kept["average"], np.float64)
         arrays = {**state.arrays, "weights": moved.astype(np.float32), "step": np.array([step + 1])}
+        if self.task.n_classes:
+            n_bins = self.task.round_bins if phase == "train" else self.task.final_bins
+            scores = total["scores"][self.task.splits.index(self.evaluation.split)]
+            arrays["edges"] = placed_edges(state.arrays["edges"], scores, n_bins)
         rows = self._rows(total, step) if step else ()
         return State(phase, state.round + 1, arrays, kept, rows)
 
