@@ -48,7 +48,7 @@ def studies() -> Iterator[Study]:
     analyses: list[Any] = [
         fc.Describe(),
         fc.Train(rounds=3),
-        fc.Train(rounds=3, importance=False, algorithm="fedsgd"),
+        fc.Train(rounds=3, importance=False, algorithm="fedsgd", weights="AAAA"),
     ]
     analyses += [fc.Train.private(rounds=7), fc.Train.private(rounds=7, algorithm="fedavg", importance=False)]
     private: list[Any] = [None, fc.Privacy(epsilon=1.0), fc.Privacy(epsilon=0.05, rows_per_patient=3)]

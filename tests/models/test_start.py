@@ -100,7 +100,8 @@ def test_more_weights_than_a_study_carries_are_refused_with_a_remedy_that_helps(
 def test_a_model_larger_than_a_study_is_kept_and_predicts(tmp_path: Path) -> None:
     width = 13_000_000 // 4
     large = keras.Sequential([keras.Input((2,)), layers.Dense(width, "relu"), layers.Dense(1, "sigmoid")])
-    trained = fc.simulate(frames()).run(study(json.loads(large.to_json())), progress=False)
+    fresh = study(json.loads(large.to_json()), importance=False)
+    trained = fc.simulate({"x": frames()["x"]}).run(fresh, progress=False)
     assert len(trained.arrays["weights"]) > 12_582_912
     folder = trained.save(tmp_path / "large")
     again = fc.Evaluate(model=str(folder)).model
