@@ -120,7 +120,7 @@ class Predictor:
             float(predicted[0, output]) * scale + shift,
             float(predicted[1, output]) * scale + shift,
             {
-                name: float((parts[name] if part is None else parts[RECORD][part]).sum()) * scale
+                name: float((parts[name] if name in parts else parts[RECORD][part]).sum()) * scale
                 for name, part in feature_slices(self.cohort).items()
             },
         )

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from fedcohort.analyses.columns_of import image_columns
-from fedcohort.analyses.encode import n_features
+from fedcohort.analyses.encode import feature_slices, n_features
 from fedcohort.analyses.metrics import Task
 from fedcohort.columns import Classes, Holdout, Number
 from fedcohort.errors import StudyError
@@ -102,7 +102,12 @@ def inputs_of(cohort: Cohort) -> tuple[Part, ...]:
             f"cohort.columns: an image column called {RECORD!r} stands beside ordinary columns, which are "
             "called so together; rename it"
         )
-    return (*([Part(RECORD, (width,))] if width else []), *images)
+    columns = tuple(
+        (name, part.start, part.stop - part.start)
+        for name, part in feature_slices(cohort).items()
+        if part is not None
+    )
+    return (*([Part(RECORD, (width,), columns=columns)] if width else []), *images)
 
 
 def _head(cohort: Cohort) -> "Head":

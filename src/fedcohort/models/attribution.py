@@ -2,7 +2,8 @@
 
 The gradient is averaged along the straight way from a baseline to the patient. What the
 features are given adds up to the difference between the two predictions (completeness);
-for a linear model it is exact, for others up to the number of steps.
+for a linear model it is exact, for others up to the number of steps. A level that enters as
+an integer, through an Embedding, has no gradient: it is switched at the way's beginning.
 """
 
 from collections.abc import Mapping
@@ -32,17 +33,37 @@ def integrated_gradients(
         by input, an array of the row's shape, in units of the output.
     """
     tf = start_tensorflow()
+    numbers = [name for name, values in x.items() if values.dtype.kind == "f"]
     # Gauss-Legendre points are exact for far more than the midpoints of as many steps.
     nodes, weights = np.polynomial.legendre.leggauss(STEPS)
-    points = []
-    for values, start in zip(x.values(), baseline.values(), strict=True):
-        share = ((nodes + 1) / 2).reshape(-1, *[1] * values.ndim)
-        points.append(tf.constant((start + share * (values - start)).astype(np.float32)))
+    points = {name: tf.constant(np.repeat(values[None], STEPS, 0)) for name, values in x.items()}
+    for name in numbers:
+        share = ((nodes + 1) / 2).reshape(-1, *[1] * x[name].ndim)
+        points[name] = tf.constant((baseline[name] + share * (x[name] - baseline[name])).astype(np.float32))
     with tf.GradientTape() as tape:
-        tape.watch(points)
-        predicted = model(packed(model, points), training=False)[:, output]
-    gradients = [gradient.numpy().astype(np.float64) for gradient in tape.gradient(predicted, points)]
-    return {
-        name: (x[name] - baseline[name]) * np.tensordot(weights, gradient, 1) / 2
-        for name, gradient in zip(x, gradients, strict=True)
+        moving = [points[name] for name in numbers]
+        tape.watch(moving)
+        predicted = model(packed(model, list(points.values())), training=False)[:, output]
+    gradients = tape.gradient(predicted, moving, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    found = {
+        name: (x[name] - baseline[name]) * np.tensordot(weights, gradient.numpy().astype(np.float64), 1) / 2
+        for name, gradient in zip(numbers, gradients, strict=True)
     }
+    return {**found, **_switched(model, x, baseline, output)}
+
+
+def _switched(
+    model: Any, x: Mapping[str, Floats], baseline: Mapping[str, Floats], output: int
+) -> dict[str, NDArray[np.float64]]:
+    """What levels that enter as integers move: after all numbers, one by one, so that sums stay whole."""
+    levels = [name for name, values in x.items() if values.dtype.kind != "f"]
+    if not levels:
+        return {}
+    now = {name: x[name] if name in levels else baseline[name] for name in x}
+    rows = [dict(now)]
+    for name in levels:
+        now[name] = baseline[name]
+        rows.append(dict(now))
+    stacked = [np.stack([row[name] for row in rows]) for name in x]
+    predicted = np.asarray(model(packed(model, stacked), training=False), np.float64)[:, output]
+    return {name: np.array([predicted[at] - predicted[at + 1]]) for at, name in enumerate(levels)}

@@ -39,11 +39,13 @@ class Part:
         name: `record`, or the image column's.
         shape: of a row: (d,), or (height, width, channels).
         pixels: bytes, 255 meaning 1.
+        columns: of the record: name, first feature, and how many there are.
     """
 
     name: str
     shape: tuple[int, ...]
     pixels: bool = False
+    columns: tuple[tuple[str, int, int], ...] = ()
 
 
 InputShape = tuple[int, ...] | tuple[Part, ...]
@@ -132,19 +134,45 @@ def signature(parts: Sequence[Part]) -> tuple[Any, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Feed:
+    """What one of a model's inputs takes.
+
+    Attributes:
+        name: as it is called in messages and in what `LocalModel.arranged` gives.
+        part: its place among the parts.
+        features: of the record, where the input is of one column; None: the whole part.
+        is_index: the place of the level (an integer, the last one for a missing value), as an Embedding takes
+            it, and not one feature a level.
+    """
+
+    name: str
+    part: int
+    features: slice | None = None
+    is_index: bool = False
+
+    def of(self, rows: Sequence[Tensor]) -> Tensor:
+        """The input's tensor, from the rows of all parts."""
+        tf = start_tensorflow()
+        tensor = tf.convert_to_tensor(rows[self.part])
+        if tensor.dtype == tf.uint8:
+            return tf.cast(tensor, tf.float32) / 255.0
+        if self.features is None:
+            return tensor
+        own = tensor[:, self.features]
+        return tf.argmax(own, 1, tf.int32)[:, None] if self.is_index else own
+
+
 def caller(model: Any, parts: Sequence[Part]) -> Callable[[Sequence[Tensor], bool], Tensor]:
     """The model as a function of rows by input, as `Inputs.take` gives them, and of whether it trains.
 
     Raises:
         StudyError: the model's inputs are others than the cohort's.
     """
-    order = matched(model, parts)
-    tf = start_tensorflow()
+    feeds = matched(model, parts)
 
     def call(rows: Sequence[Tensor], training: bool) -> Tensor:
-        tensors = [tf.convert_to_tensor(rows[at]) for at in order]
-        ready = [tf.cast(t, tf.float32) / 255.0 if t.dtype == tf.uint8 else t for t in tensors]
-        return model(packed(model, ready), training=training)
+        return model(packed(model, [feed.of(rows) for feed in feeds]), training=training)
 
     return call
 
@@ -156,15 +184,20 @@ def packed(model: Any, tensors: Sequence[Tensor]) -> Any:
     return tensors[0] if len(tensors) == 1 else keras.tree.pack_sequence_as(model.input, list(tensors))
 
 
-def matched(model: Any, parts: Sequence[Part]) -> list[int]:
+def matched(model: Any, parts: Sequence[Part]) -> list[Feed]:
     """Which part each of the model's inputs takes: the one of its shape, and of its name if several are.
+
+    A model may take the record column by column instead: one input for each, of the column's name.
 
     Raises:
         StudyError: an input fits none or several, or a part of the cohort fits no input.
     """
     takes = [(str(tensor.name), tuple(tensor.shape[1:])) for tensor in model.inputs]
     if len(takes) == len(parts) == 1 and takes[0][1] == parts[0].shape:
-        return [0]
+        return [Feed(parts[0].name, 0)]
+    by_column = _by_column(model, parts)
+    if by_column is not None:
+        return by_column
     order: list[int] = []
     for name, shape in takes:
         fitting = [at for at, part in enumerate(parts) if part.shape == shape and at not in order]
@@ -174,13 +207,50 @@ def matched(model: Any, parts: Sequence[Part]) -> list[int]:
         order.append((named or fitting)[0])
     if len(order) != len(parts):
         raise _unmatched([shape for _, shape in takes], parts)
-    return order
+    return [Feed(parts[at].name, at) for at in order]
+
+
+def _by_column(model: Any, parts: Sequence[Part]) -> list[Feed] | None:
+    """An input for each column of the record and each image, by its name; None where they are not so named.
+
+    Raises:
+        StudyError: an input has neither its column's width nor, as an integer, one place.
+    """
+    record = next((at for at, part in enumerate(parts) if part.columns), None)
+    if record is None:
+        return None
+    columns = {name: (start, width) for name, start, width in parts[record].columns}
+    images = {part.name: at for at, part in enumerate(parts) if part.pixels}
+    names = [str(tensor.name) for tensor in model.inputs]
+    if sorted(names) != sorted([*columns, *images]):
+        return None
+    return [
+        Feed(name, images[name]) if name in images else _column_feed(tensor, name, record, *columns[name])
+        for tensor, name in zip(model.inputs, names, strict=True)
+    ]
+
+
+def _column_feed(tensor: Any, name: str, record: int, start: int, width: int) -> Feed:
+    shape, is_index = tuple(tensor.shape[1:]), str(tensor.dtype).startswith("int")
+    levels = is_index and width > 1
+    if shape != ((1,) if levels else (width,)) or is_index != levels:
+        options = [f"keras.Input(({width},), name={name!r})"]
+        options += [f'for an Embedding keras.Input((1,), dtype="int32", name={name!r})'] * (width > 1)
+        raise StudyError(
+            f"analysis.model: input {name!r} is of shape {shape} and type {tensor.dtype}; the column has "
+            f"{width} features: give {', or '.join(options)}"
+        )
+    return Feed(name, record, slice(start, start + width), levels)
 
 
 def _unmatched(takes: list[tuple[int, ...]], parts: Sequence[Part]) -> StudyError:
     if len(parts) == 1:
+        by_column = (
+            ", or an input for each column, of its name" if parts[0].columns and len(takes) > 1 else ""
+        )
         return StudyError(
             f"analysis.model: takes {takes}, and the cohort's features have the shape {parts[0].shape}"
+            f"{by_column}"
         )
     needed = ", ".join(f"{part.name} {part.shape}" for part in parts)
     return StudyError(

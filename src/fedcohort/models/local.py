@@ -161,12 +161,7 @@ class LocalModel:
     def arranged(self, x: Rows) -> dict[str, Floats]:
         """Rows as the Keras model itself takes them, images from 0 to 1: by name, in its inputs' order."""
         taken = as_inputs(x).take()
-        return {
-            self.parts[at].name: taken[at].astype(np.float32) / np.float32(255)
-            if self.parts[at].pixels
-            else taken[at]
-            for at in matched(self.model, self.parts)
-        }
+        return {feed.name: feed.of(taken).numpy() for feed in matched(self.model, self.parts)}
 
     def _rows_in_pieces(self, inputs: Inputs) -> Iterator[tuple[Any, ...]]:
         def pieces() -> Iterator[tuple[NDArray[Any], ...]]:

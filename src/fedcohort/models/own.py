@@ -125,7 +125,21 @@ def row_values(model: Any) -> int:
     import keras
 
     outputs = (tensor for layer in _layers(model) for tensor in keras.tree.flatten(layer.output))
-    return sum(prod(size or 1 for size in tensor.shape[1:]) for tensor in outputs)
+    within = sum(_gate_values(layer) for layer in _layers(model))
+    return within + sum(prod(size or 1 for size in tensor.shape[1:]) for tensor in outputs)
+
+
+GATE_VALUES = 8
+"""An LSTM's gates, states and their derivatives, a unit and step in time."""
+
+
+def _gate_values(layer: Any) -> int:
+    """What a recurrent layer holds beside its output: its gates at every step in time."""
+    inner = getattr(layer, "forward_layer", layer)
+    if not hasattr(inner, "return_sequences"):
+        return 0
+    steps = layer.input.shape[1] or 1
+    return GATE_VALUES * int(steps) * int(inner.units) * (1 + (inner is not layer))
 
 
 def _layers(model: Any) -> Iterator[Any]:

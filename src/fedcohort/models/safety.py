@@ -67,6 +67,12 @@ _LAYERS = frozenset(
         "PReLU",
         "ELU",
         "Softmax",
+        "LSTM",
+        "GRU",
+        "SimpleRNN",
+        "Bidirectional",
+        "Embedding",
+        "RepeatVector",
     }
 )
 _PARTS = frozenset(
@@ -87,6 +93,7 @@ _PARTS = frozenset(
         "VarianceScaling",
         "Orthogonal",
         "Identity",
+        "IdentityInitializer",
         "L1",
         "L2",
         "L1L2",
@@ -114,8 +121,9 @@ def check_config(config: dict[str, Any]) -> None:
             raise StudyError(f"analysis.model: more than {MAX_LAYERS} layers or {MAX_OBJECTS} objects")
         if not isinstance(name, str) or name not in _ALLOWED or not _is_keras(node.get("module")):
             raise StudyError(
-                f"analysis.model: {str(name)[:64]!r} is not allowed; use Keras' own layers, without code"
+                f"analysis.model: {str(name)[:64]!r} is not allowed; docs/models.md lists the layers that are"
             )
+        _check_recurrent(name, node.get("config"))
         if node.get("registered_name") not in (None, name):
             raise StudyError(f"analysis.model: {str(name)[:64]!r} is a registered class of somebody's own")
     if config.get("class_name") not in _MODELS:
@@ -130,6 +138,17 @@ def _check_constraints(node: dict[str, Any]) -> None:
                 f"analysis.model: {key} is not allowed, for the mean of sites' weights need not obey it; "
                 "leave it out, or penalise weights (kernel_regularizer)"
             )
+
+
+def _check_recurrent(name: str, config: object) -> None:
+    if not isinstance(config, dict):
+        return
+    for word, why in (
+        ("stateful", "what one batch leaves to the next"),
+        ("unroll", "a graph a step in time"),
+    ):
+        if config.get(word) is True:
+            raise StudyError(f"analysis.model: {name} with {word}=True is not allowed ({why}); leave it out")
 
 
 def _is_keras(module: object) -> bool:
