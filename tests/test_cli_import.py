@@ -163,3 +163,46 @@ def test_a_key_that_is_made_is_told_and_no_folder_is() -> None:
     assert wrong.exit_code == 1
     assert "there is no folder keys; correct --key" in said(wrong)
     assert not Path("keys").exists()
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_column_of_which_nothing_can_be_read_stops_the_import_and_the_remedy_reads_it(
+    dry: tuple[str, ...],
+) -> None:
+    Path("in.csv").write_text("patient_id,seen_date,age\n1,05.01.1950,60\n2,17.02.1950,70\n3,,80\n")
+    words = (*CSV, "in.csv", "--key", "deid.key", *dry)
+    done = run(*words)
+    assert done.exit_code == 1
+    for words_of_it in (
+        "records.seen_date (named like a date): none of 2 values could be read as dates",
+        'rules file (--deidentify) say how, such as seen_date = { role = "date", format = "%d.%m.%Y" }',
+    ):
+        assert words_of_it in said(done)
+    assert not dry or not Path("h.db").exists()
+    if not dry:
+        tables = {name for (name,) in rows("h.db", "SELECT name FROM sqlite_master WHERE type = 'table'")}
+        assert "records" not in tables
+    Path("rules.toml").write_text('[columns]\nseen_date = { role = "date", format = "%d.%m.%Y" }\n')
+    assert run(*words, "--deidentify", "rules.toml").exit_code == 0
+    if not dry:
+        assert [bool(row[0]) for row in rows("h.db", "SELECT seen_date FROM records")] == [True, True, False]
+    Path("rules.toml").write_text('[columns]\nseen_date = "remove"\n')
+    again = run(*CSV, "in.csv", "--into", "other.db", "--key", "deid.key", "--deidentify", "rules.toml", *dry)
+    assert again.exit_code == 0, said(again)
+
+
+def test_levels_of_which_a_rule_leaves_none_are_named_with_the_rule() -> None:
+    Path("in.csv").write_text("patient_id,grp\n1,young\n2,old\n")
+    Path("mapping.toml").write_text('[tables.records.columns.grp]\nlevels = ["young", "old"]\n')
+    words = (*CSV, "in.csv", "--mapping", "mapping.toml", "--key", "deid.key", "--deidentify", "rules.toml")
+    for role, why in (
+        ("zip", "records.grp: fewer than two of its levels would be left (rule: zip); say remove, or keep"),
+        ("date", "records.grp: a date that changes with the patient has no levels; declare none"),
+    ):
+        Path("rules.toml").write_text(f'[columns]\ngrp = "{role}"\n')
+        done = run(*words)
+        assert done.exit_code == 1
+        assert why in said(done)
+    Path("rules.toml").write_text('[columns]\ngrp = "remove"\n')
+    assert run(*words).exit_code == 0
+    assert "records.grp: left out (rule: remove)" in said(run(*words, "--into", "another.db"))

@@ -66,6 +66,27 @@ def perturb(
         store.close()
 
 
+@data_app.command()
+def undo(
+    into: Annotated[str, typer.Option("--into", help="The site's database that was imported into.")],
+    number: Annotated[
+        int | None,
+        typer.Option("--import", min=1, help="Which one to take back; without, they are listed."),
+    ] = None,
+) -> None:
+    """Take an import back: its rows, and what is remembered of its files; budgets stay spent."""
+    from fedcohort.sources.undo import imports_of
+    from fedcohort.sources.undo import undo as take_back
+
+    if number is None:
+        past = imports_of(into)
+        lines = [str(one) for one in past] or ["no import that noted which rows it wrote"]
+    else:
+        lines = [f"taken back: {one}" for one in take_back(into, number)]
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+
+
 def _databases(sites: int | None, into: Path, config: Path) -> list[str]:
     if sites is not None:
         into.mkdir(parents=True, exist_ok=True)

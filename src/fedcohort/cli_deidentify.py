@@ -1,5 +1,6 @@
 """De-identification on the command line: on every import's way, and what people may look up afterwards."""
 
+import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +26,19 @@ KeepIdentifiers = Annotated[
 ]
 
 
+DEFAULT_KEY = Path("deid.key")
+KEY_BYTES = 32
 NOT_DEIDENTIFIED = "NOT de-identified: --keep-identifiers was said, and patients stand there as they came"
 
 
 @dataclass(frozen=True)
 class How:
-    """How an import treats identifiers, as it was asked."""
+    """How an import treats identifiers, as it was asked; and whether it is only tried."""
 
     rules: Path | None
     key: Path | None
     keep: bool
+    is_trial: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ def key_of(how: How) -> bytes | None:
         ConfigError: the words exclude each other.
         KeyFileError: the key cannot be read or made.
     """
+    if how.is_trial and not how.keep and not (how.key or DEFAULT_KEY).exists():
+        return secrets.token_bytes(KEY_BYTES)  # nothing of it stays
     if not how.keep:
         return site_key(how.key)
     if how.rules or how.key:
@@ -114,7 +120,7 @@ def site_key(path: Path | None) -> bytes:
     """
     from fedcohort.sources.pseudonym import key_id, load_or_create_key
 
-    path = path or Path("deid.key")
+    path = path or DEFAULT_KEY
     is_new = not path.exists()
     key = load_or_create_key(path)
     if is_new:

@@ -17,7 +17,7 @@ from fedcohort.cli_deidentify import (
     site_key,
     tell_of_stand_ins,
 )
-from fedcohort.cli_import import From, Into, Named, RefusedFile, bring_in, bring_in_some
+from fedcohort.cli_import import DryRun, From, Into, Named, RefusedFile, bring_in, bring_in_some
 from fedcohort.cli_support import console, error_console
 from fedcohort.errors import ConfigError
 from fedcohort.logs import LogFormat, log_to_stderr
@@ -58,6 +58,7 @@ def import_dicom(
     rules: RulesFile = None,
     key: KeyFile = None,
     keep_identifiers: KeepIdentifiers = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Import DICOM images: a file, a folder and all below it, or a DICOMDIR."""
     _check_installed()
@@ -68,7 +69,7 @@ def import_dicom(
     words = {"table": table, "vouched": vouched, "rendering": _said({**shape, "masks": _masks(mask)})}
     made = read_options(options, _said(words), tuple(column or ()))
     named = _named(made, [place.name] if place.is_file() else [])
-    how = How(rules, key, keep_identifiers)
+    how = How(rules, key, keep_identifiers, dry_run)
     bring_in_some(dicom_source(place, made), into, named, how, refused)
 
 

@@ -23,9 +23,9 @@ from fedcohort.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from fedcohort.sources.batch import Source
+    from fedcohort.sources.imported import Imported
     from fedcohort.sources.mapping import MappedTable
     from fedcohort.sources.number_text import Writing
-    from fedcohort.sources.road import Imported
 
 import_app = typer.Typer(help="Import files, databases and public data sets.", no_args_is_help=True)
 
@@ -37,6 +37,9 @@ MappingFile = Annotated[
     Path | None, typer.Option("--mapping", help="The site's names, units and codes (TOML).")
 ]
 Folder = Annotated[Path, typer.Option("--into", help="Folder for the databases.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Read and check everything, and change nothing; then import.")
+]
 RefusedFile = Annotated[
     Path | None, typer.Option("--refused", help="CSV file for every refused record's place and reason.")
 ]
@@ -52,6 +55,7 @@ def import_csv(
     rules: RulesFile = None,
     key: KeyFile = None,
     keep_identifiers: KeepIdentifiers = False,
+    dry_run: DryRun = False,
     encoding: Annotated[
         str | None, typer.Option(help="Such as cp1252; UTF-8, or by its mark, without.")
     ] = None,
@@ -73,7 +77,7 @@ def import_csv(
     mapped = _mapped(mapping, table)
     writing = _writing(decimal, thousands, mapping)
     source = csv_source(place, table, mapped, Dialect(encoding, delimiter), writing=writing)
-    how = How(rules, key, keep_identifiers)
+    how = How(rules, key, keep_identifiers, dry_run)
     reading = " ".join(map(str, (encoding, delimiter, *([decimal, thousands] if writing.is_said else []))))
     named = Named(table, mapped, _typed(place), reading=reading)
     bring_in_some(source, into, named, how, refused)
@@ -89,12 +93,13 @@ def import_parquet(
     rules: RulesFile = None,
     key: KeyFile = None,
     keep_identifiers: KeepIdentifiers = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Import Parquet files."""
     from fedcohort.sources.parquet_files import parquet_source
 
     mapped = _mapped(mapping, table)
-    how = How(rules, key, keep_identifiers)
+    how = How(rules, key, keep_identifiers, dry_run)
     named = Named(table, mapped, _typed(place))
     bring_in_some(parquet_source(place, table, mapped), into, named, how, refused)
 
@@ -110,6 +115,7 @@ def import_sql(
     rules: RulesFile = None,
     key: KeyFile = None,
     keep_identifiers: KeepIdentifiers = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Import a table or view of a hospital's database, through an account that need only read."""
     from fedcohort.sources.sql_tables import key_of, sql_source
@@ -118,7 +124,7 @@ def import_sql(
     source = sql_source(database, origin, table, mapped)
     typed = [part.name for part in source.parts]
     named = Named(table, mapped, typed, key_of(database, origin, mapped))
-    bring_in_some(source, into, named, How(rules, key, keep_identifiers), refused)
+    bring_in_some(source, into, named, How(rules, key, keep_identifiers, dry_run), refused)
 
 
 @import_app.command("mimic-iv")
@@ -239,8 +245,9 @@ def bring_in_some(source: "Source", into: str, named: Named, how: How, refused: 
     report = bring_in(source, into, named, how, refused)
     if report.empty and (report.read or report.refused or report.unchanged):
         raise DataError(
-            f"{report.database}: nothing was imported into {named.table}, and nothing was there before: "
-            "correct what was refused (a name in the mapping, the delimiter, the file), and import again"
+            f"{report.database}: nothing {'would be' if report.is_trial else 'was'} imported into "
+            f"{named.table}, and nothing was there before: correct what was refused (a name in the mapping, "
+            "the delimiter, the file), and import again"
         )
 
 
@@ -253,12 +260,13 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
     from rich.text import Text
 
     from fedcohort.sources.road import import_source
+    from fedcohort.sources.trial import try_source
 
     for line in source.notes:
         error_console.print(f"  {line}", markup=False, highlight=False)
     way = passage(source, how, named.keys, named.origins, named.parts, named.dates)
     with listing(refused) as note, console.status("") as status:
-        report = import_source(
+        report = (try_source if how.is_trial else import_source)(
             way.source,
             into,
             keys=named.keys,
@@ -270,4 +278,7 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
     print_report(report, refused)
     tell_of_stand_ins((one.file for one in report.refusals), how.key)
     console.print(way.told(), markup=False, highlight=False)
+    if report.number and report.written.total():
+        words = f"fedcohort data undo --into {into} --import {report.number}"
+        console.print(f"import {report.number}; to take it back: {words}", markup=False, highlight=False)
     return report

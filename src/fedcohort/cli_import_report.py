@@ -11,7 +11,7 @@ from fedcohort.errors import ConfigError
 
 if TYPE_CHECKING:
     from fedcohort.sources.batch import Refusal
-    from fedcohort.sources.road import Imported
+    from fedcohort.sources.imported import Imported
 
 SHOWN = 10
 REFUSED_HEADER = ("file", "position", "field", "reason")

@@ -21,9 +21,10 @@ from fedcohort.errors import FedcohortError
 from fedcohort.sources import csv_fast, csv_files
 from fedcohort.sources.batch import Source
 from fedcohort.sources.csv_files import csv_source
+from fedcohort.sources.imported import Imported
 from fedcohort.sources.mimic_iv import import_mimic
 from fedcohort.sources.parquet_files import parquet_source
-from fedcohort.sources.road import Imported, import_source
+from fedcohort.sources.road import import_source
 from fedcohort.sources.sql_tables import sql_source
 
 pytestmark = pytest.mark.slow

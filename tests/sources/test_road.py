@@ -22,10 +22,11 @@ from fedcohort.sources import csv_files, how_far
 from fedcohort.sources.csv_files import csv_source
 from fedcohort.sources.csv_open import Dialect
 from fedcohort.sources.database import reading, writing
+from fedcohort.sources.imported import Imported
 from fedcohort.sources.mapping import MappedColumn, MappedTable, read_mapping
 from fedcohort.sources.parquet_files import parquet_source
 from fedcohort.sources.pen import compiled
-from fedcohort.sources.road import Imported, import_source
+from fedcohort.sources.road import import_source
 from fedcohort.sources.schema import Declared, read_declarations
 from fedcohort.sources.sql_tables import key_of, sql_source
 from fedcohort.sources.units import conversion

@@ -17,9 +17,10 @@ from fedcohort.errors import ConfigError, SchemaError, StoreError
 from fedcohort.sources import csv_files
 from fedcohort.sources.batch import Batch, Part, Source
 from fedcohort.sources.csv_files import csv_source
+from fedcohort.sources.imported import Imported
 from fedcohort.sources.mapping import MappedTable, read_mapping
 from fedcohort.sources.parquet_files import parquet_source
-from fedcohort.sources.road import Imported, import_source
+from fedcohort.sources.road import import_source
 from fedcohort.sources.sql_tables import sql_source
 from tests.processes.support import cli
 

@@ -30,6 +30,7 @@ from fedcohort.sources.deidentify_values import (
     zipped,
 )
 from fedcohort.sources.identifier_shapes import shape_of
+from fedcohort.sources.lost_columns import CHANGED, none_lost
 from fedcohort.sources.pseudonym import Alias, alias, code_pseudonym, key_id, masked_digest, masked_file_name
 from fedcohort.sources.schema import PATIENT_ID, Declared
 
@@ -131,6 +132,8 @@ class Deidentifier:
             if plan.deed != "removed":
                 columns[column], blanked = self._column(batch.table, column, plan, values, aliases)
                 tally.blanked += blanked
+                if plan.deed in CHANGED and not tally.any_left:
+                    tally.any_left = any(value is not None for value in columns[column])
         return replace(batch, columns=columns, refusals=tuple(map(self._refusal, batch.refusals)))
 
     def content(self, digest: str) -> str:
@@ -277,12 +280,15 @@ def _check_shared(table: str, column: str, values: Sequence[object], aliases: Se
 
 def deidentified(source: Source, deidentifier: Deidentifier) -> Source:
     """The source as the road may read it: every batch, declaration and part's name de-identified."""
-    return Source(deidentifier.tables, (_part(part, deidentifier) for part in source.parts))
+    is_file = isinstance(source.parts, Sequence)  # images are found while they are read, a record each
+    parts = (_part(part, deidentifier, is_file=is_file) for part in source.parts)
+    return Source(deidentifier.tables, parts, source.notes)
 
 
-def _part(part: Part, deidentifier: Deidentifier) -> Part:
+def _part(part: Part, deidentifier: Deidentifier, *, is_file: bool) -> Part:
     def batches(done: int) -> Iterator[Batch]:
-        return map(deidentifier.apply, part.batches(done))
+        found = map(deidentifier.apply, part.batches(done))
+        return none_lost(found, lambda: deidentifier.report().columns, is_file=is_file)
 
     def prefix(size: int) -> str:
         found = part.prefix(size) if part.prefix else ""

@@ -227,7 +227,10 @@ def _closed_list(
             if any(isinstance(level, str) and shape_of(level) for level in levels):
                 raise ConfigError(f"{place}: a level has the shape of an identifier; correct the levels")
     if len(levels) < 2:
-        return Treatment("removed", "fewer than two levels would be left")
+        raise ConfigError(
+            f"{place}: fewer than two of its levels would be left ({made.why}); say remove, or keep where it "
+            "is none such, in the rules file"
+        )
     return replace(made, declared=replace(declared, kind=Categorical(levels)))
 
 

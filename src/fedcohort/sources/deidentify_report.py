@@ -25,6 +25,7 @@ class ColumnTally:
         why: in words.
         values: how many came, missing ones included.
         blanked: how many could not be read as what the column should hold, and are missing now.
+        any_left: whether at least one value is left; asked only where some could not be read.
     """
 
     table: str
@@ -33,6 +34,12 @@ class ColumnTally:
     why: str
     values: int = 0
     blanked: int = 0
+    any_left: bool = False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether all that the column ever held could not be read."""
+        return bool(self.blanked) and not self.any_left
 
     def __str__(self) -> str:
         """A line."""

@@ -105,11 +105,13 @@ class Begun:
         done: so many records of the part are passed over.
         written: rows that this very import wrote before it was interrupted.
         refusals: what it refused.
+        goes_on: whether it is this very import that was interrupted, and not another of more records.
     """
 
     done: int
     written: int = 0
     refusals: Sequence[Refusal] = ()
+    goes_on: bool = False
 
 
 def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Begun | None:
@@ -135,7 +137,8 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
         )
     begun = next((row for row in same if row["part"] == mark.key), None)
     if begun is not None:
-        return Begun(int(begun["read"]), int(begun["written"]), _refused(connection, mark))
+        refusals = _refused(connection, mark)
+        return Begun(int(begun["read"]), int(begun["written"]), refusals, goes_on=True)
     earlier = [row for row in rows if row["name"] == part.name]
     cut = [row for row in rows if row["done"] == BROKEN]
     counts = [_appended_to(part, row) for row in (*earlier, *cut)]

@@ -37,3 +37,9 @@ def bind(connection: Connection, name: str, identity: str, *, filled: bool) -> N
         )
     connection.execute(_identity.delete())
     connection.execute(_identity.insert(), {"id": 1, "identity": identity})
+
+
+def forget(connection: Connection) -> None:
+    """No patient is left: the next import may know them in another way."""
+    _identity.create(connection, checkfirst=True)
+    connection.execute(_identity.delete())

@@ -21,8 +21,9 @@ from fedcohort.sources.csv_files import csv_source
 from fedcohort.sources.database import writing
 from fedcohort.sources.files import files_of
 from fedcohort.sources.identity import IDENTIFIERS_KEPT
+from fedcohort.sources.imported import SHOWN_REFUSALS, Imported
 from fedcohort.sources.pseudonym import code_pseudonym, key_id, pseudonym
-from fedcohort.sources.road import SHOWN_REFUSALS, Imported, import_source
+from fedcohort.sources.road import import_source
 from fedcohort.sources.schema import PATIENT_ID, Declared, wide_table, write_declarations
 from fedcohort.sources.shape import Field, refusals_of, shaped
 

@@ -9,7 +9,7 @@ has key columns, by which a record replaces the earlier one.
 import hashlib
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from fedcohort.sources.how_far import (
     finish,
 )
 from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind
+from fedcohort.sources.imported import Imported
 from fedcohort.sources.pen import Pen, compiled, insertion
 from fedcohort.sources.schema import (
     DECLARATIONS,
@@ -50,55 +51,11 @@ from fedcohort.sources.schema import (
     sql_type,
     write_declarations,
 )
+from fedcohort.sources.written import ROW, WRITES_TABLE, Written, lock
 
-ROW = f"{OURS}id"
-"""The row key where a source has a column `id` of its own."""
 MAX_COLUMNS = {"sqlite": 2000, "postgresql": 1600}
-SHOWN_REFUSALS = 1000
-"""So many are kept for the report; all of them are handed to `on_refusal` as they come."""
 Progress = Callable[[str, int], None]
 """Called with a part's name and how many of its records are done."""
-
-
-@dataclass
-class Imported:
-    """What an import did, for the data engineer at the site.
-
-    Attributes:
-        database: where the rows stand now.
-        keyed: tables in which a record replaces the earlier one of its key.
-        written: by table, replaced rows included.
-        parts, unchanged: how many parts were read, and how many had been imported before.
-        read: records, refused ones included.
-        refused: by column and reason.
-        refusals: the first of them, each with its place.
-        made_missing: by column and reason, values that became missing because the mapping says so.
-        empty: nothing was written, and no table of the source has a row from before.
-    """
-
-    database: str
-    keyed: Collection[str] = ()
-    written: Counter[str] = field(default_factory=Counter)
-    parts: int = 0
-    unchanged: int = 0
-    read: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    refusals: list[Refusal] = field(default_factory=list)
-    made_missing: Counter[str] = field(default_factory=Counter)
-    empty: bool = False
-
-    def __str__(self) -> str:
-        """A line for people, and one more for every reason of refusal."""
-        tables = ", ".join(
-            f"{count} into {table}{' (each key once)' if table in self.keyed else ''}"
-            for table, count in sorted(self.written.items())
-        )
-        line = f"{self.database}: {self.read} records read, {tables or 'nothing written'}"
-        if self.unchanged:
-            line += f"; {self.unchanged} of {self.unchanged + self.parts} files unchanged"
-        reasons = (f"\n  {count} refused: {reason}" for reason, count in sorted(self.refused.items()))
-        missing = (f"\n  {count} made missing: {why}" for why, count in sorted(self.made_missing.items()))
-        return line + "".join((*reasons, *missing))
 
 
 @dataclass(frozen=True)
@@ -113,6 +70,7 @@ class Road:
     progress: Progress
     on_refusal: Callable[[Refusal], None]
     tables: dict[str, Table] = field(default_factory=dict)
+    account: Written = field(default_factory=Written)
 
 
 def import_source(
@@ -138,32 +96,59 @@ def import_source(
         StoreError: the database is not ours, cannot be written, or another import runs; or a part was
             changed since it was imported.
     """
-    for table in source.tables:
-        if table.lower().startswith((OURS, "sqlite_", "pg_")):
-            raise ConfigError(f"--table {table}: such names are the database's own; choose another")
-    url = database_url(database)
-    report = Imported(display(url), [table for table, columns in (keys or {}).items() if columns])
+    check_tables(source)
+    report = begun_report(database, keys or {})
     with importing(database) as engine:
         with engine.begin() as connection:
-            _check_ours(connection, report.database)
-            filled = not all(name.startswith(OURS) for name in inspect(connection).get_table_names())
-            bind(connection, report.database, identity, filled=filled)
-            for own in (IMPORTS_TABLE, REFUSALS_TABLE):
-                own.create(connection, checkfirst=True)
-                for index in own.indexes:  # one that an older database lacks
-                    index.create(connection, checkfirst=True)
-        context = hashlib.sha256(context.encode()).hexdigest() if context else ""
+            prepare(connection, report.database, identity)
         with Pen(engine) as pen:
-            road = Road(pen, source.tables, keys or {}, context, report, progress, on_refusal)
+            road = Road(pen, source.tables, keys or {}, digest_of(context), report, progress, on_refusal)
             for part in source.parts:
                 _import_part(road, part)
         if not report.written.total():
             with engine.connect() as connection:
-                report.empty = not any(_has_rows(connection, table) for table in source.tables)
+                report.empty = not any(has_rows(connection, table) for table in source.tables)
     return report
 
 
-def _has_rows(connection: Connection, table: str) -> bool:
+def check_tables(source: Source) -> None:
+    """Refuse names of tables that databases keep for themselves.
+
+    Raises:
+        ConfigError: names one.
+    """
+    for table in source.tables:
+        if table.lower().startswith((OURS, "sqlite_", "pg_")):
+            raise ConfigError(f"--table {table}: such names are the database's own; choose another")
+
+
+def begun_report(database: str | Path, keys: Mapping[str, Sequence[str]]) -> Imported:
+    """The report of an import that has done nothing yet."""
+    return Imported(display(database_url(database)), [table for table, columns in keys.items() if columns])
+
+
+def digest_of(context: str) -> str:
+    """What else decides an import's outcome, in 64 characters; nothing stays nothing."""
+    return hashlib.sha256(context.encode()).hexdigest() if context else ""
+
+
+def prepare(connection: Connection, name: str, identity: str) -> None:
+    """See that the database is ours and knows its patients in this way, and that our own tables are there.
+
+    Raises:
+        StoreError: it is another's, or knows them in another way.
+    """
+    _check_ours(connection, name)
+    filled = not all(table.startswith(OURS) for table in inspect(connection).get_table_names())
+    bind(connection, name, identity, filled=filled)
+    for own in (IMPORTS_TABLE, REFUSALS_TABLE, WRITES_TABLE):
+        own.create(connection, checkfirst=True)
+        for index in own.indexes:  # one that an older database lacks
+            index.create(connection, checkfirst=True)
+
+
+def has_rows(connection: Connection, table: str) -> bool:
+    """Whether a table is there and not empty."""
     found = select(literal(1)).select_from(Table(table, MetaData())).limit(1)
     return inspect(connection).has_table(table) and connection.execute(found).first() is not None
 
@@ -176,51 +161,62 @@ def _check_ours(connection: Connection, name: str) -> None:
 
 
 def _import_part(road: Road, part: Part) -> None:
-    mark = Mark(part.name, part.digest(), road.context, ",".join(sorted(road.declared)))
-    keyed = all(road.keys.get(table) for table in road.declared)
+    mark, keyed = mark_of(road, part), all_keyed(road)
     with road.pen.turn() as connection:
         begun = begin(connection, part, mark, keyed=keyed)
+        if begun is not None:
+            road.account.begin(connection, mark, part.table, 0 if begun.goes_on else begun.done)
     if begun is None:
         road.report.unchanged += 1
         return
     road.report.parts += 1
+    road.report.number = road.account.number
     road.progress(part.name, begun.done)
-    _note(road, part.table, begun.written, begun.refusals, begun.written + len(begun.refusals))
+    earlier = Batch(part.table, {}, 0, begun.refusals)
+    tell(road, earlier, begun.written, begun.written + len(begun.refusals))
     done, broken = begun.done, False
     for batch in part.batches(done):
         with road.pen.turn() as connection:
-            written = _write(road, connection, batch)
+            written = _write(road, connection, mark, batch)
             road.pen.weight += max(1, written)
             advance(connection, mark, done, batch, written)
-        _note(road, batch.table, written, batch.refusals, batch.read - done)
-        road.report.made_missing.update(batch.made_missing)
+        tell(road, batch, written, batch.read - done)
         done, broken = batch.read, batch.broken
         road.progress(part.name, done)
     with road.pen.turn() as connection:
         finish(connection, mark, broken=broken)
 
 
-def _note(road: Road, table: str, written: int, refusals: Sequence[Refusal], read: int) -> None:
-    report = road.report
-    report.read += min(read, written + len(refusals))  # a header that is refused is no record
-    report.written[table] += written
-    for refusal in refusals:
-        report.refused[" ".join(filter(None, (refusal.field, refusal.reason)))] += 1
-        if len(report.refusals) < SHOWN_REFUSALS:
-            report.refusals.append(refusal)
+def mark_of(road: Road, part: Part) -> Mark:
+    """What makes an import of this part the same one."""
+    return Mark(part.name, part.digest(), road.context, ",".join(sorted(road.declared)))
+
+
+def all_keyed(road: Road) -> bool:
+    """Whether in all tables a record replaces the earlier one of its key."""
+    return all(road.keys.get(table) for table in road.declared)
+
+
+def tell(road: Road, batch: Batch, written: int, read: int) -> None:
+    """Count what a batch brought, and hand on what was refused."""
+    road.report.note(batch, written, read)
+    for refusal in batch.refusals:
         road.on_refusal(refusal)
 
 
-def _write(road: Road, connection: Connection, batch: Batch) -> int:
+def _write(road: Road, connection: Connection, mark: Mark, batch: Batch) -> int:
     count = len(batch.columns[PATIENT_ID]) if batch.columns else 0
     if not count:
         return 0
-    table = _table(road, connection, batch)
+    table = table_of(road, connection, batch)
     names = list(batch.columns)
     unknown = [name for name in names if name not in table.c]
     if unknown:
         raise StoreError(f"table {table.name}: has no column {', '.join(unknown)}; import into a new table")
-    statement = insertion(connection, table, tuple(names), tuple(road.keys.get(table.name, ())))
+    keys = tuple(road.keys.get(table.name, ()))
+    statement = insertion(connection, table, tuple(names), keys)
+    lock(connection)
+    before = road.account.highest(connection, table)
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
         # Straight to the driver, which takes any iterator: twice as fast as by way of lists of rows.
         text, order = compiled(statement, connection.dialect)
@@ -228,6 +224,8 @@ def _write(road: Road, connection: Connection, batch: Batch) -> int:
     else:
         records = zip(*batch.columns.values(), strict=True)
         connection.execute(statement, [dict(zip(names, record, strict=True)) for record in records])
+    replaced = road.account.note(connection, mark, table, before, count, keyed=bool(keys))
+    road.report.replaced[table.name] += replaced
     return count
 
 
@@ -245,8 +243,12 @@ def _check_names(table: str, columns: Sequence[str], dialect: str) -> None:
         raise SchemaError(f"table {table}: {len(columns)} columns; choose at most {most} in a mapping file")
 
 
-def _table(road: Road, connection: Connection, batch: Batch) -> Table:
-    """The batch's table, made when it is missing: declared columns by their kind, others as text."""
+def table_of(road: Road, connection: Connection, batch: Batch) -> Table:
+    """The batch's table, made when it is missing: declared columns by their kind, others as text.
+
+    Raises:
+        SchemaError: its columns cannot stand in one table. StoreError: it stands there with others.
+    """
     if batch.table in road.tables:
         return road.tables[batch.table]
     declared = road.declared.get(batch.table, {})
