@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 
-START_SECONDS = 60.0
+from tests.patience import PATIENCE_SECONDS
+
+START_SECONDS = PATIENCE_SECONDS
 
 
 def program(name: str) -> str | None:

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from fedcohort.cli import app
 from fedcohort.errors import ConfigError, FedcohortError
 from fedcohort.sources.images import decode_image
 from fedcohort.sources.pseudonym import load_key, masked_file_name, pseudonym, shift_days
+from tests.patience import PATIENCE_SECONDS, until
 from tests.sources.dicom_files import CT, PIXELS, encoded, image, write
 
 
@@ -102,9 +102,7 @@ def test_a_folder_whose_import_is_killed_comes_in_once_all_the_same(folder: Path
         (folder / f"{number:04}.dcm").write_bytes(made)
     asked = ["data", "import", "dicom", "--height", "256", "--width", "256", "--into", "h.db", "--from", "in"]
     running = subprocess.Popen([sys.executable, "-m", "fedcohort", *asked], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not written("h.db") and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: bool(written("h.db")), "the first images are written")
     running.send_signal(signal.SIGKILL)
     running.wait()
     begun = written("h.db")
@@ -239,7 +237,7 @@ def test_the_guides_receivers_listen(tmp_path: Path, number: int) -> None:
     assert process.stdout is not None
     line = process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert line.startswith("FEDCOHORT listens on 127.0.0.1:")
 
 
@@ -279,14 +277,12 @@ def test_what_a_pacs_sends_stands_in_the_database_and_no_longer_in_the_inbox(tmp
             encoded(one)
             assert association.send_c_store(one).Status == 0
         association.release()
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and list((tmp_path / "inbox").glob("*.dcm")):
-            time.sleep(0.2)
+        until(lambda: not list((tmp_path / "inbox").glob("*.dcm")), "the inbox is empty")
         assert len(rows(tmp_path / "h.db")) == 2
         assert [path.name for path in (tmp_path / "inbox-refused").iterdir()] == ["1.2.2.dcm"]
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(PATIENCE_SECONDS)
         if process.stdout is not None:
             process.stdout.close()
     assert process.returncode == 130

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from tests.dashboard.accounts import csrf_in
-from tests.processes.support import Process, cli, free_port, healthy, until
+from tests.patience import until
+from tests.processes.support import Process, cli, free_port, healthy
 
 pytestmark = pytest.mark.processes
 

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from fedcohort.local_token import token_file
+from tests.patience import PATIENCE_SECONDS
 
 from .dashboard.browser import chromium, screenshot, watched
 from .processes.support import cli, free_port
@@ -46,12 +47,12 @@ class Demo:
         for line in self.process.stdout:
             self._queue.put(line)
 
-    def wait_for(self, pattern: str, seconds: float = 90.0) -> str:
+    def wait_for(self, pattern: str, seconds: float = PATIENCE_SECONDS) -> str:
         """The first group of the first line that has the pattern."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                self.lines.append(self._queue.get(timeout=0.2))
+                self.lines.append(self._queue.get(timeout=0.2))  # patience: asked again
             except Empty:
                 continue
             found = re.search(pattern, self.lines[-1])
@@ -75,14 +76,14 @@ class Demo:
 
     def left(self) -> Iterator[str]:
         """The lines that nobody has waited for, once it has ended."""
-        self._reader.join(30)
+        self._reader.join(PATIENCE_SECONDS)
         while not self._queue.empty():
             yield self._queue.get()
 
     def stop(self) -> int:
         """Ask it to end, and wait."""
         self.process.terminate()
-        code = self.process.wait(30)
+        code = self.process.wait(PATIENCE_SECONDS)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
@@ -110,12 +111,12 @@ def test_the_curves_of_a_real_federation_grow_in_the_browser(demo: Demo) -> None
     url = demo.wait_for(r"Watch them train: (http://\S+)")
     with chromium() as browser, watched(browser) as watch:
         watch.page.goto(url)
-        watch.wait(f"window.echarts && {LINE} >= 1", 60)
+        watch.wait(f"window.echarts && {LINE} >= 1")
         seen = [int(watch.page.evaluate(LINE))]
         while seen[-1] < ROUNDS:
-            watch.wait(f"{LINE} > {seen[-1]}", 60)
+            watch.wait(f"{LINE} > {seen[-1]}")
             seen.append(int(watch.page.evaluate(LINE)))
-        watch.wait("!document.querySelector('#importance').hidden", 30)
+        watch.wait("!document.querySelector('#importance').hidden")
         assert len(seen) > 5, "the curve came at once"
         assert watch.text("[data-metric=loss]").startswith("0.")
         assert watch.complaints == []
@@ -123,12 +124,12 @@ def test_the_curves_of_a_real_federation_grow_in_the_browser(demo: Demo) -> None
 
 @pytest.mark.processes
 def test_the_page_tells_programs_the_metrics_and_the_importance(demo: Demo) -> None:
-    demo.wait_for(r"(Still serving)", 240.0)
+    demo.wait_for(r"(Still serving)")
     url = demo.page
-    metrics = httpx.get(f"{url}/training_metrics", timeout=60).json()
+    metrics = httpx.get(f"{url}/training_metrics", timeout=PATIENCE_SECONDS).json()
     assert len(metrics["loss"]) == len(metrics["accuracy"]) == ROUNDS
     assert min(metrics["loss"]) < 0.6
-    picture = httpx.get(f"{url}/feature_importance", timeout=60)
+    picture = httpx.get(f"{url}/feature_importance", timeout=PATIENCE_SECONDS)
     assert picture.headers["content-type"] == "image/png"
     assert picture.content.startswith(b"\x89PNG")
 
@@ -137,7 +138,7 @@ def test_the_page_tells_programs_the_metrics_and_the_importance(demo: Demo) -> N
 def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo as the README's first command starts it, on ports of its own."""
     demo = Demo("--port", str(free_port()), "--coordinator-port", str(free_port()))
-    demo.wait_for(r"(Still serving)", 240.0)
+    demo.wait_for(r"(Still serving)")
     yield demo
     demo.stop()
 
@@ -151,7 +152,7 @@ def test_the_readmes_own_study_runs_on_the_demo(hospitals: Demo, tmp_path: Path,
         [sys.executable, "-c", f"{code}\nprint(result.report['sites'])"],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE_SECONDS,
         check=False,
         cwd=tmp_path,
     )
@@ -159,17 +160,18 @@ def test_the_readmes_own_study_runs_on_the_demo(hospitals: Demo, tmp_path: Path,
     (in_toml,) = blocks(readme, "toml")
     (tmp_path / "study.toml").write_text(in_toml, encoding="utf-8")
     done = cli("run", "study.toml", "--json", "--coordinator", hospitals.coordinator, cwd=tmp_path,
-               seconds=240, HOME=str(Path.home()))  # fmt: skip
+               HOME=str(Path.home()))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["report"]["test"]["auc"] > 0.6
 
 
 @pytest.mark.processes
 def test_the_demos_form_can_submit_and_its_page_asks_for_no_token(hospitals: Demo) -> None:
-    page = httpx.get(f"{hospitals.page}/new", trust_env=False, timeout=60)
+    page = httpx.get(f"{hospitals.page}/new", trust_env=False, timeout=PATIENCE_SECONDS)
     assert 'id="submit"' in page.text
     names = {
-        study["name"] for study in httpx.get(f"{hospitals.page}/api/studies", timeout=60).json()["studies"]
+        study["name"]
+        for study in httpx.get(f"{hospitals.page}/api/studies", timeout=PATIENCE_SECONDS).json()["studies"]
     }
     assert "Is the tumour malignant?" in names
 
@@ -178,7 +180,7 @@ def test_the_demos_form_can_submit_and_its_page_asks_for_no_token(hospitals: Dem
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error(hospitals: Demo) -> None:
     taken = hospitals.page.rpartition(":")[2]
     second = Demo("--port", taken)
-    assert second.process.wait(60) == 1
+    assert second.process.wait(PATIENCE_SECONDS) == 1
     assert second.process.stdout is not None
     assert f"port {taken} for the dashboard is in use" in "".join(second.left())
     second.process.stdout.close()
@@ -192,9 +194,9 @@ def test_ctrl_c_ends_every_process_of_the_demo(hospitals: Demo) -> None:
     token = token_file(int(hospitals.coordinator.rpartition(":")[2]))
     assert token.exists()
     hospitals.process.send_signal(signal.SIGINT)
-    assert hospitals.process.wait(60) == 0
+    assert hospitals.process.wait(PATIENCE_SECONDS) == 0
     assert "3 hospitals are linked" in "".join(hospitals.lines)
     assert "test auc 0.9" in "".join(hospitals.lines)
     assert len(children) == 6
-    assert psutil.wait_procs(children, 30)[1] == []
+    assert psutil.wait_procs(children, PATIENCE_SECONDS)[1] == []
     assert not token.exists()

@@ -25,6 +25,7 @@ from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.resolve import resolve_cohort
 from fedcohort.sources.synthetic import synthesize
 from fedcohort.table import Table
+from tests.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES, DATA = ROOT / "examples", ROOT.parent / "shared" / "data"
@@ -101,7 +102,7 @@ def test_the_site_file_is_valid() -> None:
 
 def test_the_script_runs() -> None:
     command = [sys.executable, str(EXAMPLES / "simulate.py")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     assert "test auc 0.9" in done.stdout
 
@@ -114,7 +115,7 @@ def test_the_notebook_compares_federated_pooled_and_single_hospitals(monkeypatch
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     read: Callable[..., Any] = nbformat.read
     notebook = read(EXAMPLES / "federated_vs_pooled.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=PATIENCE_SECONDS, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert any("image/png" in output.get("data", {}) for output in outputs)

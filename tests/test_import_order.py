@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fedcohort
+from tests.patience import PATIENCE_SECONDS
 
 HOUSE = Path(fedcohort.__file__).parent
 FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_pb2.py"))
@@ -106,7 +107,7 @@ def loaded_by(program: str) -> set[str]:
     """The modules that a fresh Python has loaded when it has run the program."""
     whole = f"import sys\n{program}\nprint(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())

@@ -6,11 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.patience import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parent.parent
 BASH = shutil.which("bash") or "bash"
@@ -33,6 +33,7 @@ test = ["toy[demo]"]
 # The smallest build backend: it notes each build, and waits for as long as a file `wait` is there.
 BACKEND = """\
 import os, pathlib, time, zipfile
+from tests.patience import PATIENCE_SECONDS
 def build_editable(folder, config_settings=None, metadata_directory=None):
     here = pathlib.Path(os.getcwd())
     with open(here / "built", "a") as log:
@@ -68,20 +69,13 @@ def start(project: Path, *words: str, **changes: str) -> subprocess.Popen[str]:
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode, said
 
 
 def builds(project: Path) -> int:
     built = project / "built"
     return len(built.read_text().splitlines()) if built.exists() else 0
-
-
-def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
 
 
 def lay_out(folder: Path) -> Path:
@@ -142,7 +136,7 @@ def set_up_with_path(project: Path, path: str) -> tuple[int, list[str]]:
         env=clean,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     return done.returncode, (done.stdout + done.stderr).splitlines()

@@ -14,6 +14,7 @@ from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import Channel, Link
 from fedcohort.wire.messages import Contribution, Event, Heads, Help, Message, Task
 from fedcohort.wire.signing import contribution_signing_bytes, help_signing_bytes, state_digest
+from tests.patience import PATIENCE_SECONDS
 
 HASH = "1" * 64
 TASK = Task(HASH, 0, 0, "moments", {}, state_digest("moments", 0, {}), ("a", "b"))
@@ -95,7 +96,7 @@ def run(scenario: Callable[[Bench], Awaitable[None]]) -> Bench:
             task.cancel()
         await asyncio.gather(*bench.serving, return_exceptions=True)
 
-    asyncio.run(asyncio.wait_for(all_of_it(), 20))
+    asyncio.run(asyncio.wait_for(all_of_it(), PATIENCE_SECONDS))
     return bench
 
 
@@ -103,7 +104,7 @@ def test_an_exchange_ends_at_once_when_what_has_come_is_complete() -> None:
     async def scenario(bench: Bench) -> None:
         bench.complete = 1
         a, _ = await bench.join("a"), await bench.join("b")
-        asked = bench.ask(timeout=60)
+        asked = bench.ask(timeout=PATIENCE_SECONDS)
         await a.to_hub.put(bench.contribution("a"))
         await asked
 
@@ -113,7 +114,7 @@ def test_an_exchange_ends_at_once_when_what_has_come_is_complete() -> None:
 def test_a_round_ends_when_the_last_site_has_answered() -> None:
     async def scenario(bench: Bench) -> None:
         a, b = await bench.join("a"), await bench.join("b")
-        asked = bench.ask(timeout=10)
+        asked = bench.ask(timeout=PATIENCE_SECONDS)
         assert await a.to_site.get() == await b.to_site.get() == encode(TASK)
         for site, ends in (("b", b), ("a", a)):
             await ends.to_hub.put(bench.contribution(site))
@@ -125,7 +126,7 @@ def test_a_round_ends_when_the_last_site_has_answered() -> None:
 def test_a_site_that_links_while_a_round_is_open_is_asked() -> None:
     async def scenario(bench: Bench) -> None:
         a = await bench.join("a")
-        asked = bench.ask(timeout=10)
+        asked = bench.ask(timeout=PATIENCE_SECONDS)
         await a.to_hub.put(bench.contribution("a"))
         await asyncio.sleep(0.05)
         assert not asked.done()
@@ -227,7 +228,7 @@ def test_a_late_answer_to_the_last_question_is_not_taken_for_one_to_the_next() -
 
     async def scenario(bench: Bench) -> None:
         a, b = await bench.join("a"), await bench.join("b")
-        asked = bench.ask(timeout=10)
+        asked = bench.ask(timeout=PATIENCE_SECONDS)
         late = Event("refusal", HASH, TASK.round + 1, 0, "store")
         for message in (bench.contribution("a", TASK.round + 1), encode(late), bench.contribution("a")):
             await a.to_hub.put(message)

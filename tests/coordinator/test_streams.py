@@ -17,6 +17,7 @@ from fedcohort.coordinator.streams import (
     federation_stream,
     study_stream,
 )
+from tests.patience import PATIENCE_SECONDS
 
 SUBMISSION = Submission("ab" * 32, "name", b"{}", "ada", b"k" * 32, b"s" * 64, 3)
 ROUNDS, ROUND_SECONDS = 100, 0.01
@@ -82,6 +83,6 @@ def test_a_change_of_a_study_is_told_without_waiting_for_a_sign_of_life(
                 return text
         raise AssertionError("the stream has ended")
 
-    assert SUBMISSION.id in asyncio.run(asyncio.wait_for(told(), 60.0))
+    assert SUBMISSION.id in asyncio.run(asyncio.wait_for(told(), PATIENCE_SECONDS))
     assert FEDERATION_PAUSE_SECONDS < 1.0, "all that it waits for"
     service.store.close()

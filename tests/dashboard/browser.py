@@ -14,6 +14,8 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, ViewportSize, sync_playwright
 
+from tests.patience import PATIENCE_SECONDS
+
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -63,7 +65,7 @@ class Watched:
         with self.page.expect_navigation():
             self.page.click(selector)
 
-    def wait(self, script: str, timeout_seconds: float = 15.0) -> None:
+    def wait(self, script: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until a JavaScript expression is true.
 
         Playwright's own wait evaluates strings inside the page, which the page's policy forbids.
@@ -131,7 +133,7 @@ def screenshot(
     """Write a PNG of a whole page once the JavaScript expression `ready` is true."""
     with chromium() as browser, watched(browser, theme=theme, viewport=viewport) as watch:
         watch.page.goto(url)
-        watch.wait(ready, 60.0)
+        watch.wait(ready)
         watch.page.wait_for_timeout(500)
         path.parent.mkdir(parents=True, exist_ok=True)
         watch.page.screenshot(path=path, full_page=True)

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 from fedcohort.dashboard import Settings, create_app
 from fedcohort.dashboard.app import close_app
 from fedcohort.dashboard.serve import Listen, Server, address_of, open_server
+from tests.patience import PATIENCE_SECONDS
 
 from .browser import chromium
 from .standin import Running, StandIn, rest, running
@@ -58,7 +59,7 @@ def dashboard(coordinator: Running, serve: Serve) -> str:
 
 @pytest.fixture
 def client(dashboard: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=dashboard, timeout=10.0) as client:
+    with httpx.Client(base_url=dashboard, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 

@@ -98,7 +98,7 @@ class Running:
         while not self._server.started:
             if not self._thread.is_alive():
                 raise RuntimeError(f"the stand-in could not listen on port {port}")
-            threading.Event().wait(0.01)
+            threading.Event().wait(0.01)  # patience: a pause
         self.port = int(self._server.servers[0].sockets[0].getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
 

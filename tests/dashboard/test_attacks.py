@@ -9,6 +9,7 @@ import pytest
 
 from fedcohort.dashboard import Settings
 from fedcohort.dashboard.relay import Seats
+from tests.patience import PATIENCE_SECONDS
 
 from .accounts import session_for, write_people
 from .conftest import Serve
@@ -40,7 +41,7 @@ PATHS = [
 def raw(address: str, request: str) -> str:
     """Send bytes that no browser would, and read the answer."""
     parts, answer = urlsplit(address), b""
-    with socket.create_connection((str(parts.hostname), parts.port or 80), timeout=10) as link:
+    with socket.create_connection((str(parts.hostname), parts.port or 80), timeout=PATIENCE_SECONDS) as link:
         link.sendall(request.encode())
         try:
             while chunk := link.recv(65536):
@@ -104,7 +105,7 @@ def test_a_body_that_grows_without_an_end_is_cut(address: str) -> None:
             yield b"a" * 65536
 
     try:
-        answer = httpx.post(f"{address}login", content=endless(), timeout=20)  # type: ignore[arg-type]
+        answer = httpx.post(f"{address}login", content=endless(), timeout=PATIENCE_SECONDS)  # type: ignore[arg-type]
     except httpx.TransportError:
         pass
     else:

@@ -9,10 +9,10 @@ import pytest
 from fedcohort.dashboard import Settings
 from fedcohort.dashboard.broadcast import MOST_KEPT, Broadcast, Broadcasts
 from fedcohort.dashboard.relay import Event
+from tests.patience import PATIENCE_SECONDS, until
 
 from .conftest import Serve
 from .standin import FIRST_STUDY, Running, StandIn
-from .test_routes import _until
 
 PATH = f"api/studies/{FIRST_STUDY}/events"
 
@@ -79,8 +79,8 @@ def test_the_stream_ends_with_the_last_page_and_not_before(
         with httpx.stream("GET", url + PATH) as second:
             next(second.iter_lines())
         store.add_round(0)
-        _until(lambda: store.viewers == 1)
-    _until(lambda: store.viewers == 0)
+        until(lambda: store.viewers == 1)
+    until(lambda: store.viewers == 0)
 
 
 def test_a_coordinator_that_goes_ends_every_page(store: StandIn, coordinator: Running, serve: Serve) -> None:
@@ -110,12 +110,12 @@ def test_a_page_that_is_closed_before_it_reads_gives_its_seat_back(
 ) -> None:
     store.add_study()
     assert httpx.head(serve(Settings(coordinator.url)) + PATH).status_code == 200
-    _until(lambda: store.resumed_after == [0] and store.viewers == 0)
+    until(lambda: store.resumed_after == [0] and store.viewers == 0)
 
 
 @pytest.mark.parametrize("after", [0, 10**17])
 def test_an_event_that_is_not_for_a_reader_is_not_told(after: int, coordinator: Running) -> None:
-    with httpx.Client(base_url=coordinator.url, timeout=10) as client:
+    with httpx.Client(base_url=coordinator.url, timeout=PATIENCE_SECONDS) as client:
 
         def open_(number: int) -> httpx.Response:
             return client.send(client.build_request("GET", "/api/events"), stream=True)

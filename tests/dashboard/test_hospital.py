@@ -22,7 +22,8 @@ from fedcohort.privacy.events import GaussianRelease
 from fedcohort.study import Study
 from fedcohort.wire.identity import new_identity
 from tests.node.test_ledger import policy, propose
-from tests.processes.support import Process, cohort, describe_study, free_port, healthy, until, wards
+from tests.patience import until
+from tests.processes.support import Process, cohort, describe_study, free_port, healthy, wards
 
 HOSTILE = '<script>alert("x")</script>'
 

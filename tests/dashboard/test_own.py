@@ -14,6 +14,7 @@ from fedcohort.dashboard.access import Door, Visitor
 from fedcohort.dashboard.app import close_app
 from fedcohort.dashboard.own import claim
 from fedcohort.dashboard.people import People
+from tests.patience import PATIENCE_SECONDS
 from tests.processes.support import wards
 
 from .accounts import NAMES, Browser, session_for, write_people
@@ -189,7 +190,7 @@ def test_a_stream_ends_when_its_reader_is_disabled(
     monkeypatch.setattr("fedcohort.dashboard.own.CHECK_SECONDS", 0.1)
     address = serve(Settings(coordinator.url, people=people))
     cookies = {"fedcohort-session": session_for(people, "auditor")}
-    with httpx.stream("GET", f"{address}api/events", cookies=cookies, timeout=10.0) as stream:
+    with httpx.stream("GET", f"{address}api/events", cookies=cookies, timeout=PATIENCE_SECONDS) as stream:
         lines = stream.iter_lines()
         assert next(lines) == ": still here"
         beside = People(people)

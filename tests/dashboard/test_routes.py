@@ -2,8 +2,6 @@
 
 import io
 import math
-import time
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -13,6 +11,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from fedcohort.dashboard import Settings
+from tests.patience import until
 
 from .conftest import Serve
 from .standin import FIRST_STUDY, Running, StandIn, running
@@ -155,15 +154,8 @@ def test_a_stream_to_the_coordinator_ends_when_the_browser_leaves(
     with client.stream("GET", "/api/events") as stream:
         lines = stream.iter_lines()
         next(lines)
-        _until(lambda: store.viewers == 1)
-    _until(lambda: store.viewers == 0)
-
-
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        until(lambda: store.viewers == 1)
+    until(lambda: store.viewers == 0)
 
 
 def test_there_are_only_so_many_viewers(coordinator: Running, serve: Serve) -> None:
@@ -173,7 +165,7 @@ def test_there_are_only_so_many_viewers(coordinator: Running, serve: Serve) -> N
         next(lines)
         second = httpx.get(f"{address}api/events")
         assert (second.status_code, second.json()["code"]) == (503, "busy")
-    _until(lambda: _opens(f"{address}api/events"))
+    until(lambda: _opens(f"{address}api/events"))
 
 
 def _opens(url: str) -> bool:

@@ -16,6 +16,7 @@ from fedcohort.dashboard.serve import Listen, open_server
 from tests.dashboard.accounts import write_people
 from tests.dashboard.conftest import Serve
 from tests.dashboard.standin import Running
+from tests.patience import PATIENCE_SECONDS
 
 NOWHERE = "http://127.0.0.1:9"
 FAR = "203.0.113.9"
@@ -129,7 +130,7 @@ def test_a_server_shuts_down_while_the_last_answer_wakes_it() -> None:
 
     server.inner.trigger._physical_pull = after_another
     server.shutdown()
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
     server.server_close()
     close_app(app)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_SECONDS
 from tests.processes.support import Group, Process
 
 REVISION = "ed08848"
@@ -60,7 +61,7 @@ def earlier_federation(folder: Path) -> Iterator[Group]:
 def earlier_code(folder: Path) -> Path:
     """The source of the revision, to be put on a process's path; skips where the clone does not hold it."""
     command = ["git", "-c", "safe.directory=*", "archive", REVISION, "src"]
-    made = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=60)
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=PATIENCE_SECONDS)
     if made.returncode:
         pytest.skip(f"this clone does not hold revision {REVISION}: fetch the whole history")
     with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:

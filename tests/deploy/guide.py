@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tests.processes.support import PATIENCE_SECONDS, environment
+from tests.patience import PATIENCE_SECONDS
+from tests.processes.support import environment
 
 GUIDE = Path(__file__).parents[2] / "docs" / "deploy.md"
 _BLOCK = re.compile(r"^<!-- (?P<name>[^>]+) -->\n```sh\n(?P<lines>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.processes.support import free_port, until
+from tests.patience import PATIENCE_SECONDS, until
+from tests.processes.support import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx" / "fedcohort.conf"
 COORDINATOR, DASHBOARD = "localhost", "dashboard.localhost"
@@ -110,7 +111,10 @@ class Nginx:
         until(self.listens, "nginx listens")
 
     def listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.https), 1):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.https), PATIENCE_SECONDS),
+        ):
             return True
         return False
 
@@ -120,7 +124,7 @@ class Nginx:
 
     def wait(self) -> int:
         assert self.popen is not None
-        return self.popen.wait(20)
+        return self.popen.wait(PATIENCE_SECONDS)
 
     def stop(self) -> None:
         """End the master and its workers at once, connections and all."""

@@ -17,6 +17,7 @@ from fedcohort.dashboard.people import People
 from tests.dashboard.browser import POINTS, chromium, watched
 from tests.deploy.guide import Machine
 from tests.deploy.nginx import COORDINATOR, DASHBOARD, Nginx, nginx
+from tests.patience import PATIENCE_SECONDS, until
 from tests.processes.support import (
     Group,
     Process,
@@ -26,7 +27,6 @@ from tests.processes.support import (
     random_name,
     simulate_wards,
     train_study,
-    until,
     ward_rows,
     write_ward,
 )
@@ -58,7 +58,7 @@ class Chain:
         """An HTTP client that believes the test's authority and nobody else."""
         context = ssl.create_default_context(cafile=str(self.front.ca))
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(verify=context, trust_env=False, timeout=20.0, headers=headers)
+        return httpx.Client(verify=context, trust_env=False, timeout=PATIENCE_SECONDS, headers=headers)
 
     def page(
         self, client: httpx.Client, path: str, form: dict[str, str] | bytes | None = None, **headers: str
@@ -119,7 +119,7 @@ def write_people(path: Path) -> None:
 def handshake(chain: Chain, name: str | None, context: ssl.SSLContext) -> tuple[str, bytes]:
     """Protocol and certificate that nginx agrees to."""
     with (
-        socket.create_connection(("127.0.0.1", chain.front.https), 10) as plain,
+        socket.create_connection(("127.0.0.1", chain.front.https), PATIENCE_SECONDS) as plain,
         context.wrap_socket(plain, server_hostname=name) as tls,
     ):
         return str(tls.version()), tls.getpeercert(binary_form=True) or b""
@@ -144,7 +144,7 @@ def test_a_study_runs_through_all_of_it_while_a_browser_watches(chain: Chain) ->
         watch.wait("location.pathname === '/'")
         with researcher(chain) as federation:
             handle = federation.submit(study)
-            watch.wait("document.querySelectorAll('#charts canvas').length > 0", 40.0)
+            watch.wait("document.querySelectorAll('#charts canvas').length > 0")
             seen = set()
             while handle.state not in ("finished", "failed"):
                 seen.add(max(watch.n_points(), default=0))

@@ -10,6 +10,7 @@ from fedcohort.client import Handle
 from fedcohort.node.ledger import epsilons
 from fedcohort.node.store import SqlNodeStore
 from tests.deploy.earlier import as_earlier, earlier_code, earlier_federation
+from tests.patience import until
 from tests.processes.support import (
     Group,
     cli,
@@ -18,7 +19,6 @@ from tests.processes.support import (
     healthy,
     random_name,
     simulate_wards,
-    until,
 )
 
 pytestmark = pytest.mark.processes

@@ -16,6 +16,7 @@ from fedcohort.sources.importing import write_rows
 from fedcohort.sources.schema import wide_table
 from tests.dashboard.accounts import csrf_in
 from tests.deploy.guide import Machine
+from tests.patience import until
 from tests.processes.support import (
     COLUMNS,
     Group,
@@ -25,7 +26,6 @@ from tests.processes.support import (
     free_port,
     healthy,
     random_name,
-    until,
     ward_rows,
     write_ward,
 )

@@ -17,7 +17,8 @@ from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.dashboard.app import build_app, close_app
 from fedcohort.dashboard.settings import Settings
 from tests.deploy.nginx import DASHBOARD, Nginx, nginx
-from tests.processes.support import Group, Process, describe_study, free_port, until, ward_rows, write_ward
+from tests.patience import PATIENCE_SECONDS, until
+from tests.processes.support import Group, Process, describe_study, free_port, ward_rows, write_ward
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
@@ -55,7 +56,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
 
 def client(front: Nginx) -> httpx.Client:
     return httpx.Client(
-        verify=ssl.create_default_context(cafile=str(front.ca)), trust_env=False, timeout=20.0
+        verify=ssl.create_default_context(cafile=str(front.ca)), trust_env=False, timeout=PATIENCE_SECONDS
     )
 
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.deploy.guide import Machine
+from tests.patience import until
 from tests.postgres import Postgres, postgres, program
 from tests.processes.support import (
     Group,
@@ -16,7 +17,6 @@ from tests.processes.support import (
     random_name,
     simulate_wards,
     train_study,
-    until,
     wards,
 )
 

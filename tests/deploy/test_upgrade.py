@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedcohort.node.store import SqlNodeStore
-from tests.processes.support import Group, cli, healthy, until, ward_rows, write_ward
+from tests.patience import until
+from tests.processes.support import Group, cli, healthy, ward_rows, write_ward
 from tests.sources.test_migrate import STORED, rows
 
 pytestmark = pytest.mark.processes

@@ -14,6 +14,7 @@ from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
 from fedcohort.models.local import local_model
 from fedcohort.models.start import start_tensorflow
+from tests.patience import PATIENCE_SECONDS
 
 
 def digest() -> str:
@@ -47,7 +48,7 @@ def test_a_process_on_one_core_computes_the_same_bits_as_this_one() -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.stdout.split() == [digest()], done.stderr
@@ -60,7 +61,7 @@ def test_importing_the_package_does_not_import_tensorflow() -> None:
         "print({'tensorflow', 'keras'} & set(sys.modules))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
     )
     assert done.stdout.strip() == "set()"
 

@@ -23,6 +23,7 @@ from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import Study
 from fedcohort.wire.messages import Approval, Contribution, Task
 from fedcohort.wire.signing import state_digest
+from tests.patience import PATIENCE_SECONDS
 
 Moment = Literal["before it is spent", "after it was spent"]
 
@@ -69,7 +70,7 @@ def _answer(path: str, moment: Moment) -> None:
 def killed(path: Path, moment: Moment) -> int | None:
     process = multiprocessing.get_context("spawn").Process(target=_answer, args=(str(path), moment))
     process.start()
-    process.join(60)
+    process.join(PATIENCE_SECONDS)
     return process.exitcode
 
 

@@ -24,6 +24,7 @@ from fedcohort.study import Study
 from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.messages import Approval, Proposal
 from fedcohort.wire.signing import study_signing_bytes
+from tests.patience import PATIENCE_SECONDS
 
 BUDGET = Budget(epsilon=3.0, delta=1e-4)
 
@@ -212,7 +213,7 @@ def test_processes_that_spend_at_once_do_not_both_get_the_last(tmp_path: Path) -
     workers = [context.Process(target=_reserve, args=(path, number, results)) for number in range(5)]
     for worker in workers:
         worker.start()
-    granted = [results.get(timeout=60) for _ in workers]
+    granted = [results.get(timeout=PATIENCE_SECONDS) for _ in workers]
     for worker in workers:
         worker.join()
     assert sorted(granted) == [False, False, False, True, True]

@@ -32,6 +32,7 @@ from fedcohort.wire.identity import new_identity
 from fedcohort.wire.link import Channel, Link
 from fedcohort.wire.messages import Approval, Card, Event, Heads, Message, Proposal, Task
 from fedcohort.wire.signing import state_digest, study_signing_bytes
+from tests.patience import PATIENCE_SECONDS
 from tests.processes.support import TABLE, describe_study, explicit, ward_rows, write_ward
 
 STUDY = explicit(describe_study("asked of one node"))
@@ -61,7 +62,9 @@ class Coordinator:
 
     async def hear(self) -> Message:
         """The next message that is not about the ledger's head."""
-        while isinstance(message := decode(await asyncio.wait_for(self.inbox.get(), 10)), Heads):
+        while isinstance(
+            message := decode(await asyncio.wait_for(self.inbox.get(), PATIENCE_SECONDS)), Heads
+        ):
             self.heads.append(message)
         return message
 
@@ -102,7 +105,7 @@ def converse(running: Running, talk: Callable[[Coordinator], Awaitable[None]]) -
         await serving
         return coordinator
 
-    return asyncio.run(asyncio.wait_for(all_of_it(), 30))
+    return asyncio.run(asyncio.wait_for(all_of_it(), PATIENCE_SECONDS))
 
 
 def proposal(study: Study = STUDY) -> Proposal:
@@ -268,4 +271,4 @@ def test_what_answers_a_private_study_waits_for_its_slot(
         assert coordinator.heads == []
         serving.cancel()
 
-    asyncio.run(asyncio.wait_for(all_of_it(), 60))
+    asyncio.run(asyncio.wait_for(all_of_it(), PATIENCE_SECONDS))

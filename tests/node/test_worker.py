@@ -8,6 +8,7 @@ from functools import partial
 
 from fedcohort.node.worker import QUICK_SECONDS, Worker
 from fedcohort.wire.messages import Contribution, Event, Message, Task
+from tests.patience import PATIENCE_SECONDS
 
 STUDY = "ab" * 32
 SLOW_SECONDS = 2 * QUICK_SECONDS
@@ -51,7 +52,7 @@ def test_each_phase_is_quick_or_slow_by_itself() -> None:
 
 
 def wait_for(event: threading.Event) -> None:
-    event.wait(10)
+    event.wait(PATIENCE_SECONDS)
 
 
 def test_nothing_is_answered_beside_what_is_made_ready() -> None:

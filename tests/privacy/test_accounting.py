@@ -25,6 +25,7 @@ from fedcohort.privacy.events import (
     Schedule,
 )
 from fedcohort.privacy.shares import alone
+from tests.patience import PATIENCE_SECONDS
 
 
 def gaussian(
@@ -230,7 +231,7 @@ schedule = Schedule(300, 0.05, "decaying")
 print(repr(noise_multiplier(lambda z: schedule.releases(z, "g", 2.0**18, 8705, shares=3), 1.5, 1e-5)))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
     )
     assert float(done.stdout) == noise_multiplier(training(Schedule(300, 0.05, "decaying")), 1.5, 1e-5)
 
@@ -262,6 +263,6 @@ def test_a_delta_that_promises_nothing_is_refused(bad: Any) -> None:
 def test_importing_it_loads_neither_dp_accounting_nor_scipy() -> None:
     program = "import sys, fedcohort.privacy.accounting\nprint(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
     )
     assert not {"dp_accounting", "scipy", "opendp"} & set(done.stdout.split())

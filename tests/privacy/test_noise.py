@@ -19,6 +19,7 @@ from scipy import stats
 from fedcohort.errors import StudyError
 from fedcohort.privacy import noise
 from fedcohort.privacy.noise import Backend, discrete_gaussian, discrete_laplace, poisson_sample
+from tests.patience import PATIENCE_SECONDS
 
 CHANCE = 1e-9
 COUNT = 400_000
@@ -223,7 +224,7 @@ else:
     os._exit(0)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
     )
     parent, child = (set(line.split()) for line in done.stdout.splitlines())
     assert len(parent) == len(child) == 20

@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +31,8 @@ from fedcohort.sources.schema import Declared, wide_table
 from fedcohort.study import Binary, Cohort, Describe, Study, Train
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.signing import study_signing_bytes
+from tests.patience import PATIENCE_SECONDS, until
 
-PATIENCE_SECONDS = 60.0
 COLUMNS = {
     "age": Declared(Numeric(18, 100), "years"),
     "bp": Declared(Numeric(80, 200), "mm Hg"),
@@ -107,15 +106,6 @@ def healthy(url: str) -> bool:
         return False
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait for a condition; fails the test, naming what did not come true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not in {seconds:g} s: {what}")
-        time.sleep(0.02)
-
-
 def environment(home: Path, **more: str) -> dict[str, str]:
     """This process's environment, with another home folder, no proxy and wide output."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
@@ -180,7 +170,7 @@ class Process:
         self.signal(signal.SIGKILL)
         self.wait()
 
-    def wait(self, seconds: float = 20.0) -> int:
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
         assert self.popen is not None
         return self.popen.wait(seconds)
 

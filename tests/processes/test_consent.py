@@ -21,6 +21,7 @@ from fedcohort.study import Categorical, Numeric, Study, Train
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import load_or_create
 from fedcohort.wire.signing import approval_signing_bytes
+from tests.patience import until
 from tests.processes.support import (
     TABLE,
     Group,
@@ -30,7 +31,6 @@ from tests.processes.support import (
     describe_study,
     random_name,
     train_study,
-    until,
     wards,
 )
 

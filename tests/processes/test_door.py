@@ -20,7 +20,8 @@ from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import FRAME_BYTES
 from fedcohort.wire.messages import Approval, Contribution, Event, Message, Task
 from fedcohort.wire.signing import approval_signing_bytes, contribution_signing_bytes
-from tests.processes.support import Group, describe_study, random_name, until, wards
+from tests.patience import PATIENCE_SECONDS, until
+from tests.processes.support import Group, describe_study, random_name, wards
 
 pytestmark = pytest.mark.processes
 
@@ -51,7 +52,7 @@ async def converse(
     async with connect(address, proxy=None, max_size=None, close_timeout=2) as link:
         try:
             await talk(link)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while True:
                     await link.recv()
         except ConnectionClosed as closed:
@@ -190,7 +191,7 @@ def test_a_text_frame_or_an_oversized_frame_ends_only_that_link(group: Group, ro
 
 def test_a_raw_socket_that_talks_nonsense_or_goes_away_is_nothing(group: Group) -> None:
     for data in (b"", b"\x16\x03\x01\x02\x00\x01\x00", b"GET /link HTTP/1.1\r\nUpgrade: websocket\r\n"):
-        with closing(socket.create_connection(("127.0.0.1", group.port), timeout=5)) as raw:
+        with closing(socket.create_connection(("127.0.0.1", group.port), timeout=PATIENCE_SECONDS)) as raw:
             raw.sendall(data)
 
 

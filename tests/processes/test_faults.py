@@ -14,16 +14,8 @@ import pytest
 from fedcohort.client import Handle
 from fedcohort.errors import FedcohortError
 from fedcohort.node.keys import enrol
-from tests.processes.support import (
-    Group,
-    cli,
-    describe_study,
-    random_name,
-    until,
-    ward_rows,
-    wards,
-    write_ward,
-)
+from tests.patience import PATIENCE_SECONDS, until
+from tests.processes.support import Group, cli, describe_study, random_name, ward_rows, wards, write_ward
 
 pytestmark = pytest.mark.processes
 
@@ -106,7 +98,9 @@ def test_a_locked_coordinator_database_is_told_as_a_code_and_loses_nothing(group
     study = describe_study(random_name())
     rest = group.connect().rest
     with locked(group.state / "coordinator.db"):
-        response = httpx.get(f"{group.url}/api/studies", headers=group.bearer, timeout=30, trust_env=False)
+        response = httpx.get(
+            f"{group.url}/api/studies", headers=group.bearer, timeout=PATIENCE_SECONDS, trust_env=False
+        )
         assert (response.status_code, response.json()["code"]) == (503, "store")
         assert "locked by another program" in response.json()["message"]
     assert rest.get("/api/studies")["studies"]

@@ -14,7 +14,8 @@ import pytest
 
 from fedcohort.node.ledger import epsilons
 from fedcohort.node.store import SqlNodeStore
-from tests.processes.support import Process, cli, free_port, healthy, until
+from tests.patience import until
+from tests.processes.support import Process, cli, free_port, healthy
 
 pytestmark = pytest.mark.processes
 

@@ -17,6 +17,7 @@ from fedcohort.errors import StudyFailedError
 from fedcohort.sources.importing import write_rows
 from fedcohort.sources.schema import Declared, wide_table
 from fedcohort.study import Categorical, Describe, Numeric, Study
+from tests.patience import until
 from tests.processes.support import (
     COLUMNS,
     TABLE,
@@ -25,7 +26,6 @@ from tests.processes.support import (
     describe_study,
     random_name,
     train_study,
-    until,
     ward_rows,
 )
 

@@ -10,7 +10,8 @@ import pytest
 from fedcohort.study import Study
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.signing import study_signing_bytes
-from tests.processes.support import Group, Process, cli, describe_study, explicit, random_name, until, wards
+from tests.patience import until
+from tests.processes.support import Group, Process, cli, describe_study, explicit, random_name, wards
 
 pytestmark = pytest.mark.processes
 

@@ -17,7 +17,8 @@ from fedcohort.errors import StudyFailedError
 from fedcohort.node.ledger import epsilons, released
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Study
-from tests.processes.support import Group, cli, cohort, describe_study, random_name, until, wards
+from tests.patience import until
+from tests.processes.support import Group, cli, cohort, describe_study, random_name, wards
 
 pytestmark = pytest.mark.processes
 ROUNDS, EVERY = 40, 10
@@ -116,7 +117,7 @@ def restore(group: Group, site: str, folder: Path) -> None:
 def ended_behind(group: Group, site: str) -> bool:
     """Whether a node that was started ends by itself, saying that its ledger is behind."""
     group.nodes[site].start()
-    return group.nodes[site].wait(60) == 1 and "error (ledger-behind)" in group.nodes[site].text
+    return group.nodes[site].wait() == 1 and "error (ledger-behind)" in group.nodes[site].text
 
 
 def newest_entry(database: Path, table: str) -> int:

@@ -11,13 +11,13 @@ import pytest
 
 from fedcohort.demo_processes import Processes, processes
 from fedcohort.errors import ConfigError
+from tests.patience import PATIENCE_SECONDS, until
 from tests.processes.support import (
     Group,
     Process,
     describe_study,
     free_port,
     random_name,
-    until,
     ward_rows,
     write_ward,
 )
@@ -41,13 +41,13 @@ def test_a_coordinator_and_nodes_end_when_told_and_go_on_when_started_again(tmp_
             (group.nodes["a"], group.coordinator, group.nodes["b"]), (SIGTERM, SIGINT, SIGINT), strict=True
         ):
             process.signal(number)
-            assert process.wait(15) in {0, 130, -number}, process.text
+            assert process.wait() in {0, 130, -number}, process.text
             assert "Traceback" not in process.text
         for process in (group.coordinator, *group.nodes.values()):
             process.start()
         group.wait_linked()
         group.coordinator.signal(SIGTERM)
-        assert group.coordinator.wait(15) in {0, -SIGTERM}
+        assert group.coordinator.wait() in {0, -SIGTERM}
         group.coordinator.start()
         group.wait_linked()
         assert group.run(describe_study(random_name())).report["patients"] == 120
@@ -76,15 +76,15 @@ def test_the_demo_leaves_no_process_and_no_folder_behind(
     family: list[psutil.Process] = []
     try:
         if moment == "training":
-            until(lambda: "Watch them train" in demo.text, "the demo trains", 90)
+            until(lambda: "Watch them train" in demo.text, "the demo trains")
             time.sleep(1.0)
         else:
             until(lambda: len(children(demo)) >= 2, "the demo has started two processes")
         family = children(demo)
         demo.signal(number)
-        assert demo.wait(60) in {0, 130, -SIGKILL}, demo.text
+        assert demo.wait() in {0, 130, -SIGKILL}, demo.text
         # Killed, it can end nobody: they notice by themselves, and the last one cleans up.
-        assert psutil.wait_procs(family, 60)[1] == []
+        assert psutil.wait_procs(family, PATIENCE_SECONDS)[1] == []
         assert list((tmp_path / "tmp").glob("fedcohort-demo-*")) == []
         assert list(tmp_path.glob(".fedcohort/tokens/*")) == []
         assert "Traceback" not in demo.text

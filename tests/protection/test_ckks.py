@@ -15,6 +15,7 @@ from fedcohort.errors import KeyFileError, WireError
 from fedcohort.protection import ckks, ckks_worker
 from fedcohort.protection.ckks_process import Worker
 from fedcohort.protection.fixed_point import Ring, Segment, Shape, add_ring, zero_ring
+from tests.patience import PATIENCE_SECONDS
 
 # TenSEAL itself is never loaded here, because TensorFlow may be, and both at once crash.
 if importlib.util.find_spec("tenseal") is None:
@@ -158,7 +159,9 @@ tenseal.context(tenseal.SCHEME_TYPE.CKKS, poly_modulus_degree=8192, coeff_mod_bi
 
 
 def elsewhere(code: str) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, timeout=PATIENCE_SECONDS
+    )
 
 
 def test_other_parameters_are_refused() -> None:
@@ -233,4 +236,4 @@ def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tenseal_is_never_loaded_beside_tensorflow() -> None:
     """Both at once in one process end in a segmentation fault."""
     code = "import tensorflow; from fedcohort.protection import ckks; ckks.load_secret(*ckks.make_key())"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=PATIENCE_SECONDS)

@@ -20,6 +20,7 @@ from fedcohort.protection.fixed_point import Ring, Segment, Shape, add_ring, zer
 from fedcohort.protection.packing import pack
 from fedcohort.protection.paillier import PublicKey, SecretKey
 from fedcohort.protection.paillier_key import public_from_bytes
+from tests.patience import PATIENCE_SECONDS
 
 SHAPE = Shape((Segment(4, 64, 2**50), Segment(300, 32, 2**21)), 3)
 
@@ -140,7 +141,7 @@ def test_a_sum_is_the_same_whatever_the_number_of_cores(
 def test_ciphertexts_are_raised_at_the_same_time(
     key: SecretKey, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = threading.Barrier(2, timeout=30)
+    together = threading.Barrier(2, timeout=PATIENCE_SECONDS)
     plain = paillier._decrypt_slice
 
     def waits(*arguments: Any) -> list[mpz]:

@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -25,6 +24,7 @@ from fedcohort.sources.order import _words
 from fedcohort.sources.patients import patients
 from fedcohort.study import Cohort
 from fedcohort.table import Table
+from tests.patience import until
 from tests.postgres import Postgres
 
 pytest.importorskip("adbc_driver_sqlite", reason="needs the extra [arrow]")
@@ -217,10 +217,7 @@ def test_whoever_stops_half_way_leaves_no_thread(tmp_path: Path, monkeypatch: py
 
 
 def wait_for_no_thread() -> None:
-    deadline = time.monotonic() + 30
-    while any(thread.name == columnar.THREAD for thread in threading.enumerate()):
-        assert time.monotonic() < deadline, "the thread stays"
-        time.sleep(0.02)
+    until(lambda: all(thread.name != columnar.THREAD for thread in threading.enumerate()), "the thread ends")
 
 
 ALIKE, NOT_ALIKE = ("int", "bigint", "float8", "text", "boolean"), ("real", "numeric(8, 3)", "date", "size")

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import random
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from fedcohort.sources.dicom_file import read_bytes
 from fedcohort.sources.dicom_options import DicomOptions, columns_of
 from fedcohort.sources.dicom_pixels import Rendering
 from fedcohort.sources.images import decode_image
+from tests.patience import until
 from tests.sources.dicom_files import PIXELS, image, sample, write
 from tests.sources.dicom_rows import SMALL, load
 
@@ -165,9 +165,7 @@ def test_the_next_small_file_is_read_ahead_and_no_other(
         write(tmp_path / f"{name}.dcm", image(PIXELS))
     parts = iter(dicom_source(tmp_path, DicomOptions(rendering=SMALL)).parts)
     first = next(parts)
-    deadline = time.monotonic() + 20
-    while len(read) < held and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(read) >= held, "as many files are read ahead")
     assert read == ["a.dcm", "b.dcm"][:held]
     assert first.digest() == hashlib.sha256((tmp_path / "a.dcm").read_bytes()).hexdigest()
     assert [part.name for part in parts] == ["b.dcm", "c.dcm", "d.dcm"]

@@ -115,7 +115,7 @@ def test_a_redirect_to_plain_text_elsewhere_is_refused(mirror: Mirror, tmp_path:
 def test_offline_is_said_with_the_remedy(mirror: Mirror, tmp_path: Path) -> None:
     nobody = "http://127.0.0.1:9/"
     with pytest.raises(DataError, match=r"no download \(.*\); check network and proxy \(HTTPS_PROXY\)"):
-        fetch_heart_disease(tmp_path, nobody, timeout_seconds=2)
+        fetch_heart_disease(tmp_path, nobody, timeout_seconds=2)  # patience: nobody answers
 
 
 @pytest.mark.parametrize("url", ["http://mirror.example/", "ftp://mirror.example/", "file:///etc/", "mirror"])

@@ -30,6 +30,7 @@ from fedcohort.sources.road import import_source
 from fedcohort.sources.schema import Declared, read_declarations
 from fedcohort.sources.sql_tables import key_of, sql_source
 from fedcohort.sources.units import conversion
+from tests.patience import PATIENCE_SECONDS
 from tests.processes.support import cli
 
 HEADER = "patient_id,age,sex,note"
@@ -395,7 +396,7 @@ def test_an_import_that_is_killed_goes_on_from_its_last_batch(tmp_path: Path) ->
     command = [sys.executable, "-m", "fedcohort", *asked]
     database = tmp_path / "s.db"
     running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not _progress(database) and time.monotonic() < deadline:
         time.sleep(0.02)
     running.send_signal(signal.SIGKILL)

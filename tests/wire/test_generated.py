@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import fedcohort.wire
+from tests.patience import PATIENCE_SECONDS
 
 WIRE = Path(fedcohort.wire.__file__).parent
 
@@ -19,7 +20,7 @@ def test_the_generated_code_is_that_of_the_proto(tmp_path: Path) -> None:
     where = [f"-I{source}", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
     # In a process of its own: beside TensorFlow, the compiler's own copy of Protobuf crashes.
     command = [sys.executable, "-m", "grpc_tools.protoc", *where, str(WIRE / "fedcohort.proto")]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=PATIENCE_SECONDS)
     for name in ("fedcohort_pb2.py", "fedcohort_pb2.pyi"):
         fresh = (tmp_path / "fedcohort" / "wire" / name).read_text(encoding="utf-8")
         committed = (WIRE / name).read_text(encoding="utf-8")

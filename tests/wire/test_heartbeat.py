@@ -10,6 +10,7 @@ import pytest
 from fedcohort.errors import LinkClosedError
 from fedcohort.wire.link import MISSED_HEARTBEATS
 from fedcohort.wire.messages import Contribution, Event, Message
+from tests.patience import PATIENCE_SECONDS
 
 from .support import HASH, Pair, coordinator_side, dial_node, node_side, running_coordinator, tcp_server
 
@@ -42,7 +43,7 @@ async def freezable(port: int, frozen: asyncio.Event) -> AsyncIterator[int]:
 async def beating(frozen: asyncio.Event) -> AsyncIterator[Pair]:
     """Both ends of a link whose hearts beat fast, over a network that can freeze."""
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(PATIENCE_SECONDS),
         running_coordinator(coordinator_side(), heartbeat_seconds=BEAT) as coordinator,
         freezable(coordinator.port, frozen) as port,
     ):

@@ -12,6 +12,7 @@ from fedcohort.wire.codec import CHUNK_TAG, encode_chunk
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.link import CHUNK_BYTES, FRAME_BYTES, Link
 from fedcohort.wire.messages import Contribution, Event, Message
+from tests.patience import PATIENCE_SECONDS
 
 from .support import HASH, Certified, Pair, linked, memory_channels
 
@@ -28,7 +29,7 @@ def with_pair(
     run: Callable[[Pair], Awaitable[None]], tls: Certified | None = None, **options: object
 ) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), linked(tls, **options) as pair:
+        async with asyncio.timeout(PATIENCE_SECONDS), linked(tls, **options) as pair:
             await run(pair)
 
     asyncio.run(main())

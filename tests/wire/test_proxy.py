@@ -10,6 +10,7 @@ import pytest
 
 from fedcohort.errors import AuthenticationError, ConfigError, FedcohortError, LinkClosedError
 from fedcohort.wire.messages import Event
+from tests.patience import PATIENCE_SECONDS
 
 from .support import HASH, Certified, dial_node, node_side, pump, running_coordinator, tcp_server
 
@@ -63,7 +64,7 @@ async def running_proxy() -> AsyncIterator[Proxy]:
 async def exchange_one(tls: Certified, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, password: str) -> None:
     """Dial a coordinator behind TLS with the proxy in the environment, and say one thing each way."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://{USER}:{password}@localhost:{proxy.port}")
-    async with asyncio.timeout(20), running_coordinator(tls=tls) as coordinator:
+    async with asyncio.timeout(PATIENCE_SECONDS), running_coordinator(tls=tls) as coordinator:
         node = await dial_node(f"wss://localhost:{coordinator.port}", node_side(), tls.ca_file)
         link = await coordinator.links.get()
         await node.send_message(EVENT)

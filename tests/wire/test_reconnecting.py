@@ -9,6 +9,7 @@ from fedcohort.wire import transport
 from fedcohort.wire.link import Channel, Link
 from fedcohort.wire.messages import Event
 from fedcohort.wire.transport import reconnecting
+from tests.patience import PATIENCE_SECONDS
 
 from .support import (
     HASH,
@@ -39,7 +40,7 @@ def test_a_node_comes_back_to_a_coordinator_that_was_started_anew() -> None:
             finally:
                 back.close()
 
-        async with tcp_server(between) as port, asyncio.timeout(30):
+        async with tcp_server(between) as port, asyncio.timeout(PATIENCE_SECONDS):
             links = reconnecting(lambda: dial_node(f"ws://localhost:{port}", node))
             for _ in range(2):
                 async with running_coordinator(side) as coordinator:

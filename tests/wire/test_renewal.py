@@ -14,7 +14,8 @@ import trustme
 
 from fedcohort.wire.address import server_tls
 from fedcohort.wire.renewal import renew
-from tests.processes.support import Process, free_port, until
+from tests.patience import PATIENCE_SECONDS, until
+from tests.processes.support import Process, free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
 
@@ -31,7 +32,10 @@ def served(port: int) -> bytes:
     """The certificate that a server shows."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", port), 10) as plain, context.wrap_socket(plain) as tls:
+    with (
+        socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as plain,
+        context.wrap_socket(plain) as tls,
+    ):
         return tls.getpeercert(binary_form=True) or b""
 
 
@@ -97,7 +101,7 @@ def test_sighup_ends_no_coordinator_that_has_no_certificate(tmp_path: Path) -> N
 
 def listens(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
+        socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS).close()
     except OSError:
         return False
     return True
