@@ -4,13 +4,15 @@ A stored study is read with `parse_study` as long as a ledger or a page tells of
 what a later version refuses is refused here and not by the words of a study.
 """
 
-from fedcohort.errors import RulesError, StudyError
+from fedcohort.errors import CohortError, RulesError, StudyError
+from fedcohort.sources.where import check_plain, columns_asked
+from fedcohort.sources.where_kinds import check_where_of_study
 from fedcohort.study import Study, Train
 from fedcohort.versions import RULES
 
 
 def check_handed_in(study: Study) -> None:
-    """Refuse a study that an earlier version took, and this one cannot keep the promises of.
+    """Refuse a study that cannot be what it says, or that this version cannot keep the promises of.
 
     Raises:
         StudyError: names the field, and what to write.
@@ -20,12 +22,26 @@ def check_handed_in(study: Study) -> None:
             f"min_sites: a sum of one site is that hospital's vector, which {study.protection} then hides "
             'from nobody; take min_sites = 2 or more, or say protection = "none"'
         )
+    _check_where(study)
     if isinstance(study.analysis, Train) and _is_compiled(study.analysis.model):
         raise StudyError(
             "analysis.model: its configuration says how it was compiled (compile_config), which training "
             "over sites does not take: learning_rate, server_optimizer and the cohort's label say it; leave "
             "it out"
         )
+
+
+def _check_where(study: Study) -> None:
+    """Whatever columns the sites offer: what a condition means is known without them."""
+    where = study.cohort.where
+    if where is None:
+        return
+    try:
+        check_where_of_study(study.cohort, columns_asked(where))
+        if study.privacy is not None:
+            check_plain(where)
+    except CohortError as error:
+        raise StudyError(f"cohort.{error}") from None
 
 
 def _is_compiled(config: object) -> bool:

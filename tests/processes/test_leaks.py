@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from fedcohort.errors import StudyFailedError
+from fedcohort.errors import FedcohortError, StudyFailedError
 from fedcohort.sources.importing import write_rows
 from fedcohort.sources.schema import Declared, wide_table
 from fedcohort.study import Categorical, Describe, Numeric, Study
@@ -64,15 +64,19 @@ def dull(**changes: object) -> dict[str, Any]:
 
 FAILING: dict[str, dict[str, Any]] = {
     "out of range": {"cohort": cohort()},
-    "bad where": dull(where="age > 'zebraphilia'"),
     "one patient by text": dull(where="diagnosis LIKE 'zebra%'"),
-    "one patient by id": dull(where="patient_id LIKE 'planted%'"),
+    "where of another column": dull(where="weight > 3"),
     "missing column": dull(columns={"age": Numeric(18, 100), "weight": Numeric(0, 300)}),
     "text as number": dull(columns={"age": Numeric(18, 100), "diagnosis": Numeric(0, 1)}),
     "unknown level": dull(columns={"diagnosis": Categorical(("I10", "I20"))}),
-    "not a query": dull(where="age > 1); DROP TABLE ward; --"),
     "one patient": dull(where=f"age BETWEEN {AGE - 0.0001:.4f} AND {AGE + 0.0001:.4f}"),
 }
+REFUSED: dict[str, dict[str, Any]] = {
+    "bad where": dull(where="age > 'zebraphilia'"),
+    "one patient by id": dull(where="patient_id LIKE 'planted%'"),
+    "not a query": dull(where="age > 1); DROP TABLE ward; --"),
+}
+"""What the coordinator does not take."""
 
 
 CODES = ("value-out-of-range", "cohort-too-small", "cohort-refused", "schema-mismatch")
@@ -97,6 +101,9 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
             handle = running.submit_unchecked(Study(name=name, analysis=Describe(), **changes))
             with pytest.raises(StudyFailedError):
                 handle.wait(progress=False)
+        for name, changes in REFUSED.items():
+            with pytest.raises(FedcohortError, match=r"cohort\.where: "):
+                running.submit_unchecked(Study(name=name, analysis=Describe(), **changes))
         yield running
 
 
@@ -112,7 +119,7 @@ def test_the_failures_were_told_as_codes(group: Group) -> None:
         told[row["name"]] = {site["code"] for site in status["sites"]} - {""}
     assert told["out of range"] == {"value-out-of-range"}
     assert told["one patient"] == told["one patient by text"] == {"cohort-too-small"}
-    assert told["one patient by id"] == {"cohort-refused"}
+    assert told["where of another column"] == {"cohort-refused"}
     assert told["unknown level"] == {"schema-mismatch"}
     for name in FAILING:
         assert len(told[name]) == 1, (name, told[name])

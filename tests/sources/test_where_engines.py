@@ -161,7 +161,7 @@ ISO_US = {
 
 def reference() -> pd.DataFrame:
     """The rows in nullable types; a boolean is 1 or 0."""
-    columns: dict[str, Any] = {name: [one[name] for one in ALL] for name in ALL[0]}
+    columns: dict[str, list[Any]] = {name: [one[name] for one in ALL] for name in ALL[0]}
     kinds = {
         "k": "Int64",
         "n": "Int64",
@@ -171,14 +171,14 @@ def reference() -> pd.DataFrame:
         "day": "Int64",
         "seen": "Int64",
     }
-    made = {}
+    made: dict[str, Any] = {}
     for name, given in columns.items():
-        values = [us(value) for value in given] if name in ("day", "seen") else given
+        values: list[Any] = [us(value) for value in given] if name in ("day", "seen") else given
         if name in ("x", "d"):
             numbers = [None if value is None or math.isnan(value) else float(value) for value in values]
             made[name] = pd.array(numbers, dtype="Float64")
         else:
-            made[name] = pd.array(values, dtype=kinds.get(name, "string[python]"))
+            made[name] = pd.Series(values, dtype=kinds.get(name, "string[python]")).array
     return pd.DataFrame(made)
 
 

@@ -11,6 +11,7 @@ Views and tables with computed columns are not narrowed: whether their own expre
 then depend on the condition and on one patient.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import reduce
@@ -20,6 +21,8 @@ from typing import Literal
 import numpy as np
 from sqlalchemy import Connection, inspect
 from sqlalchemy import types as sql
+from sqlalchemy.dialects.postgresql import DOMAIN
+from sqlalchemy.exc import SAWarning
 from sqlalchemy.types import TypeEngine
 from sqlglot import exp
 
@@ -69,6 +72,7 @@ def kinds_of_types(types: Types, engine: str) -> Kinds:
 
 
 def _kind(one: TypeEngine[object], engine: str) -> Literal["number", "text", "moment"] | None:
+    one = _base(one)
     if isinstance(one, sql.String | sql.Uuid):
         return "text"
     if isinstance(one, sql.Integer | sql.Float):
@@ -80,10 +84,16 @@ def _kind(one: TypeEngine[object], engine: str) -> Literal["number", "text", "mo
     return "moment" if isinstance(one, sql.Date | sql.DateTime) else None
 
 
+def _base(one: TypeEngine[object]) -> TypeEngine[object]:
+    """A domain of PostgreSQL holds what its type holds."""
+    return _base(one.data_type) if isinstance(one, DOMAIN) else one
+
+
 def readings_of_types(types: Types, engine: str) -> Mapping[str, Reading]:
     """How values of a declared type are read where the driver's own value does not tell."""
     found: dict[str, Reading] = {}
-    for name, one in types.items():
+    for name, declared in types.items():
+        one = _base(declared)
         if isinstance(one, sql.Date | sql.DateTime):
             found[name] = "moment"
         elif isinstance(one, sql.REAL) and engine != "sqlite":
@@ -100,7 +110,9 @@ def is_stored(connection: Connection, table: str) -> bool:
 
         return duck.is_stored(connection, table)
     inspector = inspect(connection)
-    columns = inspector.get_columns(table)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
+        columns = inspector.get_columns(table)
     return table in inspector.get_table_names() and not any(column.get("computed") for column in columns)
 
 

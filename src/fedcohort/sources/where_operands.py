@@ -5,15 +5,16 @@ Each row's value is read by itself, so that no other row changes what it means:
 - a number is an integer, a float, a Decimal or a boolean (true is 1, false is 0): the nearest double,
   beside which a whole number keeps what its double leaves out, so that 2^53 + 1 is not 2^53. NaN is
   missing; what is too large for a double is infinite;
-- a text is a text, an enumeration's level, or a UUID in its lower-case form; of a longer one the first
-  MAX_TEXT characters count. An empty text is a text;
+- a text is a text, an enumeration's level, a UUID in its lower-case form, a time of day or a network
+  address; of a longer one the first MAX_TEXT characters count. An empty text is a text;
 - a moment is a date (its midnight) or a timestamp, to the microsecond; with an offset it is that
   instant in UTC, without one it is compared as it stands;
-- everything else (bytes, lists, intervals, times of day, a date that no calendar of Python has) is
-  there, but equals nothing.
+- everything else (bytes, lists, intervals, a date that no calendar of Python has) is there, but equals
+  nothing.
 """
 
 import datetime
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,18 @@ MAX_TEXT = 32_768
 NO_MOMENT = np.iinfo(np.int64).min
 EXACT = 2.0**53
 """Below it a double is every whole number."""
+_PRINTED = (
+    str,
+    UUID,
+    datetime.time,
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+    ipaddress.IPv4Interface,
+    ipaddress.IPv6Interface,
+    ipaddress.IPv4Network,
+    ipaddress.IPv6Network,
+)
+"""What drivers make of types that are texts here."""
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _ISO = re.compile(
@@ -237,7 +250,7 @@ def _picked(values: Any, absent: float, codes: Ints) -> Any:  # noqa: ANN401  an
 
 def _of_objects(objects: Sequence[object], reading: Reading | None) -> Operand:
     kinds = set(map(type, objects))
-    if kinds <= {float, bool, type(None)} or (kinds <= {int, type(None)} and _small(objects)):
+    if kinds <= {int, float, bool, type(None)} and (int not in kinds or _small(objects)):
         doubles = np.array(objects, np.float64)  # None becomes NaN
         return of_floats(_single(doubles) if reading == "single" else doubles)
     if kinds <= {str, type(None)} and reading is None:
@@ -246,7 +259,7 @@ def _of_objects(objects: Sequence[object], reading: Reading | None) -> Operand:
 
 
 def _small(objects: Sequence[Any]) -> bool:
-    return all(value is None or -EXACT < value < EXACT for value in objects)
+    return all(type(value) is not int or -EXACT < value < EXACT for value in objects)
 
 
 def _of_texts(objects: Sequence[Any]) -> Operand:
@@ -270,7 +283,7 @@ def _of_any(objects: Sequence[object], reading: Reading | None) -> Operand:
         elif isinstance(value, NUMBERS):
             doubles[row], rest[row] = _number(value)
             present[row] = not math.isnan(doubles[row])
-        elif isinstance(value, str | UUID) and reading != "moment":
+        elif isinstance(value, _PRINTED) and reading != "moment":
             text = str(value)[:MAX_TEXT]
             text = text.rstrip(" ") if reading == "padded" else text
             codes[row] = places.setdefault(text, len(places))
