@@ -1,6 +1,7 @@
 """The researcher's side: simulate, read the result, save it, and be told plainly what is wrong."""
 
 import asyncio
+import json
 import socket
 from pathlib import Path
 
@@ -162,3 +163,51 @@ def test_every_public_name_is_there() -> None:
     assert all(getattr(fc, name).__doc__ for name in fc.__all__)
     with pytest.raises(AttributeError):
         fc.nothing  # noqa: B018
+
+
+@pytest.mark.filterwarnings("ignore:__array__")  # of Keras, which converts its variables in an old way
+def test_a_saved_folder_loads_as_the_result_that_it_was(tmp_path: Path) -> None:
+    frames = {site: ward_frame(number) for number, site in enumerate("ab")}
+    cohort = fc.Cohort(columns={"x": fc.Numeric(-9, 9)}, label=fc.Binary("y"))
+    train = fc.Train(model="logistic", rounds=2, importance=False)
+    result = fc.simulate(frames).run(fc.Study(name="kept", cohort=cohort, analysis=train), progress=False)
+    loaded = fc.load_result(result.save(tmp_path / "kept"))
+    assert (loaded.study, loaded.report) == (result.study, json.loads(json.dumps(result.report)))
+    pd.testing.assert_frame_equal(loaded.metrics, result.metrics, check_dtype=False, check_exact=True)
+    assert loaded.saved_model == result.saved_model
+    assert loaded.predict(frames["a"]).tobytes() == result.predict(frames["a"]).tobytes()
+    assert repr(loaded) == repr(result)
+    for name in ("report.json", "metrics.csv", "study.json"):
+        text = (tmp_path / "kept" / name).read_text()
+        (tmp_path / "kept" / name).write_text("")
+        with pytest.raises(fc.StudyError, match=r"kept"):
+            fc.load_result(tmp_path / "kept")
+        (tmp_path / "kept" / name).write_text(text)
+    with pytest.raises(fc.StudyError, match=r"study\.json.*give the folder that result\.save wrote"):
+        fc.load_result(tmp_path)
+
+
+def test_a_hold_out_of_nobody_is_no_split_in_python_and_in_toml(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(
+        'name = "all train"\n[cohort]\ncolumns = ["x"]\nlabel = "y"\nsplit = { fraction = 0 }\n'
+        '[analysis]\nkind = "train"\nmodel = "logistic"\nrounds = 2\nimportance = false\n'
+    )
+    study = fc.load_study(path)
+    assert study.cohort.split is None
+    assert study.cohort == fc.Cohort(columns=["x"], label="y", split=fc.Holdout(0))
+    frames = {site: ward_frame(number) for number, site in enumerate("ab")}
+    result = fc.simulate(frames).run(study, progress=False)
+    assert {row["split"] for row in result.rows} == {"train"}
+    assert "auc" in result.report["train"]
+    assert "test" not in result.report
+    with pytest.raises(fc.StudyError, match="fraction: Field required"):
+        fc.Holdout()
+
+
+def ward_frame(seed: int) -> pd.DataFrame:
+    """Sixty patients whose illness goes with x."""
+    draw = np.random.default_rng(seed)
+    x = draw.normal(0, 2, 60).clip(-9, 9)
+    ids = [f"s{seed}p{number}" for number in range(60)]
+    return pd.DataFrame({"patient_id": ids, "x": x, "y": (x + draw.normal(0, 1, 60) > 0).astype(int)})

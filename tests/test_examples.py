@@ -1,5 +1,6 @@
 """Every example runs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -119,3 +120,25 @@ def test_the_notebook_compares_federated_pooled_and_single_hospitals(monkeypatch
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_a_notebook_shows_progress_without_asking_for_widgets() -> None:
+    try:
+        KernelSpecManager().get_kernel_spec("python3")
+    except NoSuchKernel:
+        pytest.skip("needs the Jupyter kernel python3: pip install ipykernel")
+    new_notebook: Callable[[], Any] = nbformat.v4.new_notebook
+    new_cell: Callable[[str], Any] = nbformat.v4.new_code_cell
+    notebook = new_notebook()
+    code = """
+import fedcohort as fc, pandas as pd
+frame = pd.DataFrame({"patient_id": [f"p{n}" for n in range(40)], "age": [float(20 + n) for n in range(40)]})
+study = fc.Study(name="ages", cohort=fc.Cohort(columns={"age": fc.Numeric(18, 90)}), analysis=fc.Describe())
+print(fc.simulate({"a": frame, "b": frame}).run(study).report["patients"])
+"""
+    notebook.cells.append(new_cell(code))
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = notebook.cells[0].outputs
+    assert "ipywidgets" not in json.dumps(outputs)
+    assert any(one.get("data", {}).get("text/plain") == "ages  1/1" for one in outputs)
+    assert [one.text for one in outputs if one.get("name") == "stdout"] == ["80\n"]

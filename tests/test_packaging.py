@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,19 @@ def test_no_document_names_a_registry_or_a_path_outside_the_project() -> None:
 def test_every_link_between_documents_leads_to_a_file_of_the_project() -> None:
     assert [link for link in local_links() if not link[1].exists()] == []
     assert [link for link in local_links() if not link[1].resolve().is_relative_to(ROOT)] == []
+
+
+def test_every_extra_that_a_remedy_names_is_installed_by_that_remedy() -> None:
+    """The command that errors print, obeyed in the project's folder without a network: all is there."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")]
+    named = {extra for text in texts for extra in re.findall(r"constraints\.txt '\.\[([\w-]+)\]'", text)}
+    assert len(named) > 7
+    assert named <= EXTRAS.keys()
+    assert not [text for text in texts if "pip install 'fedcohort" in text]
+    words = ["install", "--dry-run", "--no-index", "--no-build-isolation", "-c", "constraints.txt"]
+    here = sorted(named - {"gpu"})
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *words, f".[{','.join(here)}]"],
+        capture_output=True, text=True, cwd=ROOT, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

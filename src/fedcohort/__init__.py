@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fedcohort.client import Federation, Handle, Simulation, connect, load_study, simulate
     from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
-    from fedcohort.result import Result
+    from fedcohort.result import Result, load_result
     from fedcohort.study import (
         Binary,
         Categorical,
@@ -49,6 +49,7 @@ __all__ = [
     "Survival",
     "Train",
     "connect",
+    "load_result",
     "load_study",
     "simulate",
 ]

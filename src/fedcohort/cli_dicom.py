@@ -198,4 +198,6 @@ def _check_installed() -> None:
         ConfigError: the extra is not installed.
     """
     if not all(importlib.util.find_spec(name) for name in ("pydicom", "pynetdicom", "PIL")):
-        raise ConfigError("DICOM is not installed here: pip install 'fedcohort[dicom]'")
+        raise ConfigError(
+            "DICOM is not installed here: pip install -c constraints.txt '.[dicom]' in fedcohort's folder"
+        )

@@ -170,7 +170,10 @@ def import_breast_cancer(into: Folder = Path()) -> None:
     try:
         reports = make(into)
     except ModuleNotFoundError as error:
-        raise ConfigError("this data set comes with scikit-learn: pip install 'fedcohort[demo]'") from error
+        raise ConfigError(
+            "this data set comes with scikit-learn: "
+            "pip install -c constraints.txt '.[demo]' in fedcohort's folder"
+        ) from error
     for report in reports:
         console.print(str(report), markup=False, highlight=False)
     console.print(_PUBLIC, highlight=False)

@@ -22,7 +22,8 @@ def report(
         from fedcohort.dashboard.texts import load_texts
     except ModuleNotFoundError:
         raise ConfigError(
-            "a report needs the dashboard's parts: pip install 'fedcohort[dashboard]'"
+            "a report needs the dashboard's parts: "
+            "pip install -c constraints.txt '.[dashboard]' in fedcohort's folder"
         ) from None
 
     rest = open_federation(coordinator, token, ca_file).rest

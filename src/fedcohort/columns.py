@@ -180,12 +180,12 @@ AnyLabel = Annotated[
 
 
 class Holdout(Frozen):
-    """Hold out this fraction of patients, by keyed hash of patient_id."""
+    """Hold out this fraction of patients, by keyed hash of patient_id; of 0 nobody, so that all train."""
 
-    fraction: Annotated[float, Field(strict=True, gt=0, lt=1)]
+    fraction: Annotated[float, Field(strict=True, ge=0, lt=1)]
 
-    def __init__(self, fraction: float = 0.0, **extra: object) -> None:
-        super().__init__(fraction=fraction, **extra)
+    def __init__(self, fraction: float | None = None, **extra: object) -> None:
+        super().__init__(**extra if fraction is None else {"fraction": fraction, **extra})
 
 
 AnySplit = Annotated[

@@ -1,23 +1,26 @@
 """A progress bar for one study where somebody looks, and lines where the output goes to a file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fedcohort.study import Study, Train
+
+Show = Callable[[int | None, str | None], None]
+"""Shows rounds that are done and what is said; None leaves either as it is."""
 
 
 @dataclass
 class Follower:
     """What is told while a study runs."""
 
-    bar: Progress
-    task: TaskID
-    lines: Console | None
+    show: Show
+    lines: Console | None = None
     said: str = ""
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -25,13 +28,13 @@ class Follower:
         for row in rows:
             shown = (name for name in ("loss", "accuracy", "auc", "mae") if isinstance(row.get(name), float))
             text = "  ".join(f"{name} {row[name]:.3f}" for name in shown)
-            self.bar.update(self.task, completed=int(row["round"]), metrics=f"{row['split']}: {text}")
+            self.show(int(row["round"]), f"{row['split']}: {text}")
 
     def note(self, words: str) -> None:
         """What the study waits for; nothing when it waits no longer."""
         if words != self.said:
             self.said = words
-            self.bar.update(self.task, metrics=words)
+            self.show(None, words)
             if self.lines is not None and words:
                 self.lines.print(words, markup=False, highlight=False)
 
@@ -40,13 +43,41 @@ class Follower:
 def follow(study: Study, *, enabled: bool) -> Iterator[Follower]:
     """Show rounds, the newest metrics and what a study waits for; at a good end the bar is full."""
     rounds = study.analysis.rounds if isinstance(study.analysis, Train) else 1
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console()
+    if enabled and console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
+        yield from _in_notebook(study.name, rounds)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     seen = console.is_terminal or console.is_jupyter
     with Progress(
         *columns, TextColumn("{task.fields[metrics]}"), console=console, disable=not (enabled and seen)
     ) as bar:
         task = bar.add_task(study.name, total=rounds, metrics="")
-        lines = Console(stderr=True, soft_wrap=True) if enabled and not seen else None
-        yield Follower(bar, task, lines)
-        bar.update(task, completed=rounds)
+
+        def show(done: int | None, words: str | None) -> None:
+            bar.update(task, completed=done)
+            if words is not None:
+                bar.update(task, metrics=words)
+
+        yield Follower(show, Console(stderr=True, soft_wrap=True) if enabled and not seen else None)
+        show(rounds, None)
+
+
+def _in_notebook(name: str, rounds: int) -> Iterator[Follower]:
+    """One line of plain text that changes: rich asks for ipywidgets there, which nobody needs for this."""
+    from IPython.display import DisplayHandle
+
+    make: Callable[[], Any] = DisplayHandle
+    handle, done, said = make(), 0, ""
+
+    def text() -> dict[str, str]:
+        return {"text/plain": f"{name}  {done}/{rounds}  {said}".rstrip()}
+
+    def show(now: int | None, words: str | None) -> None:
+        nonlocal done, said
+        done, said = (done if now is None else now), (said if words is None else words)
+        handle.update(text(), raw=True)
+
+    handle.display(text(), raw=True)
+    yield Follower(show)
+    show(rounds, None)

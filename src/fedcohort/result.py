@@ -1,5 +1,7 @@
 """What a researcher gets: metrics by round, a report, the trained model, and pictures of them."""
 
+import contextlib
+import csv
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from fedcohort.errors import StudyError
 from fedcohort.inference import Predictor
 from fedcohort.sources.frame import table_from_frame
-from fedcohort.study import SavedModel, Study, Train
+from fedcohort.study import SavedModel, Study, Train, parse_study, read_saved_model
 from fedcohort.table import Table
 from fedcohort.vector import Array
 
@@ -113,7 +115,10 @@ class Result:
         try:
             from fedcohort.picture import Picture
         except ModuleNotFoundError:
-            raise StudyError("result.plot needs matplotlib: pip install 'fedcohort[dashboard]'") from None
+            raise StudyError(
+                "result.plot needs matplotlib: "
+                "pip install -c constraints.txt '.[dashboard]' in fedcohort's folder"
+            ) from None
         if not self.rows:
             raise StudyError(f"study {self.study.name!r}: no metrics by round to draw")
         figure = Picture(figsize=(9, 3.2), layout="constrained")
@@ -155,6 +160,52 @@ class Result:
             frame = pd.DataFrame(rows).T
         title = pd.Series([self.study.name]).to_frame().to_html(index=False, header=False, border=0)
         return title + frame.to_html(float_format=lambda value: f"{value:.4g}", border=0)
+
+
+def load_result(folder: str | Path) -> Result:
+    """A result as `result.save(folder)` has kept it: study, report, metrics and the model, if there is one.
+
+    Raises:
+        StudyError: the folder holds no saved result, or a file of it is damaged.
+    """
+    path = Path(folder)
+    try:
+        study = parse_study((path / "study.json").read_bytes(), str(path / "study.json"))
+        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+        with (path / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            header = table.fieldnames
+            rows = [{name: _read(text) for name, text in row.items() if text} for row in table]
+    except OSError as error:
+        raise StudyError(
+            f"{error.filename}: {error.strerror}; give the folder that result.save wrote"
+        ) from error
+    except ValueError as error:
+        raise StudyError(
+            f"{path}: report.json or metrics.csv is damaged ({error}); save the result again"
+        ) from None
+    if not isinstance(report, dict) or header is None:
+        raise StudyError(f"{path}: report.json or metrics.csv is empty; save the result again")
+    return Result(study, report, rows, _saved_arrays(path) if (path / "model.json").exists() else {})
+
+
+def _read(text: str) -> int | float | str:
+    """A value of metrics.csv, to the bit."""
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    return text
+
+
+def _saved_arrays(path: Path) -> dict[str, Array]:
+    from fedcohort.models.saved import read_weights
+
+    saved = read_saved_model(path)
+    return {
+        "weights": read_weights(saved.weights),
+        "mean": np.array(saved.mean, dtype=np.float64),
+        "deviation": np.array(saved.deviation, dtype=np.float64),
+    }
 
 
 def _numbers(row: Any) -> list[tuple[str, float]]:  # noqa: ANN401

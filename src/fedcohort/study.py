@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -87,6 +88,12 @@ class Cohort(Frozen):
     bounds: dict[Identifier, tuple[Real, Real]] = Field(default_factory=dict)
     split: AnySplit | None = Holdout(0.2)
     patient_id: Identifier = "patient_id"
+
+    @field_validator("split")
+    @classmethod
+    def _nobody_held_out(cls, split: object) -> object:
+        """TOML has no word for None; a hold-out of nobody is no split."""
+        return None if isinstance(split, Holdout) and split.fraction == 0 else split
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -7,6 +7,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from fedcohort.dashboard import Settings
 from fedcohort.dashboard.drafts import checked, verdict
 from fedcohort.dashboard.upstream import Upstream
 from fedcohort.errors import CohortError, PolicyError, SchemaError, StudyError
+from fedcohort.node.budgets import Budget
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.told import objections, told_rules
 from fedcohort.rest import Rest
@@ -216,7 +218,12 @@ def test_a_site_that_would_refuse_is_named_before_the_study_is_handed_in() -> No
     lenient = {**CATALOGUE, "rules": {**STRICT, "privacy_required": False, "analyses": ["describe"],
                                       "protections": ["masks"], "min_sites": 1, "min_colluders": 0,
                                       "patients": {}, "budgets": {}}}  # fmt: skip
-    catalogues = {"a": lenient, "b": lenient, "c": {**CATALOGUE, "rules": STRICT}, "old": CATALOGUE}
+    catalogues: dict[str, dict[str, Any]] = {
+        "a": lenient,
+        "b": lenient,
+        "c": {**CATALOGUE, "rules": STRICT},
+        "old": CATALOGUE,
+    }
     study = checked(DRAFT, catalogues)
     found = verdict(study, catalogues)
     assert (found["valid"], found["refused"]) == (True, ["c"])
@@ -230,8 +237,8 @@ def test_what_a_site_tells_of_its_rules_is_what_it_holds_a_study_to(tmp_path: Pa
     policy = SitePolicy(
         id="a", data="a.db", tables={"ward": "*", "other": ("x",)}, coordinator="wss://c", state=tmp_path,
         budget={
-            "ward": {"epsilon": 1.0, "tables": ("ward",)},
-            "other": {"epsilon": math.inf, "tables": ("other",)},
+            "ward": Budget(epsilon=1.0, tables=("ward",)),
+            "other": Budget(epsilon=math.inf, tables=("other",)),
         },
         protections=("masks",), patients={"ward": "mrn"},
     )  # fmt: skip

@@ -162,7 +162,8 @@ def test_a_query_that_takes_too_long_is_stopped(
         ("oracle+oracledb://x@host/name", "needs the Python package oracledb; pip install it"),
         (
             "postgresql+psycopg2://x@host/name",
-            r"write postgresql\+psycopg://, and pip install 'fedcohort\[postgresql\]'",
+            r"write postgresql\+psycopg://, and "
+            r"pip install -c constraints.txt '\.\[postgresql\]' in fedcohort's folder",
         ),
     ],
 )

@@ -238,7 +238,11 @@ def test_a_codec_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.Mon
     monkeypatch.setattr(decoder, "_available", {})
     found = parse(sample("examples_jpeg2k.dcm").read_bytes())
     layout = read_layout(found)
-    with pytest.raises(DicomError, match=r"JPEG 2000.*pip install 'fedcohort\[dicom-codecs\]'"):
+    with pytest.raises(
+        DicomError,
+        match=r"JPEG 2000.*"
+        r"pip install -c constraints.txt '\.\[dicom-codecs\]' in fedcohort's folder",
+    ):
         FrameReader(found, layout).decode(0)
 
 

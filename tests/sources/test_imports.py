@@ -209,7 +209,11 @@ def test_breast_cancer_columns_are_scikit_learns(tmp_path: Path) -> None:
 
 def test_without_scikit_learn_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ConfigError, match=r"pip install 'fedcohort\[demo\]'"):
+    with pytest.raises(
+        ConfigError,
+        match=r""
+        r"pip install -c constraints.txt '\.\[demo\]' in fedcohort's folder",
+    ):
         breast_cancer.import_hospital("hospital_a", tmp_path / "a.db")
     with pytest.raises(SchemaError, match="no hospital 'x'"):
         breast_cancer.import_hospital("x", tmp_path / "a.db")

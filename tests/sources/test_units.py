@@ -68,5 +68,9 @@ def test_a_mapping_with_units_says_what_to_install_where_pint_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without_pint(monkeypatch)
-    with pytest.raises(ConfigError, match=r"units need pint: pip install 'fedcohort\[files\]'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"units need pint: "
+        r"pip install -c constraints.txt '\.\[files\]' in fedcohort's folder",
+    ):
         MappedColumn(unit="mmol/L", local_unit="mg/dL", substance="glucose")

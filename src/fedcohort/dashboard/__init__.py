@@ -26,7 +26,9 @@ __all__ = [
     "settings_from_environment",
 ]
 
-_REMEDY = "the dashboard needs more packages: pip install 'fedcohort[dashboard]'"
+_REMEDY = (
+    "the dashboard needs more packages: pip install -c constraints.txt '.[dashboard]' in fedcohort's folder"
+)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

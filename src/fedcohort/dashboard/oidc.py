@@ -66,7 +66,8 @@ def _provider(settings: Settings) -> "Provider | None":
         from fedcohort.dashboard.provider import open_provider, read_declared
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"log-in by a provider needs more: pip install 'fedcohort[oidc]' ({error})"
+            f"log-in by a provider needs more: "
+            f"pip install -c constraints.txt '.[oidc]' in fedcohort's folder ({error})"
         ) from error
     return open_provider(read_declared(settings.oidc, settings.oidc_secret), settings.ca_file)
 

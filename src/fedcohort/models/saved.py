@@ -36,6 +36,15 @@ def weights_from_base64(
     return weights
 
 
+def read_weights(text: str) -> NDArray[np.float32]:
+    """Read as many weights as there are, and check that they are finite.
+
+    Raises:
+        StudyError: they are not, or these are no weights.
+    """
+    return weights_from_base64(text, 3 * len(text.rstrip("=")) // 4 // 4)
+
+
 def to_keras(local: LocalModel, weights: NDArray[np.float32]) -> Any:
     """A Keras model of its own with these weights; takes encoded features."""
     import keras

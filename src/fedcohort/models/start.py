@@ -33,7 +33,8 @@ def start_tensorflow() -> Any:
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise StudyError(
-            "this study needs TensorFlow, which is not installed here: pip install 'fedcohort[tensorflow]'"
+            "this study needs TensorFlow, which is not installed here: "
+            "pip install -c constraints.txt '.[tensorflow]' in fedcohort's folder"
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     settings_that_came_too_late()

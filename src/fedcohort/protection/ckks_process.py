@@ -32,7 +32,10 @@ class Worker:
         with self._lock:
             code, reply = self._exchange(ckks_worker.OPERATIONS.index(operation), parts)
         if code == ckks_worker.ABSENT:
-            raise ConfigError("protection ckks needs TenSEAL: pip install 'fedcohort[ckks]'")
+            raise ConfigError(
+                "protection ckks needs TenSEAL: "
+                "pip install -c constraints.txt '.[ckks]' in fedcohort's folder"
+            )
         if code != ckks_worker.DONE:
             raise WireError("not a CKKS key or ciphertexts of this protocol")
         return reply

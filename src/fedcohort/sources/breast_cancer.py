@@ -83,7 +83,10 @@ def hospital_rows(hospital: str) -> list[Row]:
     try:
         from sklearn.datasets import load_breast_cancer
     except ModuleNotFoundError:
-        raise ConfigError("breast-cancer ships inside scikit-learn; pip install 'fedcohort[demo]'") from None
+        raise ConfigError(
+            "breast-cancer ships inside scikit-learn; "
+            "pip install -c constraints.txt '.[demo]' in fedcohort's folder"
+        ) from None
     features, benign = load_breast_cancer(return_X_y=True)
     columns = [name for name in COLUMNS if name != "malignant"]
     chosen = _patients_of(HOSPITALS.index(hospital), [not value for value in benign])

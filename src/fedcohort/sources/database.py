@@ -150,8 +150,9 @@ def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
         engine = create_engine(url, **options)
     except ModuleNotFoundError as error:
         remedies = {
-            "duckdb": "pip install 'fedcohort[duckdb]'",
-            "postgresql": "write postgresql+psycopg://, and pip install 'fedcohort[postgresql]'",
+            "duckdb": "pip install -c constraints.txt '.[duckdb]' in fedcohort's folder",
+            "postgresql": "write postgresql+psycopg://, and "
+            "pip install -c constraints.txt '.[postgresql]' in fedcohort's folder",
         }
         remedy = remedies.get(url.get_backend_name(), "pip install it")
         raise StoreError(f"{display(url)}: needs the Python package {error.name}; {remedy}") from None

@@ -230,7 +230,7 @@ def _decoded(image: DataSet, layout: Layout, data: bytes, index: int = 0, frames
         raise image.refusal(
             PIXEL_DATA,
             f"is compressed as {decoder.UID.name}, whose decoder is not installed: "
-            "pip install 'fedcohort[dicom-codecs]'",
+            "pip install -c constraints.txt '.[dicom-codecs]' in fedcohort's folder",
         )
     try:
         with warnings.catch_warnings(action="ignore"):

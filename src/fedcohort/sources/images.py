@@ -145,6 +145,7 @@ def _pillow() -> ModuleType:
         from PIL import Image as pillow
     except ImportError:
         raise ConfigError(
-            "images need Pillow, which is not installed here: pip install 'fedcohort[images]'"
+            "images need Pillow, which is not installed here: "
+            "pip install -c constraints.txt '.[images]' in fedcohort's folder"
         ) from None
     return pillow

@@ -45,7 +45,9 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError:
-        raise ConfigError("Parquet needs pyarrow: pip install 'fedcohort[files]'") from None
+        raise ConfigError(
+            "Parquet needs pyarrow: pip install -c constraints.txt '.[files]' in fedcohort's folder"
+        ) from None
     types = pyarrow.types
     other = format_of(path)
     if other and "parquet" not in other:

@@ -43,7 +43,8 @@ def open_postgres(url: URL, options: dict[str, object], *, alone: bool) -> Engin
         engine = create_engine(url, poolclass=NullPool, connect_args=given, **options)
     except ModuleNotFoundError as error:
         raise StoreError(
-            f"{display(url)}: needs the Python package {error.name}; pip install 'fedcohort[postgresql]'"
+            f"{display(url)}: needs the Python package {error.name}; "
+            "pip install -c constraints.txt '.[postgresql]' in fedcohort's folder"
         ) from None
     statements = [
         f"SET lock_timeout = {int(limits.LOCK_SECONDS * 1000)}",

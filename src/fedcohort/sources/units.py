@@ -36,7 +36,8 @@ def conversion(source: str, target: str, molar_mass: float | None = None) -> tup
         import pint
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "local_unit: units need pint: pip install 'fedcohort[files]' (or give factor instead)"
+            "local_unit: units need pint: "
+            "pip install -c constraints.txt '.[files]' in fedcohort's folder (or give factor instead)"
         ) from error
 
     registry = _registry()
