@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 
 from fedcohort.cli_import_report import REFUSED_HEADER
+from fedcohort.columns import Numeric
 from fedcohort.errors import ConfigError, SchemaError, StoreError
 from fedcohort.sources import csv_files
 from fedcohort.sources.batch import Batch, Part, Source
 from fedcohort.sources.csv_files import csv_source
+from fedcohort.sources.database import reading
 from fedcohort.sources.imported import Imported
 from fedcohort.sources.mapping import MappedTable, read_mapping
 from fedcohort.sources.parquet_files import parquet_source
 from fedcohort.sources.road import import_source
+from fedcohort.sources.schema import Declared, read_declarations
 from fedcohort.sources.sql_tables import sql_source
 from tests.processes.support import cli
 
@@ -385,6 +388,41 @@ class TestParquet:
         assert [(one.position, one.reason) for one in report.refusals] == [
             ("record 2", "holds a date that is none")
         ]
+
+    @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+    def test_a_duration_is_seconds_or_the_unit_that_is_declared(
+        self, save: Callable[..., Path], unit: str
+    ) -> None:
+        import pyarrow
+
+        count = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit] * 5400
+        stays = pyarrow.array([count, None, count // 2], pyarrow.duration(unit))
+        path = save({"patient_id": ["p1", "p2", "p3"], "stay": stays})
+        assert not self.bring(path).refused
+        assert stored(path.parent / "s.db", columns="stay") == [(5400.0,), (None,), (2700.0,)]
+        with reading(path.parent / "s.db") as connection:
+            assert read_declarations(connection, "records") == {"stay": Declared(Numeric(), "s")}
+        for words, hours in (({"unit": "hour"}, 1.5), ({"unit": "min", "local_unit": "s"}, 90.0)):
+            mapping = MappedTable.model_validate({"columns": {"stay": words}})
+            database = path.parent / f"{hours}.db"
+            import_source(parquet_source(path, "records", mapping), database)
+            assert [row[0] for row in stored(database, columns="stay")] == [
+                pytest.approx(hours), None, pytest.approx(hours / 2)
+            ]  # fmt: skip
+        for words, why in (({}, 'write unit = "hour"'), ({"unit": "mmol/L"}, "cannot be converted")):
+            mapping = MappedTable.model_validate({"columns": {"stay": words}})
+            report = import_source(parquet_source(path, "records", mapping), path.parent / f"{why[0]}.db")
+            assert why in report.refusals[0].reason
+
+    def test_other_columns_come_in_beside_mapped_ones(self, save: Callable[..., Path]) -> None:
+        path = save({"mrn": [1, 2], "sex": ["W", "M"], "age": [60, 70], "note": ["a", None]})
+        sex = {"levels": ["f", "m"], "codes": {"W": "f", "M": "m"}}
+        words = {"patient_id": "mrn", "others": True, "columns": {"sex": sex}}
+        source = parquet_source(path, "records", MappedTable.model_validate(words))
+        import_source(source, path.parent / "s.db")
+        assert stored(path.parent / "s.db", columns="patient_id, sex, age, note") == [
+            ("1", "f", 60, "a"), ("2", "m", 70, None)
+        ]  # fmt: skip
 
     def test_two_columns_of_one_name_and_columns_of_lists_are_named(self, save: Callable[..., Path]) -> None:
         import pyarrow

@@ -8,7 +8,7 @@ import pytest
 
 from fedcohort.errors import ConfigError, StudyError
 from fedcohort.sources.mapping import MappedColumn
-from fedcohort.sources.units import same_unit
+from fedcohort.sources.units import conversion, same_unit
 
 
 def without_pint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +74,41 @@ def test_a_mapping_with_units_says_what_to_install_where_pint_is_missing(
         r"pip install -c constraints.txt '\.\[files\]' in fedcohort's folder",
     ):
         MappedColumn(unit="mmol/L", local_unit="mg/dL", substance="glucose")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "factor"),
+    [
+        ("10^3/uL", "10^9/L", 1.0),
+        ("10*3/uL", "10^9/L", 1.0),
+        ("10³/µL", "10⁹/L", 1.0),
+        ("x10^9/L", "10^9/L", 1.0),
+        ("1/uL", "10^9/L", 1e-3),
+        ("/uL", "10^9/L", 1e-3),
+        ("cells/uL", "10^9/L", 1e-3),
+        ("10^12/L", "10^6/uL", 1.0),
+        ("10^9/L", "1/L", 1e9),
+        ("10(9)/L", "1e9/L", 1.0),
+        ("10^9 cells/L", "10^9/L", 1.0),
+    ],
+)
+def test_counts_of_cells_are_converted_with_their_powers_of_ten(
+    source: str, target: str, factor: float
+) -> None:
+    assert conversion(source, target) == (factor, 0.0)
+    assert MappedColumn(local_unit=source, unit=target).affine == (factor, 0.0)
+
+
+@pytest.mark.parametrize("one", ["10^3/uL", "10*9/L", "10³/µL", "x10^9/L", "1e9/L", "10^6/mL"])
+def test_counts_of_cells_are_the_same_unit_however_they_are_written(one: str) -> None:
+    assert same_unit(one, "10^9/L")
+    assert not same_unit(one, "10^9/mL")
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("10E9/L", "10^9/L"), ("K/uL", "10^9/L"), ("mEq/L", "mmol/L")]
+)
+def test_what_pint_cannot_convert_names_factor_which_does(source: str, target: str) -> None:
+    with pytest.raises(StudyError, match="factor in place of local_unit"):
+        MappedColumn(local_unit=source, unit=target)
+    assert MappedColumn(factor=1.0, unit=target).affine == (1.0, 0.0)

@@ -1,6 +1,7 @@
 """Parquet as a source, by pyarrow: one row group after another, in batches."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from fedcohort.sources.files import FREE_BYTES, MAX_RATIO, digest_of, files_of, 
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field, refusals_of, shaped
+from fedcohort.sources.units import conversion
 
 BATCH_ROWS = 20_000
 ENDINGS = (".parquet", ".pq")
+SECONDS = "s"
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Units of Arrow's durations; ours are seconds."""
 
 
 def parquet_source(place: Path, table: str, mapping: MappedTable | None) -> Source:
@@ -25,7 +30,7 @@ def parquet_source(place: Path, table: str, mapping: MappedTable | None) -> Sour
         DataError, SchemaError: no file can be read, or the first that can names no patients.
     """
     files = files_of(place, *ENDINGS)
-    fields = mapping.fields if mapping is not None else _fields_of(files)
+    fields = _told(files, mapping)
     declared = {one.name: one.declared for one in fields if one.declared is not None}
     root = place if place.is_dir() else place.parent
     parts = []
@@ -78,14 +83,27 @@ def _first_schema(files: Sequence[Path]) -> tuple[Path, Any]:
     raise errors[0]
 
 
-def _fields_of(files: Sequence[Path]) -> list[Field]:
-    """Numbers without bounds, and texts, as the file's own schema says."""
+def _told(files: Sequence[Path], mapping: MappedTable | None) -> list[Field]:
+    """How the columns are read: as a mapping says, the others as the first file's own schema does."""
+    if mapping is None:
+        return _fields_of(files, PATIENT_ID)
+    if not mapping.others:
+        return mapping.fields
+    mapped = mapping.fields
+    named = {one.source for one in mapped} | {one.name for one in mapped}
+    others = _fields_of(files, mapping.patient_id)[1:]
+    return [*mapped, *(one for one in others if one.name not in named)]
+
+
+def _fields_of(files: Sequence[Path], patient: str) -> list[Field]:
+    """The patient, then numbers without bounds, durations in seconds, and texts, as the schema says."""
     import pyarrow
 
     path, schema = _first_schema(files)
-    if PATIENT_ID not in schema.names:
+    if patient not in schema.names:
         raise SchemaError(
-            f"{path.name}: has no column {PATIENT_ID}; say in a mapping file which one names the patient"
+            f"{path.name}: has no column {patient}; say in a mapping file which one names the patient: "
+            'patient_id = "…" and others = true below its table'
         )
     types = pyarrow.types
     nested = [column.name for column in schema if _is_nested(column.type)]
@@ -95,11 +113,42 @@ def _fields_of(files: Sequence[Path]) -> list[Field]:
             "table; name the others in a mapping file"
         )
     kinds = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
-    fields = []
+    fields = [Field(PATIENT_ID, patient)]
     for column in schema:
-        number = column.name != PATIENT_ID and any(kind(column.type) for kind in kinds)
-        fields.append(Field(column.name, column.name, Declared(Numeric()) if number else None))
+        if column.name == patient:
+            continue
+        kind = Declared(Numeric()) if any(kind(column.type) for kind in kinds) else None
+        if types.is_duration(column.type):
+            kind = Declared(Numeric(), SECONDS)
+        fields.append(Field(column.name, column.name, kind))
     return fields
+
+
+def _durations(schema: Any, fields: Sequence[Field]) -> list[Field]:  # noqa: ANN401
+    """Fields whose durations, which come in seconds, are converted to the unit that is declared.
+
+    Raises:
+        SchemaError: no unit is declared, so that nobody would know what the numbers are.
+    """
+    from pyarrow import types
+
+    return [
+        _in_its_unit(one, one.declared)
+        if one.declared is not None and types.is_duration(schema.field(one.source).type)
+        else one
+        for one in fields
+    ]
+
+
+def _in_its_unit(one: Field, declared: Declared) -> Field:
+    if not declared.unit:
+        raise SchemaError(f'column {one.source} holds durations: write unit = "hour", or such, in a mapping')
+    if one.affine != (1.0, 0.0) or declared.unit == SECONDS:
+        return one
+    try:
+        return replace(one, affine=conversion(SECONDS, declared.unit))
+    except ValueError as error:
+        raise SchemaError(f"column {one.source} holds durations: {error}") from None
 
 
 def _is_nested(kind: Any) -> bool:  # noqa: ANN401
@@ -115,6 +164,7 @@ def _batches(path: Path, name: str, table: str, fields: Sequence[Field], done: i
     try:
         with _open(path) as file:
             _check(file.schema_arrow, [one.source for one in fields])
+            fields = _durations(file.schema_arrow, fields)
             most = max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
             for batch in _read(file, name, table, fields, done, most):
                 yield batch
@@ -187,6 +237,11 @@ def _values(piece: Any) -> tuple[dict[str, list[object]], set[int]]:  # noqa: AN
             texts = [*column.dictionary.to_pylist(), None]
             indices = column.indices.fill_null(len(texts) - 1).to_pylist()
             found[name] = [texts[index] for index in indices]
+            continue
+        if types.is_duration(column.type):
+            counts = column.cast("int64").to_pylist()
+            per_second = PER_SECOND[column.type.unit]
+            found[name] = [None if count is None else count / per_second for count in counts]
             continue
         try:
             found[name] = column.to_pylist()

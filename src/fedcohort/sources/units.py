@@ -20,6 +20,11 @@ MAX_UNIT = 32
 
 _NAME = r"[A-Za-zµμ%°]{1,16}(?:\^-?\d)?"
 _PLAIN = re.compile(rf"(?:1|10\^\d{{1,2}})?(?:(?<=\d)[/*]|(?<!\d)){_NAME}(?:[/*]{_NAME}){{0,4}}")
+_POWER = re.compile(r"[x×]?\s*(?:10(?:\^|\*\*?|\()(\d{1,2})\)?|1[eE](\d{1,2}))(?=\s*[/*]|\s+\D|$)\s*")
+"""Powers of ten before a unit: 10^9/L, UCUM's 10*9/L, x10(9)/L; not 10E9, which some mean as 10^10."""
+_CELLS = re.compile(r"(?:cells?)?(?=/)")
+_RAISED = re.compile("10([⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2})")
+_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _LITRE = re.compile(r"(?<![A-Za-z])([mcdunp]?)l(?![A-Za-z])")
 
 
@@ -43,15 +48,33 @@ def conversion(source: str, target: str, molar_mass: float | None = None) -> tup
     registry = _registry()
     context = ("chemistry",) if molar_mass is not None else ()
     options = {} if molar_mass is None else {"mw": registry.Quantity(molar_mass, "g/mol")}
+    (from_power, from_unit), (to_power, to_unit) = _scaled(source), _scaled(target)
+    scale = 10.0 ** (from_power - to_power)
     try:
         zero, one = (
-            float(registry.Quantity(value, source).to(target, *context, **options).magnitude)
+            float(registry.Quantity(value, from_unit).to(to_unit, *context, **options).magnitude)
             for value in (0.0, 1.0)
         )
     except (pint.PintError, ValueError, TypeError, AttributeError) as error:
-        hint = "; give substance or molar_mass" if isinstance(error, pint.DimensionalityError) else ""
-        raise ValueError(f"units: {source!r} cannot be converted to {target!r}{hint}") from None
+        hint = "substance or molar_mass, or " if isinstance(error, pint.DimensionalityError) else ""
+        raise ValueError(
+            f"units: {source!r} cannot be converted to {target!r}; give {hint}factor in place of local_unit"
+        ) from None
+    if from_power or to_power:
+        return float(f"{scale * (one - zero):.12g}"), zero  # powers of ten that cancel leave 1
     return one - zero, zero
+
+
+def _scaled(unit: str) -> tuple[int, str]:
+    """A unit's power of ten, and the unit without it as pint reads it: 10^9/L is (9, 1/L)."""
+    text = _RAISED.sub(lambda found: f"10^{found[1].translate(_DIGITS)}", unit.strip())
+    found = _POWER.match(text)
+    rest = text[found.end() :] if found else text
+    if rest.startswith("*"):
+        rest = rest[1:].lstrip()
+    if (cells := _CELLS.match(rest)) is not None:
+        rest = f"1{rest[cells.end() :]}"
+    return int(found[1] or found[2]) if found else 0, rest or "1"
 
 
 @lru_cache(maxsize=1)
@@ -84,4 +107,7 @@ def same_unit(one: str, other: str) -> bool:
 def _normal(unit: str) -> str:
     """Without blanks, with one sign of micro and one of litre; m and M stay apart, milli from mega."""
     text = re.sub(r"\s+", "", unit).replace("μ", "u").replace("µ", "u").replace("·", "*")
-    return _LITRE.sub(r"\1L", text)
+    text = _RAISED.sub(lambda found: f"10^{found[1].translate(_DIGITS)}", text)
+    if found := _POWER.match(text):
+        text = f"10^{found[1] or found[2]}{text[found.end() :]}"
+    return _LITRE.sub(r"\1L", f"1{text}" if text.startswith("/") else text)
