@@ -30,6 +30,7 @@ SQLSTATE_REMEDIES = {
     "28": "refused the account; check user and password",
     "3D": "does not exist on the server; check the name",
     "42883": "compares a text with a number in `where`; write texts in quotes, and numbers without",
+    "2BP01": "has a view on the table; drop the view first, and make it again afterwards",
     "22": "holds a value that cannot be read as the study's column kind; check the column's values",
 }
 SERVER_GONE = "cannot be reached or refused the query; check address, account, and the server's own log"
