@@ -24,6 +24,7 @@ from fedcohort.cli_support import (
     Token,
     console,
     error_console,
+    never_fail_to_print,
     open_federation,
     run_command,
 )
@@ -96,7 +97,7 @@ def _read_question(path: Path) -> "Study":
 
     if path.suffix == ".json":
         try:
-            keys = json.loads(path.read_text(encoding="utf-8"))
+            keys = json.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path}: cannot be read as JSON ({error})") from error
         if isinstance(keys, dict) and "workers" in keys:
@@ -279,4 +280,5 @@ def _config_plan(path: Path, _folder: Path) -> Any:  # noqa: ANN401
 
 def main() -> None:
     """Entry point of the command line."""
+    never_fail_to_print()
     run_command(lambda: app(standalone_mode=True))

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, MutableMapping
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,13 @@ LogForm = Annotated[
 StudyName = Annotated[str, typer.Argument(help="The study's hash, or its first six characters or more.")]
 
 
+def never_fail_to_print() -> None:
+    """Escape what a console of an older code page, such as cp1252, cannot show: no output is an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run_command(command: Callable[[], None]) -> None:
     """Run a command line; our errors are one message and exit code 1, Ctrl-C is 130."""
     try:
@@ -114,7 +122,7 @@ def read_secret_files(environment: MutableMapping[str, str]) -> None:
         if environment.get(name):
             raise ConfigError(f"{name} and {name}_FILE are both set; leave one of them out")
         try:
-            with Path(path).open(encoding="utf-8") as file:
+            with Path(path).open(encoding="utf-8-sig") as file:
                 secret = file.read(MAX_SECRET + 1).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{name}_FILE: {path} cannot be read ({type(error).__name__})") from error

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from fedcohort.handed_in import check_handed_in
 from fedcohort.progress import Follower, follow
 from fedcohort.rest import Rest, open_rest
 from fedcohort.result import Result
-from fedcohort.sources.frame import catalogue_of_frame, table_from_frame
+from fedcohort.sources.frame import catalogue_of_frame, frames_by_site, table_from_frame
 from fedcohort.sources.resolve import resolve_cohort
 from fedcohort.study import Study, Train, parse_study
 from fedcohort.versions import versions
@@ -42,7 +42,7 @@ def load_study(path: str | Path) -> Study:
     try:
         data = path.read_bytes()
         if path.suffix == ".toml":
-            return parse_study(tomllib.loads(data.decode()), str(path))
+            return parse_study(tomllib.loads(data.decode("utf-8-sig")), str(path))
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -77,9 +77,10 @@ class Simulation:
         return {site: catalogue_of_frame(frame) for site, frame in self.frames.items()}
 
     def run(self, study: Study, *, progress: bool = True) -> Result:
-        """Run a study to its end.
+        """Run a study to its end; an interrupt (Ctrl-C, a notebook's stop) ends it.
 
         Raises:
+            KeyboardInterrupt: after the interrupt, when nothing computes any longer.
             FedcohortError: what is wrong with the study or the frames.
         """
         study = explicit(_among(study, len(self.frames)), self.catalogue())
@@ -104,15 +105,15 @@ def _among(study: Study, n_sites: int) -> Study:
     return study.model_copy(update=changes)
 
 
-def simulate(frames: Mapping[str, pd.DataFrame]) -> Simulation:
+def simulate(frames: Mapping[Any, pd.DataFrame] | Sequence[pd.DataFrame]) -> Simulation:
     """Try studies on frames: `fc.simulate({"a": frame_a, "b": frame_b})`.
 
+    Args:
+        frames: by site, or a list, whose sites are then called site_1, site_2 and so on.
     Raises:
-        StudyError: there is no frame.
+        StudyError: there is no frame, a name cannot be a site's, or what is given is no frame.
     """
-    if not frames:
-        raise StudyError("simulate: give at least one frame, such as {'hospital_a': frame}")
-    return Simulation(dict(frames))
+    return Simulation(frames_by_site(frames))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,19 @@ Level = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=256
 building: ContextVar[bool] = ContextVar("building", default=False)
 
 
+def plain(value: object) -> object:
+    """Numbers of NumPy, and columns or levels as pandas and NumPy hold them, as Python's own."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+    if type(value) is dict:
+        return {plain(key): plain(part) for key, part in value.items()}
+    library = type(value).__module__.partition(".")[0]
+    if library in ("numpy", "pandas") and getattr(value, "ndim", None) in (0, 1):
+        whole = getattr(value, "tolist", None)
+        return whole() if callable(whole) else value
+    return value
+
+
 class Frozen(BaseModel):
     """Unknown keys, NaN and infinity are refused; nothing changes afterwards.
 
@@ -28,6 +41,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     def __init__(self, **fields: object) -> None:
+        fields = {name: plain(value) for name, value in fields.items()}
         if building.get():  # inside another object: pydantic collects the faults with their paths
             super().__init__(**fields)
             return

@@ -59,7 +59,7 @@ def read_config(path: Path) -> FlatConfig:
         ConfigError: names the file and every wrong key.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; write one, or name another by --config") from error
     except (ValueError, RecursionError) as error:

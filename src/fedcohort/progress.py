@@ -36,7 +36,12 @@ class Follower:
             self.said = words
             self.show(None, words)
             if self.lines is not None and words:
-                self.lines.print(words, markup=False, highlight=False)
+                self.lines.print(printable(words, self.lines), markup=False, highlight=False)
+
+
+def printable(text: str, console: Console) -> str:
+    """The text with what the console's code page lacks escaped: a name in Chinese on a Windows console."""
+    return text.encode(console.encoding, "backslashreplace").decode(console.encoding)
 
 
 @contextmanager
@@ -52,12 +57,12 @@ def follow(study: Study, *, enabled: bool) -> Iterator[Follower]:
     with Progress(
         *columns, TextColumn("{task.fields[metrics]}"), console=console, disable=not (enabled and seen)
     ) as bar:
-        task = bar.add_task(study.name, total=rounds, metrics="")
+        task = bar.add_task(printable(study.name, console), total=rounds, metrics="")
 
         def show(done: int | None, words: str | None) -> None:
             bar.update(task, completed=done)
             if words is not None:
-                bar.update(task, metrics=words)
+                bar.update(task, metrics=printable(words, console))
 
         yield Follower(show, Console(stderr=True, soft_wrap=True) if enabled and not seen else None)
         show(rounds, None)

@@ -144,7 +144,7 @@ def test_missing_and_double_columns_are_named() -> None:
     with pytest.raises(SchemaError, match=r"data frame: has no column height; its columns are age, sex"):
         table_from_frame(FRAME, changed(COHORT, columns={"height": Numeric()}), 0)
     twice = pd.concat([FRAME, FRAME[["age"]]], axis="columns")
-    with pytest.raises(SchemaError, match="two columns have one name"):
+    with pytest.raises(SchemaError, match="two columns are called age"):
         table_from_frame(twice, COHORT, 0)
     with pytest.raises(StudyError, match=r"columns age: write \[cohort.columns\]"):
         table_from_frame(FRAME, Cohort(columns=("age",)), 0)

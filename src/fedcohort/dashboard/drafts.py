@@ -128,7 +128,7 @@ def checked(text: str, catalogues: Mapping[str, Mapping[str, Any]]) -> Study:
     if len(text) > MAX_TOML_CHARACTERS:
         raise StudyError(f"study: longer than {MAX_TOML_CHARACTERS} characters; use `fedcohort run`")
     try:
-        given = tomllib.loads(text)
+        given = tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"study: not TOML: {error}") from None
     asked = given.get("analysis")

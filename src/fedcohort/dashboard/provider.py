@@ -74,7 +74,7 @@ def read_declared(path: Path, secret: str | None) -> Declared:
         ConfigError: it cannot be read, or a key of it is missing, unknown or wrong.
     """
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as TOML ({error})") from error
     texts = {"issuer", "client_id", "name_claim", "role_claim"}

@@ -1,9 +1,12 @@
 """The local engine: every site in this process, through the same `answer()` as a live node."""
 
 import asyncio
+import ctypes
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from copy import copy
 from dataclasses import dataclass, field
+from threading import Event, Thread
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -11,7 +14,7 @@ from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Analysis, Report, Row, State
 from fedcohort.coordinator.plan import Plan, Receive
 from fedcohort.coordinator.run_study import run_study
-from fedcohort.errors import StudyFailedError
+from fedcohort.errors import FedcohortError, StudyFailedError
 from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.keys import Keys, signed
 from fedcohort.node.memory import MemoryNodeStore
@@ -111,20 +114,34 @@ def run_local(study: Study, loaders: Mapping[SiteId, Load], on_rows: Callable[[l
         simulated_node(federation, site, study, load, analysis) for site, load in sorted(loaders.items())
     ]
     for node in nodes:
-        prepare(node, study.hash)
+        _prepare(node, study.hash)
     return run_nodes(study, analysis, nodes, on_rows)
+
+
+def _prepare(node: Node, study_hash: str) -> None:
+    """Make a site ready; what is wrong is told with the site that it is wrong at."""
+    try:
+        prepare(node, study_hash)
+    except FedcohortError as error:
+        if str(error).startswith(f"{node.site}: "):
+            raise
+        told = copy(error)
+        told.args = (f"{node.site}: {error}",)
+        raise told from error
 
 
 def run_nodes(
     study: Study, analysis: Analysis, nodes: list[Node], on_rows: Callable[[list[Row]], None]
 ) -> Outcome:
     """Run a study over nodes in memory."""
-    by_site = {node.site: node for node in nodes}
+    by_site, interrupted = {node.site: node for node in nodes}, Event()
 
     async def exchange(
         messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
     ) -> None:
         for site, message in messages.items():
+            if interrupted.is_set():
+                raise KeyboardInterrupt
             node = by_site[site]
             reply = answer(node, message)
             # Only a proof of contribution is ever verified here; a thousand sites would sign for nothing.
@@ -141,11 +158,37 @@ def run_nodes(
 
     log = MemoryLog(on_rows)
     plan = Plan(study, study.hash, analysis, tuple(sorted(by_site)), waiting, refused)
-    state = _run(lambda: asyncio.run(run_study(plan, log, exchange)))
+    state = _run(lambda: asyncio.run(run_study(plan, log, exchange)), interrupted)
     return Outcome(analysis.report(state), log.rows, state)
 
 
-def _run(work: Callable[[], State]) -> State:
-    """Run in a thread of its own, so that a notebook's running event loop is no hindrance."""
-    with ThreadPoolExecutor(1, "fedcohort-local") as pool:
-        return pool.submit(work).result()
+def _run(work: Callable[[], State], interrupted: Event) -> State:
+    """Run in a thread of its own, so that a notebook's running event loop is no hindrance.
+
+    An interrupt reaches this thread alone. It is handed on, at the next step that the other thread
+    takes in Python, and nothing computes any longer when this returns.
+    """
+    outcome: Future[State] = Future()
+
+    def compute() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001  the other thread raises it
+            outcome.set_exception(error)
+
+    thread = Thread(target=compute, name="fedcohort-local", daemon=True)
+    thread.start()
+    try:
+        return outcome.result()
+    except KeyboardInterrupt:
+        interrupted.set()
+        _interrupt(thread)
+        raise
+
+
+def _interrupt(thread: Thread) -> None:
+    """Raise KeyboardInterrupt in a thread, and wait for its end; a library may swallow one."""
+    while thread.is_alive():
+        identity = ctypes.c_ulong(thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(KeyboardInterrupt))
+        thread.join(5.0)

@@ -107,7 +107,7 @@ def read_policy(path: Path) -> SitePolicy:
         ConfigError: names the file and every wrong field.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the site's file by --site") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

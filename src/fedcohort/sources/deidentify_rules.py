@@ -111,7 +111,7 @@ def read_rules(path: Path) -> Rules:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise ConfigError(f"{path}: more than {MAX_FILE_BYTES:,} bytes; is it a rules file?")
-        content = tomllib.loads(data.decode("utf-8"))
+        content = tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the rules' file by --deidentify") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):

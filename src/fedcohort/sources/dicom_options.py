@@ -85,7 +85,7 @@ def _content(path: Path) -> dict[str, Any]:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise ConfigError(f"{path}: more than {MAX_FILE_BYTES:,} bytes; is it a file of options?")
-        return tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the file by --options") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):

@@ -5,14 +5,14 @@ or as an array of uint8. `where` is checked and evaluated as for a database.
 Without a column patient_id every row is a patient, named by its position.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedcohort.errors import SchemaError
+from fedcohort.errors import SchemaError, StudyError
 from fedcohort.sources.catalogue import Catalogue
 from fedcohort.sources.convert import convert, needed_columns, nobody
 from fedcohort.sources.explicit import check_explicit
@@ -26,6 +26,8 @@ from fedcohort.sources.where import check_plain, parse_where
 from fedcohort.sources.where_kinds import Kind, Kinds, check_kinds, kinds_of_study
 from fedcohort.study import Cohort
 from fedcohort.table import Table
+
+MAX_SITE_NAME = 64
 
 
 def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int, private: bool = False) -> Table:
@@ -55,14 +57,57 @@ def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int, private: bo
 
 def _checked(frame: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
     """The frame with text for column names, each of which is there once."""
-    frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
-    if not frame.columns.is_unique:
-        raise SchemaError("data frame: two columns have one name; rename one")
+    frame = _named(frame, "data frame")
     needed = needed_columns(cohort) + ([cohort.patient_id] if cohort.patient_id != PATIENT_ID else [])
     missing = sorted(set(needed) - set(frame.columns))
     if missing:
         raise SchemaError(f"data frame: has no column {', '.join(missing)}; its columns are {_names(frame)}")
     return frame
+
+
+def _named(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The frame with text for column names.
+
+    Raises:
+        SchemaError: two columns have one name; says which.
+    """
+    names = pd.Index([str(name) for name in frame.columns])
+    if not names.is_unique:
+        twice = ", ".join(dict.fromkeys(names[names.duplicated()]))
+        raise SchemaError(f"{where}: two columns are called {twice}; rename one")
+    return frame.set_axis(names, axis="columns")
+
+
+def frames_by_site(frames: object) -> dict[str, pd.DataFrame]:
+    """What a researcher gives as the sites' frames, by site, with text for names.
+
+    Args:
+        frames: a mapping, or a list of frames, which are called site_1, site_2 and so on.
+    Raises:
+        StudyError: there is none, or one is no frame, or its name cannot be a site's.
+        SchemaError: two columns of a frame have one name.
+    """
+    if isinstance(frames, Sequence) and not isinstance(frames, str):
+        frames = {f"site_{number}": frame for number, frame in enumerate(frames, 1)}
+    if not isinstance(frames, Mapping):
+        raise StudyError(
+            f"simulate: {type(frames).__name__} is no set of sites; give {{'hospital_a': frame_a, "
+            "'hospital_b': frame_b}, or a list of frames"
+        )
+    if not frames:
+        raise StudyError("simulate: give at least one frame, such as {'hospital_a': frame}")
+    found: dict[str, pd.DataFrame] = {}
+    for name, frame in frames.items():
+        site = str(name)
+        if not site.isprintable() or not 0 < len(site) <= MAX_SITE_NAME or site in found:
+            raise StudyError(
+                f"simulate: {site!r} cannot be a site's name, or is there twice; take another one for each, "
+                f"of at most {MAX_SITE_NAME} characters in one line"
+            )
+        if not isinstance(frame, pd.DataFrame):
+            raise StudyError(f"simulate: {site}: {type(frame).__name__} is no pandas data frame; give one")
+        found[site] = _named(frame, f"{site}: data frame")
+    return found
 
 
 def _names(frame: pd.DataFrame) -> str:

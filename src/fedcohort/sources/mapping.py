@@ -241,7 +241,7 @@ def read_mapping(path: Path) -> Mapping[str, MappedTable]:
         ConfigError: names the file and every wrong field.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the mapping file by --mapping") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
