@@ -64,12 +64,14 @@ def passage(
     origins: Mapping[str, Mapping[str, str]],
     named: Collection[str],
     dates: Collection[str] = (),
+    form: int | None = None,
 ) -> Passage:
     """De-identify a source on its way, as every import does unless it is told not to.
 
     Args:
         keys, origins, named: as `Deidentifier` takes them.
         dates: columns that the source knows to be dates; a rule of the site's comes first.
+        form: of the database's identifiers, as `form_of` reads it; that of this program without.
     Raises:
         ConfigError: the words exclude each other, or a rule does not fit.
         KeyFileError: the key cannot be read or made.
@@ -77,6 +79,7 @@ def passage(
     from fedcohort.sources.deidentify import Deidentifier, deidentified
     from fedcohort.sources.deidentify_rules import Rule, Rules, read_rules
     from fedcohort.sources.identity import IDENTIFIERS_KEPT
+    from fedcohort.sources.normal import FORM
 
     key = key_of(how)
     if key is None:
@@ -92,7 +95,7 @@ def passage(
             highlight=False,
         )
     rules = rules.model_copy(update={"columns": {**known, **rules.columns}})
-    made = Deidentifier(rules, key, source.tables, keys=keys, origins=origins, named=named)
+    made = Deidentifier(rules, key, source.tables, keys=keys, origins=origins, named=named, form=form or FORM)
     return Passage(deidentified(source, made), made.digest, made.identity, lambda: str(made.report()))
 
 

@@ -262,12 +262,13 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
     """
     from rich.text import Text
 
+    from fedcohort.sources.identity import form_of
     from fedcohort.sources.road import import_source
     from fedcohort.sources.trial import try_source
 
     for line in source.notes:
         error_console.print(f"  {line}", markup=False, highlight=False)
-    way = passage(source, how, named.keys, named.origins, named.parts, named.dates)
+    way = passage(source, how, named.keys, named.origins, named.parts, named.dates, form_of(into))
     with listing(refused) as note, console.status("") as status:
         report = (try_source if how.is_trial else import_source)(
             way.source,

@@ -36,7 +36,8 @@ class Batch:
 
     Attributes:
         table: where they go.
-        columns: column to values, all of one length; None where missing. `patient_id` is among them.
+        columns: column to values, all of one length; None where missing. `patient_id` is among them, as the
+            source has it: the road, or de-identification, makes one text of it (`normal`).
         read: records of the part read up to the end of this batch, refused ones included; an
             interrupted import goes on from there.
         refusals: those since the batch before.
@@ -82,8 +83,10 @@ class Source:
         tables: for every table that the parts fill, its columns besides patient_id, as declared.
         parts: in the order of reading; may be found while reading (a folder of images).
         notes: how columns are read that nobody declared, for the engineer; a line each, and never a value.
+        form: of the identifiers that its pseudonyms were made of; None where patients come as they are.
     """
 
     tables: Mapping[str, Mapping[str, Declared]]
     parts: Iterable[Part]
     notes: Sequence[str] = ()
+    form: int | None = None

@@ -44,11 +44,11 @@ def catalogue(url: str | Path, offered: Mapping[str, Collection[str]] | None) ->
     }
 
 
-def tables_of(inspector: Inspector) -> list[str]:
-    """Tables and views of the default schema, materialised ones too: all that a SELECT can name."""
-    names = [*inspector.get_table_names(), *inspector.get_view_names()]
+def tables_of(inspector: Inspector, schema: str | None = None) -> list[str]:
+    """Tables and views of a schema, materialised ones too: all that a SELECT can name."""
+    names = [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
     if inspector.dialect.name in _MATERIALISE:
-        names += inspector.get_materialized_view_names()
+        names += inspector.get_materialized_view_names(schema)
     return names
 
 

@@ -23,6 +23,7 @@ from fedcohort.sources.database import reading, select_only
 from fedcohort.sources.dialects import select_sql
 from fedcohort.sources.drivers import read_every_value
 from fedcohort.sources.explicit import check_explicit
+from fedcohort.sources.identity import form_in
 from fedcohort.sources.images import image_stores
 from fedcohort.sources.narrowing import is_stored, kinds_of_types, narrowing, readings_of_types
 from fedcohort.sources.order import in_order
@@ -74,8 +75,8 @@ def load_cohort(
     where = None if cohort.where is None else parse_where(cohort.where, cohort.table, allowed)
     if private and cohort.where is not None:
         check_plain(cohort.where)
-    read = partial(convert, private=private)
     with reading(url) as connection:
+        read = partial(convert, private=private, form=form_in(connection, cohort.table))
         query = _query(connection, cohort, needed, Selection(where), private)
         stores = image_stores(cohort, folder)
         try:

@@ -31,6 +31,7 @@ from fedcohort.sources.deidentify_values import (
 )
 from fedcohort.sources.identifier_shapes import shape_of
 from fedcohort.sources.lost_columns import CHANGED, none_lost
+from fedcohort.sources.normal import FORM
 from fedcohort.sources.pseudonym import Alias, alias, code_pseudonym, key_id, masked_digest, masked_file_name
 from fedcohort.sources.schema import PATIENT_ID, Declared
 
@@ -56,6 +57,7 @@ class Deidentifier:
         origins: Mapping[str, Mapping[str, str]] | None = None,
         named: Collection[str] = (),
         today: datetime.date | None = None,
+        form: int = FORM,
     ) -> None:
         """Decide what becomes of every declared column.
 
@@ -67,11 +69,13 @@ class Deidentifier:
             origins: table to columns to the names that the source has for them, which may tell more.
             named: parts that the engineer named one by one, and so may be called by their names.
             today: the day of the import, unless the rules say another.
+            form: of identifiers, as the database has it (`identity.form_of`).
         Raises:
             ConfigError: a rule does not fit what is declared, or a key would no longer tell records apart.
         """
         self._rules = rules
         self._key = key
+        self.form = form
         self._declared = tables
         self._keys = keys or {}
         self._origins = origins or {}
@@ -168,20 +172,23 @@ class Deidentifier:
         return self._plans[place]
 
     def _code(self, column: str, value: str) -> str:
-        return code_pseudonym(self._key, column, value)
+        return code_pseudonym(self._key, column, value, self.form)
 
     def _aliases_of(self, patients: Sequence[object]) -> list[Alias | None]:
         if len(self._aliases) > _REMEMBERED:
             self._aliases.clear()
         known = self._aliases
-        for patient in set(patients) - known.keys():
-            known[patient] = self._alias(patient)
-        return [known[patient] for patient in patients]
+        # 1.5 and Decimal('1.50') are equal to Python, and need not be one patient of an earlier form.
+        typed = [one if isinstance(one, str) else (type(one), str(one)) for one in patients]
+        for patient, one in zip(patients, typed, strict=True):
+            if one not in known:
+                known[one] = self._alias(patient)
+        return [known[one] for one in typed]
 
     def _alias(self, patient: object) -> Alias | None:
         if is_missing(patient):
             return None
-        return alias(self._key, str(patient), self._rules.max_shift_days)
+        return alias(self._key, patient, self._rules.max_shift_days, self.form)
 
     def _column(
         self,
@@ -282,7 +289,7 @@ def deidentified(source: Source, deidentifier: Deidentifier) -> Source:
     """The source as the road may read it: every batch, declaration and part's name de-identified."""
     is_file = isinstance(source.parts, Sequence)  # images are found while they are read, a record each
     parts = (_part(part, deidentifier, is_file=is_file) for part in source.parts)
-    return Source(deidentifier.tables, parts, source.notes)
+    return Source(deidentifier.tables, parts, source.notes, deidentifier.form)
 
 
 def _part(part: Part, deidentifier: Deidentifier, *, is_file: bool) -> Part:

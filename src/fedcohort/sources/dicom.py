@@ -28,6 +28,7 @@ from fedcohort.sources.dicom_options import DicomOptions
 from fedcohort.sources.dicom_pixels import frame_numbers, render
 from fedcohort.sources.dicom_values import DataSet
 from fedcohort.sources.images import encode_image
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.schema import PATIENT_ID, Declared
 
 IMAGE, IMAGE_ID = "image", "image_id"
@@ -159,7 +160,7 @@ def _rows(
 
 def _required(image: DataSet, tag: int) -> str:
     found = image.text(tag)
-    if found is None:
+    if found is None or level_key(found) is None:
         raise image.refusal(tag, "is missing; an image without it is of no use here")
     return found
 

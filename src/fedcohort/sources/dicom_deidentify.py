@@ -17,6 +17,7 @@ from fedcohort.sources.dicom_profile import EDITION, action
 from fedcohort.sources.dicom_scan import PIXEL_DATA, may_be_signed, vr_of
 from fedcohort.sources.dicom_terms import allowed
 from fedcohort.sources.dicom_values import DataSet
+from fedcohort.sources.normal import level_key
 from fedcohort.sources.pseudonym import DEFAULT_MAX_SHIFT_DAYS, alias, code_pseudonym, shift_date
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def patient_of(image: DataSet) -> str:
         DicomError: it is missing.
     """
     patient = image.text(PATIENT_ID_TAG)
-    if patient is None:
+    if patient is None or level_key(patient) is None:
         raise image.refusal(PATIENT_ID_TAG, "is missing; an image without a patient is of no use here")
     return patient
 

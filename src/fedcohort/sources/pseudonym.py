@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from fedcohort.errors import KeyFileError, ValueRangeError
 from fedcohort.key_file import read_or_make, read_private
-from fedcohort.sources.normal import identifier
+from fedcohort.sources.normal import FORM, UnreadableError, identifier
 
 KEY_BYTES = 32
 DEFAULT_MAX_SHIFT_DAYS = 365
@@ -92,19 +92,20 @@ def key_id(key: bytes) -> str:
     return _hmac(key, _KEY_ID, "")[:8].hex()
 
 
-def alias(key: bytes, patient_id: str, max_days: int = DEFAULT_MAX_SHIFT_DAYS) -> Alias:
+def alias(key: bytes, patient_id: object, max_days: int = DEFAULT_MAX_SHIFT_DAYS, form: int = FORM) -> Alias:
     """A patient's pseudonym and offset together: the halves of one HMAC, neither of which tells the other.
 
     Args:
         key: the site's, 32 bytes.
         patient_id: as the hospital has it; spaces around it do not count, and 7, 7.0 and '7' are one patient.
         max_days: N, of which the offset is -N ... -1 or 1 ... N.
+        form: of identifiers, as the database has it; another gives some patients another pseudonym.
     Raises:
-        ValueRangeError: the identifier is empty, or max_days is below 1.
+        ValueRangeError: the identifier is empty or has no text, or max_days is below 1.
     """
     if max_days < 1:
         raise ValueRangeError(f"date shift: max_days must be 1 or more, not {max_days}")
-    digest = _hmac(key, _PATIENT, normal_id(patient_id))
+    digest = _hmac(key, _PATIENT, normal_id(patient_id, form))
     days = int.from_bytes(digest[_HALF:], "big") % (2 * max_days) - max_days
     return Alias("p" + digest[:_HALF].hex(), days if days < 0 else days + 1)
 
@@ -135,9 +136,9 @@ def shift_date(value: datetime.date, days: int) -> datetime.date | None:
         return None
 
 
-def code_pseudonym(key: bytes, column: str, value: str) -> str:
+def code_pseudonym(key: bytes, column: str, value: str, form: int = FORM) -> str:
     """Another identifier's stand-in, such as an admission's number: alike in all columns of one name."""
-    return "c" + _hmac(key, _CODE, f"{column}\x00{normal_id(value)}")[:_HALF].hex()
+    return "c" + _hmac(key, _CODE, f"{column}\x00{normal_id(value, form)}")[:_HALF].hex()
 
 
 def masked_file_name(key: bytes, name: str) -> str:
@@ -151,14 +152,21 @@ def masked_digest(key: bytes, digest: str) -> str:
     return _hmac(key, _CONTENT, digest).hex()
 
 
-def normal_id(patient_id: object) -> str:
-    """The text by which identifiers are compared: NFC, no spaces around it, 7.0 as 7.
+def normal_id(patient_id: object, form: int = FORM) -> str:
+    """The text by which identifiers are compared (`normal`).
 
+    Args:
+        form: 1 is that of earlier versions: of the printed value, in form C.
     Raises:
-        ValueRangeError: it is empty.
+        ValueRangeError: it is empty, or neither text nor number.
     """
-    text = str(patient_id)
-    normal = identifier(text if text.isascii() else unicodedata.normalize("NFC", text), 1)
+    if form == 1:
+        text = str(patient_id)
+        patient_id = text if text.isascii() else unicodedata.normalize("NFC", text)
+    try:
+        normal = identifier(patient_id, form)
+    except UnreadableError:
+        raise ValueRangeError("patient_id is neither text nor number; correct it in the source") from None
     if normal is None:
         raise ValueRangeError("patient_id is empty; every row needs its patient's identifier")
     return normal

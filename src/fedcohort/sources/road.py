@@ -39,11 +39,13 @@ from fedcohort.sources.how_far import (
     begin,
     finish,
 )
-from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind
+from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind, form_in
 from fedcohort.sources.imported import Imported
+from fedcohort.sources.normal import identifier
 from fedcohort.sources.pen import Pen, compiled, insertion
 from fedcohort.sources.schema import (
     DECLARATIONS,
+    LONGEST_ID,
     OURS,
     PATIENT_ID,
     Declared,
@@ -66,6 +68,7 @@ class Road:
     declared: Mapping[str, Mapping[str, Declared]]
     keys: Mapping[str, Sequence[str]]
     context: str
+    form: int
     report: Imported
     progress: Progress
     on_refusal: Callable[[Refusal], None]
@@ -100,9 +103,10 @@ def import_source(
     report = begun_report(database, keys or {})
     with importing(database) as engine:
         with engine.begin() as connection:
-            prepare(connection, report.database, identity)
+            form = prepare(connection, report.database, identity, source.form)
         with Pen(engine) as pen:
-            road = Road(pen, source.tables, keys or {}, digest_of(context), report, progress, on_refusal)
+            context = digest_of(context)
+            road = Road(pen, source.tables, keys or {}, context, form, report, progress, on_refusal)
             for part in source.parts:
                 _import_part(road, part)
         if not report.written.total():
@@ -132,19 +136,25 @@ def digest_of(context: str) -> str:
     return hashlib.sha256(context.encode()).hexdigest() if context else ""
 
 
-def prepare(connection: Connection, name: str, identity: str) -> None:
+def prepare(connection: Connection, name: str, identity: str, form: int | None) -> int:
     """See that the database is ours and knows its patients in this way, and that our own tables are there.
 
+    Args:
+        form: of the source's pseudonyms; None where patients come as they are.
+    Returns:
+        the form of the database's identifiers.
     Raises:
         StoreError: it is another's, or knows them in another way.
     """
     _check_ours(connection, name)
     filled = not all(table.startswith(OURS) for table in inspect(connection).get_table_names())
-    bind(connection, name, identity, filled=filled)
+    stored = form_in(connection, name)
+    bind(connection, name, identity, form or stored, filled=filled)
     for own in (IMPORTS_TABLE, REFUSALS_TABLE, WRITES_TABLE):
         own.create(connection, checkfirst=True)
         for index in own.indexes:  # one that an older database lacks
             index.create(connection, checkfirst=True)
+    return stored
 
 
 def has_rows(connection: Connection, table: str) -> bool:
@@ -213,6 +223,7 @@ def _write(road: Road, connection: Connection, mark: Mark, batch: Batch) -> int:
     unknown = [name for name in names if name not in table.c]
     if unknown:
         raise StoreError(f"table {table.name}: has no column {', '.join(unknown)}; import into a new table")
+    columns = {**batch.columns, PATIENT_ID: _named(batch.columns[PATIENT_ID], road.form)}
     keys = tuple(road.keys.get(table.name, ()))
     statement = insertion(connection, table, tuple(names), keys)
     lock(connection)
@@ -220,13 +231,20 @@ def _write(road: Road, connection: Connection, mark: Mark, batch: Batch) -> int:
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
         # Straight to the driver, which takes any iterator: twice as fast as by way of lists of rows.
         text, order = compiled(statement, connection.dialect)
-        raw.executemany(text, zip(*(batch.columns[name] for name in order), strict=True))
+        raw.executemany(text, zip(*(columns[name] for name in order), strict=True))
     else:
-        records = zip(*batch.columns.values(), strict=True)
+        records = zip(*columns.values(), strict=True)
         connection.execute(statement, [dict(zip(names, record, strict=True)) for record in records])
     replaced = road.account.note(connection, mark, table, before, count, keyed=bool(keys))
     road.report.replaced[table.name] += replaced
     return count
+
+
+def _named(patients: Sequence[object], form: int) -> list[str | None]:
+    """Identifiers as the database holds them: earlier versions printed what came."""
+    if form == 1:
+        return [None if patient is None else str(patient) for patient in patients]
+    return [identifier(patient, form) for patient in patients]
 
 
 def _check_names(table: str, columns: Sequence[str], dialect: str) -> None:
@@ -258,7 +276,7 @@ def table_of(road: Road, connection: Connection, batch: Batch) -> Table:
         batch.table,
         MetaData(),
         Column(ROW if "id" in map(str.lower, columns) else "id", Integer, primary_key=True),
-        Column(PATIENT_ID, String(128), nullable=False),
+        Column(PATIENT_ID, String(LONGEST_ID), nullable=False),
         *(
             Column(name, sql_type(declared[name].kind) if name in declared else Text())
             for name in columns

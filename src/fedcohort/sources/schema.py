@@ -35,6 +35,8 @@ from fedcohort.sources.units import MAX_UNIT
 RECORDS = "records"
 FEATURES = "features"
 PATIENT_ID = "patient_id"
+LONGEST_ID = 128
+"""Characters of an identifier."""
 OURS = "fedcohort_"
 """How the tables begin that hold no patients, and that no study can ask for."""
 DECLARATIONS = f"{OURS}columns"
@@ -55,7 +57,7 @@ class Record(Base):
     __tablename__ = RECORDS
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    patient_id: Mapped[str] = mapped_column(String(128), index=True)
+    patient_id: Mapped[str] = mapped_column(String(LONGEST_ID), index=True)
     diagnosis: Mapped[str | None] = mapped_column(String(64))
     features: Mapped[list[float | None]] = mapped_column(JSON)
     label: Mapped[float | None]
@@ -98,7 +100,7 @@ def wide_table(name: str, columns: Mapping[str, Declared]) -> Table:
         name,
         MetaData(),
         Column("id", Integer, primary_key=True),
-        Column(PATIENT_ID, String(128), nullable=False, index=True),
+        Column(PATIENT_ID, String(LONGEST_ID), nullable=False, index=True),
         *(Column(column, sql_type) for column, sql_type in types.items()),
     )
 

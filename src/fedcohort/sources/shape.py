@@ -13,7 +13,7 @@ from typing import Literal
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.sources.batch import Refusal
-from fedcohort.sources.normal import level_key
+from fedcohort.sources.normal import UnreadableError, identifier, level_key
 from fedcohort.sources.number_text import (
     PLAIN,
     Reader,
@@ -22,7 +22,7 @@ from fedcohort.sources.number_text import (
     undeclared_reader,
     why_no_number,
 )
-from fedcohort.sources.schema import PATIENT_ID, Declared
+from fedcohort.sources.schema import LONGEST_ID, PATIENT_ID, Declared
 
 
 @dataclass
@@ -215,12 +215,10 @@ def _levels(one: Field, kind: Categorical, values: Sequence[object], faults: Fau
 
 
 def _texts(one: Field, values: Sequence[object], faults: Faults) -> list[object]:
-    found = [None if _is_missing(one, value) else str(value) for value in values]
+    if one.name == PATIENT_ID:
+        return _patients(one, values, faults)
+    found = [None if _is_missing(one, value) else text_of(value) for value in values]
     known = [value for value in found if value is not None]
-    if one.name == PATIENT_ID and len(known) < len(found):
-        for row, value in enumerate(found):
-            if value is None:
-                faults.add(row, one.name, "is missing")
     try:
         "".join(known).encode()
         sound = "\x00" not in "".join(known) and max(map(len, known), default=0) <= MAX_TEXT
@@ -232,6 +230,36 @@ def _texts(one: Field, values: Sequence[object], faults: Faults) -> list[object]
             if reason:
                 faults.add(row, one.name, reason)
     return list(found)
+
+
+def text_of(value: object) -> str:
+    """A value as a text: bytes are its UTF-8, for a driver gives texts as bytes, too."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode("utf-8", "surrogateescape")
+    return str(value)
+
+
+def _patients(one: Field, values: Sequence[object], faults: Faults) -> list[object]:
+    """Identifiers as they came, each of which has a text."""
+    found: list[object] = []
+    for row, value in enumerate(values):
+        missing = _is_missing(one, value)
+        if reason := "is missing" if missing else _no_patient(value):
+            faults.add(row, one.name, reason)
+        found.append(bytes(value) if isinstance(value, bytearray | memoryview) else value)
+    return found
+
+
+def _no_patient(value: object) -> str:
+    if isinstance(value, str) and (reason := _unsound(value)):
+        return reason
+    try:
+        text = identifier(value)
+    except UnreadableError:
+        return "is neither text nor number; cast it in a view of the source"
+    if text is None:
+        return "is missing"
+    return "" if len(text) <= LONGEST_ID else f"is longer than {LONGEST_ID} characters; give another column"
 
 
 def _unsound(value: str | None) -> str:

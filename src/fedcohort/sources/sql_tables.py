@@ -6,20 +6,23 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, MetaData, Table, inspect, select, type_coerce
+from sqlalchemy import Connection, Table, inspect, select, type_coerce
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.types import NullType
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import SchemaError
 from fedcohort.sources.batch import Batch, Part, Source
+from fedcohort.sources.catalogue import tables_of
 from fedcohort.sources.database import database_url, display, reading
+from fedcohort.sources.drivers import read_every_value
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field, refusals_of, shaped
-from fedcohort.sources.sql_types import facts_of_type
+from fedcohort.sources.sql_types import facts_of_type, is_readable, name_of_type, reflected
 
 BATCH_ROWS = 20_000
+CAST = "cast it to a number or a text in a view, and name that view"
 
 
 def sql_source(database: str | Path, origin: str, table: str, mapping: MappedTable | None) -> Source:
@@ -33,15 +36,18 @@ def sql_source(database: str | Path, origin: str, table: str, mapping: MappedTab
     """
     name = f"{display(database_url(database))} {origin}"
     with reading(database) as connection:
-        found = _reflected(connection, origin)
-        fields = mapping.fields if mapping is not None else _fields_of(found, name, connection.dialect.name)
-        lacking = [one.source for one in fields if one.source not in found.c]
-    if lacking:
-        raise SchemaError(f"{name}: has no column {', '.join(lacking)}; correct the mapping")
+        found, engine = _reflected(connection, origin), connection.dialect.name
+    notes: list[str] = []
+    if mapping is not None:
+        fields = mapping.fields
+        _check_mapped(found, fields, name, engine)
+    else:
+        fields = _fields_of(found, name, engine)
+        notes = _left_out(found, fields, engine)
     declared = {one.name: one.declared for one in fields if one.declared is not None}
     digest = partial(_digest, database, origin, fields)
     part = Part(name, table, digest, partial(_batches, database, origin, name, table, fields))
-    return Source({table: declared}, [part])
+    return Source({table: declared}, [part], notes)
 
 
 def key_of(database: str | Path, origin: str, mapping: MappedTable | None) -> tuple[str, ...]:
@@ -55,23 +61,56 @@ def key_of(database: str | Path, origin: str, mapping: MappedTable | None) -> tu
 def _reflected(connection: Connection, origin: str) -> Table:
     schema, _, name = origin.rpartition(".")
     try:
-        return Table(name, MetaData(), schema=schema or None, autoload_with=connection)
+        return reflected(connection, name, schema or None)
     except NoSuchTableError:
-        present = inspect(connection).get_table_names(schema or None)
+        present = tables_of(inspect(connection), schema or None)
         listed = ", ".join(sorted(present)[:20]) or "none"
         raise SchemaError(f"table {origin}: not in this database; it has {listed}") from None
 
 
 def _fields_of(table: Table, name: str, engine: str) -> list[Field]:
+    """Every column that can be read: numbers without bounds, and texts."""
     if PATIENT_ID not in table.c:
         raise SchemaError(f"{name}: has no column {PATIENT_ID}; say in a mapping which one names the patient")
-    fields = []
+    fields = [Field(PATIENT_ID, PATIENT_ID)]
+    _check_mapped(table, fields, name, engine)
     for column in table.c:
         facts = facts_of_type(column.type, engine)
-        if facts is not None:
-            number = facts["kind"] == "numeric" and column.name != PATIENT_ID
+        if facts is not None and column.name != PATIENT_ID:
+            # A column without a type may hold texts, which a number's column would refuse.
+            number = facts["kind"] == "numeric" and not isinstance(column.type, NullType)
             fields.append(Field(column.name, column.name, Declared(Numeric()) if number else None))
     return fields
+
+
+def _left_out(table: Table, fields: Sequence[Field], engine: str) -> list[str]:
+    """A line for every column that is not imported, and what to do."""
+    read = {one.source for one in fields}
+    lines = [
+        f"{column.name} is left out: it is {name_of_type(column.type)}; {CAST}"
+        for column in table.c
+        if column.name not in read
+    ]
+    untyped = [
+        f"{column.name} is read as text, for the source gives it no type; name it in a mapping if it holds "
+        "numbers"
+        for column in table.c
+        if isinstance(column.type, NullType) and column.name in read - {PATIENT_ID} and engine == "sqlite"
+    ]
+    return lines + untyped
+
+
+def _check_mapped(table: Table, fields: Sequence[Field], name: str, engine: str) -> None:
+    """Refuse what is not there, and types of which some values would end the reading of all."""
+    lacking = [one.source for one in fields if one.source not in table.c]
+    if lacking:
+        raise SchemaError(f"{name}: has no column {', '.join(lacking)}; correct the mapping")
+    for one in fields:
+        kind = table.c[one.source].type
+        if not is_readable(kind, engine):
+            raise SchemaError(
+                f"{name}: column {one.source} is {name_of_type(kind)}, which is not read; {CAST}"
+            )
 
 
 def _digest(database: str | Path, origin: str, fields: Sequence[Field]) -> str:
@@ -94,6 +133,8 @@ def _stream(
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
         # A text outside UTF-8 is one record's fault, which `shape` finds.
         raw.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+    else:
+        read_every_value(connection)
     options = {"stream_results": True, "yield_per": BATCH_ROWS}
     yield from connection.execution_options(**options).execute(query).partitions(BATCH_ROWS)
 

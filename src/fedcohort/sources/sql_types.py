@@ -2,7 +2,7 @@
 
 import warnings
 
-from sqlalchemy import Inspector
+from sqlalchemy import Connection, Inspector, MetaData, Table
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import SAWarning
@@ -22,6 +22,17 @@ def column_types(inspector: Inspector, table: str) -> dict[str, TypeEngine[objec
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
         return {column["name"]: column["type"] for column in inspector.get_columns(table)}
+
+
+def reflected(connection: Connection, name: str, schema: str | None) -> Table:
+    """A table or view as the database describes it.
+
+    Raises:
+        NoSuchTableError: there is none.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
+        return Table(name, MetaData(), schema=schema, autoload_with=connection)
 
 
 def facts_of_type(sql_type: TypeEngine[object], engine: str) -> Facts | None:

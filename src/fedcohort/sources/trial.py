@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
@@ -12,6 +13,7 @@ from fedcohort.sources.database import database_url, importing
 from fedcohort.sources.how_far import begin
 from fedcohort.sources.identity import IDENTIFIERS_KEPT
 from fedcohort.sources.imported import Imported
+from fedcohort.sources.normal import FORM
 from fedcohort.sources.pen import Pen
 from fedcohort.sources.road import (
     Progress,
@@ -50,10 +52,12 @@ def try_source(
     report = begun_report(database, keys or {})
     report.is_trial = True
     with _stand_in(database) as place, importing(place) as engine, Pen(engine) as pen:
-        road = Road(pen, source.tables, keys or {}, digest_of(context), report, progress, on_refusal)
+        context, form = digest_of(context), source.form or FORM
+        road = Road(pen, source.tables, keys or {}, context, form, report, progress, on_refusal)
+        prepared = partial(prepare, name=report.database, identity=identity, form=source.form)
         seen: set[str] = set()
         for part in source.parts:
-            _try_part(road, engine, part, identity, seen)
+            _try_part(road, engine, part, prepared, seen)
         if not report.written.total():
             with _taken_back(engine) as connection:
                 report.empty = not any(has_rows(connection, table) for table in source.tables)
@@ -82,10 +86,12 @@ def _taken_back(engine: Engine) -> Iterator[Connection]:
             transaction.rollback()
 
 
-def _try_part(road: Road, engine: Engine, part: Part, identity: str, seen: set[str]) -> None:
+def _try_part(
+    road: Road, engine: Engine, part: Part, prepared: Callable[[Connection], int], seen: set[str]
+) -> None:
     mark = mark_of(road, part)
     with _taken_back(engine) as connection:
-        prepare(connection, road.report.database, identity)
+        prepared(connection)
         begun = begin(connection, part, mark, keyed=all_keyed(road))
     if begun is None or mark.digest in seen:
         road.report.unchanged += 1
@@ -97,7 +103,7 @@ def _try_part(road: Road, engine: Engine, part: Part, identity: str, seen: set[s
         count = len(next(iter(batch.columns.values()))) if batch.columns else 0
         if count and batch.table not in road.tables:
             with _taken_back(engine) as connection:
-                prepare(connection, road.report.database, identity)
+                prepared(connection)
                 table_of(road, connection, batch)
         tell(road, batch, count, batch.read - done)
         done = batch.read

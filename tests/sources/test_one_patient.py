@@ -1,0 +1,244 @@
+"""One identifier is one patient, whatever it comes through; what was imported earlier keeps its form."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import text
+
+from fedcohort.columns import Numeric
+from fedcohort.errors import StoreError
+from fedcohort.sources.batch import Source
+from fedcohort.sources.cohort import load_cohort
+from fedcohort.sources.csv_files import csv_source
+from fedcohort.sources.database import writing
+from fedcohort.sources.deidentify import Deidentifier, deidentified
+from fedcohort.sources.deidentify_rules import Rules
+from fedcohort.sources.dicom import dicom_source
+from fedcohort.sources.dicom_options import DicomOptions
+from fedcohort.sources.dicom_pixels import Rendering
+from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.identity import form_of
+from fedcohort.sources.normal import FORM
+from fedcohort.sources.pseudonym import pseudonym
+from fedcohort.sources.road import import_source
+from fedcohort.sources.sql_tables import sql_source
+from fedcohort.study import Cohort
+from tests.postgres import Postgres
+
+from .dicom_files import PIXELS, image, write
+
+KEY = bytes(range(32))
+STORED = Path(__file__).parent / "stored"
+COHORT = Cohort(columns={"age": Numeric(0, 100)})
+OFFERED = {"records": ["age"]}
+
+
+def by_csv(folder: Path, spelling: str) -> Source:
+    path = folder / "records.csv"
+    path.write_text(f"age,patient_id\n40,{spelling}\n", encoding="utf-8")
+    return csv_source(path, "records", None)
+
+
+def by_parquet(folder: Path, value: Any) -> Source:
+    arrow = pytest.importorskip("pyarrow", reason="needs the extra [parquet]")
+    from pyarrow import parquet
+
+    from fedcohort.sources.parquet_files import parquet_source
+
+    parquet.write_table(arrow.table({"patient_id": arrow.array(*value), "age": [40.0]}), folder / "r.parquet")
+    return parquet_source(folder / "r.parquet", "records", None)
+
+
+def by_sql(url: str, kind: str, value: str) -> Source:
+    if url.startswith("duckdb"):
+        import duckdb
+
+        with duckdb.connect(url.removeprefix("duckdb:///")) as connection:
+            for statement in _statements(kind, value):
+                connection.execute(statement)
+    else:
+        with writing(url) as connection:
+            for statement in _statements(kind, value):
+                connection.execute(text(statement))
+    return sql_source(url, "patients", "records", None)
+
+
+def _statements(kind: str, value: str) -> Iterator[str]:
+    yield "DROP TABLE IF EXISTS patients"
+    yield f"CREATE TABLE patients (patient_id {kind}, age INTEGER)"
+    yield f"INSERT INTO patients VALUES ({value}, 40)"
+
+
+def by_dicom(folder: Path, patient: str) -> Source:
+    write(folder / "image.dcm", image(PIXELS, PatientID=patient, SpecificCharacterSet="ISO_IR 192"))
+    options = DicomOptions(table="records", rendering=Rendering(height=2, width=2))
+    return dicom_source(folder / "image.dcm", options)
+
+
+SPELLINGS: list[tuple[str, str, Any]] = [
+    *(("csv", "", text) for text in ("23", "23.0", " 23 ", "\ufeff23", "2\u200b3", "\uff12\uff13", "+23")),
+    *(("dicom", "", text) for text in ("23", "23 ", "2\u200b3")),
+    *(("parquet", "", value) for value in (
+        ([23],), ([23.0],), (["23"],), (["\ufeff23"],), (["23"], "dictionary"), ([23], "int8"),
+        ([23], "decimal"),
+    )),
+    *(("sqlite", kind, value) for kind, value in (
+        ("INTEGER", "23"), ("REAL", "23.0"), ("TEXT", "'23'"), ("BLOB", "x'3233'"), ("", "'23.0'"),
+        ("NUMERIC", "23.0"), ("DECIMAL(38, 10)", "23"),
+    )),
+    *(("postgresql", kind, value) for kind, value in (
+        ("bigint", "23"), ("numeric(38, 10)", "23"), ("double precision", "23"), ("text", "'23'"),
+        ("char(8)", "'23'"), ("bytea", "'23'"), ("text", "E'\\ufeff23'"),
+    )),
+    *(("duckdb", kind, value) for kind, value in (
+        ("BIGINT", "23"), ("DECIMAL(38, 10)", "23"), ("DOUBLE", "23"), ("VARCHAR", "'23.0'"),
+        ("BLOB", "'23'"), ("HUGEINT", "23"),
+    )),
+]  # fmt: skip
+
+
+@pytest.fixture
+def source_of(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str, str, Any], Source]:
+    def make(way: str, kind: str, value: Any) -> Source:
+        if way == "csv":
+            return by_csv(tmp_path, value)
+        if way == "dicom":
+            return by_dicom(tmp_path, value)
+        if way == "parquet":
+            return by_parquet(tmp_path, _typed(value))
+        if way == "postgresql":
+            return by_sql(request.getfixturevalue("patients_url"), kind, value)
+        if way == "duckdb":
+            pytest.importorskip("duckdb", reason="needs the extra [duckdb]")
+        prefix = "duckdb" if way == "duckdb" else "sqlite"
+        return by_sql(f"{prefix}:///{tmp_path}/{way}.file", kind, value)
+
+    return make
+
+
+def _typed(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    import pyarrow
+
+    types = {
+        "dictionary": pyarrow.dictionary(pyarrow.int8(), pyarrow.string()),
+        "int8": pyarrow.int8(),
+        "decimal": pyarrow.decimal128(38, 10),
+    }
+    return (value[0], *(types[one] for one in value[1:]))
+
+
+@pytest.fixture(scope="module")
+def patients_url(postgres_server: Postgres) -> str:
+    return postgres_server.create("patients")
+
+
+@pytest.mark.parametrize(("way", "kind", "value"), SPELLINGS, ids=repr)
+def test_every_source_and_type_gives_one_patient(
+    tmp_path: Path, source_of: Callable[[str, str, Any], Source], way: str, kind: str, value: Any
+) -> None:
+    """All pairs at once: each of them gives what a person would write."""
+    kept, hidden = tmp_path / "kept.db", tmp_path / "hidden.db"
+    source = source_of(way, kind, value)
+    report = import_source(source, kept)
+    assert report.refusals == []
+    assert stored(kept) == ["23"]
+    made = Deidentifier(Rules(), KEY, source.tables)
+    import_source(deidentified(source_of(way, kind, value), made), hidden, identity=made.identity)
+    assert stored(hidden) == [pseudonym(KEY, "23")]
+
+
+def stored(database: Path) -> list[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return [row[0] for row in connection.execute("SELECT patient_id FROM records ORDER BY id")]
+
+
+def test_a_hospital_s_own_table_and_a_frame_are_read_in_the_same_form(tmp_path: Path) -> None:
+    path = tmp_path / "own.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE records (patient_id, age REAL)")
+        spelled = ["23", "\ufeff23", 23, 23.0, b"23", "2\u200b3"]
+        connection.executemany("INSERT INTO records VALUES (?, 40)", [(one,) for one in spelled])
+    assert set(load_cohort(path, COHORT, 0, OFFERED).patient_ids) == {"23"}
+    frame = pd.DataFrame({"patient_id": pd.Series(spelled, dtype=object), "age": 40.0})
+    assert set(table_from_frame(frame, COHORT, 0).patient_ids) == {"23"}
+
+
+IDS = ["1", "\u200b23", "23.0", "M\u00fc", "12345.0000000000"]
+
+
+@pytest.fixture(params=["kept", "pseudonyms"])
+def older(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+    """A database that ed08848 imported: five patients, of which form 2 would name three otherwise."""
+    path = tmp_path / "older.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            (STORED / f"imported_by_ed08848_{request.param}.sql").read_text(encoding="utf-8")
+        )
+    return path, request.param
+
+
+def more(folder: Path, name: str, form: int) -> tuple[Source, str]:
+    path = folder / "more.csv"
+    path.write_text("patient_id,age\n" + "".join(f"{one},60\n" for one in IDS), encoding="utf-8")
+    source = csv_source(path, "records", None)
+    if name == "kept":
+        return source, "identifiers kept"
+    made = Deidentifier(Rules(), KEY, source.tables, named=["more.csv"], form=form)
+    return deidentified(source, made), made.identity
+
+
+def test_an_older_import_goes_on_in_its_form(older: tuple[Path, str], tmp_path: Path) -> None:
+    database, name = older
+    before = stored(database)
+    assert form_of(database) == 1
+    source, identity = more(tmp_path, name, form_of(database))
+    import_source(source, database, identity=identity)
+    assert stored(database) == [*before, *before]
+    read = load_cohort(database, COHORT, 0, OFFERED).patient_ids
+    assert len(np.unique(read)) == 5
+
+
+def test_an_older_import_takes_no_patients_of_another_form(older: tuple[Path, str], tmp_path: Path) -> None:
+    database, _ = older
+    source, identity = more(tmp_path, "pseudonyms", FORM)
+    with pytest.raises(StoreError, match="identifiers of form 2; they would not be the same patients"):
+        import_source(source, database, identity=identity)
+
+
+def test_a_new_import_of_the_same_file_is_in_the_new_form(tmp_path: Path) -> None:
+    database = tmp_path / "new.db"
+    source, identity = more(tmp_path, "kept", FORM)
+    import_source(source, database, identity=identity)
+    assert stored(database) == ["1", "23", "23", "M\u00fc", "12345"]
+    assert form_of(database) == FORM
+
+
+def test_a_later_version_s_import_is_left_alone(tmp_path: Path) -> None:
+    database = tmp_path / "later.db"
+    source, identity = more(tmp_path, "kept", FORM)
+    import_source(source, database, identity=identity)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "UPDATE fedcohort_identity SET identity = 'identifiers kept, identifiers of form 3'"
+        )
+    with pytest.raises(StoreError, match="was imported by a later version of fedcohort"):
+        load_cohort(database, COHORT, 0, OFFERED)
+
+
+def test_an_identifier_without_a_text_refuses_its_record(tmp_path: Path) -> None:
+    path = tmp_path / "odd.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE patients (patient_id, age INTEGER)")
+        connection.execute("INSERT INTO patients VALUES (?, 1), (x'ff', 2), ('7', 3)", ["x" * 129])
+    report = import_source(sql_source(path, "patients", "records", None), tmp_path / "s.db")
+    assert [one.reason for one in report.refusals] == [
+        "is longer than 128 characters; give another column",
+        "is neither text nor number; cast it in a view of the source",
+    ]
+    assert stored(tmp_path / "s.db") == ["7"]
