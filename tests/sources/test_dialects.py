@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from fedcohort.errors import CohortError, SchemaError, StoreError
 from fedcohort.sources import limits
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.database import reading, writing
+from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
 
@@ -74,11 +76,17 @@ def addresses(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactor
     return found
 
 
-def selected(address: str, where: str) -> list[str] | str:
-    """The rows of an engine; of a refusal, its words."""
+FRAME = pd.DataFrame([row(number) for number in range(120)])
+"""Which nothing narrows before `where` is evaluated."""
+
+
+def selected(source: str | pd.DataFrame, where: str) -> list[str] | str:
+    """The rows of an engine or frame; of a refusal, its words."""
     asked = Cohort(table="ward", columns={"n": Number()}, where=where, split=None)
     try:
-        return [*map(str, load_cohort(address, asked, 0, OFFERED).patient_ids)]
+        if isinstance(source, str):
+            return [*map(str, load_cohort(source, asked, 0, OFFERED).patient_ids)]
+        return [*map(str, table_from_frame(source, asked, 0).patient_ids)]
     except CohortError as error:
         return str(error)
 
@@ -151,7 +159,8 @@ conditions = st.recursive(
 @example(where="2 / (n + 1) < 1")
 @given(where=conditions)
 def test_the_same_rows_are_selected_on_every_engine(addresses: dict[str, str], where: str) -> None:
-    first, *others = (selected(address, where) for address in addresses.values())
+    sources: list[str | pd.DataFrame] = [*addresses.values(), FRAME]
+    first, *others = (selected(source, where) for source in sources)
     for other in others:
         assert other == first
 

@@ -6,7 +6,8 @@ alike; `resolve_cohort` makes a researcher's short form explicit.
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -90,10 +91,10 @@ def load_cohort(
         except Unsuited:
             select_only(connection)
             read_every_value(connection)
-            streamed = _stream(connection, query.sql, _chunk_rows(stores))
-            raws = _selected((_raw(rows, query) for rows in streamed), query)
-            found = (read(raw, cohort, seed, stores) for raw in raws)
-            return in_order(found, cohort.table, nobody(cohort, seed, stores) if private else None)
+            with closing(_stream(connection, query.sql, _chunk_rows(stores))) as streamed:
+                raws = _selected((_raw(rows, query) for rows in streamed), query)
+                found = (read(raw, cohort, seed, stores) for raw in raws)
+                return in_order(found, cohort.table, nobody(cohort, seed, stores) if private else None)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _check_present(
     return present
 
 
-def _stream(connection: Connection, sql: str, chunk_rows: int) -> Iterator[Sequence[Sequence[object]]]:
+def _stream(connection: Connection, sql: str, chunk_rows: int) -> Generator[Sequence[Sequence[object]]]:
     raw = connection.connection.driver_connection
     if isinstance(raw, sqlite3.Connection):  # its own tuples: a Row around each costs as much as reading it
         cursor = raw.execute(sql)
@@ -220,8 +221,8 @@ def _stream(connection: Connection, sql: str, chunk_rows: int) -> Iterator[Seque
             yield rows
         return
     options = {"stream_results": True, "no_parameters": True, "yield_per": chunk_rows}
-    result = connection.execution_options(**options).exec_driver_sql(sql)
-    yield from result.partitions(chunk_rows)
+    with connection.execution_options(**options).exec_driver_sql(sql) as result:
+        yield from result.partitions(chunk_rows)
 
 
 def _raw(rows: Sequence[Sequence[object]], query: _Query) -> Raw:

@@ -26,8 +26,9 @@ from sqlalchemy.exc import SAWarning
 from sqlalchemy.types import TypeEngine
 from sqlglot import exp
 
+from fedcohort.sources.moments import moment_of
 from fedcohort.sources.where_kinds import Kinds
-from fedcohort.sources.where_operands import Reading, moment_of
+from fedcohort.sources.where_operands import Reading
 from fedcohort.sources.where_rows import like_parts
 
 Narrow = Literal["whole", "double", "loose", "text", "date", "timestamp"]

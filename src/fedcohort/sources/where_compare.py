@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.sources.moments import NO_MOMENT, moment_of
 from fedcohort.sources.where_operands import (
-    NO_MOMENT,
     Bools,
     Ints,
     Operand,
     Texts,
-    moment_of,
     numbers_of,
 )
 

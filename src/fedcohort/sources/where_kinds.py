@@ -13,9 +13,9 @@ from sqlglot import exp
 
 from fedcohort.columns import Binary, Categorical, Classes, Image, Label, Level, Number, Numeric, Survival
 from fedcohort.errors import CohortError
+from fedcohort.sources.moments import moment_of
 from fedcohort.sources.normal import level_key
 from fedcohort.sources.where import parse_where, quote_piece
-from fedcohort.sources.where_operands import moment_of
 from fedcohort.study import Cohort
 
 Kind = Literal["number", "text", "moment"]

@@ -16,7 +16,6 @@ Each row's value is read by itself, so that no other row changes what it means:
 import datetime
 import ipaddress
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -26,6 +25,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.sources.moments import NO_MOMENT, moment_of
 from fedcohort.sources.normal import NUMBERS
 from fedcohort.sources.values import Coded, Values
 
@@ -35,7 +35,6 @@ Ints = NDArray[np.int64]
 
 MAX_TEXT = 32_768
 """Characters of a text that are looked at: so one patient's long note costs a bounded time."""
-NO_MOMENT = np.iinfo(np.int64).min
 EXACT = 2.0**53
 """Below it a double is every whole number."""
 _PRINTED = (
@@ -50,13 +49,6 @@ _PRINTED = (
     ipaddress.IPv6Network,
 )
 """What drivers make of types that are texts here."""
-_EPOCH = datetime.datetime(1970, 1, 1)
-_MICROSECOND = datetime.timedelta(microseconds=1)
-_ISO = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?\s?(Z|[+-]\d\d(?::?\d\d)?)?)?",
-    re.ASCII,
-)
-
 Reading = Literal["moment", "single", "padded"]
 """How a column's declared type is read: texts as moments, floats of 32 bits, texts without the blanks
 that their engine adds."""
@@ -134,47 +126,6 @@ def text_literal(text: str) -> Operand:
 def of_floats(values: Floats) -> Operand:
     """Numbers, NaN where missing."""
     return Operand(~np.isnan(values), values)
-
-
-def moment_of(value: object) -> int | None:
-    """Microseconds since 1970 of a date, a timestamp, or a text that is one by ISO 8601."""
-    if isinstance(value, str):
-        return _moment_of_text(value)
-    if isinstance(value, datetime.datetime):
-        if value.replace(tzinfo=None) in (datetime.datetime.min, datetime.datetime.max):
-            return None  # DuckDB's infinity
-        return _microseconds(value)
-    if isinstance(value, datetime.date) and value not in (datetime.date.min, datetime.date.max):
-        return _microseconds(datetime.datetime(value.year, value.month, value.day))
-    return None
-
-
-def _microseconds(value: datetime.datetime) -> int | None:
-    try:
-        offset = value.utcoffset() or datetime.timedelta()
-    except (ValueError, OverflowError):
-        return None
-    return (value.replace(tzinfo=None) - _EPOCH) // _MICROSECOND - offset // _MICROSECOND
-
-
-def _moment_of_text(text: str) -> int | None:
-    found = _ISO.fullmatch(text)
-    if found is None:
-        return None
-    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
-    fraction, offset = (found[7] or "0")[:6].ljust(6, "0"), found[8]
-    try:
-        moment = datetime.datetime(year, month, day, hour, minute, second, int(fraction))
-    except ValueError:
-        return None
-    return (moment - _EPOCH) // _MICROSECOND - _offset(offset)
-
-
-def _offset(text: str | None) -> int:
-    if text is None or text == "Z":
-        return 0
-    minutes = 60 * int(text[1:3]) + int(text[3:].lstrip(":") or 0)
-    return (-60_000_000 if text[0] == "-" else 60_000_000) * minutes
 
 
 def operand_of(values: Values, reading: Reading | None = None) -> Operand:
