@@ -51,6 +51,20 @@ def test_a_quote_that_never_closes_before_the_header_hides_no_file(tmp_path: Pat
         csv_source(tmp_path / "a.csv", "records", None)
 
 
+def test_a_preamble_before_another_patient_column_says_what_finds_the_header(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Export;;\nmrn;age;ward\n7;63;A\n")
+    with pytest.raises(
+        DataError, match=r"none of 100 names patient_id; patient_id in a mapping file says another"
+    ):
+        csv_source(tmp_path / "a.csv", "records", None)
+    bring(
+        tmp_path / "a.csv",
+        tmp_path / "s.db",
+        MappedTable.model_validate({"patient_id": "mrn", "others": True}),
+    )
+    assert stored(tmp_path / "s.db", columns="patient_id, age, ward") == [("7", 63, "A")]
+
+
 def test_other_columns_come_in_as_without_a_mapping_and_another_names_the_patient(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("mrn,age,sex,note\n7,63,W,home\n8,NA,M,\n")
     columns = {"sex": {"levels": ["f", "m"], "codes": {"W": "f", "M": "m"}}}

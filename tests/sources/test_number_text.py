@@ -127,6 +127,31 @@ def test_numbers_of_two_meanings_are_asked_about_and_every_answer_gives_its_valu
         assert stored(tmp_path / f"{number}.db", columns="x") == [(value,) for value in expected]
 
 
+@pytest.mark.parametrize(("text", "value"), [("265,000", 265_000.0), ("150.000", 150_000.0)])
+def test_what_is_asked_beside_a_mapping_is_answered_in_it(tmp_path: Path, text: str, value: float) -> None:
+    file = write(tmp_path / "a.csv", [f'1,"{text}"'], "mrn,x")
+    words = {"patient_id": "mrn", "others": True}
+    with pytest.raises(SchemaError) as asked:
+        csv_source(file, "records", MappedTable.model_validate(words))
+    mark = text[3]
+    assert f'write thousands = "{mark}" below the table in the mapping file' in str(asked.value)
+    assert "--" not in str(asked.value)
+    bring(file, tmp_path / "s.db", MappedTable.model_validate(words | {"thousands": mark}))
+    assert stored(tmp_path / "s.db", columns="patient_id, x") == [("1", value)]
+
+
+def test_words_behind_the_first_numbers_say_how_they_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("fast", monkeypatch, sample=2)
+    file = one_column(tmp_path, "1.5", "2.5", "0.5-1")
+    (reason,) = bring(file, tmp_path / "s.db").refused
+    assert "a mapping file can make the column a text (text = true)" in reason
+    words = {"others": True, "columns": {"x": {"text": True}}}
+    bring(file, tmp_path / "t.db", MappedTable.model_validate(words))
+    assert stored(tmp_path / "t.db", columns="x") == [("1.5",), ("2.5",), ("0.5-1",)]
+
+
 def test_a_point_before_one_or_two_digits_or_behind_a_zero_is_a_decimal_point(tmp_path: Path) -> None:
     for texts in (("150.000", "150.5"), ("0.125", "7.125"), ("1234.567", "150.000")):
         assert csv_source(one_column(tmp_path, *texts), "records", None).tables["records"] == {

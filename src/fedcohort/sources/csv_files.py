@@ -133,7 +133,7 @@ def _fields(columns: Columns, asked: Asked) -> Told:
     mapped = [] if mapping is None else mapping.fields
     named = {one.source for one in mapped} | {one.name for one in mapped}
     others = {name: values for name, values in columns.items() if name == patient or name not in named}
-    told = undeclared(others, patient, asked.writing)
+    told = undeclared(others, patient, asked.writing, has_mapping=mapping is not None)
     return replace(told, fields=[*mapped, *told.fields[1:]]) if mapped else told
 
 

@@ -61,13 +61,12 @@ def open_csv(path: Path, dialect: Dialect, patient: str) -> Opened:
     file = text_of(path, dialect.encoding)
     try:
         opened = _header(file, dialect.delimiter, patient)
+        unnamed = None if opened else patient
         if opened is None:
             file.close()
             file = text_of(path, dialect.encoding)
-            opened = _header(file, dialect.delimiter, None)
-        if opened is None:
-            raise SchemaError("its first line must name each column once")
-        _check(opened.names, dialect)
+            opened = _header(file, dialect.delimiter, None) or Opened(file, "", [], "", 0)
+        _check(opened.names, dialect, unnamed)
     except (csv.Error, UnicodeError) as error:
         file.close()
         raise DataError(f"its first line is no header ({error})") from None
@@ -138,8 +137,14 @@ def _behind(first: str, lines: Iterator[str]) -> Iterator[str]:
     yield from lines
 
 
-def _check(names: list[str], dialect: Dialect) -> None:
+def _check(names: list[str], dialect: Dialect, unnamed: str | None) -> None:
+    """Refuse what is no header.
+
+    Args:
+        unnamed: the patient's column, where no line names it.
+    """
     if not names or len(names) > MAX_COLUMNS or len(set(names)) < len(names):
-        raise SchemaError("its first line must name each column once")
+        behind = f" (none of {HEAD_LINES} names {unnamed}; patient_id in a mapping file says another)"
+        raise SchemaError(f"its first line must name each column once{behind if unnamed and names else ''}")
     if any(0xD800 <= ord(letter) < 0xE000 for name in names for letter in name):  # bytes that are no text
         raise SchemaError(f"its first line is not text in {dialect.encoding or 'UTF-8'}; say its --encoding")

@@ -18,6 +18,7 @@ from fedcohort.sources.number_text import (
     is_number,
     is_two_numbers,
     shows_decimals,
+    words,
 )
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field
@@ -42,21 +43,38 @@ class Told:
     notes: Sequence[str] = ()
 
 
-def undeclared(columns: Columns, patient: str, writing: Writing) -> Told:
+def undeclared(columns: Columns, patient: str, writing: Writing, *, has_mapping: bool = False) -> Told:
     """Columns that nobody declared, by their first values.
 
     Args:
         columns: name to the first records' values, the patient's among them.
+        has_mapping: there is a mapping file, which declares others.
     Raises:
         SchemaError: numbers of some columns can be read in two ways; names all of them, and what says it.
     """
-    found = [_undeclared(name, values, writing) for name, values in columns.items() if name != patient]
+    asked = Asked(writing, has_mapping)
+    found = [_undeclared(name, values, asked) for name, values in columns.items() if name != patient]
     questions = [one for one in found if isinstance(one, str)]
     if questions:
-        raise SchemaError("; ".join(questions))
+        differing = "where columns differ, write decimal or thousands at each in a mapping file"
+        raise SchemaError("; ".join([*questions, differing]))
     told = [one for one in found if not isinstance(one, str)]
     fields = [Field(PATIENT_ID, patient), *(field for one in told for field in one.fields)]
-    return Told(fields, [note for one in told for note in one.notes])
+    empty = [name for name, values in columns.items() if name != patient and not any(map(str.strip, values))]
+    notes = [note for one in told for note in one.notes]
+    if empty and columns[patient]:
+        notes.append(
+            f"{', '.join(empty)}: texts, for the first {len(columns[patient])} records have no value"
+        )
+    return Told(fields, notes)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How numbers are written, as far as it was said, and whether there is a mapping file to say it in."""
+
+    writing: Writing
+    has_mapping: bool
 
 
 def numeric_by_name(columns: Columns, patient: str, numbers: Collection[str]) -> Told:
@@ -65,24 +83,24 @@ def numeric_by_name(columns: Columns, patient: str, numbers: Collection[str]) ->
     return Told([Field(PATIENT_ID, patient), *(Field(name, name, kind) for name, kind in kinds.items())])
 
 
-def _undeclared(name: str, values: Sequence[str], writing: Writing) -> Told | str:
+def _undeclared(name: str, values: Sequence[str], asked: Asked) -> Told | str:
     """What one column is; or what has to be asked about it."""
+    writing = asked.writing
     present = list(filter(str.strip, values))
     known = [value for value in present if value.strip() not in MISSING_MARKS]
     text = Told([Field(name, name)])
     if not known:
-        note = f"{name}: a text, for the first {len(values)} records have no value of it" if values else ""
-        return replace(text, notes=[note] if note else [])
+        return text
     if not _are_numbers(known, writing):
-        return _question(name, known, writing) or replace(
-            text, notes=_why_a_text(name, values, known, writing)
-        )
+        return _question(name, known, asked) or replace(text, notes=_why_a_text(name, values, known, writing))
     if _CODES.search("\n".join(known)):
         return replace(
             text, notes=[f"{name}: a text, for some look like codes (a zero before others, or 1E2)"]
         )
     if writing.is_plain and not writing.is_said and is_two_numbers(known, "."):
-        return _asked(name, "point", ["--thousands . where 150.000 is a thousand times 150", "--decimal ."])
+        say = words(has_mapping=asked.has_mapping)
+        meaning = f"{say('thousands', '.')} where 150.000 is a thousand times 150"
+        return _asked(name, "point", [meaning, say("decimal", ".")])
     sampled = Field(
         name,
         name,
@@ -91,6 +109,7 @@ def _undeclared(name: str, values: Sequence[str], writing: Writing) -> Told | st
         writing=writing,
         is_declared=False,
         shows_decimals=shows_decimals(known),
+        has_mapping=asked.has_mapping,
     )
     marks = len(present) - len(known)
     note = (
@@ -109,25 +128,23 @@ def _are_numbers(texts: Sequence[str], writing: Writing) -> bool:
     return all(is_number(text, writing.reader) for text in texts)
 
 
-def _question(name: str, known: Sequence[str], writing: Writing) -> str:
+def _question(name: str, known: Sequence[str], asked: Asked) -> str:
     """Where all would be numbers if commas meant something."""
-    if writing.is_said:
+    if asked.writing.is_said:
         return ""
+    say = words(has_mapping=asked.has_mapping)
     answers = {
-        "--decimal , where 120,5 has decimals": Writing(","),
-        "--thousands , where 265,000 is a thousand times 265": Writing(".", ","),
+        f"{say('decimal', ',')} where 120,5 has decimals": Writing(","),
+        f"{say('thousands', ',')} where 265,000 is a thousand times 265": Writing(".", ","),
     }
     if any("." in text for text in known):
-        answers["--thousands . where 1.234,5 has both"] = Writing(",", ".")
+        answers[f"{say('thousands', '.')} where 1.234,5 has both"] = Writing(",", ".")
     fitting = [told for told, one in answers.items() if _are_numbers(known, one)]
     return _asked(name, "comma", fitting) if fitting else ""
 
 
 def _asked(name: str, mark: str, answers: Sequence[str]) -> str:
-    return (
-        f"{name}: its numbers have a {mark}: say {', or '.join(answers)}; where columns differ, say "
-        "decimal or thousands for each in a mapping file"
-    )
+    return f"{name}: its numbers have a {mark}: {', or '.join(answers)}"
 
 
 def _why_a_text(name: str, values: Sequence[str], known: Sequence[str], writing: Writing) -> list[str]:

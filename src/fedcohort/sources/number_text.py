@@ -180,11 +180,17 @@ def shows_decimals(texts: Iterable[str]) -> bool:
     return any(_POINT.fullmatch(text) and not has_groups(text, ".") for text in texts)
 
 
-def why_no_number(text: str, writing: Writing, *, declared: bool, missing: Iterable[str] = ()) -> str:
+NO_NUMBER = "is not a number"
+
+
+def why_no_number(
+    text: str, writing: Writing, *, declared: bool, has_mapping: bool = True, missing: Iterable[str] = ()
+) -> str:
     """What is wrong with a text among numbers, and what helps; it repeats nothing but marks of a closed list.
 
     Args:
         declared: a mapping file says that the column holds numbers; else the first records did.
+        has_mapping: there is a mapping file; else the command line says how numbers are written.
         missing: the marks of missing values that the column has.
     """
     mark = text.strip()
@@ -200,13 +206,13 @@ def why_no_number(text: str, writing: Writing, *, declared: bool, missing: Itera
             "is not a number, but a limit such as <0.5: in the mapping file give it one by codes, or make it "
             'missing by outside = "missing"'
         )
-    why = _why_marked(text, writing, _words(declared))
-    return f"is not a number{why and ', for '}{why}"
+    why = _why_marked(text, writing, words(has_mapping=has_mapping))
+    return f"{NO_NUMBER}{why and ', for '}{why}"
 
 
-def _words(declared: bool) -> Callable[[str, str], str]:
+def words(*, has_mapping: bool) -> Callable[[str, str], str]:
     """How a way of writing numbers is said: in the mapping file, or on the command line."""
-    if declared:
+    if has_mapping:
         return lambda name, mark: f'write {name} = "{mark}" below the table in the mapping file'
     return lambda name, mark: f"say --{name} {mark}"
 

@@ -15,6 +15,7 @@ from fedcohort.columns import Categorical, Numeric
 from fedcohort.sources.batch import Refusal
 from fedcohort.sources.normal import UnreadableError, identifier, level_key
 from fedcohort.sources.number_text import (
+    NO_NUMBER,
     PLAIN,
     Reader,
     Writing,
@@ -65,6 +66,7 @@ class Field:
         is_declared: somebody says what the column holds; else the first records did, and a text that looks
             like a code is no number.
         shows_decimals: of a column that nobody declared, whether a point was seen before decimals.
+        has_mapping: whether there is a mapping file, which remedies may name.
         outside: "missing" where a value outside what is declared becomes missing; else it refuses its record.
     """
 
@@ -78,6 +80,7 @@ class Field:
     is_declared: bool = True
     shows_decimals: bool = True
     outside: Literal["refuse", "missing"] = "refuse"
+    has_mapping: bool = True
 
     @property
     def reader(self) -> Reader:
@@ -188,8 +191,12 @@ def _number(one: Field, value: object, row: int, faults: Faults) -> float | None
 
 def _why(one: Field, value: object) -> str:
     if not isinstance(value, str):
-        return "is not a number"
-    return why_no_number(value, one.writing, declared=one.is_declared, missing=one.missing)
+        return NO_NUMBER
+    why = why_no_number(
+        value, one.writing, declared=one.is_declared, has_mapping=one.has_mapping, missing=one.missing
+    )
+    more = ", as the first records had: a mapping file can make the column a text (text = true)"
+    return f"{why}{more}" if why == NO_NUMBER and not one.is_declared else why
 
 
 def _levels(one: Field, kind: Categorical, values: Sequence[object], faults: Faults) -> list[object]:
