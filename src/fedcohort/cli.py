@@ -116,9 +116,14 @@ def _print_report(report: dict[str, Any]) -> None:
         for name, row in report["describe"].items():
             numbers = [_with_interval(row, key) for key in ("n", "missing", "mean", "std")]
             levels = ", ".join(f"{level}: {count}" for level, count in row.get("levels", {}).items())
-            table.add_row(name, *numbers, levels)
+            error = f" (± {row['levels_error']})" if "levels_error" in row else ""
+            table.add_row(name, *numbers, levels + error)
         console.print(table, soft_wrap=False)
     rows = {name: report[name] for name in ("train", "test", "valid") if name in report}
+    if rows and "label" in report:
+        label = report["label"]
+        said = f"{label['positive']} counts as yes, {label['negative']} as no ({label['column']})"
+        console.print(said, markup=False)
     if rows:
         names = [name for name, value in next(iter(rows.values())).items() if isinstance(value, float)]
         table = Table("metric", *rows)  # splits beside each other: with intervals they fit into 80 columns
@@ -134,7 +139,8 @@ def _with_interval(row: dict[str, Any], key: str) -> str:
     """A value, and where noise leaves it uncertain, between what."""
     value, low, high, error = (row.get(f"{key}{end}") for end in ("", "_low", "_high", "_error"))
     if low is not None and high is not None:
-        return f"{_short(value)} ({_short(low)} to {_short(high)})"
+        told = _short(value) if value is not None else "not told"
+        return f"{told} ({_short(low)} to {_short(high)})"
     return _short(value) if error is None else f"{_short(value)} ± {_short(error)}"
 
 

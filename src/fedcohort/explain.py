@@ -73,6 +73,8 @@ def _cohort(cohort: Cohort, units: Mapping[str, str]) -> list[str]:
             lines.append(f"{name}: a number without declared bounds{unit}")
     if cohort.label_columns:
         lines.append(f"Label: {', '.join(cohort.label_columns)}")
+    if isinstance(cohort.label, Binary):
+        lines.append(f"Counts as yes: {cohort.label.positive}; as no: {cohort.label.negative}")
     if isinstance(cohort.split, Holdout):
         lines.append(f"{cohort.split.fraction:.0%} of the patients are held out for testing.")
     elif cohort.split:

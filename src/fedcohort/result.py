@@ -143,22 +143,31 @@ class Result:
 
     def __repr__(self) -> str:
         last = {name: self.report[name] for name in ("train", "test") if name in self.report}
-        parts = [f"{split} {key} {value:.3f}" for split, row in last.items() for key, value in _numbers(row)]
+        figures = [(split, *one) for split, row in last.items() for one in _numbers(row)]
+        parts = [f"{split} {key} {value:.3f}" for split, key, value in figures if not key.endswith("_error")]
+        parts += [f"{self._yes} counts as yes"] if parts and self._yes else []
         return f"Result({self.study.name!r}: {', '.join(parts) or ', '.join(self.report)})"
+
+    @property
+    def _yes(self) -> str:
+        """A yes-or-no label's column and the level of it that counts as yes."""
+        label = self.report.get("label", {})
+        return f"{label['column']} {label['positive']!r}" if "positive" in label else ""
 
     def _repr_html_(self) -> str:
         """The last metrics, or the described columns, as a table."""
         if "describe" in self.report:
-            frame = pd.DataFrame(self.report["describe"]).T
-            frame = frame.drop(columns=[name for name in ("levels", "histogram") if name in frame])
+            rows = {name: _described(row) for name, row in self.report["describe"].items()}
+            frame = pd.DataFrame(rows).T.fillna("")
         else:
-            rows = {
+            measured = {
                 split: dict(_numbers(self.report[split]))
                 for split in ("train", "test")
                 if split in self.report
             }
-            frame = pd.DataFrame(rows).T
-        title = pd.Series([self.study.name]).to_frame().to_html(index=False, header=False, border=0)
+            frame = pd.DataFrame(measured).T
+        name = f"{self.study.name}: {self._yes} counts as yes" if self._yes else self.study.name
+        title = pd.Series([name]).to_frame().to_html(index=False, header=False, border=0)
         return title + frame.to_html(float_format=lambda value: f"{value:.4g}", border=0)
 
 
@@ -206,6 +215,15 @@ def _saved_arrays(path: Path) -> dict[str, Array]:
         "mean": np.array(saved.mean, dtype=np.float64),
         "deviation": np.array(saved.deviation, dtype=np.float64),
     }
+
+
+def _described(row: dict[str, Any]) -> dict[str, Any]:
+    """A column's figures for a table: levels in words, and "not told" for what noise hides."""
+    told = {name: value for name, value in row.items() if name not in ("levels", "histogram")}
+    if told.get("std", 0.0) is None and "std_high" in told:
+        told["std"] = "not told"
+    levels = ", ".join(f"{level}: {count}" for level, count in row.get("levels", {}).items())
+    return {**told, "levels": levels} if levels else told
 
 
 def _numbers(row: Any) -> list[tuple[str, float]]:  # noqa: ANN401

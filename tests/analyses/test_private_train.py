@@ -174,7 +174,7 @@ def test_a_study_without_held_out_patients_measures_nothing() -> None:
         asked, {site: partial(table_from_frame, frame) for site, frame in frames.items()}, lambda _: None
     )
     assert outcome.rows == []
-    assert outcome.report == {"rounds": 4}
+    assert outcome.report == {"rounds": 4, "label": {"column": "ill", "positive": 1, "negative": 0}}
     assert {one.part for one in private_train(asked).planned({})} == {"train"}
 
 

@@ -19,17 +19,19 @@ TRAIN = {
 DESCRIBED: dict[str, Any] = {
     "age": {
         "n": 918, "missing": 2, "mean": 53.51, "std": 9.43,
-        "histogram": {"low": 20.0, "high": 80.0, "counts": [3, 61, 210, 362, 241, 41]},
+        "histogram": {"low": 20.0, "high": 80.0, "counts": [3, 61, 210, 362, 241, 41],
+                      "below": 0, "above": 3},
     },
     "cholesterol": {
         "n": 716, "n_error": 12.3, "missing": 204, "mean": 246.83, "std": 58.53,
-        "mean_low": 243.2, "mean_high": 250.1,
+        "mean_low": 243.2, "mean_high": 250.1, "std_low": 55.1, "std_high": 61.9,
         "histogram": {"low": 0.0, "high": 600.0, "counts": [2, 300, 390, 22, 2, 0], "error": 14.2},
     },
     "sex": {"n": 920, "missing": 0, "levels": {"female": 194, "male": 726}},
     "chest_pain_type": {
         "n": 920, "missing": 0,
         "levels": {"typical": 46, "atypical": 174, "non-anginal": 204, "asymptomatic": 496},
+        "levels_error": 9.1,
     },
 }  # fmt: skip
 
@@ -40,7 +42,7 @@ def measured() -> dict[str, Any]:
     bins = [0.06, 0.14, 0.25, 0.36, 0.44, 0.56, 0.65, 0.75, 0.86, 0.94]
     observed = [0.03, 0.17, 0.21, 0.41, 0.40, 0.61, 0.63, 0.79, 0.83, 0.97]
     return {
-        "loss": 0.42, "accuracy": 0.815, "auc": 0.884,
+        "loss": 0.42, "accuracy": 0.815, "auc": 0.884, "auc_error": 0.0004,
         "roc": {"false_positive": rates, "true_positive": [1 - (1 - rate) ** 4 for rate in rates]},
         "calibration": [
             {"rows": 18, "predicted": predicted, "observed": seen}
@@ -63,7 +65,9 @@ def add_finished(store: StandIn, rounds: int = 60) -> str:
         store.add_round(number)
     store.finish(IMPORTANCE)
     spent = {"epsilon": 1.5, "delta": 0.001, "epsilon_spent": 1.4997, "epsilon_if_all_others_collude": 2.61}
-    store.reports[FIRST_STUDY] |= {"test": measured(), "privacy": {**spent, "words": []}, "patients": 920}
+    named = {"column": "disease", "positive": 1, "negative": 0}
+    privacy = {**spent, "words": []}
+    store.reports[FIRST_STUDY] |= {"label": named, "test": measured(), "privacy": privacy, "patients": 920}
     return FIRST_STUDY
 
 

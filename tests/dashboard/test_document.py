@@ -110,6 +110,41 @@ def test_exact_results_have_the_intervals_of_these_patients_and_private_ones_of_
     assert "Wilson" not in words
 
 
+def test_a_private_description_shows_deviations_with_intervals_and_the_error_of_counts(
+    trained: Result,
+) -> None:
+    study = trained.study.model_copy(update={"privacy": fc.Privacy(epsilon=1.0), "analysis": fc.Describe()})
+    age = {"n": 60, "n_error": 9.5, "missing": 0, "mean": 54.0, "mean_low": 50.0, "mean_high": 58.0}
+    spread = {**age, "std": 12.5, "std_low": 9.25, "std_high": 15.0}
+    hidden = {**age, "std": None, "std_low": 0.0, "std_high": 6.5}
+    sex = {"n": 60, "missing": 1, "levels": {"f": 31, "m": 29}, "levels_error": 7.5}
+    beyond = {"n": 9, "missing": 0, "mean": 1.0, "std": 0.0,
+              "histogram": {"low": 0.0, "high": 2.0, "counts": [4, 5], "below": 2, "above": 1}}  # fmt: skip
+    described = {"spread": spread, "hidden": hidden, "sex": sex, "beyond": beyond}
+    report = {**trained.report, "describe": described}
+    for language, words in (("en", "hidden by the noise: at most 6.5"), ("zh", "被噪声掩盖：至多 6.5")):
+        shown = " ".join(Reader(document(ended(Result(study, report, [])), load_texts(language))).words)
+        for expected in ("12.5 (9.25 – 15)", "60 ± 9.5", "f: 31, m: 29 (± 7.5)", words):
+            assert expected in shown
+    shown = " ".join(Reader(document(ended(Result(study, report, [])), load_texts())).words)
+    assert "beyond (2 lie below what is drawn, 1 above.)" in shown
+
+
+def test_it_says_which_level_counts_as_yes_and_how_far_the_area_may_be_off(trained: Result) -> None:
+    named = {"column": "outcome", "positive": "case", "negative": "control"}
+    test = {**trained.report["test"], "auc_error": 0.00042}
+    asked = trained.study.model_dump()
+    about = {**asked, "cohort": {**asked["cohort"], "label": named}}
+    report = {**trained.report, "label": named, "test": test}
+    shown = " ".join(
+        Reader(document(ended(Result(trained.study, report, []), study=about), load_texts())).words
+    )
+    assert "case counts as yes, control as no (outcome)." in shown
+    assert "may be off by 0.00042 for it" in shown
+    assert "True class control" in shown
+    assert "True class case" in shown
+
+
 def test_intervals_are_those_of_the_literature() -> None:
     # Newcombe 1998, table I: 81 of 263.
     assert accuracy_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)

@@ -106,7 +106,7 @@ def test_a_description_is_a_table_and_histograms(dashboard: str, watch: Watched)
     watch.wait("document.querySelectorAll('#histograms canvas').length === 4")
     rows = [row.split() for row in watch.page.locator("#described tbody tr").all_inner_texts()]
     assert rows[0] == ["age", "918", "2", "53.51", "9.43"]
-    assert rows[1] == ["cholesterol", "716", "±", "13", "204", "246.8", "(243.2", "–", "250.1)", "58.53"]
+    assert " ".join(rows[1]) == "cholesterol 716 ± 13 204 246.8 (243.2 – 250.1) 58.53 (55.1 – 61.9)"
     assert [row[0] for row in rows] == ["age", "cholesterol", "sex", "chest_pain_type"], "as in the study"
     panels = watch.page.locator("#histograms .histogram")
     assert panels.nth(2).get_attribute("aria-label") == "sex: female 194, male 726"
@@ -114,6 +114,8 @@ def test_a_description_is_a_table_and_histograms(dashboard: str, watch: Watched)
     assert panels.nth(0).get_attribute("aria-label") == ages
     steps = [[20, 3], [30, 61], [40, 210], [50, 362], [60, 241], [70, 41], [80, 41]]
     assert watch.page.evaluate(_series("#histograms .histogram")) == steps
+    assert watch.text("#histograms > div:nth-child(1) p") == "0 lie below what is drawn, 3 above."
+    assert watch.text("#histograms > div:nth-child(4) p") == "Each part within ± 10, as 95 % of the noise is."
     assert watch.text("#histograms > div:nth-child(2) p") == "Each part within ± 15, as 95 % of the noise is."
     assert watch.page.is_hidden("#charts-card")
     assert watch.page.is_hidden("#importance-card")

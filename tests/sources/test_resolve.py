@@ -246,3 +246,59 @@ def test_an_explicit_cohort_is_held_against_the_units_that_sites_tell() -> None:
     check_units(asked, {**in_units("mg/dL"), "b": {"tables": {"another": {"columns": {}}}}, "c": {}})
     with pytest.raises(SchemaError, match="column x: in mg/dL at site a, in mmol/L at site b"):
         check_units(asked, in_units("mg/dL", "mmol/L"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (levels("control", "case"), levels("control", "case")),
+        (levels("control", "case"), levels("case")),
+    ],
+)
+def test_of_two_levels_the_second_that_is_declared_counts_as_yes(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
+    """By alphabet "control" was the positive class of a study of cases."""
+    sites = {"a": site(x=numeric(), ill=one), "b": site(x=numeric(), ill=other)}
+    assert resolve_cohort(short(columns=["x"]), sites).label == Binary(
+        "ill", negative="control", positive="case"
+    )
+
+
+def test_of_0_and_1_one_counts_as_yes_whatever_their_order() -> None:
+    sites = {"a": site(x=numeric(), ill=levels(1, 0)), "b": site(x=numeric(), ill=levels("0", "1"))}
+    label = resolve_cohort(short(columns=["x"]), sites).label
+    assert isinstance(label, Binary)
+    assert (str(label.negative), str(label.positive)) == ("0", "1")
+
+
+UNORDERED = {"kind": "categorical", "levels": ["case", "control"], "ordered": False}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (levels("control", "case"), levels("case", "control")),
+        (levels("case"), levels("control")),
+        (UNORDERED, UNORDERED),
+        (levels(1, 2), levels(2, 1)),
+    ],
+)
+def test_where_no_order_is_declared_the_positive_level_is_asked_for_and_enough(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
+    sites = {"a": site(x=numeric(), ill=one), "b": site(x=numeric(), ill=other)}
+    with pytest.raises(SchemaError, match=r'give fc\.Binary\("ill", positive=.*\) or positive='):
+        resolve_cohort(short(columns=["x"]), sites)
+    first, second = (1, 2) if one == levels(1, 2) else ("case", "control")
+    for positive, negative in ((first, second), (second, first)):
+        asked = short(columns=["x"], label=Binary("ill", positive=positive))
+        assert resolve_cohort(asked, sites).label == Binary("ill", positive=positive, negative=negative)
+
+
+def test_a_positive_level_whose_other_nobody_declares_is_not_taken_against_0() -> None:
+    sites = {"a": site(x=numeric(), ill={"kind": "categorical", "levels": []})}
+    with pytest.raises(SchemaError, match=r"give fc\.Binary its negative level, too"):
+        resolve_cohort(short(columns=["x"], label=Binary("ill", positive="case")), sites)
+    whole = Binary("ill", positive="case", negative="control")
+    assert resolve_cohort(short(columns=["x"], label=whole), sites).label == whole

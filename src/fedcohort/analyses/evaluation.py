@@ -142,7 +142,7 @@ def _sum_importance(
 def evaluation_report(evaluation: Evaluation, total: Vector) -> Report:
     """Metrics by split, then confusion, calibration and importance on the held-out rows."""
     task = evaluation.task
-    report: Report = {}
+    report: Report = dict(task.told)
     for index, name in enumerate(task.splits):
         metrics = metrics_of(task, total, index)
         if metrics is not None:

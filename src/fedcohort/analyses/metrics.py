@@ -52,6 +52,13 @@ class Task:
         return isinstance(self.label, Binary)
 
     @property
+    def told(self) -> dict[str, object]:
+        """What a report says of a yes-or-no label: which level counts as yes, and which as no."""
+        if not isinstance(self.label, Binary):
+            return {}
+        return {"label": self.label.model_dump(include={"column", "positive", "negative"})}
+
+    @property
     def round_bins(self) -> int:
         """Bins of a score histogram in every round, and after a column was shuffled."""
         return ROUND_BINS if self.is_binary else CLASS_ROUND_BINS

@@ -109,7 +109,7 @@ class PrivateEvaluate(EvaluateAnalysis):
     def report(self, state: State) -> Report:
         """Metrics by split, and importance, with what the noise leaves uncertain."""
         task, kept = self.evaluation.task, state.kept
-        found: Report = dict(self._metrics(kept))
+        found: Report = {**task.told, **self._metrics(kept)}
         if self.evaluation.columns:
             held = _scores(self.evaluation.split)
             hidden = dict(zip(self.evaluation.columns, kept[IMPORTANCE], strict=True))

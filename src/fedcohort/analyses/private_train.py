@@ -279,7 +279,7 @@ class PrivateTrain:
 
     def report(self, state: State) -> Report:
         """Metrics and importance of the averaged model, with what the noise leaves uncertain."""
-        found: Report = {"rounds": self.train.rounds}
+        found: Report = {"rounds": self.train.rounds, **self.task.told}
         if "scores" in state.kept:
             whole = state.kept["scores"][0]
             sigma = sigma_of(state.kept, "scores")

@@ -90,9 +90,11 @@ def document(found: Finished, texts: Texts) -> str:
         curves=_curves(found.rows, texts),
         figures=_figures(report, texts),
         results=_results(report, texts),
-        described=_described(report),
-        histograms=_histograms(report),
+        told_of_results=_told_of_results(report, texts),
+        described=_described(report, texts),
+        histograms=_histograms(report, texts),
         confusion=_measured(report).get("confusion"),
+        classes=_classes(found.study["study"], _measured(report).get("confusion") or ()),
     )
 
 
@@ -146,6 +148,22 @@ def _results(report: Json, texts: Texts) -> list[tuple[str, str, float, tuple[fl
     return found
 
 
+def _told_of_results(report: Json, texts: Texts) -> list[str]:
+    """Which level counts as yes, and how far the area under the curve may be off."""
+    label, error = report.get("label"), _measured(report).get("auc_error")
+    said = [texts["figures.positive"].format(**label)] if isinstance(label, Mapping) else []
+    return said + ([texts["figures.auc_error"].format(error=f"{error:.2g}")] if error else [])
+
+
+def _classes(study: Json, confusion: Sequence[object]) -> list[str]:
+    """What the classes are called, in the order of the confusion matrix."""
+    label = study.get("cohort", {}).get("label")
+    label = label if isinstance(label, Mapping) else {}
+    names = label.get("levels") or [label.get("negative"), label.get("positive")]
+    known = len(names) == len(confusion) and None not in names
+    return [str(name) for name in (names if known else range(len(confusion)))]
+
+
 def _sizes(report: Json, texts: Texts) -> list[tuple[str, int]]:
     """(split, rows) of what was measured, as it was released."""
     splits = ("train", "test", "valid")
@@ -153,8 +171,8 @@ def _sizes(report: Json, texts: Texts) -> list[tuple[str, int]]:
     return [(texts[f"split.{split}"], n) for split, n in rows.items() if isinstance(n, int)]
 
 
-def _described(report: Json) -> dict[str, dict[str, Any]]:
-    """Each column with the interval of its mean: of the noise, or else of other patients."""
+def _described(report: Json, texts: Texts) -> dict[str, dict[str, Any]]:
+    """Each column with its deviation, and the interval of its mean: of the noise, or of other patients."""
     found = {}
     for name, row in dict(report.get("describe", {})).items():
         mean, deviation = row.get("mean"), row.get("std")
@@ -163,18 +181,33 @@ def _described(report: Json) -> dict[str, dict[str, Any]]:
             interval = (row["mean_low"], row["mean_high"])
         elif mean is not None and deviation is not None:
             interval = mean_interval(mean, deviation, row["n"])
-        found[name] = {**row, "interval": interval}
+        found[name] = {**row, "interval": interval, "deviation": _deviation(row, texts)}
     return found
 
 
-def _histograms(report: Json) -> list[tuple[str, Markup]]:
+def _deviation(row: Json, texts: Texts) -> str:
+    """With the interval of the noise; one that the noise hides is told by its interval alone."""
+    value, low, high = (row.get(key) for key in ("std", "std_low", "std_high"))
+    if high is None:
+        return "" if value is None else f"{value:.4g}"
+    if value is None:
+        return texts["described.untold"].format(high=f"{high:.4g}")
+    return f"{value:.4g} ({low:.4g} – {high:.4g})"
+
+
+def _histograms(report: Json, texts: Texts) -> list[tuple[str, Markup]]:
     columns = dict(report.get("describe", {})).items()
     told = {name: row["histogram"] for name, row in columns if row.get("histogram")}
     return [
-        (name, histogram_chart(name, one["low"], one["high"], one["counts"]))
+        (name + _beyond(one, texts), histogram_chart(name, one["low"], one["high"], one["counts"]))
         for name, one in told.items()
         if one["counts"]
     ]
+
+
+def _beyond(histogram: Json, texts: Texts) -> str:
+    ends = {end: histogram.get(end, 0) for end in ("below", "above")}
+    return f" ({texts['described.beyond'].format(**ends)})" if any(ends.values()) else ""
 
 
 def _curves(rows: Sequence[Json], texts: Texts) -> list[tuple[str, Markup]]:

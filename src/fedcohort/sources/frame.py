@@ -178,7 +178,7 @@ def _facts(series: "pd.Series[Any]") -> Facts:
             int(level) if isinstance(level, np.integer) else level for level in dtype.categories.tolist()
         ]
         fits = all(isinstance(level, int | str) for level in levels)
-        return {"kind": "categorical", "levels": levels if fits else []}
+        return {"kind": "categorical", "levels": levels if fits else [], "ordered": bool(dtype.ordered)}
     if pd.api.types.is_bool_dtype(series):
         return {"kind": "numeric", "low": 0.0, "high": 1.0}
     if pd.api.types.is_numeric_dtype(series):

@@ -26,6 +26,8 @@ class Offer:
     levels: tuple[Level, ...]
     image: Image | None = None
     unit: str | None = None
+    ordered: bool = True
+    """Whether somebody chose the order of the levels; pandas sorts those of a data frame by alphabet."""
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -81,7 +83,8 @@ def offer_of(site: str, name: str, columns: Mapping[str, object]) -> Offer:
         levels = facts.get("levels")
         if levels and len(levels) > 1:
             levels = Categorical.model_validate({"levels": levels}).levels
-        return Offer(site, name, "categorical", None, tuple(levels or ()))
+        ordered = facts.get("ordered") is not False
+        return Offer(site, name, "categorical", None, tuple(levels or ()), ordered=ordered)
     except (ValidationError, StudyError, TypeError):
         raise SchemaError(_unreadable(site, name)) from None
 
@@ -137,6 +140,23 @@ def union_of_bounds(offers: list[Offer]) -> tuple[float, float] | None:
     if len(known) < len(ranges):
         return None
     return min(low for low, _ in known), max(high for _, high in known)
+
+
+def declared_pair(offers: list[Offer]) -> tuple[Level, Level] | None:
+    """Two levels in the order that every site declares alike; None where no order is common to all.
+
+    Of 0 and 1 the second is 1, in whatever order they were declared.
+    """
+    levels = union_of_levels(offers)
+    if len(levels) != 2:
+        return None
+    if [level_key(level) for level in levels] == ["0", "1"]:
+        return levels[0], levels[1]
+    orders = {tuple(map(level_key, offer.levels)) for offer in offers if len(offer.levels) > 1}
+    if len(orders) != 1 or not all(offer.ordered for offer in offers):
+        return None
+    first = next(offer.levels for offer in offers if len(offer.levels) > 1)
+    return first[0], first[1]
 
 
 def union_of_levels(offers: list[Offer]) -> tuple[Level, ...]:

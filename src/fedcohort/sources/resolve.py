@@ -5,6 +5,7 @@ of levels, and the label its meaning. Only declared facts (catalogues) are used.
 may narrow what sites declare, never widen it.
 """
 
+import json
 from collections.abc import Mapping
 
 from fedcohort.columns import Binary, Categorical, Classes, Image, Label, Level, Number, Numeric, Survival
@@ -15,6 +16,7 @@ from fedcohort.sources.offers import (
     check_agreement,
     check_same_unit,
     columns_of,
+    declared_pair,
     offer_of,
     tells_of,
     union_of_bounds,
@@ -31,9 +33,10 @@ def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]
 
     A bare column takes the sites' declared kind: a number the study's bounds, or the union of
     the sites' (none when one site declares none); a category the union of their levels,
-    numbers first. A bare label is Binary over two levels (the second in order is the positive
-    one) or a number within 0 to 1 or without bounds, Classes over three or more levels, and
-    Number over other declared bounds. What the study itself says stays; it may only narrow.
+    numbers first. A bare label is Binary over two levels (the second that all sites declare is
+    the positive one; where no order is common to them it is asked for) or a number within 0 to
+    1 or without bounds, Classes over three or more levels, and Number over other declared
+    bounds. What the study itself says stays; it may only narrow.
 
     Args:
         cohort: as the researcher wrote it; an explicit one comes back as it was.
@@ -171,8 +174,10 @@ def _label(cohort: Cohort, offers: Mapping[str, list[Offer]]) -> Label | None:
             return None
         case str(name):
             return _bare_label(name, offers[name])
-        case Binary(column=name, positive=positive, negative=negative):
-            _check_levels((negative, positive), offers[name])
+        case Binary() as label:
+            whole = _with_negative(label, offers[label.column])
+            _check_levels((whole.negative, whole.positive), offers[label.column])
+            return whole
         case Classes(column=name, levels=levels):
             _check_levels(levels, offers[name])
         case Number(column=name, low=low, high=high):
@@ -193,12 +198,43 @@ def _bare_label(name: str, offers: list[Offer]) -> Label:
         return Number(column=name, low=bounds[0], high=bounds[1])
     levels = union_of_levels(offers)
     if len(levels) == 2:
-        return Binary(name, negative=levels[0], positive=levels[1])
+        pair = declared_pair(offers)
+        if pair is None:
+            raise SchemaError(
+                f"label {name}: the sites do not declare alike whether {levels[0]} or {levels[1]} comes "
+                f"last, and so counts as yes; give fc.Binary({json.dumps(name)}, "
+                f"positive={_quoted(levels[1])}) or positive={_quoted(levels[0])}"
+            )
+        return Binary(name, negative=pair[0], positive=pair[1])
     if len(levels) > 2:
         return Classes(name, levels)
     raise SchemaError(
         f"label {name}: a text without declared levels; give fc.Binary or fc.Classes in the study"
     )
+
+
+def _with_negative(label: Binary, offers: list[Offer]) -> Binary:
+    """A label of which only the positive level was named takes the other of the two that sites declare.
+
+    Raises:
+        SchemaError: no site says what the other one is.
+    """
+    levels, positive = union_of_levels(offers), level_key(label.positive)
+    if "negative" in label.model_fields_set:
+        return label
+    others = [level for level in levels if level_key(level) != positive]
+    if len(levels) == 2 and len(others) == 1:
+        return Binary(label.column, positive=label.positive, negative=others[0])
+    if positive == "1":
+        return label
+    raise SchemaError(
+        f"label {label.column}: the sites do not declare two levels of which {label.positive} is one; give "
+        "fc.Binary its negative level, too"
+    )
+
+
+def _quoted(level: Level) -> str:
+    return json.dumps(level, ensure_ascii=False)
 
 
 def kinds_of_label(label: Label | str | None) -> dict[str, Kind]:

@@ -49,9 +49,17 @@ function row(name, column) {
       cell(withError(column.n, column.n_error)),
       cell(count(column.missing)),
       cell(`${mean}${between}`),
-      cell("std" in column ? figure(column.std) : ""),
+      cell(deviation(column)),
     ],
   });
+}
+
+/** With its interval where there is noise; one that the noise hides is told by its interval alone. */
+function deviation(column) {
+  if (!("std" in column)) return "";
+  if (typeof column.std_high !== "number") return figure(column.std);
+  if (typeof column.std !== "number") return t("described.untold", { high: figure(column.std_high) });
+  return `${figure(column.std)} (${figure(column.std_low)} – ${figure(column.std_high)})`;
 }
 
 const withError = (n, error) => (typeof error === "number" ? `${count(n)} ± ${count(Math.ceil(error))}` : count(n));
@@ -60,13 +68,17 @@ function panel([name, column]) {
   return column.levels ? levelsPanel(name, column) : numbersPanel(name, column.histogram);
 }
 
-function numbersPanel(name, { low, high, counts, error }) {
+const notes = (texts) => texts.map((text) => element("p", { text, attributes: { class: "quiet" } }));
+
+const within = (error) => (typeof error === "number" ? [t("described.error", { n: count(Math.ceil(error)) })] : []);
+
+function numbersPanel(name, { low, high, counts, error, below, above }) {
   const width = (high - low) / counts.length;
   const bins = counts.map((n, index) => ({ from: low + index * width, to: low + (index + 1) * width, n }));
   const label = list(bins.filter((bin) => bin.n > 0).map((bin) => `${range(bin)} ${count(bin.n)}`));
   const container = element("div", { attributes: { class: "histogram numbers", role: "img", "aria-label": `${name}: ${label}` } });
-  const note = typeof error === "number" ? [element("p", { text: t("described.error", { n: count(Math.ceil(error)) }), attributes: { class: "quiet" } })] : [];
-  const figure_ = element("div", { children: [element("h3", { text: name }), ...note, container] });
+  const beyond = below > 0 || above > 0 ? [t("described.beyond", { below: count(below), above: count(above) })] : [];
+  const figure_ = element("div", { children: [element("h3", { text: name }), ...notes([...beyond, ...within(error)]), container] });
   return { container, figure: figure_, option: (colours) => binsOption(bins, low, high, colours) };
 }
 
@@ -112,7 +124,7 @@ function levelsPanel(name, column) {
   const label = list(bars.map(([level, n]) => `${level} ${count(n)}`));
   const container = element("div", { attributes: { class: "histogram", role: "img", "aria-label": `${name}: ${label}` } });
   container.style.height = `${bars.length * BAR_PIXELS + AXIS_PIXELS}px`;
-  const figure_ = element("div", { children: [element("h3", { text: name }), container] });
+  const figure_ = element("div", { children: [element("h3", { text: name }), ...notes(within(column.levels_error)), container] });
   return { container, figure: figure_, option: (colours) => barsOption(bars, colours) };
 }
 

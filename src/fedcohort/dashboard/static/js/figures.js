@@ -2,7 +2,7 @@
 
 import { byId, element } from "./dom.js";
 import { chartIn, splitName, tip } from "./charts.js";
-import { count, list, number, percent, t } from "./texts.js";
+import { count, figure, list, number, percent, t } from "./texts.js";
 
 /** Shows the figures; `show(report, label)` when there is one, `hide()` while there is none. */
 export function figuresView() {
@@ -24,7 +24,7 @@ export function figuresView() {
     byId("calibration-figure").hidden = !has.calibration;
     byId("confusion-figure").hidden = matrix.length === 0;
     if (byId("figures-card").hidden) return;
-    byId("figures-note").textContent = t("figures.note", { split: splitName(split) });
+    byId("figures-note").textContent = note(split, measured, report.label);
     if (has.roc) {
       byId("roc").setAttribute("aria-label", t("figures.roc_label", { auc: number(measured.auc) }));
       roc ??= chartIn(byId("roc"), (colours) => (measured.roc ? rocOption(measured.roc, colours) : {}));
@@ -41,6 +41,14 @@ export function figuresView() {
   }
 
   return { show, hide };
+}
+
+/** On whom, which level counts as yes, and how far the area under the curve may be off. */
+function note(split, measured, label) {
+  const said = [t("figures.note", { split: splitName(split) })];
+  if (label && "positive" in label) said.push(t("figures.positive", label));
+  if (measured.auc_error > 0) said.push(t("figures.auc_error", { error: figure(measured.auc_error) }));
+  return said.join(" ");
 }
 
 /** What the classes are called in the study, in the order of the matrix. */
