@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Number, Numeric
 from fedcohort.protection.context import majority
-from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Survival, Train
+from fedcohort.study import Describe, Evaluate, Privacy, Study, Survival, Train
 from fedcohort.wire.identity import fingerprint
 
 
@@ -26,7 +26,7 @@ def explain(
     if researcher is not None and researcher_key is not None:
         lines.append(f"Asked by: {researcher} (key {fingerprint(researcher_key)})")
     lines += ["", "What is asked", *(f"  {line}" for line in _question(study))]
-    lines += ["", "Which patients and columns", *(f"  {line}" for line in _cohort(study.cohort, units or {}))]
+    lines += ["", "Which patients and columns", *(f"  {line}" for line in _cohort(study, units or {}))]
     lines += ["", "What leaves the hospital", *(f"  {line}" for line in _releases(study))]
     lines += ["", "How it is protected", *(f"  {line}" for line in _protection(study))]
     return "\n".join(lines)
@@ -53,14 +53,19 @@ def _question(study: Study) -> list[str]:
             return ["Measure a trained model, which is part of the study, on the hospital's patients."]
 
 
-def _cohort(cohort: Cohort, units: Mapping[str, str]) -> list[str]:
+def _cohort(study: Study, units: Mapping[str, str]) -> list[str]:
+    cohort = study.cohort
     lines = [
         f"Table {cohort.table}; rows where {cohort.where}."
         if cohort.where
         else f"Table {cohort.table}; all rows."
     ]
     for name, kind in cohort.schema_.items():
-        if isinstance(kind, Categorical):
+        if not isinstance(cohort.columns, dict) and name not in cohort.bounds:
+            lines.append(
+                f"{name}: what the hospitals declare of it, which the study takes when it is handed in"
+            )
+        elif isinstance(kind, Categorical):
             lines.append(f"{name}: one of {', '.join(str(level) for level in kind.levels)}")
         elif isinstance(kind, Image):
             colour = "in colour" if kind.channels == 3 else "grey"
@@ -75,6 +80,8 @@ def _cohort(cohort: Cohort, units: Mapping[str, str]) -> list[str]:
         lines.append(f"Label: {', '.join(cohort.label_columns)}")
     if isinstance(cohort.label, Binary):
         lines.append(f"Counts as yes: {cohort.label.positive}; as no: {cohort.label.negative}")
+    if isinstance(study.analysis, Describe):
+        return lines
     if isinstance(cohort.split, Holdout):
         lines.append(f"{cohort.split.fraction:.0%} of the patients are held out for testing.")
     elif cohort.split:

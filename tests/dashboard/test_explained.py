@@ -55,7 +55,7 @@ def studies() -> Iterator[Study]:
     private += [fc.Privacy(epsilon=2.0, sites_per_patient=2, cohort_test=0.1)]
     private += [fc.Privacy(epsilon=30.0, delta=1e-3)]
     splits: list[Any] = [None, fc.Holdout(0.2), "set"]
-    kinds: list[Any] = [COLUMNS, {name: COLUMNS[name] for name in ("age", "sex", "Label")}]
+    kinds: list[Any] = [COLUMNS, {name: COLUMNS[name] for name in ("age", "sex", "Label")}, ["age"]]
     for columns, label, split, analysis, privacy in product(kinds, LABELS, splits, analyses, private):
         for protection in ("masks", "none", "paillier"):
             try:
