@@ -153,7 +153,9 @@ class PrivateDescribe:
                 "n_error": _error(kept, "n"),
                 "missing": max(0, _count(kept, "rows" if "rows" in kept else "patients", 0) - n),
                 **_interval("mean", mean[index], means[:, index], n),
-                **_deviation(variance[index], variances[:, index], self.scaling.scale[index], n),
+                **_deviation(
+                    float(variance[index]), variances[:, index], float(self.scaling.scale[index]), n
+                ),
                 "histogram": self._histogram(kept, index),
             }
         return found
