@@ -10,7 +10,7 @@ import hashlib
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqlalchemy import (
@@ -42,6 +42,7 @@ from fedcohort.sources.how_far import (
 from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind, form_in
 from fedcohort.sources.imported import Imported
 from fedcohort.sources.normal import identifier
+from fedcohort.sources.owned_keys import of_own_patients
 from fedcohort.sources.pen import Pen, compiled, insertion
 from fedcohort.sources.schema import (
     DECLARATIONS,
@@ -187,6 +188,7 @@ def _import_part(road: Road, part: Part) -> None:
     done, broken = begun.done, False
     for batch in part.batches(done):
         with road.pen.turn() as connection:
+            batch = _own(road, connection, batch, (part.name, done))  # noqa: PLW2901  as it may be stored
             written = _write(road, connection, mark, batch)
             road.pen.weight += max(1, written)
             advance(connection, mark, done, batch, written)
@@ -223,7 +225,6 @@ def _write(road: Road, connection: Connection, mark: Mark, batch: Batch) -> int:
     unknown = [name for name in names if name not in table.c]
     if unknown:
         raise StoreError(f"table {table.name}: has no column {', '.join(unknown)}; import into a new table")
-    columns = {**batch.columns, PATIENT_ID: _named(batch.columns[PATIENT_ID], road.form)}
     keys = tuple(road.keys.get(table.name, ()))
     statement = insertion(connection, table, tuple(names), keys)
     lock(connection)
@@ -231,13 +232,23 @@ def _write(road: Road, connection: Connection, mark: Mark, batch: Batch) -> int:
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
         # Straight to the driver, which takes any iterator: twice as fast as by way of lists of rows.
         text, order = compiled(statement, connection.dialect)
-        raw.executemany(text, zip(*(columns[name] for name in order), strict=True))
+        raw.executemany(text, zip(*(batch.columns[name] for name in order), strict=True))
     else:
-        records = zip(*columns.values(), strict=True)
+        records = zip(*batch.columns.values(), strict=True)
         connection.execute(statement, [dict(zip(names, record, strict=True)) for record in records])
     replaced = road.account.note(connection, mark, table, before, count, keyed=bool(keys))
     road.report.replaced[table.name] += replaced
     return count
+
+
+def _own(road: Road, connection: Connection, batch: Batch, place: tuple[str, int]) -> Batch:
+    """The batch with its patients in the database's form, without records of another patient's key."""
+    if not batch.columns or not batch.columns[PATIENT_ID]:
+        return batch
+    named = {**batch.columns, PATIENT_ID: _named(batch.columns[PATIENT_ID], road.form)}
+    table = table_of(road, connection, batch)
+    keys = road.keys.get(table.name, ())
+    return of_own_patients(connection, table, keys, replace(batch, columns=named), place)
 
 
 def _named(patients: Sequence[object], form: int) -> list[str | None]:
