@@ -9,7 +9,13 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from fedcohort.errors import StudyError
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\W\d][\w .\-/]*$")]
+_IDENTIFIER = r"^[^\W\d][\w .\-/()%+#&,:°]*$"
+Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=_IDENTIFIER)]
+_NO_IDENTIFIER = (
+    "a table or column is called by a letter and then letters, digits, blanks and . - / ( ) % + # & , : ° "
+    "(in quotes in TOML and in `where`); rename it, or in the mapping file give it a name, such as "
+    "[tables.records.columns.pct_predicted] with from = '% predicted'"
+)
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True)]
 Level = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=256)]
@@ -217,5 +223,6 @@ def describe_errors(where: str, error: ValidationError) -> str:
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         field = ".".join(str(part) for part in fault["loc"] if part not in _TAGS)
         message = fault["msg"].removeprefix("Value error, ")
+        message = _NO_IDENTIFIER if _IDENTIFIER in message else message
         lines.append(f"{where}: {field}: {message}" if field else f"{where}: {message}")
     return "\n".join(lines)

@@ -223,3 +223,30 @@ def test_any_frame_in_any_order_gives_the_same_table(
     assert table.label.tolist() == again.label.tolist()
     assert table.split.tolist() == again.split.tolist()
     np.testing.assert_array_equal(table.columns["x"], again.columns["x"])
+
+
+def test_objects_and_categories_are_what_they_hold() -> None:
+    frame = pd.DataFrame(
+        {
+            "number": pd.Series([1, 2.5, None], dtype=object),
+            "truth": pd.Series([True, False, None], dtype=object),
+            "word": pd.Series([1, "x", None], dtype=object),
+            "bools": pd.Categorical([True, False, True]),
+            "doses": pd.Categorical([1.5, 2.0, 1.5]),
+        }
+    )
+    columns: Any = catalogue_of_frame(frame)["tables"]["*"]["columns"]
+    assert columns == {
+        "number": {"kind": "numeric", "low": None, "high": None},
+        "truth": {"kind": "numeric", "low": 0.0, "high": 1.0},
+        "word": {"kind": "categorical", "levels": []},
+        "bools": {"kind": "categorical", "levels": [0, 1], "ordered": False},
+        "doses": {"kind": "categorical", "levels": ["1.5", 2], "ordered": False},
+    }
+    asked = Cohort(columns=["number", "truth", "bools", "doses"], split=None)
+    cohort = resolve_cohort(asked, {"a": catalogue_of_frame(frame)})
+    read = table_from_frame(frame, cohort, 0)
+    assert read.columns["bools"].tolist() == [1, 0, 1]
+    assert sorted(read.columns["doses"].tolist()) == [0, 1, 1] or read.columns["doses"].tolist() == [1, 0, 1]
+    np.testing.assert_array_equal(read.columns["number"], [1, 2.5, np.nan])
+    np.testing.assert_array_equal(read.columns["truth"], [1, 0, np.nan])

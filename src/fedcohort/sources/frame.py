@@ -5,6 +5,7 @@ or as an array of uint8. `where` is checked and evaluated as for a database.
 Without a column patient_id every row is a patient, named by its position.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,11 +17,12 @@ from fedcohort.errors import SchemaError, StudyError
 from fedcohort.sources.catalogue import Catalogue
 from fedcohort.sources.convert import convert, needed_columns, nobody
 from fedcohort.sources.explicit import check_explicit
+from fedcohort.sources.normal import UnreadableError, level_key
 from fedcohort.sources.offers import ANY_TABLE
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.selecting import Selection, selected
-from fedcohort.sources.sql_types import Facts, undeclared_text
+from fedcohort.sources.sql_types import Facts, undeclared_number, undeclared_text
 from fedcohort.sources.values import Raw, Values
 from fedcohort.sources.where import check_plain, parse_where
 from fedcohort.sources.where_kinds import Kind, Kinds, check_kinds, kinds_of_study
@@ -174,13 +176,29 @@ def catalogue_of_frame(frame: pd.DataFrame, table: str = ANY_TABLE) -> Catalogue
 def _facts(series: "pd.Series[Any]") -> Facts:
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        levels = [
-            int(level) if isinstance(level, np.integer) else level for level in dtype.categories.tolist()
-        ]
-        fits = all(isinstance(level, int | str) for level in levels)
-        return {"kind": "categorical", "levels": levels if fits else [], "ordered": bool(dtype.ordered)}
-    if pd.api.types.is_bool_dtype(series):
+        levels = _levels(dtype.categories.tolist())
+        return {"kind": "categorical", "levels": levels, "ordered": bool(dtype.ordered)}
+    # Of objects the types of what is there: a number beside None is a number.
+    objects = pd.api.types.infer_dtype(series, skipna=True) if pd.api.types.is_object_dtype(dtype) else ""
+    if pd.api.types.is_bool_dtype(series) or objects == "boolean":
         return {"kind": "numeric", "low": 0.0, "high": 1.0}
-    if pd.api.types.is_numeric_dtype(series):
-        return {"kind": "numeric", "low": None, "high": None}
+    if pd.api.types.is_numeric_dtype(series) or objects in _NUMBERS:
+        return undeclared_number()
     return undeclared_text()
+
+
+_WHOLE = re.compile("-?[0-9]{1,15}")
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+"""pandas' words for objects that are all numbers."""
+
+
+def _levels(categories: Sequence[object]) -> list[int | str]:
+    """Categories as a study writes them: true and false are 1 and 0, and 1.5 is a text that means it."""
+    try:
+        keys = [level_key(level) for level in categories]
+    except UnreadableError:
+        return []
+    return [
+        level if isinstance(level, str) else int(key) if key and _WHOLE.fullmatch(key) else key or ""
+        for level, key in zip(categories, keys, strict=True)
+    ]
