@@ -50,6 +50,10 @@ def asked(where: str, engine: str) -> str:
         ("dx = 'I20' or n = 1", '"dx" = \'I20\' OR "n" = 1'),
         ("dx like 'I2%'", "LEFT(\"dx\", 2) = 'I2'"),
         ("dx like 'I2_!%' escape '!'", "LEFT(\"dx\", 2) = 'I2'"),
+        ("dx like 'a!_b%' escape '!'", "LEFT(\"dx\", 3) = 'a_b'"),
+        ("dx like '%sepsis%'", 'STRPOS("dx" COLLATE "C", \'sepsis\') > 0'),
+        ("dx like 'a%bcd_e'", 'LEFT("dx", 1) = \'a\' AND STRPOS("dx" COLLATE "C", \'bcd\') > 0'),
+        ("dx like '_'", ""),
         ("x is not null", 'NOT "x" IS NULL'),
         ("not (n < 3 or dx <> 'a')", '"n" >= 3 AND "dx" = \'a\''),
         ("not (n < 3 and lower(dx) = 'a')", ""),
@@ -72,6 +76,8 @@ def test_each_engine_has_its_own_words() -> None:
     assert asked("x < 0.5 and n >= 5", "duckdb") == '"x" < CAST(\'0.5\' AS DOUBLE) AND "n" >= 5'
     assert asked("dx like 'I2%'", "sqlite") == "SUBSTR(\"dx\", 1, 2) = 'I2'"
     assert asked("dx like 'I2%'", "duckdb") == "LEFT(\"dx\", 2) = 'I2'"
+    assert asked("dx like '%a'", "sqlite") == "INSTR(\"dx\", 'a') > 0"
+    assert asked("dx like '%a'", "duckdb") == "CONTAINS(\"dx\", 'a')"
     assert narrowing(parse_where("n > 1", "t", TYPES), TYPES, "mysql") is None
 
 
@@ -89,7 +95,8 @@ def test_each_engine_has_its_own_words() -> None:
         "n = d",
         "dx <> 'a'",  # a collation can take two texts for equal
         "dx < 'b'",
-        "dx like '%a'",
+        "dx like '%_%'",
+        "dx like '%é'",
         "dx not like 'a%'",
         "dx ilike 'a%'",
         "dx = 'é'",  # which not every encoding has

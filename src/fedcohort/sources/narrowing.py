@@ -2,8 +2,8 @@
 
 An engine is asked only what provably cannot raise, cast a row's value, take long or leave out a row
 that `where_rows` selects: comparisons of a column of whole numbers, doubles, dates, timestamps or
-plain text with a constant of the same type, IS NOT NULL, and the beginning of a text. Each must be
-true for every row for which ours is true; where it is true for more (NaN is the largest number of
+plain text with a constant of the same type, IS NOT NULL, and of LIKE how a text begins and what it
+contains. Each must be true for every row for which ours is true; where it is true for more (NaN is the largest number of
 PostgreSQL, a collation takes two texts for equal), our evaluation follows anyway. Everything else asks
 the engine nothing. NOT is carried to the comparisons first, which is right in three values.
 
@@ -27,9 +27,9 @@ from sqlalchemy.types import TypeEngine
 from sqlglot import exp
 
 from fedcohort.sources.moments import moment_of
+from fedcohort.sources.narrowing_like import equal_text, like_conditions, liked_column
 from fedcohort.sources.where_kinds import Kinds
-from fedcohort.sources.where_operands import Reading
-from fedcohort.sources.where_rows import like_parts
+from fedcohort.sources.where_operands import Reading, decimal_of
 
 Narrow = Literal["whole", "double", "loose", "text", "date", "timestamp"]
 """How a column's type lets constants be compared with it; SQLite's numbers are loose: any column of
@@ -41,8 +41,8 @@ _PLAIN_TEXT = ("string", "text", "unicode", "unicode_text", "VARCHAR", "TEXT", "
 """SQLAlchemy's names of types that are nothing but text: no enumeration, UUID or padded CHAR."""
 _DAY = 86_400_000_000
 _WHOLE_LIMIT = 2**63
-_SQLITE_DIGITS = 15
-"""Digits of a number that every version of SQLite reads as the nearest double."""
+_SQLITE_DIGITS, _LEAST = 15, 1e-15
+"""Digits of a number of at least this size that every version of SQLite reads as the nearest double."""
 _FLIPPED: Mapping[type[exp.Expr], type[exp.Binary]] = {
     exp.EQ: exp.EQ,
     exp.NEQ: exp.NEQ,
@@ -175,7 +175,11 @@ def _one_of(node: exp.Expr, types: Mapping[str, Narrow], engine: str) -> _Found:
     if isinstance(node, exp.In):
         each = [exp.EQ(this=node.this, expression=one) for one in node.expressions]
         return _any([_compared(one, negated=False, types=types) for one in each])
-    return _beginning(node, types, engine) if isinstance(node, exp.Like | exp.Escape) else None
+    if not isinstance(node, exp.Like | exp.Escape):
+        return None
+    column = liked_column(node)
+    is_text = isinstance(column, exp.Column) and types.get(column.name) == "text"
+    return _all([*like_conditions(node, engine)]) if is_text else None
 
 
 def _is_of(node: exp.Expr, types: Mapping[str, Narrow]) -> bool:
@@ -211,7 +215,7 @@ def _compared(node: exp.Expr, negated: bool, types: Mapping[str, Narrow]) -> _Fo
         sign = _NEGATED[sign]
     narrow = types[left.name]
     if narrow == "text":
-        literal = _plain_text(right) if sign is exp.EQ else None
+        literal = equal_text(right) if sign is exp.EQ else None
         return None if literal is None else exp.EQ(this=left.copy(), expression=literal)
     if narrow in ("date", "timestamp"):
         return _dated(left, sign, right, narrow)
@@ -223,7 +227,7 @@ def _constant(node: exp.Expr) -> Decimal | None:
     if isinstance(node, exp.Neg):
         value = _constant(node.this.unnest())
         return None if value is None else -value
-    return Decimal(str(node.this)) if isinstance(node, exp.Literal) and not node.is_string else None
+    return decimal_of(str(node.this)) if isinstance(node, exp.Literal) and not node.is_string else None
 
 
 def _numbered(column: exp.Expr, sign: type[exp.Expr], value: Decimal, narrow: Narrow) -> _Found:
@@ -232,7 +236,7 @@ def _numbered(column: exp.Expr, sign: type[exp.Expr], value: Decimal, narrow: Na
         return None
     if narrow == "whole":
         return _whole(column, sign, value)
-    if abs(double) >= 2.0**53:
+    if abs(double) >= 2.0**53 or 0 < abs(double) < _LEAST:
         return None
     text = repr(double)
     if narrow == "loose":
@@ -265,30 +269,3 @@ def _dated(column: exp.Expr, sign: type[exp.Expr], literal: exp.Expr, narrow: Na
         return None
     constant = exp.cast(exp.Literal.string(text[:10] if narrow == "date" else text), narrow)
     return sign(this=column.copy(), expression=constant)
-
-
-def _plain_text(node: exp.Expr) -> exp.Literal | None:
-    """A text that every encoding has, no engine escapes, and that is no date."""
-    if not isinstance(node, exp.Literal) or not node.is_string:
-        return None
-    text = str(node.this)
-    plain = text.isascii() and text.isprintable() and "\\" not in text and moment_of(text) is None
-    return exp.Literal.string(text) if plain else None
-
-
-def _beginning(node: exp.Expr, types: Mapping[str, Narrow], engine: str) -> _Found:
-    """LIKE 'I2%' as the first two characters of a column; the rest of a pattern is ours."""
-    tested, pattern, escape, exact = like_parts(node)
-    column, begin = tested.unnest(), pattern.partition("%")[0].partition("_")[0]
-    like = node.this if isinstance(node, exp.Escape) else node
-    if like.args.get("negate") or not exact or not begin or (escape is not None and escape in begin):
-        return None
-    literal = _plain_text(exp.Literal.string(begin))
-    if literal is None or not _is_of(column, types) or types[column.name] != "text":
-        return None
-    length = exp.Literal.number(str(len(begin)))
-    if engine == "sqlite":
-        cut = exp.Anonymous(this="substr", expressions=[column.copy(), exp.Literal.number("1"), length])
-    else:
-        cut = exp.Anonymous(this="left", expressions=[column.copy(), length])
-    return exp.EQ(this=cut, expression=literal)

@@ -18,7 +18,7 @@ import ipaddress
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 from uuid import UUID
 
@@ -113,7 +113,15 @@ NULL = Operand(np.zeros(1, np.bool_))
 
 def number_literal(text: str) -> Operand:
     """A number as `where` writes it: one beyond the doubles is infinite."""
-    return _of_numbers([Decimal(text)])
+    return _of_numbers([decimal_of(text)])
+
+
+def decimal_of(text: str) -> Decimal:
+    """A number as `where` writes it; one whose exponent no Decimal has is infinite, or nothing."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal(repr(float(text)))
 
 
 def text_literal(text: str) -> Operand:
