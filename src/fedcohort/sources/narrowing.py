@@ -3,9 +3,10 @@
 An engine is asked only what provably cannot raise, cast a row's value, take long or leave out a row
 that `where_rows` selects: comparisons of a column of whole numbers, doubles, dates, timestamps or
 plain text with a constant of the same type, IS NOT NULL, and of LIKE how a text begins and what it
-contains. Each must be true for every row for which ours is true; where it is true for more (NaN is the largest number of
-PostgreSQL, a collation takes two texts for equal), our evaluation follows anyway. Everything else asks
-the engine nothing. NOT is carried to the comparisons first, which is right in three values.
+contains. Each must be true for every row for which ours is true; where it is true for more (NaN is the
+largest number of PostgreSQL, a collation takes two texts for equal), our evaluation follows anyway.
+Everything else asks the engine nothing. NOT is carried to the comparisons first, which is right in
+three values.
 
 Views and tables with computed columns are not narrowed: whether their own expressions fail could
 then depend on the condition and on one patient.
