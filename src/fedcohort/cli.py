@@ -223,8 +223,13 @@ def explain(
     site: Annotated[
         Path | None, typer.Option("--site", help="Tell the units that this site declares, too.")
     ] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=1, help="Of all hospitals: how well a private study would know them.")
+    ] = None,
+    sites: Annotated[int, typer.Option(min=1, help="How many hospitals that is for.")] = 3,
 ) -> None:
     """Say in plain language what a study asks, what leaves a hospital, when, and how it is protected."""
+    from fedcohort.expect import PATIENTS
     from fedcohort.explain import explain as words
     from fedcohort.sources.where import columns_asked, parse_where
 
@@ -237,7 +242,9 @@ def explain(
         from fedcohort.sources.described import units_of
 
         units = units_of(read_policy(site).data, cohort.table)
-    console.print(words(question, units=units), markup=False, highlight=False)
+    counted = PATIENTS if patients is None else (patients,)
+    text = words(question, units=units, sites=sites, patients=counted)
+    console.print(text, markup=False, highlight=False)
     if not cohort.is_explicit:
         console.print(
             "\nSome columns or the label have no kind here. They take what the hospitals declare when the "

@@ -1,9 +1,10 @@
 """A study in plain words: what is asked, what leaves, when, and how it is protected."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Number, Numeric
+from fedcohort.expect import PATIENTS, SITES, expected
 from fedcohort.protection.context import majority
 from fedcohort.study import Describe, Evaluate, Privacy, Study, Survival, Train
 from fedcohort.wire.identity import fingerprint
@@ -14,11 +15,15 @@ def explain(
     researcher: str | None = None,
     researcher_key: bytes | None = None,
     units: Mapping[str, str] | None = None,
+    *,
+    sites: int = SITES,
+    patients: Sequence[int] = PATIENTS,
 ) -> str:
     """What a hospital agrees to when it approves this study.
 
     Args:
         units: by column, what the hospital that reads this declares; a study names none itself.
+        sites, patients: for which the results of a private study are foreseen (`expect`).
     Returns:
         lines of text for a clinician or a data-protection officer.
     """
@@ -29,6 +34,8 @@ def explain(
     lines += ["", "Which patients and columns", *(f"  {line}" for line in _cohort(study, units or {}))]
     lines += ["", "What leaves the hospital", *(f"  {line}" for line in _releases(study))]
     lines += ["", "How it is protected", *(f"  {line}" for line in _protection(study))]
+    if study.cohort.is_explicit and (found := expected(study, sites, patients)):
+        lines += ["", "What to expect", *(f"  {line}" for line in found)]
     return "\n".join(lines)
 
 

@@ -161,12 +161,19 @@ class PrivateTrain:
                 Noisy(self._patients_block, "train", 1, COUNT_WEIGHT * rounds, whole=True),
                 Noisy(self._gradient_block, "train", rounds, steps=True),
             ]
-        if self.measures:
-            times = 1 + (rounds - 1) // self.privacy.evaluate_every
-            found.append(Noisy(self._scores_block, "test", times, whole=True))
-            if self.slices:
-                found.append(Noisy(self._importance_block, "test", 1, float(times), whole=True))
-        return tuple(found)
+        return (*found, *self.measurements)
+
+    @property
+    def measurements(self) -> tuple[Noisy, ...]:
+        """What is released of held-out patients, which needs no model to be known."""
+        if not self.measures:
+            return ()
+        times = 1 + (self.train.rounds - 1) // self.privacy.evaluate_every
+        scores = Noisy(self._scores_block, "test", times, whole=True)
+        return (
+            scores,
+            *([Noisy(self._importance_block, "test", 1, float(times), whole=True)] if self.slices else []),
+        )
 
     def step(self, state: State) -> int:
         """How many rounds of the noise schedule came before this one."""

@@ -1,0 +1,119 @@
+"""What a private study will find out, before anybody approves it: how wide its noise leaves the results.
+
+From the study alone, for declared numbers of hospitals and patients: noise is solved as for the study
+itself, and intervals come from the code that its report's come from, over made-up patients. No data are
+asked.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses import build_analysis
+from fedcohort.analyses.contract import State
+from fedcohort.analyses.metrics import Task
+from fedcohort.analyses.private_describe import PrivateDescribe
+from fedcohort.analyses.private_evaluate import PrivateEvaluate
+from fedcohort.analyses.private_metrics import BINS, EDGES, noisy_metrics
+from fedcohort.analyses.private_train import PrivateTrain
+from fedcohort.columns import Holdout
+from fedcohort.errors import StudyError
+from fedcohort.privacy.plan import NoisePlan, plan_noise
+from fedcohort.study import Study
+from fedcohort.vector import Block, Noisy
+
+PATIENTS = (300, 3_000, 30_000)
+"""At all hospitals together: what is told where nobody says how many there are."""
+SITES = 3
+_SEPARATION = 1.2
+"""Distance of the log-odds of the two outcomes in their deviations: a model with an AUC of about .8."""
+_NORMAL = 1.96
+_HELD_OUT = 0.2
+"""Of the patients, where a column of the data says which are held out."""
+
+
+def expected(study: Study, sites: int = SITES, patients: Sequence[int] = PATIENTS) -> list[str]:
+    """Sentences for a researcher and an approver; none for a study without [privacy].
+
+    Args:
+        patients: numbers of patients at all hospitals together, a sentence each.
+    """
+    if study.privacy is None:
+        return []
+    try:
+        return _sentences(study, max(sites, study.min_sites), patients)
+    except StudyError as error:
+        return [f"With this epsilon nothing can be released: {error}."]
+
+
+def _sentences(study: Study, sites: int, patients: Sequence[int]) -> list[str]:
+    analysis = build_analysis(study)
+    match analysis:
+        case PrivateDescribe():
+            plan = plan_noise(study, analysis.planned({}), sites)
+            return [_described(analysis, plan, n, sites) for n in patients]
+        case PrivateTrain():
+            releases, share = analysis.measurements, _held_out(study)
+            if not releases:
+                return ["No patient is held out, so that nobody will know how good the model is."]
+        case PrivateEvaluate():
+            releases, share = analysis.planned({}), _held_out(study)
+        case _:
+            return []
+    task = analysis.task if isinstance(analysis, PrivateTrain) else analysis.evaluation.task
+    scores = next(one.block for one in releases if one.block.name.startswith("scores"))
+    sigma = _sigma(plan_noise(study, _of_part(releases, scores), sites), scores, sites)
+    return [_measured(task, sigma, n, round(share * n)) for n in patients]
+
+
+def _of_part(releases: Sequence[Noisy], block: Block) -> tuple[Noisy, ...]:
+    part = next(one.part for one in releases if one.block.name == block.name)
+    return tuple(one for one in releases if one.part == part)
+
+
+def _held_out(study: Study) -> float:
+    split = study.cohort.split
+    return split.fraction if isinstance(split, Holdout) else 1.0 if split is None else _HELD_OUT
+
+
+def _sigma(plan: NoisePlan, block: Block, sites: int) -> float:
+    """Of the sum over all sites, in the block's own units."""
+    return plan.site_sigma(block.name, 0) * math.sqrt(sites) * block.resolution
+
+
+def _measured(task: Task, sigma: float, patients: int, measured: int) -> str:
+    found = noisy_metrics(task, _made_up(task, measured), sigma, 0)
+    name, words = next(
+        (key, said)
+        for key, said in (("auc", "AUC"), ("accuracy", "accuracy"), ("mae", "mean absolute error"))
+        if key in found
+    )
+    about = f"With {patients:,} patients, {measured:,} of them measured, the {words}"
+    low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
+    if low is None or high is None:
+        return f"{about} will not be known."
+    return f"{about} will be known to about {(high - low) / 2:.2g}, as far as the noise goes."
+
+
+def _made_up(task: Task, n: int) -> NDArray[np.float64]:
+    """Counts of patients of whom nobody is one: half of them with each outcome, or most of them right."""
+    if not task.is_binary:
+        return np.array([0.7 * n if task.n_classes else 0.1 * n, float(n)])
+    edges = np.log(EDGES[0].astype(np.float64)) - np.log1p(-EDGES[0].astype(np.float64))
+    below = [
+        np.array([0.5 * (1 + math.erf((edge - centre) / math.sqrt(2))) for edge in edges])
+        for centre in (-_SEPARATION / 2, _SEPARATION / 2)
+    ]
+    counts = np.array([np.diff(np.concatenate([[0.0], one, [1.0]])) for one in below]) * n / 2
+    return counts.reshape(2, BINS)
+
+
+def _described(analysis: PrivateDescribe, plan: NoisePlan, patients: int, sites: int) -> str:
+    sigma = {block.name: _sigma(plan, block, sites) for block in analysis.layout(State("sums"))}
+    count = f"With {patients:,} patients a count will be known to about {_NORMAL * sigma['patients']:,.2g}"
+    if "sum" not in sigma:
+        return f"{count}, as far as the noise goes."
+    mean = min(1.0, _NORMAL * sigma["sum"] / patients / 2)
+    return f"{count}, and a mean to about {mean:.2g} of its declared range, as far as the noise goes."
