@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 MAX_POINTS = 2.0**19
 """Of a privacy loss distribution; a coarser grid, which costs more epsilon, holds it below."""
 
@@ -48,7 +50,9 @@ def composed(full: float, sampled: Sequence[Sampled], pure: Sequence[Pure], delt
     if not sampled and not pure:
         from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 
-        return float(get_epsilon_gaussian(1 / math.sqrt(full), delta)) * (1 + 1e-9)
+        # Where two of its logarithms are equal it takes that of 0, which is -inf, as it should be.
+        with np.errstate(divide="ignore"):
+            return float(get_epsilon_gaussian(1 / math.sqrt(full), delta)) * (1 + 1e-9)
     from dp_accounting.pld import common, privacy_loss_distribution
 
     step = _grid(full, sampled, pure)
