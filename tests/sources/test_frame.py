@@ -169,7 +169,7 @@ def test_a_frames_catalogue_tells_types_and_no_values() -> None:
                     "ill": {"kind": "numeric", "low": None, "high": None},
                     "set": words,
                     "ok": {"kind": "numeric", "low": 0.0, "high": 1.0},
-                    "grade": {"kind": "categorical", "levels": ["hi", "lo"]},
+                    "grade": {"kind": "categorical", "levels": ["hi", "lo"], "ordered": False},
                     "when": words,
                 }
             }

@@ -40,6 +40,9 @@ Tables = Mapping[str, Mapping[str, Declared]]
 _REMEMBERED = 200_000
 """Patients whose pseudonym and offset are kept from one batch to the next."""
 _LONG_NUMBER = 1_000_000
+_LONGEST_FOLLOW_UP = 10_000
+"""Days; as days since 1970 they are all before 1997-05-19."""
+_CALENDAR_YEARS = (1900, 2100)
 _UNSHARED_PATIENTS = 100
 """So many patients who share no value of a column of whole numbers: it tells them apart."""
 
@@ -215,6 +218,8 @@ class Deidentifier:
                 return each_once(values, lambda value: self._code(column, str(value)))
             case "kept" if not plan.numeric:
                 self._check_texts(table, column, values)
+            case "kept" if plan.elapsed:
+                _check_elapsed(table, column, values)
             case "kept" if plan.unbounded:
                 _check_numbers(table, column, values)
                 _check_shared(table, column, values, aliases)
@@ -253,6 +258,18 @@ def _check_numbers(table: str, column: str, values: Sequence[object]) -> None:
             f"{table}.{column}: whole numbers of seven digits or more, which may be identifiers; nothing of "
             "this batch was written: declare bounds in the mapping, or in the rules file make the column "
             "code, remove or keep"
+        )
+
+
+def _check_elapsed(table: str, column: str, values: Sequence[object]) -> None:
+    """Follow-up of at most 27 years in days; years, and days or seconds since some day, may be dates."""
+    numbers = [value for value in values if isinstance(value, int | float)]
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    if high > _LONGEST_FOLLOW_UP or (numbers and low >= _CALENDAR_YEARS[0] and high <= _CALENDAR_YEARS[1]):
+        raise SchemaError(
+            f"{table}.{column}: numbers that may be dates in a column called like a time; nothing of this "
+            "batch was written: in the rules file make the column keep where they are times of follow-up, "
+            "else date or remove"
         )
 
 

@@ -14,7 +14,15 @@ from fedcohort.errors import ConfigError
 from fedcohort.sources.ages import OLDEST_PERSON_YEARS, units_per_year
 from fedcohort.sources.deidentify_rules import Rule, Rules
 from fedcohort.sources.deidentify_values import BLANK, aged
-from fedcohort.sources.identifier_names import AGE, BIRTH, KINDS, ZIP, kind_of_name, tells_elapsed_time
+from fedcohort.sources.identifier_names import (
+    AGE,
+    BIRTH,
+    KINDS,
+    ZIP,
+    is_survival_time,
+    kind_of_name,
+    tells_elapsed_time,
+)
 from fedcohort.sources.identifier_shapes import OLDEST_AGE_YEARS, shape_of, zip3
 from fedcohort.sources.schema import DAYS_SINCE_1970, PATIENT_ID, Declared, Kind
 
@@ -83,6 +91,8 @@ class Treatment:
     declared: Declared | None = None
     format: str | None = None
     unbounded: bool = False
+    elapsed: bool = False
+    """Kept as times that have passed; what may be dates as numbers is refused."""
     per_year: float | None = 1.0
     """Of ages: how many of their unit make a year; None where nobody said, and years are only likely."""
 
@@ -194,6 +204,8 @@ def _numeric_date(column: str, declared: Declared) -> Treatment:
     low, high = (declared.kind.bounds if isinstance(declared.kind, Numeric) else None) or (0.0, float("inf"))
     if low >= _YEARS[0] and high <= _YEARS[1]:
         return Treatment("date", "named like a date, declared as years", declared)
+    if is_survival_time(column) and high == float("inf"):
+        return Treatment("kept", "a time of follow-up", declared, elapsed=True)
     if high <= _LARGEST_DURATION or tells_elapsed_time(column):
         return Treatment("kept", "a duration or count", declared)
     return Treatment(

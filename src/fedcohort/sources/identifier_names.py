@@ -202,3 +202,12 @@ def tells_elapsed_time(column: str) -> bool:
     """Whether a name says how long, not when: such as `days_to_death` or `survival_time`."""
     parts = {part.lower() for part in _PARTS.findall(unicodedata.normalize("NFC", column))}
     return bool(parts & set(_ELAPSED.split()))
+
+
+def is_survival_time(column: str) -> bool:
+    """Whether a name is what survival data call the time of follow-up: `time`, `os_time`, `time (fu)`."""
+    parts = {part.lower() for part in _PARTS.findall(unicodedata.normalize("NFC", column))}
+    return "time" in parts and parts - {"time"} <= _FOLLOWED
+
+
+_FOLLOWED = frozenset(["os", "pfs", "dfs", "rfs", "efs", "mfs", "fu", "follow", "followup", "up"])
