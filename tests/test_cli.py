@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 import fedcohort
 from fedcohort.cli import _print_report, app
@@ -77,6 +78,15 @@ def test_help_of_every_command_speaks_in_sentences(words: list[str], tmp_path: P
     assert done.returncode == 0, done.stderr
     assert f"fedcohort {' '.join(words)}".strip() in " ".join(done.stdout.split())
     assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
+def test_help_in_a_narrow_terminal_cuts_no_name(words: list[str]) -> None:
+    command = [*words, "--help"]
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
+    assert done.exit_code == 0
+    assert "Usage" in done.output
+    assert "…" not in done.output
 
 
 def test_the_version_is_the_packages(tmp_path: Path) -> None:

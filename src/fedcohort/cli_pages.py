@@ -34,6 +34,7 @@ def page(
     """Serve this hospital's own page on this machine: budgets, studies, what left, and its models.
 
     Without --people it only reads; with it, data owners approve and refuse studies there.
+    --dashboard-token is better given by FEDCOHORT_DASHBOARD_TOKEN, which no list of processes shows.
     """
     from fedcohort.dashboard import Settings, run_hospital_page
     from fedcohort.node.policy import read_policy
@@ -70,7 +71,10 @@ def dashboard(
     key: Annotated[Path | None, typer.Option(help="TLS private key, in PEM.")] = None,
     log_format: LogForm = LogFormat.text,
 ) -> None:
-    """Serve the live page until Ctrl-C."""
+    """Serve the live page until Ctrl-C.
+
+    --dashboard-token is better given by FEDCOHORT_DASHBOARD_TOKEN, which no list of processes shows.
+    """
     from fedcohort.dashboard import Settings, run_dashboard
 
     log_to_stderr(log_format)

@@ -30,6 +30,7 @@ ProgramToken = Annotated[
     typer.Option(
         "--dashboard-token",
         envvar="FEDCOHORT_DASHBOARD_TOKEN",
+        show_envvar=False,  # the table of options would cut the name at 80 columns
         help="What programs may show to read, in place of logging in.",
     ),
 ]

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from fedcohort.coordinator import streams
+from fedcohort.coordinator import streams, tables
+from fedcohort.coordinator.api import sites_view
+from fedcohort.coordinator.listed import all_studies
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore, Submission
@@ -86,3 +89,45 @@ def test_a_change_of_a_study_is_told_without_waiting_for_a_sign_of_life(
     assert SUBMISSION.id in asyncio.run(asyncio.wait_for(told(), PATIENCE_SECONDS))
     assert FEDERATION_PAUSE_SECONDS < 1.0, "all that it waits for"
     service.store.close()
+
+
+def test_a_site_that_is_linked_was_last_seen_now_and_that_outlives_the_process(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedcohort.coordinator.service.SEEN_SECONDS", 0.02)
+    for site in ("a", "b"):
+        service.members.invite_site(site)
+        service.members.pin(site, site.encode() * 32)
+        service.members.seen(site)
+    with service.store.database.transaction() as connection:
+        connection.execute(update(tables.sites).values(last_seen=1_000))
+    service.hub.links["a"] = object()  # type: ignore[assignment]
+
+    async def for_a_while() -> list[dict[str, object]]:
+        await service.resume()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while service.members.sites()["a"]["last_seen"] == 1_000:
+                await asyncio.sleep(0.01)
+        assert service.watching is not None
+        service.watching.cancel()
+        return sites_view(service)
+
+    a, b = asyncio.run(for_a_while())
+    assert service.members.sites()["a"]["last_seen"] > 1_700_000_000
+    assert (a["state"], b["state"]) == ("connected", "lost")
+    assert str(a["last_seen"]) > "2024"
+    assert b["last_seen"] == "1970-01-01T00:16:40+00:00"
+
+
+def test_a_study_is_listed_from_the_moment_it_is_handed_in(service: Service) -> None:
+    service.checking[SUBMISSION.id] = SUBMISSION
+    (listed,) = all_studies(service)
+    assert (listed["id"], listed["state"], listed["researcher"]) == (SUBMISSION.id, "checking", "ada")
+
+    async def told() -> str:
+        return await anext(federation_stream(service))
+
+    assert '"state": "checking"' in asyncio.run(told())
+    service.store.submit(SUBMISSION)
+    (stored,) = all_studies(service)
+    assert stored["state"] == "proposed", "it is not listed twice"

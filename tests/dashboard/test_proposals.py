@@ -1,8 +1,9 @@
 """A data owner at the hospital's page: reads what a study would take, and signs yes or no."""
 
 import re
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,19 @@ from flask import Flask
 
 from fedcohort.dashboard import Settings
 from fedcohort.dashboard.app import close_app
+from fedcohort.dashboard.explained import READINESS, sentence
 from fedcohort.dashboard.hospital import build_hospital_page
-from fedcohort.node.consent import REFUSALS, Site, receive_proposal, stored_answer
-from fedcohort.node.policy import SitePolicy
+from fedcohort.node.consent import REFUSALS, Site, approve, receive_proposal, stored_answer
+from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.study import Train
+from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import load_or_create
 from fedcohort.wire.messages import Approval, Proposal
+from fedcohort.wire.signing import approval_signing_bytes
 
 from .accounts import NAMES, Browser, write_people
-from .hospital_site import ask, asking_policy
+from .hospital_site import ask, asking_policy, ward_study
 
 
 @dataclass(frozen=True)
@@ -154,3 +159,49 @@ def test_no_patients_value_is_on_the_page(ward: Ward) -> None:
     text = ward.browser().get(f"/studies/{asked}").text
     assert "s0p0001" not in text
     assert not re.search(r"\b60 patients\b", text)
+
+
+def test_the_list_says_who_asked_when_for_how_much_and_what_waits_for_the_reader(tmp_path: Path) -> None:
+    ward = next(made(tmp_path, asking_policy(tmp_path, 4.0)))
+    waiting = ask(ward.site, "private", "dr-chen", 1.5)
+    answered = ask(ward.site, "answered", "li-wei", 0.5)
+    approve(ward.site, answered)
+    text = ward.browser().get("/").text
+    assert text.index(waiting) < text.index(answered), "what waits stands first"
+    assert re.search(r"asked by dr-chen on \d+ \w+ \d{4}, \d\d:\d\d:\d\d · epsilon 1.5, delta 1e-05", text)
+    assert re.search(r"asked by li-wei on .* · epsilon 0.5, delta 1e-05", text)
+    assert (text.count("waits for you"), text.count(">approved<")) == (1, 1)
+    assert "waits for you" not in ward.browser("auditor").get("/").text
+    close_app(ward.app)
+
+
+def test_what_is_approved_is_not_offered_for_approval_until_it_expires(ward: Ward) -> None:
+    asked = ask(ward.site, "Who is old?")
+    browser = ward.browser()
+    signed = approve(ward.site, asked)
+    text = browser.get(f"/studies/{asked}").text
+    assert "Approve and sign" not in text
+    assert "This study is approved until" in text
+    assert 'value="refuse"' in text, "an approval can be taken back"
+    old = replace(signed, expires_at=int(time.time()) - 1, signature=b"")
+    old = replace(old, signature=ward.site.identity.sign(approval_signing_bytes(old)))
+    ward.store.decide(asked, "approved", encode(old))
+    assert "Approve and sign" in browser.get(f"/studies/{asked}").text
+
+
+def test_what_cannot_run_here_is_not_offered_for_approval(tmp_path: Path) -> None:
+    policy = asking_policy(tmp_path).model_copy(update={"min_patients": 10_000})
+    for ward in made(tmp_path, policy):
+        asked = ask(ward.site, "Who is old?")
+        text = ward.browser().get(f"/studies/{asked}").text
+        assert 'data-verdict="not ready"' in text
+        assert "Approve and sign" not in text
+        assert "It cannot run here as it stands" in text
+
+
+def test_every_rule_of_a_site_has_its_name_in_chinese(ward: Ward) -> None:
+    for asked in (ward_study("one"), ward_study("two", 1.5)):
+        study = asked.model_copy(update={"analysis": Train()})
+        names = {what for what, _ in rules(ward.site.policy, study)}
+        assert len(names) > 6
+        assert {name for name in names if sentence(name, "zh", READINESS) == name} == set()

@@ -134,7 +134,8 @@ def sites_view(service: Service) -> list[dict[str, object]]:
         joined = row["public_key"] is not None
         state = "connected" if site in service.hub.links else "lost" if joined else "invited"
         print_ = fingerprint(row["public_key"]) if joined else None
-        sites.append({"id": site, "state": state, "last_seen": _iso(row["last_seen"]), "fingerprint": print_})
+        seen = int(time.time()) if state == "connected" else row["last_seen"]
+        sites.append({"id": site, "state": state, "last_seen": _iso(seen), "fingerprint": print_})
     return sites
 
 

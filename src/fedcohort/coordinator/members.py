@@ -119,6 +119,12 @@ class Members:
         with self.store.database.transaction() as connection:
             connection.execute(update(tables.sites).where(tables.sites.c.id == site).values(values))
 
+    def seen_now(self, sites: Collection[str]) -> None:
+        """Note that these sites are here."""
+        change = update(tables.sites).where(tables.sites.c.id.in_(sites))
+        with self.store.database.transaction() as connection:
+            connection.execute(change.values(last_seen=int(time.time())))
+
     def keep_card(self, site: str, card: bytes) -> bool:
         """Remember a site's card, encoded; False when it is the same as before."""
         with self.store.database.transaction() as connection:

@@ -47,6 +47,8 @@ PROPOSAL_SECONDS = 5.0
 """How often a connected site that has said nothing, not even that a person was asked, is asked again."""
 STORE_PAUSE_SECONDS = 5.0
 """How long a study rests when the coordinator's own database is locked or full."""
+SEEN_SECONDS = 60.0
+"""How exactly it is known when a site was last here: a link that stands says nothing to the store."""
 MAX_CATALOGUE_BYTES = 4 * 2**20
 
 
@@ -61,6 +63,7 @@ class Service:
     started: set[str] = field(default_factory=set)
     checking: dict[str, Submission] = field(default_factory=dict)
     """Studies that were handed in and are not taken yet: the first that trains waits for TensorFlow."""
+    watching: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.hub = Hub(partial(held_heads, self.members), self._on_message, self._on_change)
@@ -71,10 +74,11 @@ class Service:
         for study_id in self.store.open_studies():
             self.approvals.forget_outdated(study_id)
             self._drive(study_id)
+        self.watching = asyncio.create_task(self._note_who_is_here())
 
     async def stop(self) -> None:
         """End all tasks; the store knows where to go on."""
-        for task in list(self.tasks.values()):
+        for task in [*self.tasks.values(), *([self.watching] if self.watching else [])]:
             task.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         for link in list(self.hub.links.values()):
@@ -151,6 +155,13 @@ class Service:
         self.news = asyncio.Event()
 
     # --- from sites ------------------------------------------------------------------------
+
+    async def _note_who_is_here(self) -> None:
+        """Remember that linked sites are here, for whoever asks after this process was killed."""
+        while True:
+            await asyncio.sleep(SEEN_SECONDS)
+            with contextlib.suppress(StoreError):
+                self.members.seen_now(list(self.hub.links))
 
     async def _on_change(self, site: SiteId, here: bool) -> None:
         self.members.seen(site)

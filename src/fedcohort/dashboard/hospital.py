@@ -14,14 +14,14 @@ from flask import Flask, Response, jsonify, render_template
 from flask.typing import ResponseReturnValue
 
 import fedcohort
-from fedcohort.dashboard.access import guard
+from fedcohort.dashboard.access import guard, visitor
 from fedcohort.dashboard.app import HERE, explain_errors, harden
 from fedcohort.dashboard.datasets import add_data, offered_tables
 from fedcohort.dashboard.explained import READINESS, sentence
 from fedcohort.dashboard.predicting import TEXT_BYTES, Bedside, bedside_of, predicting
-from fedcohort.dashboard.proposals import Here, add_proposals, proposal_view
+from fedcohort.dashboard.proposals import Here, add_proposals, proposals_view
 from fedcohort.dashboard.released import as_csv, what_left
-from fedcohort.dashboard.roles import HOSPITAL
+from fedcohort.dashboard.roles import HOSPITAL, LOCAL
 from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.texts import speak, spoken
 from fedcohort.inference import Predictor
@@ -90,7 +90,8 @@ def _add_pages(app: Flask, policy: SitePolicy, store: SqlNodeStore, bedside: Bed
             "hospital.html",
             models={key: one.study.name for key, one in bedside.models.items()},
             ledger=_ledger(policy, store),
-            proposals=[proposal_view(found) for found in reversed(store.proposals())],
+            proposals=proposals_view(store),
+            answers=_may_answer(),
             releases=what_left(store, SHOWN),
             tables=offered_tables(policy),
             min_patients=policy.min_patients,
@@ -104,6 +105,12 @@ def _add_pages(app: Flask, policy: SitePolicy, store: SqlNodeStore, bedside: Bed
     @app.get("/healthz")
     def health() -> ResponseReturnValue:
         return jsonify(status="ok", version=fedcohort.__version__)
+
+
+def _may_answer() -> bool:
+    """Whether a study that asked waits for this reader: a data owner, or this machine's own user."""
+    asking = visitor()
+    return asking is not None and asking.role in ("data-owner", LOCAL)
 
 
 def _ledger(policy: SitePolicy, store: SqlNodeStore) -> list[dict[str, Any]]:

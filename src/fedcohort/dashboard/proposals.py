@@ -5,8 +5,10 @@ on. Who gave it stands in the site's own event log, and nowhere else.
 """
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Flask, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -23,7 +25,9 @@ from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.described import units_of
 from fedcohort.study import Study, parse_study
+from fedcohort.wire.codec import decode
 from fedcohort.wire.identity import load_or_create
+from fedcohort.wire.messages import Approval
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,37 @@ def add_proposals(app: Flask, here: Here) -> None:
         return redirect(url_for("proposal", study_hash=study_hash), 303)
 
 
-def proposal_view(found: StoredProposal, data: str | None = None) -> dict[str, str]:
+def proposals_view(store: SqlNodeStore) -> list[dict[str, Any]]:
+    """Every study that asked, and when: those that wait for a person first, then the newest."""
+    asked: dict[str, str] = {}
+    for event in store.events():
+        if event["kind"] == "proposal":
+            asked[str(event["study_hash"])] = _moment(event)
+    views = [proposal_view(found) for found in store.proposals()]
+    views.sort(key=lambda one: asked.get(one["hash"], ""), reverse=True)
+    views.sort(key=lambda one: one["state"] != "asked")
+    return [{**one, "at": asked.get(one["hash"], "")} for one in views]
+
+
+def _moment(event: Mapping[str, object]) -> str:
+    """When an entry of the event log was made."""
+    return datetime.fromtimestamp(int(str(event["at_ms"])) / 1000, UTC).isoformat()
+
+
+def proposal_view(found: StoredProposal, data: str | None = None) -> dict[str, Any]:
     """A proposal as pages show it, with the units that the database `data` declares."""
     study = parse_study(found.study)
     units = {} if data is None else units_of(data, study.cohort.table)
     text = explain(study, found.researcher, found.researcher_key, units)
     words = explained(text, spoken()["language"])
-    return {"name": study.name, "hash": found.study_hash, "state": found.state, "words": words}
+    return {
+        "name": study.name,
+        "hash": found.study_hash,
+        "state": found.state,
+        "words": words,
+        "researcher": found.researcher,
+        "privacy": study.privacy,
+    }
 
 
 def _found(here: Here, study_hash: str) -> StoredProposal:
@@ -88,11 +116,21 @@ def _page(here: Here, found: StoredProposal, problem: str = "", words: str = "")
         readiness=_readiness(here, parse_study(found.study)),
         codes=consent.REFUSALS,
         days=here.policy.approval_days,
+        until=_approved_until(here, found),
         may_answer=asking is not None and asking.role == "data-owner",
         answers=_answers(here, found.study_hash),
         problem=problem,
         words=words,
     )
+
+
+def _approved_until(here: Here, found: StoredProposal) -> str:
+    """Until when a signed yes holds; empty where there is none, or no longer."""
+    encoded = here.store.approval(found.study_hash)
+    answer = None if encoded is None else decode(encoded)
+    if not isinstance(answer, Approval) or not consent.stands(answer) or not answer.approved:
+        return ""
+    return datetime.fromtimestamp(answer.expires_at, UTC).isoformat()
 
 
 def _readiness(here: Here, study: Study) -> Readiness:
@@ -107,6 +145,6 @@ def _answers(here: Here, study_hash: str) -> list[dict[str, str]]:
         if event["study_hash"] == study_hash and event["kind"] in ("approved", "refused"):
             detail = here.store.read_detail(event)
             if "code" not in detail:  # a round that was refused, not the study
-                at = datetime.fromtimestamp(int(str(event["at_ms"])) / 1000, UTC).isoformat()
-                found.append({"answer": str(event["kind"]), "by": str(detail.get("by", "")), "at": at})
+                by = str(detail.get("by", ""))
+                found.append({"answer": str(event["kind"]), "by": by, "at": _moment(event)})
     return found

@@ -58,7 +58,7 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
     known = site.store.proposal(study_hash)
     if known is not None and known.state != "asked":
         answer = stored_answer(site, study_hash)
-        if _stands(answer):
+        if stands(answer):
             return answer
     try:
         _check(site.policy, proposal, study_hash)
@@ -105,7 +105,7 @@ def study_hash_of(proposal: Proposal) -> str:
     return hashlib.sha256(proposal.study).hexdigest()
 
 
-def _stands(answer: Approval) -> bool:
+def stands(answer: Approval) -> bool:
     """A person's no stands, and a yes until it expires; what site.toml refused is looked at again.
 
     So is a yes to a study that was to be computed by the rules of an earlier version.

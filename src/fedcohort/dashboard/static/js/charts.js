@@ -78,6 +78,10 @@ export function roundAxis(colours, min, max) {
   };
 }
 
+/** What is a share ends at 1, and the axis with it, where a rounded tick would lie beyond. */
+const BOUNDED = new Set(["accuracy", "auc"]);
+const endOf = (metric) => (BOUNDED.has(metric) ? ({ max }) => (max > 0.8 ? 1 : null) : null);
+
 /** One metric by round: held-out patients solid, training patients dashed; a band where noise leaves an interval. */
 export function lineOption(metric, curves, rounds, colours) {
   const text = { color: colours.quiet, fontFamily: colours.font, fontSize: 11 };
@@ -94,6 +98,7 @@ export function lineOption(metric, curves, rounds, colours) {
     yAxis: {
       type: "value",
       scale: true,
+      max: endOf(metric),
       splitNumber: 4,
       axisLabel: text,
       axisLine: { show: false },

@@ -15,6 +15,8 @@ const HOSPITAL =
 const PLAIN = { type: "scatter", cursor: "default", emphasis: { disabled: true }, z: 3 };
 const MAX_NAMED_SITES = 8;
 const MAX_STRONG_LINES = 30;
+/** Pixels of a picture in which names of neighbours would run into each other. */
+const NARROW = 400;
 
 /** Shows the federation; `set(sites)` with the coordinator's list, `mark(id, state)` with one site's change. */
 export function federationView() {
@@ -70,7 +72,8 @@ function row(site) {
 function graphOption(sites, colours, { width, height }) {
   const { middle, places } = ring(sites.length, width, height);
   const pixels = { type: "value", min: 0, show: false };
-  const points = sites.map((site, index) => siteNode(site, places[index], sites.length, colours));
+  const letters = sites.length <= 4 ? 18 : width < NARROW ? 9 : 12;
+  const points = sites.map((site, index) => siteNode(site, places[index], { count: sites.length, letters }, colours));
   const grounds = points.map(({ value, symbolSize }) => ({ value, symbolSize: symbolSize - 2 }));
   return {
     tooltip: { ...tip(colours), formatter: (item) => item.data.tip ?? "" },
@@ -114,9 +117,9 @@ function stretch(values, centre, reach) {
 }
 
 /** The site's sign; a ground keeps its line from showing through the cross. */
-function siteNode(site, { x, y, above }, count, colours) {
+function siteNode(site, { x, y, above }, { count, letters }, colours) {
   const colour = colours[COLOUR[site.state]];
-  const name = `{name|${short(plain(site.id), count > 4 ? 12 : 18)}}`;
+  const name = `{name|${short(plain(site.id), letters)}}`;
   return {
     value: [x, y],
     tip: `${plain(site.id)}\n${stateName(site.state)}`,

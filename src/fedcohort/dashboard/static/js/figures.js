@@ -53,9 +53,11 @@ function note(split, measured, label) {
 
 /** What the classes are called in the study, in the order of the matrix. */
 function levelsOf(label, classes) {
-  if (Array.isArray(label?.levels)) return label.levels.map(String);
-  if (classes === 2 && label && "positive" in label) return [String(label.negative), String(label.positive)];
-  return Array.from({ length: classes }, (_, index) => String(index));
+  const named = (level) => (typeof level === "string" || !label?.column ? String(level) : `${label.column} = ${level}`);
+  if (Array.isArray(label?.levels)) return label.levels.map(named);
+  const { negative = 0, positive = 1 } = label ?? {};
+  if (classes === 2) return [negative, positive].map(named);
+  return Array.from({ length: classes }, (_, index) => named(index));
 }
 
 function showConfusion(matrix, levels) {

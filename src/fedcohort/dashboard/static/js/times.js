@@ -7,6 +7,8 @@ import { duration, list, t } from "./texts.js";
 
 const PARTS = ["compute", "seal", "network", "open"];
 const CROWDED = 960;
+/** A round that takes so many times what 95 in 100 take is left out of the scale, and told in words. */
+const SPIKE = 4;
 
 /** Shows the times; `load(curves)`, `add(row)` and `clear()` as for the curves. */
 export function timesView() {
@@ -26,7 +28,8 @@ export function timesView() {
     const newest = points.at(-1);
     const told = PARTS.filter((part, index) => newest[index + 2] !== null);
     const parts = list(told.map((part) => `${t(`part.${part}`)} ${duration(newest[PARTS.indexOf(part) + 2])}`));
-    say("times-note", points.some((point) => point[2] === null) ? t("times.untold") : "");
+    const untold = points.some((point) => point[2] === null) ? t("times.untold") : "";
+    say("times-note", [spikes(points), untold].filter(Boolean).join(" "));
     container.setAttribute("aria-label", t("times.label", { round: newest[0], parts }));
     say("times-newest", container.getAttribute("aria-label"));
     // A single exchange is said in words; there is nothing to draw.
@@ -45,6 +48,22 @@ export function timesView() {
   };
 }
 
+/** Where the axis ends; null for at the slowest round. */
+function endOf(points) {
+  const whole = points.map((point) => point[1]).sort((one, other) => one - other);
+  const usual = whole[Math.floor(0.95 * (whole.length - 1))];
+  return whole.at(-1) > SPIKE * usual ? 1.5 * usual : null;
+}
+
+/** The rounds that reach beyond the axis, in words. */
+function spikes(points) {
+  const end = endOf(points);
+  if (end === null) return "";
+  const beyond = points.filter((point) => point[1] > end);
+  const slowest = beyond.reduce((one, other) => (other[1] > one[1] ? other : one));
+  return t("times.beyond", { n: beyond.length, exchange: slowest[0], seconds: duration(slowest[1]) });
+}
+
 function timesOption(points, colours) {
   const text = { color: colours.quiet, fontFamily: colours.font, fontSize: 11 };
   const told = PARTS.filter((part, index) => points.some((point) => point[index + 2] !== null));
@@ -57,7 +76,8 @@ function timesOption(points, colours) {
     xAxis: { ...roundAxis(colours, "dataMin", "dataMax"), name: t("times.axis") },
     yAxis: {
       type: "value",
-      axisLabel: { ...text, formatter: (value) => duration(value) },
+      max: endOf(points),
+      axisLabel: { ...text, showMaxLabel: endOf(points) === null, formatter: (value) => duration(value) },
       splitNumber: 4,
       splitLine: { lineStyle: { color: colours.line } },
     },
