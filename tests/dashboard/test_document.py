@@ -141,8 +141,8 @@ def test_it_says_which_level_counts_as_yes_and_how_far_the_area_may_be_off(train
     )
     assert "case counts as yes, control as no (outcome)." in shown
     assert "may be off by 0.00042 for it" in shown
-    assert "True class control" in shown
-    assert "True class case" in shown
+    assert "true control" in shown
+    assert "true case" in shown
 
 
 def test_intervals_are_those_of_the_literature() -> None:

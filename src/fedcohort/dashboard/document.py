@@ -156,12 +156,16 @@ def _told_of_results(report: Json, texts: Texts) -> list[str]:
 
 
 def _classes(study: Json, confusion: Sequence[object]) -> list[str]:
-    """What the classes are called, in the order of the confusion matrix."""
+    """What the classes are called, in the order of the confusion matrix; a number names its column, too."""
     label = study.get("cohort", {}).get("label")
     label = label if isinstance(label, Mapping) else {}
     names = label.get("levels") or [label.get("negative"), label.get("positive")]
     known = len(names) == len(confusion) and None not in names
-    return [str(name) for name in (names if known else range(len(confusion)))]
+    levels, column = (names if known else range(len(confusion))), label.get("column")
+    named = (
+        f"{level}" if isinstance(level, str) or column is None else f"{column} = {level}" for level in levels
+    )
+    return [*named]
 
 
 def _sizes(report: Json, texts: Texts) -> list[tuple[str, int]]:
