@@ -106,3 +106,31 @@ def test_an_expression_in_a_view_of_sqlite_is_read(tmp_path: Path) -> None:
         "bmi is read as text, for the source gives it no type; name it in a mapping if it holds numbers"
     )
     assert import_source(source, tmp_path / "s.db").written["records"] == 2
+
+
+def test_another_patient_column_needs_no_mapping_of_all_columns(tmp_path: Path) -> None:
+    path = tmp_path / "own.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE t (mrn INTEGER, age INTEGER, word TEXT)")
+        connection.execute("INSERT INTO t VALUES (7, 40, 'x')")
+    mapping = MappedTable.model_validate({"patient_id": "mrn", "others": True})
+    import_source(sql_source(path, "t", "records", mapping), tmp_path / "s.db")
+    with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
+        assert connection.execute("SELECT patient_id, age, word FROM records").fetchall() == [
+            ("7", 40.0, "x")
+        ]
+
+
+def test_a_table_without_patients_is_numbered_as_the_refusal_says(tmp_path: Path) -> None:
+    path = tmp_path / "own.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE t (age INTEGER)")
+        connection.execute("INSERT INTO t VALUES (40), (50)")
+    with pytest.raises(SchemaError, match="number them in a view: CREATE VIEW numbered AS") as refused:
+        sql_source(path, "t", "records", None)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(str(refused.value).partition("in a view: ")[2])
+    import_source(sql_source(path, "numbered", "records", None), tmp_path / "s.db")
+    with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
+        found = connection.execute("SELECT patient_id, age FROM records ORDER BY id").fetchall()
+    assert found == [("1", 40.0), ("2", 50.0)]

@@ -22,6 +22,7 @@ from fedcohort.sources.shape import Field, refusals_of, shaped
 from fedcohort.sources.sql_types import facts_of_type, is_readable, name_of_type, reflected
 
 BATCH_ROWS = 20_000
+_NUMBERED = "CREATE VIEW numbered AS SELECT row_number() OVER () AS {}, t.* FROM {} AS t"
 CAST = "cast it to a number or a text in a view, and name that view"
 
 
@@ -38,11 +39,10 @@ def sql_source(database: str | Path, origin: str, table: str, mapping: MappedTab
     with reading(database) as connection:
         found, engine = _reflected(connection, origin), connection.dialect.name
     notes: list[str] = []
-    if mapping is not None:
-        fields = mapping.fields
-        _check_mapped(found, fields, name, engine)
-    else:
-        fields = _fields_of(found, name, engine)
+    fields = [] if mapping is None else mapping.fields
+    _check_mapped(found, fields, name, engine)
+    if mapping is None or mapping.others:
+        fields = _fields_of(found, name, engine, fields)
         notes = _left_out(found, fields, engine)
     declared = {one.name: one.declared for one in fields if one.declared is not None}
     digest = partial(_digest, database, origin, fields)
@@ -68,15 +68,20 @@ def _reflected(connection: Connection, origin: str) -> Table:
         raise SchemaError(f"table {origin}: not in this database; it has {listed}") from None
 
 
-def _fields_of(table: Table, name: str, engine: str) -> list[Field]:
-    """Every column that can be read: numbers without bounds, and texts."""
-    if PATIENT_ID not in table.c:
-        raise SchemaError(f"{name}: has no column {PATIENT_ID}; say in a mapping which one names the patient")
-    fields = [Field(PATIENT_ID, PATIENT_ID)]
+def _fields_of(table: Table, name: str, engine: str, mapped: Sequence[Field]) -> list[Field]:
+    """Every column that can be read: as mapped, and the others as numbers without bounds, and texts."""
+    if not mapped and PATIENT_ID not in table.c:
+        raise SchemaError(
+            f"{name}: has no column {PATIENT_ID}; say in a mapping which one names the patient (patient_id = "
+            '"…" and others = true), or, where each row is a patient of its own, number them in a view: '
+            + _NUMBERED.format(PATIENT_ID, table.fullname)
+        )
+    fields = list(mapped) or [Field(PATIENT_ID, PATIENT_ID)]
     _check_mapped(table, fields, name, engine)
+    taken = {one.name for one in fields} | {one.source for one in fields}
     for column in table.c:
         facts = facts_of_type(column.type, engine)
-        if facts is not None and column.name != PATIENT_ID:
+        if facts is not None and column.name not in taken:
             # A column without a type may hold texts, which a number's column would refuse.
             number = facts["kind"] == "numeric" and not isinstance(column.type, NullType)
             fields.append(Field(column.name, column.name, Declared(Numeric()) if number else None))
