@@ -136,6 +136,8 @@ def test_a_private_study_is_held_against_what_others_have_left(site: SitePolicy)
         ({"columns": {"age": Numeric(), "sex": Categorical(("f", "x"))}}, "column sex", "warning", "m"),
         ({"columns": {"age": Numeric(), "sex": Categorical(("f", "x"))}}, "values of sex", "not ready", ""),
         ({"where": "height > 3"}, "where", "not ready", "height"),
+        ({"where": "age >= '18'"}, "where", "not ready", "puts a number beside a text"),
+        ({"where": "18 <= age <= 65"}, "where", "not ready", "age BETWEEN 18 AND 65"),
         ({"where": "age > 119"}, "cohort", "not ready", "selects nothing"),
         ({"where": "ill = 1"}, "classes", "warning", "no patient of class 0"),
         ({"split": "sex"}, "cohort", "not ready", "train, test or valid"),

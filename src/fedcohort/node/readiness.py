@@ -21,7 +21,8 @@ from fedcohort.sources.described import Described, describe_table
 from fedcohort.sources.resolve import Kind
 from fedcohort.sources.schema import FEATURES, PATIENT_ID
 from fedcohort.sources.sql_types import Facts
-from fedcohort.sources.where import check_plain, parse_where
+from fedcohort.sources.where import check_plain
+from fedcohort.sources.where_kinds import check_where_of_study
 from fedcohort.study import Cohort, Describe, Study
 
 ORDER: tuple[Verdict, ...] = ("ready", "warning", "not ready")
@@ -166,7 +167,7 @@ def _where_lines(study: Study, columns: Collection[str]) -> Iterator[Line]:
     if cohort.where is None:
         return
     try:
-        parse_where(cohort.where, cohort.table, columns)
+        check_where_of_study(cohort, columns)
         if study.privacy is not None:
             check_plain(cohort.where)
     except DataError as error:

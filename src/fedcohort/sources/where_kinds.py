@@ -6,7 +6,7 @@ that no engine's own conversion decides. Where a column's kind is not known (a c
 a type, objects of a frame), `where_rows` decides value by value, and two kinds are unknown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from sqlglot import exp
@@ -107,7 +107,7 @@ def _is_other(level: str) -> bool:
     return True
 
 
-def check_where_of_study(cohort: Cohort, columns: Sequence[str]) -> None:
+def check_where_of_study(cohort: Cohort, columns: Collection[str]) -> None:
     """Refuse a `where` whose kinds do not fit what the study itself declares.
 
     Args:
