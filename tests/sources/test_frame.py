@@ -178,6 +178,17 @@ def test_a_frames_catalogue_tells_types_and_no_values() -> None:
     assert list(catalogue_of_frame(frame, "records")["tables"]) == ["records"]
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_categories_that_somebody_has_put_in_order_stay_so(ordered: bool) -> None:
+    given = pd.Categorical(["case", "control", "case", "case"], ["control", "case"], ordered=ordered)
+    sites = {"a": catalogue_of_frame(FRAME.assign(ill=given))}
+    short = Cohort(columns={"age": Numeric(0, 120)}, label="ill")
+    assert resolve_cohort(short, sites).label == Binary("ill", negative="control", positive="case")
+    sorted_by_pandas = {"a": catalogue_of_frame(FRAME.assign(ill=pd.Categorical(["case", "control"] * 2)))}
+    with pytest.raises(SchemaError, match=r"give fc\.Binary"):
+        resolve_cohort(short, sorted_by_pandas)
+
+
 def test_a_short_study_over_frames_works_without_declarations() -> None:
     short = Cohort(columns=("age",), label="ill", bounds={"age": (0.0, 120.0)}, split="set")
     cohort = resolve_cohort(short, {"a": catalogue_of_frame(FRAME), "b": catalogue_of_frame(FRAME)})

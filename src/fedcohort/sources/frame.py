@@ -177,7 +177,10 @@ def _facts(series: "pd.Series[Any]") -> Facts:
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         levels = _levels(dtype.categories.tolist())
-        return {"kind": "categorical", "levels": levels, "ordered": bool(dtype.ordered)}
+        facts: Facts = {"kind": "categorical", "levels": levels}
+        # Categories in the order of the alphabet are pandas' own doing, unless somebody says otherwise.
+        chosen = dtype.ordered or [str(level) for level in levels] != sorted(map(str, levels))
+        return facts if chosen else {**facts, "ordered": False}
     # Of objects the types of what is there: a number beside None is a number.
     objects = pd.api.types.infer_dtype(series, skipna=True) if pd.api.types.is_object_dtype(dtype) else ""
     if pd.api.types.is_bool_dtype(series) or objects == "boolean":
