@@ -23,7 +23,10 @@ from fedcohort.sources.number_text import (
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field
 
-_CODES = re.compile(r"^\s*(?:[+-]?0\d|[+-]?\d+[eE]\d+\s*$)", re.MULTILINE | re.ASCII)
+_ZEROS = re.compile(r"^\s*[+-]?0\d", re.MULTILINE | re.ASCII)
+_EXPONENTS = re.compile(r"^\s*[+-]?\d+[eE]\d+\s*$", re.MULTILINE | re.ASCII)
+_SOME = 100
+"""So many values of a text are looked at first."""
 _MOSTLY = 0.5
 """From this share of numbers on it is told that a column became a text for the others."""
 
@@ -87,13 +90,17 @@ def _undeclared(name: str, values: Sequence[str], asked: Asked) -> Told | str:
     """What one column is; or what has to be asked about it."""
     writing = asked.writing
     present = list(filter(str.strip, values))
-    known = [value for value in present if value.strip() not in MISSING_MARKS]
+    known, all_numbers = present, _are_numbers(present, writing)
+    if not all_numbers:
+        known = [value for value in present if value.strip() not in MISSING_MARKS]
+        all_numbers = len(known) < len(present) and _are_numbers(known, writing)
     text = Told([Field(name, name)])
     if not known:
         return text
-    if not _are_numbers(known, writing):
+    if not all_numbers:
         return _question(name, known, asked) or replace(text, notes=_why_a_text(name, values, known, writing))
-    if _CODES.search("\n".join(known)):
+    joined = "\n".join(known)
+    if _ZEROS.search(joined) or ("e" in joined.lower() and _EXPONENTS.search(joined)):
         return replace(
             text, notes=[f"{name}: a text, for some look like codes (a zero before others, or 1E2)"]
         )
@@ -149,6 +156,9 @@ def _asked(name: str, mark: str, answers: Sequence[str]) -> str:
 
 def _why_a_text(name: str, values: Sequence[str], known: Sequence[str], writing: Writing) -> list[str]:
     """A word where most of a column would have been numbers."""
+    some = known[:: max(1, len(known) // _SOME)]
+    if sum(is_number(text, writing.reader) for text in some) < _MOSTLY / 2 * len(some):
+        return []
     others = [text for text in known if not is_number(text, writing.reader) or is_code(text)]
     if len(known) - len(others) < _MOSTLY * len(known):
         return []

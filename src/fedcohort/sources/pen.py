@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
@@ -30,10 +30,14 @@ class Pen:
 
     Attributes:
         weight: rows written in the transaction that is open.
+        n_transactions: so many were begun; within one nobody else writes.
+        at_end: what has to be written before a transaction ends.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.weight = 0
+        self.n_transactions = 0
+        self.at_end: Callable[[Connection], None] = lambda _connection: None
         self._engine = engine
         self._connection: Connection | None = None
         self._began = 0.0
@@ -54,6 +58,7 @@ class Pen:
         if self._connection is None:
             self._connection = self._engine.connect()
             self._connection.begin()
+            self.n_transactions += 1
             self.weight, self._began = 0, time.monotonic()
         try:
             yield self._connection
@@ -69,6 +74,7 @@ class Pen:
             return
         try:
             if keep:
+                self.at_end(connection)
                 connection.commit()
             else:
                 connection.rollback()

@@ -108,6 +108,7 @@ def import_source(
         with Pen(engine) as pen:
             context = digest_of(context)
             road = Road(pen, source.tables, keys or {}, context, form, report, progress, on_refusal)
+            pen.at_end = road.account.write
             for part in source.parts:
                 _import_part(road, part)
         if not report.written.total():
@@ -228,7 +229,8 @@ def _write(road: Road, connection: Connection, mark: Mark, batch: Batch) -> int:
     keys = tuple(road.keys.get(table.name, ()))
     statement = insertion(connection, table, tuple(names), keys)
     lock(connection)
-    before = road.account.highest(connection, table)
+    transaction = road.pen.n_transactions
+    before = road.account.highest(connection, table, transaction)
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
         # Straight to the driver, which takes any iterator: twice as fast as by way of lists of rows.
         text, order = compiled(statement, connection.dialect)
@@ -236,7 +238,9 @@ def _write(road: Road, connection: Connection, mark: Mark, batch: Batch) -> int:
     else:
         records = zip(*batch.columns.values(), strict=True)
         connection.execute(statement, [dict(zip(names, record, strict=True)) for record in records])
-    replaced = road.account.note(connection, mark, table, before, count, keyed=bool(keys))
+    replaced = road.account.note(
+        connection, mark, table, before, count, keyed=bool(keys), transaction=transaction
+    )
     road.report.replaced[table.name] += replaced
     return count
 

@@ -73,6 +73,18 @@ def row_key(table: Table) -> Column[int]:
     return table.c[ROW] if ROW in table.c else table.c["id"]
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of one part in one table, `before` the first of them and up to the last."""
+
+    mark: Mark
+    table: str
+    before: int
+    last: int
+    added: int = 0
+    replaced: int = 0
+
+
 @dataclass
 class Written:
     """One import's account of the rows that it writes.
@@ -82,6 +94,8 @@ class Written:
     """
 
     number: int = 0
+    _waiting: "_Rows | None" = None
+    _known: dict[str, tuple[int, int]] = field(default_factory=dict)
     _highest: dict[str, Executable] = field(default_factory=dict)
     _above: dict[str, Executable] = field(default_factory=dict)
 
@@ -92,8 +106,12 @@ class Written:
             self.number = int(_scalar(connection, _HIGHEST)) + 1
         self._insert(connection, mark, table, start, (0, 0), (0, 0))
 
-    def highest(self, connection: Connection, table: Table) -> int:
-        """The highest row of a table."""
+    def highest(self, connection: Connection, table: Table, transaction: int) -> int:
+        """The highest row of a table; what is known of this very transaction need not be asked."""
+        number, known = self._known.get(table.name, (0, 0))
+        return known if number == transaction else self._asked(connection, table)
+
+    def _asked(self, connection: Connection, table: Table) -> int:
         if table.name not in self._highest:
             key = row_key(table)
             self._highest[table.name] = select(func.max(key))
@@ -101,7 +119,15 @@ class Written:
         return int(_scalar(connection, self._highest[table.name]))
 
     def note(
-        self, connection: Connection, mark: Mark, table: Table, before: int, count: int, *, keyed: bool
+        self,
+        connection: Connection,
+        mark: Mark,
+        table: Table,
+        before: int,
+        count: int,
+        *,
+        keyed: bool,
+        transaction: int,
     ) -> int:
         """A batch was written; returns how many of its records replaced another.
 
@@ -109,14 +135,37 @@ class Written:
             before: the highest row before it.
             count: its records.
             keyed: whether a record may have replaced another.
+            transaction: the number of the one that is open.
         """
-        now = self.highest(connection, table)
+        is_next = connection.dialect.name == "sqlite" and not keyed  # its rows are numbered one by one
+        now = before + count if is_next else self._asked(connection, table)
+        self._known[table.name] = transaction, now
         added = int(_scalar(connection, self._above[table.name], before=before)) if keyed else count
-        of = {"of_import": self.number, "of_part": mark.key, "of_table": table.name}
-        more = {"before": before, "now": now, "more": added, "instead": count - added}
-        if run(connection, _MORE, of | more).rowcount != 1:  # another import wrote in between
-            self._insert(connection, mark, table.name, 0, (before + 1, now), (added, count - added))
+        waiting = self._waiting
+        if waiting and (waiting.mark, waiting.table, waiting.last) != (mark, table.name, before):
+            self.write(connection)
+            waiting = None
+        earlier = waiting or _Rows(mark, table.name, before, before)
+        self._waiting = _Rows(
+            mark,
+            table.name,
+            earlier.before,
+            now,
+            earlier.added + added,
+            earlier.replaced + count - added,
+        )
         return count - added
+
+    def write(self, connection: Connection) -> None:
+        """Write down what was noted, as everybody must before the transaction ends."""
+        rows, self._waiting = self._waiting, None
+        if rows is None:
+            return
+        of = {"of_import": self.number, "of_part": rows.mark.key, "of_table": rows.table}
+        more = {"before": rows.before, "now": rows.last, "more": rows.added, "instead": rows.replaced}
+        if run(connection, _MORE, of | more).rowcount != 1:  # another import wrote in between
+            counts = rows.added, rows.replaced
+            self._insert(connection, rows.mark, rows.table, 0, (rows.before + 1, rows.last), counts)
 
     def _insert(
         self,
