@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,9 +58,12 @@ def test_what_cannot_be_sites_is_refused_in_words(given: object, words: str) -> 
 def test_numbers_of_numpy_and_an_index_of_pandas_are_taken_for_what_they_are() -> None:
     numpy_made = describe(A[COLUMNS].columns, seed=np.int64(3), min_sites=np.int32(2))
     assert numpy_made.canonical == describe(seed=3, min_sites=2).canonical
-    train = fc.Train(rounds=np.int64(2), learning_rate=np.float32(0.5), batch_size=np.uint8(16))
+    whole: Any = np.int64(2)
+    small: Any = np.uint8(16)
+    half: Any = np.float32(0.5)
+    train = fc.Train(rounds=whole, learning_rate=half, batch_size=small)
     assert train == fc.Train(rounds=2, learning_rate=0.5, batch_size=16)
-    assert fc.Numeric(np.float32(0.5), np.int64(2)) == fc.Numeric(0.5, 2)
+    assert fc.Numeric(half, whole) == fc.Numeric(0.5, 2)
     levels = pd.Series([2, 1, 2]).unique()
     assert fc.Categorical(levels).levels == (2, 1)
     assert fc.Cohort(columns=np.array(COLUMNS)).columns == ("age", "pressure")  # type: ignore[arg-type]

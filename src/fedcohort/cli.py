@@ -233,17 +233,21 @@ def explain(
     from fedcohort.explain import explain as words
     from fedcohort.sources.where import columns_asked, parse_where
 
-    question, units = _read_question(study), None
+    question, units, kinds = _read_question(study), None, None
     cohort = question.cohort
     if cohort.where is not None:
         parse_where(cohort.where, cohort.table, columns_asked(cohort.where))
     if site is not None:
         from fedcohort.node.policy import read_policy
+        from fedcohort.sources.catalogue import catalogue
         from fedcohort.sources.described import units_of
+        from fedcohort.sources.resolve import resolve_cohort
 
-        units = units_of(read_policy(site).data, cohort.table)
+        policy = read_policy(site)
+        units = units_of(policy.data, cohort.table)
+        kinds = resolve_cohort(cohort, {policy.id: catalogue(policy.data, None)}).schema_
     counted = PATIENTS if patients is None else (patients,)
-    text = words(question, units=units, sites=sites, patients=counted)
+    text = words(question, units=units, kinds=kinds, sites=sites, patients=counted)
     console.print(text, markup=False, highlight=False)
     if not cohort.is_explicit:
         console.print(

@@ -83,13 +83,18 @@ class Numeric(Frozen):
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
+def _listed(levels: object) -> object:
+    """A list of what is given as one; anything else is told as a fault of the field."""
+    return tuple(levels) if isinstance(levels, Iterable) and not isinstance(levels, str) else levels
+
+
 class Categorical(Frozen):
     """A column with a closed list of levels, encoded one-hot; a missing value is a level of its own."""
 
     levels: tuple[Level, ...] = Field(min_length=2, max_length=1024)
 
     def __init__(self, levels: Iterable[Level] = (), **extra: object) -> None:
-        super().__init__(levels=tuple(levels), **extra)
+        super().__init__(levels=_listed(levels), **extra)
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -161,7 +166,7 @@ class Classes(Frozen):
     levels: tuple[Level, ...] = Field(min_length=3, max_length=256)
 
     def __init__(self, column: str = "", levels: Iterable[Level] = (), **extra: object) -> None:
-        super().__init__(column=column, levels=tuple(levels), **extra)
+        super().__init__(column=column, levels=_listed(levels), **extra)
 
 
 class Number(Frozen):
@@ -212,17 +217,49 @@ AnySplit = Annotated[
     Annotated[Identifier, Tag("bare")] | Annotated[Holdout, Tag("holdout")], tag_by_key({"": "holdout"})
 ]
 
-_TAGS = frozenset(
-    {"bare", "list", "mapping", "numeric", "categorical", "image", "describe", "train", "evaluate", "holdout"}
-)
+_TAGS = {
+    *("bare", "list", "mapping", "numeric", "categorical", "image", "describe", "train", "evaluate"),
+    *("holdout", "binary", "classes", "number", "survival", "int", "constrained-int", "constrained-str"),
+}
+"""Parts of a fault's path that name a choice of pydantic's, and no key that a person wrote."""
+_UNIONS = {
+    *("union_tag_invalid", "union_tag_not_found", "model_attributes_type", "is_instance_of", "sequence_str"),
+    *("literal_error", "dict_type"),
+}
+_IN_WORDS = {
+    "label": "write a column's name, or fc.Binary(column), fc.Classes(column, levels), "
+    "fc.Number(column, low, high) or fc.Survival(time, event)",
+    "split": "write a column's name, or fc.Holdout(0.2)",
+    "columns": "write a list of names, or names with a kind each, such as {age = {low = 18, high = 90}}",
+    "analysis": "write fc.Describe(), fc.Train() or fc.Evaluate(model)",
+    "model": "write the name of a model, such as logistic, or give a Keras model",
+}
+"""By field, what may stand there, where a union's own message tells of its tags."""
+_KIND = "write what the column holds, such as {low = 18, high = 90} or {levels = [0, 1]}"
+_LEVEL = "write each level as a whole number or as text"
 
 
 def describe_errors(where: str, error: ValidationError) -> str:
     """Say each fault of a file in a line: file, field, what is wrong; never a value."""
     lines = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        field = ".".join(str(part) for part in fault["loc"] if part not in _TAGS)
-        message = fault["msg"].removeprefix("Value error, ")
+        field = ".".join(str(part) for part in fault["loc"] if not _is_tag(part))
+        message = _words(fault["type"], fault["loc"], fault["msg"].removeprefix("Value error, "))
         message = _NO_IDENTIFIER if _IDENTIFIER in message else message
         lines.append(f"{where}: {field}: {message}" if field else f"{where}: {message}")
-    return "\n".join(lines)
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _is_tag(part: int | str) -> bool:
+    return part in _TAGS or (isinstance(part, str) and part.startswith(("literal[", "dict[")))
+
+
+def _words(kind: str, place: tuple[int | str, ...], message: str) -> str:
+    """What may stand where nothing of a union fits; pydantic tells of each of its branches."""
+    keys = [part for part in place if not _is_tag(part)]
+    if "levels" in keys and place[-1] in ("int", "constrained-int", "constrained-str"):
+        return _LEVEL
+    named = [part for part in keys if part in _IN_WORDS]
+    if not named or kind not in _UNIONS:
+        return "write a list" if kind == "tuple_type" else message
+    return _KIND if named[-1] == "columns" and keys[-1] != "columns" else _IN_WORDS[str(named[-1])]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Number, Numeric
+from fedcohort.columns import Binary, Categorical, Classes, Column, Holdout, Image, Number, Numeric
 from fedcohort.expect import PATIENTS, SITES, expected
 from fedcohort.protection.context import majority
 from fedcohort.study import Describe, Evaluate, Privacy, Study, Survival, Train
@@ -16,6 +16,7 @@ def explain(
     researcher_key: bytes | None = None,
     units: Mapping[str, str] | None = None,
     *,
+    kinds: Mapping[str, Column] | None = None,
     sites: int = SITES,
     patients: Sequence[int] = PATIENTS,
 ) -> str:
@@ -23,6 +24,7 @@ def explain(
 
     Args:
         units: by column, what the hospital that reads this declares; a study names none itself.
+        kinds: by column, what that hospital declares, for those of which the study says nothing.
         sites, patients: for which the results of a private study are foreseen (`expect`).
     Returns:
         lines of text for a clinician or a data-protection officer.
@@ -31,7 +33,11 @@ def explain(
     if researcher is not None and researcher_key is not None:
         lines.append(f"Asked by: {researcher} (key {fingerprint(researcher_key)})")
     lines += ["", "What is asked", *(f"  {line}" for line in _question(study))]
-    lines += ["", "Which patients and columns", *(f"  {line}" for line in _cohort(study, units or {}))]
+    lines += [
+        "",
+        "Which patients and columns",
+        *(f"  {line}" for line in _cohort(study, units or {}, kinds or {})),
+    ]
     lines += ["", "What leaves the hospital", *(f"  {line}" for line in _releases(study))]
     lines += ["", "How it is protected", *(f"  {line}" for line in _protection(study))]
     if study.cohort.is_explicit and (found := expected(study, sites, patients)):
@@ -60,15 +66,17 @@ def _question(study: Study) -> list[str]:
             return ["Measure a trained model, which is part of the study, on the hospital's patients."]
 
 
-def _cohort(study: Study, units: Mapping[str, str]) -> list[str]:
+def _cohort(study: Study, units: Mapping[str, str], kinds: Mapping[str, Column]) -> list[str]:
     cohort = study.cohort
     lines = [
         f"Table {cohort.table}; rows where {cohort.where}."
         if cohort.where
         else f"Table {cohort.table}; all rows."
     ]
-    for name, kind in cohort.schema_.items():
-        if not isinstance(cohort.columns, dict) and name not in cohort.bounds:
+    for name, own in cohort.schema_.items():
+        said = isinstance(cohort.columns, dict) or name in cohort.bounds
+        kind = own if said else kinds.get(name)
+        if kind is None:
             lines.append(
                 f"{name}: what the hospitals declare of it, which the study takes when it is handed in"
             )

@@ -21,6 +21,7 @@ from fedcohort.errors import (
 )
 from fedcohort.local_token import token_of_machine
 from fedcohort.wire.address import check_http, is_loopback_name
+from fedcohort.wire.proxy import environment_proxy, reason
 
 TIMEOUT_SECONDS = 30.0
 TAKE_SECONDS = 120.0
@@ -76,8 +77,7 @@ class Rest:
 
     def _unreachable(self, error: Exception) -> LinkClosedError:
         return LinkClosedError(
-            f"the coordinator at {self.client.base_url} cannot be reached ({type(error).__name__}); "
-            "check the address, and that `fedcohort coordinator` runs"
+            f"the coordinator at {self.client.base_url} cannot be reached: {reason(error)}"
         )
 
     def events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -137,12 +137,24 @@ def _error_of(response: httpx.Response) -> FedcohortError:
         body = response.json()
         code, message = str(body["code"]), str(body["message"])
     except (ValueError, KeyError, TypeError):
-        return LinkClosedError(
-            f"the coordinator answered {response.status_code} to {response.request.url.path}"
-        )
+        return LinkClosedError(_without_words(response))
     error = _BY_CODE.get(code, FedcohortError)(message)
     error.code = code
     return error
+
+
+def _without_words(response: httpx.Response) -> str:
+    """What a status without the coordinator's own words means: it comes from what stands before it."""
+    said = f"HTTP {response.status_code} for {response.request.url.path}"
+    if response.status_code in GATEWAY_ERRORS:
+        return (
+            f"the proxy or web server before the coordinator answers {said}: the coordinator behind it does "
+            "not; it is down or starts, or the proxy's address of it is wrong; try again in a minute, then "
+            "ask its operator"
+        )
+    if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+        return f"{said}: what stands before the coordinator takes no request of this size; ask its operator"
+    return f"{said}, in no words of a coordinator; check the address, and what stands before it"
 
 
 def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:
@@ -158,13 +170,15 @@ def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:
         raise ConfigError(f"{ca_file}: cannot be read as a CA certificate ({error})") from error
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     # A proxy that the environment names must not be asked for this very machine, least of all with a token.
-    proxied = not is_loopback_name(parts.hostname)
+    host = parts.hostname or ""
+    proxy = None if is_loopback_name(host) else environment_proxy(parts.scheme, host)
     client = httpx.Client(
         base_url=url,
         headers=headers,
         auth=None if token else token_of_machine(url),
         verify=context,
         timeout=TIMEOUT_SECONDS,
-        trust_env=proxied,
+        proxy=proxy,
+        trust_env=False,
     )
     return Rest(client)

@@ -3,10 +3,8 @@
 import os
 import shutil
 import socket
-import ssl
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from fedcohort.errors import FedcohortError, StoreError
+from fedcohort.errors import ConfigError, FedcohortError, StoreError
 from fedcohort.node.ledger import accounts
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.settle import unsettled
@@ -24,6 +22,7 @@ from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.private import private_folder
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
 from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
+from fedcohort.wire.proxy import environment_proxy, reason
 
 TIMEOUT_SECONDS = 10.0
 LEAST_FREE_BYTES = 200 * 2**20
@@ -52,25 +51,29 @@ def check_node(policy: SitePolicy) -> Iterator[Verdict]:
 def _dialling(policy: SitePolicy, url: str) -> Iterator[Verdict]:
     parts = urlsplit(url)
     host = parts.hostname or ""
-    proxy = _proxy(parts.scheme, host)
+    scheme = parts.scheme.replace("ws", "http")
+    try:
+        proxy = _proxy(scheme, host)
+    except ConfigError as error:
+        yield Verdict("proxy", False, str(error))
+        return
+    # Without user and password.
+    shown = urlsplit(proxy).netloc.rpartition("@")[2] if proxy else ""
     yield Verdict(
-        "proxy", True, f"goes through {proxy}" if proxy else "none; set HTTPS_PROXY if the network needs one"
+        "proxy", True, f"goes through {shown}" if proxy else "none; set HTTPS_PROXY if the network needs one"
     )
     if proxy is None and host:
         yield _resolution(host)
     try:
         check_url(url) if proxy is None else None
-        yield from _service(policy, parts.scheme.replace("ws", "http"), parts.netloc)
+        yield from _service(policy, scheme, parts.netloc, proxy)
     except FedcohortError as error:
         yield Verdict("address", False, str(error))
 
 
 def _proxy(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for this host, without its password."""
-    if urllib.request.proxy_bypass(host):
-        return None
-    address = urllib.request.getproxies().get(scheme.replace("ws", "http"))
-    return urlsplit(address).netloc.rpartition("@")[2] if address else None
+    """The proxy that a node's link goes through: none to this machine, as plain text never leaves it."""
+    return environment_proxy("wss", host) if scheme == "https" else None
 
 
 def _resolution(host: str) -> Verdict:
@@ -81,18 +84,14 @@ def _resolution(host: str) -> Verdict:
     return Verdict("name", True, f"{host} is {address}")
 
 
-def _service(policy: SitePolicy, scheme: str, netloc: str) -> Iterator[Verdict]:
+def _service(policy: SitePolicy, scheme: str, netloc: str, proxy: str | None) -> Iterator[Verdict]:
     """TLS and clock, by the coordinator's health route and the Date that it answers with."""
     verify = client_tls(policy.ca_file) if scheme == "https" else False
     try:
-        response = httpx.get(f"{scheme}://{netloc}/healthz", verify=verify, timeout=TIMEOUT_SECONDS)
-    except httpx.ProxyError as error:
-        yield Verdict(
-            "coordinator", False, f"the proxy refused ({error}); check HTTPS_PROXY and its password"
-        )
-        return
+        with httpx.Client(verify=verify, timeout=TIMEOUT_SECONDS, proxy=proxy, trust_env=False) as client:
+            response = client.get(f"{scheme}://{netloc}/healthz")
     except httpx.HTTPError as error:
-        yield Verdict("coordinator", False, _why(error))
+        yield Verdict("coordinator", False, f"cannot be reached: {reason(error)}")
         return
     yield Verdict("coordinator", response.is_success, f"answers {response.status_code} over {scheme}")
     sent = response.headers.get("date")
@@ -102,14 +101,6 @@ def _service(policy: SitePolicy, scheme: str, netloc: str) -> Iterator[Verdict]:
         yield Verdict(
             "clock", near, f"{difference:.0f} s from the coordinator's" + ("" if near else "; set it by NTP")
         )
-
-
-def _why(error: httpx.HTTPError) -> str:
-    if isinstance(error.__cause__, ssl.SSLCertVerificationError) or "CERTIFICATE" in str(error):
-        return "its certificate is not trusted; give the hospital's CA by --ca-file"
-    if "WRONG_VERSION_NUMBER" in str(error) or "RECORD_LAYER_FAILURE" in str(error):
-        return "does not speak TLS there; ask its operator for the address that does"
-    return f"cannot be reached ({type(error).__name__}); check address, firewall and that it runs"
 
 
 def _listening(policy: SitePolicy) -> Iterator[Verdict]:

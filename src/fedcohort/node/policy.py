@@ -243,7 +243,8 @@ def check_budget(study: Study, group: Group) -> None:
         return
     if privacy is None:
         raise BudgetError(
-            f"site.toml: budget.{group.name} is set: a study without [privacy] costs more than any budget"
+            f"site.toml: budget.{group.name} is set: a study without [privacy] costs more than any budget; "
+            "let it have [privacy]"
         )
     if privacy.epsilon > budget.epsilon or privacy.delta > budget.delta:
         raise BudgetError(

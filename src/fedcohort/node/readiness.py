@@ -32,6 +32,7 @@ _REMEDIES = {
     "protection": "add it to protections in site.toml, or let the study take another one",
     "privacy": "let the study promise more, or change site.toml",
     "budget": "let the study ask for less, or raise the budget in site.toml",
+    "exact": "let the study have [privacy]: a budget holds what private studies cost, and no exact one",
     "patients": "name the table's column of patients in the study, or in site.toml by [patients]",
     "sites": "let the study ask for more, or change site.toml",
     "model": "add it to models (under [privacy] to private_models, too) in site.toml, or let the study take "
@@ -107,7 +108,8 @@ def _policy_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
             told = "site.toml sets none for this table" if without else "allowed by site.toml"
             yield Line(what, "ready", told, "")
         else:
-            yield Line(what, "not ready", str(objection), _REMEDIES[what])
+            exact = what == "budget" and study.privacy is None
+            yield Line(what, "not ready", str(objection), _REMEDIES["exact" if exact else what])
 
 
 def _budget_left(policy: SitePolicy, study: Study, reserved: Sequence[Reservation]) -> Iterator[Line]:

@@ -27,8 +27,9 @@ SQLSTATE_REMEDIES = {
     "53100": SQLITE_REMEDIES["SQLITE_FULL"],
     "42501": "does not let this account read the table; grant it SELECT",
     "08": "cannot be reached; check host, port and network",
-    "28": "refused the account; check user and password",
+    "28": "refused the account; check user, password and pg_hba.conf",
     "3D": "does not exist on the server; check the name",
+    "57P03": "is starting or stopping; wait a moment, and try again",
     "42883": "compares a text with a number in `where`; write texts in quotes, and numbers without",
     "2BP01": "has a view on the table; drop the view first, and make it again afterwards",
     "22": "holds a value that cannot be read as the study's column kind; check the column's values",
@@ -54,4 +55,23 @@ def remedy_of(error: BaseException | None) -> str:
     if type(error).__module__ in ("duckdb", "_duckdb"):
         return DUCKDB_REMEDIES.get(type(error).__name__, "refused the query; check that its tables are whole")
     state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
+    state = state or _refused_by_postgres(error)
     return SQLSTATE_REMEDIES.get(state) or SQLSTATE_REMEDIES.get(state[:2]) or SERVER_GONE
+
+
+def _refused_by_postgres(error: BaseException | None) -> str:
+    """The SQLSTATE class of a connection that was never made, of which libpq hands on words alone.
+
+    The server's words may be in its own language; whether it asked for a password libpq knows by itself.
+    """
+    if type(error).__name__ != "OperationalError" or not type(error).__module__.startswith("psycopg"):
+        return ""
+    words, made = str(error), getattr(error, "pgconn", None)
+    if "authentication" in words or "pg_hba.conf" in words or 'role "' in words:
+        return "28"
+    if 'database "' in words:
+        return "3D"
+    if "the database system is" in words:
+        return "57P03"
+    asked = made is not None and (made.needs_password or made.used_password)
+    return "28" if asked else "08"

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
@@ -28,6 +29,7 @@ from fedcohort.wire.codec import MAX_MESSAGE_BYTES
 from fedcohort.wire.handshake import Trust
 from fedcohort.wire.identity import Identity
 from fedcohort.wire.link import CLOSE_SECONDS, FRAME_BYTES, HEARTBEAT_SECONDS, Channel, Link, open_link
+from fedcohort.wire.proxy import environment_proxy
 
 __all__ = [
     "LINK_PATH",
@@ -160,7 +162,9 @@ async def dial(
         if addresses:
             connection = await _dial_plain(url, addresses)
         else:
-            connection = await _Direct(url.rstrip("/") + LINK_PATH, ssl=client_tls(ca_file), **_OPTIONS)
+            proxy = environment_proxy("wss", urlsplit(url).hostname or "")
+            target = url.rstrip("/") + LINK_PATH
+            connection = await _Direct(target, ssl=client_tls(ca_file), proxy=proxy, **_OPTIONS)
     channel = websocket_channel(connection)
     return await open_link(channel, identity, role, trust, max_bytes, heartbeat_seconds)
 
