@@ -21,7 +21,7 @@ from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Numbe
 from fedcohort.errors import StudyError, ValueRangeError
 from fedcohort.models.inputs import RECORD, Inputs
 from fedcohort.sources.frame import table_from_frame
-from fedcohort.sources.normal import level_key
+from fedcohort.sources.normal import UnreadableError, level_key
 from fedcohort.sources.predictions import Predicted, write_predictions
 from fedcohort.study import Cohort, SavedModel, Study, parse_study, read_saved_model
 from fedcohort.table import Table
@@ -172,9 +172,13 @@ def _checked(name: str, kind: Column, value: object) -> object:
         return None
     if isinstance(kind, Categorical):
         levels = {level_key(level): level for level in kind.levels}
-        if level_key(value) not in levels:
+        try:
+            key = level_key(value)
+        except UnreadableError:
+            key = None
+        if key not in levels:
             raise StudyError(f"{name}: none of its levels {', '.join(str(level) for level in kind.levels)}")
-        return levels[level_key(value)]
+        return levels[key]
     try:
         number = float(str(value))
     except ValueError:

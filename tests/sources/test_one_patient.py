@@ -24,6 +24,7 @@ from fedcohort.sources.dicom_options import DicomOptions
 from fedcohort.sources.dicom_pixels import Rendering
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.sources.identity import form_of
+from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.normal import FORM
 from fedcohort.sources.pseudonym import pseudonym
 from fedcohort.sources.road import import_source
@@ -242,3 +243,19 @@ def test_an_identifier_without_a_text_refuses_its_record(tmp_path: Path) -> None
         "is neither text nor number; cast it in a view of the source",
     ]
     assert stored(tmp_path / "s.db") == ["7"]
+
+
+def test_a_text_that_is_not_utf_8_refuses_its_record_alone(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="needs the extra [parquet]")
+    from pyarrow import parquet
+
+    from fedcohort.sources.parquet_files import parquet_source
+
+    words = arrow.array([b"x", b"\xff", b"y"], arrow.binary()).view(arrow.string())
+    parquet.write_table(arrow.table({"patient_id": ["1", "2", "3"], "word": words}), tmp_path / "r.parquet")
+    for number, column in enumerate(({"text": True}, {"levels": ["x", "y"]})):
+        mapping = MappedTable.model_validate({"columns": {"word": column}})
+        source = parquet_source(tmp_path / "r.parquet", "records", mapping)
+        report = import_source(source, tmp_path / f"{number}.db")
+        assert stored(tmp_path / f"{number}.db") == ["1", "3"]
+        assert [(one.position, one.field) for one in report.refusals] == [("record 2", "word")]

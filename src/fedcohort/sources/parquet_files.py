@@ -234,7 +234,7 @@ def _values(piece: Any) -> tuple[dict[str, list[object]], set[int]]:  # noqa: AN
     for name in piece.schema.names:
         column = piece.column(name)
         if types.is_dictionary(column.type):
-            texts = [*column.dictionary.to_pylist(), None]
+            texts = [*_texts(column.dictionary), None]
             indices = column.indices.fill_null(len(texts) - 1).to_pylist()
             found[name] = [texts[index] for index in indices]
             continue
@@ -248,6 +248,15 @@ def _values(piece: Any) -> tuple[dict[str, list[object]], set[int]]:  # noqa: AN
         except (OverflowError, ValueError):
             found[name] = [_one(value, row, bad) for row, value in enumerate(column)]
     return found, bad
+
+
+def _texts(column: Any) -> list[object]:  # noqa: ANN401
+    """Texts; one that is not UTF-8 is its own record's fault, which `shape` finds."""
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        found = column.cast("binary").to_pylist()
+        return [None if one is None else one.decode("utf-8", "surrogateescape") for one in found]
 
 
 def _one(value: Any, row: int, bad: set[int]) -> object:  # noqa: ANN401

@@ -208,8 +208,8 @@ def _levels(one: Field, kind: Categorical, values: Sequence[object], faults: Fau
         coded = one.codes.get(str(text), text)
         if _is_missing(one, coded):
             table[value] = None
-        elif level_key(coded) in by_key:
-            table[value] = by_key[level_key(coded)]
+        elif (key := _key(coded)) in by_key:
+            table[value] = by_key[key]
         else:
             unknown.add(value)
     rows = [row for row, value in enumerate(values) if value in unknown] if unknown else []
@@ -219,6 +219,14 @@ def _levels(one: Field, kind: Categorical, values: Sequence[object], faults: Fau
         for row in rows:
             faults.add(row, one.name, UNDECLARED)
     return [table.get(value) for value in values]
+
+
+def _key(value: object) -> str | None:
+    """By which a level is found; of what has no text, as of a text of unseen signs, none is."""
+    try:
+        return level_key(value)
+    except UnreadableError:
+        return None
 
 
 def _texts(one: Field, values: Sequence[object], faults: Faults) -> list[object]:
