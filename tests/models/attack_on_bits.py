@@ -8,10 +8,14 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+import fedcohort as fc
+from fedcohort.analyses import build_analysis
+from fedcohort.analyses.contract import Draw, State
 from fedcohort.models.local import local_model
-from fedcohort.models.private import cut, private_model
+from fedcohort.sources.frame import table_from_frame
 from tests.models.private_support import BINARY, json_of
 
 layers = keras.layers
@@ -40,22 +44,38 @@ def steep_model() -> tuple[dict[str, Any], NDArray[np.float32]]:
     return json_of(model), np.concatenate(flat).astype(np.float32)
 
 
-def clips_moved(n: int = 3200) -> float:
-    """By how many clips the sum of n patients moves if one more comes, who stands first."""
+def clips_moved(n: int) -> float:
+    """By how many clips the integers before noise of a round move if one more comes to n patients, and first.
+
+    As a node computes them: a study, a table, the round's gradient on its resolution.
+    """
     config, weights = steep_model()
-    private = private_model(config, (WIDTH,), BINARY, 0)
-    x = np.random.default_rng(1).random((n + 1, WIDTH)).astype(np.float32)
-    y, rows = np.zeros(n + 1, np.float32), np.arange(n + 1, dtype=np.int32)[:, None]
+    names = [f"c{place:02}" for place in range(WIDTH)]
+    cohort = fc.Cohort(columns={name: fc.Numeric(0, 1) for name in names}, label=fc.Binary("ill"), split=None)
+    study = fc.Study(
+        name="steep",
+        cohort=cohort,
+        analysis=fc.Train.private(config, rounds=50, importance=False),
+        privacy=fc.Privacy(epsilon=1.5, delta=1e-5, clip=CLIP),
+    )
+    analysis = build_analysis(study)
+    x = np.random.default_rng(1).random((n + 1, WIDTH))
+    ids = np.array([f"p{place:06}" for place in range(n + 1)])
+    (block,) = analysis.layout(State("train", 1, {"weights": weights}))
 
-    def total(patients: NDArray[np.int64]) -> NDArray[np.float64]:
-        pieces = cut(rows, [patients], 32)[0]
-        return private.clipped_sum(weights, x, y, pieces, clip=CLIP, seed=0)
+    def integers(rows: slice) -> NDArray[np.float64]:
+        frame = pd.DataFrame({"patient_id": ids[rows], "ill": 0, **dict(zip(names, x[rows].T, strict=True))})
+        local = analysis.prepare(table_from_frame(frame, study.cohort, 0, private=True))
+        state = State("train", 1, {"weights": weights, "step": np.array([0])})
+        vector, _ = local(state, {}, Draw(1, "a", 1, {}, None))
+        found: NDArray[np.float64] = np.rint(np.asarray(vector["gradient"]) / block.resolution)
+        return found
 
-    moved = total(np.arange(n + 1)) - total(np.arange(1, n + 1))
-    return float(np.linalg.norm(moved)) / CLIP
+    moved = integers(slice(0, None)) - integers(slice(1, None))
+    return float(np.linalg.norm(moved)) * block.resolution / CLIP
 
 
-def scores_moved(n: int = 3200) -> int:
+def scores_moved(n: int) -> int:
     """How many scores of n patients change if one more comes, who stands first."""
     config, weights = steep_model()
     local = local_model(config, (WIDTH,), BINARY, 0)
@@ -64,5 +84,7 @@ def scores_moved(n: int = 3200) -> int:
     return int(np.count_nonzero(more != without))
 
 
-if __name__ == "__main__":
-    print(clips_moved(), scores_moved())
+def attack() -> tuple[float, int]:
+    """The worst of both, at sizes about the ends of pieces."""
+    sizes = (7, 255, 256, 383, 384, 3200)
+    return max(map(clips_moved, sizes)), max(map(scores_moved, sizes))

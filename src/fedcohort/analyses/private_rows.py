@@ -83,7 +83,7 @@ class PrivateRows:
         from fedcohort.models.private import cut
 
         rows = self.patients.rows
-        (pieces,) = cut(rows, [np.arange(len(rows))], self.model.piece_patients(len(rows)))
+        (pieces,) = cut(rows, [np.arange(len(rows))], self.model.cohort_patients)
         seed = draw.number("dropout")
         return self.model.clipped_sum(weights, self.x, self.y, pieces, clip=clip, seed=seed)
 

@@ -51,14 +51,12 @@ def clipped_gradient_sum(
         row_losses: (head, y, predicted) to (rows,).
         call: the model as a function of rows and of whether it trains; None: of its only input.
     Returns:
-        total(weights, x, y, present, clip, unit, seed, careful): weights (n_weights,) float32; x, y of
+        total(weights, x, y, present, clip, unit, seed): weights (n_weights,) float32; x, y of
         (patients * rows, ...), a patient's rows together; present (patients, rows) is 1.0 for a row
         and 0.0 for padding; clip a float32; the result counts in `unit`, a float64; seed is two int64.
-        Careful (a bool of Python) leaves out a patient whose gradient is not finite, at some cost;
-        otherwise such a patient makes the sum not finite: ask again carefully.
-        It gives (n_weights,) float64, zero for weights that are not trained. A patient adds at
-        most `clip` in L2 norm, rounding included, as long as the bits of the others stay the same,
-        as they do in pieces of one size that is a multiple of 32.
+        It gives (n_weights,) float64, zero for weights that are not trained. A patient whose gradient is
+        not finite adds nothing, and changes no bit of another's gradient. A patient adds at most `clip` in
+        L2 norm, rounding included, where the bits of the others stay the same, as `places.py` tries.
     Raises:
         StudyError: a layer mixes patients; it is named.
     """
@@ -75,7 +73,6 @@ def clipped_gradient_sum(
         clip: Tensor,
         unit: Tensor,
         seed: Tensor,
-        careful: bool,
     ) -> Tensor:
         values = split_weights(weights, shapes)
         counts = 1.0 if rows_per_patient == 1 else tf.reduce_sum(present, 1, keepdims=True)
@@ -90,16 +87,24 @@ def clipped_gradient_sum(
         )
         by_variable = dict(zip(map(id, model.weights), values, strict=True))
         found = _layer_gradients(uses, derivatives, rows_per_patient, by_variable)
-        if careful:
-            found = _layer_gradients(
-                *_finite(uses, derivatives, found, rows_per_patient), rows_per_patient, by_variable
-            )
+        reported = list(uses)
         uses.clear()
+        fine = tf.math.is_finite(tf.add_n([layer.square_norms for layer in found]))
         factors = _factors(found, clip) / unit
-        sums = {id(v): part for layer in found for v, part in layer.weighted_sum(factors)}
-        return tf.concat(
-            [_flat(sums.get(id(v)), shape) for v, shape in zip(model.weights, shapes, strict=True)], 0
-        )
+
+        def weighted(layers: Sequence[LayerGradient], by_patient: Tensor) -> Tensor:
+            sums = {id(v): part for layer in layers for v, part in layer.weighted_sum(by_patient)}
+            pairs = zip(model.weights, shapes, strict=True)
+            return tf.concat([_flat(sums.get(id(v)), shape) for v, shape in pairs], 0)
+
+        def of_finite_ones() -> Tensor:
+            only = _only(fine, reported, derivatives, rows_per_patient)
+            rest = _layer_gradients(*only, rows_per_patient, by_variable)
+            return weighted(rest, tf.where(fine, factors, tf.constant(0.0, tf.float64)))
+
+        # what comes before is the same for all patients, or one whose gradient is not finite would lead the
+        # others through other operations
+        return tf.cond(tf.reduce_all(fine), lambda: weighted(found, factors), of_finite_ones)
 
     return total
 
@@ -199,12 +204,11 @@ def _layer_gradient(
     return vectorized_gradient(uses, derivatives, rows, call, own)
 
 
-def _finite(
-    uses: Sequence[Use], derivatives: Sequence[Tensor], found: Sequence[LayerGradient], rows: int
+def _only(
+    fine: Tensor, uses: Sequence[Use], derivatives: Sequence[Tensor], rows: int
 ) -> tuple[list[Use], list[Tensor]]:
-    """Zeros for every patient whose norm is not a number or beyond float32."""
+    """Zeros for every patient that is not fine: whose norm is not a number or beyond float32."""
     tf = start_tensorflow()
-    fine = tf.math.is_finite(tf.add_n([layer.square_norms for layer in found]))
     fine = tf.repeat(fine, rows)
 
     def only(tensor: Tensor) -> Tensor:

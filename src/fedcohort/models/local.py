@@ -33,11 +33,15 @@ from fedcohort.models.inputs import (
     read_ahead,
 )
 from fedcohort.models.own import row_values
+from fedcohort.models.places import try_rows
 from fedcohort.models.row_wise import check_row_wise
 from fedcohort.models.start import check_started_for_privacy, start_tensorflow
 
 PIECE_ROWS, PIECE_VALUES = 4096, 2**24
 """Rows, and numbers over all layers, in memory at once for gradients and predictions."""
+
+_ROWS_APART, _ALIGNED = 384, 96
+"""Rows of a piece where each must be computed apart; a multiple of all vectors and blocks of rows."""
 
 _BUILDING = threading.Lock()
 """Keras draws initial weights from generators that a process has once."""
@@ -55,6 +59,7 @@ class LocalModel:
         shapes: of each weight, in Keras' order.
         trainable_mask: (n_weights,) bool; False for moving statistics.
         piece_rows: rows in memory at once for gradients and predictions.
+        tried: sizes of pieces in which the graph of predictions was tried; see `places.py`.
     """
 
     model: Any
@@ -66,6 +71,7 @@ class LocalModel:
     graphs: Graphs
     piece_rows: int
     lock: threading.Lock
+    tried: set[int]
 
     @property
     def n_weights(self) -> int:
@@ -146,17 +152,28 @@ class LocalModel:
 
         The rows that do not fill a vector are computed by other instructions, and whoever chooses the weights
         can put all scores so close to an edge that the last bit decides: one patient more would then move
-        seven others over it.
+        seven others over it. So all pieces are of one size, the last one filled up.
 
         Raises:
-            StudyError: a layer mixes patients; it is named. Or TensorFlow was started by somebody else.
+            StudyError: a layer mixes patients; it is named. Or TensorFlow was started by somebody else, or
+                bits depend on places here.
         """
         check_started_for_privacy()
         check_row_wise(self.model)
-        inputs = as_inputs(x)
-        n = len(inputs)
-        filled = np.concatenate([np.arange(n), np.zeros(-n % PIECE_ALIGNMENT, np.int64)])
-        return self.predict(weights, inputs[filled])[:n]
+        inputs, size = as_inputs(x), max(1, min(_ROWS_APART, self.piece_rows) // _ALIGNED) * _ALIGNED
+        pieces = []
+        with self.lock:
+            self._try_predictions(size)
+            for start in range(0, len(inputs), size):
+                chosen = np.minimum(np.arange(start, start + size), len(inputs) - 1)
+                pieces.append(self.graphs.predict(weights, inputs.take(chosen)).numpy())
+        return np.concatenate([np.zeros((0, self.head.outputs), np.float32), *pieces])[: len(inputs)]
+
+    def _try_predictions(self, rows: int) -> None:
+        if rows not in self.tried:
+            predict = self.graphs.predict
+            try_rows(lambda w, x: predict(w, x).numpy(), self.shapes, self.parts, self.head, rows)
+            self.tried.add(rows)
 
     def arranged(self, x: Rows) -> dict[str, Floats]:
         """Rows as the Keras model itself takes them, images from 0 to 1: by name, in its inputs' order."""
@@ -224,4 +241,4 @@ def _local_model(model: str, parts: tuple[Part, ...], head: Head, seed: int) -> 
     pieces = min(PIECE_ROWS, PIECE_VALUES // row_values(built)) // PIECE_ALIGNMENT
     piece_rows = PIECE_ALIGNMENT * max(1, pieces)
     arrays = np.concatenate(mask), np.concatenate(first)
-    return LocalModel(built, head, parts, shapes, *arrays, graphs, piece_rows, threading.Lock())
+    return LocalModel(built, head, parts, shapes, *arrays, graphs, piece_rows, threading.Lock(), set())

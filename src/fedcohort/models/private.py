@@ -11,20 +11,19 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeVar
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.errors import StudyError
 from fedcohort.models.build import build_model
-from fedcohort.models.dropout import use_quick_dropout
+from fedcohort.models.dropout import QUIET, use_quick_dropout
 from fedcohort.models.ghost import clipped_gradient_sum
 from fedcohort.models.graphs import row_losses
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import (
-    PIECE_ALIGNMENT,
     PIECE_BYTES,
     Inputs,
     InputShape,
@@ -36,6 +35,7 @@ from fedcohort.models.inputs import (
 )
 from fedcohort.models.local import renumbered, seed_pair
 from fedcohort.models.own import row_values
+from fedcohort.models.places import Read, piece_alignment, try_sums
 from fedcohort.models.private_graphs import (
     USES_IN_A_PIECE,
     USES_IN_A_STEP,
@@ -49,13 +49,15 @@ LEAST_CLIP, LARGEST_CLIP = 1e-6, 1e6
 _PIECE_VALUES, _PIECE_ROWS = 2**21, 1024
 """Numbers over all layers in one piece, so that it fits into a processor's cache."""
 
+_COHORT_PATIENTS = 256
+"""In a piece of a whole cohort, at most: its size may not follow from how many patients there are."""
+
 _SMALL_ROW = 1024
 """Numbers over all layers in a row of a model that one thread computes faster than several."""
 
 _BUILDING = threading.Lock()
 
 Floats = NDArray[np.float32]
-_Array = TypeVar("_Array", bound=NDArray[Any])
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,21 @@ class PrivateModel:
         trainable_mask: (n_weights,) bool; False for frozen layers, whose gradient is zero.
         rows_per_patient: rows of a patient at most.
         most_patients: in one piece.
+        alignment: a piece's patients are a multiple of it; others are padded.
+        tried: of graphs that have been tried, what they are; see `places.py`.
     """
 
     n_weights: int
     trainable_mask: NDArray[np.bool_]
     rows_per_patient: int
     most_patients: int
+    alignment: int
     graphs: PrivateGraphs
     lock: threading.Lock
+    shapes: tuple[tuple[int, ...], ...]
+    parts: tuple[Part, ...]
+    head: Head
+    tried: set[tuple[object, ...]]
 
     def clipped_sum(
         self, weights: Floats, x: Rows, y: Floats, pieces: NDArray[np.int32], *, clip: float, seed: int
@@ -95,24 +104,22 @@ class PrivateModel:
         Returns:
             (n_weights,): zero for weights that are not trained.
         Raises:
-            StudyError: the clip is not between LEAST_CLIP and LARGEST_CLIP.
+            StudyError: the clip is not between LEAST_CLIP and LARGEST_CLIP, or bits depend on places here.
         """
         _check_clip(clip)
-        if not pieces.size or not len(x):
-            return np.zeros(self.n_weights)
-        inputs, numbers = as_inputs(x), (np.float32(clip), np.float64(1.0))
-        at_once = len(pieces) if inputs.fits else 1
-        shape = (None, *pieces.shape[1:])
-
-        def run(careful: bool) -> NDArray[np.float64]:
-            total = np.zeros(self.n_weights)
-            for start in range(0, len(pieces), at_once):
-                given = _with_rows(inputs, y, pieces[start : start + at_once])
-                graph = self.graphs.clipped_sum(shape, careful)
+        total = np.zeros(self.n_weights)
+        with self.lock:
+            pieces = self._aligned(pieces)
+            graph = self._tried_sum((pieces.shape[-2], pieces.shape[-1]))
+            if not pieces.size or not len(x):
+                return total
+            filled = pieces[: _filled(pieces)]
+            inputs, numbers = as_inputs(x), (np.float32(clip), np.float64(1.0))
+            at_once = max(1, len(filled)) if inputs.fits else 1
+            for start in range(0, len(filled), at_once):
+                given = _with_rows(inputs, y, filled[start : start + at_once])
                 total += graph(weights, *given, *numbers, _seed_at(seed, start * USES_IN_A_PIECE)).numpy()
-            return total
-
-        return self._finite_or_careful(run)
+        return total
 
     def train(
         self,
@@ -142,24 +149,22 @@ class PrivateModel:
         Returns:
             (n_weights,): the weights after the last step.
         Raises:
-            StudyError: the clip is not between LEAST_CLIP and LARGEST_CLIP.
+            StudyError: the clip is not between LEAST_CLIP and LARGEST_CLIP, or bits depend on places here.
         """
         _check_clip(clip)
-        inputs = as_inputs(x)
-        chosen = steps if len(inputs) else steps[:, :0]
+        inputs, now = as_inputs(x), weights
         numbers = (*map(np.float32, (clip, expected_patients, learning_rate, l2, proximal_mu)),)
-        shape, penalised = _shape_of(chosen), bool(l2 or proximal_mu)
-        at_once = len(chosen) if inputs.fits else _steps_at_once(inputs.image_bytes, chosen)
-
-        def run(careful: bool) -> Floats:
-            graph, now = self.graphs.train(shape, careful, penalised), weights
-            for start in range(0, max(1, len(chosen)), max(1, at_once)):
+        at_once = len(steps) if inputs.fits else _steps_at_once(inputs.image_bytes, steps)
+        with self.lock:
+            steps = self._aligned(steps)
+            graph = self._tried_steps((steps.shape[-2], steps.shape[-1]), bool(l2 or proximal_mu))
+            for start in range(0, len(steps), max(1, at_once)):
                 part = slice(start, start + at_once)
-                given = (*_with_rows(inputs, y, chosen[part]), noise[part], np.float64(resolution))
+                pieces, places = _in_turn(steps[part])
+                x_, y_, own = _with_rows(inputs, y, pieces) if len(inputs) else _nobody(inputs, y, pieces)
+                given = (x_, y_, own, places, noise[part], np.float64(resolution))
                 now = graph(now, weights, *given, *numbers, _seed_at(seed, start * USES_IN_A_STEP)).numpy()
-            return now
-
-        return self._finite_or_careful(run)
+        return now
 
     def penalty_gradient(self, weights: Floats, *, l2: float) -> Floats:
         """The gradient of l2 / 2 * |kernel|^2 and of the model's own regularisers: of no patient's data."""
@@ -170,13 +175,99 @@ class PrivateModel:
     def piece_patients(self, expected_patients: float) -> int:
         """A piece's size for samples of about so many, the same for every step of a study."""
         wanted = expected_patients + 3.0 * float(np.sqrt(expected_patients))
-        pieces = -(-int(np.ceil(wanted)) // PIECE_ALIGNMENT)
-        return max(PIECE_ALIGNMENT, min(pieces * PIECE_ALIGNMENT, self.most_patients))
+        pieces = -(-int(np.ceil(wanted)) // self.alignment)
+        return max(self.alignment, min(pieces * self.alignment, self.most_patients))
 
-    def _finite_or_careful(self, run: Callable[[bool], _Array]) -> _Array:
-        with self.lock:
-            result = run(False)
-            return result if np.isfinite(result).all() else run(True)
+    @property
+    def cohort_patients(self) -> int:
+        """A piece's size for whole cohorts, the same for any: it may not tell how many patients there are."""
+        return min(self.most_patients, _COHORT_PATIENTS // self.alignment * self.alignment)
+
+    def _aligned(self, pieces: NDArray[np.int32]) -> NDArray[np.int32]:
+        missing = -pieces.shape[-2] % self.alignment
+        if not missing:
+            return pieces
+        return np.pad(pieces, [*[(0, 0)] * (pieces.ndim - 2), (0, missing), (0, 0)], constant_values=-1)
+
+    def _tried_sum(self, shape: Shape) -> Callable[..., Any]:
+        graph = self.graphs.clipped_sum(shape)
+
+        def read(weights: Floats, x: Any, y: Floats, pieces: NDArray[np.int32]) -> NDArray[np.float64]:
+            found = graph(weights, x, y, pieces, np.float32(_TRIAL_CLIP), np.float64(1.0), QUIET)
+            total: NDArray[np.float64] = found.numpy()
+            return total
+
+        self._try((shape,), read, shape, 0.0)
+        return graph
+
+    def _tried_steps(self, shape: Shape, penalised: bool) -> Callable[..., Any]:
+        graph = self.graphs.train(shape, penalised)
+        self._try((shape, penalised), partial(_read_of_steps, graph), shape, _TRIAL_CLIP / _TRIAL_STEPS)
+        return graph
+
+    def _try(self, graph: tuple[object, ...], read: Read, shape: Shape, rounding: float) -> None:
+        if graph not in self.tried:
+            try_sums(read, self.shapes, self.parts, self.head, shape, rounding)
+            self.tried.add(graph)
+
+
+_TRIAL_CLIP, _TRIAL_STEPS = 2.0**-7, 2.0**42
+"""The clip of a trial, below most made-up gradients, and into how many steps it is divided."""
+
+
+def _read_of_steps(
+    graph: Callable[..., Any], weights: Floats, x: Any, y: Floats, pieces: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """The sum that a graph of private steps adds its noise to, to whole steps of the trial's resolution.
+
+    One step is taken whose noise is the sum itself, taken away, as far as it is known: what is left is small
+    enough for the float32 of the weights, and tells the rest of it.
+    """
+    resolution = _TRIAL_CLIP / _TRIAL_STEPS
+    numbers = (*map(np.float32, (_TRIAL_CLIP, resolution, -1.0, 0.0, 0.0)),)
+    places = np.zeros((len(pieces), 3), np.int64)
+    places[-1, 2] = 1
+
+    def moved(some: NDArray[np.int32], noise: NDArray[np.int64]) -> NDArray[np.float64]:
+        given = (x, y, some, places, noise[None], np.float64(resolution))
+        after: NDArray[np.float64] = (
+            graph(weights, weights, *given, *numbers, QUIET).numpy().astype(np.float64)
+        )
+        return after
+
+    known = np.zeros(len(weights), np.int64)
+    still = moved(np.full_like(pieces, -1), known)
+    for _ in range(3):
+        known += np.rint(moved(pieces, -known) - still).astype(np.int64)
+    found: NDArray[np.float64] = known.astype(np.float64) * resolution
+    return found
+
+
+def _filled(pieces: NDArray[np.int32]) -> int:
+    """How many pieces there are to the last one that holds anybody."""
+    return 1 + int(np.flatnonzero((pieces >= 0).any(axis=(1, 2))).max(initial=-1))
+
+
+def _in_turn(steps: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Pieces that hold somebody, and an empty one for a step of nobody, in turn; and what each is.
+
+    Returns:
+        (n, patients, rows), and (n, 3): its step, where dropout's counters stand, and 1 if its step ends.
+    """
+    pieces = np.array([max(1, _filled(step)) for step in steps], np.int64)
+    padded = steps if steps.shape[1] else np.full((len(steps), 1, *steps.shape[2:]), -1, np.int32)
+    step = np.repeat(np.arange(len(steps)), pieces)
+    ends = np.cumsum(pieces) - 1
+    piece = np.arange(len(step)) - np.repeat(ends - pieces + 1, pieces)
+    places = np.stack([step, step * USES_IN_A_STEP + piece * USES_IN_A_PIECE, np.zeros_like(step)], 1)
+    places[ends, 2] = 1
+    return padded[step, piece], places
+
+
+def _nobody(inputs: Inputs, y: Floats, pieces: NDArray[np.int32]) -> tuple[Any, ...]:
+    """A row of zeros for a site without rows, which no piece names: a graph has to gather something."""
+    zeros = tuple(np.zeros((1, *part.shape[1:]), part.dtype) for part in inputs.take(slice(0)))
+    return zeros, np.zeros(1, np.float32), np.full_like(pieces, -1)
 
 
 def cut(
@@ -220,16 +311,19 @@ def private_model(
 def _private_model(
     model: str, parts: tuple[Part, ...], head: Head, seed: int, rows_per_patient: int
 ) -> PrivateModel:
-    built = use_quick_dropout(build_model(json.loads(model), parts, head, seed))
+    built = use_quick_dropout(build_model(json.loads(model), parts, head, seed), silenced=True)
+    alignment = piece_alignment()
     trainable = {id(variable) for variable in built.trainable_variables}
     mask = np.concatenate([np.full(int(np.prod(v.shape)), id(v) in trainable) for v in built.weights])
     values = row_values(built)
     rows = min(_PIECE_ROWS, _PIECE_VALUES // values) // rows_per_patient
-    most = PIECE_ALIGNMENT * 2 ** max(0, (rows // PIECE_ALIGNMENT).bit_length() - 1)
+    most = alignment * 2 ** max(0, (rows // alignment).bit_length() - 1)
     call = caller(built, parts)
     total = clipped_gradient_sum(built, head, row_losses, rows_per_patient=rows_per_patient, call=call)
     graphs = private_graphs(built, total, parts, mask, values <= _SMALL_ROW)
-    return PrivateModel(len(mask), mask, rows_per_patient, most, graphs, threading.Lock())
+    shapes = tuple(tuple(int(size) for size in v.shape) for v in built.weights)
+    sizes = rows_per_patient, most, alignment
+    return PrivateModel(len(mask), mask, *sizes, graphs, threading.Lock(), shapes, parts, head, set())
 
 
 def _with_rows(inputs: Inputs, y: Floats, indices: NDArray[np.int32]) -> tuple[Any, ...]:
@@ -249,11 +343,6 @@ def _steps_at_once(image_bytes: int, steps: NDArray[np.int32]) -> int:
 def _seed_at(seed: int, place: int) -> NDArray[np.int64]:
     """Where dropout's generators stand when the graph begins at a later piece or step."""
     return seed_pair(seed) + np.array([0, place], np.int64)
-
-
-def _shape_of(pieces: NDArray[np.int32]) -> Shape:
-    count, patients, rows = pieces.shape[-3:]
-    return (1 if count == 1 else None), patients, rows
 
 
 def _check_clip(clip: float) -> None:

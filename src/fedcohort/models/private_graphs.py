@@ -1,8 +1,11 @@
 """The graphs of private training: the clipped sum of a sample, and a loop of private steps.
 
 A step of a small model takes a fifth of a millisecond, of which each operation is some hundredth: so
-what a study does not need (penalties, several pieces, care for gradients that are not finite) is not in
-its graph, and a piece's size is a constant of it, so that no shape is computed in a step.
+what a study does not need (penalties) is not in its graph, and a piece's size is a constant of it, so that
+no shape is computed in a step.
+
+Every patient goes through one body of one loop, whatever the number of pieces and of patients: a graph
+of its own for samples that fit into one piece would compute other last bits of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +22,8 @@ from fedcohort.models.start import start_tensorflow
 
 Tensor = Any
 Traced = Callable[..., Tensor]
-Shape = tuple[int | None, int, int]
-"""(pieces, patients, rows_per_patient): 1 if there is one piece, else None."""
+Shape = tuple[int, int]
+"""(patients, rows_per_patient) of a piece."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,12 @@ class PrivateGraphs:
     """Traced functions, by what they need not do; each is traced when it is first asked for.
 
     Attributes:
-        clipped_sum: (pieces' shape, careful) to a graph.
-        train: (pieces' shape, careful, penalised) to a graph.
+        clipped_sum: a piece's shape to a graph.
+        train: (a piece's shape, penalised) to a graph.
     """
 
-    clipped_sum: Callable[[Shape, bool], Traced]
-    train: Callable[[Shape, bool, bool], Traced]
+    clipped_sum: Callable[[Shape], Traced]
+    train: Callable[[Shape, bool], Traced]
     penalty_gradient: Traced
 
 
@@ -55,26 +58,25 @@ def private_graphs(
     flat, row = tf.TensorSpec((None,), tf.float32), signature(parts)
     number, precise = tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.float64)
     seeds, noise = tf.TensorSpec((2,), tf.int64), tf.TensorSpec((None, None), tf.int64)
+    places = tf.TensorSpec((None, 3), tf.int64)
     penalty, regularised = _penalty_gradient(model, trainable)
+    of_piece = partial(_of_piece, total)
 
     def traced(function: Traced, *signature: Any) -> Traced:
         graph: Traced = tf.function(function, input_signature=signature, autograph=False)
         return _in_one_thread(graph) if one_thread else graph
 
-    def sample_sum(careful: bool, shape: Shape) -> Traced:
-        return partial(_sample_sum, partial(total, careful=careful), shape[0] == 1)
+    @cache
+    def clipped_sum(shape: Shape) -> Traced:
+        rows = tf.TensorSpec((None, *shape), tf.int32)
+        return traced(partial(_clipped_sum, of_piece), flat, row, flat, rows, number, precise, seeds)
 
     @cache
-    def clipped_sum(shape: Shape, careful: bool) -> Traced:
-        rows = tf.TensorSpec(shape, tf.int32)
-        return traced(sample_sum(careful, shape), flat, row, flat, rows, number, precise, seeds)
-
-    @cache
-    def train(shape: Shape, careful: bool, penalised: bool) -> Traced:
+    def train(shape: Shape, penalised: bool) -> Traced:
         rows = tf.TensorSpec((None, *shape), tf.int32)
         own = penalty if penalised or regularised else None
-        loop = partial(_train, sample_sum(careful, shape), own, trainable)
-        return traced(loop, flat, flat, row, flat, rows, noise, precise, *(number,) * 5, seeds)
+        loop = partial(_train, of_piece, own, trainable)
+        return traced(loop, flat, flat, row, flat, rows, places, noise, precise, *(number,) * 5, seeds)
 
     return PrivateGraphs(clipped_sum, train, traced(penalty, flat, number))
 
@@ -90,9 +92,25 @@ def _in_one_thread(graph: Traced) -> Traced:
     return run
 
 
-def _sample_sum(
+def _of_piece(
     total: Callable[..., Tensor],
-    one_piece: bool,
+    weights: Tensor,
+    x: Tensor,
+    y: Tensor,
+    rows: Tensor,
+    clip: Tensor,
+    unit: Tensor,
+    seed: Tensor,
+) -> Tensor:
+    tf = start_tensorflow()
+    chosen = tf.maximum(tf.reshape(rows, [-1]), 0)
+    present = tf.cast(rows >= 0, tf.float32)
+    of_rows = [tf.gather(part, chosen) for part in x]
+    return total(weights, of_rows, tf.gather(y, chosen), present, clip, unit, seed)
+
+
+def _clipped_sum(
+    of_piece: Callable[..., Tensor],
     weights: Tensor,
     x: Tensor,
     y: Tensor,
@@ -101,38 +119,29 @@ def _sample_sum(
     unit: Tensor,
     seed: Tensor,
 ) -> Tensor:
-    """The sum over a sample's pieces; empty ones stand last and cost nothing if there are several."""
+    """The sum over a sample's pieces."""
     tf = start_tensorflow()
+    count = tf.shape(pieces)[0]
 
-    def of_piece(index: Any) -> Tensor:
-        rows = pieces[index]
-        chosen = tf.maximum(tf.reshape(rows, [-1]), 0)
-        present = tf.cast(rows >= 0, tf.float32)
+    def add(index: Tensor, so_far: Tensor) -> tuple[Tensor, Tensor]:
         place = tf.stack([tf.constant(0, tf.int64), tf.cast(index, tf.int64) * USES_IN_A_PIECE])
-        of_rows = [tf.gather(part, chosen) for part in x]
-        return total(weights, of_rows, tf.gather(y, chosen), present, clip, unit, seed + place)
+        return index + 1, so_far + of_piece(weights, x, y, pieces[index], clip, unit, seed + place)
 
-    if one_piece:
-        return of_piece(0)
-    filled = tf.reduce_sum(tf.cast(pieces[:, 0, 0] >= 0, tf.int32))
-    _, result = tf.while_loop(
-        lambda index, _: index < filled,
-        lambda index, so_far: (index + 1, so_far + of_piece(index)),
-        (tf.constant(0), tf.zeros(tf.shape(weights), tf.float64)),
-        parallel_iterations=1,
-    )
+    start = (tf.constant(0), tf.zeros(tf.shape(weights), tf.float64))
+    _, result = tf.while_loop(lambda index, _: index < count, add, start, parallel_iterations=1)
     return result
 
 
 def _train(
-    sample_sum: Callable[..., Tensor],
+    of_piece: Callable[..., Tensor],
     penalty_gradient: Callable[..., Tensor] | None,
     trainable: NDArray[np.bool_],
     weights: Tensor,
     anchor: Tensor,
     x: Tensor,
     y: Tensor,
-    steps: Tensor,
+    pieces: Tensor,
+    places: Tensor,
     noise: Tensor,
     resolution: Tensor,
     clip: Tensor,
@@ -144,24 +153,27 @@ def _train(
 ) -> Tensor:
     """The weights after all steps; only what is rounded and noised touches them.
 
-    `anchor` are the weights of the round's first step.
+    `anchor` are the weights of the round's first step. `places` says of each piece of which step it is,
+    where dropout's counters stand for it, and whether (1 or 0) the step ends with it.
     """
     tf = start_tensorflow()
     scale = rate * tf.cast(resolution, tf.float32) / patients
     learned = 1.0 if trainable.all() else trainable.astype(np.float32)
+    count = tf.shape(pieces)[0]
 
-    def one_step(index: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-        place = tf.stack([tf.constant(0, tf.int64), tf.cast(index, tf.int64) * USES_IN_A_STEP])
-        exact = sample_sum(now, x, y, steps[index], clip, resolution, seed + place)
-        released = tf.round(exact) + tf.cast(noise[index], tf.float64)
-        after = now - learned * scale * tf.cast(released, tf.float32)
+    def add(index: Tensor, now: Tensor, so_far: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        step, counter, ends = tf.unstack(places[index])
+        place = tf.stack([tf.constant(0, tf.int64), counter])
+        exact = so_far + of_piece(now, x, y, pieces[index], clip, resolution, seed + place)
+        released = tf.round(exact) + tf.cast(noise[step], tf.float64)
+        moves = tf.cast(ends, tf.float32)  # a piece that does not end a step moves nothing
+        after = now - learned * (moves * scale) * tf.cast(released, tf.float32)
         if penalty_gradient is not None:
-            after -= learned * rate * (penalty_gradient(now, l2) + mu * (now - anchor))
-        return index + 1, after
+            after -= learned * (moves * rate) * (penalty_gradient(now, l2) + mu * (now - anchor))
+        return index + 1, after, exact * tf.cast(1 - ends, tf.float64)
 
-    count = tf.shape(steps)[0]
-    start = (tf.constant(0), weights)
-    _, result = tf.while_loop(lambda index, _: index < count, one_step, start, parallel_iterations=1)
+    start = (tf.constant(0), weights, tf.zeros(tf.shape(weights), tf.float64))
+    _, result, _ = tf.while_loop(lambda index, *_: index < count, add, start, parallel_iterations=1)
     return result
 
 
