@@ -15,7 +15,7 @@ from fedcohort.dashboard.people import People
 from fedcohort.dashboard.serve import Listen, address_of, open_server
 from fedcohort.node.consent import Site
 from fedcohort.node.ledger import added_cost
-from fedcohort.node.records import HelpGiven, Stored
+from fedcohort.node.records import HelpGiven, Reservation, Stored
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.privacy.events import GaussianRelease
 from fedcohort.wire.identity import load_or_create
@@ -60,6 +60,7 @@ def fill(site: Site, store: SqlNodeStore) -> list[str]:
     cost = added_cost(ward_study(PRIVATE, 1.0), None, [release])
     store.keep(Stored(hashes[0], 1, bytes(32), bytes(12_345), "", "a", "{}"), cost)
     store.keep(Stored(hashes[1], 1, bytes(32), bytes(8), "", "a", "{}"))
+    store.settle(Reservation(hashes[1], "ward", 0.0, 0.0), "nobody but the test's patients")
     store.keep_help(HelpGiven(hashes[1], 1, bytes(32), b"help"), 3)
     return hashes
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 NAMED = {
     *NAMES.values(), PRIVATE, EXACT, "ward", "age", "sex", "bmi", "ill", "bp", "ward-model", "site", "data",
-    "check", "UTC", "SHA-", "FLOAT", "VARCHAR", "INTEGER", "years", "mmHg", "patient_id", "patients",
+    "check", "UTC", "SHA-", "FLOAT", "VARCHAR", "INTEGER", "years", "mmHg", "patient_id",
 }  # fmt: skip
 NO_LINK = "Failed to load resource: the server responded with a status of 404 (NOT FOUND)"
 """Of the page that sets a password, without a link."""
