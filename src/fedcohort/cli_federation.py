@@ -121,6 +121,13 @@ def node(
         str | None, typer.Option(envvar="FEDCOHORT_JOIN_TOKEN", help="One-time token to join.")
     ] = None,
     ca_file: CaFile = None,
+    newest_copy: Annotated[
+        bool,
+        typer.Option(
+            "--newest-copy",
+            help="Your word, for this start, that node.db is its newest copy and no older one was restored.",
+        ),
+    ] = False,
     preload: Preload = False,
     log_format: LogForm = LogFormat.text,
 ) -> None:
@@ -135,7 +142,7 @@ def node(
     if ca_file:
         policy = policy.model_copy(update={"ca_file": ca_file})
     _preload(preload)
-    running = open_node(policy)
+    running = open_node(policy, newest_copy=newest_copy)
     announce(log_format, _where(policy))
     if policy.approval == "auto":
         words = 'approval = "auto": this node answers every study that its policy allows, without asking.'

@@ -237,7 +237,8 @@ def _start_nodes(group: Processes, plan: Plan, port: int) -> None:
         policy.write_text(
             '# Written by `fedcohort demo`, which approves by itself; a hospital writes approval = "ask".\n'
             f'id = "{site}"\ndata = "{_toml(database)}"\ncoordinator = "ws://127.0.0.1:{port}"\n'
-            f'state = "{site}"\napproval = "auto"\nprotections = {json.dumps(protections)}\n\n'
+            f'state = "{site}"\ncounter = "{site}.counter"\n'
+            f'approval = "auto"\nprotections = {json.dumps(protections)}\n\n'
             f"[tables]\n{offers}",
             encoding="utf-8",
         )

@@ -24,6 +24,7 @@
     │   ├── JoinTokenError    the other side does not take the token that a site joins with
     │   └── RosterError       a site whose key nobody here has confirmed
     ├── LedgerBehindError     this copy of a node's database is older than what the site has signed
+    ├── UnwitnessedError      nothing shows that a node's database is the newest copy
     ├── KeyFileError          a key file is missing, broken, or readable by others
     ├── RoundError            a round could not be finished
     │   ├── TooFewSitesError  fewer than min_sites answered in time
@@ -195,6 +196,12 @@ class LedgerBehindError(FedcohortError):
     """A node's database does not hold what its site has signed: an older copy was restored."""
 
     code = "ledger-behind"
+
+
+class UnwitnessedError(FedcohortError):
+    """Too few other sites countersign a node's ledger head, and neither counter nor operator stands in."""
+
+    code = "ledger-unwitnessed"
 
 
 class KeyFileError(FedcohortError):

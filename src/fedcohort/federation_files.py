@@ -33,6 +33,7 @@ def worker_policy(config_path: Path, worker: Worker) -> SitePolicy:
         tables={"records": "*"},
         listen=Listen(host=worker.host, port=worker.port),
         state=state_folder(config_path) / worker.id,
+        counter=state_folder(config_path) / f"{worker.id}.counter",
         roster=state_folder(config_path) / "roster",
         protections=("none", "masks", "paillier", "ckks"),
         min_patients=MIN_PATIENTS,

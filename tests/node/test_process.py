@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -13,24 +14,38 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedcohort.analyses import build_analysis
-from fedcohort.errors import LinkClosedError, ValueRangeError
+from fedcohort.coordinator.plan import TRANSIENT_CODES
+from fedcohort.errors import LedgerBehindError, LinkClosedError, ValueRangeError
 from fedcohort.node import process
 from fedcohort.node.answer import Node
 from fedcohort.node.consent import Site, approve, read_approval
-from fedcohort.node.keys import Keys, RosterFolder
+from fedcohort.node.heads import check_not_behind
+from fedcohort.node.keys import Keys, RosterFolder, confirm
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.node.process import Running, serve_link
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.node.witness import Witnesses, countersign, is_countersigned
 from fedcohort.node.worker import Worker
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.study import Cohort, Privacy, Study
 from fedcohort.table import Table
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.handshake import Peer
-from fedcohort.wire.identity import new_identity
+from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import Channel, Link
-from fedcohort.wire.messages import Approval, Card, Event, Heads, Message, Proposal, Task
+from fedcohort.wire.messages import (
+    Approval,
+    Card,
+    Contribution,
+    Countersignature,
+    Event,
+    HeadCheck,
+    Heads,
+    Message,
+    Proposal,
+    Task,
+)
 from fedcohort.wire.signing import state_digest, study_signing_bytes
 from tests.patience import PATIENCE_SECONDS
 from tests.processes.support import TABLE, describe_study, explicit, ward_rows, write_ward
@@ -245,7 +260,8 @@ def test_what_answers_a_private_study_waits_for_its_slot(
     node = replace(running.node, load=unreadable) if refused else running.node
 
     async def all_of_it() -> None:
-        coordinator, kept = Coordinator(), slotted(replace(running, node=node), 3600.0)
+        sure = replace(running, node=node, witnesses=Witnesses(by_operator=True))
+        coordinator, kept = Coordinator(), slotted(sure, 3600.0)
         offered = kept.site.policy.model_copy(update={"protections": ("none",)})
         site_of = replace(kept.site, policy=offered)
         for study in (OPEN, PRIVATE):
@@ -272,3 +288,177 @@ def test_what_answers_a_private_study_waits_for_its_slot(
         serving.cancel()
 
     asyncio.run(asyncio.wait_for(all_of_it(), PATIENCE_SECONDS))
+
+
+def relayed(
+    peers: dict[str, SqlNodeStore], keys: dict[str, Identity], check: HeadCheck
+) -> list[Countersignature]:
+    """What an honest coordinator brings back from the other sites."""
+    found = [countersign(keys[site], store, lambda name: keys[name].public_key, check)
+             for site, store in peers.items()]  # fmt: skip
+    return [one for one in found if one is not None]
+
+
+@pytest.fixture
+def peers(running: Running, tmp_path: Path) -> Iterator[tuple[dict[str, SqlNodeStore], dict[str, Identity]]]:
+    """Two other sites, whose keys this one has confirmed."""
+    keys = {site: new_identity(site) for site in ("b", "c")}
+    for site, identity in keys.items():
+        confirm(tmp_path / "roster", site, identity.public_key)
+    stores = {site: SqlNodeStore(tmp_path / site / "node.db") for site in keys}
+    yield stores, {**keys, "a": running.site.identity}
+    for store in stores.values():
+        store.close()
+
+
+def approved(running: Running, study: Study) -> Running:
+    """The site, which allows `none`, has approved a study."""
+    policy = running.site.policy.model_copy(update={"protections": ("none",)})
+    here = replace(running, site=replace(running.site, policy=policy))
+    made = proposal(study)
+    here.store.propose(StoredProposal(study.hash, made.study, "ada", made.researcher_key, made.signature))
+    approve(here.site, study.hash)
+    return here
+
+
+async def told(coordinator: Coordinator) -> Message:
+    """The next message that is neither the catalogue nor an approval."""
+    while True:
+        message = await coordinator.hear()
+        if isinstance(message, Approval) or (isinstance(message, Event) and message.kind == "catalogue"):
+            continue
+        return message
+
+
+Peers = tuple[dict[str, SqlNodeStore], dict[str, Identity]]
+
+
+def test_a_private_study_is_answered_once_other_sites_have_countersigned_and_then_without(
+    running: Running, peers: Peers
+) -> None:
+    stores, keys = peers
+    here = approved(running, PRIVATE)
+
+    async def talk(coordinator: Coordinator) -> None:
+        await coordinator.say(first_task(PRIVATE))
+        check = await told(coordinator)
+        assert isinstance(check, HeadCheck)
+        for signed in relayed(stores, keys, check):
+            await coordinator.say(signed)
+        assert isinstance(await told(coordinator), Contribution)
+        await coordinator.say(replace(first_task(PRIVATE), attempt=1))
+        assert isinstance(await told(coordinator), Contribution), "never once a round"
+
+    converse(here, talk)
+    assert here.store.details("countersigned") == [{"sites": ["b", "c"]}]
+
+
+def test_without_countersignatures_a_private_study_waits_and_an_exact_one_does_not(
+    running: Running, peers: Peers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A coordinator that relays nothing gets no private answer, and the site is asked again."""
+    monkeypatch.setattr(process, "WITNESS_SECONDS", 0.2)
+    here, (stores, keys) = approved(approved(running, PRIVATE), OPEN), peers
+
+    async def talk(coordinator: Coordinator) -> None:
+        await coordinator.say(first_task(PRIVATE))
+        assert isinstance(await told(coordinator), HeadCheck)
+        refused = await told(coordinator)
+        assert isinstance(refused, Event)
+        assert refused.code == "ledger-unwitnessed"
+        assert refused.code in TRANSIENT_CODES
+        await coordinator.say(first_task(OPEN))
+        assert isinstance(await told(coordinator), Contribution)
+        await coordinator.say(replace(first_task(PRIVATE), attempt=1))
+        check = await told(coordinator)
+        assert isinstance(check, HeadCheck)
+        first, second = relayed(stores, keys, check)
+        await coordinator.say(first)
+        await coordinator.say(first)
+        assert isinstance(await told(coordinator), Event), "one site that signs twice is one site"
+        await coordinator.say(second)
+
+    converse(here, talk)
+    assert "0 of the 2 other sites that must countersign" in caplog.text
+    assert "not heard of: b, c; a site that is away or of an earlier version" in caplog.text
+    assert here.store.cost(PRIVATE.hash) is None
+
+
+def test_a_restored_copy_stops_where_the_coordinator_relays_no_head_at_all(
+    running: Running, peers: Peers, tmp_path: Path
+) -> None:
+    """The first life answers one study; a copy from before it is found out by what peers have signed."""
+    stores, keys = peers
+    here = approved(running, PRIVATE)
+    copy = tmp_path / "backup.db"
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "node.db")) as source:
+        source.execute(f"VACUUM INTO '{copy}'")
+
+    async def first(coordinator: Coordinator) -> None:
+        await coordinator.say(first_task(PRIVATE))
+        check = await told(coordinator)
+        assert isinstance(check, HeadCheck)
+        for signed in relayed(stores, keys, check):
+            await coordinator.say(signed)
+        assert isinstance(await told(coordinator), Contribution)
+
+    running.store.note("later", "")
+    converse(here, first)
+    with contextlib.closing(SqlNodeStore(copy)) as older:
+        restored = replace(here, site=replace(here.site, store=older), node=replace(here.node, store=older))
+
+        async def second(coordinator: Coordinator) -> None:
+            await coordinator.say(first_task(PRIVATE))
+            check = await told(coordinator)
+            assert isinstance(check, HeadCheck)
+            for signed in relayed(stores, keys, check):
+                await coordinator.say(signed)
+
+        with pytest.raises(LedgerBehindError, match="an older copy was restored"):
+            converse(replace(restored, witnesses=Witnesses()), second)
+        with pytest.raises(LedgerBehindError):
+            check_not_behind(older, "a")
+        assert older.cost(PRIVATE.hash) is None
+
+
+@pytest.mark.parametrize("word", ["newest-copy", "counter", "neither"])
+def test_with_too_few_other_sites_the_operator_s_word_or_a_counter_stands_in(
+    running: Running, word: str
+) -> None:
+    here = approved(running, PRIVATE)
+    vouched = Witnesses(by_operator=word == "newest-copy", by_counter=word == "counter")
+
+    async def talk(coordinator: Coordinator) -> None:
+        await coordinator.say(first_task(PRIVATE))
+        reply = await told(coordinator)
+        assert isinstance(reply, Event if word == "neither" else Contribution)
+        assert getattr(reply, "code", "") == ("ledger-unwitnessed" if word == "neither" else "")
+
+    converse(replace(here, witnesses=vouched), talk)
+
+
+def test_a_node_countersigns_while_it_computes(
+    running: Running, peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes that wait for each other would wait for ever."""
+    stores, keys = peers
+    release = threading.Event()
+
+    def slow(cohort: Cohort, seed: int, private: bool) -> Table:
+        assert release.wait(60)
+        raise ValueRangeError("age")
+
+    here = approved(running, OPEN)
+    here = replace(here, node=replace(here.node, load=slow))
+
+    async def talk(coordinator: Coordinator) -> None:
+        await coordinator.say(first_task(OPEN))
+        check = Witnesses().ask(keys["b"], stores["b"], 1)
+        await coordinator.say(check)
+        signed = await told(coordinator)
+        assert isinstance(signed, Countersignature)
+        assert is_countersigned(keys["b"], stores["b"], {"a": keys["a"].public_key}, check, signed)
+        release.set()
+        assert isinstance(await told(coordinator), Event)
+
+    converse(here, talk)

@@ -10,8 +10,8 @@ import pytest
 from fedcohort.errors import AuthenticationError, LinkClosedError, VersionError, WireError
 from fedcohort.wire import fedcohort_pb2 as pb
 from fedcohort.wire import handshake
-from fedcohort.wire.handshake import Peer
-from fedcohort.wire.identity import new_identity
+from fedcohort.wire.handshake import COUNTERSIGNING, VERSION_MAX, VERSION_MIN, Peer
+from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import Channel, open_link
 from tests.patience import PATIENCE_SECONDS
 
@@ -164,7 +164,7 @@ def test_a_coordinators_own_flights_sent_back_to_it_prove_nothing() -> None:
         asyncio.run(mirror())
 
 
-@pytest.mark.parametrize("newer_speaks", [(2, 3), (2, 2**31)])
+@pytest.mark.parametrize("newer_speaks", [(VERSION_MAX + 1, VERSION_MAX + 2), (VERSION_MAX + 1, 2**31)])
 def test_a_newer_protocol_is_refused_with_both_versions(newer_speaks: tuple[int, int]) -> None:
     def newer(number: int, data: bytes) -> bytes:
         if number:
@@ -176,7 +176,9 @@ def test_a_newer_protocol_is_refused_with_both_versions(newer_speaks: tuple[int,
     one, other = memory_channels()
     at_coordinator, at_node = shake(coordinator_side(), node_side(), (tampered(one, newer), other))
     assert_refused(
-        at_coordinator, VersionError, f"{newer_speaks[0]} to {newer_speaks[1]}, this program 1 to 1"
+        at_coordinator,
+        VersionError,
+        f"{newer_speaks[0]} to {newer_speaks[1]}, this program 1 to {VERSION_MAX}",
     )
     assert_refused(at_node, VersionError, "update the older of the two")
 
@@ -298,3 +300,22 @@ def test_the_reason_of_a_refusal_is_told_even_when_the_other_side_has_gone() -> 
     lost = Channel(send, one.receive, one.close)
     at_coordinator, _ = shake(coordinator_side(token=None), node_side(), (lost, other))
     assert_refused(at_coordinator, AuthenticationError, "unknown-site")
+
+
+@pytest.mark.parametrize("newest", [VERSION_MIN, VERSION_MAX])
+def test_both_sides_know_the_newest_version_that_both_speak(
+    newest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hello of an earlier version names its own newest, which no handshake may raise."""
+    hello = handshake._hello
+
+    def of(identity: Identity, role: str) -> bytes:
+        found = pb.Hello.FromString(hello(identity, role))
+        found.version_max = newest if role == "node" else VERSION_MAX
+        return found.SerializeToString()
+
+    monkeypatch.setattr(handshake, "_hello", of)
+    at_coordinator, _ = shake(coordinator_side(), node_side())
+    assert isinstance(at_coordinator, Peer)
+    assert at_coordinator.version == newest
+    assert (newest >= COUNTERSIGNING) == (newest == VERSION_MAX)

@@ -10,7 +10,7 @@ from fedcohort.wire.messages import Message, SiteId
 
 Receive = Callable[[SiteId, Message], bool]
 """Takes an answer; True when no more are needed. Raises a FedcohortError for one that is no answer."""
-TRANSIENT_CODES = frozenset({"store", "link-closed", "roster-unconfirmed"})
+TRANSIENT_CODES = frozenset({"store", "link-closed", "roster-unconfirmed", "ledger-unwitnessed"})
 """A site that refuses with one of these is asked again; any other refusal is for good."""
 LONGEST_PAUSE_SECONDS = 30.0
 

@@ -35,8 +35,20 @@ from fedcohort.sources.resolve import check_units
 from fedcohort.study import Study, Train, parse_study
 from fedcohort.versions import versions
 from fedcohort.wire.codec import decode, encode
+from fedcohort.wire.handshake import COUNTERSIGNING
 from fedcohort.wire.identity import verify
-from fedcohort.wire.messages import Approval, Card, Event, Heads, Message, Proposal, Roster, SiteId
+from fedcohort.wire.messages import (
+    Approval,
+    Card,
+    Countersignature,
+    Event,
+    HeadCheck,
+    Heads,
+    Message,
+    Proposal,
+    Roster,
+    SiteId,
+)
 from fedcohort.wire.signing import card_signing_bytes, study_signing_bytes
 
 log = logging.getLogger("fedcohort.coordinator")
@@ -177,6 +189,9 @@ class Service:
             for head in take_heads(self.members, site, message):
                 await self.hub.send(head.site, Heads((head,)))
             return
+        if isinstance(message, HeadCheck | Countersignature):
+            await self._relay(site, message)
+            return
         study_hash = getattr(message, "study_hash", "")
         if study_hash and self.store.study(study_hash) is None:
             words = "%s: %s about study %.12s, which is not here"
@@ -196,6 +211,24 @@ class Service:
         else:
             raise WireError(f"{site}: {type(message).__name__} where none was expected")
         self.wake()
+
+    async def _relay(self, site: SiteId, message: HeadCheck | Countersignature) -> None:
+        """Carry a head to the sites that may countersign it, or what one of them has signed back.
+
+        A site of an earlier version does not know the message, and is not asked.
+        """
+        asking = message.head.site
+        if site != (asking if isinstance(message, HeadCheck) else message.site):
+            raise WireError(f"{site}: a {type(message).__name__} under another site's name")
+        if isinstance(message, HeadCheck):
+            list(take_heads(self.members, site, Heads((message.head,))))
+            others = [other for other in self.hub.links if other != site]
+        else:
+            others = [asking]
+        for other in others:
+            link = self.hub.links.get(other)
+            if link is not None and link.peer.version >= COUNTERSIGNING:
+                await self.hub.send(other, message)
 
     async def _take_card(self, site: SiteId, card: Card) -> None:
         """Keep a site's card, and announce all cards to it, or to all when this one is new."""

@@ -148,6 +148,15 @@ def is_private(node: Node, study_hash: str) -> bool:
     return study is not None and study.privacy is not None
 
 
+def private_study(node: Node, study_hash: str) -> Study | None:
+    """A proposed study, where it has [privacy]."""
+    try:
+        study = _study(node, study_hash)
+    except FedcohortError:
+        return None
+    return study if study.privacy is not None else None
+
+
 def _note_refusal(node: Node, study_hash: str, code: str) -> None:
     """Into the event log; a log that cannot be written must not keep the coordinator waiting for the code."""
     try:

@@ -45,6 +45,8 @@ class SitePolicy(Frozen):
     listen: Listen | None = None
     ca_file: Path | None = None
     state: Path = Path("state")
+    counter: Path | None = None
+    """A file outside `state` that tells an older copy of the ledger where too few sites can countersign."""
     analyses: tuple[AnalysisName, ...] = ("describe", "train", "evaluate")
     roster: Path = Path("roster")
     """Folder of the other sites' confirmed keys, which `fedcohort roster` writes."""
@@ -126,6 +128,13 @@ def _anchored(policy: SitePolicy, folder: Path) -> SitePolicy:
     changes: dict[str, object] = {"state": folder / policy.state, "roster": folder / policy.roster}
     if "://" not in policy.data:
         changes["data"] = str(folder / policy.data)
+    if policy.counter:
+        changes["counter"] = folder / policy.counter
+        if (folder / policy.counter).resolve().is_relative_to((folder / policy.state).resolve()):
+            raise ConfigError(
+                "site.toml: counter: lies in the folder state, and would be restored with an older copy of "
+                "it; name a file elsewhere, on another disk where there is one"
+            )
     if policy.ca_file:
         changes["ca_file"] = folder / policy.ca_file
     if policy.listen:

@@ -5,25 +5,28 @@ opened read-only, the node's own store in the folder `state` of site.toml.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
+from fedcohort.audit import Detail
 from fedcohort.errors import (
     ConfigError,
     FedcohortError,
     LedgerBehindError,
     LinkClosedError,
     StoreError,
+    UnwitnessedError,
     WireError,
 )
 from fedcohort.logs import about
-from fedcohort.node import heads
-from fedcohort.node.answer import Node, answer, is_private, prepare
+from fedcohort.node import counter, heads
+from fedcohort.node.answer import Node, answer, is_private, prepare, private_study
 from fedcohort.node.cards import announced, take_cards
 from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer, study_hash_of
 from fedcohort.node.keys import Keys, RosterFolder, signed
@@ -31,30 +34,37 @@ from fedcohort.node.ledger import spending_of
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.told import told_rules
+from fedcohort.node.witness import WITNESS_SECONDS, Witnesses, countersign, missing_words, needed
 from fedcohort.node.worker import Worker
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.durable import hold
-from fedcohort.study import Cohort
+from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.wire.codec import encode
+from fedcohort.wire.handshake import COUNTERSIGNING
 from fedcohort.wire.identity import load_or_create, load_or_create_agreement
 from fedcohort.wire.link import Link
 from fedcohort.wire.messages import (
     Approval,
     Card,
     Contribution,
+    Countersignature,
     Event,
+    HeadCheck,
     Heads,
     Message,
     Proposal,
     Roster,
     SiteId,
+    Task,
 )
 
 log = logging.getLogger("fedcohort.node")
 
 APPROVAL_POLL_SECONDS = 0.5
+MOST_WAITING = 64
+"""Messages that are read before they are looked at; more wait in the connection."""
 HEAD_SECONDS = 5.0
 """How often others are told how far the event log has come, besides before bytes that spend a budget."""
 SHORT_LINK_SECONDS, SHORT_LINK_PAUSE_SECONDS = 0.5, 2.0
@@ -70,6 +80,7 @@ class Running:
     held: sqlite3.Connection
     worker: Worker
     cards: dict[SiteId, Card]
+    witnesses: Witnesses = field(default_factory=Witnesses)
 
     @property
     def store(self) -> SqlNodeStore:
@@ -80,11 +91,13 @@ class Running:
         return store
 
 
-def open_node(policy: SitePolicy) -> Running:
+def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
     """Open a site's key, store and data.
 
+    Args:
+        newest_copy: the operator's word that node.db is the newest copy, for as long as this process runs.
     Raises:
-        KeyFileError, StoreError, LedgerBehindError: what is wrong, and the remedy.
+        KeyFileError, StoreError, LedgerBehindError, ConfigError: what is wrong, and the remedy.
     """
     held = hold(policy.state)
     identity = load_or_create(policy.state / "site.key", policy.id)
@@ -107,7 +120,14 @@ def open_node(policy: SitePolicy) -> Running:
         policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow, spending=spending,
         noisy_minimum=policy.noisy_minimum,
     )  # fmt: skip
-    return Running(Site(policy, identity, store), node, held, Worker(), cards)
+    witnesses = Witnesses(by_operator=newest_copy)
+    if policy.counter is not None:
+        witnesses.by_counter = counter.agrees(policy.counter, identity, store)
+    running = Running(Site(policy, identity, store), node, held, Worker(), cards, witnesses)
+    if newest_copy:
+        store.note("newest-copy")
+        _vouched(running)
+    return running
 
 
 def _remember(read: Callable[[bytes], Approval]) -> Callable[[bytes], Approval]:
@@ -141,10 +161,13 @@ async def serve_link(running: Running, link: Link) -> None:
     """
     told = {found.study_hash for found in running.store.proposals() if found.state != "asked"}
     talk = asyncio.create_task(_tell(running, link, told))
+    inbox: asyncio.Queue[Message | Exception] = asyncio.Queue(MOST_WAITING)
+    reading = asyncio.create_task(_read(running, link, inbox))
+    reading.add_done_callback(lambda task: task.cancelled() or task.exception())
     shown = False
     try:
         while True:
-            message = await link.receive()
+            message = await _next(inbox)
             if isinstance(message, Heads):
                 await asyncio.to_thread(_take_heads, running, message)
                 shown = True
@@ -154,7 +177,8 @@ async def serve_link(running: Running, link: Link) -> None:
                 continue
             if not shown:
                 raise WireError("a question before the ledger heads that the coordinator holds")
-            reply = await running.worker.answer(message, partial(_reply, running))
+            refusal = await _unwitnessed(running, link, message)
+            reply = refusal or await running.worker.answer(message, partial(_reply, running))
             if isinstance(message, Proposal):
                 (told.add if isinstance(reply, Approval) else told.discard)(study_hash_of(message))
             await _in_slot(running, reply)
@@ -173,6 +197,98 @@ async def serve_link(running: Running, link: Link) -> None:
         await link.close(error.code)
     finally:
         talk.cancel()
+        reading.cancel()
+
+
+async def _next(inbox: "asyncio.Queue[Message | Exception]") -> Message:
+    message = await inbox.get()
+    if isinstance(message, Exception):
+        raise message
+    return message
+
+
+async def _read(running: Running, link: Link, inbox: "asyncio.Queue[Message | Exception]") -> None:
+    """Read what comes, also while an answer is computed: other sites wait for countersignatures."""
+    try:
+        while True:
+            message = await link.receive()
+            if isinstance(message, HeadCheck):
+                told = await asyncio.to_thread(_countersign, running, message)
+                if told is not None:
+                    await link.send(encode(told))
+            elif isinstance(message, Countersignature):
+                if await asyncio.to_thread(_take_countersignature, running, message):
+                    running.witnesses.wake()
+            else:
+                await inbox.put(message)
+    except Exception as error:
+        # Whatever ends the reading ends the link, once what came before is answered.
+        running.witnesses.wake()
+        await inbox.put(error)
+        raise
+
+
+def _countersign(running: Running, check: HeadCheck) -> Countersignature | None:
+    return countersign(running.site.identity, running.store, _key_of(running), check)
+
+
+def _take_countersignature(running: Running, told: Countersignature) -> bool:
+    confirmed = running.node.keys.confirmed()
+    return running.witnesses.take(running.site.identity, running.store, confirmed, told)
+
+
+async def _unwitnessed(running: Running, link: Link, message: Message) -> Message | None:
+    """A refusal, where nothing shows that a private study is not answered from an older copy.
+
+    Raises:
+        LedgerBehindError: it would be.
+    """
+    study = private_study(running.node, message.study_hash) if isinstance(message, Task) else None
+    if study is None or not isinstance(message, Task) or study.hash in running.witnesses.studies:
+        return None
+    try:
+        await _witness(running, link, study)
+    except UnwitnessedError as error:
+        site = running.site.policy.id
+        where = about(site, study.hash, error.code)
+        log.warning("%s: study %.12s: %s", site, study.hash, error, extra=where)
+        return Event("refusal", study.hash, message.round, message.attempt, error.code)
+    running.witnesses.studies.add(study.hash)
+    return None
+
+
+async def _witness(running: Running, link: Link, study: Study) -> None:
+    """Have other sites countersign the newest head; else the counter or the operator's word must do.
+
+    Raises:
+        UnwitnessedError: too few have, and neither of them stands in.
+        LedgerBehindError: another site holds a newer head.
+    """
+    witnesses, here = running.witnesses, running.site.identity.id
+    peers = {site: key for site, key in running.node.keys.confirmed().items() if site != here}
+    n_needed, asked = needed(len(peers), study.colluders), None
+    if n_needed <= len(peers) and link.peer.version >= COUNTERSIGNING:
+        check = await asyncio.to_thread(witnesses.ask, running.site.identity, running.store, n_needed)
+        asked = witnesses.asked
+        await link.send(encode(check))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WITNESS_SECONDS):
+                await asked.done.wait() if asked is not None else None
+        await asyncio.to_thread(heads.check_not_behind, running.store, here)
+    if asked is not None and asked.enough:
+        detail: Detail = {"sites": sorted(asked.signed)}
+        await asyncio.to_thread(running.store.note, "countersigned", study.hash, detail)
+        await asyncio.to_thread(_vouched, running)
+    elif not (witnesses.by_operator or witnesses.by_counter):
+        raise UnwitnessedError(missing_words(peers, asked, n_needed))
+
+
+def _vouched(running: Running) -> None:
+    """From here on the counter is kept up with the log."""
+    place = running.site.policy.counter
+    if place is not None:
+        counter.advance(place, running.site.identity, running.store)
+        running.witnesses.by_counter = True
 
 
 def _log(running: Running, level: int, error: FedcohortError) -> None:
@@ -200,20 +316,27 @@ def _until_slot(running: Running, least: float = 0.0) -> float:
 
 
 async def _tell_head(running: Running, link: Link) -> int:
-    """Tell how far the event log has come, and return it."""
+    """Tell how far the event log has come, and return it; the counter knows it before others do."""
+    if running.witnesses.by_counter:
+        await asyncio.to_thread(_vouched, running)
     head = await asyncio.to_thread(heads.sign_head, running.site.identity, running.store)
     await link.send(encode(Heads((head,))))
     return head.sequence
 
 
 def _take_heads(running: Running, message: Heads) -> None:
+    heads.take_heads(running.site.identity, running.store, _key_of(running), message)
+
+
+def _key_of(running: Running) -> Callable[[SiteId], bytes | None]:
+    """Another site's identity key, as far as it is known here."""
     confirmed = running.node.keys.confirmed()
 
     def key_of(name: SiteId) -> bytes | None:
         card = running.cards.get(name)
         return confirmed.get(name) or (card.identity_key if card else None)
 
-    heads.take_heads(running.site.identity, running.store, key_of, message)
+    return key_of
 
 
 def _make_ready(running: Running, study_hash: str) -> None:

@@ -15,8 +15,10 @@ from fedcohort.wire.messages import (
     Array,
     Card,
     Contribution,
+    Countersignature,
     Event,
     Head,
+    HeadCheck,
     Heads,
     Help,
     Message,
@@ -33,7 +35,7 @@ MAX_ARRAYS, MAX_SHAPE = 4096, 8
 CHUNK_TAG = b"\x7a"
 """First byte of an Envelope that holds a chunk: field 15, length-delimited."""
 MAX_SEQUENCE = 2**53
-DIGEST_BYTES, KEY_BYTES, SIGNATURE_BYTES = 32, 32, 64
+DIGEST_BYTES, KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES = 32, 32, 32, 64
 
 HEARTBEAT = pb.Envelope(heartbeat={}).SerializeToString()
 """All that a heartbeat is."""
@@ -58,6 +60,8 @@ _KINDS: dict[type[Message], str] = {
     Card: "card",
     Roster: "roster",
     Heads: "heads",
+    HeadCheck: "head_check",
+    Countersignature: "countersignature",
     Event: "event",
 }
 
@@ -74,6 +78,8 @@ def encode(message: Message) -> bytes:
         fields["cards"] = [vars(card) for card in message.cards]
     if isinstance(message, Heads):
         fields["heads"] = [vars(head) for head in message.heads]
+    if isinstance(message, HeadCheck | Countersignature):
+        fields["head"] = vars(message.head)
     if isinstance(message, Task):
         fields["arrays"] = [_encode_array(name, array) for name, array in message.arrays.items()]
     try:
@@ -241,6 +247,16 @@ def _heads(m: pb.Heads) -> Heads:
     return Heads(tuple(_head(head) for head in m.heads))
 
 
+def _head_check(m: pb.HeadCheck) -> HeadCheck:
+    check_sizes("head_check", nonce=(m.nonce, NONCE_BYTES))
+    return HeadCheck(_head(m.head), m.nonce)
+
+
+def _countersignature(m: pb.Countersignature) -> Countersignature:
+    check_sizes("countersignature", nonce=(m.nonce, NONCE_BYTES), signature=(m.signature, SIGNATURE_BYTES))
+    return Countersignature(name_of("site", m.site), _head(m.head), m.nonce, m.signature)
+
+
 def decode_head(data: bytes) -> Head:
     """Read back one head that was kept as a message of its own.
 
@@ -271,5 +287,7 @@ _READERS: dict[str, Callable[[Any], Message]] = {
     "card": _card,
     "roster": _roster,
     "heads": _heads,
+    "head_check": _head_check,
+    "countersignature": _countersignature,
     "event": _event,
 }

@@ -223,6 +223,26 @@ class Heads(_message.Message):
     heads: _containers.RepeatedCompositeFieldContainer[Head]
     def __init__(self, heads: _Optional[_Iterable[_Union[Head, _Mapping]]] = ...) -> None: ...
 
+class HeadCheck(_message.Message):
+    __slots__ = ("head", "nonce")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    head: Head
+    nonce: bytes
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., nonce: _Optional[bytes] = ...) -> None: ...
+
+class Countersignature(_message.Message):
+    __slots__ = ("site", "head", "nonce", "signature")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    head: Head
+    nonce: bytes
+    signature: bytes
+    def __init__(self, site: _Optional[str] = ..., head: _Optional[_Union[Head, _Mapping]] = ..., nonce: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
 class Event(_message.Message):
     __slots__ = ("kind", "study_hash", "round", "attempt", "code", "detail")
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -254,7 +274,7 @@ class Heartbeat(_message.Message):
     def __init__(self) -> None: ...
 
 class Envelope(_message.Message):
-    __slots__ = ("proposal", "approval", "setup", "task", "contribution", "open_request", "help", "event", "card", "roster", "heads", "heartbeat", "chunk")
+    __slots__ = ("proposal", "approval", "setup", "task", "contribution", "open_request", "help", "event", "card", "roster", "heads", "head_check", "countersignature", "heartbeat", "chunk")
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_FIELD_NUMBER: _ClassVar[int]
     SETUP_FIELD_NUMBER: _ClassVar[int]
@@ -266,6 +286,8 @@ class Envelope(_message.Message):
     CARD_FIELD_NUMBER: _ClassVar[int]
     ROSTER_FIELD_NUMBER: _ClassVar[int]
     HEADS_FIELD_NUMBER: _ClassVar[int]
+    HEAD_CHECK_FIELD_NUMBER: _ClassVar[int]
+    COUNTERSIGNATURE_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     proposal: Proposal
@@ -279,9 +301,11 @@ class Envelope(_message.Message):
     card: Card
     roster: Roster
     heads: Heads
+    head_check: HeadCheck
+    countersignature: Countersignature
     heartbeat: Heartbeat
     chunk: Chunk
-    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., setup: _Optional[_Union[Setup, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., contribution: _Optional[_Union[Contribution, _Mapping]] = ..., open_request: _Optional[_Union[OpenRequest, _Mapping]] = ..., help: _Optional[_Union[Help, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., card: _Optional[_Union[Card, _Mapping]] = ..., roster: _Optional[_Union[Roster, _Mapping]] = ..., heads: _Optional[_Union[Heads, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
+    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ..., setup: _Optional[_Union[Setup, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., contribution: _Optional[_Union[Contribution, _Mapping]] = ..., open_request: _Optional[_Union[OpenRequest, _Mapping]] = ..., help: _Optional[_Union[Help, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., card: _Optional[_Union[Card, _Mapping]] = ..., roster: _Optional[_Union[Roster, _Mapping]] = ..., heads: _Optional[_Union[Heads, _Mapping]] = ..., head_check: _Optional[_Union[HeadCheck, _Mapping]] = ..., countersignature: _Optional[_Union[Countersignature, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
 
 class OpeningRecord(_message.Message):
     __slots__ = ("round", "attempt", "total", "contributions")

@@ -31,7 +31,9 @@ from fedcohort.errors import (
 from fedcohort.wire import fedcohort_pb2 as pb
 from fedcohort.wire.identity import Identity, verify
 
-VERSION_MIN, VERSION_MAX = 1, 1
+VERSION_MIN, VERSION_MAX = 1, 2
+COUNTERSIGNING = 2
+"""The protocol's version from which a side knows `HeadCheck` and `Countersignature`."""
 MAX_FLIGHT_BYTES = 4096
 MAX_CLOCK_DIFFERENCE_SECONDS = 300
 NONCE_BYTES, KEY_BYTES = 32, 32
@@ -84,6 +86,8 @@ class Peer:
 
     id: str
     key: bytes
+    version: int = VERSION_MAX
+    """The newest version of the protocol that both sides speak."""
 
 
 async def shake_hands(identity: Identity, role: str, trust: Trust, send: Send, receive: Receive) -> Peer:
@@ -112,7 +116,7 @@ async def shake_hands(identity: Identity, role: str, trust: Trust, send: Send, r
             await send(pb.Proof(refusal=getattr(error, "reason", error.code)).SerializeToString())
         raise
     await _conclude(role, partial(_pin, trust, theirs, proof), ours, send, receive)
-    return Peer(theirs.id, theirs.public_key)
+    return Peer(theirs.id, theirs.public_key, min(VERSION_MAX, theirs.version_max))
 
 
 async def _conclude(role: str, pin: Callable[[], None], ours: bytes, send: Send, receive: Receive) -> None:

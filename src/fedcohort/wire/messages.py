@@ -186,6 +186,25 @@ class Heads:
 
 
 @dataclass(frozen=True)
+class HeadCheck:
+    """A site's newest head, which other sites are asked to countersign."""
+
+    head: Head
+    nonce: bytes
+    """32 bytes from the operating system, never used before."""
+
+
+@dataclass(frozen=True)
+class Countersignature:
+    """The newest head of another site that a site holds, signed by it with the nonce that it was sent."""
+
+    site: SiteId
+    head: Head
+    nonce: bytes
+    signature: bytes = b""
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that happened: a refusal (`code` of an error), a catalogue, a study's end."""
 
@@ -199,5 +218,17 @@ class Event:
 
 
 Message = (
-    Proposal | Approval | Setup | Task | Contribution | OpenRequest | Help | Card | Roster | Heads | Event
+    Proposal
+    | Approval
+    | Setup
+    | Task
+    | Contribution
+    | OpenRequest
+    | Help
+    | Card
+    | Roster
+    | Heads
+    | HeadCheck
+    | Countersignature
+    | Event
 )

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedcohort.wire.messages import Approval, Array, Card, Contribution, Head, Help, OpenRequest
+from fedcohort.wire.messages import (
+    Approval,
+    Array,
+    Card,
+    Contribution,
+    Countersignature,
+    Head,
+    Help,
+    OpenRequest,
+)
 
 
 def state_digest(phase: str, number: int, arrays: Mapping[str, Array]) -> bytes:
@@ -66,6 +75,13 @@ def card_signing_bytes(c: Card) -> bytes:
 def head_signing_bytes(h: Head) -> bytes:
     """What a site signs of its event log: how far it has come."""
     return _signing_bytes("head", h.site, h.epoch, h.sequence, h.hash)
+
+
+def countersigning_bytes(c: Countersignature) -> bytes:
+    """What a site signs of another site's head: that it holds no newer one, in answer to a nonce."""
+    return _signing_bytes(
+        "countersignature", c.site, c.nonce, c.head.site, c.head.epoch, c.head.sequence, c.head.hash
+    )
 
 
 def request_digest(r: OpenRequest) -> bytes:
