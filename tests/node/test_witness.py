@@ -14,8 +14,11 @@ from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import ConfigError, LedgerBehindError, WireError
 from fedcohort.node import counter
+from fedcohort.node.budgets import Budget
+from fedcohort.node.check import check_node
 from fedcohort.node.consent import Site
 from fedcohort.node.heads import check_not_behind, sign_head, take_heads, write_off
+from fedcohort.node.keys import confirm
 from fedcohort.node.policy import read_policy
 from fedcohort.node.process import open_node
 from fedcohort.node.store import SqlNodeStore
@@ -232,6 +235,22 @@ def test_the_operator_s_word_makes_a_counter_that_was_missing(tmp_path: Path) ->
     assert running.store.details("newest-copy") == [{}]
     running.store.close()
     running.held.close()
+
+
+def test_node_check_tells_that_too_few_sites_can_countersign_and_its_remedies_help(tmp_path: Path) -> None:
+    policy = read_policy(site_toml(tmp_path, "a.counter"))
+    policy = policy.model_copy(update={"budget": {"all": Budget(epsilon=1.0)}})
+    assert [one for one in check_node(policy) if one.what == "countersigning"] == []
+    bare = policy.model_copy(update={"counter": None})
+    confirm(bare.roster, "b", KEYS["b"].public_key)
+    (told,) = [one for one in check_node(bare) if one.what == "countersigning"]
+    assert (told.ok, told.remedy.partition(";")[0]) == (
+        False, "private studies need countersignatures of 2 other sites"
+    )  # fmt: skip
+    assert "set counter in site.toml" in told.remedy
+    confirm(bare.roster, "c", KEYS["c"].public_key)
+    (told,) = [one for one in check_node(bare) if one.what == "countersigning"]
+    assert told.ok
 
 
 # --- what a coordinator relays

@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from fedcohort.errors import ConfigError, FedcohortError, StoreError
+from fedcohort.node.keys import RosterFolder
 from fedcohort.node.ledger import accounts
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.settle import unsettled
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.node.witness import needed
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.private import private_folder
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
@@ -46,6 +48,7 @@ def check_node(policy: SitePolicy) -> Iterator[Verdict]:
     yield _database(policy)
     yield _disk(policy)
     yield from _budgets(policy)
+    yield from _countersigning(policy)
 
 
 def _dialling(policy: SitePolicy, url: str) -> Iterator[Verdict]:
@@ -188,6 +191,24 @@ def _accounts(policy: SitePolicy) -> Iterator[Verdict]:
             taken = sum(one.epsilon for one in account.reserved)
             told = f"{account.dataset}: epsilon {taken:g} is set aside, {left:g} (delta {delta:g}) is left"
             yield Verdict("ledger", left > 0 and delta > 0, told)
+
+
+def _countersigning(policy: SitePolicy) -> Iterator[Verdict]:
+    """Whether enough other sites are confirmed to tell an older copy of a ledger that holds a budget."""
+    if not policy.budget or policy.counter is not None:
+        return
+    try:
+        n_peers = len(set(RosterFolder(policy.roster)()) - {policy.id})
+    except FedcohortError as error:
+        yield Verdict("countersigning", False, str(error))
+        return
+    n_needed = needed(n_peers, max(1, policy.min_colluders))
+    told = f"private studies need countersignatures of {n_needed} other sites; {n_peers} are confirmed"
+    remedy = (
+        "; confirm more by `fedcohort roster`, or set counter in site.toml to a file outside the folder state"
+    )
+    enough = n_needed <= n_peers
+    yield Verdict("countersigning", enough, told + ("" if enough else remedy))
 
 
 def _disk(policy: SitePolicy) -> Verdict:
