@@ -21,7 +21,7 @@ from fedcohort.node.budgets import Budget
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.told import objections, told_rules
 from fedcohort.rest import Rest
-from fedcohort.study import Train
+from fedcohort.study import Binary, Train
 from fedcohort.wire.identity import load_or_create
 from tests.processes.support import wards
 
@@ -104,6 +104,30 @@ def test_another_pages_request_is_not_signed(coordinator: Running, serve: Serve,
     for headers in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
         answer = httpx.post(f"{url}api/studies", json={"toml": DRAFT}, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "not-own-page")
+
+
+def test_of_two_words_the_form_asks_which_counts_as_yes(
+    store: StandIn, dashboard: str, watch: Watched
+) -> None:
+    """The hospitals declare them in different orders, so that none of them says."""
+    columns = CATALOGUE["tables"]["ward"]["columns"]
+    other = {**columns, "sex": {"kind": "categorical", "levels": ["m", "f"]}}
+    store.catalogues = {"hospital_a": CATALOGUE, "hospital_b": {"tables": {"ward": {"columns": other}}}}
+    watch.page.goto(f"{dashboard}new")
+    watch.wait("document.querySelectorAll('#columns input').length === 3")
+    watch.page.fill("[name=name]", "who")
+    watch.page.check("#columns input[value=age]")
+    watch.page.select_option("[name=label]", "ill")
+    assert watch.page.is_hidden("#positive")
+    assert 'label = "ill"' in watch.text("#toml")
+    watch.page.select_option("[name=label]", "sex")
+    assert tomllib.loads(watch.text("#toml"))["cohort"]["label"] == {"column": "sex", "positive": "f"}
+    watch.page.select_option("[name=positive]", "m")
+    assert tomllib.loads(watch.text("#toml"))["cohort"]["label"] == {"column": "sex", "positive": "m"}
+    watch.wait("document.querySelector('#verdict-errors').hidden")
+    assert watch.text("#verdict-words").startswith("This study can be handed in; its hash begins with ")
+    study = checked(watch.text("#toml"), dict(store.catalogues))
+    assert study.cohort.label == Binary("sex", positive="m", negative="f")
 
 
 def test_the_toml_is_shown_as_the_form_is_filled(store: StandIn, dashboard: str, watch: Watched) -> None:

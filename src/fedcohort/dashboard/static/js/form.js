@@ -25,7 +25,24 @@ function values() {
     ["min_sites", "holdout", "rounds", "learning_rate", "batch_size", "epsilon", "delta"].map((name) => [name, number(name)]),
   );
   const columns = [...byId("columns").querySelectorAll("input:checked")].map((box) => box.value);
-  return { ...words, ...numbers, ...limits.words, columns, private: field("private").checked };
+  const positive = byId("positive").hidden ? null : levelsOfLabel()[field("positive").selectedIndex];
+  return { ...words, ...numbers, ...limits.words, positive, columns, private: field("private").checked };
+}
+
+/** The two levels of a label that is not 0 or 1, in a site's declared order; none otherwise. */
+function levelsOfLabel() {
+  const columns = tables.get(value("table"))?.columns ?? [];
+  const levels = columns.find(([name]) => name === value("label"))?.[1]?.levels ?? [];
+  return levels.length === 2 && levels.map(String).sort().join() !== "0,1" ? levels : [];
+}
+
+/** Which of two levels counts as yes: the last that is declared, unless somebody chooses. */
+function offerPositive() {
+  const levels = levelsOfLabel();
+  const options = levels.map((level) => element("option", { text: String(level), attributes: { value: String(level) } }));
+  field("positive").replaceChildren(...options);
+  field("positive").selectedIndex = levels.length - 1;
+  byId("positive").hidden = levels.length === 0;
 }
 
 /** Private training needs other settings than exact training: Train.private's; what was filled in stays. */
@@ -141,6 +158,7 @@ function showTable() {
   byId("columns").replaceChildren(...columns.map(([name, facts]) => choice(name, facts)));
   const none = element("option", { text: t("form.no_label"), attributes: { value: "" } });
   field("label").replaceChildren(none, ...columns.map(([name]) => element("option", { text: name, attributes: { value: name } })));
+  offerPositive();
   show();
 }
 
@@ -159,6 +177,7 @@ async function start() {
   form.addEventListener("input", (event) => {
     touched.add(event.target.name);
     if (event.target.name === "private") takeSettings();
+    if (event.target.name === "label") offerPositive();
     offerAllowed();
     if (event.target.name === "table") showTable();
     else show();

@@ -6,7 +6,7 @@ export function studyToml(values) {
   if (values.colluders) lines.push(`colluders = ${values.colluders}`);
   lines.push("", "[cohort]", `table = ${string(values.table)}`, `columns = [${values.columns.map(string).join(", ")}]`);
   if (values.patient_id) lines.push(`patient_id = ${string(values.patient_id)}`);
-  if (values.label) lines.push(`label = ${string(values.label)}`);
+  if (values.label) lines.push(`label = ${label(values)}`);
   if (values.where) lines.push(`where = ${string(values.where)}`);
   if (values.kind === "train") lines.push(`split = { fraction = ${values.holdout / 100} }`);
   lines.push("", "[analysis]", `kind = ${string(values.kind)}`);
@@ -18,6 +18,9 @@ export function studyToml(values) {
   if (values.private && values.sites_per_patient) lines.push(`sites_per_patient = ${values.sites_per_patient}`);
   return `${lines.join("\n")}\n`;
 }
+
+const label = ({ label: column, positive }) =>
+  positive === null ? string(column) : `{ column = ${string(column)}, positive = ${typeof positive === "number" ? positive : string(positive)} }`;
 
 /** A basic string: JSON's escapes are TOML's, but for DEL, which JSON leaves as it is. */
 const string = (text) => JSON.stringify(String(text)).replace(/\u007f/g, "\\u007f");
