@@ -123,7 +123,9 @@ def processes() -> Iterator[Processes]:
     try:
         yield group
     except Exception:
-        console.print(f"The demo failed. The logs of its processes are kept in {_keep_logs(group.folder)}.")
+        if group.running:
+            kept = _keep_logs(group.folder)
+            console.print(f"The demo failed. The logs of its processes are kept in {kept}.")
         raise
     finally:
         group.stop()

@@ -123,3 +123,6 @@ def test_the_logs_of_a_process_that_ended_are_kept_and_its_last_words_are_told(
     assert f"The logs of its processes are kept in {kept}." in capsys.readouterr().out.replace("\n", "")
     assert "missing.toml" in (kept / "a.log").read_text()
     assert list(tmp_path.glob("fedcohort-demo-*")) == [kept]
+    with pytest.raises(ConfigError, match="no plan"), processes():
+        raise ConfigError("no plan")
+    assert list(tmp_path.glob("fedcohort-demo-*")) == [kept], "without a process there is nothing to keep"
