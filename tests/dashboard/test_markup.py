@@ -75,7 +75,7 @@ def is_harmless(text: str, *shown: str) -> None:
 
 def hostile_study() -> fc.Study:
     """A study whose every text is markup, as far as a study may have such text: no column's name may."""
-    with pytest.raises(StudyError, match="pattern"):
+    with pytest.raises(StudyError, match="is called by a letter"):
         fc.Cohort(table="ward", columns={HOSTILE[0]: fc.Numeric(0, 1)})
     columns: dict[str, Any] = {"age": fc.Numeric(18, 100), "sex": fc.Categorical((HOSTILE[1], HOSTILE[2]))}
     cohort = fc.Cohort(table="ward", columns=columns, where=f"sex = '{QUOTED}'")
