@@ -22,7 +22,7 @@ from fedcohort.node.budgets import Budget, Group, groups_of
 from fedcohort.node.check import Verdict, check_node
 from fedcohort.node.consent import Site, approve, read_approval
 from fedcohort.node.heads import sign_head, take_heads, write_off
-from fedcohort.node.ledger import accounts, epsilons, spending_of
+from fedcohort.node.ledger import accounts, epsilons
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.records import Reservation, StoredProposal
 from fedcohort.node.settle import settle
@@ -74,7 +74,7 @@ class Hospital:
 
         node = Node(
             "a", 10, self.store, self.keys, load, lambda encoded: read_approval(self.keys.identity, encoded),
-            allow=lambda one: check_study(policy, one), spending=lambda one: spending_of(policy, one),
+            allow=lambda one: check_study(policy, one),
         )  # fmt: skip
         state = build_analysis(asked).start()
         digest = state_digest(state.phase, 0, state.arrays)

@@ -17,7 +17,7 @@ from fedcohort.errors import CohortTooSmallError, FedcohortError, PolicyError
 from fedcohort.explain import explain
 from fedcohort.node.answer import Node, answer
 from fedcohort.node.budgets import Budget
-from fedcohort.node.ledger import epsilons, released, spending_of
+from fedcohort.node.ledger import epsilons, released
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
@@ -228,17 +228,16 @@ def test_the_study_s_epsilon_holds_with_the_test_and_all_else() -> None:
 
 
 def test_a_budget_that_was_lowered_holds_for_the_test_too(site: Site) -> None:
-    poor = SitePolicy(
-        id="a",
-        data="a.db",
-        tables={"records": "*"},
-        coordinator="ws://x",
-        budget={"all": Budget(epsilon=1.0)},
-    )
-    asked = keeping(None)
-    node = site.node(asked, noisy_minimum=True, spending=partial(spending_of, poor))
-    assert code(ask(node, asked)) == "budget-exhausted"
-    assert site.store.costs() == []
+    lowered = SitePolicy(
+        id="a", data="a.db", tables={"records": "*"}, coordinator="ws://x", protections=("none",),
+        budget={"all": Budget(epsilon=10.0)},
+    )  # fmt: skip
+    first, second = study(), keeping(None)
+    allow = partial(check_study, lowered)
+    assert code(ask(site.node(first, allow=allow), first)) == "answered"
+    assert code(ask(site.node(second, noisy_minimum=True, allow=allow), second)) == "budget-exhausted"
+    assert [cost.study_hash for cost in site.store.costs()] == [first.hash]
+    assert site.store.tested(second.hash) is None
 
 
 def test_a_site_that_insists_on_a_test_refuses_a_study_that_keeps_nothing_for_it() -> None:

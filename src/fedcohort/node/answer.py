@@ -78,6 +78,7 @@ class Prepared:
     analysis: Analysis
     local: Local
     n_patients: int = field(repr=False)
+    spending: Spending | None = None
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,9 @@ class Node:
     Attributes:
         load: selects a cohort from the site's database, read-only; whether the study is private.
         read_approval: decodes this site's approval and verifies its signature by the site's own key.
-        allow: raises where site.toml, as it is now, does not offer what a study asks for.
+        allow: raises where site.toml, as it is now, does not offer what a study asks for, and gives the
+            budget that its releases are held to.
         noisy_minimum: the site tests a private study's cohort against `min_patients`, with noise.
-        spending: the budget that a private study's releases are held to, as site.toml is now.
         studies, study_keys, prepared: in memory, by study hash.
     """
 
@@ -101,8 +102,7 @@ class Node:
     read_approval: Callable[[bytes], Approval]
     build: Callable[[Study], Analysis] = build_analysis
     now: Callable[[], float] = time.time
-    allow: Callable[[Study], None] = lambda _: None
-    spending: Callable[[Study], Spending | None] = lambda _: None
+    allow: Callable[[Study], Spending | None] = lambda _: None
     noisy_minimum: bool = False
     studies: dict[str, Study] = field(default_factory=dict)
     study_keys: dict[str, Key] = field(default_factory=dict, repr=False)
@@ -302,7 +302,7 @@ def prepare(node: Node, study_hash: str) -> Prepared:
     """
     if study_hash not in node.prepared:
         study = _study(node, study_hash)
-        node.allow(study)
+        spending = node.allow(study)
         table = node.load(study.cohort, study.seed, study.privacy is not None)
         if study.privacy is None and table.n_patients < node.min_patients:
             raise CohortTooSmallError(
@@ -310,7 +310,7 @@ def prepare(node: Node, study_hash: str) -> Prepared:
             )
         analysis = node.build(study)
         local = analysis.prepare(table)
-        node.prepared[study_hash] = Prepared(study, analysis, local, table.n_patients)
+        node.prepared[study_hash] = Prepared(study, analysis, local, table.n_patients, spending)
     return node.prepared[study_hash]
 
 
@@ -331,7 +331,7 @@ def _test_cohort(node: Node, prepared: Prepared, kept: SiteState, n_sites: int) 
         noisy = prepared.n_patients * TEST_STEPS + int(discrete_gaussian(test.sigma, 1)[0])
         passed = noisy >= node.min_patients * TEST_STEPS
         store.keep_test(
-            study.hash, passed, added_cost(study, store.cost(study.hash), [test]), node.spending(study)
+            study.hash, passed, added_cost(study, store.cost(study.hash), [test]), prepared.spending
         )
     if not passed:
         raise CohortTooSmallError(
@@ -368,5 +368,5 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
         phases_text(phases),
         arrays_to_bytes(site_state),
     )
-    node.store.keep(stored, cost, node.spending(prepared.study))
+    node.store.keep(stored, cost, prepared.spending)
     return stored

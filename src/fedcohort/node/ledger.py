@@ -15,7 +15,7 @@ from functools import lru_cache
 from fedcohort.errors import BudgetError
 from fedcohort.node.budgets import Budget
 from fedcohort.node.policy import SitePolicy
-from fedcohort.node.records import Cost, Limit, NodeStore, Reservation, Spending
+from fedcohort.node.records import Cost, Limit, NodeStore, Reservation
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.events import GaussianRelease, LaplaceRelease, from_record, to_record
 from fedcohort.privacy.shares import alone
@@ -42,16 +42,6 @@ def set_aside(policy: SitePolicy, store: NodeStore, wanted: Reservation) -> None
         BudgetError: less is left; names how much.
     """
     store.reserve(wanted, policy.group_of(wanted.dataset).limit)
-
-
-def spending_of(policy: SitePolicy, study: Study) -> Spending | None:
-    """What a study's releases are held to; None for one without privacy, which no budget lets pass."""
-    privacy = study.privacy
-    if privacy is None:
-        return None
-    table = study.cohort.table
-    reserved = Reservation(study.hash, table, privacy.epsilon, privacy.delta)
-    return Spending(reserved, policy.group_of(table).limit)
 
 
 def check_left(wanted: Reservation, others: Iterable[Reservation], limit: Limit) -> None:

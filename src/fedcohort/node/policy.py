@@ -12,6 +12,7 @@ from fedcohort.columns import Frozen, Identifier, building, describe_errors
 from fedcohort.errors import BudgetError, ConfigError, PolicyError, SchemaError, StudyError
 from fedcohort.node.budgets import Budget, Group, groups_of
 from fedcohort.node.budgets import objection as budget_objection
+from fedcohort.node.records import Reservation, Spending
 from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.where import check_plain
 from fedcohort.study import Cohort, Describe, Privacy, Protection, Study, Train
@@ -144,9 +145,11 @@ def _anchored(policy: SitePolicy, folder: Path) -> SitePolicy:
     return policy.model_copy(update=changes)
 
 
-def check_study(policy: SitePolicy, study: Study) -> None:
+def check_study(policy: SitePolicy, study: Study) -> Spending | None:
     """Refuse what this site does not offer.
 
+    Returns:
+        what a private study's releases are held to by the budget of its table; None for one without privacy.
     Raises:
         PolicyError: names the word of site.toml that forbids it.
     """
@@ -158,6 +161,11 @@ def check_study(policy: SitePolicy, study: Study) -> None:
     if study.privacy is not None and study.cohort.where is not None:
         check_plain(study.cohort.where)
     _check_columns(policy, study)
+    privacy, table = study.privacy, study.cohort.table
+    if privacy is None:
+        return None
+    reserved = Reservation(study.hash, table, privacy.epsilon, privacy.delta)
+    return Spending(reserved, policy.group_of(table).limit)
 
 
 def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError | None]]:

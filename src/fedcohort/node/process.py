@@ -30,7 +30,6 @@ from fedcohort.node.answer import Node, answer, is_private, prepare, private_stu
 from fedcohort.node.cards import announced, take_cards
 from fedcohort.node.consent import Site, read_approval, receive_proposal, stored_answer, study_hash_of
 from fedcohort.node.keys import Keys, RosterFolder, signed
-from fedcohort.node.ledger import spending_of
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.told import told_rules
@@ -115,9 +114,8 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
         return read_approval(identity, encoded)
 
     allow = partial(check_study, policy)
-    spending = partial(spending_of, policy)
     node = Node(
-        policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow, spending=spending,
+        policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow,
         noisy_minimum=policy.noisy_minimum,
     )  # fmt: skip
     witnesses = Witnesses(by_operator=newest_copy)
