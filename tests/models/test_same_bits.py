@@ -38,13 +38,13 @@ def test_a_process_on_one_core_computes_the_same_bits_as_this_one() -> None:
         "import os\n"
         "if hasattr(os, 'sched_setaffinity'):\n"
         "    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "import test_same_bits\n"
+        "from tests.models import test_same_bits\n"
         "print(test_same_bits.digest())\n"
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
     done = subprocess.run(
         [sys.executable, "-c", one_core],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,
         text=True,
