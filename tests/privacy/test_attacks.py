@@ -10,6 +10,7 @@ that patient the same epsilon and delta.
 import math
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,8 @@ from scipy.stats import binom
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw, SiteState, State
 from fedcohort.analyses.private_train import STEP_PHASES, private_train
-from fedcohort.node.noise import Drawn, draw_noise
+from fedcohort.coordinator.noise import noise_in_sum
+from fedcohort.node.noise import Drawn, StepNoise, draw_noise
 from fedcohort.privacy.noise import poisson_sample
 from fedcohort.protection.fixed_point import from_ring, to_ring
 from fedcohort.sources.frame import table_from_frame
@@ -78,12 +80,17 @@ def released(asked: Study, inside: np.ndarray, noisy: bool) -> np.ndarray:
         total = from_ring(layout, to_ring(layout, vector, 1, drawn.noise), 1)
         if state.phase in STEP_PHASES:
             moved += total["gradient"][:CANARIES] if "gradient" in total else -total["update"][:CANARIES]
-        state = analysis.update(state, {**total, "sites": np.array([1])})
+        state = analysis.update(state, {**total, **noise_in_sum(asked, analysis, state, 1, 1)})
     return -moved
 
 
-def _silent(noise: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.zeros_like(values) for name, values in noise.items()}
+def _silent(noise: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: np.zeros((one.n_steps, one.size), np.int64)
+        if isinstance(one, StepNoise)
+        else np.zeros_like(one)
+        for name, one in noise.items()
+    }
 
 
 @cache

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,9 @@ class Draw:
     seed: int
     site: str
     round: int
-    noise: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
-    """Under privacy, by block: integers in steps of its resolution, for the site's own steps or its sum."""
+    noise: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Under privacy, by block: integers in steps of its resolution, of the sum; or a slice at a time, (steps,
+    size) of the site's own steps."""
     sample: Callable[[int, float], NDArray[np.bool_]] | None = None
     """Under privacy: which of so many patients are drawn, each with this probability, from the OS."""
 

@@ -72,6 +72,26 @@ def is_matrix_layer(layer: Any) -> bool:
     return plain and len(layer.trainable_variables) == 1 + bool(layer.use_bias)
 
 
+def held_values(layer: Any) -> int:
+    """Numbers that a row's gradient by one layer takes, beside the layer's inputs and outputs.
+
+    Of a convolution: what stands under the kernel at every position, and the smaller of both ways to a norm.
+    Of a layer that is differentiated patient by patient: its weights.
+    """
+    if not layer.trainable_variables:
+        return 0
+    if not is_matrix_layer(layer):
+        return sum(prod(variable.shape) for variable in layer.trainable_variables)
+    positions, width = (
+        prod(layer.output.shape[1:-1]),
+        layer.input.shape[-1] * prod(getattr(layer, "kernel_size", ())),
+    )
+    if positions == 1 and type(layer).__name__ == "Dense":
+        return 0
+    patches = 0 if type(layer).__name__ == "Dense" else positions * width
+    return int(patches + min(positions**2, width * layer.output.shape[-1]))
+
+
 def matrix_gradient(uses: Sequence[Use], derivatives: Sequence[Tensor], rows: int) -> LayerGradient:
     """The gradient of a Dense or Conv layer from its inputs and the loss's derivatives.
 

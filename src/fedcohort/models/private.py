@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from fedcohort.errors import StudyError
 from fedcohort.models.build import build_model
 from fedcohort.models.dropout import QUIET, use_quick_dropout
 from fedcohort.models.ghost import clipped_gradient_sum
+from fedcohort.models.ghost_layers import held_values
 from fedcohort.models.graphs import row_losses
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import (
@@ -43,6 +44,7 @@ from fedcohort.models.private_graphs import (
     Shape,
     private_graphs,
 )
+from fedcohort.models.row_wise import layers_of
 from fedcohort.models.start import check_started_for_privacy
 
 LEAST_CLIP, LARGEST_CLIP = 1e-6, 1e6
@@ -52,12 +54,26 @@ _PIECE_VALUES, _PIECE_ROWS = 2**21, 1024
 _COHORT_PATIENTS = 256
 """In a piece of a whole cohort, at most: its size may not follow from how many patients there are."""
 
+_NOISE_VALUES = 2**24
+"""Of the noise of several steps in memory at once: 128 MiB."""
+
+_HELD_VALUES = 2**27
+"""Numbers that clipping holds of one piece: 512 MiB of float32."""
+
 _SMALL_ROW = 1024
 """Numbers over all layers in a row of a model that one thread computes faster than several."""
 
 _BUILDING = threading.Lock()
 
 Floats = NDArray[np.float32]
+
+
+class StepsOfNoise(Protocol):
+    """(steps, n_weights) int64, a slice of steps at a time."""
+
+    def __getitem__(self, steps: slice, /) -> NDArray[np.int64]:
+        """The noise of these steps."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -127,7 +143,7 @@ class PrivateModel:
         x: Rows,
         y: Floats,
         steps: NDArray[np.int32],
-        noise: NDArray[np.int64],
+        noise: StepsOfNoise,
         *,
         clip: float,
         resolution: float,
@@ -141,7 +157,7 @@ class PrivateModel:
 
         Args:
             steps: (steps, pieces, patients, rows_per_patient) row indices as `cut` gives them.
-            noise: (steps, n_weights) whole numbers of the resolution.
+            noise: (steps, n_weights) whole numbers of the resolution, of which each slice is taken once.
             resolution: the sum is rounded to multiples of it before noise is added.
             expected_patients: in a step; a number that does not depend on who was sampled.
             l2: adds l2 / 2 * |kernel|^2 to the loss; the model's own regularisers are added always.
@@ -155,10 +171,11 @@ class PrivateModel:
         inputs, now = as_inputs(x), weights
         numbers = (*map(np.float32, (clip, expected_patients, learning_rate, l2, proximal_mu)),)
         at_once = len(steps) if inputs.fits else _steps_at_once(inputs.image_bytes, steps)
+        at_once = max(1, min(at_once, _NOISE_VALUES // self.n_weights))
         with self.lock:
             steps = self._aligned(steps)
             graph = self._tried_steps((steps.shape[-2], steps.shape[-1]), bool(l2 or proximal_mu))
-            for start in range(0, len(steps), max(1, at_once)):
+            for start in range(0, len(steps), at_once):
                 part = slice(start, start + at_once)
                 pieces, places = _in_turn(steps[part])
                 x_, y_, own = _with_rows(inputs, y, pieces) if len(inputs) else _nobody(inputs, y, pieces)
@@ -316,7 +333,14 @@ def _private_model(
     trainable = {id(variable) for variable in built.trainable_variables}
     mask = np.concatenate([np.full(int(np.prod(v.shape)), id(v) in trainable) for v in built.weights])
     values = row_values(built)
-    rows = min(_PIECE_ROWS, _PIECE_VALUES // values) // rows_per_patient
+    held = values + sum(map(held_values, layers_of(built)))
+    if held * rows_per_patient * alignment > _HELD_VALUES:
+        raise StudyError(
+            f"analysis.model: clipping by patient holds {held:,} numbers for one row, in pieces of "
+            f"{alignment} patients with up to {rows_per_patient} rows; {_HELD_VALUES:,} in all are the most: "
+            "take smaller convolution kernels, or reduce the picture first"
+        )
+    rows = min(_PIECE_ROWS, _PIECE_VALUES // values, _HELD_VALUES // held) // rows_per_patient
     most = alignment * 2 ** max(0, (rows // alignment).bit_length() - 1)
     call = caller(built, parts)
     total = clipped_gradient_sum(built, head, row_losses, rows_per_patient=rows_per_patient, call=call)

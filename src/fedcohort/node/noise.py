@@ -28,16 +28,32 @@ def noise_plan(study: Study, analysis: Analysis, site_state: SiteState, n_sites:
 
 
 @dataclass(frozen=True)
+class StepNoise:
+    """Noise of a site's own steps, drawn when a part of them is taken: all at once would fill the memory.
+
+    Take each step once; taken again it would be drawn anew.
+    """
+
+    sigma: float
+    n_steps: int
+    size: int
+
+    def __getitem__(self, steps: slice) -> NDArray[np.int64]:
+        """(steps, size) of the next steps."""
+        return discrete_gaussian(self.sigma, (len(range(*steps.indices(self.n_steps))), self.size))
+
+
+@dataclass(frozen=True)
 class Drawn:
     """This site's noise for a sum, in integer steps, and what its release costs.
 
     Attributes:
         noise: by block of the sum.
-        inside: by block, (steps, size) for the site's own steps.
+        inside: by block, for the site's own steps.
     """
 
     noise: Mapping[str, NDArray[np.int64]] = field(repr=False)
-    inside: Mapping[str, NDArray[np.int64]] = field(repr=False)
+    inside: Mapping[str, StepNoise] = field(repr=False)
     releases: tuple[GaussianRelease, ...]
 
 
@@ -62,7 +78,7 @@ def draw_noise(
         if hidden is None:
             noise[block.name] = discrete_gaussian(sigma, block.size)
         else:
-            inside[hidden.block.name] = discrete_gaussian(sigma, (hidden.a_round, hidden.block.size))
+            inside[hidden.block.name] = StepNoise(sigma, hidden.a_round, hidden.block.size)
     return Drawn(noise, inside, tuple(plan.release(block.name, step) for block in analysis.layout(state)))
 
 
