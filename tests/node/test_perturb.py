@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedcohort.errors import BudgetError, CohortError, ConfigError, SchemaError, StudyError
+from fedcohort.errors import BudgetError, CohortError, ConfigError, LedgerBehindError, SchemaError, StudyError
 from fedcohort.node.budgets import Budget
 from fedcohort.node.ledger import accounts, epsilons, released
 from fedcohort.node.perturb import Bounded, noisy_column, perturb
@@ -69,6 +69,17 @@ def test_a_copy_made_without_a_budget_is_recorded_and_counts_against_one_that_is
         assert account.left == pytest.approx((0.5, 1e-3))
         with pytest.raises(BudgetError, match=r"0\.5 \(delta"):
             perturb(policy(tmp_path), store, TABLE, 1.0, tmp_path / "more.db")
+
+
+def test_an_older_copy_of_the_ledger_pays_for_no_copy_where_there_is_a_counter(tmp_path: Path) -> None:
+    site = policy(tmp_path, counter=tmp_path / "elsewhere.counter")
+    with closing(SqlNodeStore(tmp_path / "node.db")) as store:
+        perturb(site, store, TABLE, 1.5, tmp_path / "noisy.db")
+    with closing(SqlNodeStore(tmp_path / "restored" / "node.db")) as older:
+        with pytest.raises(LedgerBehindError):
+            perturb(site, older, TABLE, 1.5, tmp_path / "more.db")
+        assert older.costs() == []
+    assert not (tmp_path / "more.db").exists()
 
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, float("inf"), float("nan")])

@@ -9,7 +9,7 @@ others; how many patients there are is copied as it is. Text, levels and pseudon
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, ConfigError, SchemaError
+from fedcohort.node import counter
 from fedcohort.node.ledger import cost_of, set_aside
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.records import Reservation
@@ -29,6 +30,7 @@ from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.importing import ImportReport, write_rows
 from fedcohort.sources.schema import Declared, wide_table
 from fedcohort.study import Cohort
+from fedcohort.wire.identity import load_or_create
 
 LEAST_DELTA = 1e-5
 """Laplace's mechanism needs no delta; this one is only looked at, to check epsilon with the same words."""
@@ -57,6 +59,7 @@ def perturb(policy: SitePolicy, store: SqlNodeStore, table: str, epsilon: float,
         SchemaError: the table is not offered, or has no number with declared bounds.
         CohortError: a patient has several rows, so that a row is not a patient.
         BudgetError: the data set's budget does not pay for it.
+        LedgerBehindError: the counter outside the folder has seen more than this copy of the ledger.
     """
     check_budget(epsilon, LEAST_DELTA)
     if into.exists():
@@ -72,13 +75,26 @@ def perturb(policy: SitePolicy, store: SqlNodeStore, table: str, epsilon: float,
         LaplaceRelease(f"perturbed {column.name}", column.width, column.width / share) for column in columns
     ]
     charge = hashlib.sha256(f"perturb|{table}|{epsilon}|{secrets.token_hex(16)}".encode()).hexdigest()
+    keep_up = _counted(policy, store)
     set_aside(policy, store, Reservation(charge, table, epsilon, 0.0))
     store.charge(cost_of(charge, table, 0.0, releases))
+    keep_up()
     noisy = {
         column.name: noisy_column(rows.columns[column.name].astype(np.float64), column, share)
         for column in columns
     }
     return _write(into, table, kinds, noisy)
+
+
+def _counted(policy: SitePolicy, store: SqlNodeStore) -> Callable[[], None]:
+    """Check the ledger against the counter outside the folder; what is returned keeps a true one up."""
+    place = policy.counter
+    if place is None:
+        return lambda: None
+    identity = load_or_create(policy.state / "site.key", policy.id)
+    if not counter.agrees(place, identity, store):
+        return lambda: None
+    return lambda: counter.advance(place, identity, store)
 
 
 def _columns(policy: SitePolicy, table: str) -> list[Bounded]:
