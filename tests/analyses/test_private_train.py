@@ -367,6 +367,23 @@ def test_with_a_loose_promise_fedavg_learns_the_rule() -> None:
     assert report["auc"] > 0.8  # type: ignore[index]
 
 
+def test_steps_at_a_site_are_not_taken_before_the_count_that_their_sampling_follows_from() -> None:
+    """Or rounds of two plans would add up to what neither of them was solved for."""
+    asked = study(rounds=2, **FEDAVG)
+    analysis = private_train(asked)
+
+    def load(cohort: fc.Cohort, seed: int, private: bool) -> Table:
+        return table_from_frame(rows(200), cohort, seed, private)
+
+    node = simulated_node(Simulated(), "a", asked, load, analysis, 10)
+    arrays = {"weights": analysis.model.initial(), "step": np.array([0])}
+    early = answer(node, Task(asked.hash, 0, 0, "train", arrays, b"1" * 32, ("a",)))
+    assert isinstance(early, Event)
+    assert node.store.cost(asked.hash) is None
+    assert not isinstance(answer(node, Task(asked.hash, 0, 0, "count", {}, b"2" * 32, ("a",))), Event)
+    assert not isinstance(answer(node, Task(asked.hash, 1, 0, "train", arrays, b"3" * 32, ("a",))), Event)
+
+
 def test_an_update_is_the_same_whoever_else_was_sampled_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sample of nobody moves by noise alone: no patient, no gradient, and the divisor is not the sample."""
     asked = study(rounds=1, **FEDAVG)
@@ -399,6 +416,8 @@ def test_a_local_round_is_one_graph_call_whatever_its_steps_and_pieces(algorithm
     known = {"patients": np.array([1750.0])}
     steps = analysis._sampling(known).steps
     noise = {"gradient": np.zeros((steps, analysis.model.n_weights), np.int64)}
+    local(state, known, Draw(1, "a", 1, noise, poisson_sample))
+    calls.clear()  # the first one was tried before it answered
     local(state, known, Draw(1, "a", 1, noise, poisson_sample))
     assert len(calls) == 1
     assert steps > 100 or not algorithm

@@ -56,6 +56,29 @@ def test_one_piece_more_changes_no_bit_of_the_patients_in_the_others(name: str) 
     assert results(one) == results(more)
 
 
+@pytest.mark.parametrize("name", ["perceptron", "causal", "few positions", "groups", "branches"])
+def test_a_patient_beyond_float32_takes_nobody_along_whose_rows_are_filled_up(name: str) -> None:
+    """A row that a patient lacks was computed as the first of all: nothing times infinity is no number."""
+    private, _, weights, shape, head = built(name, rows=2)
+    x, y = made_up_rows(shape, head, 40, seed=9)
+    x[0] = np.nan
+    patients = np.stack([np.arange(40), np.full(40, -1)], 1).astype(np.int32)
+    numbers = {"resolution": 2.0**-40, "expected_patients": 30, "learning_rate": 0.1}
+    silence = np.zeros((1, private.n_weights), np.int64)
+
+    def results(first: int) -> tuple[bytes, bytes]:
+        steps = cut(patients, [np.arange(first, 40)], private.cohort_patients)
+        total = private.clipped_sum(weights, x, y, steps[0], clip=0.01, seed=1)
+        assert total.any()
+        return total.tobytes(), private.train(
+            weights, x, y, steps, silence, clip=0.01, seed=1, **numbers
+        ).tobytes()
+
+    with_it, without = results(0), results(1)
+    assert np.allclose(*(np.frombuffer(found[0]) for found in (with_it, without)), rtol=0, atol=1e-12)
+    assert with_it[1] == without[1]
+
+
 def test_a_private_step_is_the_rounded_sum_plus_noise_over_the_expected_batch() -> None:
     private, _, weights, shape, head = built("perceptron")
     x, y = made_up_rows(shape, head, 50)

@@ -42,7 +42,7 @@ from fedcohort.analyses.private_metrics import (
 )
 from fedcohort.analyses.private_rows import PrivateRows, Sampling, bounds_scaling, encoded, sampling_of
 from fedcohort.analyses.server_optimizer import mean_so_far, server_step
-from fedcohort.errors import StudyError
+from fedcohort.errors import StudyError, WireError
 from fedcohort.models.inputs import Inputs
 from fedcohort.study import Privacy, Study, Train, missing_bounds
 from fedcohort.table import Table
@@ -212,6 +212,9 @@ class PrivateTrain:
                 weights, clip = state.arrays["weights"], self.privacy.clip
                 rows = PrivateRows(self.private, x, y, patients)
                 if self._steps_at_site:
+                    if "patients" not in site_state:
+                        # Noise and sampling would follow from no count, and from another plan after it.
+                        raise WireError("steps before this site's count of patients; it comes first")
                     resolution = self._gradient_block.resolution
                     sampling = self._sampling(site_state)
                     moved = rows.update(weights, self.train, clip, resolution, sampling, draw)

@@ -103,7 +103,10 @@ def _of_piece(
     seed: Tensor,
 ) -> Tensor:
     tf = start_tensorflow()
-    chosen = tf.maximum(tf.reshape(rows, [-1]), 0)
+    # A missing row is computed, too, and counts nothing; but where its numbers are beyond float32, nothing
+    # times infinity is no number: so it is the patient's own first row, and never that of somebody else.
+    own = tf.where(rows >= 0, rows, rows[:, :1]) if rows.shape[1] > 1 else rows
+    chosen = tf.maximum(tf.reshape(own, [-1]), 0)
     present = tf.cast(rows >= 0, tf.float32)
     of_rows = [tf.gather(part, chosen) for part in x]
     return total(weights, of_rows, tf.gather(y, chosen), present, clip, unit, seed)
