@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -206,3 +207,39 @@ def test_levels_of_which_a_rule_leaves_none_are_named_with_the_rule() -> None:
     Path("rules.toml").write_text('[columns]\ngrp = "remove"\n')
     assert run(*words).exit_code == 0
     assert "records.grp: left out (rule: remove)" in said(run(*words, "--into", "another.db"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_without_patients_is_numbered_where_it_is_said(ending: str) -> None:
+    file = Path(f"measured.{ending}")
+    frame = pd.DataFrame({"bp": [120, 130, 120], "ward": ["a", "b", "a"]})
+    if ending == "csv":
+        frame.to_csv(file, index=False)
+    else:
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(file, index=False)
+    words = (ending, "--from", str(file), "--into", "h.db", "--keep-identifiers")
+    refused = run(*words)
+    assert refused.exit_code != 0
+    assert "--number-patients" in said(refused)
+    done = run(*words, "--number-patients")
+    assert done.exit_code == 0, said(done)
+    found = rows("h.db", "SELECT patient_id, bp FROM records ORDER BY id")
+    assert [row[1] for row in found] == [120, 130, 120]
+    assert [str(row[0]).partition("-")[2] for row in found] == ["1", "2", "3"]
+    again = run(*words, "--number-patients")
+    assert again.exit_code == 0, said(again)
+    assert rows("h.db", "SELECT patient_id, bp FROM records ORDER BY id") == found
+    frame.assign(bp=99.0).to_csv("other.csv", index=False)
+    assert (
+        run("csv", "--from", "other.csv", "--into", "h.db", *words[-1:], "--number-patients").exit_code == 0
+    )
+    assert rows("h.db", "SELECT count(DISTINCT patient_id) FROM records") == [(6,)]
+
+
+def test_numbered_records_keep_units_and_bounds_of_a_mapping() -> None:
+    Path("m.csv").write_text("sbp\n120\n500\n")
+    Path("m.toml").write_text('[tables.records.columns]\nbp = { from = "sbp", low = 50, high = 300 }\n')
+    words = ("csv", "--from", "m.csv", "--into", "h.db", "--keep-identifiers", "--mapping", "m.toml")
+    done = run(*words, "--number-patients")
+    assert rows("h.db", "SELECT bp FROM records") == [(120.0,)], said(done)

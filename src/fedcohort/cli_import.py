@@ -40,6 +40,9 @@ Folder = Annotated[Path, typer.Option("--into", help="Folder for the databases."
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Read and check everything, and change nothing; then import.")
 ]
+NumberPatients = Annotated[
+    bool, typer.Option("--number-patients", help="No column names patients: each record is one.")
+]
 RefusedFile = Annotated[
     Path | None, typer.Option("--refused", help="CSV file for every refused record's place and reason.")
 ]
@@ -67,18 +70,23 @@ def import_csv(
         str | None,
         typer.Option(help="What stands between thousands: , . ' or a blank; without a mapping only."),
     ] = None,
+    number_patients: NumberPatients = False,
 ) -> None:
     """Import CSV files, packed by gzip or not."""
     from fedcohort.sources.csv_files import csv_source
     from fedcohort.sources.csv_open import Dialect
+    from fedcohort.sources.schema import PATIENT_ID
+    from fedcohort.sources.shape import NUMBERED
 
     if delimiter is not None and len(delimiter) != 1:
         raise ConfigError("--delimiter: one character, such as ';'")
-    mapped = _mapped(mapping, table)
+    patient = NUMBERED if number_patients else PATIENT_ID
+    mapped = _mapped(mapping, table, number_patients)
     writing = _writing(decimal, thousands, mapping)
-    source = csv_source(place, table, mapped, Dialect(encoding, delimiter), writing=writing)
+    source = csv_source(place, table, mapped, Dialect(encoding, delimiter), patient, writing=writing)
     how = How(rules, key, keep_identifiers, dry_run)
-    reading = " ".join(map(str, (encoding, delimiter, *([decimal, thousands] if writing.is_said else []))))
+    said = [*([decimal, thousands] if writing.is_said else []), *([NUMBERED] if number_patients else [])]
+    reading = " ".join(map(str, (encoding, delimiter, *said)))
     named = Named(table, mapped, _typed(place), reading=reading)
     bring_in_some(source, into, named, how, refused)
 
@@ -94,14 +102,18 @@ def import_parquet(
     key: KeyFile = None,
     keep_identifiers: KeepIdentifiers = False,
     dry_run: DryRun = False,
+    number_patients: NumberPatients = False,
 ) -> None:
     """Import Parquet files."""
     from fedcohort.sources.parquet_files import parquet_source
+    from fedcohort.sources.schema import PATIENT_ID
+    from fedcohort.sources.shape import NUMBERED
 
-    mapped = _mapped(mapping, table)
+    patient, reading = (NUMBERED, NUMBERED) if number_patients else (PATIENT_ID, "")
+    mapped = _mapped(mapping, table, number_patients)
     how = How(rules, key, keep_identifiers, dry_run)
-    named = Named(table, mapped, _typed(place))
-    bring_in_some(parquet_source(place, table, mapped), into, named, how, refused)
+    named = Named(table, mapped, _typed(place), reading=reading)
+    bring_in_some(parquet_source(place, table, mapped, patient), into, named, how, refused)
 
 
 @import_app.command("sql")
@@ -179,15 +191,16 @@ def import_breast_cancer(into: Folder = Path()) -> None:
     console.print(_PUBLIC, highlight=False)
 
 
-def _mapped(path: Path | None, table: str) -> "MappedTable | None":
+def _mapped(path: Path | None, table: str, number_patients: bool = False) -> "MappedTable | None":
     if path is None:
         return None
     from fedcohort.sources.mapping import read_mapping
+    from fedcohort.sources.shape import NUMBERED
 
     tables = read_mapping(path)
     if table not in tables:
         raise ConfigError(f"{path}: has no table {table}; it has {', '.join(tables)}")
-    return tables[table]
+    return tables[table].model_copy(update={"patient_id": NUMBERED}) if number_patients else tables[table]
 
 
 def _writing(decimal: str | None, thousands: str | None, mapping: Path | None) -> "Writing":

@@ -19,12 +19,14 @@ from pydicom.fileset import FileSet
 from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.errors import ConfigError, StudyError
 from fedcohort.sources import dicom
+from fedcohort.sources.batch import Refusal
 from fedcohort.sources.dicom import dicom_source
 from fedcohort.sources.dicom_columns import DicomColumn
 from fedcohort.sources.dicom_file import read_bytes
 from fedcohort.sources.dicom_options import DicomOptions, columns_of
 from fedcohort.sources.dicom_pixels import Rendering
 from fedcohort.sources.images import decode_image
+from fedcohort.sources.road import import_source
 from tests.patience import until
 from tests.sources.dicom_files import PIXELS, image, sample, write
 from tests.sources.dicom_rows import SMALL, load
@@ -305,3 +307,15 @@ def test_a_marker_patient_in_every_text_of_a_file_is_nowhere_in_what_comes_out(t
     assert (len(rows), refused) == (1, [])
     assert "ZEBRA" not in repr(rows)
     assert b"ZEBRA" not in rows[0]["image"]
+
+
+def test_images_of_several_patients_with_one_uid_are_not_one_row(tmp_path: Path) -> None:
+    for name in ("P1", "P2", "P3"):
+        write(tmp_path / "in" / f"{name}.dcm", image(PIXELS, PatientID=name))
+    source = dicom_source(tmp_path / "in", DicomOptions(rendering=Rendering(height=2, width=2)))
+    refused: list[Refusal] = []
+    keys = {"images": (dicom.IMAGE_ID,)}
+    report = import_source(source, tmp_path / "h.db", keys=keys, on_refusal=refused.append)
+    assert report.written["images"] == 1
+    assert len(refused) == 2
+    assert all("SOPInstanceUID of another patient's image" in one.reason for one in refused)

@@ -22,7 +22,7 @@ from fedcohort.sources.files import Content, files_of, raw_of
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.number_text import PLAIN, Writing
 from fedcohort.sources.schema import PATIENT_ID
-from fedcohort.sources.shape import Field, refusals_of, shaped
+from fedcohort.sources.shape import NUMBERED, Field, numbers, refusals_of, shaped
 
 BATCH_ROWS = 20_000
 SAMPLE_ROWS = 10_000
@@ -43,8 +43,8 @@ def csv_source(
     Args:
         mapping: names, units and codes; without one columns keep their names, numbers have no bounds and
             texts no levels, as far as the first records tell.
-        patient, numbers: without a mapping, the column that names the patient, and those that hold numbers;
-            None: as the first records tell.
+        patient, numbers: without a mapping, the column that names the patient (NUMBERED: none does, and a
+            record is a patient), and those that hold numbers; None: as the first records tell.
         writing: without a mapping, how numbers are written.
     Raises:
         ConfigError: there is no such file, or no such encoding.
@@ -73,7 +73,7 @@ class Asked:
 
 def _part(path: Path, name: str, table: str, fields: Sequence[Field], dialect: Dialect) -> Part:
     content = Content(path)
-    batches = partial(_batches, path, name, table, fields, dialect)
+    batches = partial(_batches, path, name, table, fields, dialect, content)
     return Part(name, table, content.digest, batches, content.size, content.prefix)
 
 
@@ -86,7 +86,7 @@ def _first_of(files: Sequence[Path], dialect: Dialect, patient: str) -> tuple[Pa
     errors: list[DataError] = []
     for path in files:
         try:
-            return path, open_csv(path, dialect, patient)
+            return path, open_csv(path, dialect, None if patient == NUMBERED else patient)
         except DataError as error:
             errors.append(type(error)(f"{path.name}: {error}"))
     raise errors[0]
@@ -109,6 +109,8 @@ def _told(files: Sequence[Path], dialect: Dialect, asked: Asked) -> Told:
             rows.extend(row for row in found if not isinstance(row, Broken) and len(row) == len(names))
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
     columns.pop("", None)  # behind a delimiter that ends every line
+    if asked.patient == NUMBERED:
+        columns[NUMBERED] = tuple(map(str, range(len(rows))))
     try:
         told = _fields(columns, asked)
     except SchemaError as error:
@@ -126,7 +128,8 @@ def _fields(columns: Columns, asked: Asked) -> Told:
     if patient not in columns:
         raise SchemaError(
             f"has no column {patient}; say in a mapping file which one names the patient: "
-            'patient_id = "…" and others = true below its table'
+            'patient_id = "…" and others = true below its table, or, where each record is a patient of its '
+            "own, --number-patients"
         )
     if asked.numbers is not None:
         return numeric_by_name(columns, patient, asked.numbers)
@@ -138,19 +141,29 @@ def _fields(columns: Columns, asked: Asked) -> Told:
 
 
 def _batches(
-    path: Path, name: str, table: str, fields: Sequence[Field], dialect: Dialect, done: int
+    path: Path,
+    name: str,
+    table: str,
+    fields: Sequence[Field],
+    dialect: Dialect,
+    content: Content,
+    done: int,
 ) -> Iterator[Batch]:
+    numbered = fields[0].source == NUMBERED
     try:
-        opened = open_csv(path, dialect, fields[0].source)
+        opened = open_csv(path, dialect, None if numbered else fields[0].source)
     except (DataError, SchemaError) as error:
         yield Batch(table, {}, done, (Refusal(name, "line 1", "", str(error)),), broken=True)
         return
     fields = [replace(one, source=plain_name(one.source)) for one in fields]
-    lacking = [one.source for one in fields if one.source not in opened.names]
+    lacking = [one.source for one in fields if one.source not in (*opened.names, NUMBERED)]
     with opened.file:
         if lacking:
             reason = f"the header has no column {', '.join(lacking)}; correct the mapping or the file"
             yield Batch(table, {}, done, (Refusal(name, "line 1", "", reason),))
+            return
+        if numbered:
+            yield from _one_by_one(opened, name, table, fields, done, content.digest())
             return
         done, whole = yield from _sound(path, opened, name, table, fields, done)
         if not whole:
@@ -182,15 +195,17 @@ def _sound(
     return max(done, read), False
 
 
-def _one_by_one(opened: Opened, name: str, table: str, fields: Sequence[Field], done: int) -> Iterator[Batch]:
-    """All batches behind the first `done` records, by Python's reader."""
+def _one_by_one(
+    opened: Opened, name: str, table: str, fields: Sequence[Field], done: int, digest: str = ""
+) -> Iterator[Batch]:
+    """All batches behind the first `done` records, by Python's reader; with a digest records are numbered."""
     found, read, why = records(opened.file, opened.delimiter, len(opened.names)), done, ""
     passed, why = _some(found, done)
     more = len(passed) == done
     while more and not why:
         rows, why = _some(found, BATCH_ROWS)
         if more := bool(rows):
-            yield _batch(name, table, fields, opened.names, rows, read)
+            yield _batch(name, table, fields, opened.names, rows, read, digest)
             read += len(rows)
     if why:
         yield Batch(table, {}, read, (Refusal(name, f"after record {read}", "", why),), broken=True)
@@ -215,6 +230,7 @@ def _batch(
     names: Sequence[str],
     rows: Sequence[list[str]],
     before: int,
+    digest: str,
 ) -> Batch:
     width, refusals, read = len(names), [], before + len(rows)
     places: Sequence[int] = range(before + 1, read + 1)
@@ -226,7 +242,9 @@ def _batch(
         places, rows = [number for number, _ in good], [row for _, row in good]
     if not rows:
         return Batch(table, {}, read, refusals)
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    columns: dict[str, Sequence[str]] = dict(zip(names, zip(*rows, strict=True), strict=True))
+    if digest:
+        columns[NUMBERED] = numbers(digest, places)
     found, faults = shaped(fields, columns)
     refusals += refusals_of(file, places, faults)
     return Batch(table, found, read, refusals, made_missing=faults.made_missing)

@@ -49,7 +49,7 @@ class Opened:
     before: int
 
 
-def open_csv(path: Path, dialect: Dialect, patient: str) -> Opened:
+def open_csv(path: Path, dialect: Dialect, patient: str | None) -> Opened:
     """Read a file up to its header: the first line that names the patient's column, or else the first line.
 
     Raises:
@@ -62,10 +62,11 @@ def open_csv(path: Path, dialect: Dialect, patient: str) -> Opened:
     try:
         opened = _header(file, dialect.delimiter, patient)
         unnamed = None if opened else patient
-        if opened is None:
+        if opened is None and patient is not None:
             file.close()
             file = text_of(path, dialect.encoding)
-            opened = _header(file, dialect.delimiter, None) or Opened(file, "", [], "", 0)
+            opened = _header(file, dialect.delimiter, None)
+        opened = opened or Opened(file, "", [], "", 0)
         _check(opened.names, dialect, unnamed)
     except (csv.Error, UnicodeError) as error:
         file.close()

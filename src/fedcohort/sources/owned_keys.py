@@ -13,6 +13,13 @@ from fedcohort.sources.pen import compiled
 from fedcohort.sources.schema import PATIENT_ID
 
 _AT_ONCE = 500
+_REASONS = {
+    (
+        "image_id",
+    ): "is the SOPInstanceUID of another patient's image, which no two may share (PS3.3, C.12.1): "
+    "correct PatientID, or give the image a UID of its own, and import the folder again"
+}
+"""Where keys are the format's own, and no mapping's."""
 Key = tuple[object, ...]
 
 
@@ -36,10 +43,10 @@ def of_own_patients(
     if not others:
         return batch
     part, done = place
-    key_columns = json.dumps([PATIENT_ID, *keys], ensure_ascii=False)
-    reason = (
-        f"is the key of another patient's record: write key = {key_columns} in the mapping, and import into "
-        "a new database"
+    reason = _REASONS.get(tuple(keys)) or (
+        "is the key of another patient's record: write key = "
+        f"{json.dumps([PATIENT_ID, *keys], ensure_ascii=False)} in the mapping, and import into a new "
+        "database"
     )
     where = f"record {done + 1}" if batch.read == done + 1 else f"records {done + 1} to {batch.read}"
     refused = [Refusal(part, where, ", ".join(keys), reason)] * len(others)

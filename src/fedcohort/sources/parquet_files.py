@@ -1,8 +1,8 @@
 """Parquet as a source, by pyarrow: one row group after another, in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.files import FREE_BYTES, MAX_RATIO, digest_of, files_of, format_of
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.schema import PATIENT_ID, Declared
-from fedcohort.sources.shape import Field, refusals_of, shaped
+from fedcohort.sources.shape import NUMBERED, Field, numbers, refusals_of, shaped
 from fedcohort.sources.units import conversion
 
 BATCH_ROWS = 20_000
@@ -22,7 +22,7 @@ PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of Arrow's durations; ours are seconds."""
 
 
-def parquet_source(place: Path, table: str, mapping: MappedTable | None) -> Source:
+def parquet_source(place: Path, table: str, mapping: MappedTable | None, patient: str = PATIENT_ID) -> Source:
     """One file or a folder of files, all into one table.
 
     Raises:
@@ -30,13 +30,13 @@ def parquet_source(place: Path, table: str, mapping: MappedTable | None) -> Sour
         DataError, SchemaError: no file can be read, or the first that can names no patients.
     """
     files = files_of(place, *ENDINGS)
-    fields = _told(files, mapping)
+    fields = _told(files, mapping, patient)
     declared = {one.name: one.declared for one in fields if one.declared is not None}
     root = place if place.is_dir() else place.parent
     parts = []
     for path in files:
-        name, digest = str(path.relative_to(root)), partial(digest_of, path)
-        parts.append(Part(name, table, digest, partial(_batches, path, name, table, fields)))
+        name, digest = str(path.relative_to(root)), cache(partial(digest_of, path))
+        parts.append(Part(name, table, digest, partial(_batches, path, name, table, fields, digest)))
     return Source({table: declared}, parts)
 
 
@@ -83,10 +83,10 @@ def _first_schema(files: Sequence[Path]) -> tuple[Path, Any]:
     raise errors[0]
 
 
-def _told(files: Sequence[Path], mapping: MappedTable | None) -> list[Field]:
+def _told(files: Sequence[Path], mapping: MappedTable | None, patient: str) -> list[Field]:
     """How the columns are read: as a mapping says, the others as the first file's own schema does."""
     if mapping is None:
-        return _fields_of(files, PATIENT_ID)
+        return _fields_of(files, patient)
     if not mapping.others:
         return mapping.fields
     mapped = mapping.fields
@@ -100,10 +100,11 @@ def _fields_of(files: Sequence[Path], patient: str) -> list[Field]:
     import pyarrow
 
     path, schema = _first_schema(files)
-    if patient not in schema.names:
+    if patient not in (*schema.names, NUMBERED):
         raise SchemaError(
             f"{path.name}: has no column {patient}; say in a mapping file which one names the patient: "
-            'patient_id = "…" and others = true below its table'
+            'patient_id = "…" and others = true below its table, or, where each record is a patient of its '
+            "own, --number-patients"
         )
     types = pyarrow.types
     nested = [column.name for column in schema if _is_nested(column.type)]
@@ -157,7 +158,9 @@ def _is_nested(kind: Any) -> bool:  # noqa: ANN401
     return bool(types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind))
 
 
-def _batches(path: Path, name: str, table: str, fields: Sequence[Field], done: int) -> Iterator[Batch]:
+def _batches(
+    path: Path, name: str, table: str, fields: Sequence[Field], digest: Callable[[], str], done: int
+) -> Iterator[Batch]:
     import pyarrow
 
     read = done
@@ -166,7 +169,8 @@ def _batches(path: Path, name: str, table: str, fields: Sequence[Field], done: i
             _check(file.schema_arrow, [one.source for one in fields])
             fields = _durations(file.schema_arrow, fields)
             most = max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
-            for batch in _read(file, name, table, fields, done, most):
+            content = digest() if fields[0].source == NUMBERED else ""
+            for batch in _read(file, name, table, fields, done, most, content):
                 yield batch
                 read = batch.read
     except (DataError, pyarrow.ArrowException, OSError, MemoryError) as error:
@@ -175,10 +179,10 @@ def _batches(path: Path, name: str, table: str, fields: Sequence[Field], done: i
 
 
 def _check(schema: Any, sources: Sequence[str]) -> None:  # noqa: ANN401
-    lacking = [name for name in sources if name not in schema.names]
+    lacking = [name for name in sources if name not in (*schema.names, NUMBERED)]
     if lacking:
         raise SchemaError(f"has no column {', '.join(lacking)}; correct the mapping or the file")
-    nested = [name for name in sources if _is_nested(schema.field(name).type)]
+    nested = [name for name in sources if name != NUMBERED and _is_nested(schema.field(name).type)]
     if nested:
         raise SchemaError(f"column {', '.join(nested)} holds lists, structures or bytes; correct the mapping")
 
@@ -190,10 +194,12 @@ def _read(
     fields: Sequence[Field],
     done: int,
     most: int,
+    digest: str,
 ) -> Iterator[Batch]:
     """Batches behind the first `done` records; texts of more than `most` bytes in all are a bomb."""
     read = unpacked = 0
-    for group in file.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(one.source for one in fields))):
+    wanted = [one.source for one in fields if one.source != NUMBERED]
+    for group in file.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(wanted))):
         before, read = read, read + group.num_rows
         unpacked += sum(_weight(group.column(column)) for column in group.schema.names)
         if unpacked > most:
@@ -203,6 +209,8 @@ def _read(
         piece = group.slice(max(0, done - before))
         first = read - piece.num_rows
         raw, bad = _values(piece)
+        if digest:
+            raw[NUMBERED] = numbers(digest, range(first + 1, read + 1))
         found, faults = shaped(fields, raw)
         if bad:
             for row in bad:

@@ -25,6 +25,14 @@ from fedcohort.sources.number_text import (
 )
 from fedcohort.sources.schema import LONGEST_ID, PATIENT_ID, Declared
 
+NUMBERED = "(number of the record)"
+"""A source's column that it does not have: each record is a patient of its own, and is numbered."""
+
+
+def numbers(digest: str, places: Sequence[int]) -> list[str]:
+    """Identifiers for records without one: the same for the same content, and of no other content."""
+    return [f"{digest[:16]}-{place}" for place in places]
+
 
 @dataclass
 class Faults:
