@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, Real, describe_errors
@@ -36,6 +35,8 @@ def _keras_weights(model: Any) -> str | None:  # noqa: ANN401
     Raises:
         ValueError: it was compiled, or has more weights than a study can carry.
     """
+    import numpy as np
+
     if getattr(model, "compiled", False):
         optimizer, loss = type(model.optimizer).__name__, getattr(model, "loss", None)
         raise ValueError(
