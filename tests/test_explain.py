@@ -131,7 +131,7 @@ def test_a_private_study_says_what_it_promises_and_on_whose_noise_that_rests() -
     text = explain(asked)
     assert "epsilon 1.5, delta 0.001, for all that the study releases" in text
     assert "Any one patient's data, which count with one row, make an outcome at most 4.5 times" in text
-    assert "Not hidden: that this hospital takes part" in text
+    assert "Not hidden: that this hospital takes part, and how long it computes, unless" in text
     assert "200 times: a sum of the patients' gradients, with noise" in text
     assert "add the noise in shares" in text
     assert "the change of the model's weights" not in text

@@ -291,7 +291,8 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
         f"{_times_as_likely(privacy.epsilon)}, but for a chance of {privacy.delta:g}.",
         _counted_at(privacy.sites_per_patient),
         *_tested(privacy),
-        "Not hidden: that this hospital takes part, that it has enough patients, and how long it computes.",
+        "Not hidden: that this hospital takes part, and how long it computes, unless its site.toml sets "
+        "answer_slot.",
     ]
     if not study.shares_noise:
         return [*lines, "Each hospital adds all of the noise itself and need not trust anybody for it."]
