@@ -46,3 +46,24 @@ def test_the_rules_that_are_shown_are_valid() -> None:
     text = (DOCS / "deidentification.md").read_text(encoding="utf-8")
     shown = tomllib.loads(text.split("```toml\n")[1].split("```")[0])
     assert Rules.model_validate(shown).rule("visits", "visit_no") == Rule(role="code")
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    names = set[str]()
+    for path in (DOCS.parent / "tests").rglob("*.py"):
+        names |= {path.name, *re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))}
+    missing = []
+    for page in [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]:
+        for told in re.findall(r"\btest_\w+(?:\.py|…)?", page.read_text(encoding="utf-8")):
+            begin = told.removesuffix("…")
+            is_begun = begin != told and any(name.startswith(begin) for name in names)
+            if told not in names and not is_begun:
+                missing.append(f"{page.name}: {told}")
+    assert missing == []
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    titles = {page.name: page.read_text(encoding="utf-8") for page in (DOCS / "decisions").glob("*.md")}
+    numbers = {name: int(name[:4]) for name in titles}
+    assert len({*numbers.values()}) == len(titles)
+    assert [name for name, text in titles.items() if not text.startswith(f"# {numbers[name]}. ")] == []

@@ -101,7 +101,7 @@ def test_the_help_loads_nothing_that_computes_or_reads_data() -> None:
     program = "import contextlib, io, fedcohort.cli\nsys.argv = ['fedcohort', '--help']\n"
     program += "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
     program += "    fedcohort.cli.main()"
-    heavy = {"tensorflow", "keras", "sklearn", "matplotlib", "numpy", "sqlalchemy", "sqlglot", "dp_accounting"}
+    heavy = {"tensorflow", "keras", "sklearn", "matplotlib", "numpy", "sqlalchemy", "sqlglot", "scipy"}
     assert loaded_by(program) & heavy == set()
 
 
