@@ -24,17 +24,21 @@ FORM = 2
 """The form of this program; 1 is that of versions before it was written down."""
 
 NUMBERS = (bool, int, float, Decimal, np.integer, np.floating, np.bool_)
-_PRINTED = (
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
-    uuid.UUID,
+ADDRESSES = (
     ipaddress.IPv4Address,
     ipaddress.IPv6Address,
     ipaddress.IPv4Interface,
     ipaddress.IPv6Interface,
     ipaddress.IPv4Network,
     ipaddress.IPv6Network,
+)
+"""Network addresses, as drivers make them."""
+_PRINTED = (
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    uuid.UUID,
+    *ADDRESSES,
     np.datetime64,
     np.timedelta64,
 )

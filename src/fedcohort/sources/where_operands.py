@@ -14,7 +14,6 @@ Each row's value is read by itself, so that no other row changes what it means:
 """
 
 import datetime
-import ipaddress
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.sources.moments import NO_MOMENT, moment_of
-from fedcohort.sources.normal import NUMBERS
+from fedcohort.sources.normal import ADDRESSES, NUMBERS
 from fedcohort.sources.values import Coded, Values
 
 Bools = NDArray[np.bool_]
@@ -41,12 +40,7 @@ _PRINTED = (
     str,
     UUID,
     datetime.time,
-    ipaddress.IPv4Address,
-    ipaddress.IPv6Address,
-    ipaddress.IPv4Interface,
-    ipaddress.IPv6Interface,
-    ipaddress.IPv4Network,
-    ipaddress.IPv6Network,
+    *ADDRESSES,
 )
 """What drivers make of types that are texts here."""
 Reading = Literal["moment", "single", "padded"]
@@ -191,7 +185,7 @@ def _number(value: Any) -> tuple[float, float]:  # noqa: ANN401  any of NUMBERS
 
 def _of_coded(values: Coded, reading: Reading | None) -> Operand:
     by_word = _of_objects(values.values, reading)
-    picked = Operand(
+    return Operand(
         np.append(by_word.present, False)[values.codes],
         _picked(by_word.numbers, math.nan, values.codes),
         _picked(by_word.rest, 0.0, values.codes),
@@ -200,7 +194,6 @@ def _of_coded(values: Coded, reading: Reading | None) -> Operand:
         else Texts(np.append(by_word.texts.codes, -1)[values.codes], by_word.texts.words),
         _picked(by_word.moments, NO_MOMENT, values.codes),
     )
-    return picked
 
 
 def _picked(values: Any, absent: float, codes: Ints) -> Any:  # noqa: ANN401  an array of any type, or none
