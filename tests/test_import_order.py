@@ -14,7 +14,7 @@ from tests.patience import PATIENCE_SECONDS
 HOUSE = Path(fedcohort.__file__).parent
 FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_pb2.py"))
 WORDS = {
-    "arrays", "audit", "columns", "config", "key_file", "logs", "pixels", "questions", "study",
+    "arrays", "audit", "columns", "config", "key_file", "known", "logs", "pixels", "questions", "study",
     "table", "vector", "versions",
 }  # fmt: skip
 ROOMS = {"analyses", "models", "privacy", "protection", "wire", "sources"}

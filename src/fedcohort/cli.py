@@ -29,6 +29,7 @@ from fedcohort.cli_support import (
     run_command,
 )
 from fedcohort.errors import ConfigError, StudyFailedError
+from fedcohort.known import told, told_levels
 
 if TYPE_CHECKING:
     from fedcohort.client import Handle
@@ -114,10 +115,8 @@ def _print_report(report: dict[str, Any]) -> None:
     if "describe" in report:
         table = Table("column", "n", "missing", "mean", "std", "levels")
         for name, row in report["describe"].items():
-            numbers = [_with_interval(row, key) for key in ("n", "missing", "mean", "std")]
-            levels = ", ".join(f"{level}: {count}" for level, count in row.get("levels", {}).items())
-            error = f" (± {row['levels_error']})" if "levels_error" in row else ""
-            table.add_row(name, *numbers, levels + error)
+            numbers = [told(row, key) for key in ("n", "missing", "mean", "std")]
+            table.add_row(name, *numbers, told_levels(row))
         console.print(table, soft_wrap=False)
     rows = {name: report[name] for name in ("train", "test", "valid") if name in report}
     if rows and "label" in report:
@@ -129,23 +128,10 @@ def _print_report(report: dict[str, Any]) -> None:
         table = Table("metric", *rows)  # splits beside each other: with intervals they fit into 80 columns
         for name in names:
             if not name.endswith(("_low", "_high", "_error")):
-                table.add_row(name, *(_with_interval(row, name) for row in rows.values()))
+                table.add_row(name, *(told(row, name) for row in rows.values()))
         console.print(table, soft_wrap=False)
     for site, code in report.get("refused", {}).items():
         console.print(f"without {site}: {code}", markup=False)
-
-
-def _with_interval(row: dict[str, Any], key: str) -> str:
-    """A value, and where noise leaves it uncertain, between what."""
-    value, low, high, error = (row.get(f"{key}{end}") for end in ("", "_low", "_high", "_error"))
-    if low is not None and high is not None:
-        told = _short(value) if value is not None else "not told"
-        return f"{told} ({_short(low)} to {_short(high)})"
-    return _short(value) if error is None else f"{_short(value)} ± {_short(error)}"
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 @app.command()

@@ -79,7 +79,13 @@ def _print(found: "Prediction", as_json: bool) -> None:
         return
     from rich.table import Table
 
-    console.print(f"{found.outcome}: {found.value:.4g}", markup=False, highlight=False)
+    told = f"{found.value:.4g} {found.unit or ''}".rstrip()
+    number = found.outcome == found.label
+    console.print(
+        f"{found.outcome}: {told}" if number else f"{found.label} = {found.outcome}: probability {told}",
+        markup=False,
+        highlight=False,
+    )
     table = Table("column", "contribution")
     table.add_row("without any value", f"{found.baseline:.4g}")
     for name, part in sorted(found.contributions.items(), key=lambda item: -abs(item[1])):

@@ -19,6 +19,7 @@ _NO_IDENTIFIER = (
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True)]
 Level = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=256)]
+Unit = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 building: ContextVar[bool] = ContextVar("building", default=False)
@@ -61,10 +62,15 @@ class Frozen(BaseModel):
 
 
 class Numeric(Frozen):
-    """A number with a declared range, in the column's own unit; no range: one is found by summing."""
+    """A number with a declared range, in the column's own unit; no range: one is found by summing.
+
+    The unit is what the sites declare; a study that names one is refused where they declare another.
+    """
 
     low: Real | None = None
     high: Real | None = None
+    # Left out where nobody declared one, so that a study of an earlier version keeps its hash.
+    unit: Unit | None = Field(default=None, exclude_if=lambda value: value is None)
 
     def __init__(self, low: float | None = None, high: float | None = None, **extra: object) -> None:
         super().__init__(low=low, high=high, **extra)
@@ -175,6 +181,7 @@ class Number(Frozen):
     column: Identifier
     low: Real
     high: Real
+    unit: Unit | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

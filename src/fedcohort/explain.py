@@ -23,7 +23,7 @@ def explain(
     """What a hospital agrees to when it approves this study.
 
     Args:
-        units: by column, what the hospital that reads this declares; a study names none itself.
+        units: by column, what the hospital that reads this declares; a study's own come first.
         kinds: by column, what that hospital declares, for those of which the study says nothing.
         sites, patients: for which the results of a private study are foreseen (`expect`).
     Returns:
@@ -86,10 +86,11 @@ def _cohort(study: Study, units: Mapping[str, str], kinds: Mapping[str, Column])
             colour = "in colour" if kind.channels == 3 else "grey"
             lines.append(f"{name}: an image of {kind.height} x {kind.width} pixels, {colour}")
         elif kind.bounds:
-            unit = f" {units[name]}" if name in units else ""
+            unit = f" {kind.unit or units[name]}" if kind.unit or name in units else ""
             lines.append(f"{name}: a number from {kind.bounds[0]:g} to {kind.bounds[1]:g}{unit}")
         else:
-            unit = f", in {units[name]} here" if name in units else ""
+            here = f", in {units[name]} here" if name in units else ""
+            unit = f", in {kind.unit}" if kind.unit else here
             lines.append(f"{name}: a number without declared bounds{unit}")
     if cohort.label_columns:
         lines.append(f"Label: {', '.join(cohort.label_columns)}")

@@ -4,6 +4,7 @@ What `result.save` wrote is enough: the study says how columns are read, `model.
 weights and scaling.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedcohort.analyses.encode import Encoder, feature_slices
 from fedcohort.analyses.model_of import model_of, task_of
-from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Number
+from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Number, Survival
 from fedcohort.errors import StudyError, ValueRangeError
 from fedcohort.models.inputs import RECORD, Inputs
 from fedcohort.sources.frame import table_from_frame
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fedcohort.models.local import LocalModel
 
 Floats = NDArray[np.float32]
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Prediction:
     Attributes:
         outcome: the level, or the label's name where it is a number.
         value: its probability, or the number in the label's own unit.
+        label: the column that is predicted.
+        unit: of a number, where the study names one.
         baseline: the same for a patient whose numbers are all the mean and whose levels are unknown.
         contributions: by column, how much it moved `value` away from `baseline`; they add up.
     """
@@ -47,6 +51,8 @@ class Prediction:
     value: float
     baseline: float
     contributions: Mapping[str, float]
+    label: str = ""
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,21 @@ class Predictor:
                 name: float((parts[name] if name in parts else parts[RECORD][part]).sum()) * scale
                 for name, part in feature_slices(self.cohort).items()
             },
+            self.label.column,
+            self.label.unit if isinstance(self.label, Number) else None,
         )
+
+    @property
+    def label(self) -> Binary | Classes | Number:
+        """What is predicted, with the names of its classes or its range.
+
+        Raises:
+            StudyError: it is a survival time.
+        """
+        label = task_of(self.study.cohort).label
+        if isinstance(label, Survival):
+            raise StudyError("cohort.label: a survival time is not predicted")
+        return label
 
     @property
     def _units(self) -> tuple[float, float]:
@@ -134,15 +154,13 @@ class Predictor:
         return 1.0, 0.0
 
     def _outcome(self, output: int) -> str:
-        match task_of(self.study.cohort).label:
+        match self.label:
             case Binary(positive=positive):
                 return str(positive)
             case Classes(levels=levels):
                 return str(levels[output])
             case Number(column=column):
                 return column
-            case _:
-                raise StudyError("cohort.label: a survival time is not predicted")
 
     def predict_cohort(self, table: Table, database: str | Path) -> int:
         """Predict every row of a site's cohort into the site's own database.
@@ -179,14 +197,17 @@ def _checked(name: str, kind: Column, value: object) -> object:
         if key not in levels:
             raise StudyError(f"{name}: none of its levels {', '.join(str(level) for level in kind.levels)}")
         return levels[key]
-    try:
-        number = float(str(value))
-    except ValueError:
-        number = float("nan")
+    text = str(value).strip()
+    number = float(text) if _NUMBER.fullmatch(text) else float("nan")
     if not np.isfinite(number):
-        raise StudyError(f"{name}: not a number")
+        raise StudyError(f"{name}: not a number; write digits with a point, such as 5.4")
     if kind.bounds is not None and not kind.bounds[0] <= number <= kind.bounds[1]:
-        raise ValueRangeError(f"{name}: outside {kind.bounds[0]:g} to {kind.bounds[1]:g}; check the value")
+        low, high = kind.bounds
+        raise ValueRangeError(
+            f"{name}: outside {low:g} to {high:g} in {kind.unit}; check the value and its unit"
+            if kind.unit
+            else f"{name}: outside {low:g} to {high:g}; check the value and its unit"
+        )
     return number
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from fedcohort.errors import StudyError
 from fedcohort.inference import Predictor
+from fedcohort.known import told, told_levels
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import SavedModel, Study, Train, parse_study, read_saved_model
 from fedcohort.table import Table
@@ -143,8 +145,8 @@ class Result:
 
     def __repr__(self) -> str:
         last = {name: self.report[name] for name in ("train", "test") if name in self.report}
-        figures = [(split, *one) for split, row in last.items() for one in _numbers(row)]
-        parts = [f"{split} {key} {value:.3f}" for split, key, value in figures if not key.endswith("_error")]
+        figures = [(split, row, name) for split, row in last.items() for name in _named(row)]
+        parts = [f"{split} {name} {told(row, name, 3)}" for split, row, name in figures]
         parts += [f"{self._yes} counts as yes"] if parts and self._yes else []
         return f"Result({self.study.name!r}: {', '.join(parts) or ', '.join(self.report)})"
 
@@ -161,14 +163,14 @@ class Result:
             frame = pd.DataFrame(rows).T.fillna("")
         else:
             measured = {
-                split: dict(_numbers(self.report[split]))
+                split: {name: told(self.report[split], name) for name in _named(self.report[split])}
                 for split in ("train", "test")
                 if split in self.report
             }
-            frame = pd.DataFrame(measured).T
+            frame = pd.DataFrame(measured).T.fillna("")
         name = f"{self.study.name}: {self._yes} counts as yes" if self._yes else self.study.name
         title = pd.Series([name]).to_frame().to_html(index=False, header=False, border=0)
-        return title + frame.to_html(float_format=lambda value: f"{value:.4g}", border=0)
+        return title + frame.to_html(border=0)
 
 
 def load_result(folder: str | Path) -> Result:
@@ -217,14 +219,14 @@ def _saved_arrays(path: Path) -> dict[str, Array]:
     }
 
 
-def _described(row: dict[str, Any]) -> dict[str, Any]:
-    """A column's figures for a table: levels in words, and "not told" for what noise hides."""
-    told = {name: value for name, value in row.items() if name not in ("levels", "histogram")}
-    if told.get("std", 0.0) is None and "std_high" in told:
-        told["std"] = "not told"
-    levels = ", ".join(f"{level}: {count}" for level, count in row.get("levels", {}).items())
-    return {**told, "levels": levels} if levels else told
+def _described(row: dict[str, Any]) -> dict[str, str]:
+    """A column's figures for a table, each with its interval, and its levels in words."""
+    names = [name for name in ("n", "missing", "mean", "std") if name in row]
+    levels = {"levels": told_levels(row)} if row.get("levels") else {}
+    return {name: told(row, name) for name in names} | levels
 
 
-def _numbers(row: Any) -> list[tuple[str, float]]:  # noqa: ANN401
-    return [(name, value) for name, value in row.items() if isinstance(value, float)]
+def _named(row: Mapping[str, Any]) -> list[str]:
+    """The metrics of a split, without the ends of their intervals."""
+    measured = [name for name, value in row.items() if isinstance(value, float)]
+    return [name for name in measured if not name.endswith(("_low", "_high", "_error"))]

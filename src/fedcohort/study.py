@@ -121,7 +121,10 @@ class Cohort(Frozen):
         """Every column with its kind; `bounds` narrow or give a numeric column's range."""
         kinds = self.columns if isinstance(self.columns, dict) else {name: Numeric() for name in self.columns}
         return {
-            name: Numeric(*self.bounds[name]) if name in self.bounds else kind for name, kind in kinds.items()
+            name: kind
+            if name not in self.bounds
+            else Numeric(*self.bounds[name], unit=kind.unit if isinstance(kind, Numeric) else None)
+            for name, kind in kinds.items()
         }
 
     @property

@@ -124,7 +124,7 @@ def test_a_private_description_shows_deviations_with_intervals_and_the_error_of_
     report = {**trained.report, "describe": described}
     for language, words in (("en", "hidden by the noise: at most 6.5"), ("zh", "被噪声掩盖：至多 6.5")):
         shown = " ".join(Reader(document(ended(Result(study, report, [])), load_texts(language))).words)
-        for expected in ("12.5 (9.25 – 15)", "60 ± 9.5", "f: 31, m: 29 (± 7.5)", words):
+        for expected in ("12.5 (9.25 – 15)", "60 ± 9.5", "f: 31 ± 7.5, m: 29 ± 7.5", words):
             assert expected in shown
     shown = " ".join(Reader(document(ended(Result(study, report, [])), load_texts())).words)
     assert "beyond (2 lie below what is drawn, 1 above.)" in shown

@@ -14,10 +14,12 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser
 
 import fedcohort as fc
+from fedcohort.columns import Binary, Categorical, Numeric
 from fedcohort.dashboard.app import close_app
 from fedcohort.dashboard.hospital import build_hospital_page
 from fedcohort.dashboard.serve import Listen, address_of, open_server
 from fedcohort.dashboard.settings import Settings
+from fedcohort.inference import Predictor
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.result import Result
 from fedcohort.sources.images import encode_image
@@ -68,6 +70,9 @@ def test_a_program_asks_about_a_patient_and_hears_what_the_result_itself_says(
     [
         {"values": {"age": 181}},
         {"values": {"age": "old"}},
+        {"values": {"age": "6_3"}},
+        {"values": {"age": "６３"}},
+        {"values": {"age": "63,5"}},
         {"values": {"age": True}},
         {"values": {"age": [1]}},
         {"values": {"height": 1}},
@@ -114,6 +119,41 @@ def test_a_form_names_what_is_wrong_and_a_hostile_name_stays_text(client: FlaskC
     assert "&lt;img src=x" in answer.text
 
 
+def with_units(trained: Result) -> Predictor:
+    """The same model as a study over sites that declare units would have it."""
+    kinds = {"age": Numeric(18, 100, unit="years"), "bp": Numeric(80, 200), "sex": Categorical(("f", "m"))}
+    label = Binary("ill", positive="case", negative="control")
+    asked = trained.study.cohort.model_copy(update={"columns": kinds, "label": label})
+    return Predictor(trained.study.model_copy(update={"cohort": asked}), trained.saved_model)
+
+
+def test_the_form_says_unit_and_range_of_each_number_and_what_its_classes_are_called(
+    trained: Result, tmp_path: Path
+) -> None:
+    predictor = with_units(trained)
+    app = build_hospital_page(policy(tmp_path), SqlNodeStore(tmp_path / "node.db"), [predictor])
+    page, key = app.test_client(), predictor.study.hash[:12]
+    shown = page.get(f"/models/{key}", **HERE)
+    form = shown.text
+    assert 'id="column.age.hint">18 to 100 years</span>' in form
+    assert 'aria-describedby="column.age.hint"' in form
+    assert 'id="column.bp.hint">80 to 200; unit not declared</span>' in form
+    values = {"column.age": "81", "csrf": csrf_of(shown)}
+    answered = page.post(f"/models/{key}", data=values, **HERE).text
+    assert "Probability of ill = case: " in answered
+    assert "case counts as yes, control as no (ill)." in answered
+    refused = page.post(f"/models/{key}", data=values | {"column.age": "8100"}, **HERE)
+    assert refused.status_code == 400
+    assert "age: outside 18 to 100 in years; check the value and its unit" in refused.text
+    assert "Probability of" not in refused.text
+    (told,) = page.get("/api/models", **HERE).get_json()["models"]
+    assert told["columns"]["age"] == {"low": 18.0, "high": 100.0, "unit": "years"}
+    assert told["label"] == {"column": "ill", "positive": "case", "negative": "control"}
+    chinese = {"Accept-Language": "zh-CN"}
+    assert "18 至 100 years" in page.get(f"/models/{key}", headers=chinese, **HERE).text
+    close_app(app)
+
+
 def test_neither_values_nor_answers_are_kept_or_logged(
     client: FlaskClient, key: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,7 +189,7 @@ def test_a_picture_comes_as_a_png_file(tmp_path: Path) -> None:
         answer = client.post(f"/api/models/{key}/predict", json={"values": {"scan": wrong}}, **HERE)
         assert answer.status_code == 400, answer.text
     sent = client.post(f"/models/{key}", data={"column.scan": (io.BytesIO(png), "scan.png")}, **HERE)
-    assert "Probability of 1" in sent.text
+    assert "Probability of ill = 1" in sent.text
     close_app(app)
 
 
@@ -171,7 +211,7 @@ def test_a_clinician_fills_the_form_and_reads_the_answer(
             seen.page.get_by_role("button", name="Predict").click()
             seen.page.get_by_role("status").wait_for()
             expected = trained.predictor.predict_one({"age": 81, "sex": "m"}).value
-            assert f"Probability of 1: {100 * expected:.1f} %" in seen.text("main")
+            assert f"Probability of ill = 1: {100 * expected:.1f} %" in seen.text("main")
             assert seen.page.title() == "fedcohort"
             assert seen.complaints == []
     finally:
@@ -197,6 +237,6 @@ def test_with_accounts_people_log_in_to_ask_and_programs_show_the_token(
     form = csrf_of(owner.get(f"/models/{key}"))
     assert len(form) == 64
     answer = owner.post(f"/models/{key}", {"column.age": "81"})
-    assert (answer.status_code, "Probability of 1" in answer.text) == (200, True)
+    assert (answer.status_code, "Probability of ill = 1" in answer.text) == (200, True)
     assert Users(app, people, "researcher").post(f"/models/{key}").status_code == 403
     close_app(app)

@@ -237,7 +237,24 @@ def test_sites_that_declare_different_units_are_refused() -> None:
 def test_a_site_without_a_unit_and_another_spelling_of_one_are_allowed() -> None:
     for units in (("mg/dL", None), ("mg/dL", "mg/dl"), ("umol/L", "µmol / l", "μmol/L")):
         cohort = resolve_cohort(short(columns=["x"], label=None), in_units(*units))
-        assert cohort.columns == {"x": Numeric(1, 700)}
+        assert cohort.columns == {"x": Numeric(1, 700, unit=units[0])}
+
+
+def test_a_study_takes_the_unit_that_sites_declare_and_no_other() -> None:
+    told = in_units("mg/dL", "mg/dL")
+    cohort = resolve_cohort(short(columns=["y"], label={"column": "x", "low": 1, "high": 9}), told)
+    assert cohort.label == Number(column="x", low=1, high=9, unit="mg/dL")
+    narrowed = resolve_cohort(short(columns=["x"], label=None, bounds={"x": (5, 9)}), told)
+    assert narrowed.columns == {"x": Numeric(5, 9, unit="mg/dL")}
+    assert resolve_cohort(narrowed, told) == narrowed
+    wrong = short(columns={"x": Numeric(1, 9, unit="mmol/L")}, label=None)
+    for check in (resolve_cohort, check_units):
+        with pytest.raises(
+            SchemaError, match=r"column x: in mmol/L in the study, in mg/dL at site a; leave unit"
+        ):
+            check(wrong, told)
+    left_out = short(columns={"x": Numeric(1, 9)}, label=None)
+    assert resolve_cohort(left_out, told).columns == {"x": Numeric(1, 9, unit="mg/dL")}
 
 
 def test_an_explicit_cohort_is_held_against_the_units_that_sites_tell() -> None:

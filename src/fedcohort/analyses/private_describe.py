@@ -146,12 +146,14 @@ class PrivateDescribe:
         mean, variance = self._moments(kept)
         means, variances = self._moments(others)
         found: dict[str, object] = {}
+        whole = "rows" if "rows" in kept else "patients"
         for index, name in enumerate(self.numeric):
             n = _count(kept, "n", index)
             found[name] = {
                 "n": n,
                 "n_error": _error(kept, "n"),
-                "missing": max(0, _count(kept, "rows" if "rows" in kept else "patients", 0) - n),
+                "missing": max(0, _count(kept, whole, 0) - n),
+                "missing_error": round(math.hypot(_error(kept, whole), _error(kept, "n")), 1),
                 **_interval("mean", mean[index], means[:, index], n),
                 **_deviation(
                     float(variance[index]), variances[:, index], float(self.scaling.scale[index]), n
@@ -184,7 +186,9 @@ class PrivateDescribe:
             levels = {str(level): count for level, count in zip(kind.levels, known, strict=True)}
             found[name] = {
                 "n": sum(known),
+                "n_error": round(math.sqrt(len(known)) * _error(kept, block), 1),
                 "missing": missing,
+                "missing_error": _error(kept, block),
                 "levels": levels,
                 "levels_error": _error(kept, block),
             }

@@ -20,6 +20,7 @@ from fedcohort.dashboard.intervals import mean_interval, sampling_interval
 from fedcohort.dashboard.svg import Axes, Line, Points, bar_chart, histogram_chart, line_chart
 from fedcohort.dashboard.texts import date
 from fedcohort.explain import explain
+from fedcohort.known import ends_of, is_known
 from fedcohort.study import parse_study
 
 METRICS = ("loss", "accuracy", "auc", "mae", "r2")
@@ -134,17 +135,17 @@ def _measured(report: Json) -> Json:
     return {}
 
 
-def _results(report: Json, texts: Texts) -> list[tuple[str, str, float, tuple[float, float] | None]]:
-    """(split, metric, value, interval) of the finished model."""
+def _results(report: Json, texts: Texts) -> list[tuple[str, str, str, tuple[float, float] | None]]:
+    """(split, metric, value or that it is not known, interval) of the finished model."""
     found = []
     for split in ("train", "test", "valid"):
         row = report.get(split)
         for name in METRICS:
             if isinstance(row, Mapping) and isinstance(row.get(name), int | float):
-                low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-                noise = (low, high) if low is not None and high is not None else None
-                interval = noise or sampling_interval(name, row)
-                found.append((texts[f"split.{split}"], texts[f"metric.{name}"], float(row[name]), interval))
+                interval = ends_of(row, name) or sampling_interval(name, row)
+                known = is_known(row, name, interval)
+                value = f"{row[name]:.4f}" if known else texts["figure.unknown_word"]
+                found.append((texts[f"split.{split}"], texts[f"metric.{name}"], value, interval))
     return found
 
 
@@ -179,24 +180,34 @@ def _described(report: Json, texts: Texts) -> dict[str, dict[str, Any]]:
     """Each column with its deviation, and the interval of its mean: of the noise, or of other patients."""
     found = {}
     for name, row in dict(report.get("describe", {})).items():
-        mean, deviation = row.get("mean"), row.get("std")
-        interval = None
-        if row.get("mean_low") is not None:
-            interval = (row["mean_low"], row["mean_high"])
-        elif mean is not None and deviation is not None:
+        mean, deviation, interval = row.get("mean"), row.get("std"), ends_of(row, "mean")
+        if interval is None and mean is not None and deviation is not None:
             interval = mean_interval(mean, deviation, row["n"])
-        found[name] = {**row, "interval": interval, "deviation": _deviation(row, texts)}
+        found[name] = {
+            **row,
+            "average": _with_ends(row, "mean", interval, texts),
+            "deviation": _deviation(row, texts),
+        }
     return found
+
+
+def _with_ends(row: Json, name: str, interval: tuple[float, float] | None, texts: Texts) -> str:
+    """A figure and its interval, or the interval alone where it covers most of what is possible."""
+    value = row.get(name)
+    if interval is None:
+        return "" if value is None else f"{value:.4g}"
+    low, high = (f"{end:.4g}" for end in interval)
+    if value is None or not is_known(row, name, interval):
+        return texts["figure.unknown"].format(low=low, high=high)
+    return f"{value:.4g} ({low} – {high})"
 
 
 def _deviation(row: Json, texts: Texts) -> str:
     """With the interval of the noise; one that the noise hides is told by its interval alone."""
-    value, low, high = (row.get(key) for key in ("std", "std_low", "std_high"))
-    if high is None:
-        return "" if value is None else f"{value:.4g}"
-    if value is None:
-        return texts["described.untold"].format(high=f"{high:.4g}")
-    return f"{value:.4g} ({low:.4g} – {high:.4g})"
+    ends = ends_of(row, "std")
+    if ends is not None and row.get("std") is None:
+        return texts["described.untold"].format(high=f"{ends[1]:.4g}")
+    return _with_ends(row, "std", ends, texts)
 
 
 def _histograms(report: Json, texts: Texts) -> list[tuple[str, Markup]]:

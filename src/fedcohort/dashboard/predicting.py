@@ -14,7 +14,7 @@ from flask import Blueprint, Response, abort, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from fedcohort.columns import Categorical, Image, Numeric
+from fedcohort.columns import Categorical, Column, Image, Numeric
 from fedcohort.dashboard.svg import Bar, bar_chart
 from fedcohort.dashboard.texts import spoken
 from fedcohort.errors import DataError, FedcohortError, StudyError
@@ -67,8 +67,9 @@ def predicting(bedside: Bedside) -> Blueprint:
         return bedside.models.get(key) or abort(404, "there is no such model here")
 
     def form(key: str, status: int = 200, **more: object) -> ResponseReturnValue:
+        found = model(key)
         return render_template(
-            "predict.html", study=model(key).study, fields=_fields(model(key)), **more
+            "predict.html", study=found.study, label=found.label, fields=_fields(found), **more
         ), status
 
     @pages.get("/models/<key>")
@@ -108,12 +109,24 @@ def _fields(predictor: Predictor) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for name, kind in predictor.cohort.schema_.items():
         levels = [str(level) for level in kind.levels] if isinstance(kind, Categorical) else []
-        bounds = kind.bounds if isinstance(kind, Numeric) else None
         shape = kind.shape if isinstance(kind, Image) else None
         found.append(
-            {"name": name, "field": FIELD + name, "levels": levels, "bounds": bounds, "shape": shape}
+            {"name": name, "field": FIELD + name, "levels": levels, "hint": _hint(kind), "shape": shape}
         )
     return found
+
+
+def _hint(kind: Column) -> str:
+    """In which unit a number is, and between what; what nobody declared is said so."""
+    if not isinstance(kind, Numeric):
+        return ""
+    low, high = (f"{end:g}" for end in kind.bounds or (0.0, 0.0))
+    with_unit, without = (
+        ("predict.range", "predict.range_without_unit")
+        if kind.bounds
+        else ("predict.number_of", "predict.number_of_without_unit")
+    )
+    return spoken()[with_unit if kind.unit else without].format(low=low, high=high, unit=kind.unit)
 
 
 def _of_form(predictor: Predictor) -> dict[str, object]:
@@ -155,7 +168,9 @@ def _picture(name: str, value: object) -> bytes | None:
 
 def _described(key: str, predictor: Predictor) -> dict[str, object]:
     columns = {name: kind.model_dump(mode="json") for name, kind in predictor.cohort.schema_.items()}
-    return {"key": key, "name": predictor.study.name, "study": predictor.study.hash, "columns": columns}
+    label = predictor.label.model_dump(mode="json")
+    study = predictor.study
+    return {"key": key, "name": study.name, "study": study.hash, "columns": columns, "label": label}
 
 
 def _refused(error: FedcohortError) -> tuple[Response, int]:

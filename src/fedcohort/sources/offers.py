@@ -118,19 +118,29 @@ def check_agreement(offers: list[Offer]) -> None:
             )
 
 
-def check_same_unit(offers: list[Offer]) -> None:
+def check_same_unit(offers: list[Offer], said: str | None = None) -> str | None:
     """Refuse to add up numbers of two units; a site that declares none may mean any.
 
+    Args:
+        said: the unit that the study itself names.
+    Returns:
+        the unit, as the study says it, or else as the first site does that declares one.
     Raises:
         SchemaError: names both.
     """
     known = [offer for offer in offers if offer.unit is not None]
+    if said is not None and known and not same_unit(said, str(known[0].unit)):
+        raise SchemaError(
+            f"column {known[0].column}: in {said} in the study, in {known[0].unit} at site "
+            f"{known[0].site}; leave unit out, and give bounds in the sites' own"
+        )
     for other in known[1:]:
         if not same_unit(str(known[0].unit), str(other.unit)):
             raise SchemaError(
                 f"column {other.column}: in {known[0].unit} at site {known[0].site}, in {other.unit} at "
                 f"site {other.site}; let one of them convert it: unit and local_unit in its mapping file"
             )
+    return said if said is not None or not known else known[0].unit
 
 
 def union_of_bounds(offers: list[Offer]) -> tuple[float, float] | None:

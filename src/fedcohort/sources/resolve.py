@@ -39,7 +39,7 @@ def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]
     bounds. What the study itself says stays; it may only narrow.
 
     Args:
-        cohort: as the researcher wrote it; an explicit one comes back as it was.
+        cohort: as the researcher wrote it; an explicit one comes back as it was, with the sites' units.
         catalogues: site to what `catalogue` told there.
     Raises:
         SchemaError: sites disagree, in a unit too, lack a column, or the study is wider; names both.
@@ -51,15 +51,21 @@ def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]
     offers = {
         name: [offer_of(site, name, columns) for site, columns in listed.items()] for name in _needed(cohort)
     }
-    for offered in offers.values():
-        check_same_unit(offered)
-    given = cohort.schema_ if isinstance(cohort.columns, Mapping) else {}
-    bounded = {name: Numeric(*bounds) for name, bounds in cohort.bounds.items()}
-    columns = {name: _column(offers[name], (bounded.get(name) or given.get(name))) for name in cohort.schema_}
+    said = _units_said(cohort)
+    units = {name: check_same_unit(offered, said.get(name)) for name, offered in offers.items()}
+    explicit = isinstance(cohort.columns, Mapping)
+    columns = {
+        name: _in_unit(
+            _column(offers[name], kind if explicit or name in cohort.bounds else None), units[name]
+        )
+        for name, kind in cohort.schema_.items()
+    }
     if cohort.where is not None:
         common = set.intersection(*(set(columns) for columns in listed.values()))
         parse_where(cohort.where, cohort.table, common)
     label = _label(cohort, offers)
+    if isinstance(label, Number) and label.unit is None:
+        label = label.model_copy(update={"unit": units[label.column]})
     return Cohort.model_validate({**dict(cohort), "columns": columns, "bounds": {}, "label": label})
 
 
@@ -74,10 +80,27 @@ def check_units(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) 
         for site, one in catalogues.items()
         if tells_of(one, cohort.table)
     }
+    said = _units_said(cohort)
     for name in _needed(cohort):
-        check_same_unit(
-            [offer_of(site, name, columns) for site, columns in listed.items() if name in columns]
-        )
+        offers = [offer_of(site, name, columns) for site, columns in listed.items() if name in columns]
+        check_same_unit(offers, said.get(name))
+
+
+def _units_said(cohort: Cohort) -> dict[str, str]:
+    """By column, the unit that the study itself names."""
+    kinds: dict[str, object] = dict(cohort.schema_)
+    if isinstance(cohort.label, Number):
+        kinds[cohort.label.column] = cohort.label
+    return {
+        name: kind.unit for name, kind in kinds.items() if isinstance(kind, Numeric | Number) and kind.unit
+    }
+
+
+def _in_unit(kind: Kind, unit: str | None) -> Kind:
+    """A number with the unit that the sites declare, so that whoever reads it or types it in knows it."""
+    if isinstance(kind, Numeric) and kind.unit is None and unit is not None:
+        return kind.model_copy(update={"unit": unit})
+    return kind
 
 
 def _needed(cohort: Cohort) -> list[str]:

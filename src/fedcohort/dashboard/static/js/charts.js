@@ -2,6 +2,7 @@
 // (its HTML tips would need inline styles, which the content security policy forbids).
 
 import { atNextFrame } from "./dom.js";
+import { isKnown } from "./known.js";
 import { number, t } from "./texts.js";
 
 const MAX_MARKED_POINTS = 40;
@@ -157,8 +158,11 @@ function bandOf(split, points, colours) {
 
 function tipText(metric, points) {
   const head = `${t("chart.round")} ${points[0]?.value[0] ?? ""}`;
-  const said = ([, value, low, high]) =>
-    low === null || high === null ? number(value) : `${number(value)} (${t("tile.interval", { low: number(low), high: number(high) })})`;
+  const said = ([, value, low, high]) => {
+    const ends = { low: number(low), high: number(high) };
+    if (!isKnown(metric, low, high)) return t("figure.unknown", ends);
+    return low === null || high === null ? number(value) : `${number(value)} (${t("tile.interval", ends)})`;
+  };
   const shown = points.filter((point) => point.seriesName !== "band");
   const rows = shown.map((point) => `${splitName(point.seriesName)}: ${said(point.value)}`);
   return [t(`metric.${metric}`), head, ...rows].join("\n");

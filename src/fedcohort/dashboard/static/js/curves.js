@@ -2,6 +2,7 @@
 
 import { byId, element, say } from "./dom.js";
 import { chartIn, lineOption, splitName } from "./charts.js";
+import { isKnown } from "./known.js";
 import { list, number, t } from "./texts.js";
 
 const CLASSIFICATION = ["loss", "accuracy", "auc"];
@@ -102,7 +103,8 @@ export function curvesView() {
   }
 
   function spoken(metric) {
-    const values = Object.entries(curves(metric)).map(([split, points]) => `${splitName(split)} ${number(points.at(-1)[1])}`);
+    const said = ([, value, low, high]) => (isKnown(metric, low, high) ? number(value) : t("figure.unknown_word"));
+    const values = Object.entries(curves(metric)).map(([split, points]) => `${splitName(split)} ${said(points.at(-1))}`);
     return t("chart.label", { metric: t(`metric.${metric}`), round: lastRound(), values: list(values) });
   }
 
@@ -132,12 +134,14 @@ function tile(metric, split, point) {
   if (!point) return [];
   const [round, value, low, high] = point;
   const between = typeof low === "number" && typeof high === "number";
-  const words = between ? [t("tile.interval", { low: number(low), high: number(high) })] : [];
+  const known = isKnown(metric, low, high);
+  const shown = known ? number(value) : t("figure.unknown", { low: number(low), high: number(high) });
+  const words = between && known ? [t("tile.interval", { low: number(low), high: number(high) })] : [];
   const tile = element("section", {
     attributes: { class: "card tile" },
     children: [
       element("h2", { text: t(`metric.${metric}`) }),
-      element("p", { text: number(value), attributes: { class: "value", "data-metric": metric } }),
+      element("p", { text: shown, attributes: { class: known ? "value" : "unknown", "data-metric": metric } }),
       ...words.map((text) => element("p", { text, attributes: { class: "quiet", "data-interval": metric } })),
       element("p", { text: t("tile.at", { split: splitName(split), round }), attributes: { class: "quiet" } }),
     ],

@@ -2,6 +2,7 @@
 
 import { byId, element, say } from "./dom.js";
 import { chartIn, plain, short, tip } from "./charts.js";
+import { isDescribed } from "./known.js";
 import { count, figure, list, t } from "./texts.js";
 
 const MAX_CHARTS = 24;
@@ -41,14 +42,12 @@ export function describedView() {
 const cell = (text) => element("td", { text, attributes: { class: "number" } });
 
 function row(name, column) {
-  const mean = "mean" in column ? figure(column.mean) : "";
-  const between = typeof column.mean_low === "number" ? ` (${figure(column.mean_low)} – ${figure(column.mean_high)})` : "";
   return element("tr", {
     children: [
       element("th", { text: name, attributes: { scope: "row" } }),
       cell(withError(column.n, column.n_error)),
-      cell(count(column.missing)),
-      cell(`${mean}${between}`),
+      cell(withError(column.missing, column.missing_error)),
+      cell(withEnds(column, "mean")),
       cell(deviation(column)),
     ],
   });
@@ -56,10 +55,17 @@ function row(name, column) {
 
 /** With its interval where there is noise; one that the noise hides is told by its interval alone. */
 function deviation(column) {
-  if (!("std" in column)) return "";
-  if (typeof column.std_high !== "number") return figure(column.std);
-  if (typeof column.std !== "number") return t("described.untold", { high: figure(column.std_high) });
-  return `${figure(column.std)} (${figure(column.std_low)} – ${figure(column.std_high)})`;
+  const hidden = typeof column.std !== "number" && typeof column.std_high === "number";
+  return hidden ? t("described.untold", { high: figure(column.std_high) }) : withEnds(column, "std");
+}
+
+/** A figure and its interval, or the interval alone where it covers most of what is possible. */
+function withEnds(column, name) {
+  if (!(name in column)) return "";
+  const [low, high] = [column[`${name}_low`], column[`${name}_high`]];
+  if (typeof low !== "number") return figure(column[name]);
+  const ends = { low: figure(low), high: figure(high) };
+  return isDescribed(column, name) ? `${figure(column[name])} (${ends.low} – ${ends.high})` : t("figure.unknown", ends);
 }
 
 const withError = (n, error) => (typeof error === "number" ? `${count(n)} ± ${count(Math.ceil(error))}` : count(n));

@@ -2,6 +2,7 @@
 
 import { byId, element } from "./dom.js";
 import { chartIn, splitName, tip } from "./charts.js";
+import { isKnown } from "./known.js";
 import { count, figure, list, number, percent, t } from "./texts.js";
 
 /** Shows the figures; `show(report, label)` when there is one, `hide()` while there is none. */
@@ -26,7 +27,7 @@ export function figuresView() {
     if (byId("figures-card").hidden) return;
     byId("figures-note").textContent = note(split, measured, report.label);
     if (has.roc) {
-      byId("roc").setAttribute("aria-label", t("figures.roc_label", { auc: number(measured.auc) }));
+      byId("roc").setAttribute("aria-label", t("figures.roc_label", { auc: aucOf(measured) }));
       roc ??= chartIn(byId("roc"), (colours) => (measured.roc ? rocOption(measured.roc, colours) : {}));
       roc.draw();
     }
@@ -42,6 +43,8 @@ export function figuresView() {
 
   return { show, hide };
 }
+
+const aucOf = ({ auc, auc_low: low, auc_high: high }) => (isKnown("auc", low, high) ? number(auc) : t("figure.unknown_word"));
 
 /** On whom, which level counts as yes, and how far the area under the curve may be off. */
 function note(split, measured, label) {

@@ -1,0 +1,80 @@
+"""Whether a figure is known at all: one whose interval covers most of what is possible is not.
+
+Everything that shows figures (command line, notebook, HTML report, pages) asks here, or, in the browser,
+`static/js/known.js`, which says the same.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+SHARES = frozenset({"accuracy", "auc"})
+"""Metrics between 0 and 1."""
+MOST = 0.5
+"""Of the possible range: an interval that covers more leaves a figure unknown."""
+FACTOR = 4.0
+"""Of a figure without an upper end, such as a loss: ends further apart than this leave it unknown."""
+
+Ends = tuple[float, float]
+
+
+def ends_of(row: Mapping[str, Any], name: str) -> Ends | None:
+    """The interval that a report has of a figure."""
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return None if low is None or high is None else (float(low), float(high))
+
+
+def possible_range(row: Mapping[str, Any], name: str) -> Ends | None:
+    """Between what a figure of a report's row must lie; None where it has no upper end, or nobody says it.
+
+    Args:
+        row: of a split's metrics, or of a described column, whose declared range its histogram has.
+    """
+    if name in SHARES:
+        return 0.0, 1.0
+    histogram = row.get("histogram")
+    if not isinstance(histogram, Mapping) or "error" not in histogram:
+        return None
+    low, high = float(histogram["low"]), float(histogram["high"])
+    return {"mean": (low, high), "std": (0.0, (high - low) / 2)}.get(name)
+
+
+def is_known(row: Mapping[str, Any], name: str, ends: Ends | None = None) -> bool:
+    """Whether a figure says something: it has no interval, or one that leaves out half of what is possible.
+
+    Args:
+        ends: the interval, where it is not the report's own.
+    """
+    between = ends_of(row, name) if ends is None else ends
+    if between is None:
+        return True
+    low, high = between
+    possible = possible_range(row, name)
+    if possible is not None:
+        return high - low <= MOST * (possible[1] - possible[0]) * (1 + 1e-9)
+    return name in ("mean", "std", "r2") or high <= FACTOR * low
+
+
+def told(row: Mapping[str, Any], name: str, digits: int = 4) -> str:
+    """A figure with its interval, or the interval alone where it leaves the figure unknown.
+
+    Args:
+        digits: significant ones.
+    """
+    value, ends, error = row.get(name), ends_of(row, name), row.get(f"{name}_error")
+    if ends is not None:
+        between = " to ".join(f"{end:.{digits}g}" for end in ends)
+        known = value is not None and is_known(row, name)
+        return f"{_short(value, digits)} ({between})" if known else f"not known: {between}"
+    if error is None or value is None or error < abs(value) * 10**-digits / 2:
+        return _short(value, digits)
+    return f"{_short(value, digits)} ± {_short(error, digits)}"
+
+
+def told_levels(row: Mapping[str, Any]) -> str:
+    """A column's levels with their counts, each with how far it may be off."""
+    error = f" ± {row['levels_error']:g}" if "levels_error" in row else ""
+    return ", ".join(f"{level}: {count}{error}" for level, count in row.get("levels", {}).items())
+
+
+def _short(value: object, digits: int) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else "" if value is None else str(value)
