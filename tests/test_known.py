@@ -1,15 +1,10 @@
 """A figure whose interval covers most of what is possible is told as not known, wherever it is shown."""
 
 import json
-import subprocess
-from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
 import fedcohort as fc
-from fedcohort.dashboard import app
 from fedcohort.dashboard.document import Finished, document
 from fedcohort.dashboard.texts import load_texts
 from fedcohort.known import is_known, told, told_levels
