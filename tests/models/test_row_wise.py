@@ -56,5 +56,25 @@ def test_joining_rows_of_two_patients_is_refused() -> None:
         check_row_wise(keras.Model(start, end))
 
 
+@pytest.mark.parametrize("activation", ["softmax", "log_softmax", "sparsemax"])
+def test_an_activation_along_the_batch_of_single_numbers_is_refused(activation: str) -> None:
+    """It has no axis to look at, and of sparsemax a made-up row of nobody need not show it."""
+    start = keras.Input((2,))
+    single = layers.Activation(activation)(layers.Reshape((), name="single")(layers.Dense(1)(start)))
+    with pytest.raises(StudyError, match="'single' has one number a patient on the axis of the batch"):
+        check_row_wise(keras.Model(start, layers.Reshape((1,))(single)))
+
+
+def test_one_mask_for_several_patients_is_refused() -> None:
+    start = keras.Input((2,))
+    shared = layers.Dropout(0.5, noise_shape=(1, 2), name="drop")(start)
+    with pytest.raises(
+        StudyError, match=r"'drop' draws one mask for several patients \(noise_shape \(1, 2\)\)"
+    ):
+        check_row_wise(keras.Model(start, layers.Dense(1)(shared)))
+    own = layers.Dropout(0.5, noise_shape=(None, 1))(start)
+    check_row_wise(keras.Model(start, layers.Dense(1)(own)))
+
+
 def test_every_layer_that_a_study_may_use_is_known_as_row_wise_or_refused() -> None:
     assert {"BatchNormalization"} == _LAYERS - ROW_WISE

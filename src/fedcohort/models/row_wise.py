@@ -90,6 +90,7 @@ def check_row_wise(model: Any) -> None:
             )
         _check_activation(layer, name)
         _check_axes(layer, name)
+        _check_noise(layer, name)
 
 
 def layers_of(model: Any) -> Iterator[Any]:
@@ -116,8 +117,25 @@ def _check_activation(layer: Any, name: str) -> None:
         raise StudyError(f"{name} has a layer as its activation; let that be a layer of its own after it")
 
 
+def _check_noise(layer: Any, name: str) -> None:
+    """A mask that patients share is another one for whoever a patient more moves to the next piece."""
+    shape = getattr(layer, "noise_shape", None)
+    if shape is not None and (not shape or shape[0] is not None):
+        raise StudyError(
+            f"{name} draws one mask for several patients (noise_shape {tuple(shape)}); let noise_shape begin"
+            " with None, or leave it out"
+        )
+
+
 def _check_axes(layer: Any, name: str) -> None:
     import keras
+
+    for tensor in keras.tree.flatten([layer.input, layer.output]):
+        if len(tensor.shape) < 2:
+            raise StudyError(
+                f"{name} has one number a patient on the axis of the batch, along which the next layer may"
+                " work across patients; keep an axis of its own, as Reshape((1,)) gives"
+            )
 
     axes = [getattr(layer, "axis", None), getattr(layer, "axes", None)]
     rank = len(keras.tree.flatten(layer.output)[0].shape) if type(layer).__name__ != "Dot" else 0
