@@ -75,7 +75,7 @@ def test_a_patient_beyond_float32_takes_nobody_along_whose_rows_are_filled_up(na
         ).tobytes()
 
     with_it, without = results(0), results(1)
-    assert np.allclose(*(np.frombuffer(found[0]) for found in (with_it, without)), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.frombuffer(with_it[0]), np.frombuffer(without[0]), rtol=0, atol=1e-12)
     assert with_it[1] == without[1]
 
 

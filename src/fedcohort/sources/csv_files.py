@@ -107,7 +107,9 @@ def _told(files: Sequence[Path], dialect: Dialect, asked: Asked) -> Told:
         with contextlib.suppress(DataError, UnicodeError):
             found = islice(records(opened.file, opened.delimiter, len(names)), SAMPLE_ROWS)
             rows.extend(row for row in found if not isinstance(row, Broken) and len(row) == len(names))
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+    columns: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())
+    if rows:
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     columns.pop("", None)  # behind a delimiter that ends every line
     if asked.patient == NUMBERED:
         columns[NUMBERED] = tuple(map(str, range(len(rows))))

@@ -12,15 +12,16 @@ from fedcohort.sources.batch import Batch, Refusal
 from fedcohort.sources.pen import compiled
 from fedcohort.sources.schema import PATIENT_ID
 
+Key = tuple[object, ...]
+
 _AT_ONCE = 500
-_REASONS = {
+_REASONS: Mapping[Key, str] = {
     (
         "image_id",
     ): "is the SOPInstanceUID of another patient's image, which no two may share (PS3.3, C.12.1): "
     "correct PatientID, or give the image a UID of its own, and import the folder again"
 }
 """Where keys are the format's own, and no mapping's."""
-Key = tuple[object, ...]
 
 
 def of_own_patients(

@@ -210,7 +210,7 @@ def _read(
         first = read - piece.num_rows
         raw, bad = _values(piece)
         if digest:
-            raw[NUMBERED] = numbers(digest, range(first + 1, read + 1))
+            raw[NUMBERED] = list[object](numbers(digest, range(first + 1, read + 1)))
         found, faults = shaped(fields, raw)
         if bad:
             for row in bad:
