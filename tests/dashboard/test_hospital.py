@@ -108,7 +108,14 @@ def test_each_release_costs_what_it_has_added_and_an_exact_one_has_no_bound(tmp_
     ]  # fmt: skip
     assert what_left(store, 2) == rows[:2]
     assert what_left(store, 99) == rows
-    store.close()
+    app = build_hospital_page(site.policy, store)
+    text = page(app.test_client())
+    assert "exact: no bound</td>" in text
+    assert (
+        "<td>without privacy: counts as infinite until `fedcohort ledger --settle` says otherwise</td>"
+        in text
+    )
+    close_app(app)
 
 
 def test_a_study_s_name_is_no_formula_of_a_spreadsheet() -> None:

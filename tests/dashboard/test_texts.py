@@ -1,7 +1,9 @@
 """Every text of the pages stands in one file a language, whole, and every text there is used."""
 
+import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -35,6 +37,15 @@ def test_every_text_that_a_page_asks_for_exists() -> None:
     assert len(asked) > 40
     built = {name for name in asked if name.endswith(".")}
     assert asked - built - load_texts().keys() == set()
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*HERE.glob("*.json"), *HERE.glob("static/texts/*.json")]), ids=lambda path: path.name
+)
+def test_no_text_is_written_twice_under_one_name(path: Path) -> None:
+    """Of two JSON takes the last, and the other page shows that."""
+    names = Counter(name for name, _ in json.loads(path.read_text("utf-8"), object_pairs_hook=list))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_no_text_is_left_over() -> None:
