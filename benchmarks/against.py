@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.harness import DATA_VARIABLE, ROOT, median, say
+from benchmarks.harness import DATA_VARIABLE, ROOT, median, named_folder, say
 
 PAIRS, LEAST_PAIRS, MOST_TIMES = 10, 6, 1.1
 Figures = Mapping[tuple[str, str], float]
@@ -78,9 +78,8 @@ def figures_of(tree: Path, name: str, options: Sequence[str]) -> Figures:
     Raises:
         SystemExit: it failed; its last words are shown.
     """
-    data = ROOT.parent / "shared" / "data"
-    beside = {DATA_VARIABLE: str(data)} if data.is_dir() else {}
-    environment = {**beside, **os.environ, "PYTHONPATH": os.pathsep.join((str(tree / "src"), str(tree)))}
+    path = os.pathsep.join((str(tree / "src"), str(tree)))
+    environment = {**os.environ, DATA_VARIABLE: str(named_folder()), "PYTHONPATH": path}
     command = [sys.executable, "-m", f"benchmarks.{name}", *options]
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

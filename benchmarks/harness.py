@@ -95,14 +95,19 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
+def named_folder(argument: str | None = None) -> Path:
+    """Where real data are looked for: --data, else FEDCOHORT_DATA, else beside the project."""
+    named = argument or os.environ.get(DATA_VARIABLE)
+    return Path(named) if named else ROOT.parent / "shared" / "data"
+
+
 def data_folder(argument: str | None) -> Path:
-    """The folder of real data: --data, else FEDCOHORT_DATA, else beside the project.
+    """The folder of real data.
 
     Raises:
         SystemExit: there is none; says how to name it.
     """
-    named = argument or os.environ.get(DATA_VARIABLE)
-    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    folder = named_folder(argument)
     if not folder.is_dir():
         raise SystemExit(f"{folder}: no data folder; give one by --data or {DATA_VARIABLE}")
     return folder

@@ -49,7 +49,11 @@ def ledger(
         _settle(site, exact, words, counts)
     if unused is not None:
         _give_back(site, unused)
-    from fedcohort.node.ledger import accounts, epsilons
+    _show(site)
+
+
+def _show(site: Path) -> None:
+    from fedcohort.node.ledger import accounts
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
 
@@ -61,20 +65,26 @@ def ledger(
     if not found:
         _say("no data set has a budget, and nothing was spent; give one in site.toml, [budget.NAME]")
     for account in found:
-        _say(f"{_name(account)}: {_given(account)}")
-        by_study = {cost.study_hash: cost for cost in account.costs}
-        for one in account.reserved:
-            if math.isinf(one.epsilon):
-                _say(f"  {one.study_hash[:12]}  answered without [privacy]: counts as infinite")
-                continue
-            cost = by_study.get(one.study_hash)
-            spent, alone = epsilons(cost) if cost is not None else (0.0, 0.0)
-            _say(
-                f"  {one.study_hash[:12]}  reserved {one.epsilon:g} (delta {one.delta:g}), "
-                f"spent {spent:.3f}; {alone:.3f} if all other sites colluded"
-            )
-        if account.left is not None:
-            _say("  left: epsilon {:g}, delta {:g}".format(*account.left))
+        _show_account(account)
+
+
+def _show_account(account: "Account") -> None:
+    from fedcohort.node.ledger import epsilons
+
+    _say(f"{_name(account)}: {_given(account)}")
+    by_study = {cost.study_hash: cost for cost in account.costs}
+    for one in account.reserved:
+        if math.isinf(one.epsilon):
+            _say(f"  {one.study_hash[:12]}  answered without [privacy]: counts as infinite")
+            continue
+        cost = by_study.get(one.study_hash)
+        spent, alone = epsilons(cost) if cost is not None else (0.0, 0.0)
+        _say(
+            f"  {one.study_hash[:12]}  reserved {one.epsilon:g} (delta {one.delta:g}), "
+            f"spent {spent:.3f}; {alone:.3f} if all other sites colluded"
+        )
+    if account.left is not None:
+        _say("  left: epsilon {:g}, delta {:g}".format(*account.left))
 
 
 def _name(account: "Account") -> str:
