@@ -152,6 +152,13 @@ def test_a_site_that_nobody_has_announced_is_named_with_those_that_have(ward: Wa
     assert ward.confirmed() == {}
 
 
+def test_where_nobody_has_been_announced_it_says_so(command: Command, tmp_path: Path) -> None:
+    said = error_of(
+        Ward(tmp_path, {}, command).confirm("b", spoken(load_or_create(tmp_path / "b.key", "b"))), "not-found"
+    )
+    assert "none yet; they come while this node and theirs are linked" in said
+
+
 def test_a_confirmed_site_keeps_its_key_when_another_is_announced(ward: Ward) -> None:
     """As when a coordinator shows a card of its own under the site's name."""
     genuine = ward.others["b"]

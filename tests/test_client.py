@@ -40,6 +40,17 @@ def test_a_saved_result_can_be_evaluated_from_its_folder(trained: fc.Result, tmp
     assert fc.load_study(folder / "study.json") == trained.study
 
 
+def test_a_folder_that_cannot_be_written_is_named_and_the_result_is_kept(
+    trained: fc.Result, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(
+        fc.StudyError, match=r"file.*: Not a directory; save into a folder that can be written"
+    ):
+        trained.save(tmp_path / "file" / "result")
+    assert trained.metrics["round"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
 def test_a_result_draws_and_shows_itself(trained: fc.Result) -> None:
     assert [axes.get_title() for axes in trained.plot().axes] == ["loss", "accuracy", "auc"]
     assert "test auc" in repr(trained)

@@ -121,3 +121,28 @@ def test_names_in_any_script_are_printed_on_a_console_of_an_old_code_page(tmp_pa
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=False
     )
     assert (done.returncode, rb"waiting for \u5fc3" in done.stderr) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("study.toml", r"study: str is no study; give fc\.load_study\(path\)"),
+        (None, r"study: NoneType is no study; give fc\.Study\(\.\.\.\), or fc\.load_study\(path\)"),
+        ({"name": "ages"}, r"study: dict is no study; give fc\.Study"),
+    ],
+)
+def test_what_is_no_study_is_refused_in_words(given: Any, words: str) -> None:
+    with pytest.raises(fc.StudyError, match=words):
+        fc.simulate([A, B]).run(given)
+
+
+def test_the_class_of_a_model_is_not_a_model() -> None:
+    keras = pytest.importorskip("keras")
+    with pytest.raises(fc.StudyError, match="model: write the name of a model, such as logistic, or give a"):
+        fc.Train(model=keras.Sequential)
+
+
+def test_a_number_s_column_may_stand_first_as_that_of_every_other_label() -> None:
+    assert fc.Number("bp", 80, 200) == fc.Number(column="bp", low=80, high=200)
+    with pytest.raises(fc.StudyError, match="number: low: Field required"):
+        fc.Number("bp", high=200)

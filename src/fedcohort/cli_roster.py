@@ -34,9 +34,8 @@ def roster(
     store.close()
     if confirm is not None:
         if confirm not in cards:
-            raise NotFoundError(
-                f"no site {confirm!r} has been announced; those that have: {', '.join(cards)}"
-            )
+            known = ", ".join(sorted(cards)) or "none yet; they come while this node and theirs are linked"
+            raise NotFoundError(f"no site {confirm!r} has been announced; those that have: {known}")
         if fingerprint is None:
             raise ConfigError("--fingerprint: give what the other site's operator has read to you")
         write(policy.roster, confirm, confirmed_key(cards[confirm], fingerprint))

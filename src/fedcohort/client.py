@@ -50,6 +50,20 @@ def load_study(path: str | Path) -> Study:
     return parse_study(data, str(path))
 
 
+def checked_study(study: object) -> Study:
+    """What a researcher gives as a study.
+
+    Raises:
+        StudyError: it is none; a path is one that was not loaded.
+    """
+    if isinstance(study, Study):
+        return study
+    help_ = (
+        "fc.load_study(path)" if isinstance(study, str | Path) else "fc.Study(...), or fc.load_study(path)"
+    )
+    raise StudyError(f"study: {type(study).__name__} is no study; give {help_}")
+
+
 def explicit(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> Study:
     """Fill in each column's kind from what the sites declare, and read it as every site will.
 
@@ -83,7 +97,7 @@ class Simulation:
             KeyboardInterrupt: after the interrupt, when nothing computes any longer.
             FedcohortError: what is wrong with the study or the frames.
         """
-        study = explicit(_among(study, len(self.frames)), self.catalogue())
+        study = explicit(_among(checked_study(study), len(self.frames)), self.catalogue())
         loaders = {site: partial(table_from_frame, frame) for site, frame in self.frames.items()}
         with follow(study, enabled=progress) as follower:
             outcome = run_local(study, loaders, follower.rows)
@@ -243,7 +257,7 @@ class Federation:
         Args:
             resume: go on with a study that was cancelled; otherwise it is refused.
         """
-        study = explicit(study, self.catalogue())
+        study = explicit(checked_study(study), self.catalogue())
         body = {
             "study": json.loads(study.canonical),
             "public_key": self.identity.public_key.hex(),

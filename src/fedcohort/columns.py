@@ -183,6 +183,12 @@ class Number(Frozen):
     high: Real
     unit: Unit | None = Field(default=None, exclude_if=lambda value: value is None)
 
+    def __init__(
+        self, column: str = "", low: float | None = None, high: float | None = None, **extra: object
+    ) -> None:
+        given = {name: value for name, value in (("low", low), ("high", high)) if value is not None}
+        super().__init__(column=column, **given, **extra)
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low >= self.high:

@@ -24,9 +24,14 @@ class Describe(Frozen):
     kind: Literal["describe"] = "describe"
 
 
-def _keras_config(model: object) -> object:
+def _keras_config(model: Any) -> object:  # noqa: ANN401
     """Take a Keras model as its JSON configuration; names and mappings pass through."""
-    return json.loads(model.to_json()) if hasattr(model, "to_json") else model
+    return json.loads(model.to_json()) if _is_keras_model(model) else model
+
+
+def _is_keras_model(model: Any) -> bool:  # noqa: ANN401
+    """Whether it is one, by what it can do, for keras takes seconds to import; its class is none."""
+    return hasattr(model, "to_json") and not isinstance(model, type)
 
 
 def _keras_weights(model: Any) -> str | None:  # noqa: ANN401
@@ -98,7 +103,7 @@ class Train(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _begun(cls, data: object) -> object:
-        if not isinstance(data, dict) or not hasattr(data.get("model"), "to_json"):
+        if not isinstance(data, dict) or not _is_keras_model(data.get("model")):
             return data
         own = {} if data.get("weights") is not None else {"weights": _keras_weights(data["model"])}
         return {**data, **own}

@@ -132,8 +132,21 @@ class Result:
         return figure
 
     def save(self, folder: str | Path) -> Path:
-        """Write study.json, report.json, metrics.csv and, when there is one, model.json and model.keras."""
+        """Write study.json, report.json, metrics.csv and, when there is one, model.json and model.keras.
+
+        Raises:
+            StudyError: the folder cannot be made, or not written into; the result is as it was.
+        """
         path = Path(folder)
+        try:
+            self._write(path)
+        except OSError as error:
+            raise StudyError(
+                f"{error.filename or path}: {error.strerror or error}; save into a folder that can be written"
+            ) from error
+        return path
+
+    def _write(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         (path / "study.json").write_bytes(self.study.canonical)
         (path / "report.json").write_text(json.dumps(self.report, indent=2), encoding="utf-8")
@@ -141,7 +154,6 @@ class Result:
         if self.arrays:
             (path / "model.json").write_text(self.saved_model.model_dump_json(), encoding="utf-8")
             self.model.save(path / "model.keras")
-        return path
 
     def __repr__(self) -> str:
         last = {name: self.report[name] for name in ("train", "test") if name in self.report}

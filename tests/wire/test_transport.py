@@ -135,6 +135,11 @@ def test_files_that_are_no_certificates_are_named(tmp_path: Path) -> None:
                 make(tmp_path / name)
 
 
+def test_of_certificate_and_key_the_one_that_is_not_there_is_named(tls: Certified, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^\S*missing\.pem: No such file or directory; give"):
+        server_tls(tls.certificate, tmp_path / "missing.pem")
+
+
 def test_a_web_server_that_is_no_coordinator_is_named_and_its_redirect_is_not_followed() -> None:
     asked: list[bytes] = []
 

@@ -53,6 +53,11 @@ def server_tls(certificate: Path, key: Path) -> ssl.SSLContext:
     Raises:
         ConfigError: certificate and key cannot be read, or do not fit.
     """
+    for file in (certificate, key):
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise ConfigError(f"{file}: {error.strerror}; give the certificate and its key in PEM") from error
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
