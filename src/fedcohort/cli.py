@@ -29,7 +29,7 @@ from fedcohort.cli_support import (
     run_command,
 )
 from fedcohort.errors import ConfigError, StudyFailedError
-from fedcohort.known import told, told_levels
+from fedcohort.known import column_name, told, told_levels
 
 if TYPE_CHECKING:
     from fedcohort.client import Handle
@@ -116,7 +116,7 @@ def _print_report(report: dict[str, Any]) -> None:
         table = Table("column", "n", "missing", "mean", "std", "levels")
         for name, row in report["describe"].items():
             numbers = [told(row, key) for key in ("n", "missing", "mean", "std")]
-            table.add_row(name, *numbers, told_levels(row))
+            table.add_row(column_name(name, row), *numbers, told_levels(row))
         console.print(table, soft_wrap=False)
     rows = {name: report[name] for name in ("train", "test", "valid") if name in report}
     if rows and "label" in report:

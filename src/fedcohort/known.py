@@ -70,6 +70,11 @@ def told(row: Mapping[str, Any], name: str, digits: int = 4) -> str:
     return f"{_short(value, digits)} ± {_short(error, digits)}"
 
 
+def column_name(name: str, row: Mapping[str, Any]) -> str:
+    """A described column's name, with its unit."""
+    return f"{name} ({row['unit']})" if row.get("unit") else name
+
+
 def told_levels(row: Mapping[str, Any]) -> str:
     """A column's levels with their counts, each with how far it may be off."""
     error = f" ± {row['levels_error']:g}" if "levels_error" in row else ""

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fedcohort.columns import Number
 from fedcohort.errors import StudyError
 from fedcohort.inference import Predictor
-from fedcohort.known import told, told_levels
+from fedcohort.known import column_name, told, told_levels
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import SavedModel, Study, Train, parse_study, read_saved_model
 from fedcohort.table import Table
@@ -158,7 +159,7 @@ class Result:
     def __repr__(self) -> str:
         last = {name: self.report[name] for name in ("train", "test") if name in self.report}
         figures = [(split, row, name) for split, row in last.items() for name in _named(row)]
-        parts = [f"{split} {name} {told(row, name, 3)}" for split, row, name in figures]
+        parts = [f"{split} {self._in_unit(name)} {told(row, name, 3)}" for split, row, name in figures]
         parts += [f"{self._yes} counts as yes"] if parts and self._yes else []
         return f"Result({self.study.name!r}: {', '.join(parts) or ', '.join(self.report)})"
 
@@ -168,14 +169,23 @@ class Result:
         label = self.report.get("label", {})
         return f"{label['column']} {label['positive']!r}" if "positive" in label else ""
 
+    def _in_unit(self, metric: str) -> str:
+        """A metric's name, with the label's unit where the metric has it."""
+        label = self.study.cohort.typed_label
+        unit = label.unit if isinstance(label, Number) and metric == "mae" else None
+        return f"{metric} ({unit})" if unit else metric
+
     def _repr_html_(self) -> str:
         """The last metrics, or the described columns, as a table."""
         if "describe" in self.report:
-            rows = {name: _described(row) for name, row in self.report["describe"].items()}
+            columns = self.report["describe"].items()
+            rows = {column_name(name, row): _described(row) for name, row in columns}
             frame = pd.DataFrame(rows).T.fillna("")
         else:
             measured = {
-                split: {name: told(self.report[split], name) for name in _named(self.report[split])}
+                split: {
+                    self._in_unit(name): told(self.report[split], name) for name in _named(self.report[split])
+                }
                 for split in ("train", "test")
                 if split in self.report
             }

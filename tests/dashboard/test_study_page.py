@@ -148,3 +148,42 @@ def test_files_of_a_study_that_is_not_finished_are_not_there(store: StandIn, cli
     store.add_study("ef" * 32)
     answer = client.get(f"/api/studies/{'ef' * 32}/files")
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("locale", "auc", "mean"),
+    [
+        ("en-GB", "not known: 0.000 to 1.000", "not known: 5 to 95"),
+        ("zh-CN", "未知：0.000 至 1.000", "未知：5 至 95"),
+    ],
+)
+def test_what_is_not_known_is_an_interval_in_small_type_and_numbers_have_their_unit(
+    browser: Browser, store: StandIn, dashboard: str, locale: str, auc: str, mean: str
+) -> None:
+    row = {
+        "round": 61,
+        "split": "test",
+        "loss": 0.3,
+        "accuracy": 0.9,
+        "accuracy_low": 0.8,
+        "accuracy_high": 1.0,
+    }
+    store.updates[FIRST_STUDY].append(("metrics", row | {"auc": 1.0, "auc_low": 0.0, "auc_high": 1.0}))
+    weight = {"unit": "kg", "n": 3, "n_error": 12.3, "missing": 4, "missing_error": 17.1, "mean": 50.0,
+              "mean_low": 5.0, "mean_high": 95.0, "std": None, "std_low": 0.0, "std_high": 45.0,
+              "histogram": {"low": 0.0, "high": 100.0, "counts": [1, 2], "error": 14.2}}  # fmt: skip
+    store.reports["cd" * 32]["describe"]["weight"] = weight
+    size = "parseFloat(getComputedStyle(document.querySelector('[data-metric={}]')).fontSize)"
+    with watched(browser, locale=locale) as watch:
+        watch.page.goto(dashboard)
+        watch.wait(READY)
+        watch.wait("document.querySelector('[data-metric=auc]').className === 'unknown'")
+        assert watch.text("[data-metric=auc]") == auc
+        assert watch.text("[data-metric=accuracy]") == "0.900"
+        assert watch.page.evaluate(f"{size.format('auc')} * 1.5 < {size.format('accuracy')}")
+        watch.page.goto(f"{dashboard}?study=cdcdcd")
+        watch.wait("document.querySelectorAll('#described tbody tr').length === 5")
+        cells = watch.page.locator("#described tbody tr:last-child").inner_text().split("\t")
+        assert cells[0] == "weight (kg)"
+        assert cells[1:4] == ["3 ± 13", "4 ± 18", mean]
+        assert watch.complaints == []

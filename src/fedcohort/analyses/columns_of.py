@@ -18,13 +18,18 @@ def described_columns(cohort: Cohort) -> dict[str, Column]:
             columns[name] = Categorical((negative, positive))
         case Classes(column=name, levels=levels):
             columns[name] = Categorical(levels)
-        case Number(column=name, low=low, high=high):
-            columns[name] = Numeric(low, high)
+        case Number(column=name, low=low, high=high, unit=unit):
+            columns[name] = Numeric(low, high, unit=unit)
         case Survival(time=time, event=event):
             columns |= {time: Numeric(), event: Categorical((0, 1))}
         case None:
             pass
     return columns
+
+
+def unit_of(column: Numeric) -> dict[str, str]:
+    """What a report says of a number's unit; nothing where nobody declared one."""
+    return {"unit": column.unit} if column.unit else {}
 
 
 def numeric_columns(columns: dict[str, Column]) -> dict[str, Numeric]:

@@ -18,6 +18,7 @@ from fedcohort.analyses.columns_of import (
     not_described,
     numeric_columns,
     numeric_matrix,
+    unit_of,
     values_of,
 )
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
@@ -104,6 +105,7 @@ class DescribeAnalysis:
             n, bins = float(moments.n[index]), [int(count) for count in kept["histograms"][index]]
             place = float(kept["centre"][index]), float(kept["scale"][index])
             described[name] = {
+                **unit_of(number),
                 "n": int(n),
                 "missing": rows - int(n),
                 "mean": float(moments.mean[index]) if n else None,

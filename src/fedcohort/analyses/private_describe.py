@@ -20,6 +20,7 @@ from fedcohort.analyses.columns_of import (
     not_described,
     numeric_columns,
     numeric_matrix,
+    unit_of,
     values_of,
 )
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
@@ -147,9 +148,10 @@ class PrivateDescribe:
         means, variances = self._moments(others)
         found: dict[str, object] = {}
         whole = "rows" if "rows" in kept else "patients"
-        for index, name in enumerate(self.numeric):
+        for index, (name, number) in enumerate(self.numeric.items()):
             n = _count(kept, "n", index)
             found[name] = {
+                **unit_of(number),
                 "n": n,
                 "n_error": _error(kept, "n"),
                 "missing": max(0, _count(kept, whole, 0) - n),

@@ -20,7 +20,7 @@ from fedcohort.dashboard.intervals import mean_interval, sampling_interval
 from fedcohort.dashboard.svg import Axes, Line, Points, bar_chart, histogram_chart, line_chart
 from fedcohort.dashboard.texts import date
 from fedcohort.explain import explain
-from fedcohort.known import ends_of, is_known
+from fedcohort.known import column_name, ends_of, is_known
 from fedcohort.study import parse_study
 
 METRICS = ("loss", "accuracy", "auc", "mae", "r2")
@@ -90,7 +90,7 @@ def document(found: Finished, texts: Texts) -> str:
         private=bool(found.study["study"].get("privacy")),
         curves=_curves(found.rows, texts),
         figures=_figures(report, texts),
-        results=_results(report, texts),
+        results=_results(report, texts, (found.study["study"]["cohort"].get("label") or {}).get("unit")),
         told_of_results=_told_of_results(report, texts),
         described=_described(report, texts),
         histograms=_histograms(report, texts),
@@ -135,8 +135,14 @@ def _measured(report: Json) -> Json:
     return {}
 
 
-def _results(report: Json, texts: Texts) -> list[tuple[str, str, str, tuple[float, float] | None]]:
-    """(split, metric, value or that it is not known, interval) of the finished model."""
+def _results(
+    report: Json, texts: Texts, unit: str | None
+) -> list[tuple[str, str, str, tuple[float, float] | None]]:
+    """(split, metric, value or that it is not known, interval) of the finished model.
+
+    Args:
+        unit: of a label that is a number, which absolute errors have, too.
+    """
     found = []
     for split in ("train", "test", "valid"):
         row = report.get(split)
@@ -145,7 +151,8 @@ def _results(report: Json, texts: Texts) -> list[tuple[str, str, str, tuple[floa
                 interval = ends_of(row, name) or sampling_interval(name, row)
                 known = is_known(row, name, interval)
                 value = f"{row[name]:.4f}" if known else texts["figure.unknown_word"]
-                found.append((texts[f"split.{split}"], texts[f"metric.{name}"], value, interval))
+                metric = texts[f"metric.{name}"] + (f" ({unit})" if unit and name == "mae" else "")
+                found.append((texts[f"split.{split}"], metric, value, interval))
     return found
 
 
@@ -183,7 +190,7 @@ def _described(report: Json, texts: Texts) -> dict[str, dict[str, Any]]:
         mean, deviation, interval = row.get("mean"), row.get("std"), ends_of(row, "mean")
         if interval is None and mean is not None and deviation is not None:
             interval = mean_interval(mean, deviation, row["n"])
-        found[name] = {
+        found[column_name(name, row)] = {
             **row,
             "average": _with_ends(row, "mean", interval, texts),
             "deviation": _deviation(row, texts),
@@ -212,7 +219,7 @@ def _deviation(row: Json, texts: Texts) -> str:
 
 def _histograms(report: Json, texts: Texts) -> list[tuple[str, Markup]]:
     columns = dict(report.get("describe", {})).items()
-    told = {name: row["histogram"] for name, row in columns if row.get("histogram")}
+    told = {column_name(name, row): row["histogram"] for name, row in columns if row.get("histogram")}
     return [
         (name + _beyond(one, texts), histogram_chart(name, one["low"], one["high"], one["counts"]))
         for name, one in told.items()

@@ -20,6 +20,7 @@ export function curvesView() {
   let series = new Map();
   let charts = new Map();
   let rounds = 0;
+  let unit = "";
 
   function clear() {
     series = new Map();
@@ -95,7 +96,7 @@ export function curvesView() {
     say("charts-note", metrics.length > 0 ? "" : note);
     for (const split of SPLITS) byId("legend").querySelector(`.${split}`).hidden = !metrics.some((metric) => curves(metric)[split]);
     const main = SPLITS.find((split) => metrics.some((metric) => curves(metric)[split]));
-    byId("tiles").replaceChildren(...metrics.flatMap((metric) => tile(metric, main, curves(metric)[main]?.at(-1))));
+    byId("tiles").replaceChildren(...metrics.flatMap((metric) => tile(metric, unit, main, curves(metric)[main]?.at(-1))));
     for (const [metric, chart] of charts) {
       chart.container.setAttribute("aria-label", spoken(metric));
       chart.draw();
@@ -114,6 +115,7 @@ export function curvesView() {
     show,
     add,
     setRounds: (count) => (rounds = count),
+    setUnit: (name) => (unit = name),
     lastRound,
     crowded: () => all().some((points) => points.length > CROWDED),
   };
@@ -130,7 +132,8 @@ function shown(present) {
   return family.filter((metric) => present.has(metric));
 }
 
-function tile(metric, split, point) {
+/** The newest value; an absolute error has the unit of what is predicted. */
+function tile(metric, unit, split, point) {
   if (!point) return [];
   const [round, value, low, high] = point;
   const between = typeof low === "number" && typeof high === "number";
@@ -140,7 +143,7 @@ function tile(metric, split, point) {
   const tile = element("section", {
     attributes: { class: "card tile" },
     children: [
-      element("h2", { text: t(`metric.${metric}`) }),
+      element("h2", { text: metric === "mae" && unit ? `${t(`metric.${metric}`)} (${unit})` : t(`metric.${metric}`) }),
       element("p", { text: shown, attributes: { class: known ? "value" : "unknown", "data-metric": metric } }),
       ...words.map((text) => element("p", { text, attributes: { class: "quiet", "data-interval": metric } })),
       element("p", { text: t("tile.at", { split: splitName(split), round }), attributes: { class: "quiet" } }),

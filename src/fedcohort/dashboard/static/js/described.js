@@ -44,7 +44,7 @@ const cell = (text) => element("td", { text, attributes: { class: "number" } });
 function row(name, column) {
   return element("tr", {
     children: [
-      element("th", { text: name, attributes: { scope: "row" } }),
+      element("th", { text: inUnit(name, column), attributes: { scope: "row" } }),
       cell(withError(column.n, column.n_error)),
       cell(withError(column.missing, column.missing_error)),
       cell(withEnds(column, "mean")),
@@ -70,8 +70,10 @@ function withEnds(column, name) {
 
 const withError = (n, error) => (typeof error === "number" ? `${count(n)} ± ${count(Math.ceil(error))}` : count(n));
 
+const inUnit = (name, { unit }) => (unit ? `${name} (${unit})` : name);
+
 function panel([name, column]) {
-  return column.levels ? levelsPanel(name, column) : numbersPanel(name, column.histogram);
+  return column.levels ? levelsPanel(name, column) : numbersPanel(inUnit(name, column), column.histogram);
 }
 
 const notes = (texts) => texts.map((text) => element("p", { text, attributes: { class: "quiet" } }));
@@ -109,7 +111,7 @@ function binsOption(bins, low, high, colours) {
       splitLine: { show: false },
       axisLine: { lineStyle: { color: colours.idle } },
     },
-    yAxis: { type: "value", min: 0, splitNumber: 3, axisLabel: { ...text, formatter: count }, splitLine: { lineStyle: { color: colours.line } } },
+    yAxis: { type: "value", min: 0, minInterval: 1, splitNumber: 3, axisLabel: { ...text, formatter: count }, splitLine: { lineStyle: { color: colours.line } } },
     series: [
       {
         type: "line",
@@ -127,19 +129,19 @@ function binsOption(bins, low, high, colours) {
 
 function levelsPanel(name, column) {
   const bars = Object.entries(column.levels).slice(0, MAX_BARS);
-  const label = list(bars.map(([level, n]) => `${level} ${count(n)}`));
+  const label = list(bars.map(([level, n]) => `${level} ${withError(n, column.levels_error)}`));
   const container = element("div", { attributes: { class: "histogram", role: "img", "aria-label": `${name}: ${label}` } });
   container.style.height = `${bars.length * BAR_PIXELS + AXIS_PIXELS}px`;
   const figure_ = element("div", { children: [element("h3", { text: name }), ...notes(within(column.levels_error)), container] });
-  return { container, figure: figure_, option: (colours) => barsOption(bars, colours) };
+  return { container, figure: figure_, option: (colours) => barsOption(bars, column.levels_error, colours) };
 }
 
-function barsOption(bars, colours) {
+function barsOption(bars, error, colours) {
   const text = { color: colours.quiet, fontFamily: colours.font, fontSize: 11 };
   return {
-    grid: { left: 6, right: 44, top: 2, bottom: 2, containLabel: true },
-    tooltip: { ...tip(colours), trigger: "item", formatter: ({ dataIndex }) => `${plain(bars[dataIndex][0])}: ${count(bars[dataIndex][1])}` },
-    xAxis: { type: "value", min: 0, splitNumber: 3, axisLabel: { ...text, hideOverlap: true, formatter: count }, splitLine: { lineStyle: { color: colours.line } } },
+    grid: { left: 6, right: typeof error === "number" ? 80 : 44, top: 2, bottom: 2, containLabel: true },
+    tooltip: { ...tip(colours), trigger: "item", formatter: ({ dataIndex }) => `${plain(bars[dataIndex][0])}: ${withError(bars[dataIndex][1], error)}` },
+    xAxis: { type: "value", min: 0, minInterval: 1, splitNumber: 3, axisLabel: { ...text, hideOverlap: true, formatter: count }, splitLine: { lineStyle: { color: colours.line } } },
     yAxis: {
       type: "category",
       inverse: true,
@@ -154,7 +156,7 @@ function barsOption(bars, colours) {
         data: bars.map(([, n]) => n),
         barWidth: "64%",
         itemStyle: { color: colours.test, borderRadius: [0, 3, 3, 0] },
-        label: { show: true, position: "right", color: colours.quiet, fontSize: 11, formatter: ({ value }) => count(value) },
+        label: { show: true, position: "right", color: colours.quiet, fontSize: 11, formatter: ({ value }) => withError(value, error) },
         emphasis: { disabled: true },
       },
     ],

@@ -168,9 +168,15 @@ function choice(name, facts) {
   return element("label", { attributes: { class: "choice" }, children: [box, element("span", { text: name }), about] });
 }
 
+/** What a number is in and between what, or the levels; and that nobody said so. */
 function meaning(facts) {
   if (Array.isArray(facts?.levels)) return facts.levels.map(String).join(" | ").slice(0, 60);
-  return typeof facts?.low === "number" && typeof facts?.high === "number" ? `${facts.low} … ${facts.high}` : "";
+  if (facts?.kind !== "numeric") return "";
+  const ends = { low: facts.low, high: facts.high, unit: facts.unit };
+  if (typeof facts.low === "number" && typeof facts.high === "number") {
+    return t(facts.unit ? "predict.range" : "predict.range_without_unit", ends);
+  }
+  return t(facts.unit ? "predict.number_of" : "predict.number_of_without_unit", ends);
 }
 
 async function start() {

@@ -120,6 +120,7 @@ export function studyView(onShow) {
     showFitting();
     say("study-error", study.error ? failure(study.error) : "");
     if (ENDED.has(study.state) && study.state !== "finished") importance.hide(t("importance.none"));
+    curves.setUnit(study.study?.cohort?.label?.unit ?? "");
     curves.show(note());
     times.show();
   }
