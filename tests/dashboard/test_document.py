@@ -119,7 +119,8 @@ def test_a_private_description_shows_deviations_with_intervals_and_the_error_of_
     hidden = {**age, "std": None, "std_low": 0.0, "std_high": 6.5}
     sex = {"n": 60, "missing": 1, "levels": {"f": 31, "m": 29}, "levels_error": 7.5}
     beyond = {"n": 9, "missing": 0, "mean": 1.0, "std": 0.0,
-              "histogram": {"low": 0.0, "high": 2.0, "counts": [4, 5], "below": 2, "above": 1}}  # fmt: skip
+              "histogram": {"low": 0.0, "high": 2.0, "counts": [4, 5], "below": 2, "above": 1,
+                            "error": 3.5}}  # fmt: skip
     described = {"spread": spread, "hidden": hidden, "sex": sex, "beyond": beyond}
     report = {**trained.report, "describe": described}
     for language, words in (("en", "hidden by the noise: at most 6.5"), ("zh", "被噪声掩盖：至多 6.5")):
@@ -127,7 +128,7 @@ def test_a_private_description_shows_deviations_with_intervals_and_the_error_of_
         for expected in ("12.5 (9.25 – 15)", "60 ± 9.5", "f: 31 ± 7.5, m: 29 ± 7.5", words):
             assert expected in shown
     shown = " ".join(Reader(document(ended(Result(study, report, [])), load_texts())).words)
-    assert "beyond (2 lie below what is drawn, 1 above.)" in shown
+    assert "beyond (2 lie below what is drawn, 1 above. Each part within ± 3.5, as 95 % of" in shown
 
 
 def test_it_says_which_level_counts_as_yes_and_how_far_the_area_may_be_off(trained: Result) -> None:

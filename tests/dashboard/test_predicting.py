@@ -142,6 +142,7 @@ def test_the_form_says_unit_and_range_of_each_number_and_what_its_classes_are_ca
     answered = page.post(f"/models/{key}", data=values, **HERE).text
     assert "Probability of ill = case: " in answered
     assert "case counts as yes, control as no (ill)." in answered
+    assert "Counted as missing: bp, sex." in answered
     refused = page.post(f"/models/{key}", data=values | {"column.age": "8100"}, **HERE)
     assert refused.status_code == 400
     assert "age: outside 18 to 100 in years; check the value and its unit" in refused.text

@@ -228,8 +228,11 @@ def _histograms(report: Json, texts: Texts) -> list[tuple[str, Markup]]:
 
 
 def _beyond(histogram: Json, texts: Texts) -> str:
+    """How many lie outside of what is drawn, and how far noise may have moved each part."""
     ends = {end: histogram.get(end, 0) for end in ("below", "above")}
-    return f" ({texts['described.beyond'].format(**ends)})" if any(ends.values()) else ""
+    said = [texts["described.beyond"].format(**ends)] if any(ends.values()) else []
+    said += [texts["described.error"].format(n=f"{histogram['error']:g}")] if "error" in histogram else []
+    return f" ({' '.join(said)})" if said else ""
 
 
 def _curves(rows: Sequence[Json], texts: Texts) -> list[tuple[str, Markup]]:
