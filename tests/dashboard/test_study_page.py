@@ -37,7 +37,7 @@ def test_a_finished_training_shows_all_its_figures(dashboard: str, watch: Watche
     cells = watch.page.locator("#confusion tbody td strong").all_inner_texts()
     assert cells == ["62", "18", "16", "88"]
     assert watch.text("#confusion tbody tr:first-child td.wrong span") == "22.5%"
-    assert watch.text("#confusion thead th") == "predicted 0"
+    assert watch.text("#confusion thead th") == "predicted disease = 0"
     assert watch.page.get_attribute("#roc", "aria-label") == "ROC curve; the area under it is 0.884."
     watch.wait(f"{_series('#times', 3)}?.length === 60")
     spoken = "Exchange 60: compute 12 ms, seal 2 ms, network 4 ms, open 2 ms."
