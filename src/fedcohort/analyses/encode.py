@@ -31,11 +31,12 @@ class Encoder:
     deviation: NDArray[np.float64]
 
     def features(self, table: Table) -> NDArray[np.float32]:
-        """(n_rows, n_features) float32: the record."""
+        """(n_rows, n_features) float32: the record; a value beyond float32 is infinite, and no warning."""
         names = list(numeric_columns(self.cohort.schema_))
         safe_mean = np.nan_to_num(self.mean)
         divisor = np.where(np.nan_to_num(self.deviation) > 0, np.nan_to_num(self.deviation), 1.0)
-        standard = np.nan_to_num((numeric_matrix(table, self.cohort, names) - safe_mean) / divisor)
+        with np.errstate(over="ignore"):
+            standard = np.nan_to_num((numeric_matrix(table, self.cohort, names) - safe_mean) / divisor)
         position = {name: index for index, name in enumerate(names)}
         parts: list[NDArray[np.float64]] = []
         for name, kind in self.cohort.schema_.items():
@@ -46,7 +47,8 @@ class Encoder:
                 parts.append(np.eye(len(kind.levels) + 1)[levels.astype(np.int64)])
         if not parts:
             return np.zeros((table.n_rows, 0), np.float32)
-        return np.concatenate(parts, axis=1).astype(np.float32)
+        with np.errstate(over="ignore"):
+            return np.concatenate(parts, axis=1).astype(np.float32)
 
     def inputs(self, table: Table) -> Inputs:
         """The record, when there are ordinary columns, and every image column."""
@@ -59,7 +61,8 @@ class Encoder:
             raise ValueError("the cohort has no label")
         if isinstance(self.cohort.label, Number):
             low, high = self.cohort.label.low, self.cohort.label.high
-            return ((table.label - (low + high) / 2) / ((high - low) / 2)).astype(np.float32)
+            with np.errstate(over="ignore"):
+                return ((table.label - (low + high) / 2) / ((high - low) / 2)).astype(np.float32)
         return table.label.astype(np.float32)
 
 
