@@ -290,6 +290,28 @@ def test_what_answers_a_private_study_waits_for_its_slot(
     asyncio.run(asyncio.wait_for(all_of_it(), PATIENCE_SECONDS))
 
 
+def test_how_far_the_ledger_has_come_is_told_before_a_refusal_that_a_test_of_the_cohort_decided(
+    running: Running,
+) -> None:
+    """The test was drawn and charged: a copy from before it would draw it again."""
+    privacy = Privacy(epsilon=1.0, delta=1e-5, cohort_test=0.2)
+    asked = explicit(describe_study("tested", protection="none", privacy=privacy))
+    strict = replace(running.node, noisy_minimum=True, min_patients=100_000)
+    here = replace(approved(running, asked), node=strict, witnesses=Witnesses(by_operator=True))
+
+    async def talk(coordinator: Coordinator) -> None:
+        await coordinator.say(first_task(asked))
+        refused = await told(coordinator)
+        assert isinstance(refused, Event)
+        assert refused.code == "cohort-too-small"
+        drawn = [e["sequence"] for e in here.store.events() if e["kind"] == "cohort-test"]
+        shown = max((head.sequence for heads in coordinator.heads for head in heads.heads), default=0)
+        assert drawn
+        assert shown >= max(drawn)  # type: ignore[type-var, operator]
+
+    converse(here, talk)
+
+
 def relayed(
     peers: dict[str, SqlNodeStore], keys: dict[str, Identity], check: HeadCheck
 ) -> list[Countersignature]:

@@ -295,9 +295,12 @@ def _log(running: Running, level: int, error: FedcohortError) -> None:
 
 
 def _spends(running: Running, reply: Message) -> bool:
-    """Whether a reply is about what no copy of the ledger may forget: a reservation, or a private release."""
-    if isinstance(reply, Contribution):
-        return running.node.studies[reply.study_hash].privacy is not None
+    """Whether a reply is about what no copy of the ledger may forget: a reservation, or a private release.
+
+    A refusal may be one: it tells how a site's own test of a cohort came out.
+    """
+    if isinstance(reply, Contribution | Event):
+        return is_private(running.node, reply.study_hash)
     return isinstance(reply, Approval)
 
 
