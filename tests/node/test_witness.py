@@ -248,9 +248,30 @@ def test_node_check_tells_that_too_few_sites_can_countersign_and_its_remedies_he
         False, "private studies need countersignatures of 2 other sites"
     )  # fmt: skip
     assert "set counter in site.toml" in told.remedy
+    assert "start the node once with --newest-copy" in told.remedy
     confirm(bare.roster, "c", KEYS["c"].public_key)
     (told,) = [one for one in check_node(bare) if one.what == "countersigning"]
     assert told.ok
+
+
+def test_node_check_tells_that_a_counter_that_was_set_later_vouches_for_nothing_yet(tmp_path: Path) -> None:
+    policy = read_policy(site_toml(tmp_path, "a.counter"))
+    policy = policy.model_copy(update={"budget": {"all": Budget(epsilon=1.0)}})
+    running = open_node(policy.model_copy(update={"counter": None}))
+    running.store.note("before there was a counter")
+    running.store.close()
+    running.held.close()
+    (told,) = [one for one in check_node(policy) if one.what == "countersigning"]
+    assert not told.ok
+    assert "start the node once with --newest-copy" in told.remedy
+    running = open_node(policy, newest_copy=True)
+    running.store.close()
+    running.held.close()
+    assert [one for one in check_node(policy) if one.what == "countersigning"] == []
+    running = open_node(policy)
+    assert running.witnesses.by_counter
+    running.store.close()
+    running.held.close()
 
 
 # --- what a coordinator relays

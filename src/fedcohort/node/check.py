@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,7 +20,7 @@ from fedcohort.node.ledger import accounts
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.settle import unsettled
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.node.witness import needed
+from fedcohort.node.witness import COUNTER_BEGINS, needed
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.private import private_folder
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
@@ -190,12 +191,18 @@ def _accounts(policy: SitePolicy) -> Iterator[Verdict]:
             left, delta = account.left
             taken = sum(one.epsilon for one in account.reserved)
             told = f"{account.dataset}: epsilon {taken:g} is set aside, {left:g} (delta {delta:g}) is left"
-            yield Verdict("ledger", left > 0 and delta > 0, told)
+            enough = left > 0 and delta > 0
+            spent = "epsilon" if left <= 0 else "delta"
+            remedy = "" if enough else f"; no other private study can be answered before {spent} is raised"
+            yield Verdict("ledger", enough, told + remedy)
 
 
 def _countersigning(policy: SitePolicy) -> Iterator[Verdict]:
     """Whether enough other sites are confirmed to tell an older copy of a ledger that holds a budget."""
-    if not policy.budget or policy.counter is not None:
+    if not policy.budget:
+        return
+    if policy.counter is not None:
+        yield from _counter(policy, policy.counter)
         return
     try:
         n_peers = len(set(RosterFolder(policy.roster)()) - {policy.id})
@@ -205,10 +212,23 @@ def _countersigning(policy: SitePolicy) -> Iterator[Verdict]:
     n_needed = needed(n_peers, max(1, policy.min_colluders))
     told = f"private studies need countersignatures of {n_needed} other sites; {n_peers} are confirmed"
     remedy = (
-        "; confirm more by `fedcohort roster`, or set counter in site.toml to a file outside the folder state"
+        "; confirm more by `fedcohort roster`, or set counter in site.toml to a file outside the folder "
+        f"state{COUNTER_BEGINS}"
     )
     enough = n_needed <= n_peers
     yield Verdict("countersigning", enough, told + ("" if enough else remedy))
+
+
+def _counter(policy: SitePolicy, counter: Path) -> Iterator[Verdict]:
+    """A counter that is missing beside a log that has gone on shows nothing, and is not made by itself."""
+    path = policy.state / "node.db"
+    if counter.exists() or not path.exists():
+        return
+    with closing(SqlNodeStore(path)) as store:
+        begun = store.newest()[0] > 0
+    if begun:
+        told = f"counter {counter} is missing beside a log that has gone on{COUNTER_BEGINS}"
+        yield Verdict("countersigning", False, told)
 
 
 def _disk(policy: SitePolicy) -> Verdict:

@@ -23,6 +23,8 @@ from fedcohort.wire.signing import countersigning_bytes, head_signing_bytes
 NONCE_BYTES = 32
 WITNESS_SECONDS = 10.0
 """How long a task waits for countersignatures."""
+COUNTER_BEGINS = ": where you know that node.db is its newest copy, start the node once with --newest-copy"
+"""What makes a counter beside a log that has gone on; by itself it is made with a new node alone."""
 
 
 def needed(n_peers: int, colluders: int) -> int:
@@ -147,8 +149,8 @@ def missing_words(peers: Mapping[SiteId, bytes], asked: Asked | None, n_needed: 
     return (
         f"{told} (not heard of: {silent}; a site that is away or of an earlier version does not "
         "countersign). So nothing shows that node.db is the newest copy: wait for them, confirm more sites "
-        "(`fedcohort roster`), set counter in site.toml to a file outside the folder state, or, where you "
-        "know that it is the newest, start the node with --newest-copy"
+        "(`fedcohort roster`), or, where you know that it is the newest, start the node with --newest-copy: "
+        "once, where counter in site.toml names a file outside the folder state, else at every start"
     )
 
 
