@@ -112,11 +112,14 @@ def test_a_model_of_classes_or_numbers_predicts_in_the_label_s_own_words() -> No
     assert found.outcome == "2"
     assert 1 / 3 < found.value <= 1
     columns: dict[str, fc.Numeric | fc.Categorical] = {"age": fc.Numeric(18, 100)}
-    number = fc.Cohort(table="ward", columns=columns, label=fc.Number(column="bp", low=80, high=200))
+    number = fc.Cohort(
+        table="ward", columns=columns, label=fc.Number(column="bp", low=80, high=200, unit="mmHg")
+    )
     known = {site: frame.dropna(subset=["bp"]) for site, frame in frames.items()}
     result = fc.simulate(known).run(fc.Study(name="number", cohort=number, analysis=train), progress=False)
     found = result.predictor.predict_one({"age": 60})
-    assert found.outcome == "bp"
+    assert (found.outcome, found.label, found.unit) == ("bp", "bp", "mmHg")
+    assert "test mae (mmHg) " in repr(result)
     assert 80 <= found.value <= 200
     assert found.baseline + sum(found.contributions.values()) == pytest.approx(found.value, abs=1e-4)
 
@@ -134,6 +137,15 @@ def test_the_command_predicts_one_patient_and_a_cohort(folder: Path, tmp_path: P
     done = cli("predict", folder, "--site", tmp_path / "site.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("60 rows predicted")
+
+
+def test_the_command_says_of_what_the_number_is_a_probability(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fedcohort.cli_predict import predict
+
+    predict(folder, [f"{name}={value}" for name, value in VALUES.items()])
+    assert capsys.readouterr().out.startswith("ill = 1: probability 0.")
 
 
 def test_a_folder_without_a_model_or_a_question_without_values_is_refused_in_words(
