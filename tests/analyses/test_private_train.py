@@ -384,6 +384,29 @@ def test_steps_at_a_site_are_not_taken_before_the_count_that_their_sampling_foll
     assert not isinstance(answer(node, Task(asked.hash, 1, 0, "train", arrays, b"3" * 32, ("a",))), Event)
 
 
+@pytest.mark.parametrize("phase", ["train", "measured", "evaluate"])
+@pytest.mark.parametrize("algorithm", [FEDAVG, {}], ids=["fedavg", "fedsgd"])
+def test_a_state_of_another_model_is_refused_alike_whether_there_are_patients_or_not(
+    algorithm: dict[str, Any], phase: str
+) -> None:
+    """Where nobody was, nothing was computed with it: the refusal told of one patient, for nothing."""
+    asked = study(rounds=4, **algorithm)
+    analysis = private_train(asked)
+    n_weights = analysis.model.n_weights
+    wrong: list[dict[str, np.ndarray]] = [
+        {},
+        {"weights": np.zeros(n_weights + 1, np.float32)},
+        {"weights": np.zeros((1, n_weights), np.float32)},
+        {"weights": np.zeros(n_weights, np.int64)},
+    ]
+    for n in (0, 30):
+        local = analysis.prepare(table_from_frame(rows(n), asked.cohort, 0, private=True))
+        for arrays in wrong:
+            state = State(phase, 1, {**arrays, "step": np.array([0])})
+            with pytest.raises(WireError, match="without as many weights as the model has"):
+                local(state, {"patients": np.array([30.0])}, Draw(1, "a", 1, {}, poisson_sample))
+
+
 def test_an_update_is_the_same_whoever_else_was_sampled_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sample of nobody moves by noise alone: no patient, no gradient, and the divisor is not the sample."""
     asked = study(rounds=1, **FEDAVG)

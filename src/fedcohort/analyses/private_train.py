@@ -208,8 +208,8 @@ class PrivateTrain:
                 noisy = n + draw.noise["patients"][0] * self._patients_block.resolution
                 return {"patients": np.array([n])}, {**site_state, "patients": np.array([noisy])}
             vector: dict[str, NDArray[np.float64]] = {}
+            weights, clip = self._weights_of(state), self.privacy.clip
             if state.phase in STEP_PHASES:
-                weights, clip = state.arrays["weights"], self.privacy.clip
                 rows = PrivateRows(self.private, x, y, patients)
                 if self._steps_at_site:
                     if "patients" not in site_state:
@@ -222,7 +222,7 @@ class PrivateTrain:
                 else:
                     vector["gradient"] = rows.gradient(weights, clip, draw)
             if state.phase != "train":
-                weights, held_x, held_y = state.arrays["weights"], x[patients.held], y[patients.held]
+                held_x, held_y = x[patients.held], y[patients.held]
                 vector["scores"] = self._measured(weights, held_x, held_y)[None]
                 if state.phase == "evaluate" and self.slices:
                     hidden = (held_x.hidden(name, part) for name, part in self.slices.items())
@@ -230,6 +230,18 @@ class PrivateTrain:
             return vector, site_state
 
         return local
+
+    def _weights_of(self, state: State) -> NDArray[np.float32]:
+        """The weights that the coordinator has sent, looked at before any patient is.
+
+        Raises:
+            WireError: they are not the model's. Told only where there are patients to compute with, this
+                would say without noise whether there are any.
+        """
+        weights = np.asarray(state.arrays.get("weights", ()))
+        if weights.shape != (self.model.n_weights,) or weights.dtype.kind != "f":
+            raise WireError("a state without as many weights as the model has")
+        return weights.astype(np.float32)
 
     def _measured(
         self, weights: NDArray[np.float32], x: Inputs, y: NDArray[np.float32]
