@@ -282,6 +282,23 @@ def test_what_lies_outside_is_missing_where_it_is_asked_for_and_counted(
     ]
 
 
+@BOTH_HALVES
+def test_an_age_over_89_as_safe_harbor_writes_it_is_90_in_a_column_of_years(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: str
+) -> None:
+    use(half, monkeypatch)
+    file = write(
+        tmp_path / "a.csv", ["p1,63,9", "p2,> 89,9", "p3,90+,> 89", "p4,> 70,9"], "patient_id,Alter,x"
+    )
+    columns = {"age": {"from": "Alter", "low": 18, "high": 120, "unit": "years"}, "x": {}}
+    report = bring(file, tmp_path / "s.db", MappedTable.model_validate({"columns": columns}))
+    assert stored(tmp_path / "s.db", columns="patient_id, age, x") == [("p1", 63, 9), ("p2", 90, 9)]
+    assert [(one.position, one.field) for one in report.refusals] == [("record 3", "x"), ("record 4", "age")]
+    columns["age"]["unit"] = "months"
+    report = bring(file, tmp_path / "m.db", MappedTable.model_validate({"columns": columns}))
+    assert [one.position for one in report.refusals] == ["record 2", "record 3", "record 4"]
+
+
 def test_all_that_is_wrong_with_a_record_is_told_at_once(tmp_path: Path) -> None:
     columns = {"x": {"low": 0, "high": 100}, "y": {}, "sex": {"levels": ["f", "m"]}}
     file = write(tmp_path / "a.csv", ["p1,-1,lots,q", "p2,5,5,f", ",5,5,q"], "patient_id,x,y,sex")

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fedcohort.columns import Categorical, Numeric
+from fedcohort.sources.ages import age_number, units_per_year
 from fedcohort.sources.batch import Refusal
+from fedcohort.sources.identifier_names import AGE, kind_of_name
 from fedcohort.sources.normal import UnreadableError, identifier, level_key
 from fedcohort.sources.number_text import (
     NO_NUMBER,
@@ -192,9 +194,20 @@ def _number(one: Field, value: object, row: int, faults: Faults) -> float | None
     except (TypeError, ValueError):
         if one.outside == "missing" and isinstance(value, str) and is_limit(value):
             faults.made_missing[f"{one.name} is a limit such as <0.5"] += 1
+        elif (age := _old_age(one, value)) is not None:
+            return age
         else:
             faults.add(row, one.name, _why(one, value))
         return None
+
+
+def _old_age(one: Field, value: object) -> float | None:
+    """`> 89` in a column of ages in years: 90, which stands for 90 or older."""
+    if not isinstance(value, str) or AGE not in (kind_of_name(one.name), kind_of_name(one.source)):
+        return None
+    unit = one.declared.unit if one.declared is not None else None
+    years = units_per_year(unit, one.name) == 1.0 and one.affine == (1.0, 0.0)
+    return age_number(value) if years else None
 
 
 def _why(one: Field, value: object) -> str:
