@@ -23,7 +23,7 @@ from fedcohort.result import Result
 from fedcohort.sources.frame import catalogue_of_frame, frames_by_site, table_from_frame
 from fedcohort.sources.resolve import resolve_cohort
 from fedcohort.study import Study, Train, parse_study
-from fedcohort.versions import versions
+from fedcohort.versions import RULES, versions
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import study_signing_bytes
 
@@ -64,17 +64,20 @@ def checked_study(study: object) -> Study:
     raise StudyError(f"study: {type(study).__name__} is no study; give {help_}")
 
 
-def explicit(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> Study:
+def explicit(study: Study, catalogues: Mapping[str, Mapping[str, Any]], *, take_units: bool = True) -> Study:
     """Fill in each column's kind from what the sites declare, and read it as every site will.
 
     A study is its canonical JSON, whose keys are sorted; features and shuffles follow the columns'
     order, which must be one and the same in a simulation and over the wire.
 
+    Args:
+        take_units: as of `resolve_cohort`.
     Raises:
         SchemaError: a site lacks a column, or sites disagree.
         StudyError: the study could be read, and cannot be handed in.
     """
-    resolved = study.model_copy(update={"cohort": resolve_cohort(study.cohort, catalogues)})
+    cohort = resolve_cohort(study.cohort, catalogues, take_units=take_units)
+    resolved = study.model_copy(update={"cohort": cohort})
     whole = parse_study(resolved.canonical)
     check_handed_in(whole)
     return whole
@@ -257,7 +260,9 @@ class Federation:
         Args:
             resume: go on with a study that was cancelled; otherwise it is refused.
         """
-        study = explicit(checked_study(study), self.catalogue())
+        coordinator = self.rest.get("/api/federation")["coordinator"]
+        is_ours = coordinator.get("rules") == RULES
+        study = explicit(checked_study(study), self.catalogue(), take_units=is_ours)
         body = {
             "study": json.loads(study.canonical),
             "public_key": self.identity.public_key.hex(),

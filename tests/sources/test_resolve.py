@@ -255,6 +255,8 @@ def test_a_study_takes_the_unit_that_sites_declare_and_no_other() -> None:
             check(wrong, told)
     left_out = short(columns={"x": Numeric(1, 9)}, label=None)
     assert resolve_cohort(left_out, told).columns == {"x": Numeric(1, 9, unit="mg/dL")}
+    earlier = resolve_cohort(left_out, told, take_units=False)
+    assert earlier.columns == {"x": Numeric(1, 9)}, "a coordinator of an earlier version knows no units"
 
 
 def test_an_explicit_cohort_is_held_against_the_units_that_sites_tell() -> None:

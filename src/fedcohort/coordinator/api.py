@@ -23,6 +23,7 @@ from fedcohort.coordinator.traffic import load_traffic
 from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError, StoreError, StudyError
 from fedcohort.questions import MAX_STUDY_BYTES
 from fedcohort.study import parse_study
+from fedcohort.versions import RULES
 from fedcohort.wire.identity import fingerprint
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -123,7 +124,9 @@ def _researcher(service: Service, request: Request) -> str:
 
 def federation_view(service: Service, coordinator_key: bytes) -> dict[str, object]:
     """The coordinator and every site, as pages show them."""
-    coordinator = {"version": fedcohort.__version__, "fingerprint": fingerprint(coordinator_key)}
+    coordinator = {
+        "version": fedcohort.__version__, "rules": RULES, "fingerprint": fingerprint(coordinator_key)
+    }  # fmt: skip
     return {"coordinator": coordinator, "sites": sites_view(service)}
 
 

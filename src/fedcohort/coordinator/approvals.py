@@ -7,7 +7,7 @@ from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.plan import TRANSIENT_CODES
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.coordinator.telemetry import Telemetry
-from fedcohort.errors import AuthenticationError, RulesError, TooFewSitesError
+from fedcohort.errors import AuthenticationError, RulesError, StudyError, TooFewSitesError
 from fedcohort.handed_in import check_rules
 from fedcohort.logs import about
 from fedcohort.study import Study
@@ -42,7 +42,8 @@ class Approvals:
         ):
             raise AuthenticationError(f"{site}: an approval whose signature is not by the site's key")
         code = approval.code
-        if approval.approved and approval.rules != RULES:
+        if approval.rules != RULES and (approval.approved or code == StudyError.code):
+            # An earlier version also takes a study for invalid whose words it does not know.
             code = RulesError.code
         state = "refused" if code or not approval.approved else "approved"
         if state == "refused":

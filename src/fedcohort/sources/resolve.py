@@ -28,7 +28,9 @@ from fedcohort.study import Cohort
 Kind = Numeric | Categorical | Image
 
 
-def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) -> Cohort:
+def resolve_cohort(
+    cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]], *, take_units: bool = True
+) -> Cohort:
     """Give every column and the label of a cohort its kind, and check it against all sites.
 
     A bare column takes the sites' declared kind: a number the study's bounds, or the union of
@@ -41,6 +43,7 @@ def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]
     Args:
         cohort: as the researcher wrote it; an explicit one comes back as it was, with the sites' units.
         catalogues: site to what `catalogue` told there.
+        take_units: let the study say the sites' units, which coordinators of earlier versions do not know.
     Raises:
         SchemaError: sites disagree, in a unit too, lack a column, or the study is wider; names both.
         CohortError: `where` is not allowed.
@@ -52,7 +55,8 @@ def resolve_cohort(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]
         name: [offer_of(site, name, columns) for site, columns in listed.items()] for name in _needed(cohort)
     }
     said = _units_said(cohort)
-    units = {name: check_same_unit(offered, said.get(name)) for name, offered in offers.items()}
+    declared = {name: check_same_unit(offered, said.get(name)) for name, offered in offers.items()}
+    units = declared if take_units else dict.fromkeys(declared)
     explicit = isinstance(cohort.columns, Mapping)
     columns = {
         name: _in_unit(
