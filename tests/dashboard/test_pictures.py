@@ -21,7 +21,7 @@ SIZE = ViewportSize(width=1360, height=850)
 NAMES = {
     *SITES, *IMPORTANCE, *DESCRIBED, "male", "female", "typical", "atypical", "non-anginal", "asymptomatic",
     "heart-disease", "who-they-are", "dr-chen", "li-wei", "logistic", "mlp_medical", "fedavg", "fedsgd",
-    "ward", "ill", "and",
+    "ward", "ill", "disease", "and",
 }  # fmt: skip
 """What is called so in a study, whatever the reader's language."""
 
