@@ -1,13 +1,16 @@
 """What a private study will find out is foreseen from the study alone, and comes out so."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import fedcohort as fc
+from fedcohort.cli import app
 from fedcohort.expect import expected
 
 COLUMNS: dict[str, Any] = {"a": fc.Numeric(0, 1), "s": fc.Categorical(("f", "m"))}
@@ -74,3 +77,18 @@ def test_nothing_is_foreseen_without_privacy_or_without_patients_to_measure() ->
         update={"cohort": unmeasured.cohort.model_copy(update={"split": None})}
     )
     assert expected(unmeasured) == ["No patient is held out, so that nobody will know how good the model is."]
+
+
+def test_explain_says_what_it_lacks_to_foresee_so_many_patients(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "study.toml"
+    said = {}
+    for label in ('"ill"', '{ column = "ill" }'):
+        file.write_text(
+            f'name = "a"\n[cohort]\nlabel = {label}\n[cohort.columns]\nage = {{ low = 18, high = 90 }}\n'
+            '[analysis]\nkind = "train"\nmodel = "logistic"\nalgorithm = "fedsgd"\n[privacy]\nepsilon = 1.5\n'
+        )
+        said[label] = CliRunner().invoke(app, ["explain", str(file), "--patients", "500"]).output
+    assert "write [cohort.columns] and label = {column = ...} in the study" in " ".join(said['"ill"'].split())
+    assert "With 500 patients" in said['{ column = "ill" }']

@@ -236,6 +236,13 @@ def explain(
     text = words(question, units=units, kinds=kinds, sites=sites, patients=counted)
     console.print(text, markup=False, highlight=False)
     if not cohort.is_explicit:
+        if patients is not None:
+            console.print(
+                "\nWhat to expect of so many patients is foreseen where columns and label have a kind each: "
+                "write [cohort.columns] and label = {column = ...} in the study.",
+                markup=False,
+                highlight=False,
+            )
         console.print(
             "\nSome columns or the label have no kind here. They take what the hospitals declare when the "
             "study is run; the hospitals are shown and sign that study, under a hash of its own.",
