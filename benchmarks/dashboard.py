@@ -1,7 +1,8 @@
 """`dashboard`: what a first view takes, what 200 viewers cost a live study, how soon a metric shows.
 
 Over real processes and TLS to the coordinator: the hospitals of UCI Heart Disease train, and the page is
-opened in Debian's Chromium. Viewers are the streams of 200 pages (`viewers`); rounds with and without
+opened in Debian's Chromium. Floors of the page, in the same browser and the same minutes, are `plain_page`'s.
+Viewers are the streams of 200 pages (`viewers`); rounds with and without
 them take turns.
 """
 
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,18 @@ from typing import Any
 
 import httpx
 import psutil
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 import fedcohort as fc
 from benchmarks.deployment import PYTHON, TOKEN_FILE, federation, free_port, process
-from benchmarks.harness import ROOT, data_folder, emit, median, reported, say, unavailable, under
+from benchmarks.harness import ROOT, at_most, data_folder, emit, median, reported, say, unavailable, under
 from benchmarks.heart import SETTINGS, heart_databases, heart_study
 from fedcohort.client import Federation, Handle
 
 VIEWERS, WARM_UP, VIEWED_ROUNDS, TURNS = 200, 20, 300, 3
 SLOW_ROUNDS, VIEWS, LEAVING_SECONDS = 30, 5, 12.0
+VIEW_TIMES, NEWS_TIMES, SLOWEST_TIMES = 3.0, 12.0, 5.0
+PLAIN_DRAWN = "window.padded && document.querySelectorAll('canvas').length === 3"
 DRAWN = "document.querySelectorAll('#charts canvas').length === 3 && !document.querySelector('#files').hidden"
 METRICS_AFTER = """SELECT sequence, data FROM updates
 WHERE study_id = ? AND kind = 'metrics' AND sequence > ? ORDER BY sequence"""
@@ -87,7 +90,22 @@ def study_of(rounds: int, seed: int, **changes: object) -> fc.Study:
     return heart_study("logistic", seed, settings)
 
 
-def first_view(page: Page, url: str) -> View:
+@contextlib.contextmanager
+def plain_page() -> Iterator[str]:
+    """The floor's server as a process; gives its address."""
+    port = free_port()
+    with process([sys.executable, "-m", "benchmarks.plain_page", str(port)], {}):
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(url).is_success:
+                    break
+            time.sleep(0.1)
+        yield url
+
+
+def first_view(page: Page, url: str, drawn: str = DRAWN) -> View:
     """Open a page and wait until its curves are drawn."""
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
@@ -95,7 +113,7 @@ def first_view(page: Page, url: str) -> View:
     session.on("Network.loadingFinished", lambda event: bytes_.append(event["encodedDataLength"]))
     began = time.perf_counter()
     page.goto(url, wait_until="commit")
-    wait(page, DRAWN)
+    wait(page, drawn)
     return View(time.perf_counter() - began, int(sum(bytes_)))
 
 
@@ -137,8 +155,14 @@ def mean_seconds(rows: list[dict[str, Any]]) -> float:
     return sum(by_round.values()) / len(by_round)
 
 
-def latencies(fed: Federation, database: Path, page: Page, url: str) -> list[float]:
-    """Seconds from when a round's metrics are durable at the coordinator to when the page says it."""
+def latencies(
+    fed: Federation, database: Path, url: str, plain: str, new_page: Callable[[], Page]
+) -> tuple[list[float], list[float]]:
+    """Seconds from when a round's metrics are durable at the coordinator to when the page says it.
+
+    Returns:
+        ours and the floor's, whose page is open in the same browser while the study runs.
+    """
     handle = fed.submit(
         study_of(SLOW_ROUNDS, 900, algorithm="fedavg", local_epochs=40, server_optimizer="sgd")
     )
@@ -153,9 +177,11 @@ def latencies(fed: Federation, database: Path, page: Page, url: str) -> list[flo
                     told.setdefault(int(json.loads(data)["round"]), time.time())
                 time.sleep(0.002)
 
+    page, echo = new_page(), new_page()
     page.goto(f"{url}/?study={handle.id}", wait_until="commit")
     wait(page, "document.querySelector('#study-sentence')")
     page.evaluate(WATCH)
+    echo.goto(f"{plain}/echo", wait_until="commit")
     asking = threading.Thread(target=poll)
     asking.start()
     wait(page, "document.querySelector('#study-state').dataset.state === 'finished'")
@@ -165,7 +191,8 @@ def latencies(fed: Federation, database: Path, page: Page, url: str) -> list[flo
     for text, at in page.evaluate("window.seen"):
         if text.startswith("Running: round "):
             seen.setdefault(int(text.split()[2]), at / 1000)
-    return [seen[number] - told[number] for number in list(seen)[2:] if number in told]
+    late = [seen[number] - told[number] for number in list(seen)[2:] if number in told]
+    return late, [float(seconds) for seconds in echo.evaluate("window.late")]
 
 
 def measure_viewers(fed: Federation, served: Served) -> None:
@@ -197,18 +224,39 @@ def measure_page(fed: Federation, database: Path, url: str) -> None:
         return
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--headless", "--no-sandbox"])
-        views = [first_view(browser.new_context().new_page(), url) for _ in range(VIEWS)]
-        say(", ".join(f"{view.seconds:.2f} s, {view.transferred:,} bytes" for view in views))
-        emit(under("dashboard: first view on loopback", median([one.seconds for one in views]), "s", 1.0))
-        weight = median([one.transferred / 1e3 for one in views])
-        emit(under("dashboard: first view, transferred", weight, "kB", 400.0))
-        late = latencies(fed, database, browser.new_context(locale="en-GB").new_page(), url)
-        say(f"{len(late)} rounds; the slowest {max(late) * 1e3:.0f} ms")
-        emit(
-            under("dashboard: from a round's end to its metric on the page", median(late) * 1e3, "ms", 500.0)
-        )
-        emit(under("dashboard: the same, slowest round", max(late) * 1e3, "ms", 500.0))
+        with plain_page() as plain:
+            measure_views(browser, url, plain)
+            found = latencies(
+                fed, database, url, plain, lambda: browser.new_context(locale="en-GB").new_page()
+            )
+            emit_latencies(*found)
         browser.close()
+
+
+def measure_views(browser: Browser, url: str, plain: str) -> None:
+    """First views of our page and of a plain one of as many bytes, in turns."""
+    weight = first_view(browser.new_context().new_page(), url).transferred
+    views, floors = [], []
+    for _ in range(VIEWS):
+        views.append(first_view(browser.new_context().new_page(), url))
+        address = f"{plain}/?bytes={weight}"
+        floors.append(first_view(browser.new_context().new_page(), address, PLAIN_DRAWN))
+    for what, some in (("page", views), ("floor", floors)):
+        say(f"{what}: " + ", ".join(f"{view.seconds:.2f} s, {view.transferred:,} bytes" for view in some))
+    seconds, floor = (median([view.seconds for view in some]) for some in (views, floors))
+    name = "dashboard: first view on loopback, against a plain page of as many bytes"
+    emit(at_most(name, seconds, floor, "s", VIEW_TIMES))
+    weights = [view.transferred / 1e3 for view in views]
+    emit(under("dashboard: first view, transferred", median(weights), "kB", 400.0))
+
+
+def emit_latencies(late: Sequence[float], echoed: Sequence[float]) -> None:
+    """What news take to the page, and the slowest, against an echo of events at the coordinator's pace."""
+    say(f"{len(late)} rounds, {len(echoed)} events echoed")
+    name = "dashboard: from a round's end to its metric on the page, against an echo of events"
+    emit(at_most(name, median(late) * 1e3, median(echoed) * 1e3, "ms", NEWS_TIMES))
+    name = "dashboard: the same, slowest round, against the slowest echo"
+    emit(at_most(name, max(late) * 1e3, max(echoed) * 1e3, "ms", SLOWEST_TIMES))
 
 
 def main() -> None:

@@ -1,4 +1,8 @@
-"""`demo`: from the start of the processes to the first point on the page, set-up done."""
+"""`demo`: from the start of the processes to the first point on the page, set-up done.
+
+The floor is what Python and TensorFlow take to start in the processes that train: the coordinator's and the
+three hospitals', all at once, as the demo starts them.
+"""
 
 import re
 import subprocess
@@ -7,9 +11,11 @@ import time
 
 import httpx
 
-from benchmarks.harness import emit, median, say, under
+from benchmarks.harness import at_most, emit, in_turns, say
 
-REPEATS, LIMIT_SECONDS, GIVE_UP_SECONDS = 3, 20.0, 120.0
+REPEATS, MOST_TIMES, GIVE_UP_SECONDS = 3, 1.9, 300.0
+TRAINING = 4
+"""Processes that import tensorflow: the coordinator's and the three hospitals'."""
 
 
 def seconds_to_first_point() -> float:
@@ -23,7 +29,9 @@ def seconds_to_first_point() -> float:
         while time.perf_counter() - began < GIVE_UP_SECONDS:
             answer = httpx.get(f"{page}/training_metrics")
             if answer.is_success and answer.json()["loss"]:
-                return time.perf_counter() - began
+                taken = time.perf_counter() - began
+                say(f"demo {taken:.1f} s")
+                return taken
             time.sleep(0.05)
     finally:
         process.terminate()
@@ -31,11 +39,24 @@ def seconds_to_first_point() -> float:
     raise SystemExit(f"no point on the page in {GIVE_UP_SECONDS:g} s")
 
 
+def seconds_to_import() -> float:
+    """Start the interpreters at once and wait until each has imported tensorflow."""
+    began = time.perf_counter()
+    command = [sys.executable, "-c", "import tensorflow"]
+    starting = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(TRAINING)]
+    codes = [process.wait() for process in starting]
+    if any(codes):
+        raise SystemExit("demo: tensorflow cannot be imported; scripts/setup installs it")
+    return time.perf_counter() - began
+
+
 def main() -> None:
     """Print the claim."""
-    times = [seconds_to_first_point() for _ in range(REPEATS)]
-    say(", ".join(f"{seconds:.1f} s" for seconds in times))
-    emit(under("demo: start of processes to the first point on the page", median(times), "s", LIMIT_SECONDS))
+    ours, floor = in_turns(REPEATS, seconds_to_first_point, seconds_to_import)
+    name = (
+        f"demo: start of processes to the first point on the page, against {TRAINING} imports of tensorflow"
+    )
+    emit(at_most(name, ours, floor, "s", MOST_TIMES))
 
 
 if __name__ == "__main__":

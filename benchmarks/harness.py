@@ -6,8 +6,9 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 import venv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "peers"
 DATA_VARIABLE = "FEDCOHORT_DATA"
+UNITS_OF_TIME = frozenset({"h", "min", "s", "ms", "us", "ns"})
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,13 @@ def at_least_times_faster(claim: str, ours: float, peer: float, unit: str, times
 
 
 def under(claim: str, ours: float, unit: str, limit: float) -> Claim:
-    """Ours must be below a limit."""
+    """Ours must be below a limit, which no machine moves: a share, a size.
+
+    Raises:
+        ValueError: the unit is one of time, whose figures depend on the machine and on what else runs on it.
+    """
+    if unit.split(" ", maxsplit=1)[0] in UNITS_OF_TIME:
+        raise ValueError(f"{claim}: a bound in {unit} is one of the machine's; take at_most and a floor")
     return Claim(claim, ours, None, unit, None, f"under {limit:g} {unit}", ours < limit)
 
 
@@ -99,6 +107,19 @@ def named_folder(argument: str | None = None) -> Path:
     """Where real data are looked for: --data, else FEDCOHORT_DATA, else beside the project."""
     named = argument or os.environ.get(DATA_VARIABLE)
     return Path(named) if named else ROOT.parent / "shared" / "data"
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    """How long it takes, once."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def in_turns(repeats: int, *actions: Callable[[], float]) -> list[float]:
+    """The median of what each gives, taken in turn so that all meet the same load."""
+    turns = [[action() for action in actions] for _ in range(repeats)]
+    return [median(found) for found in zip(*turns, strict=True)]
 
 
 def data_folder(argument: str | None) -> Path:
