@@ -467,7 +467,7 @@ def test_a_node_countersigns_while_it_computes(
     release = threading.Event()
 
     def slow(cohort: Cohort, seed: int, private: bool) -> Table:
-        assert release.wait(60)
+        assert release.wait(PATIENCE_SECONDS)
         raise ValueRangeError("age")
 
     here = approved(running, OPEN)
