@@ -54,6 +54,11 @@ def test_contributions_add_up_to_the_difference_from_a_patient_without_values(tr
     assert (nobody.value, set(nobody.contributions.values())) == (nobody.baseline, {0.0})
 
 
+def test_a_prediction_says_which_columns_had_no_value(trained: Result) -> None:
+    assert trained.predictor.predict_one({"age": 60.0}).missing == ("bp", "sex")
+    assert trained.predictor.predict_one({"age": 60.0, "bp": "", "sex": "f"}).missing == ("bp",)
+
+
 def test_contributions_to_a_linear_model_go_with_weight_times_distance_from_the_mean(
     trained: Result,
 ) -> None:

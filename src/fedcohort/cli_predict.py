@@ -86,6 +86,9 @@ def _print(found: "Prediction", as_json: bool) -> None:
         markup=False,
         highlight=False,
     )
+    if found.missing:
+        told = f"Not given, and counted as missing: {', '.join(found.missing)}"
+        console.print(told, markup=False, highlight=False)
     table = Table("column", "contribution")
     table.add_row("without any value", f"{found.baseline:.4g}")
     for name, part in sorted(found.contributions.items(), key=lambda item: -abs(item[1])):

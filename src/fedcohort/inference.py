@@ -45,6 +45,7 @@ class Prediction:
         unit: of a number, where the study names one.
         baseline: the same for a patient whose numbers are all the mean and whose levels are unknown.
         contributions: by column, how much it moved `value` away from `baseline`; they add up.
+        missing: columns that had no value, and count as unknown.
     """
 
     outcome: str
@@ -53,6 +54,7 @@ class Prediction:
     contributions: Mapping[str, float]
     label: str = ""
     unit: str | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Predictor:
             },
             self.label.column,
             self.label.unit if isinstance(self.label, Number) else None,
+            tuple(name for name in row if _is_absent(values.get(name))),
         )
 
     @property
@@ -180,6 +183,10 @@ class Predictor:
         ]
         write_predictions(database, self.study.hash, rows)
         return len(predicted)
+
+
+def _is_absent(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _checked(name: str, kind: Column, value: object) -> object:

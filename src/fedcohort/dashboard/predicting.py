@@ -83,8 +83,7 @@ def predicting(bedside: Bedside) -> Blueprint:
             found = bedside.predict(key, values)
         except _wrong_input as error:
             return form(key, 400, given=values, wrong=str(error))
-        missing = [name for name in model(key).cohort.schema_ if values.get(name) is None]
-        return form(key, given=values, found=found, missing=missing, chart=_chart(found))
+        return form(key, given=values, found=found, missing=found.missing, chart=_chart(found))
 
     @pages.get("/api/models")
     def models() -> ResponseReturnValue:
