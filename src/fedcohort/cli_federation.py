@@ -230,6 +230,7 @@ def approve(
     from fedcohort.node import consent
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
+    from fedcohort.node.vouching import countersigning_lines
     from fedcohort.sources.described import units_of
     from fedcohort.study import parse_study
     from fedcohort.wire.identity import load_or_create
@@ -251,6 +252,10 @@ def approve(
     units = units_of(policy.data, asked.cohort.table)
     text = explain(asked, proposal.researcher, proposal.researcher_key, units)
     console.print(text, markup=False, highlight=False)
+    for line in () if refuse else countersigning_lines(policy, asked):
+        if line.verdict != "ready":
+            told = f"WARNING: {line.what}: {line.found}; {line.remedy}".removesuffix("; ")
+            console.print(told, markup=False, highlight=False)
     question = "Refuse this study?" if refuse else f"Sign for {policy.approval_days} days?"
     if not yes and not typer.confirm(question):
         no = "" if refuse else "; --refuse tells the coordinator that this hospital says no"

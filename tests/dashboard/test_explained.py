@@ -15,7 +15,7 @@ import fedcohort as fc
 from fedcohort.dashboard import explained as module
 from fedcohort.dashboard.explained import READINESS, explained, sentence
 from fedcohort.explain import explain, privacy_words, protection_words
-from fedcohort.node import readiness, readiness_rows, readiness_words
+from fedcohort.node import readiness, readiness_rows, readiness_words, vouching
 from fedcohort.study import Study
 
 TEMPLATES: dict[str, str] = json.loads(
@@ -122,7 +122,7 @@ def sentences(module: ModuleType) -> set[str]:
     return {text for text in found if re.search(r"[a-z]{2,} [a-z]{2,}", text)}
 
 
-READY = (readiness, readiness_rows, readiness_words)
+READY = (readiness, readiness_rows, readiness_words, vouching)
 PIECES = {"no 7 patients", " and no ", "not ready", "; the study narrows it to 7"}
 """Of which a sentence is made, or a verdict."""
 

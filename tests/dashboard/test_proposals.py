@@ -199,6 +199,21 @@ def test_what_cannot_run_here_is_not_offered_for_approval(tmp_path: Path) -> Non
         assert "It cannot run here as it stands" in text
 
 
+def test_a_private_study_that_would_wait_for_countersignatures_is_not_offered_in_either_language(
+    tmp_path: Path,
+) -> None:
+    policy = asking_policy(tmp_path, 2.0).model_copy(update={"roster": tmp_path / "roster"})
+    for ward in made(tmp_path, policy):
+        asked = ask(ward.site, "Who is old?", epsilon=1.5)
+        browser = ward.browser()
+        text = browser.get(f"/studies/{asked}").text
+        assert "private studies need countersignatures of 2 other sites; 0 are confirmed" in text
+        assert "Approve and sign" not in text
+        text = browser.get(f"/studies/{asked}?language=zh").text
+        assert "隐私研究需要 2 家其他医院会签；已确认 0 家" in text
+        assert "用 --newest-copy 启动节点一次" in text
+
+
 def test_every_rule_of_a_site_has_its_name_in_chinese(ward: Ward) -> None:
     for asked in (ward_study("one"), ward_study("two", 1.5)):
         study = asked.model_copy(update={"analysis": Train()})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,19 @@ import pytest
 
 from fedcohort.columns import Binary, Categorical, Image, Numeric
 from fedcohort.node.budgets import Budget
+from fedcohort.node.keys import confirm
 from fedcohort.node.policy import SitePolicy
+from fedcohort.node.process import open_node
 from fedcohort.node.readiness import Readiness, check_readiness
 from fedcohort.node.readiness_rows import band
 from fedcohort.node.records import Reservation
+from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.database import writing
 from fedcohort.sources.importing import write_rows
 from fedcohort.sources.mock import make_mock
 from fedcohort.sources.schema import Declared, wide_table
 from fedcohort.study import Cohort, Describe, Privacy, Study, Train
+from fedcohort.wire.identity import new_identity
 
 COLUMNS = {
     "age": Declared(Numeric(0, 120), "years"),
@@ -205,3 +210,64 @@ def test_a_missing_database_is_a_line(site: SitePolicy) -> None:
 )  # fmt: skip
 def test_shares_are_told_in_bands(share: float, words: str) -> None:
     assert band(share) == words
+
+
+def start_once(policy: SitePolicy, *, newest_copy: bool = False) -> bool:
+    """Start the node and stop it: whether its counter vouches."""
+    running = open_node(policy, newest_copy=newest_copy)
+    running.store.close()
+    running.held.close()
+    return running.witnesses.by_counter
+
+
+@pytest.fixture
+def of_two(site: SitePolicy, tmp_path: Path) -> SitePolicy:
+    """One of two sites, which have confirmed each other, with a log that has gone on."""
+    changes = {"state": tmp_path / "state", "roster": tmp_path / "roster"}
+    policy = site.model_copy(update=changes)
+    confirm(policy.roster, "b", new_identity("b").public_key)
+    start_once(policy)
+    with closing(SqlNodeStore(policy.state / "node.db")) as store:
+        store.note("before there was a counter")
+    return policy
+
+
+def test_of_two_sites_without_a_counter_a_private_study_is_not_ready_and_the_counter_helps(
+    of_two: SitePolicy, tmp_path: Path
+) -> None:
+    asked = study(privacy=Privacy(epsilon=1.5))
+    found = check_readiness(of_two, asked)
+    assert found.verdict == "not ready"
+    assert line(found, "countersigning") == (
+        "not ready", "private studies need countersignatures of 2 other sites; 1 are confirmed"
+    )  # fmt: skip
+    (told,) = [one for one in found.lines if one.what == "countersigning"]
+    assert "set counter in site.toml" in told.remedy
+    assert "start the node once with --newest-copy" in told.remedy
+    counted = of_two.model_copy(update={"counter": tmp_path / "a.counter"})
+    assert not start_once(counted)
+    verdict, words = line(check_readiness(counted, asked), "countersigning")
+    assert (verdict, words.partition(",")[0]) == (
+        "not ready", "the counter in site.toml is missing beside a log that has gone on"
+    )  # fmt: skip
+    assert start_once(counted, newest_copy=True)
+    found = check_readiness(counted, asked)
+    assert line(found, "countersigning") == ("ready", "the counter vouches for the ledger")
+    assert found.verdict == "ready"
+    assert start_once(counted), "once is enough"
+
+
+def test_of_two_sites_a_third_that_is_confirmed_helps_too(of_two: SitePolicy) -> None:
+    asked = study(privacy=Privacy(epsilon=1.5))
+    confirm(of_two.roster, "c", new_identity("c").public_key)
+    assert line(check_readiness(of_two, asked), "countersigning")[0] == "ready"
+
+
+def test_the_operator_s_word_without_a_counter_is_a_warning_and_an_exact_study_needs_none(
+    of_two: SitePolicy,
+) -> None:
+    start_once(of_two, newest_copy=True)
+    verdict, words = line(check_readiness(of_two, study(privacy=Privacy(epsilon=1.5))), "countersigning")
+    assert verdict == "warning"
+    assert "until the node is started again without it" in words
+    assert "countersigning" not in {one.what for one in check_readiness(of_two, study()).lines}

@@ -9,18 +9,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 
 from fedcohort.errors import ConfigError, FedcohortError, StoreError
-from fedcohort.node.keys import RosterFolder
 from fedcohort.node.ledger import accounts
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.settle import unsettled
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.node.witness import COUNTER_BEGINS, needed
+from fedcohort.node.vouching import countersigning
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.private import private_folder
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
@@ -198,37 +196,11 @@ def _accounts(policy: SitePolicy) -> Iterator[Verdict]:
 
 
 def _countersigning(policy: SitePolicy) -> Iterator[Verdict]:
-    """Whether enough other sites are confirmed to tell an older copy of a ledger that holds a budget."""
-    if not policy.budget:
-        return
-    if policy.counter is not None:
-        yield from _counter(policy, policy.counter)
-        return
-    try:
-        n_peers = len(set(RosterFolder(policy.roster)()) - {policy.id})
-    except FedcohortError as error:
-        yield Verdict("countersigning", False, str(error))
-        return
-    n_needed = needed(n_peers, max(1, policy.min_colluders))
-    told = f"private studies need countersignatures of {n_needed} other sites; {n_peers} are confirmed"
-    remedy = (
-        "; confirm more by `fedcohort roster`, or set counter in site.toml to a file outside the folder "
-        f"state{COUNTER_BEGINS}"
-    )
-    enough = n_needed <= n_peers
-    yield Verdict("countersigning", enough, told + ("" if enough else remedy))
-
-
-def _counter(policy: SitePolicy, counter: Path) -> Iterator[Verdict]:
-    """A counter that is missing beside a log that has gone on shows nothing, and is not made by itself."""
-    path = policy.state / "node.db"
-    if counter.exists() or not path.exists():
-        return
-    with closing(SqlNodeStore(path)) as store:
-        begun = store.newest()[0] > 0
-    if begun:
-        told = f"counter {counter} is missing beside a log that has gone on{COUNTER_BEGINS}"
-        yield Verdict("countersigning", False, told)
+    """Whether what needs a vouched ledger, the private studies that a budget is for, will have it."""
+    if policy.budget:
+        line = countersigning(policy, max(1, policy.min_colluders))
+        told = f"{line.found}; {line.remedy}" if line.remedy else line.found
+        yield Verdict(line.what, line.verdict == "ready", told)
 
 
 def _disk(policy: SitePolicy) -> Verdict:

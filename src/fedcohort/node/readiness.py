@@ -15,6 +15,7 @@ from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.readiness_rows import Observed, as_columns, observe, too_small
 from fedcohort.node.readiness_words import Line, Verdict, column_lines, explicit_cohort
 from fedcohort.node.records import Reservation
+from fedcohort.node.vouching import countersigning_lines
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.described import Described, describe_table
@@ -68,6 +69,7 @@ def check_readiness(policy: SitePolicy, study: Study, reserved: Sequence[Reserva
         reserved: what the site's ledger has set aside for other studies.
     """
     lines = [*_policy_lines(policy, study), *_budget_left(policy, study, reserved)]
+    lines += countersigning_lines(policy, study)
     try:
         described = describe_table(policy.data, study.cohort.table)
         lines += _data_lines(policy, study, described)

@@ -23,8 +23,6 @@ from fedcohort.wire.signing import countersigning_bytes, head_signing_bytes
 NONCE_BYTES = 32
 WITNESS_SECONDS = 10.0
 """How long a task waits for countersignatures."""
-COUNTER_BEGINS = ": where you know that node.db is its newest copy, start the node once with --newest-copy"
-"""What makes a counter beside a log that has gone on; by itself it is made with a new node alone."""
 
 
 def needed(n_peers: int, colluders: int) -> int:

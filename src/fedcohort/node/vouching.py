@@ -1,0 +1,69 @@
+"""What will vouch that node.db is its newest copy, told before a private study is signed and waits for it."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from fedcohort.errors import FedcohortError
+from fedcohort.node.keys import RosterFolder
+from fedcohort.node.policy import SitePolicy
+from fedcohort.node.readiness_words import Line
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.node.witness import needed
+from fedcohort.study import Study
+
+SET_COUNTER = (
+    "confirm more by `fedcohort roster`, or set counter in site.toml to a file outside the folder state; "
+    "where you know that node.db is its newest copy, start the node once with --newest-copy"
+)
+MAKE_COUNTER = "where you know that node.db is its newest copy, start the node once with --newest-copy"
+
+
+@dataclass(frozen=True)
+class _Log:
+    begun: bool = False
+    by_operator: bool = False
+    """Whether the operator's word was given at a start; whether at the one that runs, no file tells."""
+
+
+def countersigning(policy: SitePolicy, colluders: int) -> Line:
+    """Whether enough other sites are confirmed to countersign the ledger, or the counter stands in.
+
+    Args:
+        colluders: of the study.
+    """
+    what = "countersigning"
+    try:
+        n_peers = len(set(RosterFolder(policy.roster)()) - {policy.id})
+        n_needed = needed(n_peers, colluders)
+        told = f"private studies need countersignatures of {n_needed} other sites; {n_peers} are confirmed"
+        if n_needed <= n_peers:
+            return Line(what, "ready", told, "")
+        log = _read_log(policy)
+        has_counter = policy.counter is not None and policy.counter.exists()
+    except (FedcohortError, OSError) as error:
+        return Line(what, "not ready", str(error), "")
+    if has_counter or (policy.counter is not None and not log.begun):
+        return Line(what, "ready", "the counter vouches for the ledger", "")
+    remedy = SET_COUNTER
+    if policy.counter is not None:
+        told = "the counter in site.toml is missing beside a log that has gone on, and shows nothing yet"
+        remedy = MAKE_COUNTER
+    if log.by_operator:
+        told += "; --newest-copy vouches until the node is started again without it"
+    return Line(what, "warning" if log.by_operator else "not ready", told, remedy)
+
+
+def countersigning_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
+    """The line of a private study; none of another, which needs no countersignature."""
+    if study.privacy is not None:
+        yield countersigning(policy, study.colluders)
+
+
+def _read_log(policy: SitePolicy) -> _Log:
+    """Read what the event log says; it is not made where the node has never run."""
+    path = policy.state / "node.db"
+    if not path.exists():
+        return _Log()
+    with closing(SqlNodeStore(path)) as store:
+        return _Log(store.newest()[0] > 0, bool(store.details("newest-copy")))
