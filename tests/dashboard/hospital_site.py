@@ -6,6 +6,7 @@ from typing import Any
 import fedcohort as fc
 from fedcohort.node.budgets import Budget
 from fedcohort.node.consent import Site, receive_proposal
+from fedcohort.node.keys import confirm
 from fedcohort.node.policy import SitePolicy
 from fedcohort.study import Study
 from fedcohort.wire.identity import new_identity
@@ -15,11 +16,14 @@ from tests.processes.support import ward_rows, write_ward
 
 
 def asking_policy(folder: Path, epsilon: float | None = None) -> SitePolicy:
-    """A site that asks a person, with 60 patients in its ward, and a budget where one is given."""
-    database = write_ward(folder / "ward.db", ward_rows(0))
+    """A site that asks a person, with 60 patients, two confirmed others, and a budget where one is given."""
+    database, roster = write_ward(folder / "ward.db", ward_rows(0)), folder / "roster"
+    for other in ("b", "c"):
+        confirm(roster, other, new_identity(other).public_key)
     return SitePolicy(
         id="a", data=str(database), tables={"ward": "*"}, coordinator="ws://127.0.0.1:1", state=folder,
-        approval="ask", budget={} if epsilon is None else {"ward": Budget(epsilon=epsilon, delta=1e-3)},
+        roster=roster, approval="ask",
+        budget={} if epsilon is None else {"ward": Budget(epsilon=epsilon, delta=1e-3)},
     )  # fmt: skip
 
 

@@ -202,7 +202,7 @@ def test_what_cannot_run_here_is_not_offered_for_approval(tmp_path: Path) -> Non
 def test_a_private_study_that_would_wait_for_countersignatures_is_not_offered_in_either_language(
     tmp_path: Path,
 ) -> None:
-    policy = asking_policy(tmp_path, 2.0).model_copy(update={"roster": tmp_path / "roster"})
+    policy = asking_policy(tmp_path, 2.0).model_copy(update={"roster": tmp_path / "nobody"})
     for ward in made(tmp_path, policy):
         asked = ask(ward.site, "Who is old?", epsilon=1.5)
         browser = ward.browser()
