@@ -126,7 +126,7 @@ def test_what_left_has_date_study_size_cost_and_digest(ward: ServedWard, browser
         assert str(watch.page.locator("#left time").first.get_attribute("datetime")).endswith("+00:00")
 
 
-@pytest.mark.parametrize(("language", "said"), [("en", "Probability of 1"), ("zh", "的概率")])
+@pytest.mark.parametrize(("language", "said"), [("en", "Probability of ill = 1"), ("zh", "的概率")])
 def test_a_patient_is_asked_about_in_each_language(
     ward: ServedWard, browser: Browser, language: str, said: str
 ) -> None:
