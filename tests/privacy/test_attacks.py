@@ -19,6 +19,7 @@ from scipy.stats import binom
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw, SiteState, State
+from fedcohort.analyses.private_metrics import LEAST_PATIENTS
 from fedcohort.analyses.private_train import STEP_PHASES, private_train
 from fedcohort.coordinator.noise import noise_in_sum
 from fedcohort.node.noise import Drawn, StepNoise, draw_noise
@@ -80,6 +81,8 @@ def released(asked: Study, inside: np.ndarray, noisy: bool) -> np.ndarray:
         total = from_ring(layout, to_ring(layout, vector, 1, drawn.noise), 1)
         if state.phase in STEP_PHASES:
             moved += total["gradient"][:CANARIES] if "gradient" in total else -total["update"][:CANARIES]
+        if state.phase == "count":  # the attacker's study goes on, whatever the noise makes of its count
+            total = {"patients": np.maximum(total["patients"], LEAST_PATIENTS)}
         state = analysis.update(state, {**total, **noise_in_sum(asked, analysis, state, 1, 1)})
     return -moved
 

@@ -93,7 +93,11 @@ def _service(policy: SitePolicy, scheme: str, netloc: str, proxy: str | None) ->
         with httpx.Client(verify=verify, timeout=TIMEOUT_SECONDS, proxy=proxy, trust_env=False) as client:
             response = client.get(f"{scheme}://{netloc}/healthz")
     except httpx.HTTPError as error:
-        yield Verdict("coordinator", False, f"cannot be reached: {reason(error)}")
+        why = reason(error)
+        reached = why.startswith("it does not speak")  # somebody answers there, and not as the address says
+        yield Verdict(
+            "coordinator", False, why.removeprefix("it ") if reached else f"cannot be reached: {why}"
+        )
         return
     yield Verdict("coordinator", response.is_success, f"answers {response.status_code} over {scheme}")
     sent = response.headers.get("date")
