@@ -33,7 +33,6 @@ test = ["toy[demo]"]
 # The smallest build backend: it notes each build, and waits for as long as a file `wait` is there.
 BACKEND = """\
 import os, pathlib, time, zipfile
-from tests.patience import PATIENCE_SECONDS
 def build_editable(folder, config_settings=None, metadata_directory=None):
     here = pathlib.Path(os.getcwd())
     with open(here / "built", "a") as log:
