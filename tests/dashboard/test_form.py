@@ -124,8 +124,9 @@ def test_of_two_words_the_form_asks_which_counts_as_yes(
     assert tomllib.loads(watch.text("#toml"))["cohort"]["label"] == {"column": "sex", "positive": "f"}
     watch.page.select_option("[name=positive]", "m")
     assert tomllib.loads(watch.text("#toml"))["cohort"]["label"] == {"column": "sex", "positive": "m"}
-    watch.wait("document.querySelector('#verdict-errors').hidden")
+    watch.wait("document.querySelector('#verdict-words').textContent !== ''")
     assert watch.text("#verdict-words").startswith("This study can be handed in; its hash begins with ")
+    assert watch.page.is_hidden("#verdict-errors")
     study = checked(watch.text("#toml"), dict(store.catalogues))
     assert study.cohort.label == Binary("sex", positive="m", negative="f")
 

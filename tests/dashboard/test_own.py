@@ -162,7 +162,7 @@ def test_a_researcher_hands_a_study_in_and_owns_it_and_nobody_owns_it_by_sending
     people: Path, tmp_path: Path
 ) -> None:
     file = People(people)
-    file.add("ada", "researcher")
+    file.add("marie", "researcher")
     file.close()
     toml = (
         'name = "who they are"\n[cohort]\ntable = "ward"\ncolumns = ["age"]\n[analysis]\nkind = "describe"\n'
@@ -170,7 +170,7 @@ def test_a_researcher_hands_a_study_in_and_owns_it_and_nobody_owns_it_by_sending
     with wards(tmp_path / "wards", 2) as group:
         settings = Settings(group.url, token=group.token, people=people, researcher_key=tmp_path / "page.key")
         app = create_app(settings)
-        first, second = (Browser(app, people, name) for name in ("researcher", "ada"))
+        first, second = (Browser(app, people, name) for name in ("researcher", "marie"))
         for user in (Browser(app, people, "auditor"), Browser(app, people, "operator")):
             assert user.send("/api/studies", {"toml": toml}).get_json()["code"] == "not-allowed"
             assert 'id="submit"' not in user.get("/new").text

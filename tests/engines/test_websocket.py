@@ -18,6 +18,7 @@ from tests.processes.support import (
     simulate_wards,
     train_study,
     wards,
+    with_units,
 )
 
 pytestmark = pytest.mark.processes
@@ -40,7 +41,7 @@ def bits(result: Result) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
-    return bits(simulate_wards(describe_study("engines describe", protection="none")))
+    return bits(simulate_wards(with_units(describe_study("engines describe", protection="none"))))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_both_engines_describe_to_the_bit_alike(
     group: Group, described: dict[str, Any], protection: str
 ) -> None:
     study = describe_study("engines describe", **hidden_by(protection))
-    live, simulated = group.run(study), simulate_wards(study)
+    live, simulated = group.run(study), simulate_wards(with_units(study))
     assert bits(live) == bits(simulated) == described
     said = {"kind": protection, "words": protection_words(study, 3)}
     assert live.report["protection"] == simulated.report["protection"] == said

@@ -85,6 +85,15 @@ def explicit(study: Study) -> Study:
     return study.model_copy(update={"cohort": study.cohort.model_copy(update={"label": Binary("ill")})})
 
 
+def with_units(study: Study) -> Study:
+    """The study as hospitals' declarations make it, for `simulate_wards`, whose frames declare no units."""
+    columns = {
+        name: kind.model_copy(update={"unit": COLUMNS[name].unit}) if isinstance(kind, Numeric) else kind
+        for name, kind in study.cohort.schema_.items()
+    }
+    return study.model_copy(update={"cohort": study.cohort.model_copy(update={"columns": columns})})
+
+
 def train_study(name: str, rounds: int, **changes: Any) -> Study:
     """FedAvg of a logistic regression."""
     train = Train(model="logistic", rounds=rounds, batch_size=16, importance=False)
