@@ -127,7 +127,7 @@ def test_a_study_without_a_split_measures_everybody_once() -> None:
 
 @pytest.mark.parametrize("protection", ["masks", "none"])
 def test_it_says_what_the_exact_evaluation_says_within_its_intervals(protection: str) -> None:
-    frames = {site: rows(3000, index) for index, site in enumerate("abcd")}
+    frames = {site: rows(12000, index) for index, site in enumerate("abcd")}
     exact = report(study(privacy=None), frames)
     noisy = report(study(protection=protection), frames)
     for split in ("train", "test", "valid"):
