@@ -40,7 +40,7 @@ def expected(study: Study, sites: int = SITES, patients: Sequence[int] = PATIENT
     Args:
         patients: numbers of patients at all hospitals together, a sentence each.
     """
-    if study.privacy is None:
+    if study.privacy is None or not patients:
         return []
     try:
         return _sentences(study, max(sites, study.min_sites), patients)

@@ -102,7 +102,9 @@ def document(found: Finished, texts: Texts) -> str:
 def _told(found: Finished, texts: Texts) -> dict[str, Any]:
     """What is said in words: the question, who took part, with how many, and what is protected."""
     report, language = found.report, texts["language"]
-    question = explained(explain(parse_study(dict(found.study["study"]))), language).split("\n\n")[1:4]
+    # A printed report tells what came out; what was to be expected would be computed for nothing.
+    told = explain(parse_study(dict(found.study["study"])), patients=())
+    question = explained(told, language).split("\n\n")[1:4]
     words = [*report["protection"]["words"], *report["privacy"]["words"]]
     sites = [
         (one["id"], texts.get(f"answer.{one['state']}", one["state"]), one["code"])

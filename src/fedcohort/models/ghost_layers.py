@@ -82,13 +82,11 @@ def held_values(layer: Any) -> int:
         return 0
     if not is_matrix_layer(layer):
         return sum(prod(variable.shape) for variable in layer.trainable_variables)
-    positions, width = (
-        prod(layer.output.shape[1:-1]),
-        layer.input.shape[-1] * prod(getattr(layer, "kernel_size", ())),
-    )
-    if positions == 1 and type(layer).__name__ == "Dense":
+    window = getattr(layer, "kernel_size", ())  # none of Dense, which multiplies its inputs as they stand
+    positions, width = prod(layer.output.shape[1:-1]), layer.input.shape[-1] * prod(window)
+    if positions == 1 and not window:
         return 0
-    patches = 0 if type(layer).__name__ == "Dense" else positions * width
+    patches = positions * width if window else 0
     return int(patches + min(positions**2, width * layer.output.shape[-1]))
 
 

@@ -98,12 +98,7 @@ def decimal_mark(text: str | None) -> Decimal | None:
     Raises:
         ValueError: it is none.
     """
-    for mark in get_args(Decimal):
-        if text == mark:
-            return cast(Decimal, mark)
-    if text is not None:
-        raise ValueError("decimal: a point or a comma")
-    return None
+    return cast("Decimal | None", _mark(text, get_args(Decimal), "decimal: a point or a comma"))
 
 
 def thousands_mark(text: str | None) -> Thousands | None:
@@ -112,12 +107,14 @@ def thousands_mark(text: str | None) -> Thousands | None:
     Raises:
         ValueError: it is none.
     """
-    for mark in get_args(Thousands):
-        if text == mark:
-            return cast(Thousands, mark)
-    if text is not None:
-        raise ValueError("thousands: a comma, a point, an apostrophe or a blank")
-    return None
+    marks, words = get_args(Thousands), "thousands: a comma, a point, an apostrophe or a blank"
+    return cast("Thousands | None", _mark(text, marks, words))
+
+
+def _mark(text: str | None, marks: tuple[str, ...], words: str) -> str | None:
+    if text is not None and text not in marks:
+        raise ValueError(words)
+    return text
 
 
 def _grouped(mark: str, decimal: str) -> re.Pattern[str]:
