@@ -4,13 +4,20 @@ import json
 import re
 import shlex
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from fedcohort.cli import app
+from fedcohort.client import explicit, load_study
 from fedcohort.columns import Categorical, Numeric
+from fedcohort.node.ledger import reserve
+from fedcohort.node.policy import read_policy
+from fedcohort.node.records import StoredProposal
+from fedcohort.node.store import SqlNodeStore
+from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.importing import write_rows
 from fedcohort.sources.schema import Declared, wide_table
 
@@ -19,6 +26,7 @@ GUIDE = (Path(__file__).parent.parent / "docs" / "readiness.md").read_text(encod
 SITE = 'id = "a"\ndata = "ward.db"\ncoordinator = "wss://c"\n[tables]\nward = "*"\n'
 COLUMNS = {
     "age": Declared(Numeric(0, 120), "years"),
+    "weight": Declared(Numeric(), "kg"),
     "sex": Declared(Categorical(("f", "m"))),
     "ill": Declared(Categorical((0, 1))),
 }
@@ -29,7 +37,13 @@ MARKERS = ("MARKER-PATIENT", "87.4321")
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A site whose every patient bears a marker, and a study."""
     rows: list[dict[str, object]] = [
-        {"patient_id": f"MARKER-PATIENT-{n}", "age": 87.4321, "sex": "fm"[n % 2], "ill": n % 2}
+        {
+            "patient_id": f"MARKER-PATIENT-{n}",
+            "age": 87.4321,
+            "weight": 70.0,
+            "sex": "fm"[n % 2],
+            "ill": n % 2,
+        }
         for n in range(20)
     ]
     write_rows(tmp_path / "ward.db", wide_table("ward", COLUMNS), COLUMNS, rows)
@@ -87,6 +101,58 @@ def test_a_study_without_kinds_is_told_what_to_write() -> None:
     assert "columns age" not in words
     done = run("fedcohort data mock study.toml --patients 20 --into some.db --site site.toml")
     assert done.exit_code == 0, done.exception
+
+
+PRIVATE = """name = "short"
+[cohort]
+table = "ward"
+columns = ["age", "sex"]
+label = "ill"
+[analysis]
+kind = "train"
+algorithm = "fedsgd"
+[privacy]
+epsilon = 1.5
+"""
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_set_aside_for_the_very_study_is_not_counted_as_another_s() -> None:
+    Path("site.toml").write_text(SITE + "[budget.ward]\nepsilon = 2.0\n")
+    Path("study.toml").write_text(PRIVATE)
+    policy = read_policy(Path("site.toml"))
+    written = load_study("study.toml")
+    signed = explicit(written, {"a": catalogue(policy.data, None)})
+    assert signed.hash != written.hash
+    policy.state.mkdir()
+    with closing(SqlNodeStore(policy.state / "node.db")) as store:
+        store.propose(StoredProposal(signed.hash, signed.canonical, "ada", b"", b""))
+        reserve(policy, store, signed)
+    check = "fedcohort data check study.toml --site site.toml --json"
+    assert found(check)["budget left"]["found"] == "set aside for this study already"
+    Path("study.toml").write_text(PRIVATE.replace("short", "other"))
+    assert "0.5 (delta" in found(check)["budget left"]["found"]
+
+
+def found(command: str) -> dict[str, dict[str, str]]:
+    """Lines of a check by what they are about."""
+    return {line["what"]: line for line in json.loads(run(command).output)["lines"]}
+
+
+@pytest.mark.usefixtures("folder")
+def test_explain_fills_in_what_a_site_declares_and_foresees_what_will_be_known() -> None:
+    Path("study.toml").write_text(PRIVATE)
+    alone = run("fedcohort explain study.toml --patients 300").output
+    assert "Counts as yes" not in alone
+    assert "so many patients is foreseen where columns and label have a kind each" in " ".join(alone.split())
+    here = " ".join(run("fedcohort explain study.toml --site site.toml --patients 300").output.split())
+    assert "age: a number from 0 to 120 years" in here
+    assert "Label: ill Counts as yes: 1; as no: 0" in here
+    assert "With 300 patients, 60 of them measured, the AUC will" in here
+    assert "is foreseen where" not in here
+    Path("study.toml").write_text(PRIVATE.replace('"sex"', '"weight"'))
+    lacking = " ".join(run("fedcohort explain study.toml --site site.toml").output.split())
+    assert "Nothing can be released yet: cohort.bounds: privacy needs declared bounds for weight" in lacking
 
 
 @pytest.mark.usefixtures("folder")

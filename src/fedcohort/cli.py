@@ -207,7 +207,7 @@ def start(
 def explain(
     study: StudyFile = Path("config.json"),
     site: Annotated[
-        Path | None, typer.Option("--site", help="Tell the units that this site declares, too.")
+        Path | None, typer.Option("--site", help="Fill in what this site declares, units too.")
     ] = None,
     patients: Annotated[
         int | None, typer.Option(min=1, help="Of all hospitals: how well a private study would know them.")
@@ -219,7 +219,7 @@ def explain(
     from fedcohort.explain import explain as words
     from fedcohort.sources.where import columns_asked, parse_where
 
-    question, units, kinds = _read_question(study), None, None
+    question, units, filled = _read_question(study), None, None
     cohort = question.cohort
     if cohort.where is not None:
         parse_where(cohort.where, cohort.table, columns_asked(cohort.where))
@@ -231,15 +231,15 @@ def explain(
 
         policy = read_policy(site)
         units = units_of(policy.data, cohort.table)
-        kinds = resolve_cohort(cohort, {policy.id: catalogue(policy.data, None)}).schema_
+        filled = resolve_cohort(cohort, {policy.id: catalogue(policy.data, None)})
     counted = PATIENTS if patients is None else (patients,)
-    text = words(question, units=units, kinds=kinds, sites=sites, patients=counted)
+    text = words(question, units=units, filled=filled, sites=sites, patients=counted)
     console.print(text, markup=False, highlight=False)
     if not cohort.is_explicit:
-        if patients is not None:
+        if patients is not None and filled is None:
             console.print(
                 "\nWhat to expect of so many patients is foreseen where columns and label have a kind each: "
-                "write [cohort.columns] and label = {column = ...} in the study.",
+                "write [cohort.columns] and label = {column = ...} in the study, or give --site.",
                 markup=False,
                 highlight=False,
             )

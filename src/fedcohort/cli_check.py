@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fedcohort.node.policy import SitePolicy
     from fedcohort.node.readiness import Readiness
     from fedcohort.node.records import Reservation
+    from fedcohort.study import Study
 
 StudyFile = Annotated[Path, typer.Argument(help="The study, in TOML or JSON.")]
 COLOURS = {"ready": "green", "warning": "yellow", "not ready": "red"}
@@ -31,8 +32,8 @@ def check(
     from fedcohort.node.policy import read_policy
     from fedcohort.node.readiness import check_readiness
 
-    policy = read_policy(site)
-    found = check_readiness(policy, load_study(study), _reservations(policy))
+    policy, asked = read_policy(site), load_study(study)
+    found = check_readiness(policy, asked, *_set_aside(policy, asked))
     if as_json:
         typer.echo(json.dumps(found.document(), indent=2, ensure_ascii=False))
     else:
@@ -40,16 +41,20 @@ def check(
     raise typer.Exit(1 if found.verdict == "not ready" else 0)
 
 
-def _reservations(policy: "SitePolicy") -> "list[Reservation]":
-    """What the node has set aside already; nothing where it has never run."""
+def _set_aside(policy: "SitePolicy", study: "Study") -> "tuple[list[Reservation], set[str]]":
+    """What the node has set aside already, and by which hashes it knows the study; nothing before it ran."""
+    from fedcohort.node.readiness import proposed_as
     from fedcohort.node.store import SqlNodeStore
 
     path = policy.state / "node.db"
     if not policy.budget or not path.exists():
-        return []
+        return [], set()
     store = SqlNodeStore(path)
     try:
-        return store.reservations()
+        reserved = store.reservations()
+        kept = {one.study_hash for one in reserved}
+        proposed = [one.study for one in store.proposals() if one.study_hash in kept]
+        return reserved, proposed_as(study, proposed)
     finally:
         store.close()
 

@@ -21,7 +21,7 @@ from fedcohort.analyses.private_train import PrivateTrain
 from fedcohort.columns import Holdout
 from fedcohort.errors import StudyError
 from fedcohort.privacy.plan import NoisePlan, plan_noise
-from fedcohort.study import Study
+from fedcohort.study import Study, missing_bounds
 from fedcohort.vector import Block, Noisy
 
 PATIENTS = (300, 3_000, 30_000)
@@ -42,6 +42,8 @@ def expected(study: Study, sites: int = SITES, patients: Sequence[int] = PATIENT
     """
     if study.privacy is None or not patients:
         return []
+    if missing := missing_bounds(study.cohort):
+        return [f"Nothing can be released yet: {missing}."]
     try:
         return _sentences(study, max(sites, study.min_sites), patients)
     except StudyError as error:

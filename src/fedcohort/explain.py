@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from fedcohort.columns import Binary, Categorical, Classes, Column, Holdout, Image, Number, Numeric
+from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Number, Numeric
 from fedcohort.expect import PATIENTS, SITES, expected
 from fedcohort.protection.context import majority
-from fedcohort.study import Describe, Evaluate, Privacy, Study, Survival, Train
+from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Survival, Train
 from fedcohort.wire.identity import fingerprint
 
 
@@ -16,7 +16,7 @@ def explain(
     researcher_key: bytes | None = None,
     units: Mapping[str, str] | None = None,
     *,
-    kinds: Mapping[str, Column] | None = None,
+    filled: Cohort | None = None,
     sites: int = SITES,
     patients: Sequence[int] = PATIENTS,
 ) -> str:
@@ -24,7 +24,7 @@ def explain(
 
     Args:
         units: by column, what the hospital that reads this declares; a study's own come first.
-        kinds: by column, what that hospital declares, for those of which the study says nothing.
+        filled: the study's cohort with what that hospital declares, where the study says nothing.
         sites, patients: for which the results of a private study are foreseen (`expect`).
     Returns:
         lines of text for a clinician or a data-protection officer.
@@ -36,11 +36,12 @@ def explain(
     lines += [
         "",
         "Which patients and columns",
-        *(f"  {line}" for line in _cohort(study, units or {}, kinds or {})),
+        *(f"  {line}" for line in _cohort(study, units or {}, filled or study.cohort)),
     ]
     lines += ["", "What leaves the hospital", *(f"  {line}" for line in _releases(study))]
     lines += ["", "How it is protected", *(f"  {line}" for line in _protection(study))]
-    if study.cohort.is_explicit and (found := expected(study, sites, patients)):
+    whole = study if filled is None else study.model_copy(update={"cohort": filled})
+    if whole.cohort.is_explicit and (found := expected(whole, sites, patients)):
         lines += ["", "What to expect", *(f"  {line}" for line in found)]
     return "\n".join(lines)
 
@@ -66,7 +67,7 @@ def _question(study: Study) -> list[str]:
             return ["Measure a trained model, which is part of the study, on the hospital's patients."]
 
 
-def _cohort(study: Study, units: Mapping[str, str], kinds: Mapping[str, Column]) -> list[str]:
+def _cohort(study: Study, units: Mapping[str, str], filled: Cohort) -> list[str]:
     cohort = study.cohort
     lines = [
         f"Table {cohort.table}; rows where {cohort.where}."
@@ -75,7 +76,7 @@ def _cohort(study: Study, units: Mapping[str, str], kinds: Mapping[str, Column])
     ]
     for name, own in cohort.schema_.items():
         said = isinstance(cohort.columns, dict) or name in cohort.bounds
-        kind = own if said else kinds.get(name)
+        kind = own if said else filled.schema_[name] if filled.is_explicit else None
         if kind is None:
             lines.append(
                 f"{name}: what the hospitals declare of it, which the study takes when it is handed in"
@@ -92,16 +93,26 @@ def _cohort(study: Study, units: Mapping[str, str], kinds: Mapping[str, Column])
             here = f", in {units[name]} here" if name in units else ""
             unit = f", in {kind.unit}" if kind.unit else here
             lines.append(f"{name}: a number without declared bounds{unit}")
-    if cohort.label_columns:
-        lines.append(f"Label: {', '.join(cohort.label_columns)}")
-    if isinstance(cohort.label, Binary):
-        lines.append(f"Counts as yes: {cohort.label.positive}; as no: {cohort.label.negative}")
+    lines += _label(filled, units)
     if isinstance(study.analysis, Describe):
         return lines
     if isinstance(cohort.split, Holdout):
         lines.append(f"{cohort.split.fraction:.0%} of the patients are held out for testing.")
     elif cohort.split:
         lines.append(f"The column {cohort.split} says who is held out for testing.")
+    return lines
+
+
+def _label(cohort: Cohort, units: Mapping[str, str]) -> list[str]:
+    lines = [f"Label: {', '.join(cohort.label_columns)}"] if cohort.label_columns else []
+    match cohort.label:
+        case Binary(positive=positive, negative=negative):
+            lines.append(f"Counts as yes: {positive}; as no: {negative}")
+        case Classes(levels=levels):
+            lines.append(f"Its classes: {', '.join(str(level) for level in levels)}")
+        case Number(column=column, low=low, high=high, unit=own):
+            unit = f" {own or units[column]}" if own or column in units else ""
+            lines.append(f"It is a number from {low:g} to {high:g}{unit}")
     return lines
 
 

@@ -13,7 +13,7 @@ from fedcohort.node.budgets import Budget
 from fedcohort.node.keys import confirm
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.process import open_node
-from fedcohort.node.readiness import Readiness, check_readiness
+from fedcohort.node.readiness import Readiness, check_readiness, proposed_as
 from fedcohort.node.readiness_rows import band
 from fedcohort.node.records import Reservation
 from fedcohort.node.store import SqlNodeStore
@@ -118,7 +118,28 @@ def test_a_private_study_is_held_against_what_others_have_left(site: SitePolicy)
     assert verdict == "not ready"
     assert "1 (delta" in told
     own = Reservation(asked.hash, "ward", 1.5, 1e-5)
-    assert line(check_readiness(policy, asked, [own]), "budget left")[0] == "ready"
+    kept = ("ready", "set aside for this study already")
+    assert line(check_readiness(policy, asked, [own]), "budget left") == kept
+    written = study(columns=["age", "sex"], label="ill", privacy=Privacy(epsilon=1.5))
+    assert proposed_as(written, [asked.canonical]) == {asked.hash}
+    assert line(check_readiness(policy, written, [own], {asked.hash}), "budget left") == kept
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"columns": ["age"]},
+        {"columns": {"age": Numeric(18, 80), "sex": Categorical(("f", "m"))}},
+        {"columns": ["age", "sex"], "bounds": {"age": (18, 80)}},
+        {"where": "age > 50"},
+        {"label": Binary("ill", positive=0, negative=1)},
+        {"label": "sick"},
+        {"privacy": Privacy(epsilon=1.0)},
+    ],
+)
+def test_another_study_is_not_taken_for_the_one_that_was_proposed(other: dict[str, Any]) -> None:
+    proposed = study(privacy=Privacy(epsilon=1.5))
+    assert proposed_as(study(**{"privacy": Privacy(epsilon=1.5), **other}), [proposed.canonical]) == set()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ and only coarse bands of them are told, to the site's own engineer: of a cohort 
 than `min_patients` nothing but that it is so, because even a band may be one patient's.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedcohort.errors import DataError, FedcohortError, PolicyError, SchemaError, StoreError, StudyError
@@ -19,12 +19,12 @@ from fedcohort.node.vouching import countersigning_lines
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.described import Described, describe_table
-from fedcohort.sources.resolve import Kind
+from fedcohort.sources.resolve import Kind, is_filled_in
 from fedcohort.sources.schema import FEATURES, PATIENT_ID
 from fedcohort.sources.sql_types import Facts
 from fedcohort.sources.where import check_plain
 from fedcohort.sources.where_kinds import check_where_of_study
-from fedcohort.study import Cohort, Describe, Study
+from fedcohort.study import Cohort, Describe, Study, parse_study
 
 ORDER: tuple[Verdict, ...] = ("ready", "warning", "not ready")
 
@@ -61,14 +61,17 @@ class Readiness:
         return {"study": self.study, "site": self.site, "verdict": self.verdict, "lines": lines}
 
 
-def check_readiness(policy: SitePolicy, study: Study, reserved: Sequence[Reservation] = ()) -> Readiness:
+def check_readiness(
+    policy: SitePolicy, study: Study, reserved: Sequence[Reservation] = (), own: Collection[str] = ()
+) -> Readiness:
     """Test a study against one site, and never raise for what is only not ready.
 
     Args:
         study: columns without a kind take the one that this site declares.
-        reserved: what the site's ledger has set aside for other studies.
+        reserved: what the site's ledger has set aside.
+        own: hashes that this very study was proposed under; what is set aside for them is its own.
     """
-    lines = [*_policy_lines(policy, study), *_budget_left(policy, study, reserved)]
+    lines = [*_policy_lines(policy, study), *_budget_left(policy, study, reserved, {study.hash, *own})]
     lines += countersigning_lines(policy, study)
     try:
         described = describe_table(policy.data, study.cohort.table)
@@ -76,6 +79,21 @@ def check_readiness(policy: SitePolicy, study: Study, reserved: Sequence[Reserva
     except (StoreError, DataError) as error:
         lines.append(Line("database", "not ready", str(error), ""))
     return Readiness(study.name, policy.id, tuple(lines))
+
+
+def proposed_as(study: Study, proposed: Iterable[bytes]) -> set[str]:
+    """The hashes under which a study was proposed: what is signed has kinds that sites have declared.
+
+    Args:
+        study: as its researcher wrote it.
+        proposed: studies in their canonical form.
+    """
+    return {one.hash for one in map(parse_study, proposed) if _became(study, one)}
+
+
+def _became(study: Study, proposed: Study) -> bool:
+    same_but_cohort = proposed.model_copy(update={"cohort": study.cohort}) == study
+    return same_but_cohort and is_filled_in(proposed.cohort, study.cohort)
 
 
 def check_table(policy: SitePolicy, table: str) -> Readiness:
@@ -114,18 +132,23 @@ def _policy_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
             yield Line(what, "not ready", str(objection), _REMEDIES["exact" if exact else what])
 
 
-def _budget_left(policy: SitePolicy, study: Study, reserved: Sequence[Reservation]) -> Iterator[Line]:
+def _budget_left(
+    policy: SitePolicy, study: Study, reserved: Sequence[Reservation], own: Collection[str]
+) -> Iterator[Line]:
     table, privacy = study.cohort.table, study.privacy
     group = policy.group_of(table)
     if group.budget is None or privacy is None:
         return
+    others = [one for one in reserved if one.study_hash not in own]
     wanted = Reservation(study.hash, table, privacy.epsilon, privacy.delta)
     try:
-        check_left(wanted, reserved, group.limit)
+        check_left(wanted, others, group.limit)
     except PolicyError as error:
         yield Line("budget left", "not ready", str(error), _REMEDIES["budget"])
     else:
-        yield Line("budget left", "ready", "enough is left for this study", "")
+        kept = len(others) < len(reserved)
+        told = "set aside for this study already" if kept else "enough is left for this study"
+        yield Line("budget left", "ready", told, "")
 
 
 def _data_lines(

@@ -90,6 +90,30 @@ def check_units(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) 
         check_same_unit(offers, said.get(name))
 
 
+def is_filled_in(whole: Cohort, asked: Cohort) -> bool:
+    """Whether an explicit cohort is what `resolve_cohort` could make of a shorter one at some sites."""
+    said = asked.schema_
+    if not isinstance(asked.columns, Mapping):
+        said = {name: kind for name, kind in said.items() if name in asked.bounds}
+    kinds = whole.schema_
+    return (
+        all(
+            getattr(whole, name) == getattr(asked, name) for name in ("table", "where", "split", "patient_id")
+        )
+        and set(kinds) == set(asked.schema_)
+        and all(_keeps(kinds[name], kind) for name, kind in said.items())
+        and whole.label_columns == asked.label_columns
+        and (asked.label is None or isinstance(asked.label, str) or _keeps(whole.label, asked.label))
+    )
+
+
+def _keeps(whole: Kind | Label | str | None, said: Kind | Label) -> bool:
+    """Whether nothing that was said is another thing now; a unit or a negative level may have come in."""
+    if not isinstance(whole, type(said)):
+        return False
+    return all(getattr(whole, name) == getattr(said, name) for name in said.model_fields_set - {"unit"})
+
+
 def _units_said(cohort: Cohort) -> dict[str, str]:
     """By column, the unit that the study itself names."""
     kinds: dict[str, object] = dict(cohort.schema_)
