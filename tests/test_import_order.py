@@ -1,4 +1,7 @@
-"""The house's import order: a room imports only from above, and tensorflow comes in through models/ alone."""
+"""The house's import order: a room imports only from above, and tensorflow comes in through models/ alone.
+
+And what every file has to be: it says what it is for, and none of its functions is long.
+"""
 
 import ast
 import subprocess
@@ -35,6 +38,8 @@ LAYERS = (
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Words may be made of words, a door of its hinges, and training of models; no other neighbours meet.
 NEIGHBOURS = (WORDS, DOORS, TOP, {"analyses", "models"})
+MOST_LINES = 60
+"""Of a function, its docstring included."""
 
 
 def room_of(path: Path) -> str:
@@ -88,6 +93,17 @@ def test_every_file_says_what_it_is_for() -> None:
     # An empty __init__.py is a door, not a room.
     silent = [path for path, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))]
     assert silent == []
+
+
+def test_no_function_is_longer_than_sixty_lines() -> None:
+    too_long = [
+        f"{path.relative_to(HOUSE)}:{part.lineno} {part.name}"
+        for path in FILES
+        for part in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (part.end_lineno or 0) - part.lineno >= MOST_LINES
+    ]
+    assert too_long == []
 
 
 @pytest.mark.parametrize("module", ["fedcohort", "fedcohort.study", "fedcohort.client"])

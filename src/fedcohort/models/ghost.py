@@ -9,7 +9,8 @@ There is one forward pass, so a dropout mask is the same in the norm and in the 
 regularisers are of its weights and not of patients, and are not part of the sum.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -86,27 +87,50 @@ def clipped_gradient_sum(
             loss, [use.outputs for use in uses], unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         by_variable = dict(zip(map(id, model.weights), values, strict=True))
-        found = _layer_gradients(uses, derivatives, rows_per_patient, by_variable)
-        reported = list(uses)
+        passes = _Passes(list(uses), derivatives, rows_per_patient, by_variable)
         uses.clear()
-        fine = tf.math.is_finite(tf.add_n([layer.square_norms for layer in found]))
-        factors = _factors(found, clip) / unit
-
-        def weighted(layers: Sequence[LayerGradient], by_patient: Tensor) -> Tensor:
-            sums = {id(v): part for layer in layers for v, part in layer.weighted_sum(by_patient)}
-            pairs = zip(model.weights, shapes, strict=True)
-            return tf.concat([_flat(sums.get(id(v)), shape) for v, shape in pairs], 0)
-
-        def of_finite_ones() -> Tensor:
-            only = _only(fine, reported, derivatives, rows_per_patient)
-            rest = _layer_gradients(*only, rows_per_patient, by_variable)
-            return weighted(rest, tf.where(fine, factors, tf.constant(0.0, tf.float64)))
-
-        # what comes before is the same for all patients, or one whose gradient is not finite would lead the
-        # others through other operations
-        return tf.cond(tf.reduce_all(fine), lambda: weighted(found, factors), of_finite_ones)
+        return _sum_clipped(model.weights, shapes, passes, clip, unit)
 
     return total
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """What the forward and the backward pass of one piece of patients have found.
+
+    Attributes:
+        derivatives: of the loss, by each use's outputs.
+        rows: of each patient.
+        values: of the weights, by the identity of their variable.
+    """
+
+    uses: Sequence[Use]
+    derivatives: Sequence[Tensor]
+    rows: int
+    values: Mapping[int, Tensor]
+
+
+def _sum_clipped(
+    variables: Sequence[Any], shapes: Sequence[tuple[int, ...]], passes: _Passes, clip: Tensor, unit: Tensor
+) -> Tensor:
+    """(n_weights,) float64: the sum over patients, of whom those that are not finite add nothing."""
+    tf = start_tensorflow()
+    found = _layer_gradients(passes)
+    fine = tf.math.is_finite(tf.add_n([layer.square_norms for layer in found]))
+    factors = _factors(found, clip) / unit
+
+    def weighted(layers: Sequence[LayerGradient], by_patient: Tensor) -> Tensor:
+        sums = {id(v): part for layer in layers for v, part in layer.weighted_sum(by_patient)}
+        pairs = zip(variables, shapes, strict=True)
+        return tf.concat([_flat(sums.get(id(v)), shape) for v, shape in pairs], 0)
+
+    def of_finite_ones() -> Tensor:
+        rest = _layer_gradients(_only(fine, passes))
+        return weighted(rest, tf.where(fine, factors, tf.constant(0.0, tf.float64)))
+
+    # what comes before is the same for all patients, or one whose gradient is not finite would lead the
+    # others through other operations
+    return tf.cond(tf.reduce_all(fine), lambda: weighted(found, factors), of_finite_ones)
 
 
 def split_weights(weights: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -172,19 +196,17 @@ def _reporting(layer: Any, uses: list[Use]) -> Callable[..., Tensor]:
     return call
 
 
-def _layer_gradients(
-    uses: Sequence[Use], derivatives: Sequence[Tensor], rows: int, values: dict[int, Tensor]
-) -> list[LayerGradient]:
+def _layer_gradients(passes: _Passes) -> list[LayerGradient]:
     grouped: dict[int, tuple[list[Use], list[Tensor]]] = {}
-    for use, derivative in zip(uses, derivatives, strict=True):
+    for use, derivative in zip(passes.uses, passes.derivatives, strict=True):
         of_layer = grouped.setdefault(id(use.layer), ([], []))
         of_layer[0].append(use)
         of_layer[1].append(derivative)
-    return [_layer_gradient(*of_layer, rows, values) for of_layer in grouped.values()]
+    return [_layer_gradient(*of_layer, passes.rows, passes.values) for of_layer in grouped.values()]
 
 
 def _layer_gradient(
-    uses: list[Use], derivatives: list[Tensor], rows: int, values: dict[int, Tensor]
+    uses: list[Use], derivatives: list[Tensor], rows: int, values: Mapping[int, Tensor]
 ) -> LayerGradient:
     import keras
 
@@ -204,14 +226,13 @@ def _layer_gradient(
     return vectorized_gradient(uses, derivatives, rows, call, own)
 
 
-def _only(
-    fine: Tensor, uses: Sequence[Use], derivatives: Sequence[Tensor], rows: int
-) -> tuple[list[Use], list[Tensor]]:
+def _only(fine: Tensor, passes: _Passes) -> _Passes:
     """Zeros for every patient that is not fine: whose norm is not a number or beyond float32."""
     tf = start_tensorflow()
-    fine = tf.repeat(fine, rows)
+    fine = tf.repeat(fine, passes.rows)
 
     def only(tensor: Tensor) -> Tensor:
         return tf.where(tf.reshape(fine, [-1, *[1] * (len(tensor.shape) - 1)]), tensor, 0.0)
 
-    return [Use(use.layer, only(use.inputs), use.outputs) for use in uses], [only(d) for d in derivatives]
+    uses = [Use(use.layer, only(use.inputs), use.outputs) for use in passes.uses]
+    return replace(passes, uses=uses, derivatives=[only(d) for d in passes.derivatives])

@@ -14,6 +14,7 @@ from fedcohort.models.inputs import Part, caller, signature
 from fedcohort.models.start import start_tensorflow
 
 Tensor = Any
+Step = Callable[..., tuple[list[Tensor], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,30 @@ def trace(model: Any, head: Head, parts: Sequence[Part]) -> Graphs:
     number, seeds = tf.TensorSpec((), tf.float32), tf.TensorSpec((2,), tf.int64)
     batch = tf.TensorSpec((None, None), tf.int32)
     call = caller(model, parts)
-    steps, step = _steps(model, head, call), train_step(model, head, call)
+    step = train_step(model, head, call)
+    train, more = _training(model, step)
+
+    def predict(weights: Tensor, x: Tensor) -> Tensor:
+        _assign(model, weights)
+        return call(x, False)
+
+    def traced(function: Callable[..., Any], *given: Any) -> Callable[..., Any]:
+        graph: Callable[..., Any] = tf.function(function, input_signature=given, autograph=False)
+        return graph
+
+    loop = (flat, rows, target, batch, number, number, number)
+    return Graphs(
+        traced(train, *loop, seeds),
+        traced(more, *loop),
+        traced(_weight_gradient(model, step), flat, rows, target, number, seeds),
+        traced(predict, flat, rows),
+    )
+
+
+def _training(model: Any, step: Step) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """Steps of SGD from given weights, and more of them from where those ended."""
+    tf = start_tensorflow()
+    steps = _steps(model, step)
 
     def train(
         weights: Tensor,
@@ -68,6 +92,13 @@ def trace(model: Any, head: Head, parts: Sequence[Part]) -> Graphs:
         by_id = dict(zip(map(id, model.weights), split_weights(model, weights), strict=True))
         return steps([by_id[id(v)] for v in model.trainable_variables], x, y, batches, rate, l2, mu)
 
+    return train, more
+
+
+def _weight_gradient(model: Any, step: Step) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The sum over rows of gradient and loss at given weights; zero for weights that are not trained."""
+    tf = start_tensorflow()
+
     def gradient(weights: Tensor, x: Tensor, y: Tensor, l2: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         _assign(model, weights)
         _reseed(model, seed)
@@ -77,27 +108,12 @@ def trace(model: Any, head: Head, parts: Sequence[Part]) -> Graphs:
         found = [by_variable.get(id(v), tf.zeros(v.shape)) for v in model.weights]
         return n * tf.concat([tf.reshape(part, [-1]) for part in found], 0), n * loss
 
-    def predict(weights: Tensor, x: Tensor) -> Tensor:
-        _assign(model, weights)
-        return call(x, False)
-
-    def traced(function: Callable[..., Any], *given: Any) -> Callable[..., Any]:
-        graph: Callable[..., Any] = tf.function(function, input_signature=given, autograph=False)
-        return graph
-
-    loop = (flat, rows, target, batch, number, number, number)
-    return Graphs(
-        traced(train, *loop, seeds),
-        traced(more, *loop),
-        traced(gradient, flat, rows, target, number, seeds),
-        traced(predict, flat, rows),
-    )
+    return gradient
 
 
-def _steps(model: Any, head: Head, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _steps(model: Any, step: Step) -> Callable[..., Tensor]:
     """A step of SGD for each batch, from the model's own weights."""
     tf = start_tensorflow()
-    step = train_step(model, head, call)
 
     def steps(
         anchors: Sequence[Tensor], x: Tensor, y: Tensor, batches: Tensor, rate: Tensor, l2: Tensor, mu: Tensor
