@@ -26,6 +26,7 @@ from fedcohort.analyses.histograms import count_bins, histogram, open_histogram,
 from fedcohort.analyses.moments import (
     Moments,
     Scaling,
+    centre_and_scale,
     declared_scaling,
     moments_from_sums,
     moments_layout,
@@ -129,9 +130,7 @@ def _arrays(scaling: Scaling) -> dict[str, Array]:
 def _scaling_about_means(columns: Mapping[str, Numeric], moments: Moments) -> Scaling:
     """Declared bounds where there are any, else a range about the pooled mean."""
     ranges = [
-        open_range(moments, index, N_BINS)
-        if kind.bounds is None
-        else ((kind.bounds[0] + kind.bounds[1]) / 2, (kind.bounds[1] - kind.bounds[0]) / 2)
+        open_range(moments, index, N_BINS) if kind.bounds is None else centre_and_scale(*kind.bounds)
         for index, kind in enumerate(columns.values())
     ]
     centre, scale = np.array(ranges, np.float64).T

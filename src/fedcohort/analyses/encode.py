@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.analyses.columns_of import numeric_columns, numeric_matrix, values_of
+from fedcohort.analyses.moments import centre_and_scale
 from fedcohort.columns import Categorical, Number, Numeric
 from fedcohort.models.inputs import RECORD, Data, Inputs
 from fedcohort.study import Cohort
@@ -60,9 +61,9 @@ class Encoder:
         if table.label is None:
             raise ValueError("the cohort has no label")
         if isinstance(self.cohort.label, Number):
-            low, high = self.cohort.label.low, self.cohort.label.high
+            centre, scale = centre_and_scale(self.cohort.label.low, self.cohort.label.high)
             with np.errstate(over="ignore"):
-                return ((table.label - (low + high) / 2) / ((high - low) / 2)).astype(np.float32)
+                return ((table.label - centre) / scale).astype(np.float32)
         return table.label.astype(np.float32)
 
 

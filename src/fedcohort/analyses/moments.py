@@ -38,13 +38,18 @@ class Moments:
     deviation: Floats
 
 
+def centre_and_scale(low: float, high: float) -> tuple[float, float]:
+    """Middle and half width of a declared range: (x - centre) / scale lies in [-1, 1]."""
+    return (low + high) / 2, (high - low) / 2
+
+
 def declared_scaling(columns: Mapping[str, Numeric]) -> Scaling | None:
     """The scaling that bounds declare, or None when a column has no bounds."""
     bounds = [column.bounds for column in columns.values()]
     if any(limits is None for limits in bounds):
         return None
-    low, high = np.array([limits for limits in bounds if limits], np.float64).reshape(-1, 2).T
-    return Scaling((low + high) / 2, (high - low) / 2)
+    ranges = [centre_and_scale(*limits) for limits in bounds if limits]
+    return Scaling(*np.array(ranges, np.float64).reshape(-1, 2).T)
 
 
 def refuse_outside(values: Floats, columns: Mapping[str, Numeric]) -> None:
@@ -56,7 +61,7 @@ def refuse_outside(values: Floats, columns: Mapping[str, Numeric]) -> None:
     for column, (name, kind) in zip(values.T, columns.items(), strict=True):
         if kind.bounds is None:
             continue
-        centre, scale = (kind.bounds[0] + kind.bounds[1]) / 2, (kind.bounds[1] - kind.bounds[0]) / 2
+        centre, scale = centre_and_scale(*kind.bounds)
         if np.any(np.abs(column - centre) > scale * (1 + 1e-12)):
             raise ValueRangeError(
                 f"column {name}: a value lies outside the declared bounds; "

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from fedcohort.analyses.columns_of import numeric_columns
 from fedcohort.analyses.contract import Draw
 from fedcohort.analyses.encode import Encoder
+from fedcohort.analyses.moments import declared_scaling
 from fedcohort.analyses.patients import Patients
 from fedcohort.errors import StudyError
 from fedcohort.models.inputs import RECORD, Inputs
-from fedcohort.study import Cohort, Train
+from fedcohort.study import Cohort, Train, missing_bounds
 from fedcohort.table import Table
 from fedcohort.vector import Array
 
@@ -49,10 +50,15 @@ def sampling_of(train: Train, noisy_patients: float) -> Sampling:
 
 
 def bounds_scaling(cohort: Cohort) -> dict[str, Array]:
-    """The scaling with which declared bounds become -1 and 1."""
-    bounds = [column.bounds for column in numeric_columns(cohort.schema_).values()]
-    low, high = np.array([limits for limits in bounds if limits], np.float64).reshape(-1, 2).T
-    return {"mean": (low + high) / 2, "deviation": (high - low) / 2}
+    """The scaling with which declared bounds become -1 and 1.
+
+    Raises:
+        StudyError: a number has no declared bounds.
+    """
+    scaling = declared_scaling(numeric_columns(cohort.schema_))
+    if scaling is None:
+        raise StudyError(missing_bounds(cohort) or "cohort.bounds: privacy needs declared bounds")
+    return {"mean": scaling.centre, "deviation": scaling.scale}
 
 
 def encoded(cohort: Cohort, table: Table) -> tuple[Inputs, Floats]:
