@@ -1,6 +1,7 @@
 """config.json: the flat configuration as it is written, every key with an effect or refused."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,11 @@ def test_coordinator_and_node_find_the_same_join_token(tmp_path: Path) -> None:
     assert len(token) > 40
     assert join_token(tmp_path, "hospital_a") == token
     assert join_token(tmp_path, "hospital_b") != token
+
+
+def test_processes_that_start_together_find_one_whole_join_token(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        found = set(pool.map(lambda _: join_token(tmp_path, "hospital_a"), range(64)))
+    assert len(found) == 1
+    assert len(found.pop()) > 40
+    assert [path.name for path in (tmp_path / "join").iterdir()] == ["hospital_a.token"]

@@ -1,6 +1,6 @@
 """From config.json to running processes: policies, join tokens and the folder where they are kept."""
 
-import os
+import contextlib
 import secrets
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from fedcohort.node.keys import enrol
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.sources.synthetic import FEATURES
 from fedcohort.study import Cohort, Privacy, Study, Train
+from fedcohort.whole_file import write_whole
 
 STATE_FOLDER = ".fedcohort"
 MIN_PATIENTS = 10
@@ -64,13 +65,10 @@ def join_token(folder: Path, site: str) -> str:
     """
     path = folder / "join" / f"{site}.token"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text(encoding="ascii").strip()
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(32))
+        if not path.exists():
+            token = secrets.token_urlsafe(32).encode()
+            with contextlib.suppress(FileExistsError):  # the other process was quicker: its token holds
+                write_whole(path, token, mode=0o600, folder_mode=0o700, replace=False)
         return path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}; make the folder writable") from error

@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from fedcohort.errors import KeyFileError
+from fedcohort.whole_file import write_whole
 
 MAX_KEY_FILE_BYTES = 4096
 
@@ -51,15 +51,6 @@ def _unreachable(path: Path, error: OSError) -> KeyFileError:
 
 
 def _create(path: Path, data: bytes) -> None:
-    """Write a new key beside `path` and link it there: never half a key, never over another process's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    """Write a new key: never half of one, never over another process's."""
+    with contextlib.suppress(FileExistsError):
+        write_whole(path, data, mode=0o600, folder_mode=0o777, replace=False)

@@ -5,9 +5,6 @@ nobody has to carry a token from one terminal into another on the very machine, 
 start a whole federation put one into a file that only their user can read, named by the port.
 """
 
-import contextlib
-import os
-import secrets
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ import httpx
 
 from fedcohort.errors import KeyFileError
 from fedcohort.key_file import read_private
+from fedcohort.whole_file import write_whole
 from fedcohort.wire.address import is_loopback_name
 
 RESEARCHER = "local"
@@ -44,17 +42,10 @@ def write_token(path: Path, token: str) -> None:
     Raises:
         KeyFileError: the file cannot be made.
     """
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{token}\n")
-        scratch.replace(path)
+        write_whole(path, f"{token}\n".encode(), mode=0o600, folder_mode=0o700)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}; make the folder writable") from error
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,13 @@ Where too few other sites can countersign, it tells an older copy of node.db: wh
 from a backup does not restore the counter with it. It holds the newest head, signed by the site.
 """
 
-import contextlib
-import os
-import secrets
 from pathlib import Path
 
 from fedcohort.errors import ConfigError, FedcohortError
 from fedcohort.node.heads import sign_head, take_heads
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.witness import own
+from fedcohort.whole_file import write_whole
 from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import Identity
 from fedcohort.wire.messages import Heads
@@ -53,28 +51,9 @@ def advance(path: Path, identity: Identity, store: SqlNodeStore) -> None:
         ConfigError: the file cannot be written.
     """
     data = encode(Heads((sign_head(identity, store),)))
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with scratch.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-        _settle(path.parent)
+        write_whole(path, data, sync_folder=True)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
         raise ConfigError(
             f"counter {path}: {error.strerror}; let the node's account write its folder"
         ) from error
-
-
-def _settle(folder: Path) -> None:
-    """Make the file's new name durable, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

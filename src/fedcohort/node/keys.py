@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fedcohort.errors import ConfigError, KeyFileError, RosterError, WireError
+from fedcohort.whole_file import write_whole
 from fedcohort.wire.identity import Identity, fingerprint, load_or_create, verify
 from fedcohort.wire.messages import SITE_NAME, Card, Contribution, Help, Message, SiteId
 from fedcohort.wire.signing import card_signing_bytes, contribution_signing_bytes, help_signing_bytes
@@ -245,11 +246,8 @@ def confirm(folder: Path, site: SiteId, identity_key: bytes) -> None:
     if not SITE_NAME.fullmatch(site):
         raise ConfigError(f"{site[:64]!r} is no name of a site")
     path = folder / f"{site}.pub"
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(identity_key.hex() + "\n", encoding="ascii")
-        os.replace(scratch, path)
+        write_whole(path, f"{identity_key.hex()}\n".encode(), folder_mode=0o777)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; make the roster's folder writable") from error
 

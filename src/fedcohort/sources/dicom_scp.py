@@ -23,7 +23,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from fedcohort.errors import ConfigError, DicomError, StoreError
 from fedcohort.sources.dicom_file import parse
 from fedcohort.sources.dicom_guard import GuardedSocket, Limits
-from fedcohort.sources.whole_file import write_whole
+from fedcohort.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
@@ -118,7 +118,7 @@ class Receiver:
             if shutil.disk_usage(self._into).free < len(data) + self._limits.free_bytes:
                 log.warning("%s: the disk is nearly full; nothing more is received", self._into)
                 return OUT_OF_RESOURCES
-            write_whole(target, data)
+            write_whole(target, data, folder_mode=0o777)
         self._stored(target)
         return SUCCESS
 

@@ -24,7 +24,7 @@ from fedcohort.sources.dicom_palette import PLAIN, palette
 from fedcohort.sources.dicom_pixels import Mask, painted
 from fedcohort.sources.dicom_values import DataSet
 from fedcohort.sources.pseudonym import masked_file_name, pseudonym
-from fedcohort.sources.whole_file import write_whole
+from fedcohort.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -158,7 +158,7 @@ def _written(found: Found, target: Path, data: bytes) -> Written | Refusal:
                 "(0008,0018) SOPInstanceUID",
                 "is that of another image written already, or of this one under other options",
             )
-        write_whole(target, data)
+        write_whole(target, data, folder_mode=0o777)
     except OSError as error:
         raise StoreError(
             f"{target.parent}: {error.strerror}; make room, or make the folder writable"

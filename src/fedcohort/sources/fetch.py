@@ -6,7 +6,6 @@ download goes on with the next file when it is repeated.
 """
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request
 
 from fedcohort.errors import ConfigError, DataError, StoreError
+from fedcohort.whole_file import write_whole
 
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/"
 MAX_FILE_BYTES = 2**20
@@ -89,9 +89,7 @@ def _fetch(path: Path, url: str, digest: str, timeout_seconds: float) -> bool:
         raise DataError(
             f"{url}: the bytes are not those of the public original (SHA-256 differs); try again later"
         )
-    part = path.with_suffix(".part")
-    part.write_bytes(body)
-    os.replace(part, path)
+    write_whole(path, body)
     return True
 
 
