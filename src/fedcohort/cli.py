@@ -30,6 +30,7 @@ from fedcohort.cli_support import (
 )
 from fedcohort.errors import ConfigError, StudyFailedError
 from fedcohort.known import column_name, told, told_levels
+from fedcohort.refusals import in_words
 
 if TYPE_CHECKING:
     from fedcohort.client import Handle
@@ -131,7 +132,7 @@ def _print_report(report: dict[str, Any]) -> None:
                 table.add_row(name, *(told(row, name) for row in rows.values()))
         console.print(table, soft_wrap=False)
     for site, code in report.get("refused", {}).items():
-        console.print(f"without {site}: {code}", markup=False)
+        console.print(f"without {site}: {in_words(code)}", markup=False, highlight=False)
 
 
 @app.command()
@@ -166,7 +167,8 @@ def show(
     words = f"{status['name']}: {status['state']} after {status['round']} exchanges"
     console.print(words, markup=False, highlight=False)
     for site in status["sites"]:
-        console.print(f"  {site['id']}: {site['state']} {site['code']}", markup=False, highlight=False)
+        code = in_words(site["code"])
+        console.print(f"  {site['id']}: {site['state']} {code}".rstrip(), markup=False, highlight=False)
     if status["error"]:
         console.print(
             f"  {status['error']['code']}: {status['error']['message']}", markup=False, highlight=False

@@ -18,6 +18,7 @@ from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
 from fedcohort.explain import protection_words
 from fedcohort.handed_in import check_handed_in
 from fedcohort.progress import Follower, follow
+from fedcohort.refusals import explained, in_words
 from fedcohort.rest import Rest, open_rest
 from fedcohort.result import Result
 from fedcohort.sources.frame import catalogue_of_frame, frames_by_site, table_from_frame
@@ -191,7 +192,9 @@ class Handle:
         status = self.status
         if status["state"] != "finished":
             error = status["error"] or {"code": status["state"], "message": ""}
-            raise StudyFailedError(f"study {study.name!r}: {error['code']}: {error['message']}")
+            codes = [site["code"] for site in status["sites"] if site["state"] == "refused"]
+            why = f"{error['code']}: {error['message']}{explained(codes)}"
+            raise StudyFailedError(f"study {study.name!r}: {why}")
 
     def result(self) -> Result:
         """The result of a finished study.
@@ -216,9 +219,11 @@ def awaited(status: Mapping[str, Any]) -> str:
     if status["state"] != "proposed":
         return ""
     asked = [site["id"] for site in status["sites"] if site["state"] == "asked"]
-    refused = [f"{site['id']} ({site['code']})" for site in status["sites"] if site["state"] == "refused"]
+    refused = [
+        f"{site['id']}: {in_words(site['code'])}" for site in status["sites"] if site["state"] == "refused"
+    ]
     words = f"waiting for approval by {', '.join(asked)}" if asked else "waiting for hospitals"
-    return f"{words}; refused by {', '.join(refused)}" if refused else words
+    return f"{words}; refused by {'; '.join(refused)}" if refused else words
 
 
 @dataclass(frozen=True)

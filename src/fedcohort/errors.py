@@ -11,6 +11,7 @@
     │   └── ValueRangeError   NaN, infinity, or a value beyond what was declared
     ├── PolicyError           this site does not allow it
     │   ├── NotApprovedError  nobody at the site has approved this study hash
+    │   ├── PrivacyRequiredError  a study without [privacy], where only private ones are answered
     │   ├── ApprovalExpiredError
     │   ├── TooManyStudiesError
     │   └── CohortTooSmallError
@@ -111,9 +112,15 @@ class PolicyError(FedcohortError):
 
 
 class BudgetError(PolicyError):
-    """A data set's privacy budget does not allow a study, or a study does not say what it costs."""
+    """A data set's privacy budget does not pay for a study."""
 
     code = "budget-exhausted"
+
+
+class PrivacyRequiredError(PolicyError):
+    """A study has no [privacy], and a budget or the site's policy allows no exact answer."""
+
+    code = "privacy-required"
 
 
 class NotApprovedError(PolicyError):

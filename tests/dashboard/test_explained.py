@@ -75,8 +75,8 @@ def unbounded() -> str:
 
 
 def test_every_sentence_of_every_study_is_chinese() -> None:
-    english = explained(unbounded(), "zh")
-    assert not ENGLISH.search(english), english
+    whole = explained(unbounded(), "zh")
+    assert not ENGLISH.search(whole), whole
     seen, english = 0, set()
     for study in studies():
         lines = explained(explain(study, "ada", b"k" * 32), "zh").split("\n")

@@ -12,7 +12,7 @@ import pytest
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Analysis
 from fedcohort.engines.local import Simulated
-from fedcohort.errors import BudgetError, StoreError
+from fedcohort.errors import PrivacyRequiredError, StoreError
 from fedcohort.node.answer import Node, answer
 from fedcohort.node.budgets import Budget
 from fedcohort.node.consent import SECONDS_PER_DAY
@@ -178,7 +178,7 @@ def test_a_site_that_sets_a_budget_while_a_study_without_privacy_runs_releases_n
     )  # fmt: skip
     first = answer(bench.approved(), task())
     restarted = replace(bench.node(), allow=partial(check_study, policy))
-    assert code_of(answer(restarted, task(number=1))) == "budget-exhausted"
+    assert code_of(answer(restarted, task(number=1))) == "privacy-required"
     assert answer(restarted, task()) == first, "what has left may be sent again"
 
 
@@ -189,7 +189,7 @@ def test_a_live_node_holds_every_study_against_its_site_toml(tmp_path: Path) -> 
         state=tmp_path / "state", roster=tmp_path / "roster", budget={"ward": Budget(epsilon=1.0)},
     )  # fmt: skip
     running = open_node(policy)
-    with pytest.raises(BudgetError, match=r"a study without \[privacy\] costs more than any budget"):
+    with pytest.raises(PrivacyRequiredError, match=r"a study without \[privacy\] costs more than any budget"):
         running.node.allow(explicit(describe_study("exact")))
     running.store.close()
     running.held.close()

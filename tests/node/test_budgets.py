@@ -16,7 +16,7 @@ import fedcohort as fc
 from fedcohort.analyses import build_analysis
 from fedcohort.cli import app
 from fedcohort.engines.local import Simulated
-from fedcohort.errors import BudgetError, ConfigError, NotFoundError
+from fedcohort.errors import BudgetError, ConfigError, NotFoundError, PrivacyRequiredError
 from fedcohort.node.answer import Node, answer
 from fedcohort.node.budgets import Budget, Group, groups_of
 from fedcohort.node.check import Verdict, check_node
@@ -112,7 +112,7 @@ def test_views_and_copies_draw_on_the_account_of_their_data(hospital: Hospital) 
     hospital.approved(policy, study("of the table"))
     with pytest.raises(BudgetError, match=r"1 \(delta .* of 4 is left"):
         hospital.approved(policy, study("of its copy", table="copy"))
-    with pytest.raises(BudgetError, match="costs more than any budget"):
+    with pytest.raises(PrivacyRequiredError, match="costs more than any budget"):
         hospital.approved(policy, study("exact of its copy", None, "copy"))
     hospital.approved(policy, study("small", 1.0, "copy"))
     assert hospital.left(policy) == {"records": pytest.approx(0.0)}
@@ -233,7 +233,7 @@ def test_an_infinite_budget_pays_for_exact_studies_beside_a_group_that_has_one(h
     hospital.approved(policy, exact)
     assert hospital.ask(policy, exact) == "answered"
     hospital.approved(policy, study("private of it", 9.0, "copy"))
-    with pytest.raises(BudgetError):
+    with pytest.raises(PrivacyRequiredError):
         hospital.approved(policy, study("exact", None))
     assert hospital.left(policy) == {"private": 4.0, "public": math.inf}
 

@@ -112,7 +112,7 @@ def test_delta_is_a_budget_of_its_own(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "code"),
-    [(study("exact", None), "budget-exhausted"), (study("greedy", 3.1), "budget-exhausted"),
+    [(study("exact", None), "privacy-required"), (study("greedy", 3.1), "budget-exhausted"),
      (study("loose", 0.1, 2e-3), "policy-refused")],
 )  # fmt: skip
 def test_what_no_budget_pays_is_refused_before_anything_is_computed(

@@ -136,7 +136,8 @@ def test_whoever_runs_a_study_is_told_whose_answer_it_waits_for(asking: Group) -
                 ],
                 "error": None,
             },
-            "waiting for approval by a; refused by b (refused-by-site)",
+            "waiting for approval by a; refused by b: refused-by-site "
+            "(a person at the site said no; ask the site's operator)",
         ),
     ],
 )

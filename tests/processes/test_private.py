@@ -82,9 +82,14 @@ def _features(result: fc.Result) -> object:
 
 
 def test_a_study_that_asks_for_more_than_is_left_or_for_no_privacy_is_refused(group: Group) -> None:
-    for study in (private_study(2.0), describe_study(random_name())):
+    exact = describe_study(random_name())
+    told = {
+        "budget-exhausted: .* smaller epsilon": private_study(2.0),
+        "privacy-required: .* give the": exact,
+    }
+    for words, study in told.items():
         handle = group.connect().submit(study)
-        with pytest.raises(StudyFailedError, match="budget-exhausted"):
+        with pytest.raises(StudyFailedError, match=words):
             handle.wait(progress=False)
     assert "1.5 (delta 0.0009) of 3.5 is left" in group.nodes["a"].text
 

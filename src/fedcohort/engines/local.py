@@ -20,6 +20,7 @@ from fedcohort.node.keys import Keys, signed
 from fedcohort.node.memory import MemoryNodeStore
 from fedcohort.node.records import StoredProposal
 from fedcohort.protection.keyed import SCHEMES
+from fedcohort.refusals import in_words
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.wire.identity import new_identity
@@ -149,7 +150,7 @@ def run_nodes(
                 return
 
     def refused(site: SiteId, code: str) -> None:
-        raise StudyFailedError(f"{site}: {code}; the log says more")
+        raise StudyFailedError(f"{site}: {in_words(code)}; the log says more")
 
     def waiting(reason: str) -> None:
         # Nobody is going to come back: what a live study waits for, a simulation lacks.

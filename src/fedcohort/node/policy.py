@@ -9,7 +9,14 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from fedcohort.columns import Frozen, Identifier, building, describe_errors
-from fedcohort.errors import BudgetError, ConfigError, PolicyError, SchemaError, StudyError
+from fedcohort.errors import (
+    BudgetError,
+    ConfigError,
+    PolicyError,
+    PrivacyRequiredError,
+    SchemaError,
+    StudyError,
+)
 from fedcohort.node.budgets import Budget, Group, groups_of
 from fedcohort.node.budgets import objection as budget_objection
 from fedcohort.node.records import Reservation, Spending
@@ -197,7 +204,7 @@ def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError |
 def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> PolicyError | None:
     if privacy is None:
         if policy.privacy_required:
-            return PolicyError("site.toml: privacy_required, and the study has no [privacy]")
+            return PrivacyRequiredError("site.toml: privacy_required, and the study has no [privacy]")
     elif privacy.delta > policy.max_delta:
         return PolicyError(
             f"site.toml: max_delta {policy.max_delta:g} does not allow a delta of {privacy.delta:g}"
@@ -244,7 +251,7 @@ def _patients_objection(policy: SitePolicy, cohort: Cohort) -> PolicyError | Non
 def _budget_objection(policy: SitePolicy, study: Study) -> PolicyError | None:
     try:
         check_budget(study, policy.group_of(study.cohort.table))
-    except BudgetError as error:
+    except PolicyError as error:
         return error
     return None
 
@@ -253,13 +260,14 @@ def check_budget(study: Study, group: Group) -> None:
     """Refuse what the whole budget of a group of tables could not pay, whatever other studies have taken.
 
     Raises:
-        BudgetError: the study has no [privacy], or asks for more than the whole or less than the least.
+        PrivacyRequiredError: the study has no [privacy].
+        BudgetError: it asks for more than the whole, or less than the least.
     """
     budget, privacy = group.budget, study.privacy
     if budget is None or (privacy is None and math.isinf(budget.epsilon)):
         return
     if privacy is None:
-        raise BudgetError(
+        raise PrivacyRequiredError(
             f"site.toml: budget.{group.name} is set: a study without [privacy] costs more than any budget; "
             "let it have [privacy]"
         )
