@@ -1,19 +1,25 @@
 """A text is one number, or none: whoever reads it, and wherever in a file it stands."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import SchemaError, StudyError
 from fedcohort.sources import csv_fast, csv_files
+from fedcohort.sources.batch import Source
 from fedcohort.sources.csv_files import csv_source
+from fedcohort.sources.database import writing
 from fedcohort.sources.mapping import MappedTable, writing_of
 from fedcohort.sources.number_text import MISSING_MARKS, Writing, decimal_mark, plain_number, thousands_mark
 from fedcohort.sources.road import import_source
 from fedcohort.sources.schema import Declared
+from fedcohort.sources.sql_tables import sql_source
+from tests.postgres import Postgres
 from tests.sources.test_road import bring, stored, write
 
 BOTH_HALVES = pytest.mark.parametrize("half", ["fast", "slow"])
@@ -336,3 +342,104 @@ def test_a_mapping_that_says_nothing_new_is_the_same_import_as_under_older_versi
         '"text":true,' + rest.format("null") + "}}}"
     )
     assert "thousands" in MappedTable.model_validate({"thousands": ",", "columns": columns}).context
+
+
+WAYS = pytest.mark.parametrize("way", ["csv", "parquet", "sqlite", "postgresql", "duckdb"])
+SourceOf = Callable[[Sequence[str | bytes], MappedTable], Source]
+
+
+@pytest.fixture
+def texts_in(tmp_path: Path, request: pytest.FixtureRequest, way: str) -> SourceOf:
+    """A source of this kind, whose column x holds texts."""
+
+    def make(texts: Sequence[str | bytes], mapping: MappedTable) -> Source:
+        if way == "csv":
+            return csv_source(one_column(tmp_path, *map(str, texts)), "records", mapping)
+        if way == "parquet":
+            return in_parquet(tmp_path / "a.parquet", texts, mapping)
+        if way == "duckdb":
+            pytest.importorskip("duckdb_engine", reason="DuckDB needs the extra duckdb")
+        servers = {"sqlite": f"sqlite:///{tmp_path / 'o.db'}", "duckdb": f"duckdb:///{tmp_path / 'o.duckdb'}"}
+        address = servers.get(way) or request.getfixturevalue("hospital")
+        with writing(address) as connection:
+            connection.execute(text("DROP TABLE IF EXISTS labs"))
+            connection.execute(text("CREATE TABLE labs (lab INTEGER PRIMARY KEY, patient_id TEXT, x TEXT)"))
+            for number, value in enumerate(texts, 1):
+                row = {"lab": number, "patient": f"p{number}", "x": value}
+                connection.execute(text("INSERT INTO labs VALUES (:lab, :patient, :x)"), row)
+        return sql_source(address, "labs", "records", mapping)
+
+    return make
+
+
+def in_parquet(path: Path, texts: Sequence[str | bytes], mapping: MappedTable) -> Source:
+    arrow = pytest.importorskip("pyarrow", reason="needs the extra [files]")
+    from pyarrow import parquet
+
+    from fedcohort.sources.parquet_files import parquet_source
+
+    patients = [f"p{number}" for number in range(1, len(texts) + 1)]
+    parquet.write_table(arrow.table({"patient_id": patients, "x": list(texts)}), path)
+    return parquet_source(path, "records", mapping)
+
+
+@pytest.fixture(scope="module")
+def hospital(postgres_server: Postgres) -> str:
+    return postgres_server.create("texts")
+
+
+@WAYS
+def test_three_digits_behind_every_point_are_asked_about_whatever_the_texts_come_from(
+    tmp_path: Path, texts_in: SourceOf
+) -> None:
+    texts = ["150.000", "NA", "265.000", "300"]
+
+    def mapped(**more: object) -> MappedTable:
+        return MappedTable.model_validate({"columns": {"x": {"missing": ["NA"]} | more}})
+
+    with pytest.raises(SchemaError, match="x: three digits stand behind every point of its numbers") as asked:
+        texts_in(texts, mapped())
+    assert 'thousands = "."' in str(asked.value)
+    assert 'decimal = "."' in str(asked.value)
+    thousand: list[int | None] = [150_000, None, 265_000, 300]
+    plain: list[int | None] = [150, None, 265, 300]
+    answers: list[tuple[dict[str, object], list[int | None]]] = [
+        ({"thousands": "."}, thousand),
+        ({"decimal": "."}, plain),
+        ({"low": 0, "high": 1_000}, plain),
+    ]
+    for number, (more, values) in enumerate(answers):
+        database = tmp_path / f"{number}.db"
+        assert not import_source(texts_in(texts, mapped(**more)), database).refused
+        assert [row[0] for row in stored(database, columns="x")] == values
+    assert not import_source(texts_in([*texts, "36.6"], mapped()), tmp_path / "told.db").refused
+
+
+@WAYS
+def test_texts_declared_to_be_numbers_are_read_by_one_grammar_whatever_they_come_from(
+    tmp_path: Path, texts_in: SourceOf
+) -> None:
+    mapping = MappedTable.model_validate({"columns": {"x": {"missing": ["NA"]}}})
+    texts = ["1E2", "0389", " 7.5 ", "NA", "12_3", "１２", "<0.5", "265,000", "N/A", "lots"]
+    report = import_source(texts_in(texts, mapping), tmp_path / "s.db")
+    assert [row[0] for row in stored(tmp_path / "s.db", columns="x")] == [100, 389, 7.5, None]
+    assert [(one.position, one.reason.partition(":")[0]) for one in report.refusals] == [
+        ("record 5", "is not a number"),
+        ("record 6", "is not a number"),
+        ("record 7", "is not a number, but a limit such as <0.5"),
+        ("record 8", "is not a number, for three digits stand behind a comma, which may be a thousand"),
+        ("record 9", 'is not a number, but "N/A"'),
+        ("record 10", "is not a number"),
+    ]
+
+
+@pytest.mark.parametrize("way", ["sqlite"])
+def test_bytes_that_a_driver_gives_for_texts_are_read_as_texts_are(
+    tmp_path: Path, texts_in: SourceOf
+) -> None:
+    mapping = MappedTable.model_validate({"columns": {"x": {"missing": ["NA"]}}})
+    with pytest.raises(SchemaError, match="three digits stand behind every point"):
+        texts_in([b"150.000"], mapping)
+    report = import_source(texts_in([b"7.5", b"NA", b"12_3", b"\xff"], mapping), tmp_path / "s.db")
+    assert [row[0] for row in stored(tmp_path / "s.db", columns="x")] == [7.5, None]
+    assert [one.position for one in report.refusals] == ["record 3", "record 4"]

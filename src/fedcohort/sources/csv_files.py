@@ -17,7 +17,8 @@ from fedcohort.sources.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.csv_fast import sound_batches
 from fedcohort.sources.csv_open import BY_ITS_BEGINNING, Dialect, Opened, open_csv, plain_name
 from fedcohort.sources.csv_records import Broken, records
-from fedcohort.sources.csv_sample import Columns, Told, declared, numeric_by_name, undeclared
+from fedcohort.sources.csv_sample import Columns, Told, numeric_by_name, undeclared
+from fedcohort.sources.doubts import SAMPLE_ROWS, ask
 from fedcohort.sources.files import Content, files_of, raw_of
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.number_text import PLAIN, Writing
@@ -25,7 +26,6 @@ from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.shape import NUMBERED, Field, numbers, refusals_of, shaped
 
 BATCH_ROWS = 20_000
-SAMPLE_ROWS = 10_000
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 
@@ -124,7 +124,7 @@ def _told(files: Sequence[Path], dialect: Dialect, asked: Asked) -> Told:
 def _fields(columns: Columns, asked: Asked) -> Told:
     mapping, patient = asked.mapping, asked.patient
     if mapping is not None:
-        declared(mapping.fields, columns)
+        ask(mapping.fields, columns)
         if not mapping.others:
             return Told(mapping.fields)
     if patient not in columns:

@@ -124,7 +124,13 @@ def _grouped(mark: str, decimal: str) -> re.Pattern[str]:
 
 
 def plain_number(value: object) -> float:
-    """A number with a decimal point; Python's own texts such as 1_000 are none. NaN means missing."""
+    """A number with a decimal point; Python's own texts such as 1_000 are none. NaN means missing.
+
+    Raises:
+        ValueError, TypeError: it is none; or it is bytes, of which a text has to be made first.
+    """
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError
     if isinstance(value, str) and ("_" in value or not value.isascii()):
         value = value.strip()  # blanks that do not break
         if "_" in value or not value.isascii():

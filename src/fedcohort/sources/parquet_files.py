@@ -1,14 +1,17 @@
 """Parquet as a source, by pyarrow: one row group after another, in batches."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import ConfigError, DataError, SchemaError
 from fedcohort.sources.batch import Batch, Part, Refusal, Source
+from fedcohort.sources.doubts import SAMPLE_ROWS, ask, is_open
 from fedcohort.sources.files import FREE_BYTES, MAX_RATIO, digest_of, files_of, format_of
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.schema import PATIENT_ID, Declared
@@ -31,6 +34,8 @@ def parquet_source(place: Path, table: str, mapping: MappedTable | None, patient
     """
     files = files_of(place, *ENDINGS)
     fields = _told(files, mapping, patient)
+    if mapping is not None:
+        _ask(files, mapping.fields)
     declared = {one.name: one.declared for one in fields if one.declared is not None}
     root = place if place.is_dir() else place.parent
     parts = []
@@ -93,6 +98,35 @@ def _told(files: Sequence[Path], mapping: MappedTable | None, patient: str) -> l
     named = {one.source for one in mapped} | {one.name for one in mapped}
     others = _fields_of(files, mapping.patient_id)[1:]
     return [*mapped, *(one for one in others if one.name not in named)]
+
+
+def _ask(files: Sequence[Path], fields: Sequence[Field]) -> None:
+    """Look at texts of the first file that are declared to be numbers.
+
+    Raises:
+        SchemaError: they can be read in two ways.
+    """
+    import pyarrow
+
+    path, schema = _first_schema(files)
+    texts = {column.name for column in schema if _is_text(column.type)}
+    asked = [one for one in fields if one.source in texts and is_open(one)]
+    names = sorted({one.source for one in asked})
+    columns: dict[str, list[object]] = {}
+    with contextlib.suppress(pyarrow.ArrowException, OSError), _open(path) as file:
+        for first in islice(file.iter_batches(SAMPLE_ROWS, columns=names), 1 if names else 0):
+            columns = _values(first)[0]  # what is damaged behind is told when it is read
+    try:
+        ask([one for one in asked if columns], columns)
+    except SchemaError as error:
+        raise SchemaError(f"{path.name}: {error}") from None
+
+
+def _is_text(kind: Any) -> bool:  # noqa: ANN401
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _fields_of(files: Sequence[Path], patient: str) -> list[Field]:

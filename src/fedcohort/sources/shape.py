@@ -56,6 +56,8 @@ class Faults:
         return bool(self.rows or self.made_missing)
 
 
+TEXTS = (str, bytes, bytearray, memoryview)
+"""What drivers make of texts."""
 MAX_TEXT = 2**20
 """Characters of one text."""
 UNDECLARED = "holds a level that is not declared"
@@ -187,6 +189,7 @@ def _within(
 
 
 def _number(one: Field, value: object, row: int, faults: Faults) -> float | None:
+    value = text_of(value) if isinstance(value, TEXTS) else value
     if _is_missing(one, value):
         return None
     try:

@@ -2,11 +2,14 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, Table, inspect, select, type_coerce
+from sqlalchemy import types as sql
+from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.types import NullType
 
@@ -15,6 +18,7 @@ from fedcohort.errors import SchemaError
 from fedcohort.sources.batch import Batch, Part, Source
 from fedcohort.sources.catalogue import tables_of
 from fedcohort.sources.database import database_url, display, reading
+from fedcohort.sources.doubts import SAMPLE_ROWS, ask, is_open
 from fedcohort.sources.drivers import read_every_value
 from fedcohort.sources.mapping import MappedTable
 from fedcohort.sources.schema import PATIENT_ID, Declared
@@ -38,9 +42,10 @@ def sql_source(database: str | Path, origin: str, table: str, mapping: MappedTab
     name = f"{display(database_url(database))} {origin}"
     with reading(database) as connection:
         found, engine = _reflected(connection, origin), connection.dialect.name
+        fields = [] if mapping is None else mapping.fields
+        _check_mapped(found, fields, name, engine)
+        _ask(connection, origin, found, fields)
     notes: list[str] = []
-    fields = [] if mapping is None else mapping.fields
-    _check_mapped(found, fields, name, engine)
     if mapping is None or mapping.others:
         fields = _fields_of(found, name, engine, fields)
         notes = _left_out(found, fields, engine)
@@ -48,6 +53,29 @@ def sql_source(database: str | Path, origin: str, table: str, mapping: MappedTab
     digest = partial(_digest, database, origin, fields)
     part = Part(name, table, digest, partial(_batches, database, origin, name, table, fields))
     return Source({table: declared}, [part], notes)
+
+
+def _ask(connection: Connection, origin: str, table: Table, fields: Sequence[Field]) -> None:
+    """Look at the first texts that are declared to be numbers, in the order in which they would come.
+
+    Raises:
+        SchemaError: they can be read in two ways.
+    """
+    untyped = connection.dialect.name == "sqlite"  # which keeps texts in columns of any type
+    asked = [
+        one
+        for one in fields
+        if is_open(one) and (untyped or isinstance(table.c[one.source].type, sql.String | DOMAIN))
+    ]
+    if not asked:
+        return
+    with closing(_stream(connection, origin, fields, 0)) as streamed:
+        rows = next(streamed, [])[:SAMPLE_ROWS]
+    columns = dict(zip((one.source for one in fields), zip(*rows, strict=True), strict=False))
+    try:
+        ask([one for one in asked if one.source in columns], columns)
+    except SchemaError as error:
+        raise SchemaError(f"{origin}: {error}") from None
 
 
 def key_of(database: str | Path, origin: str, mapping: MappedTable | None) -> tuple[str, ...]:
@@ -129,7 +157,7 @@ def _digest(database: str | Path, origin: str, fields: Sequence[Field]) -> str:
 
 def _stream(
     connection: Connection, origin: str, fields: Sequence[Field], done: int
-) -> Iterator[Sequence[Sequence[object]]]:
+) -> Generator[Sequence[Sequence[object]]]:
     found = _reflected(connection, origin)
     order = list(found.primary_key) or [found.c[one.source] for one in fields]
     # As the driver gives them: SQLAlchemy's own conversion of a text that is no date ends all reading.
@@ -141,7 +169,8 @@ def _stream(
     else:
         read_every_value(connection)
     options = {"stream_results": True, "yield_per": BATCH_ROWS}
-    yield from connection.execution_options(**options).execute(query).partitions(BATCH_ROWS)
+    with connection.execution_options(**options).execute(query) as result:
+        yield from result.partitions(BATCH_ROWS)
 
 
 def _batches(
