@@ -269,7 +269,17 @@ def test_what_lies_outside_is_missing_where_it_is_asked_for_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: str
 ) -> None:
     use(half, monkeypatch)
-    rows = ["p1,5,f", "p2,> 89,m", "p3,-1,x", "p4,neg,f", "p5,<0.5,f", "p6,lots,f", "p7,inf,", "p8,NA,f"]
+    rows = [
+        "p1,5,f",
+        "p2,> 89,m",
+        "p3,-1,x",
+        "p4,neg,f",
+        "p5,<0.5,f",
+        "p6,lots,f",
+        "p7,inf,",
+        "p8,NA,f",
+        "p9,NA,x",
+    ]
     file = write(tmp_path / "a.csv", rows, "patient_id,x,sex")
     report = bring(file, tmp_path / "s.db", MappedTable.model_validate({"columns": OUTSIDE}))
     assert stored(tmp_path / "s.db", columns="patient_id, x, sex") == [
@@ -279,12 +289,13 @@ def test_what_lies_outside_is_missing_where_it_is_asked_for_and_counted(
     assert report.made_missing == {
         "x is a limit such as <0.5": 1,
         "x is outside 0 to 100": 2,
-        "sex holds a level that is not declared": 1,
+        "sex holds a level that is not declared": 1,  # the other's record is refused
     }
     assert "\n  2 made missing: x is outside 0 to 100" in str(report)
     assert [(one.position, one.reason) for one in report.refusals] == [
         ("record 6", "is not a number"),
         ("record 8", 'is not a number, but "NA": write missing = ["NA"] for the column in the mapping file'),
+        ("record 9", 'is not a number, but "NA": write missing = ["NA"] for the column in the mapping file'),
     ]
 
 

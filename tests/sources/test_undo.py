@@ -1,7 +1,10 @@
 """An import can be tried before, and taken back after: all of it, and nothing else."""
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from typer.testing import CliRunner
 from fedcohort.cli import app
 from fedcohort.errors import StoreError
 from fedcohort.sources import csv_files
-from fedcohort.sources.batch import Part, Source
+from fedcohort.sources.batch import Batch, Part, Source
 from fedcohort.sources.csv_files import csv_source
 from fedcohort.sources.database import reading
 from fedcohort.sources.imported import Imported
@@ -237,3 +240,56 @@ def test_on_postgresql_an_import_is_tried_and_taken_back_alike(
     assert found == ["b1", "b2"]
     undo(url, 2)
     assert imports_of(url) == []
+
+
+@pytest.mark.parametrize("server", ["sqlite", "postgresql"])
+def test_what_was_made_missing_is_counted_of_the_whole_import_whichever_run_did_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, server: str
+) -> None:
+    monkeypatch.setattr(csv_files, "BATCH_ROWS", 2)
+    monkeypatch.setattr(csv_files, "sound_batches", lambda *_: iter(()))
+    database = str(tmp_path / "s.db")
+    if server == "postgresql":
+        database = request.getfixturevalue("postgres_server").create("missing")
+    mapping = MappedTable.model_validate({"columns": {"age": {"low": 0, "high": 70, "outside": "missing"}}})
+    rows = ["p1,99,f,", "p2,5,m,", "p3,> 89,f,", "p4,-1,f,", "p5,lots,m,", "p6,88,f,"]
+    write(tmp_path / "a.csv", ["p0,71,f,"])
+    write(tmp_path / "b.csv", rows)
+
+    def source() -> Source:
+        return csv_source(tmp_path, "records", mapping)
+
+    whole = {"age is outside 0 to 70": 4, "age is a limit such as <0.5": 1}
+    assert try_source(source(), database).made_missing == whole
+    with pytest.raises(KeyboardInterrupt):
+        import_source(cut_off(source(), 1), database)
+    for _ in range(2):
+        tried = try_source(source(), database)
+        assert (tried.made_missing, tried.refused.total()) == (whole, 1)
+    done = import_source(source(), database)
+    assert (done.made_missing, done.refused.total(), done.written["records"]) == (whole, 1, 5)
+    assert import_source(source(), database).made_missing == whole
+    undo(database, 2)
+    assert try_source(source(), database).made_missing == whole
+    assert import_source(source(), database).made_missing == whole
+
+
+def cut_off(source: Source, n_batches: int) -> Source:
+    """The source, whose last part is interrupted behind so many batches."""
+    *others, part = source.parts
+
+    def batches(done: int) -> Iterator[Batch]:
+        yield from islice(part.batches(done), n_batches)
+        raise KeyboardInterrupt
+
+    return replace(source, parts=[*others, replace(part, batches=batches)])
+
+
+def test_a_database_of_before_made_missing_was_kept_goes_on_and_is_taken_back(tmp_path: Path) -> None:
+    database = tmp_path / "s.db"
+    bring(write(tmp_path / "a.csv", ROWS), database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DROP TABLE fedcohort_made_missing")
+    undo(database, 1)
+    assert "records" not in content(database)
+    assert bring(tmp_path / "a.csv", database).written["records"] == 3

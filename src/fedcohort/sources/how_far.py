@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +27,7 @@ from fedcohort.sources.batch import Batch, Part, Refusal
 from fedcohort.sources.pen import run
 from fedcohort.sources.schema import OURS
 
-IMPORTS, REFUSALS = f"{OURS}imports", f"{OURS}refusals"
+IMPORTS, REFUSALS, MADE_MISSING = f"{OURS}imports", f"{OURS}refusals", f"{OURS}made_missing"
 BEGUN, DONE, BROKEN = 0, 1, 2
 """How an import stands; of a broken part, what could be read is in, and a whole copy goes on behind it."""
 IMPORTS_TABLE = Table(
@@ -52,6 +52,14 @@ REFUSALS_TABLE = Table(
     Column("part", String(64), nullable=False, index=True),
     *(Column(name, Text, nullable=False) for name in ("file", "position", "field", "reason")),
 )
+MADE_MISSING_TABLE = Table(
+    MADE_MISSING,
+    MetaData(),
+    Column("part", String(64), primary_key=True),
+    Column("why", Text, primary_key=True),
+    Column("missing", BigInteger, nullable=False),
+)
+"""By part, column and reason, how many values became missing because the mapping says so."""
 
 # Built once: for a small part, such as an image, building them costs more than running them.
 _LIKE = IMPORTS_TABLE.select().where(
@@ -72,6 +80,17 @@ _ADVANCE = _OF_KEY.where(IMPORTS_TABLE.c.read == bindparam("before")).values(
 )
 _FINISH = _OF_KEY.values(done=bindparam("state"))
 _REFUSED = REFUSALS_TABLE.insert()
+_OF_PART = select(MADE_MISSING_TABLE.c.why, MADE_MISSING_TABLE.c.missing).where(
+    MADE_MISSING_TABLE.c.part == bindparam("key")
+)
+_MORE_MISSING = (
+    update(MADE_MISSING_TABLE)
+    .where(MADE_MISSING_TABLE.c.part == bindparam("key"), MADE_MISSING_TABLE.c.why == bindparam("reason"))
+    .values(missing=MADE_MISSING_TABLE.c.missing + bindparam("more"))
+)
+_FIRST_MISSING = MADE_MISSING_TABLE.insert().values(
+    {"part": bindparam("key"), "why": bindparam("reason"), "missing": bindparam("more")}
+)
 
 
 @dataclass(frozen=True)
@@ -105,12 +124,14 @@ class Begun:
         done: so many records of the part are passed over.
         written: rows that this very import wrote before it was interrupted.
         refusals: what it refused.
+        made_missing: by column and reason, values that it made missing because the mapping says so.
         goes_on: whether it is this very import that was interrupted, and not another of more records.
     """
 
     done: int
     written: int = 0
     refusals: Sequence[Refusal] = ()
+    made_missing: Mapping[str, int] = field(default_factory=dict)
     goes_on: bool = False
 
 
@@ -139,7 +160,8 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
     begun = next((row for row in same if row["part"] == mark.key), None)
     if begun is not None:
         refusals = _refused(connection, mark)
-        return Begun(int(begun["read"]), int(begun["written"]), refusals, goes_on=True)
+        missing = made_missing(connection, mark)
+        return Begun(int(begun["read"]), int(begun["written"]), refusals, missing, goes_on=True)
     earlier = [row for row in rows if row["name"] == part.name]
     cut = [row for row in rows if row["done"] == BROKEN]
     counts = [_appended_to(part, row) for row in (*earlier, *cut)]
@@ -153,6 +175,12 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
     values |= {"read": read or 0, "written": 0, "refused": 0, "done": BEGUN, "at": int(time.time())}
     run(connection, _INSERT, values)
     return Begun(read or 0)
+
+
+def made_missing(connection: Connection, mark: Mark) -> Mapping[str, int]:
+    """By column and reason, values of a part that became missing because the mapping says so."""
+    found: list[Sequence[Any]] = [*run(connection, _OF_PART, {"key": mark.key}).fetchall()]
+    return {str(row[0]): int(row[1]) for row in found}
 
 
 def _refused(connection: Connection, mark: Mark) -> list[Refusal]:
@@ -184,7 +212,7 @@ def _appended_to(part: Part, earlier: Mapping[str, Any]) -> int | None:
 
 
 def advance(connection: Connection, mark: Mark, before: int, batch: Batch, written: int) -> None:
-    """Write down how far a part has come and what was refused, in its batch's transaction.
+    """Write down how far a part has come, what was refused and made missing, in its batch's transaction.
 
     Raises:
         StoreError: another process has meanwhile written this part's batch.
@@ -195,6 +223,10 @@ def advance(connection: Connection, mark: Mark, before: int, batch: Batch, writt
         raise StoreError("another import of the same file is running; wait until it has ended")
     if refused:
         connection.execute(_REFUSED, refused)
+    for why, count in batch.made_missing.items():
+        more = {"key": mark.key, "reason": why, "more": count}
+        if run(connection, _MORE_MISSING, more).rowcount != 1:
+            run(connection, _FIRST_MISSING, more)
 
 
 def finish(connection: Connection, mark: Mark, *, broken: bool) -> None:

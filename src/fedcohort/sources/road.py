@@ -33,11 +33,14 @@ from fedcohort.sources.database import database_url, display, importing
 from fedcohort.sources.how_far import (
     IMPORTS,
     IMPORTS_TABLE,
+    MADE_MISSING_TABLE,
     REFUSALS_TABLE,
+    Begun,
     Mark,
     advance,
     begin,
     finish,
+    made_missing,
 )
 from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind, form_in
 from fedcohort.sources.imported import Imported
@@ -152,7 +155,7 @@ def prepare(connection: Connection, name: str, identity: str, form: int | None) 
     filled = not all(table.startswith(OURS) for table in inspect(connection).get_table_names())
     stored = form_in(connection, name)
     bind(connection, name, identity, form or stored, filled=filled)
-    for own in (IMPORTS_TABLE, REFUSALS_TABLE, WRITES_TABLE):
+    for own in (IMPORTS_TABLE, REFUSALS_TABLE, MADE_MISSING_TABLE, WRITES_TABLE):
         own.create(connection, checkfirst=True)
         for index in own.indexes:  # one that an older database lacks
             index.create(connection, checkfirst=True)
@@ -176,16 +179,14 @@ def _import_part(road: Road, part: Part) -> None:
     mark, keyed = mark_of(road, part), all_keyed(road)
     with road.pen.turn() as connection:
         begun = begin(connection, part, mark, keyed=keyed)
-        if begun is not None:
-            road.account.begin(connection, mark, part.table, 0 if begun.goes_on else begun.done)
-    if begun is None:
-        road.report.unchanged += 1
-        return
+        if begun is None:
+            tell_unchanged(road, connection, mark)
+            return
+        road.account.begin(connection, mark, part.table, 0 if begun.goes_on else begun.done)
     road.report.parts += 1
     road.report.number = road.account.number
     road.progress(part.name, begun.done)
-    earlier = Batch(part.table, {}, 0, begun.refusals)
-    tell(road, earlier, begun.written, begun.written + len(begun.refusals))
+    tell_earlier(road, part, begun)
     done, broken = begun.done, False
     for batch in part.batches(done):
         with road.pen.turn() as connection:
@@ -215,6 +216,18 @@ def tell(road: Road, batch: Batch, written: int, read: int) -> None:
     road.report.note(batch, written, read)
     for refusal in batch.refusals:
         road.on_refusal(refusal)
+
+
+def tell_earlier(road: Road, part: Part, begun: Begun) -> None:
+    """Count what this very import of the part had brought before it was interrupted."""
+    earlier = Batch(part.table, {}, 0, begun.refusals, made_missing=begun.made_missing)
+    tell(road, earlier, begun.written, begun.written + len(begun.refusals))
+
+
+def tell_unchanged(road: Road, connection: Connection, mark: Mark) -> None:
+    """Count a part that is in already; its values stay missing, whichever run made them so."""
+    road.report.unchanged += 1
+    road.report.made_missing.update(made_missing(connection, mark))
 
 
 def _write(road: Road, connection: Connection, mark: Mark, batch: Batch) -> int:

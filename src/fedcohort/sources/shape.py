@@ -6,7 +6,6 @@ to find the records at fault. Nothing here repeats a value: a refusal names the 
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -42,18 +41,28 @@ class Faults:
 
     Attributes:
         rows: record within the batch to column to reason.
-        made_missing: by column and reason, values that became missing because somebody asked for that.
+        emptied: column and reason to the records whose value became missing because somebody asked for that.
     """
 
     rows: dict[int, dict[str, str]] = field(default_factory=dict)
-    made_missing: Counter[str] = field(default_factory=Counter)
+    emptied: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, row: int, column: str, reason: str) -> None:
         """One more; of one column the first counts."""
         self.rows.setdefault(row, {}).setdefault(column, reason)
 
+    def empty(self, why: str, rows: Sequence[int]) -> None:
+        """Values that became missing."""
+        self.emptied.setdefault(why, []).extend(rows)
+
+    @property
+    def made_missing(self) -> Mapping[str, int]:
+        """How many values became missing, by column and reason, of the records that come in."""
+        counts = {why: sum(row not in self.rows for row in rows) for why, rows in self.emptied.items()}
+        return {why: count for why, count in counts.items() if count}
+
     def __bool__(self) -> bool:
-        return bool(self.rows or self.made_missing)
+        return bool(self.rows or self.emptied)
 
 
 TEXTS = (str, bytes, bytearray, memoryview)
@@ -181,7 +190,7 @@ def _within(
     reason = "is not finite" if kind.bounds is None else f"is outside {low:g} to {high:g}"
     outside = [row for row, value in enumerate(values) if value is not None and not low <= value <= high]
     if one.outside == "missing":
-        faults.made_missing[f"{one.name} {reason}"] += len(outside)
+        faults.empty(f"{one.name} {reason}", outside)
         return [None if value is not None and not low <= value <= high else value for value in values]
     for row in outside:
         faults.add(row, one.name, reason)
@@ -196,7 +205,7 @@ def _number(one: Field, value: object, row: int, faults: Faults) -> float | None
         return one.reader(value)
     except (TypeError, ValueError):
         if one.outside == "missing" and isinstance(value, str) and is_limit(value):
-            faults.made_missing[f"{one.name} is a limit such as <0.5"] += 1
+            faults.empty(f"{one.name} is a limit such as <0.5", [row])
         elif (age := _old_age(one, value)) is not None:
             return age
         else:
@@ -238,7 +247,7 @@ def _levels(one: Field, kind: Categorical, values: Sequence[object], faults: Fau
             unknown.add(value)
     rows = [row for row, value in enumerate(values) if value in unknown] if unknown else []
     if rows and one.outside == "missing":
-        faults.made_missing[f"{one.name} {UNDECLARED}"] += len(rows)
+        faults.empty(f"{one.name} {UNDECLARED}", rows)
     else:
         for row in rows:
             faults.add(row, one.name, UNDECLARED)

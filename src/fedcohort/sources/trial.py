@@ -27,6 +27,8 @@ from fedcohort.sources.road import (
     prepare,
     table_of,
     tell,
+    tell_earlier,
+    tell_unchanged,
 )
 
 
@@ -93,11 +95,12 @@ def _try_part(
     with _taken_back(engine) as connection:
         prepared(connection)
         begun = begin(connection, part, mark, keyed=all_keyed(road))
-    if begun is None or mark.digest in seen:
-        road.report.unchanged += 1
-        return
+        if begun is None or mark.digest in seen:
+            tell_unchanged(road, connection, mark)
+            return
     seen.add(mark.digest)
     road.report.parts += 1
+    tell_earlier(road, part, begun)
     done = begun.done
     for batch in part.batches(done):
         count = len(next(iter(batch.columns.values()))) if batch.columns else 0

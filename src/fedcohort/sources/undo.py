@@ -13,7 +13,7 @@ from sqlalchemy import Connection, MetaData, Table, delete, inspect, literal, se
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.database import database_url, display, importing, reading
-from fedcohort.sources.how_far import IMPORTS_TABLE, REFUSALS_TABLE
+from fedcohort.sources.how_far import IMPORTS_TABLE, MADE_MISSING_TABLE, REFUSALS_TABLE
 from fedcohort.sources.identity import forget
 from fedcohort.sources.schema import DECLARATIONS, OURS, write_declarations
 from fedcohort.sources.written import WRITES, WRITES_TABLE, lock, row_key
@@ -159,9 +159,10 @@ def _take_back(connection: Connection, numbers: Collection[int], tables: Collect
             key = row_key(Table(row["table_name"], MetaData(), autoload_with=connection))
             connection.execute(delete(key.table).where(key.between(row["first"], row["last"])))
     connection.execute(delete(WRITES_TABLE).where(own))
-    for part in dict.fromkeys(parts):
-        connection.execute(delete(IMPORTS_TABLE).where(IMPORTS_TABLE.c.part == part))
-        connection.execute(delete(REFUSALS_TABLE).where(REFUSALS_TABLE.c.part == part))
+    notes = (IMPORTS_TABLE, REFUSALS_TABLE, MADE_MISSING_TABLE)
+    for table in (one for one in notes if one.name in present):  # an older database has not all of them
+        for part in dict.fromkeys(parts):
+            connection.execute(delete(table).where(table.c.part == part))
     for name in sorted(set(tables) & present):
         _drop_empty(connection, name)
     if all(name.startswith(OURS) for name in inspect(connection).get_table_names()):
