@@ -454,3 +454,68 @@ def test_bytes_that_a_driver_gives_for_texts_are_read_as_texts_are(
     report = import_source(texts_in([b"7.5", b"NA", b"12_3", b"\xff"], mapping), tmp_path / "s.db")
     assert [row[0] for row in stored(tmp_path / "s.db", columns="x")] == [7.5, None]
     assert [one.position for one in report.refusals] == ["record 3", "record 4"]
+
+
+LONG = [900719925474099200, 900719925474099201]
+
+
+def long_numbers(folder: Path, way: str, mapping: MappedTable | None) -> Source:
+    if way == "csv":
+        rows = [f"p1,{number},{place}" for place, number in enumerate(LONG)]
+        return csv_source(write(folder / "a.csv", rows, "patient_id,lab,x"), "records", mapping)
+    if way == "parquet":
+        arrow = pytest.importorskip("pyarrow", reason="needs the extra [files]")
+        from pyarrow import parquet
+
+        from fedcohort.sources.parquet_files import parquet_source
+
+        parquet.write_table(
+            arrow.table({"patient_id": ["p1", "p1"], "lab": LONG, "x": [0, 1]}), folder / "a.parquet"
+        )
+        return parquet_source(folder / "a.parquet", "records", mapping)
+    address = f"sqlite:///{folder / 'o.db'}"
+    with writing(address) as connection:
+        connection.execute(text("DROP TABLE IF EXISTS labs"))
+        connection.execute(text("CREATE TABLE labs (lab BIGINT PRIMARY KEY, patient_id TEXT, x REAL)"))
+        for place, number in enumerate(LONG):
+            connection.execute(text(f"INSERT INTO labs VALUES ({number}, 'p1', {place})"))
+    return sql_source(address, "labs", "records", mapping)
+
+
+@pytest.mark.parametrize("way", ["csv", "parquet", "sqlite"])
+def test_a_key_of_more_digits_than_a_double_has_never_makes_one_record_of_two(
+    tmp_path: Path, way: str
+) -> None:
+    columns: dict[str, dict[str, object]] = {"lab": {}, "x": {}}
+    number = MappedTable.model_validate({"columns": columns, "key": ["lab"]})
+    keys = {"records": ("lab",)}
+    report = import_source(long_numbers(tmp_path, way, number), tmp_path / "number.db", keys=keys)
+    (refused,) = report.refusals
+    assert (refused.field, refused.position) == ("lab", "record 2")
+    assert "text = true" in refused.reason
+    as_text = MappedTable.model_validate({"columns": columns | {"lab": {"text": True}}, "key": ["lab"]})
+    import_source(long_numbers(tmp_path, way, as_text), tmp_path / "text.db", keys=keys)
+    assert stored(tmp_path / "text.db", columns="lab, x") == [(str(LONG[0]), 0), (str(LONG[1]), 1)]
+
+
+@pytest.mark.parametrize("way", ["csv", "parquet", "sqlite"])
+def test_undeclared_numbers_of_more_digits_than_a_double_has_are_texts_or_refused_and_never_rounded(
+    tmp_path: Path, way: str
+) -> None:
+    report = import_source(long_numbers(tmp_path, way, None), tmp_path / "s.db")
+    found = [row[0] for row in stored(tmp_path / "s.db", columns="lab")]
+    if way == "csv":
+        assert found == list(map(str, LONG))
+    else:
+        assert (found, report.refused.total()) == ([LONG[0]], 1)
+
+
+@BOTH_HALVES
+def test_a_number_of_too_many_digits_behind_the_first_records_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: str
+) -> None:
+    use(half, monkeypatch, sample=100)
+    file = one_column(tmp_path, *["5"] * 120, str(LONG[1]), str(LONG[0]), "1.5e300")
+    report = bring(file, tmp_path / "s.db")
+    assert [one.position for one in report.refusals] == ["record 121"]
+    assert [row[0] for row in stored(tmp_path / "s.db", columns="x")][120:] == [float(LONG[0]), 1.5e300]

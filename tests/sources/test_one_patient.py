@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from sqlalchemy import text
 
-from fedcohort.columns import Numeric
-from fedcohort.errors import StoreError
+from fedcohort.columns import Categorical, Classes, Numeric
+from fedcohort.errors import SchemaError, StoreError
 from fedcohort.sources.batch import Source
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.csv_files import csv_source
@@ -259,3 +259,108 @@ def test_a_text_that_is_not_utf_8_refuses_its_record_alone(tmp_path: Path) -> No
         report = import_source(source, tmp_path / f"{number}.db")
         assert stored(tmp_path / f"{number}.db") == ["1", "3"]
         assert [(one.position, one.field) for one in report.refusals] == [("record 2", "word")]
+
+
+CODES = (9007199254740992, 9007199254740993)
+WHOLE = {
+    "sqlite": ("INTEGER", "INTEGER"),
+    "postgresql": ("bigint", "bigint"),
+    "postgresql numeric": ("numeric", "numeric(20, 0)"),
+    "duckdb": ("BIGINT", "BIGINT"),
+    "duckdb hugeint": ("HUGEINT", "HUGEINT"),
+}
+
+
+@pytest.mark.parametrize("codes", [CODES, (5, 6)], ids=["beyond doubles", "small"])
+@pytest.mark.parametrize("form", [1, FORM])
+@pytest.mark.parametrize("engine", WHOLE)
+def test_whole_numbers_beside_missing_ones_are_read_to_the_last_digit(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str, form: int, codes: tuple[int, int]
+) -> None:
+    if engine.startswith("postgresql"):
+        server: Postgres = request.getfixturevalue("postgres_server")
+        address = server.create(f"whole_{form}_{len(engine)}_{codes[0]}")
+    elif engine.startswith("duckdb"):
+        pytest.importorskip("duckdb_engine", reason="DuckDB needs the extra duckdb")
+        address = f"duckdb:///{tmp_path / 'whole.duckdb'}"
+    else:
+        address = str(tmp_path / "whole.db")
+    patient, code = WHOLE[engine]
+    with writing(address) as connection:
+        for statement in (
+            f"CREATE TABLE records (patient_id {patient}, age FLOAT, code {code}, arm {code})",
+            f"INSERT INTO records VALUES (1234567890123456, 40, {codes[0]}, {codes[1]})",
+            f"INSERT INTO records VALUES (1234567890123457, 41, {codes[1]}, {codes[0]})",
+            "INSERT INTO records VALUES (12345678901234, 42, NULL, 0)",
+            "INSERT INTO records VALUES (NULL, 99, NULL, NULL)",
+            "CREATE TABLE fedcohort_identity (id INTEGER, identity VARCHAR(256))",
+            f"INSERT INTO fedcohort_identity VALUES (1, 'identifiers kept{_of_form(form)}')",
+        ):
+            connection.exec_driver_sql(statement)
+    cohort = Cohort(
+        columns={"age": Numeric(0, 100), "code": Categorical(codes)},
+        label=Classes("arm", (0, *codes)),
+        where="coalesce(age, 99) < 50",  # by which no database narrows: the row without a patient is read
+    )
+    found = load_cohort(address, cohort, 0, {"records": ["age", "code", "arm"]})
+    assert found.label is not None
+    rows = zip(found.patient_ids, found.columns["code"], found.label, strict=True)
+    assert list(rows) == [
+        ("12345678901234", -1, 0),
+        ("1234567890123456", 0, 2),
+        ("1234567890123457", 1, 1),
+    ]
+
+
+def _of_form(form: int) -> str:
+    return "" if form == 1 else f", identifiers of form {form}"
+
+
+def test_a_column_of_whole_and_broken_numbers_names_patients_as_its_rows_do(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE records (patient_id NUMERIC, age REAL)")
+        connection.executemany("INSERT INTO records VALUES (?, 40)", [(12345678901234,), (1.5,)])
+        connection.execute("CREATE TABLE fedcohort_identity (id INTEGER, identity VARCHAR(256))")
+        connection.execute("INSERT INTO fedcohort_identity VALUES (1, 'identifiers kept')")
+    assert load_cohort(path, COHORT, 0, OFFERED).patient_ids.tolist() == ["1.5", "12345678901234"]
+
+
+def test_nullable_whole_numbers_of_a_frame_are_read_to_the_last_digit() -> None:
+    for dtype in ("Int64", "object", "int64[pyarrow]"):
+        if "pyarrow" in dtype:
+            pytest.importorskip("pyarrow", reason="needs the extra [parquet]")
+        values = pd.Series([CODES[1], CODES[0], None], dtype=dtype)
+        frame = pd.DataFrame({"patient_id": values, "age": [40.0, 41.0, 99.0]})
+        cohort = COHORT.model_copy(update={"where": "age < 50"})
+        assert table_from_frame(frame, cohort, 0).patient_ids.tolist() == list(map(str, CODES))
+
+
+def test_patients_that_were_rounded_are_refused_and_not_made_one(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"patient_id": [CODES[1], CODES[0], None], "age": [40.0, 41.0, 99.0]})
+    cohort = COHORT.model_copy(update={"where": "age < 50"})
+    with pytest.raises(SchemaError, match=r"patient_id: holds a number .* which was rounded"):
+        table_from_frame(frame, cohort, 0)
+    assert table_from_frame(frame, cohort, 0, private=True).n_rows == 0
+    arrow = pytest.importorskip("pyarrow", reason="needs the extra [parquet]")
+    value = arrow.array([float(CODES[0])])
+    report = import_source(by_parquet(tmp_path, (value,)), tmp_path / "s.db")
+    assert [one.reason.partition(",")[0] for one in report.refusals] == [
+        "is a number with a decimal point of 16 digits or more"
+    ]
+
+
+def test_whole_numbers_beside_missing_ones_come_in_from_parquet_to_the_last_digit(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="needs the extra [files]")
+    from pyarrow import parquet
+
+    from fedcohort.sources.parquet_files import parquet_source
+
+    patients = arrow.array([CODES[1], CODES[0], None], arrow.int64())
+    parquet.write_table(
+        arrow.table({"patient_id": patients, "age": [40.0, 41.0, 42.0]}), tmp_path / "r.parquet"
+    )
+    source = parquet_source(tmp_path / "r.parquet", "records", None)
+    report = import_source(source, tmp_path / "s.db")
+    assert stored(tmp_path / "s.db") == [str(CODES[1]), str(CODES[0])]
+    assert [(one.position, one.reason) for one in report.refusals] == [("record 3", "is missing")]

@@ -23,6 +23,7 @@ from sqlalchemy.types import TypeEngine
 
 from fedcohort.errors import StoreError
 from fedcohort.sources import database, limits, remedies
+from fedcohort.sources.normal import EXACT_BELOW
 from fedcohort.sources.values import Coded, Values
 
 Arrow = Any
@@ -37,8 +38,6 @@ LONGEST = 64
 _DRIVERS = {"sqlite": "adbc_driver_sqlite.dbapi", "postgresql": "adbc_driver_postgresql.dbapi"}
 _EXACT = (sql.Boolean, sql.Integer, sql.Double, sql.String)
 """PostgreSQL's types that either driver tells alike: a `real` is not, and a `numeric` comes as text."""
-_EXACT_BELOW = 2.0**53
-"""Every whole number below it is a double."""
 THREAD = "fedcohort-columns"
 _WAIT_SECONDS = 0.1
 
@@ -175,18 +174,23 @@ def _options(engine: str) -> dict[str, str]:
 
 def _values(arrow: Arrow, array: Arrow, name: str, query: Query) -> Values:
     kind, types = array.type, arrow.types
+    names_patients = name == query.names[0]
     if types.is_float64(kind):
         doubles = np.asarray(array.to_numpy(zero_copy_only=False))  # null becomes NaN
-        if query.url.get_backend_name() == "sqlite" and (np.abs(doubles) >= _EXACT_BELOW).any():
-            raise Unsuited  # a whole number beside a broken one, which a double rounds
+        if query.url.get_backend_name() == "sqlite" and (
+            names_patients or (np.abs(doubles) >= EXACT_BELOW).any()
+        ):
+            raise Unsuited  # a whole number beside a broken one: another text, or rounded
         return doubles
     if types.is_boolean(kind):
         array, kind = array.cast(arrow.int8()), arrow.int8()
+    if types.is_integer(kind) and names_patients and array.null_count:
+        return list[object](array.to_pylist())  # form 1 of identifiers prints a double as another text
     if types.is_integer(kind):  # as doubles where one is missing, unless that would round one
         exact = array.cast(arrow.float64()) if array.null_count else array
         return np.asarray(exact.to_numpy(zero_copy_only=False))
     if types.is_string(kind) and name in query.texts:
-        return _identifiers(array) if name == query.names[0] else _coded(array)
+        return _identifiers(array) if names_patients else _coded(array)
     raise Unsuited
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.columns import Categorical, Numeric
+from fedcohort.sources.normal import EXACT_BELOW
 from fedcohort.sources.schema import PATIENT_ID
 from fedcohort.sources.shape import MAX_TEXT, Field, shaped
 
@@ -69,6 +70,8 @@ def _numbers(one: Field, kind: Numeric, column: Any) -> Made | None:  # noqa: AN
     if len(known):
         least, most = known.min(), known.max()  # NaN where there is one
         if not (np.isfinite(least) and np.isfinite(most) and low <= least and most <= high):
+            return None
+        if one.is_exact and max(-least, most) >= EXACT_BELOW:
             return None
     if len(known) + numbers.null_count != len(values):
         return None

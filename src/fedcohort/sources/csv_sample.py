@@ -16,6 +16,7 @@ from fedcohort.sources.number_text import (
     Writing,
     is_code,
     is_number,
+    is_rounded_whole,
     is_two_numbers,
     shows_decimals,
     words,
@@ -25,6 +26,8 @@ from fedcohort.sources.shape import Field
 
 _ZEROS = re.compile(r"^\s*[+-]?0\d", re.MULTILINE | re.ASCII)
 _EXPONENTS = re.compile(r"^\s*[+-]?\d+[eE]\d+\s*$", re.MULTILINE | re.ASCII)
+_DIGITS = 15
+"""So many a double keeps of any whole number."""
 _SOME = 100
 """So many values of a text are looked at first."""
 _MOSTLY = 0.5
@@ -104,6 +107,8 @@ def _undeclared(name: str, values: Sequence[str], asked: Asked) -> Told | str:
         return replace(
             text, notes=[f"{name}: a text, for some look like codes (a zero before others, or 1E2)"]
         )
+    if any(is_rounded_whole(value, writing) for value in known if len(value) > _DIGITS):
+        return replace(text, notes=[f"{name}: a text, for some have more digits than a number keeps"])
     if writing.is_plain and not writing.is_said and is_two_numbers(known, "."):
         say = words(has_mapping=asked.has_mapping)
         meaning = f"{say('thousands', '.')} where 150.000 is a thousand times 150"
@@ -117,6 +122,7 @@ def _undeclared(name: str, values: Sequence[str], asked: Asked) -> Told | str:
         is_declared=False,
         shows_decimals=shows_decimals(known),
         has_mapping=asked.has_mapping,
+        is_exact=True,
     )
     marks = len(present) - len(known)
     note = (

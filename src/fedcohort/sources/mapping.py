@@ -24,6 +24,7 @@ Units are converted by pint; between mass and amount of substance it needs the m
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -210,7 +211,8 @@ class MappedTable(Frozen):
     def fields(self) -> list[Field]:
         """How every column is read, the patient first."""
         patient = Field(PATIENT_ID, self.patient_id)
-        return [patient, *(column.field(name, self.writing) for name, column in self.columns.items())]
+        columns = [column.field(name, self.writing) for name, column in self.columns.items()]
+        return [patient, *(replace(one, is_exact=one.name in self.key) for one in columns)]
 
     @property
     def context(self) -> str:

@@ -23,6 +23,13 @@ import numpy as np
 FORM = 2
 """The form of this program; 1 is that of versions before it was written down."""
 
+EXACT_BELOW = 2.0**53
+"""Every whole number below it is a double."""
+ROUNDED = (
+    "a number with a decimal point of 16 digits or more, which was rounded, so that two patients may be one "
+    "(pandas makes such numbers of whole ones beside missing ones): give whole numbers or texts"
+)
+
 NUMBERS = (bool, int, float, Decimal, np.integer, np.floating, np.bool_)
 ADDRESSES = (
     ipaddress.IPv4Address,
@@ -84,6 +91,11 @@ def identifier(value: object, form: int = FORM) -> str | None:
         UnreadableError: as of `level_key`.
     """
     return level_key(value) if form >= FORM else _of_form_1(value)
+
+
+def is_rounded(value: object) -> bool:
+    """Whether an identifier is a double so large that the one it was made of need not be the only one."""
+    return isinstance(value, float | np.floating) and abs(float(value)) >= EXACT_BELOW
 
 
 def _of_bytes(value: bytes) -> str | None:

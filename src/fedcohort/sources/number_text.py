@@ -5,6 +5,7 @@ A text that a program would take for a number is not always one: 0389 and 1E2 ar
 and 265,000 or 150.000 may be a thousand times as much as they seem.
 """
 
+import decimal
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -36,6 +37,7 @@ MISSING_MARKS = frozenset(
 )
 """Texts that mean that there is no value, as R, SAS, spreadsheets, SQL and pandas write it."""
 
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _CODE = re.compile(r"\s*[+-]?(?:0\d|\d+[eE]\d+\s*$)", re.ASCII)
 _LIMIT = re.compile(r"\s*(?:<|>|≤|≥)=?\s*[+-]?\d+(?:[.,]\d+)?\s*", re.ASCII)
 _GROUPS = {
@@ -167,6 +169,18 @@ def is_code(text: str) -> bool:
     return bool(_CODE.match(text))
 
 
+def is_rounded_whole(value: object, writing: Writing = PLAIN) -> bool:
+    """Whether a whole number becomes another one as a double, as most of more than 15 digits do."""
+    if isinstance(value, str):
+        digits = value.strip().translate(_NARROW).replace(writing.thousands, "")
+        if not _WHOLE.fullmatch(digits):
+            return False
+        value = decimal.Decimal(digits)
+    if isinstance(value, decimal.Decimal):
+        return value == value.to_integral_value() and float(value) != value
+    return isinstance(value, int) and float(value) != value
+
+
 def has_groups(text: str, mark: str) -> bool:
     """Whether a text is digits in groups of three: by 1,000 more or less, as its mark is read."""
     return bool(_GROUPS[mark].fullmatch(text))
@@ -184,6 +198,10 @@ def shows_decimals(texts: Iterable[str]) -> bool:
 
 
 NO_NUMBER = "is not a number"
+TOO_LONG = (
+    "is a whole number of more digits than a number keeps, so that another one would become the same: "
+    "declare the column in a mapping file with text = true"
+)
 
 
 def why_no_number(

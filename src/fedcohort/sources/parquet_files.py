@@ -155,7 +155,7 @@ def _fields_of(files: Sequence[Path], patient: str) -> list[Field]:
         kind = Declared(Numeric()) if any(kind(column.type) for kind in kinds) else None
         if types.is_duration(column.type):
             kind = Declared(Numeric(), SECONDS)
-        fields.append(Field(column.name, column.name, kind))
+        fields.append(Field(column.name, column.name, kind, is_exact=True))
     return fields
 
 

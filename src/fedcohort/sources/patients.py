@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.errors import SchemaError
-from fedcohort.sources.normal import FORM, UnreadableError, identifier
+from fedcohort.sources.normal import FORM, ROUNDED, UnreadableError, identifier, is_rounded
 from fedcohort.sources.values import NEITHER, Coded, Unfit, Values, plain, unfit_where
 
 
@@ -20,6 +20,7 @@ def patients(values: Values, where: str, form: int = FORM) -> tuple[NDArray[np.s
     keys = [_patient(value, form) for value in plain(values)]
     unreadable = np.array([key is None for key in keys], dtype=np.bool_)
     nobody = np.array([key == "" for key in keys], dtype=np.bool_)
+    rounded = np.array([is_rounded(value) for value in plain(values)], dtype=np.bool_)
     odd = [
         *unfit_where(unreadable, SchemaError(f"{where}: {NEITHER}"), needed=True),
         *unfit_where(
@@ -27,6 +28,7 @@ def patients(values: Values, where: str, form: int = FORM) -> tuple[NDArray[np.s
             SchemaError(f"{where}: has rows without a patient; every row needs its patient's pseudonym"),
             needed=True,
         ),
+        *unfit_where(rounded, SchemaError(f"{where}: holds {ROUNDED}"), needed=True),
     ]
     return np.array([key or "" for key in keys], dtype=np.str_), odd
 

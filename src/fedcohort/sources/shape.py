@@ -14,13 +14,15 @@ from fedcohort.columns import Categorical, Numeric
 from fedcohort.sources.ages import age_number, units_per_year
 from fedcohort.sources.batch import Refusal
 from fedcohort.sources.identifier_names import AGE, kind_of_name
-from fedcohort.sources.normal import UnreadableError, identifier, level_key
+from fedcohort.sources.normal import EXACT_BELOW, ROUNDED, UnreadableError, identifier, is_rounded, level_key
 from fedcohort.sources.number_text import (
     NO_NUMBER,
     PLAIN,
+    TOO_LONG,
     Reader,
     Writing,
     is_limit,
+    is_rounded_whole,
     undeclared_reader,
     why_no_number,
 )
@@ -87,6 +89,8 @@ class Field:
         is_declared: somebody says what the column holds; else the first records did, and a text that looks
             like a code is no number.
         shows_decimals: of a column that nobody declared, whether a point was seen before decimals.
+        is_exact: a whole number that a double does not hold refuses its record: in a key, and in a column
+            that nobody declared, it may tell records apart.
         has_mapping: whether there is a mapping file, which remedies may name.
         outside: "missing" where a value outside what is declared becomes missing; else it refuses its record.
     """
@@ -102,6 +106,7 @@ class Field:
     shows_decimals: bool = True
     outside: Literal["refuse", "missing"] = "refuse"
     has_mapping: bool = True
+    is_exact: bool = False
 
     @property
     def reader(self) -> Reader:
@@ -168,10 +173,19 @@ def _numbers(one: Field, kind: Numeric, values: Sequence[object], faults: Faults
         found = [_number(one, value, row, faults) for row, value in enumerate(values)]
     if not math.isfinite(sum(filter(None, found))):
         found = [None if value is not None and math.isnan(value) else value for value in found]
+    if one.is_exact and max(map(abs, filter(None, found)), default=0.0) >= EXACT_BELOW:
+        _whole(one, values, found, faults)
     factor, offset = one.affine
     if one.affine != (1.0, 0.0):
         found = [None if value is None else factor * value + offset for value in found]
     return list(_within(one, kind, found, faults))
+
+
+def _whole(one: Field, values: Sequence[object], found: Sequence[float | None], faults: Faults) -> None:
+    """Refuse whole numbers that are others now."""
+    for row, (value, number) in enumerate(zip(values, found, strict=True)):
+        if number is not None and abs(number) >= EXACT_BELOW and is_rounded_whole(value, one.writing):
+            faults.add(row, one.name, TOO_LONG)
 
 
 def _decoded(one: Field, values: Sequence[object]) -> Sequence[object]:
@@ -301,6 +315,8 @@ def _patients(one: Field, values: Sequence[object], faults: Faults) -> list[obje
 def _no_patient(value: object) -> str:
     if isinstance(value, str) and (reason := _unsound(value)):
         return reason
+    if is_rounded(value):
+        return f"is {ROUNDED}"
     try:
         text = identifier(value)
     except UnreadableError:

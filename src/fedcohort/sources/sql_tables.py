@@ -112,7 +112,8 @@ def _fields_of(table: Table, name: str, engine: str, mapped: Sequence[Field]) ->
         if facts is not None and column.name not in taken:
             # A column without a type may hold texts, which a number's column would refuse.
             number = facts["kind"] == "numeric" and not isinstance(column.type, NullType)
-            fields.append(Field(column.name, column.name, Declared(Numeric()) if number else None))
+            kind = Declared(Numeric()) if number else None
+            fields.append(Field(column.name, column.name, kind, is_exact=True))
     return fields
 
 
