@@ -1,6 +1,6 @@
 """`cohorts`: 1M rows x 20 columns to a Table, against pandas.read_sql and connectorx, and its memory.
 
-And what a selective `where` costs over 10M rows against the engine's own filter.
+And what a selective `where` costs over 10M rows against the own filter of SQLite, PostgreSQL and DuckDB.
 """
 
 import argparse
@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import psycopg
@@ -53,6 +54,10 @@ LONG_NAMES = [*LONG]
 LONG_COHORT = Cohort(
     table="long", columns={"c0": Numeric(0, 200), "sex": Categorical(("f", "m"))}, label=Binary("ill")
 )
+DUCKDB = "duckdb:///"
+ENGINES = ("SQLite", "PostgreSQL", "DuckDB")
+READ_WHOLE = ("SQLite", "PostgreSQL")
+"""Engines of which reading everything is measured, too."""
 QUERY = f"SELECT {', '.join(NAMES)} FROM big"
 
 
@@ -166,6 +171,12 @@ def write_long(address: str, rows: int) -> None:
     for begin in range(0, rows, PIECE):
         made = frame(min(PIECE, rows - begin))[LONG_NAMES]
         made["patient_id"] = [f"p{row:08}" for row in range(begin, begin + len(made))]
+        if address.startswith(DUCKDB):
+            with duckdb.connect(address.removeprefix(DUCKDB)) as database:
+                database.execute(f"CREATE TABLE IF NOT EXISTS long ({types})")
+                database.register("made", made)
+                database.execute(f"INSERT INTO long ({names}) SELECT {names} FROM made")
+            continue
         if "://" not in address:
             with closing(sqlite3.connect(address)) as connection, connection:
                 connection.execute(f"CREATE TABLE IF NOT EXISTS long ({types})")
@@ -190,6 +201,9 @@ def by_engine(where: str, address: str) -> object:
     if "://" not in address:
         with closing(sqlite3.connect(address)) as connection:
             return connection.execute(query).fetchall()
+    if address.startswith(DUCKDB):
+        with duckdb.connect(address.removeprefix(DUCKDB), read_only=True) as database:
+            return database.execute(query).fetchall()
     with psycopg.connect(address.replace("+psycopg", "")) as server:
         return server.execute(query).fetchall()
 
@@ -232,27 +246,33 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--long-rows", type=int, default=LONG_ROWS)
     parser.add_argument("--only-where", action="store_true", help="leave out what reading everything costs")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     options = parser.parse_args()
     if options.peak:
         peak(options.peak)
         return
-    from tests.postgres import postgres, program
-
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        addresses = {"SQLite": str(Path(folder) / "big.db")}
-        if program("initdb") is None:
-            say("no PostgreSQL server here: SQLite alone is measured")
-        else:
-            addresses["PostgreSQL"] = stack.enter_context(postgres()).create("big")
-        for name, address in addresses.items():
+        for name, address in addresses(options.engines, stack).items():
             write_long(address, options.long_rows)
             compare_where(name, address, options.long_rows, options.repeats)
-            if options.only_where:
+            if options.only_where or name not in READ_WHOLE:
                 continue
             write(address, options.rows)
             compare(name, address, options.rows, options.repeats)
             memory(name, address, options.rows)
+
+
+def addresses(engines: Sequence[str], stack: ExitStack) -> dict[str, str]:
+    """An empty database of each engine that there is here, gone when the stack ends."""
+    from tests.postgres import postgres, program
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    found = {"SQLite": str(folder / "big.db"), "DuckDB": f"{DUCKDB}{folder / 'big.duckdb'}"}
+    if "PostgreSQL" in engines and program("initdb") is None:
+        say("no PostgreSQL server here: it is not measured")
+    elif "PostgreSQL" in engines:
+        found["PostgreSQL"] = stack.enter_context(postgres()).create("big")
+    return {name: found[name] for name in engines if name in found}
 
 
 if __name__ == "__main__":
