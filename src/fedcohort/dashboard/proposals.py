@@ -70,10 +70,7 @@ def add_proposals(app: Flask, here: Here) -> None:
 
 def proposals_view(store: SqlNodeStore) -> list[dict[str, Any]]:
     """Every study that asked, and when: those that wait for a person first, then the newest."""
-    asked: dict[str, str] = {}
-    for event in store.events():
-        if event["kind"] == "proposal":
-            asked[str(event["study_hash"])] = _moment(event)
+    asked = {str(event["study_hash"]): _moment(event) for event in store.events(("proposal",))}
     views = [proposal_view(found) for found in store.proposals()]
     views.sort(key=lambda one: asked.get(one["hash"], ""), reverse=True)
     views.sort(key=lambda one: one["state"] != "asked")
@@ -141,10 +138,9 @@ def _readiness(here: Here, study: Study) -> Readiness:
 def _answers(here: Here, study_hash: str) -> list[dict[str, str]]:
     """What this site has answered so far, and by whom, the newest last."""
     found = []
-    for event in here.store.events():
-        if event["study_hash"] == study_hash and event["kind"] in ("approved", "refused"):
-            detail = here.store.read_detail(event)
-            if "code" not in detail:  # a round that was refused, not the study
-                by = str(detail.get("by", ""))
-                found.append({"answer": str(event["kind"]), "by": by, "at": _moment(event)})
+    for event in here.store.events(("approved", "refused"), study_hash):
+        detail = here.store.read_detail(event)
+        if "code" not in detail:  # a round that was refused, not the study
+            by = str(detail.get("by", ""))
+            found.append({"answer": str(event["kind"]), "by": by, "at": _moment(event)})
     return found

@@ -57,19 +57,20 @@ def what_left(store: SqlNodeStore, newest: int | None = None) -> list[Left]:
     """Releases, the newest first; `newest` is how many, None means all."""
     studies = {found.study_hash: parse_study(found.study) for found in store.proposals()}
     deltas = {cost.study_hash: cost.delta for cost in store.costs()}
-    events = [event for event in store.events() if str(event["kind"]) in LEFT]
-    first = 0 if newest is None else max(0, len(events) - newest)
+    events = store.events(LEFT, newest=newest)
     before: dict[str, str] = {}
+    if newest is not None and events:
+        shown = {str(event["study_hash"]) for event in events}
+        before = store.releases_before(int(str(events[0]["sequence"])), LEFT, shown)
     found = []
-    for index, event in enumerate(events):
+    for event in events:
         kind, hash_, detail = LEFT[str(event["kind"])], str(event["study_hash"]), store.read_detail(event)
         known = before.get(hash_, "[]")
         before[hash_] = str(detail.get("releases", known))
-        if index >= first:
-            study = studies.get(hash_)
-            private = study.privacy is not None if study else hash_ in deltas
-            cost = _cost(kind, detail, known, deltas.get(hash_, 0.0), private=private)
-            found.append(_row(event, kind, detail, study.name if study else "", cost))
+        study = studies.get(hash_)
+        private = study.privacy is not None if study else hash_ in deltas
+        cost = _cost(kind, detail, known, deltas.get(hash_, 0.0), private=private)
+        found.append(_row(event, kind, detail, study.name if study else "", cost))
     return found[::-1]
 
 

@@ -6,11 +6,11 @@ asked again is answered with what was computed once, after kill -9 too.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, distinct, func, select, update
+from sqlalchemy import Table, bindparam, delete, distinct, func, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from fedcohort.audit import GENESIS, Detail
@@ -46,14 +46,8 @@ def digest(released: bytes) -> str:
     return hashlib.sha256(released).hexdigest()
 
 
-def _proposals(connection: Connection) -> list[StoredProposal]:
-    columns = [column for column in tables.proposals.c if column.name != "approval"]
-    return [StoredProposal(**row._mapping) for row in connection.execute(select(*columns))]
-
-
+_PROPOSALS = select(*(column for column in tables.proposals.c if column.name != "approval"))
 _APPROVAL = select(tables.proposals.c.approval).where(tables.proposals.c.study_hash == bindparam("hash"))
-
-
 _RESERVED = select(tables.reservations.c.study_hash)
 _ALL_ANSWERED = select(tables.contributions.c.study_hash)
 _UNRESERVED = select(tables.costs).where(tables.costs.c.study_hash.not_in(_RESERVED))
@@ -282,12 +276,14 @@ class SqlNodeStore:
 
     def proposal(self, study_hash: str) -> StoredProposal | None:
         """A study as it was proposed."""
-        return next((found for found in self.proposals() if found.study_hash == study_hash), None)
+        with self._database.transaction() as connection:
+            rows = connection.execute(_PROPOSALS.where(tables.proposals.c.study_hash == study_hash))
+            return next((StoredProposal(**row._mapping) for row in rows), None)
 
     def proposals(self) -> list[StoredProposal]:
         """Every study that was ever proposed here."""
         with self._database.transaction() as connection:
-            return _proposals(connection)
+            return [StoredProposal(**row._mapping) for row in connection.execute(_PROPOSALS)]
 
     def approved_since(self, researcher: str, key: bytes, at_ms: int, but: str) -> int:
         """How many studies of a researcher, by name or key, were approved since then, one study aside."""
@@ -380,8 +376,40 @@ class SqlNodeStore:
         """What an entry of the event log says."""
         return dict(json.loads(str(event["detail"])))
 
-    def events(self) -> list[dict[str, object]]:
-        """The event log, oldest first."""
+    def events(
+        self, kinds: Collection[str] = (), study_hash: str = "", newest: int | None = None
+    ) -> list[dict[str, object]]:
+        """The event log, oldest first.
+
+        Args:
+            kinds, study_hash: only entries of these, where given.
+            newest: only so many of them, the last ones.
+        """
+        found = tables.events.c
+        query = select(tables.events).order_by(found.sequence.desc()).limit(newest)
+        if kinds:
+            query = query.where(found.kind.in_(kinds))
+        if study_hash:
+            query = query.where(found.study_hash == study_hash)
         with self._database.transaction() as connection:
-            rows = connection.execute(select(tables.events).order_by(tables.events.c.sequence))
-            return [dict(row._mapping) for row in rows]
+            rows = [dict(row._mapping) for row in connection.execute(query)]
+        return rows[::-1]
+
+    def releases_before(
+        self, sequence: int, kinds: Collection[str], studies: Collection[str]
+    ) -> dict[str, str]:
+        """What each study had released before an entry of the event log, as JSON; entries of these kinds say.
+
+        A study of which none says so is left out.
+        """
+        found = tables.events.c
+        named = found.detail.contains('"releases":')  # a text's own quotes are escaped in JSON
+        last = select(func.max(found.sequence)).where(
+            found.sequence < sequence, found.kind.in_(kinds), found.study_hash.in_(studies), named
+        )
+        query = select(found.study_hash, found.detail).where(
+            found.sequence.in_(last.group_by(found.study_hash))
+        )
+        with self._database.transaction() as connection:
+            rows = connection.execute(query).all()
+        return {row.study_hash: str(json.loads(row.detail)["releases"]) for row in rows}
