@@ -32,7 +32,8 @@ from benchmarks.harness import (
 )
 from fedcohort.models.head import Head
 from fedcohort.models.local import local_model
-from fedcohort.models.private import cut, private_model
+from fedcohort.models.pieces import cut
+from fedcohort.models.private import private_model
 from fedcohort.models.start import start_tensorflow
 from fedcohort.privacy.noise import discrete_gaussian, poisson_sample
 

@@ -12,7 +12,8 @@ from fedcohort.models.build import build_model
 from fedcohort.models.ghost_layers import CLIP_MARGIN
 from fedcohort.models.graphs import train_step
 from fedcohort.models.head import Head
-from fedcohort.models.private import PrivateModel, cut, private_model
+from fedcohort.models.pieces import cut
+from fedcohort.models.private import PrivateModel, private_model
 from fedcohort.models.start import start_tensorflow
 
 Floats = NDArray[np.float32]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fedcohort.models.build import build_model
 from fedcohort.models.ghost_layers import CLIP_MARGIN
-from fedcohort.models.private import cut, private_model
+from fedcohort.models.pieces import cut
+from fedcohort.models.private import private_model
 from tests.models.private_support import (
     BINARY,
     MODELS,

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from fedcohort.errors import StudyError
 from fedcohort.models import inputs as inputs_module
 from fedcohort.models import local as local_module
-from fedcohort.models import private as private_module
+from fedcohort.models import pieces as pieces_module
 from fedcohort.models.build import build_model
 from fedcohort.models.inputs import Inputs, Part
 from fedcohort.models.local import LocalModel, local_model
-from fedcohort.models.private import cut, private_model
+from fedcohort.models.pieces import cut
+from fedcohort.models.private import private_model
 from fedcohort.pixels import stored
 from tests.models.private_support import BINARY, clip_and_add, json_of, one_each, weights_of
 
@@ -52,7 +53,7 @@ def batches(n: int, size: int) -> NDArray[np.int32]:
 @pytest.fixture
 def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory for seven images at once."""
-    for module in (inputs_module, local_module, private_module):
+    for module in (inputs_module, local_module, pieces_module):
         monkeypatch.setattr(module, "PIECE_BYTES", 7 * 8 * 6)
 
 

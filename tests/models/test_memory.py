@@ -9,7 +9,8 @@ import pytest
 
 from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
-from fedcohort.models.private import _HELD_VALUES, cut, private_model
+from fedcohort.models.pieces import cut
+from fedcohort.models.private import _HELD_VALUES, private_model
 from fedcohort.node.noise import StepNoise
 
 layers = keras.layers

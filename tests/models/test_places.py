@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import Part
+from fedcohort.models.pieces import cut
 from fedcohort.models.places import Arrays, Floats, Pieces, try_rows, try_sums
-from fedcohort.models.private import cut, private_model
+from fedcohort.models.private import private_model
 from fedcohort.models.start import SETTINGS
 from tests.models.attack_on_bits import CLIP, WIDTH, steep_model
 from tests.models.private_support import BINARY, chain, made_up_rows, one_each
@@ -86,7 +87,8 @@ from dataclasses import replace
 import numpy as np
 from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
-from fedcohort.models.private import cut, private_model
+from fedcohort.models.pieces import cut
+from fedcohort.models.private import private_model
 private = replace(private_model("mlp_medical", (13,), Head("binary", 1), 0), alignment=32, tried=set())
 x, weights = np.ones((3, 13), np.float32), np.zeros(private.n_weights, np.float32)
 one = cut(np.arange(3)[:, None], [np.arange(3)], 32)

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from fedcohort.errors import StudyError
 from fedcohort.models.build import build_model
 from fedcohort.models.graphs import train_step
-from fedcohort.models.private import cut, private_model
+from fedcohort.models.pieces import cut
+from fedcohort.models.private import private_model
 from tests.models.private_support import BINARY, MODELS, built, made_up_rows, one_each, weights_of
 
 

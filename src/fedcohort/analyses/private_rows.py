@@ -86,7 +86,7 @@ class PrivateRows:
 
     def gradient(self, weights: Floats, clip: float, draw: Draw) -> NDArray[np.float64]:
         """(n_weights,): the sum over patients of their clipped gradients."""
-        from fedcohort.models.private import cut
+        from fedcohort.models.pieces import cut
 
         rows = self.patients.rows
         (pieces,) = cut(rows, [np.arange(len(rows))], self.model.cohort_patients)
@@ -103,7 +103,7 @@ class PrivateRows:
         Raises:
             StudyError: nobody samples.
         """
-        from fedcohort.models.private import cut
+        from fedcohort.models.pieces import cut
 
         if draw.sample is None:
             raise StudyError("private steps need the node's sampler")

@@ -9,7 +9,7 @@ it is post-processing. Steps: Abadi et al. 2016, algorithm 1 (arXiv 1607.00133).
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Protocol
@@ -25,8 +25,6 @@ from fedcohort.models.ghost_layers import held_values
 from fedcohort.models.graphs import row_losses
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import (
-    PIECE_BYTES,
-    Inputs,
     InputShape,
     Part,
     Rows,
@@ -34,8 +32,9 @@ from fedcohort.models.inputs import (
     caller,
     parts_of,
 )
-from fedcohort.models.local import renumbered, seed_pair
+from fedcohort.models.local import seed_pair
 from fedcohort.models.own import row_values
+from fedcohort.models.pieces import in_turn, n_filled, nobody, steps_at_once, with_rows
 from fedcohort.models.places import Read, piece_alignment, try_sums
 from fedcohort.models.private_graphs import (
     USES_IN_A_PIECE,
@@ -129,11 +128,11 @@ class PrivateModel:
             graph = self._tried_sum((pieces.shape[-2], pieces.shape[-1]))
             if not pieces.size or not len(x):
                 return total
-            filled = pieces[: _filled(pieces)]
+            filled = pieces[: n_filled(pieces)]
             inputs, numbers = as_inputs(x), (np.float32(clip), np.float64(1.0))
             at_once = max(1, len(filled)) if inputs.fits else 1
             for start in range(0, len(filled), at_once):
-                given = _with_rows(inputs, y, filled[start : start + at_once])
+                given = with_rows(inputs, y, filled[start : start + at_once])
                 total += graph(weights, *given, *numbers, _seed_at(seed, start * USES_IN_A_PIECE)).numpy()
         return total
 
@@ -170,15 +169,15 @@ class PrivateModel:
         _check_clip(clip)
         inputs, now = as_inputs(x), weights
         numbers = (*map(np.float32, (clip, expected_patients, learning_rate, l2, proximal_mu)),)
-        at_once = len(steps) if inputs.fits else _steps_at_once(inputs.image_bytes, steps)
+        at_once = len(steps) if inputs.fits else steps_at_once(inputs.image_bytes, steps)
         at_once = max(1, min(at_once, _NOISE_VALUES // self.n_weights))
         with self.lock:
             steps = self._aligned(steps)
             graph = self._tried_steps((steps.shape[-2], steps.shape[-1]), bool(l2 or proximal_mu))
             for start in range(0, len(steps), at_once):
                 part = slice(start, start + at_once)
-                pieces, places = _in_turn(steps[part])
-                x_, y_, own = _with_rows(inputs, y, pieces) if len(inputs) else _nobody(inputs, y, pieces)
+                pieces, places = in_turn(steps[part])
+                x_, y_, own = with_rows(inputs, y, pieces) if len(inputs) else nobody(inputs, pieces)
                 given = (x_, y_, own, places, noise[part], np.float64(resolution))
                 now = graph(now, weights, *given, *numbers, _seed_at(seed, start * USES_IN_A_STEP)).numpy()
         return now
@@ -260,52 +259,6 @@ def _read_of_steps(
     return found
 
 
-def _filled(pieces: NDArray[np.int32]) -> int:
-    """How many pieces there are to the last one that holds anybody."""
-    return 1 + int(np.flatnonzero((pieces >= 0).any(axis=(1, 2))).max(initial=-1))
-
-
-def _in_turn(steps: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Pieces that hold somebody, and an empty one for a step of nobody, in turn; and what each is.
-
-    Returns:
-        (n, patients, rows), and (n, 3): its step, where dropout's counters stand, and 1 if its step ends.
-    """
-    pieces = np.array([max(1, _filled(step)) for step in steps], np.int64)
-    padded = steps if steps.shape[1] else np.full((len(steps), 1, *steps.shape[2:]), -1, np.int32)
-    step = np.repeat(np.arange(len(steps)), pieces)
-    ends = np.cumsum(pieces) - 1
-    piece = np.arange(len(step)) - np.repeat(ends - pieces + 1, pieces)
-    places = np.stack([step, step * USES_IN_A_STEP + piece * USES_IN_A_PIECE, np.zeros_like(step)], 1)
-    places[ends, 2] = 1
-    return padded[step, piece], places
-
-
-def _nobody(inputs: Inputs, y: Floats, pieces: NDArray[np.int32]) -> tuple[Any, ...]:
-    """A row of zeros for a site without rows, which no piece names: a graph has to gather something."""
-    zeros = tuple(np.zeros((1, *part.shape[1:]), part.dtype) for part in inputs.take(slice(0)))
-    return zeros, np.zeros(1, np.float32), np.full_like(pieces, -1)
-
-
-def cut(
-    rows_of_patients: NDArray[np.integer[Any]], samples: Sequence[NDArray[np.integer[Any]]], patients: int
-) -> NDArray[np.int32]:
-    """Cut each step's sample of patients into pieces of one size.
-
-    Args:
-        rows_of_patients: (n_patients, rows_per_patient) row indices of each patient; -1 is no row.
-        samples: of each step, indices of patients.
-        patients: in a piece, as `piece_patients` gives it.
-    Returns:
-        (steps, pieces, patients, rows_per_patient): -1 where there is no row.
-    """
-    pieces = max((-(-len(sample) // patients) for sample in samples), default=0)
-    whole = np.full((len(samples), pieces * patients, rows_of_patients.shape[1]), -1, np.int32)
-    for step, sample in zip(whole, samples, strict=True):
-        step[: len(sample)] = rows_of_patients[sample]
-    return whole.reshape(len(samples), pieces, patients, rows_of_patients.shape[1])
-
-
 def private_model(
     model: str | dict[str, Any],
     input_shape: InputShape,
@@ -348,20 +301,6 @@ def _private_model(
     shapes = tuple(tuple(int(size) for size in v.shape) for v in built.weights)
     sizes = rows_per_patient, most, alignment
     return PrivateModel(len(mask), mask, *sizes, graphs, threading.Lock(), shapes, parts, head, set())
-
-
-def _with_rows(inputs: Inputs, y: Floats, indices: NDArray[np.int32]) -> tuple[Any, ...]:
-    """The rows that a graph needs for these indices: all as they are, or of many images their own."""
-    if inputs.fits:
-        return inputs.take(), y, indices
-    rows, own = renumbered(indices)
-    return inputs.take(rows), y[rows], own
-
-
-def _steps_at_once(image_bytes: int, steps: NDArray[np.int32]) -> int:
-    """How many steps' images fit; one step's are in memory together."""
-    largest = max((int(np.count_nonzero(step >= 0)) for step in steps), default=0)
-    return max(1, PIECE_BYTES // max(1, largest * image_bytes))
 
 
 def _seed_at(seed: int, place: int) -> NDArray[np.int64]:
