@@ -90,7 +90,7 @@ def mock(
     asked = load_study(study)
     if site is not None:
         from fedcohort.node.policy import read_policy
-        from fedcohort.node.process import offered_columns
+        from fedcohort.node.running import offered_columns
         from fedcohort.sources.catalogue import catalogue
 
         policy = read_policy(site)

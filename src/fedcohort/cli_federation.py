@@ -135,7 +135,7 @@ def node(
     if context.invoked_subcommand:
         return
     from fedcohort.engines.websocket import serve_node
-    from fedcohort.node.process import open_node
+    from fedcohort.node.running import open_node
 
     log_to_stderr(log_format)
     policy, token = _policy_of(site, id, port, config, token)

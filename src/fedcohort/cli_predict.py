@@ -63,7 +63,7 @@ def _read(predictor: "Predictor", name: str, text: str) -> object:
 
 def _predict_cohort(predictor: "Predictor", site: Path, into: str | None) -> None:
     from fedcohort.node.policy import read_policy
-    from fedcohort.node.process import offered_columns
+    from fedcohort.node.running import offered_columns
     from fedcohort.sources.cohort import load_cohort
 
     policy = read_policy(site)

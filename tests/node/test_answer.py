@@ -18,8 +18,8 @@ from fedcohort.node.budgets import Budget
 from fedcohort.node.consent import SECONDS_PER_DAY
 from fedcohort.node.keys import Keys
 from fedcohort.node.policy import SitePolicy, check_study
-from fedcohort.node.process import open_node
 from fedcohort.node.records import StoredProposal
+from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.sources.importing import write_rows

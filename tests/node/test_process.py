@@ -16,14 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedcohort.analyses import build_analysis
 from fedcohort.coordinator.plan import TRANSIENT_CODES
 from fedcohort.errors import LedgerBehindError, LinkClosedError, ValueRangeError
-from fedcohort.node import process
+from fedcohort.node import link_heads, process
 from fedcohort.node.answer import Node
 from fedcohort.node.consent import Site, approve, read_approval
 from fedcohort.node.heads import check_not_behind
 from fedcohort.node.keys import Keys, RosterFolder, confirm
 from fedcohort.node.policy import Listen, SitePolicy
-from fedcohort.node.process import Running, serve_link
+from fedcohort.node.process import serve_link
 from fedcohort.node.records import StoredProposal
+from fedcohort.node.running import Running
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.witness import Witnesses, countersign, is_countersigned
 from fedcohort.node.worker import Worker
@@ -379,7 +380,7 @@ def test_without_countersignatures_a_private_study_waits_and_an_exact_one_does_n
     running: Running, peers: Peers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A coordinator that relays nothing gets no private answer, and the site is asked again."""
-    monkeypatch.setattr(process, "WITNESS_SECONDS", 0.2)
+    monkeypatch.setattr(link_heads, "WITNESS_SECONDS", 0.2)
     here, (stores, keys) = approved(approved(running, PRIVATE), OPEN), peers
 
     async def talk(coordinator: Coordinator) -> None:

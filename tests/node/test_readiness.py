@@ -12,10 +12,10 @@ from fedcohort.columns import Binary, Categorical, Image, Numeric
 from fedcohort.node.budgets import Budget
 from fedcohort.node.keys import confirm
 from fedcohort.node.policy import SitePolicy
-from fedcohort.node.process import open_node
 from fedcohort.node.readiness import Readiness, check_readiness, proposed_as
 from fedcohort.node.readiness_rows import band
 from fedcohort.node.records import Reservation
+from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.database import writing
 from fedcohort.sources.importing import write_rows

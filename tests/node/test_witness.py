@@ -20,7 +20,7 @@ from fedcohort.node.consent import Site
 from fedcohort.node.heads import check_not_behind, sign_head, take_heads, write_off
 from fedcohort.node.keys import confirm
 from fedcohort.node.policy import read_policy
-from fedcohort.node.process import open_node
+from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.witness import Witnesses, countersign, is_countersigned, needed
 from fedcohort.wire.codec import decode

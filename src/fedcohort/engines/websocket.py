@@ -23,7 +23,8 @@ from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import ConfigError, FedcohortError, JoinTokenError, LedgerBehindError
 from fedcohort.local_token import RESEARCHER
 from fedcohort.node.policy import Listen
-from fedcohort.node.process import Running, run_node, serve_link
+from fedcohort.node.process import run_node, serve_link
+from fedcohort.node.running import Running
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.durable import hold
 from fedcohort.wire.identity import Identity, load_or_create
