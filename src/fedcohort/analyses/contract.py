@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -32,6 +32,11 @@ class State:
     kept: Mapping[str, Array] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
     finished: bool = False
+
+    def ended(self, total: Vector, rows: tuple[Row, ...] = ()) -> "State":
+        """What follows from the last sum: it is kept for the report, and nothing is asked any more."""
+        kept = {name: np.asarray(values) for name, values in total.items()}
+        return replace(self, phase="done", round=self.round + 1, kept=kept, rows=rows, finished=True)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ An image column is not described: it has no mean or levels that would tell a cli
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class DescribeAnalysis:
         """Moments lead to histograms, or to the end."""
         kept = {**state.kept, **state.arrays, **total}
         if "histograms" in total:
-            return replace(state, phase="done", round=state.round + 1, kept=kept, finished=True)
+            return state.ended(kept)
         scaling = _scaling_about_means(self.numeric, moments_from_sums(total))
         return State("histograms", state.round + 1, _arrays(scaling), kept)
 

@@ -4,7 +4,7 @@ A number, which has no scores, is measured at once.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -86,8 +86,7 @@ class EvaluateAnalysis:
         if state.phase == "scores":
             edges = placed_edges(state.arrays["edges"], total["scores"], self.evaluation.task.final_bins)
             return State("evaluate", state.round + 1, {"edges": edges})
-        kept = {name: np.asarray(values) for name, values in total.items()}
-        return replace(state, phase="done", round=state.round + 1, kept=kept, finished=True)
+        return state.ended(total)
 
     def report(self, state: State) -> Report:
         """Metrics by split, confusion, calibration and importance."""

@@ -121,7 +121,7 @@ class PrivateDescribe:
         """
         kept = {name: np.asarray(values) for name, values in total.items()}
         check_enough(float(kept["patients"][0]), sigma_of(kept, "patients"))
-        return replace(state, phase="done", round=state.round + 1, kept=kept, finished=True)
+        return state.ended(kept)
 
     def report(self, state: State) -> Report:
         """`describe` by column, as without privacy, with what the noise leaves uncertain."""

@@ -104,7 +104,7 @@ class PrivateEvaluate(EvaluateAnalysis):
         n = sum(noisy_rows(self.evaluation.task, kept[block][0]) for block in blocks)
         check_enough(n, sigma_of(kept, blocks[0]) * math.sqrt(bins))
         rows = tuple({"round": 1, "split": split, **found} for split, found in self._metrics(kept).items())
-        return replace(state, phase="done", round=state.round + 1, kept=kept, rows=rows, finished=True)
+        return state.ended(kept, rows)
 
     def report(self, state: State) -> Report:
         """Metrics by split, and importance, with what the noise leaves uncertain."""

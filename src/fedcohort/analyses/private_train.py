@@ -12,7 +12,7 @@ weights is the model (Polyak and Juditsky 1992): less of the noise is left in it
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -258,11 +258,7 @@ class PrivateTrain:
             case "train" | "measured":
                 return self._next(state, total)
             case _:
-                kept = {name: np.asarray(values) for name, values in total.items()}
-                rows = self._rows(total, self.train.rounds)
-                return replace(
-                    state, phase="done", round=state.round + 1, kept=kept, rows=rows, finished=True
-                )
+                return state.ended(total, self._rows(total, self.train.rounds))
 
     def _first(self, state: State, total: Vector) -> State:
         check_enough(float(np.asarray(total["patients"])[0]), sigma_of(total, "patients"))

@@ -7,7 +7,7 @@ that was lost. With each update come the metrics of the model it started from.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -173,11 +173,7 @@ class TrainAnalysis:
             case "train":
                 return self._next_train_state(state, total)
             case _:
-                kept = {name: np.asarray(values) for name, values in total.items()}
-                rows = self._rows(total, self.train.rounds)
-                return replace(
-                    state, phase="done", round=state.round + 1, kept=kept, rows=rows, finished=True
-                )
+                return state.ended(total, self._rows(total, self.train.rounds))
 
     def _first_train_state(self, state: State, total: Vector) -> State:
         n_train = float(total["rows"][SPLITS["train"]])

@@ -61,7 +61,8 @@ ROW_WISE = frozenset(
         "Softmax",
     }
 )
-"""Classes of keras.layers whose output for a row depends on that row alone, unless `axis` is 0."""
+"""Classes of keras.layers whose output for a row depends on that row alone, unless `axis` is 0; each is let
+in from outside, too (`safety`)."""
 
 
 def check_row_wise(model: Any) -> None:

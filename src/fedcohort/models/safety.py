@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedcohort.errors import StudyError
+from fedcohort.models.row_wise import ROW_WISE
 
 MAX_DEPTH = 40
 MAX_OBJECTS = 2_000
@@ -17,64 +18,15 @@ MAX_LAYERS = 200
 MAX_ROW_VALUES = 50_000_000
 
 _MODELS = frozenset({"Sequential", "Functional", "Model"})
-_LAYERS = frozenset(
-    {
-        "InputLayer",
-        "Dense",
-        "Activation",
-        "Dropout",
-        "SpatialDropout1D",
-        "SpatialDropout2D",
-        "GaussianNoise",
-        "Flatten",
-        "Reshape",
-        "Permute",
-        "Conv1D",
-        "Conv2D",
-        "SeparableConv1D",
-        "SeparableConv2D",
-        "DepthwiseConv1D",
-        "DepthwiseConv2D",
-        "MaxPooling1D",
-        "MaxPooling2D",
-        "AveragePooling1D",
-        "AveragePooling2D",
-        "GlobalAveragePooling1D",
-        "GlobalAveragePooling2D",
-        "GlobalMaxPooling1D",
-        "GlobalMaxPooling2D",
-        "ZeroPadding1D",
-        "ZeroPadding2D",
-        "Cropping1D",
-        "Cropping2D",
-        "UpSampling1D",
-        "UpSampling2D",
-        "BatchNormalization",
-        "LayerNormalization",
-        "GroupNormalization",
-        "UnitNormalization",
-        "Rescaling",
-        "Add",
-        "Subtract",
-        "Multiply",
-        "Average",
-        "Maximum",
-        "Minimum",
-        "Concatenate",
-        "Dot",
-        "ReLU",
-        "LeakyReLU",
-        "PReLU",
-        "ELU",
-        "Softmax",
-        "LSTM",
-        "GRU",
-        "SimpleRNN",
-        "Bidirectional",
-        "Embedding",
-        "RepeatVector",
-    }
-)
+_LAYERS = ROW_WISE | {
+    "BatchNormalization",
+    "LSTM",
+    "GRU",
+    "SimpleRNN",
+    "Bidirectional",
+    "Embedding",
+    "RepeatVector",
+}
 _PARTS = frozenset(
     {
         "DTypePolicy",
