@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -40,17 +41,7 @@ def routes(service: Service, coordinator_key: bytes) -> list[Route]:
     A coordinator behind nginx hears from loopback alone, whoever asks.
     """
 
-    def guarded(handler: Callable[[Service, Request], Awaitable[Response]]) -> Handler:
-        async def endpoint(request: Request) -> Response:
-            try:
-                request.state.researcher = _researcher(service, request)
-                return await handler(service, request)
-            except FedcohortError as error:
-                service.hub.telemetry.count_refusal("rest", error.code)
-                body = {"code": error.code, "message": str(error)}
-                return JSONResponse(body, status_code=_STATUS.get(error.code, 422))
-
-        return endpoint
+    guarded = partial(_guarded, service)
 
     async def federation(service: Service, request: Request) -> Response:
         return JSONResponse(federation_view(service, coordinator_key))
@@ -83,6 +74,21 @@ def routes(service: Service, coordinator_key: bytes) -> list[Route]:
         Route("/api/studies/{id}/model", guarded(_model)),
         Route("/api/studies/{id}/events", guarded(_study_events)),
     ]
+
+
+def _guarded(service: Service, handler: Callable[[Service, Request], Awaitable[Response]]) -> Handler:
+    """An answer for researchers with a token, and errors as their code and words."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            request.state.researcher = _researcher(service, request)
+            return await handler(service, request)
+        except FedcohortError as error:
+            service.hub.telemetry.count_refusal("rest", error.code)
+            body = {"code": error.code, "message": str(error)}
+            return JSONResponse(body, status_code=_STATUS.get(error.code, 422))
+
+    return endpoint
 
 
 @dataclass
