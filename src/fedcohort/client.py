@@ -28,7 +28,6 @@ from fedcohort.versions import RULES, versions
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import study_signing_bytes
 
-POLL_SECONDS = 0.5
 ENDED = frozenset({"finished", "failed", "cancelled", "refused"})
 MODEL_ARRAYS = ("weights", "mean", "deviation")
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fedcohort.errors import LinkClosedError
+from fedcohort.wire.codec import encode
 from fedcohort.wire.link import MISSED_HEARTBEATS
 from fedcohort.wire.messages import Contribution, Event, Message
 from tests.patience import PATIENCE_SECONDS
@@ -75,8 +76,8 @@ def test_two_that_have_nothing_to_say_stay_linked() -> None:
         async with beating(asyncio.Event()) as pair:
             waiting = [asyncio.ensure_future(end.receive()) for end in (pair.node, pair.coordinator)]
             await asyncio.sleep(3 * MISSED_HEARTBEATS * BEAT)
-            await pair.node.send_message(SHORT)
-            await pair.coordinator.send_message(SHORT)
+            await pair.node.send(encode(SHORT))
+            await pair.coordinator.send(encode(SHORT))
             assert await asyncio.gather(*waiting) == [SHORT, SHORT]
 
     asyncio.run(main())
@@ -92,11 +93,11 @@ def test_who_computes_in_a_thread_is_not_taken_for_dead(busy: str, queued: Messa
             ends = (pair.node, pair.coordinator)
             worker, other = ends if busy == "node" else ends[::-1]
             waiting = asyncio.ensure_future(other.receive())
-            sending = asyncio.ensure_future(other.send_message(queued))
+            sending = asyncio.ensure_future(other.send(encode(queued)))
             await asyncio.to_thread(time.sleep, 3 * MISSED_HEARTBEATS * BEAT)
             assert await worker.receive() == queued
             await sending
-            await worker.send_message(SHORT)
+            await worker.send(encode(SHORT))
             assert await waiting == SHORT
 
     asyncio.run(main())

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fedcohort.errors import LinkClosedError, MessageTooLargeError, WireError
-from fedcohort.wire.codec import CHUNK_TAG, encode_chunk
+from fedcohort.wire.codec import CHUNK_TAG, encode, encode_chunk
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.link import CHUNK_BYTES, FRAME_BYTES, Link
 from fedcohort.wire.messages import Contribution, Event, Message
@@ -40,7 +40,7 @@ def test_a_message_of_any_length_arrives_both_ways_through_tls(tls: Certified, s
     async def run(pair: Pair) -> None:
         message = contribution(size)
         for sender, receiver in ((pair.node, pair.coordinator), (pair.coordinator, pair.node)):
-            _, found = await asyncio.gather(sender.send_message(message), receiver.receive())
+            _, found = await asyncio.gather(sender.send(encode(message)), receiver.receive())
             assert found == message
 
     with_pair(run, tls)
@@ -62,10 +62,10 @@ def memory_links(max_bytes: int = 2**30) -> tuple[Link, Link, list[bytes]]:
 def test_only_what_is_longer_than_a_chunk_is_cut_and_no_frame_exceeds_the_limit() -> None:
     async def run() -> None:
         sender, _, frames = memory_links()
-        await sender.send_message(contribution(MEBIBYTE // 2))
+        await sender.send(encode(contribution(MEBIBYTE // 2)))
         assert len(frames) == 1
         assert frames[0][:1] != CHUNK_TAG
-        await sender.send_message(contribution(3 * MEBIBYTE))
+        await sender.send(encode(contribution(3 * MEBIBYTE)))
         assert len(frames) == 1 + 4
         assert all(frame[:1] == CHUNK_TAG for frame in frames[1:])
         assert max(map(len, frames)) <= FRAME_BYTES
@@ -82,7 +82,7 @@ def test_small_messages_pass_between_the_chunks_of_a_long_one() -> None:
     async def run() -> None:
         sender, receiver, _ = memory_links()
         long = contribution(8 * MEBIBYTE)
-        await asyncio.gather(sender.send_message(long), sender.send_message(SMALL))
+        await asyncio.gather(sender.send(encode(long)), sender.send(encode(SMALL)))
         assert [await receiver.receive(), await receiver.receive()] == [SMALL, long]
 
     asyncio.run(run())
@@ -92,7 +92,7 @@ def test_two_long_messages_at_once_do_not_mix() -> None:
     async def run() -> None:
         sender, receiver, _ = memory_links()
         one, two = contribution(3 * MEBIBYTE), contribution(4 * MEBIBYTE)
-        await asyncio.gather(sender.send_message(one), sender.send_message(two))
+        await asyncio.gather(sender.send(encode(one)), sender.send(encode(two)))
         assert [await receiver.receive(), await receiver.receive()] == [one, two]
 
     asyncio.run(run())
@@ -103,7 +103,7 @@ def test_a_receiver_that_is_cancelled_in_mid_message_loses_nothing() -> None:
         sender, receiver, frames = memory_links()
         long = contribution(3 * MEBIBYTE)
         waiting = asyncio.ensure_future(receiver.receive())
-        sending = asyncio.ensure_future(sender.send_message(long))
+        sending = asyncio.ensure_future(sender.send(encode(long)))
         while len(frames) < 2:
             await asyncio.sleep(0)
         waiting.cancel()
@@ -116,13 +116,13 @@ def test_a_receiver_that_is_cancelled_in_mid_message_loses_nothing() -> None:
 def test_a_sender_that_gives_up_in_mid_message_can_send_another() -> None:
     async def run() -> None:
         sender, receiver, frames = memory_links()
-        sending = asyncio.ensure_future(sender.send_message(contribution(6 * MEBIBYTE)))
+        sending = asyncio.ensure_future(sender.send(encode(contribution(6 * MEBIBYTE))))
         while len(frames) < 2:
             await asyncio.sleep(0)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         other = contribution(2 * MEBIBYTE)
-        await sender.send_message(other)
+        await sender.send(encode(other))
         assert await receiver.receive() == other
 
     asyncio.run(run())
@@ -132,7 +132,7 @@ def test_a_message_beyond_the_limit_is_not_sent() -> None:
     async def run() -> None:
         sender, _, frames = memory_links(max_bytes=1000)
         with pytest.raises(MessageTooLargeError, match="limit is 1000"):
-            await sender.send_message(contribution(1024))
+            await sender.send(encode(contribution(1024)))
         assert frames == []
 
     asyncio.run(run())
@@ -190,7 +190,7 @@ def test_a_broken_stream_of_chunks_ends_the_link(frames: list[bytes], kind: type
 def test_a_message_that_cannot_be_read_leaves_the_link_standing() -> None:
     async def run(pair: Pair) -> None:
         await pair.node.send(b"noise")
-        await pair.node.send_message(SMALL)
+        await pair.node.send(encode(SMALL))
         assert isinstance(await received(pair.coordinator), WireError)
         assert await pair.coordinator.receive() == SMALL
 
@@ -199,7 +199,7 @@ def test_a_message_that_cannot_be_read_leaves_the_link_standing() -> None:
 
 def test_an_oversized_message_is_refused_at_its_first_chunk_and_ends_the_link(tls: Certified) -> None:
     async def run(pair: Pair) -> None:
-        sending = asyncio.ensure_future(pair.node.send_message(contribution(64 * MEBIBYTE)))
+        sending = asyncio.ensure_future(pair.node.send(encode(contribution(64 * MEBIBYTE))))
         with pytest.raises(MessageTooLargeError, match=str(2 * MEBIBYTE)):
             await pair.coordinator.receive()
         assert pair.coordinator.assembly.parts == []
@@ -226,7 +226,7 @@ def test_a_slow_receiver_holds_the_sender_back(tls: Certified, from_node: bool) 
             gone += len(data)
 
         sender = replace(ends[0], channel=replace(ends[0].channel, send=counted))
-        sending = asyncio.ensure_future(sender.send_message(contribution(size)))
+        sending = asyncio.ensure_future(sender.send(encode(contribution(size))))
         before = -1
         while gone != before or gone == 0:
             before = gone
@@ -250,7 +250,7 @@ def test_a_closed_link_tells_the_other_side_a_code_and_neither_can_go_on(by_node
         assert "already-connected" in str(outcome)
         for link in (first, second):
             with pytest.raises(LinkClosedError):
-                await link.send_message(SMALL)
+                await link.send(encode(SMALL))
             with pytest.raises(LinkClosedError):
                 await link.receive()
             await link.close("again")

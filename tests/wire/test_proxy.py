@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from fedcohort.errors import AuthenticationError, ConfigError, FedcohortError, LinkClosedError
+from fedcohort.wire.codec import encode
 from fedcohort.wire.messages import Event
 from tests.patience import PATIENCE_SECONDS
 
@@ -67,9 +68,9 @@ async def exchange_one(tls: Certified, proxy: Proxy, monkeypatch: pytest.MonkeyP
     async with asyncio.timeout(PATIENCE_SECONDS), running_coordinator(tls=tls) as coordinator:
         node = await dial_node(f"wss://localhost:{coordinator.port}", node_side(), tls.ca_file)
         link = await coordinator.links.get()
-        await node.send_message(EVENT)
+        await node.send(encode(EVENT))
         assert await link.receive() == EVENT
-        await link.send_message(EVENT)
+        await link.send(encode(EVENT))
         assert await node.receive() == EVENT
         await node.close("test-ended")
 

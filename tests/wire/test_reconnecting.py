@@ -6,6 +6,7 @@ import pytest
 
 from fedcohort.errors import ConfigError, LinkClosedError
 from fedcohort.wire import transport
+from fedcohort.wire.codec import encode
 from fedcohort.wire.link import Channel, Link
 from fedcohort.wire.messages import Event
 from fedcohort.wire.transport import reconnecting
@@ -46,7 +47,7 @@ def test_a_node_comes_back_to_a_coordinator_that_was_started_anew() -> None:
                 async with running_coordinator(side) as coordinator:
                     target[0] = coordinator.port
                     link = await anext(links)
-                    await link.send_message(EVENT)
+                    await link.send(encode(EVENT))
                     assert await (await coordinator.links.get()).receive() == EVENT
                 with pytest.raises(LinkClosedError):
                     await link.receive()

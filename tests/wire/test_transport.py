@@ -9,6 +9,7 @@ import pytest
 from fedcohort.errors import AuthenticationError, ConfigError, FedcohortError, LinkClosedError
 from fedcohort.wire import transport
 from fedcohort.wire.address import check_url, client_tls, server_tls
+from fedcohort.wire.codec import encode
 from fedcohort.wire.link import Channel, open_link
 from fedcohort.wire.messages import Event
 from fedcohort.wire.transport import is_loopback, listen
@@ -36,13 +37,13 @@ def test_a_node_that_listens_is_dialled_by_its_coordinator_through_tls(tls: Cert
         async def handle(channel: Channel) -> None:
             link = await open_link(channel, node.identity, "node", node.trust)
             peers.append(link.peer.id)
-            await link.send_message(await link.receive())
+            await link.send(encode(await link.receive()))
 
         context = server_tls(tls.certificate, tls.certificate)
         async with await listen("localhost", 0, handle, context) as server:
             port = server.sockets[0].getsockname()[1]
             link = await dial_node(f"wss://localhost:{port}", coordinator, tls.ca_file)
-            await link.send_message(EVENT)
+            await link.send(encode(EVENT))
             assert await link.receive() == EVENT
             assert (link.peer.id, peers) == ("hospital_a", ["coordinator"])
             await link.close("test-ended")

@@ -88,11 +88,6 @@ def help_open(study: Study, context: RoundContext, keys: Keys, key: Key, request
     return scheme.open_sum(key, context.shape, request.total, len(request.survivors)).to_bytes()
 
 
-def proof_of(contribution: Contribution, bodies: bytes) -> bytes:
-    """What shows that a site has contributed, without its body: the body's digest, and the signature."""
-    return bodies + contribution.signature
-
-
 def _check_proofs(context: RoundContext, keys: Keys, request: OpenRequest) -> None:
     if set(request.extras) != set(request.survivors):
         raise WireError("an opening without each survivor's proof that it has contributed")

@@ -11,7 +11,6 @@ from typing import IO
 from fedcohort.errors import ConfigError, DataError
 
 BLOCK = 2**20
-MAX_BYTES = 2**40
 ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".bz2", ".xz", ".xlsx", ".xls")
 MAX_RATIO, FREE_BYTES = 200, 2**26
 """A file that unpacks to more than so many times its size is a bomb; small ones are let pass."""

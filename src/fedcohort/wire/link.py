@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from fedcohort.errors import LinkClosedError, MessageTooLargeError, WireError
 from fedcohort.wire import fedcohort_pb2 as pb
-from fedcohort.wire.codec import HEARTBEAT, MAX_MESSAGE_BYTES, decode, decode_chunk, encode, encode_chunk
+from fedcohort.wire.codec import HEARTBEAT, MAX_MESSAGE_BYTES, decode, decode_chunk, encode_chunk
 from fedcohort.wire.handshake import MAX_FLIGHT_BYTES, Peer, Trust, shake_hands
 from fedcohort.wire.identity import Identity
 from fedcohort.wire.messages import Message
@@ -112,10 +112,6 @@ class Link:
             for start in range(0, len(data), CHUNK_BYTES):
                 await self.channel.send(encode_chunk(len(data), start, data[start : start + CHUNK_BYTES]))
                 await asyncio.sleep(0)
-
-    async def send_message(self, message: Message) -> None:
-        """Encode and send a message that goes to one peer only."""
-        await self.send(encode(message))
 
     async def receive(self) -> Message:
         """Wait for the next message; cancelling it loses nothing.
