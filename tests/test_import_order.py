@@ -4,6 +4,7 @@ And what every file has to be: it says what it is for, and none of its functions
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,12 @@ def may_import(importer: str, room: str) -> bool:
 
 def test_every_room_has_its_place_in_the_order() -> None:
     assert {room_of(path) for path in FILES} - RANK.keys() == set(), "give it a place in LAYERS"
+
+
+def test_the_architecture_names_every_room() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)/?`", page[page.index("## The rooms") : page.index("## Adding")]))
+    assert {room for room in RANK if room not in CLI and not room.startswith("__")} - named == set()
 
 
 def test_a_room_imports_only_from_above() -> None:
