@@ -66,7 +66,7 @@ async def serve_link(running: Running, link: Link) -> None:
         StoreError: the node's own store cannot be read.
         LedgerBehindError: it is an older copy than the site has shown to others.
     """
-    told = {found.study_hash for found in running.store.proposals() if found.state != "asked"}
+    told = set(running.store.answered())
     talk = asyncio.create_task(_tell(running, link, told))
     inbox: asyncio.Queue[Message | Exception] = asyncio.Queue(MOST_WAITING)
     reading = asyncio.create_task(_read(running, link, inbox))
@@ -212,13 +212,12 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
             if offer is None:
                 offer = await asyncio.to_thread(_offer, running.site.policy)
                 await link.send(encode(Event("catalogue", detail=offer)))
-            proposals = await asyncio.to_thread(running.store.proposals)
-            for found in proposals:
-                if found.state != "asked" and found.study_hash not in told:
-                    told.add(found.study_hash)
+            for study_hash in await asyncio.to_thread(running.store.answered):
+                if study_hash not in told:
+                    told.add(study_hash)
                     await asyncio.sleep(_until_slot(running))
                     await tell_head(running, link)
-                    await link.send(encode(stored_answer(running.site, found.study_hash)))
+                    await link.send(encode(stored_answer(running.site, study_hash)))
         except LinkClosedError:
             return
         except FedcohortError as error:

@@ -285,6 +285,12 @@ class SqlNodeStore:
         with self._database.transaction() as connection:
             return [StoredProposal(**row._mapping) for row in connection.execute(_PROPOSALS)]
 
+    def answered(self) -> list[str]:
+        """Studies that this site has answered, by hash."""
+        found = tables.proposals.c
+        with self._database.transaction() as connection:
+            return list(connection.execute(select(found.study_hash).where(found.state != "asked")).scalars())
+
     def approved_since(self, researcher: str, key: bytes, at_ms: int, but: str) -> int:
         """How many studies of a researcher, by name or key, were approved since then, one study aside."""
         events, found = tables.events.c, tables.proposals.c
