@@ -212,7 +212,7 @@ def test_a_hold_out_of_nobody_is_no_split_in_python_and_in_toml(tmp_path: Path) 
     assert {row["split"] for row in result.rows} == {"train"}
     assert "auc" in result.report["train"]
     assert "test" not in result.report
-    with pytest.raises(fc.StudyError, match="fraction: Field required"):
+    with pytest.raises(fc.StudyError, match="fraction: is missing; write it"):
         fc.Holdout()
 
 

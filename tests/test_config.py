@@ -70,7 +70,7 @@ def test_a_worker_listens_on_its_port_and_offers_its_records(tmp_path: Path) -> 
         ({"model": "gpt"}, "model"),
         ({"epochs": 0}, "epochs"),
         ({"batch_size": "32"}, "batch_size"),
-        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"colour": "red"}, "colour: there is no such key; known are workers, model"),
         ({"workers": []}, "workers"),
         ({"workers": [FLAT["workers"][0]] * 2}, "two have the same id"),
         ({"workers": [{**FLAT["workers"][0], "port": 0}]}, "workers.0.port"),

@@ -18,8 +18,8 @@ from tests.patience import PATIENCE_SECONDS
 HOUSE = Path(fedcohort.__file__).parent
 FILES = sorted(path for path in HOUSE.rglob("*.py") if not path.name.endswith("_pb2.py"))
 WORDS = {
-    "arrays", "audit", "columns", "config", "key_file", "known", "logs", "pixels", "questions", "refusals",
-    "study", "table", "vector", "versions", "whole_file",
+    "arrays", "audit", "columns", "config", "field_faults", "key_file", "known", "logs", "pixels",
+    "questions", "refusals", "study", "table", "vector", "versions", "whole_file",
 }  # fmt: skip
 ROOMS = {"analyses", "models", "privacy", "protection", "wire", "sources"}
 DOORS = {"client", "dashboard", "inference", "picture", "progress", "rest", "result"}

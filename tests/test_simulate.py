@@ -72,7 +72,7 @@ def test_numbers_of_numpy_and_an_index_of_pandas_are_taken_for_what_they_are() -
 
 
 def test_what_numpy_holds_is_no_excuse_for_what_is_wrong() -> None:
-    with pytest.raises(fc.StudyError, match="seed: Input should be"):
+    with pytest.raises(fc.StudyError, match="seed: write a whole number"):
         describe(seed=np.float64(0.5))
     with pytest.raises(fc.StudyError, match="columns"):
         describe(np.array([["age"]]))
@@ -144,5 +144,5 @@ def test_the_class_of_a_model_is_not_a_model() -> None:
 
 def test_a_number_s_column_may_stand_first_as_that_of_every_other_label() -> None:
     assert fc.Number("bp", 80, 200) == fc.Number(column="bp", low=80, high=200)
-    with pytest.raises(fc.StudyError, match="number: low: Field required"):
+    with pytest.raises(fc.StudyError, match="number: low: is missing; write it"):
         fc.Number("bp", high=200)

@@ -1,4 +1,4 @@
-"""The words for columns, labels and splits, and how a wrong one is reported."""
+"""The words for columns, labels and splits."""
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
@@ -7,15 +7,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from fedcohort.errors import StudyError
+from fedcohort.field_faults import IDENTIFIER, describe_errors
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-_IDENTIFIER = r"^[^\W\d][\w .\-/()%+#&,:°]*$"
-Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=_IDENTIFIER)]
-_NO_IDENTIFIER = (
-    "a table or column is called by a letter and then letters, digits, blanks and . - / ( ) % + # & , : ° "
-    "(in quotes in TOML and in `where`); rename it, or in the mapping file give it a name, such as "
-    "[tables.records.columns.pct_predicted] with from = '% predicted'"
-)
+Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=IDENTIFIER)]
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True)]
 Level = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=256)]
@@ -56,7 +51,7 @@ class Frozen(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise StudyError(describe_errors(type(self).__name__.lower(), error)) from None
+            raise StudyError(describe_errors(type(self).__name__.lower(), error, type(self))) from None
         finally:
             building.reset(token)
 
@@ -229,50 +224,3 @@ class Holdout(Frozen):
 AnySplit = Annotated[
     Annotated[Identifier, Tag("bare")] | Annotated[Holdout, Tag("holdout")], tag_by_key({"": "holdout"})
 ]
-
-_TAGS = {
-    *("bare", "list", "mapping", "numeric", "categorical", "image", "describe", "train", "evaluate"),
-    *("holdout", "binary", "classes", "number", "survival", "int", "constrained-int", "constrained-str"),
-}
-"""Parts of a fault's path that name a choice of pydantic's, and no key that a person wrote."""
-_UNIONS = {
-    *("union_tag_invalid", "union_tag_not_found", "model_attributes_type", "is_instance_of", "sequence_str"),
-    *("literal_error", "dict_type"),
-}
-_IN_WORDS = {
-    "label": "write a column's name, or fc.Binary(column), fc.Classes(column, levels), "
-    "fc.Number(column, low, high) or fc.Survival(time, event)",
-    "split": "write a column's name, or fc.Holdout(0.2)",
-    "columns": "write a list of names, or names with a kind each, such as {age = {low = 18, high = 90}}",
-    "analysis": "write fc.Describe(), fc.Train() or fc.Evaluate(model)",
-    "model": "write the name of a model, such as logistic, or give a Keras model",
-}
-"""By field, what may stand there, where a union's own message tells of its tags."""
-_KIND = "write what the column holds, such as {low = 18, high = 90} or {levels = [0, 1]}"
-_LEVEL = "write each level as a whole number or as text"
-
-
-def describe_errors(where: str, error: ValidationError) -> str:
-    """Say each fault of a file in a line: file, field, what is wrong; never a value."""
-    lines = []
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        field = ".".join(str(part) for part in fault["loc"] if not _is_tag(part))
-        message = _words(fault["type"], fault["loc"], fault["msg"].removeprefix("Value error, "))
-        message = _NO_IDENTIFIER if _IDENTIFIER in message else message
-        lines.append(f"{where}: {field}: {message}" if field else f"{where}: {message}")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _is_tag(part: int | str) -> bool:
-    return part in _TAGS or (isinstance(part, str) and part.startswith(("literal[", "dict[")))
-
-
-def _words(kind: str, place: tuple[int | str, ...], message: str) -> str:
-    """What may stand where nothing of a union fits; pydantic tells of each of its branches."""
-    keys = [part for part in place if not _is_tag(part)]
-    if "levels" in keys and place[-1] in ("int", "constrained-int", "constrained-str"):
-        return _LEVEL
-    named = [part for part in keys if part in _IN_WORDS]
-    if not named or kind not in _UNIONS:
-        return "write a list" if kind == "tuple_type" else message
-    return _KIND if named[-1] == "columns" and keys[-1] != "columns" else _IN_WORDS[str(named[-1])]

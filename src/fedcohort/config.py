@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fedcohort.columns import Frozen, building, describe_errors
+from fedcohort.columns import Frozen, building
 from fedcohort.errors import ConfigError
+from fedcohort.field_faults import describe_errors
 from fedcohort.questions import Epsilon
 from fedcohort.study import Protection
 
@@ -68,7 +69,7 @@ def read_config(path: Path) -> FlatConfig:
     try:
         return FlatConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(describe_errors(str(path), error)) from None
+        raise ConfigError(describe_errors(str(path), error, FlatConfig)) from None
     finally:
         building.reset(token)
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from fedcohort.columns import Frozen, Real, describe_errors
+from fedcohort.columns import Frozen, Real
 from fedcohort.errors import StudyError
+from fedcohort.field_faults import describe_errors
 
 MAX_STUDY_BYTES = 64 * 2**20
 """A study with a saved model inside is still one small file."""
@@ -171,7 +172,7 @@ def read_saved_model(folder: Path) -> SavedModel:
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror}; give the folder that result.save wrote") from error
     except ValidationError as error:
-        raise StudyError(describe_errors(str(path), error)) from None
+        raise StudyError(describe_errors(str(path), error, SavedModel)) from None
 
 
 LEAST_EPSILON, LARGEST_EPSILON = 1e-6, 1e4

@@ -38,9 +38,9 @@ from fedcohort.columns import (
     Real,
     Survival,
     building,
-    describe_errors,
 )
 from fedcohort.errors import StudyError
+from fedcohort.field_faults import describe_errors
 from fedcohort.questions import (
     MAX_STUDY_BYTES,
     Describe,
@@ -282,6 +282,6 @@ def parse_study(data: bytes | Mapping[str, Any], where: str = "study") -> Study:
     try:
         return Study.model_validate(dict(data))
     except ValidationError as error:
-        raise StudyError(describe_errors(where, error)) from None
+        raise StudyError(describe_errors(where, error, Study)) from None
     finally:
         building.reset(token)

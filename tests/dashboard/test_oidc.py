@@ -242,7 +242,7 @@ def test_logs_hold_neither_tokens_nor_names(hospital: Hospital, caplog: pytest.L
         ('issuer = "https://x"\nclient_id = "y"', "roles: missing"),
         (
             'issuer = "https://x"\nclient_id = "y"\nsecret = "z"\n[roles]\na = "auditor"',
-            "secret: no such key",
+            "secret: there is no such key; known are issuer",
         ),
         ('issuer = "https://x"\nclient_id = "y"\n[roles]\na = "root"', "researcher, data-owner"),
         ('issuer = "https://x"\nclient_id = 7\n[roles]\na = "auditor"', "client_id: give a text"),

@@ -57,7 +57,7 @@ def test_a_person_is_asked_unless_the_site_says_otherwise(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('id = "st-marys"', "", "id: Field required"),
+        ('id = "st-marys"', "", "id: is missing; write it"),
         ('id = "st-marys"', 'id = "a b"', "id: "),
         ('id = "st-marys"', 'id = "../up"', "id: "),
         ("[tables]", 'aproval = "auto"\n[tables]', "aproval"),

@@ -26,6 +26,7 @@ from joserfc.jwk import KeySet
 
 from fedcohort.dashboard.roles import ROLES
 from fedcohort.errors import AuthenticationError, ConfigError, LinkClosedError
+from fedcohort.field_faults import unknown_key
 from fedcohort.wire.address import is_loopback_name
 
 ALGORITHMS = (
@@ -77,12 +78,13 @@ def read_declared(path: Path, secret: str | None) -> Declared:
         given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as TOML ({error})") from error
-    texts = {"issuer", "client_id", "name_claim", "role_claim"}
-    if unknown := given.keys() - texts - {"roles", "scopes"}:
-        raise ConfigError(f"{path}: {', '.join(sorted(unknown))}: no such key")
+    texts = dict.fromkeys(("issuer", "client_id", "name_claim", "role_claim"))
+    known = [*texts, "roles", "scopes"]
+    if unknown := sorted(given.keys() - set(known)):
+        raise ConfigError("\n".join(f"{path}: {key}: {unknown_key(key, known)}" for key in unknown))
     if missing := {"issuer", "client_id", "roles"} - given.keys():
-        raise ConfigError(f"{path}: {', '.join(sorted(missing))}: missing")
-    for name in texts & given.keys():
+        raise ConfigError(f"{path}: {', '.join(sorted(missing))}: missing; write it")
+    for name in texts.keys() & given.keys():
         if not isinstance(given[name], str) or not given[name]:
             raise ConfigError(f"{path}: {name}: give a text")
     roles, scopes = given["roles"], given.get("scopes", ["openid", "profile"])

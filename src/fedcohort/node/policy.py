@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fedcohort.columns import Frozen, Identifier, building, describe_errors
+from fedcohort.columns import Frozen, Identifier, building
 from fedcohort.errors import (
     BudgetError,
     ConfigError,
@@ -17,6 +17,7 @@ from fedcohort.errors import (
     SchemaError,
     StudyError,
 )
+from fedcohort.field_faults import describe_errors
 from fedcohort.node.budgets import Budget, Group, groups_of
 from fedcohort.node.budgets import objection as budget_objection
 from fedcohort.node.records import Reservation, Spending
@@ -126,7 +127,7 @@ def read_policy(path: Path) -> SitePolicy:
     try:
         policy = SitePolicy.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(describe_errors(str(path), error)) from None
+        raise ConfigError(describe_errors(str(path), error, SitePolicy)) from None
     finally:
         building.reset(token)
     return _anchored(policy, path.parent)

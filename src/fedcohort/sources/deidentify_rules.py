@@ -22,8 +22,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from fedcohort.columns import Frozen, Identifier, Name, building, describe_errors
+from fedcohort.columns import Frozen, Identifier, Name, building
 from fedcohort.errors import ConfigError
+from fedcohort.field_faults import describe_errors
 from fedcohort.sources.pseudonym import DEFAULT_MAX_SHIFT_DAYS
 from fedcohort.sources.schema import PATIENT_ID
 
@@ -120,7 +121,7 @@ def read_rules(path: Path) -> Rules:
     try:
         return Rules.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(describe_errors(str(path), error)) from None
+        raise ConfigError(describe_errors(str(path), error, Rules)) from None
     finally:
         building.reset(token)
 

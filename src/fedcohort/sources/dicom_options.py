@@ -20,8 +20,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from fedcohort.columns import Frozen, Identifier, building, describe_errors
+from fedcohort.columns import Frozen, Identifier, building
 from fedcohort.errors import ConfigError
+from fedcohort.field_faults import describe_errors
 from fedcohort.sources.dicom_columns import DicomColumn, known_columns
 from fedcohort.sources.dicom_pixels import Rendering
 
@@ -73,7 +74,7 @@ def read_options(path: Path | None, given: Mapping[str, Any], keywords: tuple[st
     try:
         made = DicomOptions.model_validate({**content, **given, "rendering": rendering})
     except ValidationError as error:
-        raise ConfigError(describe_errors(where, error)) from None
+        raise ConfigError(describe_errors(where, error, DicomOptions)) from None
     finally:
         building.reset(token)
     return made.model_copy(update={"columns": columns_of(keywords, made.columns)})

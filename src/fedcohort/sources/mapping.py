@@ -32,8 +32,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field as Limits
 from pydantic import ValidationError, model_validator
 
-from fedcohort.columns import Categorical, Frozen, Identifier, Level, Numeric, Real, building, describe_errors
+from fedcohort.columns import Categorical, Frozen, Identifier, Level, Numeric, Real, building
 from fedcohort.errors import ConfigError
+from fedcohort.field_faults import describe_errors
 from fedcohort.sources.number_text import PLAIN, Decimal, Thousands, Writing
 from fedcohort.sources.schema import PATIENT_ID, Declared
 from fedcohort.sources.shape import Field
@@ -252,6 +253,6 @@ def read_mapping(path: Path) -> Mapping[str, MappedTable]:
     try:
         return MappingFile.model_validate(data).tables
     except ValidationError as error:
-        raise ConfigError(describe_errors(str(path), error)) from None
+        raise ConfigError(describe_errors(str(path), error, MappingFile)) from None
     finally:
         building.reset(token)

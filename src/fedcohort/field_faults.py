@@ -1,0 +1,291 @@
+"""How a wrong field of a file or an object is reported: which it is and what may stand there, no value.
+
+Pydantic finds the faults. Its words are of Python's types and of the branches of a union, which nobody wrote;
+these are of the file that a person has before them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, Tag, ValidationError
+
+IDENTIFIER = r"^[^\W\d][\w .\-/()%+#&,:°]*$"
+"""What a table or a column may be called."""
+_PRINTED = r"^[^\x00-\x1f\x7f]+$"
+"""What a name or a unit may be."""
+_NO_IDENTIFIER = (
+    "a table or column is called by a letter and then letters, digits, blanks and . - / ( ) % + # & , : ° "
+    "(in quotes in TOML and in `where`); rename it, or in the mapping file give it a name, such as "
+    "[tables.records.columns.pct_predicted] with from = '% predicted'"
+)
+_NO_SITE = "write 1 to 64 letters (a to z, A to Z), digits, '.', '_' or '-', a letter or a digit first"
+_TABLE = "write a table of keys"
+WORDS = {
+    "missing": "is missing; write it",
+    "literal_error": "write {expected}",
+    "int_type": "write a whole number, without quotes",
+    "int_from_float": "write a whole number, without quotes",
+    "int_parsing": "write a whole number, without quotes",
+    "float_type": "write a number, without quotes",
+    "float_parsing": "write a number, without quotes",
+    "finite_number": "write a finite number",
+    "bool_type": "write true or false, without quotes",
+    "bool_parsing": "write true or false, without quotes",
+    "string_type": "write a text in quotes",
+    "path_type": "write a path in quotes",
+    "list_type": "write a list",
+    "tuple_type": "write a list",
+    "dict_type": _TABLE,
+    "mapping_type": _TABLE,
+    "model_type": _TABLE,
+    "model_attributes_type": _TABLE,
+    "none_required": "leave it out",
+    "greater_than": "write a number above {gt}",
+    "greater_than_equal": "write {ge} or more",
+    "less_than": "write a number below {lt}",
+    "less_than_equal": "write {le} or less",
+    "string_too_short": "write a text of {min_length} characters or more",
+    "string_too_long": "write a text of {max_length} characters at most",
+    "string_pattern_mismatch": "write it in one line, without control characters",
+    "too_short": "name {min_length} or more",
+    "too_long": "name {max_length} at most",
+}
+"""By pydantic's kind of fault; places hold what the field demands."""
+_IN_WORDS = {
+    "label": "write a column's name, or fc.Binary(column), fc.Classes(column, levels), "
+    "fc.Number(column, low, high) or fc.Survival(time, event)",
+    "split": "write a column's name, or fc.Holdout(0.2)",
+    "columns": "write a list of names, or names with a kind each, such as {age = {low = 18, high = 90}}",
+    "analysis": "write fc.Describe(), fc.Train() or fc.Evaluate(model); in TOML [analysis] with "
+    'kind = "describe", kind = "train" or kind = "evaluate"',
+    "model": "write the name of a model, such as logistic, or give a Keras model",
+    "levels": "write each level as a whole number or as text",
+}
+"""By field, what may stand there, where a union's own message tells of its branches."""
+_UNDER = {
+    "columns": "write what the column holds, such as {low = 18, high = 90} or {levels = [0, 1]}",
+    "tables": 'write "*" for every column that an import declared, or a list of columns',
+    "codes": "write the level or the number that the code stands for",
+}
+_OF_UNIONS = {"union_tag_invalid", "union_tag_not_found", "is_instance_of", "sequence_str", "literal_error"}
+_ABSENT = {"missing", "string_too_short", "too_short", "greater_than_equal"}
+"""What is said of a key that nobody wrote; some objects give such a one an empty value."""
+_LIKE = 0.7
+"""How alike a key and a known one must be: three wrong letters of twelve."""
+
+
+def describe_errors(where: str, error: ValidationError, model: type[BaseModel]) -> str:
+    """Say each fault of a file or an object of `model` in a line: file, field, what may stand there."""
+    faults = [_located(model, fault) for fault in error.errors(include_url=False)]
+    lines = []
+    for fault in faults:
+        if any(_says_more(other, fault) for other in faults):
+            continue
+        field = ".".join(map(str, fault.keys))
+        words = _words(fault, model, "the top" if where.endswith(".json") else "the top, before any [table]")
+        lines.append(f"{where}: {field}: {words}" if field else f"{where}: {words}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """One of pydantic's.
+
+    Attributes:
+        keys: the path to the field, as a person writes it.
+        inside: models of which the last key is none; empty where keys are a person's own.
+        at_union: whether several kinds of value may stand there.
+        given: what stands there; to be compared, never to be said.
+    """
+
+    kind: str
+    keys: tuple[int | str, ...]
+    inside: tuple[type[BaseModel], ...]
+    at_union: bool
+    message: str
+    demands: Mapping[str, Any]
+    given: object
+
+    @property
+    def known(self) -> list[str]:
+        """The keys that may stand beside it."""
+        return [field.alias or name for one in self.inside for name, field in one.model_fields.items()]
+
+    @property
+    def near(self) -> str | None:
+        """The known key that an unknown one is most like."""
+        return _nearest(str(self.keys[-1]), self.known) if self.kind == "extra_forbidden" else None
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A kind of value that may stand in a place; pydantic's paths name its tag where it is one of several."""
+
+    type: Any
+    tag: str | None = None
+
+
+def _located(model: type[BaseModel], fault: Any) -> _Fault:  # noqa: ANN401
+    """Find the field: pydantic's path holds the names of a union's branches, too, which nobody wrote."""
+    keys: list[int | str] = []
+    branches = beside = inside = [_Branch(model)]
+    is_chosen, at_union = True, False
+    for part in fault["loc"]:
+        tagged = [_Branch(one.type) for one in branches if one.tag is not None and one.tag == part]
+        if tagged or (len(branches) > 1 and not is_chosen):
+            # A key that tells which branch is meant may be the mistyped one: those of all may be meant.
+            beside = tagged if any(_kind_of(one.type) for one in branches) else branches
+            branches, is_chosen, at_union = tagged or branches, True, True
+        elif part != "[key]":
+            keys.append(part)
+            inside = beside
+            branches = beside = [found for one in branches for found in _within(one.type, part)]
+            is_chosen, at_union = False, len(branches) > 1
+    return _Fault(
+        kind=fault["type"],
+        keys=tuple(keys),
+        inside=tuple(one.type for one in inside if _is_model(one.type)),
+        at_union=at_union,
+        message=fault["msg"].removeprefix("Value error, "),
+        demands=fault.get("ctx", {}),
+        given=fault["input"],
+    )
+
+
+def _within(kind: Any, part: int | str) -> list[_Branch]:  # noqa: ANN401
+    """What may stand under a key of this kind of value."""
+    if _is_model(kind):
+        fields = {field.alias or name: field for name, field in kind.model_fields.items()}
+        return _branches(fields[part].annotation) if part in fields else []
+    origin, inner = get_origin(kind), get_args(kind)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _branches(inner[1])
+    if isinstance(origin, type) and issubclass(origin, Sequence) and isinstance(part, int):
+        return _branches(inner[0])
+    return []
+
+
+def _branches(annotation: Any) -> list[_Branch]:  # noqa: ANN401
+    """The kinds of value that an annotation takes; each has a tag where pydantic tells them by one."""
+    if get_origin(annotation) is Annotated:
+        kind, *notes = get_args(annotation)
+        tag = next((note.tag for note in notes if isinstance(note, Tag)), None)
+        return [_Branch(one.type, tag or one.tag) for one in _branches(kind)]
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = [one for one in get_args(annotation) if one is not type(None)]
+        return [_Branch(one.type, one.tag or _kind_of(one.type)) for kind in kinds for one in _branches(kind)]
+    return [_Branch(annotation)]
+
+
+def _kind_of(kind: Any) -> str | None:  # noqa: ANN401
+    """Of an analysis, the `kind` that tells it from others."""
+    field = kind.model_fields.get("kind") if _is_model(kind) else None
+    return field.default if field is not None and get_origin(field.annotation) is Literal else None
+
+
+def _is_model(kind: Any) -> bool:  # noqa: ANN401
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _says_more(other: _Fault, fault: _Fault) -> bool:
+    """Whether another line tells the same better: it lies deeper, or names the key that was meant."""
+    if other.near is not None and fault.kind in _ABSENT and fault.keys == (*other.keys[:-1], other.near):
+        return fault.kind == "missing" or not fault.given
+    is_deeper = len(other.keys) > len(fault.keys) and other.keys[: len(fault.keys)] == fault.keys
+    return is_deeper and (fault.at_union or fault.kind == "too_short")
+
+
+def _words(fault: _Fault, model: type[BaseModel], top: str) -> str:
+    if fault.kind == "extra_forbidden":
+        return _unknown(fault, model, top)
+    words = _demanded(fault)
+    is_own_key = len(fault.keys) > 1 and isinstance(fault.keys[-1], str) and not fault.inside
+    if is_own_key and fault.kind != "value_error" and (places := _places_of(fault, model)):
+        return f"{words}; if it is meant as a setting, it belongs to {_in_words(places, top)}"
+    return words
+
+
+def _unknown(fault: _Fault, model: type[BaseModel], top: str) -> str:
+    """Of a key that is none: where it belongs, or the one that it is like, or all there are."""
+    here = tuple(key for key in fault.keys[:-1] if isinstance(key, str))
+    places = _places_of(fault, model)
+    if places and not any(_fits(place, here) for place in places):
+        return f"there is no such key here; it belongs to {_in_words(places, top)}"
+    return unknown_key(str(fault.keys[-1]), fault.known)
+
+
+def unknown_key(written: str, known: Sequence[str]) -> str:
+    """What to write in place of a key that is none: the one that it is like, or one of all there are."""
+    near = _nearest(written, known)
+    if near is not None:
+        return f"there is no such key; write {near}"
+    return f"there is no such key; known are {', '.join(dict.fromkeys(known))}"
+
+
+def _nearest(written: str, known: Sequence[str]) -> str | None:
+    by_letters = {name.lower().replace("_", ""): name for name in known}
+    letters = written.lower().replace("_", "").replace("-", "")
+    return next((by_letters[one] for one in get_close_matches(letters, by_letters, 1, _LIKE)), None)
+
+
+def _places_of(fault: _Fault, model: type[BaseModel]) -> list[tuple[str, ...]]:
+    """The tables of a file in which a key of this name may stand."""
+    return list(dict.fromkeys(place for name, place in _places(model) if name == fault.keys[-1]))
+
+
+def _in_words(places: list[tuple[str, ...]], top: str) -> str:
+    return " or ".join(f"[{'.'.join(place)}]" if place else top for place in places)
+
+
+def _fits(place: tuple[str, ...], here: tuple[str, ...]) -> bool:
+    """Whether a table of the file is one of those; NAME is any name."""
+    return len(place) == len(here) and all(map(_is_same, place, here))
+
+
+def _is_same(known: str, written: str) -> bool:
+    return known in (written, "NAME")
+
+
+def _places(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every key of a file with the table that it stands in; NAME where a person names the table."""
+    for name, field in model.model_fields.items():
+        yield field.alias or name, above
+        for kind in (one.type for one in _branches(field.annotation)):
+            origin, inner = get_origin(kind), get_args(kind)
+            if _is_model(kind):
+                yield from _places(kind, (*above, name))
+            elif isinstance(origin, type) and issubclass(origin, Mapping | Sequence):
+                is_named = issubclass(origin, Mapping)
+                place = (*above, name, "NAME") if is_named else (*above, name)
+                for one in _branches(inner[-1] if is_named else inner[0]):
+                    if _is_model(one.type):
+                        yield from _places(one.type, place)
+
+
+def _demanded(fault: _Fault) -> str:
+    """What may stand there."""
+    names = [key for key in fault.keys if isinstance(key, str)]
+    if fault.at_union and (fault.kind in _OF_UNIONS or fault.kind.endswith("_type")):
+        if len(names) > 1 and names[-1] == fault.keys[-1] and names[-2] in _UNDER:
+            return _UNDER[names[-2]]
+        if names[-1] in _IN_WORDS:
+            return _IN_WORDS[names[-1]]
+    if "bounds" in names and fault.kind in ("tuple_type", "missing", "too_long"):
+        return "write low and high, such as [18, 90]"
+    pattern = fault.demands.get("pattern")
+    if pattern is not None and pattern != _PRINTED:
+        is_site = "A-Za-z0-9" in pattern
+        return _NO_IDENTIFIER if pattern == IDENTIFIER else _NO_SITE if is_site else fault.message
+    if fault.kind == "string_too_short" and fault.demands["min_length"] == 1:
+        return "is empty; write a text"
+    demands = {name: _in_toml(value) for name, value in fault.demands.items()}
+    return WORDS[fault.kind].format(**demands) if fault.kind in WORDS else fault.message
+
+
+def _in_toml(value: object) -> str:
+    """A bound without a needless fraction, and choices in the quotes that TOML, JSON and Python know."""
+    return f"{value:.12g}" if isinstance(value, float) else re.sub("'([^']*)'", r'"\1"', str(value))
