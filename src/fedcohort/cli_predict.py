@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="The folder that `fedcohort run --save` wrote.")],
+    model: Annotated[Path, typer.Argument(help="The folder that `fedcohort run --save FOLDER` wrote.")],
     value: Annotated[
         list[str] | None,
         typer.Option(help="A column and its value: age=63, scan=file.png. One left out is missing."),

@@ -112,8 +112,8 @@ def test_each_release_costs_what_it_has_added_and_an_exact_one_has_no_bound(tmp_
     text = page(app.test_client())
     assert "exact: no bound</td>" in text
     assert (
-        "<td>without privacy: counts as infinite until `fedcohort ledger --settle` says otherwise</td>"
-        in text
+        "<td>without privacy: counts as infinite until "
+        "`fedcohort ledger --settle STUDY --because WORDS` says otherwise</td>" in text
     )
     close_app(app)
 

@@ -159,7 +159,7 @@ def test_a_query_that_takes_too_long_is_stopped(
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("oracle+oracledb://x@host/name", "needs the Python package oracledb; pip install it"),
+        ("oracle+oracledb://x@host/name", "needs the Python package oracledb; pip install oracledb"),
         (
             "postgresql+psycopg2://x@host/name",
             r"write postgresql\+psycopg://, and "

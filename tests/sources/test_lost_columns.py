@@ -53,5 +53,5 @@ def test_what_came_late_is_told_at_the_end_with_what_takes_it_back(
     monkeypatch.setattr(lost_columns, "AHEAD_ROWS", 2)
     batches = none_lost(lines(tally, None, None, False), lambda: [tally], is_file=True)
     assert [next(batches).read for _ in range(3)] == [1, 2, 3]
-    with pytest.raises(SchemaError, match="stays until `fedcohort data undo` takes it back"):
+    with pytest.raises(SchemaError, match="stays until `fedcohort data undo --into DATABASE` takes it back"):
         next(batches)

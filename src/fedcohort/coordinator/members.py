@@ -49,8 +49,9 @@ class Members:
             row = connection.execute(select(tables.sites).where(tables.sites.c.id == site)).first()
             if row is not None and row.public_key is not None and not again:
                 raise ConfigError(
-                    f"site {site} has already joined; remove it first: `fedcohort coordinator remove`, or "
-                    "let it learn this coordinator's new key: --again"
+                    f"site {site} has already joined; remove it first: `fedcohort coordinator remove "
+                    f"--site {site}`, or let it learn this coordinator's new key: "
+                    f"`fedcohort coordinator invite --site {site} --again`"
                 )
             if again and row is None:
                 raise ConfigError(f"site {site} has never joined; invite it without --again")

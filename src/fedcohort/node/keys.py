@@ -87,7 +87,7 @@ class Keys:
         identity_key, card = confirmed.get(site), self.card_of(site)
         if identity_key is None:
             raise RosterError(
-                f"{site}: compare its fingerprint with that site; then `fedcohort roster --confirm`"
+                f"{site}: compare its fingerprint with that site; then `fedcohort roster --confirm {site}`"
             )
         if card is None or card.identity_key != identity_key:
             raise RosterError(f"{site}: has not shown a card under its confirmed key; see `fedcohort roster`")

@@ -154,7 +154,8 @@ def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
             "postgresql": "write postgresql+psycopg://, and "
             "pip install -c constraints.txt '.[postgresql]' in fedcohort's folder",
         }
-        remedy = remedies.get(url.get_backend_name(), "pip install it")
+        package = "mysqlclient" if error.name == "MySQLdb" else error.name
+        remedy = remedies.get(url.get_backend_name(), f"pip install {package}")
         raise StoreError(f"{display(url)}: needs the Python package {error.name}; {remedy}") from None
     if url.get_backend_name() == "sqlite":
         begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
@@ -183,7 +184,10 @@ def _sqlite_file(url: URL, *, writable: bool) -> Path:
     if writable and not path.exists():
         create_private(path)
     if not path.exists():
-        raise StoreError(f"{path}: no such database; check the path, or make it with `fedcohort data`")
+        raise StoreError(
+            f"{path}: no such database; check the path, or make it by an import: "
+            "`fedcohort data import --help`"
+        )
     return path
 
 

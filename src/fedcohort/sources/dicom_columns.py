@@ -124,7 +124,7 @@ def known_columns(keyword: str) -> Mapping[str, DicomColumn]:
     """
     if keyword not in _KNOWN:
         raise ConfigError(
-            f"--column: {keyword} needs levels or a range: declare it in the file of --columns; "
+            f"--column: {keyword} needs levels or a range: declare it in the file of --options; "
             f"without, there are {', '.join(sorted(_KNOWN))}"
         )
     return _KNOWN[keyword]

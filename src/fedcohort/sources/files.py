@@ -214,8 +214,9 @@ _FORMATS = {
     b"\xfd7zXZ\x00": "is packed by xz: unpack it, and import the file in it",
     b"\x28\xb5\x2f\xfd": "is packed by zstd: unpack it, and import the file in it",
     b"\xd0\xcf\x11\xe0": "is an Excel workbook: save each sheet of it as CSV UTF-8, and import those",
-    b"PAR1": "is a Parquet file: import it by `fedcohort data import parquet`",
-    b"SQLite format 3\x00": "is a SQLite database: import its tables by `fedcohort data import sql`",
+    b"PAR1": "is a Parquet file: import it by `fedcohort data import parquet --from FILE --into DATABASE`",
+    b"SQLite format 3\x00": "is a SQLite database: import its tables by "
+    "`fedcohort data import sql --from sqlite:///FILE --origin TABLE --into DATABASE`",
     b"%PDF-": "is a PDF: ask for the table as CSV",
 }
 """How files that are no text begin, and what to do with them (Gary Kessler's table of file signatures)."""

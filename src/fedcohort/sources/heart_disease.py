@@ -83,7 +83,8 @@ def _read_lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise SchemaError(
-            f"{path}: {error.strerror}; give the folder of the UCI files, or run `fedcohort data fetch`"
+            f"{path}: {error.strerror}; give the folder of the UCI files, or run "
+            "`fedcohort data fetch heart-disease`"
         ) from None
     except UnicodeDecodeError:
         raise SchemaError(f"{path}: is not text; fetch the original files again") from None

@@ -154,8 +154,8 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
     if otherwise and not keyed:
         raise StoreError(
             f"{part.name}: was imported under another mapping, encoding or de-identification; its records "
-            "would stand twice: take that import back (`fedcohort data undo` lists them), name key columns "
-            "in the mapping, or import into a new database"
+            "would stand twice: take that import back (`fedcohort data undo --into DATABASE` lists them), "
+            "name key columns in the mapping, or import into a new database"
         )
     begun = next((row for row in same if row["part"] == mark.key), None)
     if begun is not None:

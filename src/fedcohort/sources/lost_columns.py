@@ -50,14 +50,16 @@ def none_lost(
     _check(tallies(), 1 if ended and is_file else MANY, "nothing of this file was written")
     yield from chain(ahead, rest)
     if not ended:
-        _check(tallies(), 1, "what was written stays until `fedcohort data undo` takes it back")
+        _check(
+            tallies(), 1, "what was written stays until `fedcohort data undo --into DATABASE` takes it back"
+        )
 
 
 def _check(tallies: Iterable[ColumnTally], least: int, written: str) -> None:
     lost = [one for one in tallies if one.deed in CHANGED and one.is_lost and one.blanked >= least]
     if lost:
         told = "; ".join(_told(one) for one in lost)
-        raise SchemaError(f"{told}. {written.capitalize()}")
+        raise SchemaError(f"{told}. {written[0].upper()}{written[1:]}")
 
 
 def _told(one: ColumnTally) -> str:

@@ -45,7 +45,7 @@ Receive = Callable[[], Awaitable[bytes]]
 _REMEDIES = {
     "version-unsupported": "update the older of the two",
     "clock": "set both clocks; they differ by more than five minutes",
-    "unknown-site": "invite this site: `fedcohort coordinator invite`",
+    "unknown-site": "invite this site: `fedcohort coordinator invite --site NAME`",
     "wrong-key": "another key was pinned before; if the site was set up anew, remove it and invite it again",
     "bad-token": "the join token is wrong or used up; ask the operator for a new one",
     "bad-signature": "the other side does not hold the key it shows",
