@@ -38,8 +38,8 @@ NAMES = {
     "dashboard.": ("access", "app", "datasets", "drafts", "forms", "own", "people_page", "predicting",
                    "proposals", "upstream"),
     "node.": ("consent", "ledger", "policy"),
-    "sources.": ("catalogue", "cohort", "convert", "database", "images", "offers", "patients", "remedies",
-                 "resolve", "values", "where"),
+    "sources.": ("catalogue", "cohort", "convert", "database", "images", "normal", "offers", "patients",
+                 "remedies", "resolve", "values", "where"),
     **{f"{room}.": tuple(one.name for one in iter_modules(import_module(f"fedcohort.{room}").__path__)
                          if "worker" not in one.name) for room in ROOMS},
 }  # fmt: skip
