@@ -92,3 +92,9 @@ def test_explain_says_what_it_lacks_to_foresee_so_many_patients(
         said[label] = CliRunner().invoke(app, ["explain", str(file), "--patients", "500"]).output
     assert "write [cohort.columns] and label = {column = ...} in the study" in " ".join(said['"ill"'].split())
     assert "With 500 patients" in said['{ column = "ill" }']
+
+
+def test_an_absolute_error_to_come_is_told_in_the_labels_unit() -> None:
+    label = fc.Number(column="sbp", low=80, high=200, unit="mmHg")
+    (sentence,) = expected(study(fc.Train.private(), label, epsilon=8.0), 3, [30_000])
+    assert re.search(r"mean absolute error will be known to about [\d.]+ mmHg, as far", sentence)

@@ -29,7 +29,7 @@ from fedcohort.cli_support import (
     run_command,
 )
 from fedcohort.errors import ConfigError, StudyFailedError
-from fedcohort.known import column_name, told, told_levels
+from fedcohort.known import column_name, metric_name, told, told_levels
 from fedcohort.refusals import in_words
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def run(
     if as_json:
         print(json.dumps({"id": handle.id, "report": result.report, "metrics": result.rows}))
     else:
-        _print_report(result.report)
+        _print_report(result.report, _unit(result.study))
 
 
 def _read_question(path: Path) -> "Study":
@@ -110,7 +110,15 @@ def _read_question(path: Path) -> "Study":
     return load_study(path)
 
 
-def _print_report(report: dict[str, Any]) -> None:
+def _unit(study: "Study") -> str | None:
+    """Of a label that is a number."""
+    from fedcohort.columns import Number
+
+    label = study.cohort.label
+    return label.unit if isinstance(label, Number) else None
+
+
+def _print_report(report: dict[str, Any], unit: str | None = None) -> None:
     from rich.table import Table
 
     if "describe" in report:
@@ -129,7 +137,7 @@ def _print_report(report: dict[str, Any]) -> None:
         table = Table("metric", *rows)  # splits beside each other: with intervals they fit into 80 columns
         for name in names:
             if not name.endswith(("_low", "_high", "_error")):
-                table.add_row(name, *(told(row, name) for row in rows.values()))
+                table.add_row(metric_name(name, unit), *(told(row, name) for row in rows.values()))
         console.print(table, soft_wrap=False)
     for site, code in report.get("refused", {}).items():
         console.print(f"without {site}: {in_words(code)}", markup=False, highlight=False)
@@ -174,7 +182,8 @@ def show(
             f"  {status['error']['code']}: {status['error']['message']}", markup=False, highlight=False
         )
     if status["state"] == "finished":
-        _print_report(handle.result().report)
+        result = handle.result()
+        _print_report(result.report, _unit(result.study))
 
 
 @app.command()

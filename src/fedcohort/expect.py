@@ -18,8 +18,9 @@ from fedcohort.analyses.private_describe import PrivateDescribe
 from fedcohort.analyses.private_evaluate import PrivateEvaluate
 from fedcohort.analyses.private_metrics import BINS, EDGES, noisy_metrics
 from fedcohort.analyses.private_train import PrivateTrain
-from fedcohort.columns import Holdout
+from fedcohort.columns import Holdout, Number
 from fedcohort.errors import StudyError
+from fedcohort.known import IN_LABEL_UNITS
 from fedcohort.privacy.plan import NoisePlan, plan_noise
 from fedcohort.study import Study, missing_bounds
 from fedcohort.vector import Block, Noisy
@@ -67,7 +68,9 @@ def _sentences(study: Study, sites: int, patients: Sequence[int]) -> list[str]:
     task = analysis.task if isinstance(analysis, PrivateTrain) else analysis.evaluation.task
     scores = next(one.block for one in releases if one.block.name.startswith("scores"))
     sigma = _sigma(plan_noise(study, _of_part(releases, scores), sites), scores, sites)
-    return [_measured(task, sigma, n, round(share * n)) for n in patients]
+    label = study.cohort.label
+    unit = f" {label.unit}" if isinstance(label, Number) and label.unit else ""
+    return [_measured(task, sigma, n, round(share * n), unit) for n in patients]
 
 
 def _of_part(releases: Sequence[Noisy], block: Block) -> tuple[Noisy, ...]:
@@ -85,7 +88,7 @@ def _sigma(plan: NoisePlan, block: Block, sites: int) -> float:
     return plan.site_sigma(block.name, 0) * math.sqrt(sites) * block.resolution
 
 
-def _measured(task: Task, sigma: float, patients: int, measured: int) -> str:
+def _measured(task: Task, sigma: float, patients: int, measured: int, unit: str) -> str:
     found = noisy_metrics(task, _made_up(task, measured), sigma, 0)
     name, words = next(
         (key, said)
@@ -96,7 +99,8 @@ def _measured(task: Task, sigma: float, patients: int, measured: int) -> str:
     low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
     if low is None or high is None:
         return f"{about} will not be known."
-    return f"{about} will be known to about {(high - low) / 2:.2g}, as far as the noise goes."
+    in_unit = unit if name in IN_LABEL_UNITS else ""
+    return f"{about} will be known to about {(high - low) / 2:.2g}{in_unit}, as far as the noise goes."
 
 
 def _made_up(task: Task, n: int) -> NDArray[np.float64]:

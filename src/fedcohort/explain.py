@@ -310,11 +310,15 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
         return [*lines, "Each hospital adds all of the noise itself and need not trust anybody for it."]
     lines.append(
         f"The hospitals add the noise in shares: the promise holds as long as no more than {study.colluders} "
-        f"of them tell their share, and at most {privacy.dropouts} are lost in a round."
+        f"of them tell their share, and {_lost(privacy.dropouts)} lost in a round."
     )
     if n_sites == 2:
         lines.append("With two hospitals a share is as much noise as each would add alone.")
     return lines
+
+
+def _lost(most: int) -> str:
+    return "none of them is" if most == 0 else f"no more than {most} of them are"
 
 
 _READABLE = (

@@ -70,6 +70,20 @@ def told(row: Mapping[str, Any], name: str, digits: int = 4) -> str:
     return f"{_short(value, digits)} ± {_short(error, digits)}"
 
 
+IN_LABEL_UNITS = frozenset({"mae"})
+"""Metrics that are in the unit of a label that is a number."""
+
+
+def metric_name(metric: str, unit: str | None, said: str | None = None) -> str:
+    """A metric's name, with the label's unit where the metric is in it.
+
+    Args:
+        said: the name in another language, or the metric's own word.
+    """
+    name = metric if said is None else said
+    return f"{name} ({unit})" if unit and metric in IN_LABEL_UNITS else name
+
+
 def column_name(name: str, row: Mapping[str, Any]) -> str:
     """A described column's name, with its unit."""
     return f"{name} ({row['unit']})" if row.get("unit") else name

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fedcohort.study import Study, Train
+from fedcohort.known import metric_name
+from fedcohort.study import Number, Study, Train
 
 Show = Callable[[int | None, str | None], None]
 """Shows rounds that are done and what is said; None leaves either as it is."""
@@ -22,12 +23,14 @@ class Follower:
     show: Show
     lines: Console | None = None
     said: str = ""
+    unit: str | None = None
+    """Of a label that is a number."""
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """A round's metrics."""
         for row in rows:
             shown = (name for name in ("loss", "accuracy", "auc", "mae") if isinstance(row.get(name), float))
-            text = "  ".join(f"{name} {row[name]:.3f}" for name in shown)
+            text = "  ".join(f"{metric_name(name, self.unit)} {row[name]:.3f}" for name in shown)
             self.show(int(row["round"]), f"{row['split']}: {text}")
 
     def note(self, words: str) -> None:
@@ -48,9 +51,10 @@ def printable(text: str, console: Console) -> str:
 def follow(study: Study, *, enabled: bool) -> Iterator[Follower]:
     """Show rounds, the newest metrics and what a study waits for; at a good end the bar is full."""
     rounds = study.analysis.rounds if isinstance(study.analysis, Train) else 1
-    console = Console()
+    label = study.cohort.label
+    unit, console = label.unit if isinstance(label, Number) else None, Console()
     if enabled and console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
-        yield from _in_notebook(study.name, rounds)
+        yield from _in_notebook(study.name, rounds, unit)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     seen = console.is_terminal or console.is_jupyter
@@ -64,11 +68,12 @@ def follow(study: Study, *, enabled: bool) -> Iterator[Follower]:
             if words is not None:
                 bar.update(task, metrics=printable(words, console))
 
-        yield Follower(show, Console(stderr=True, soft_wrap=True) if enabled and not seen else None)
+        lines = Console(stderr=True, soft_wrap=True) if enabled and not seen else None
+        yield Follower(show, lines, unit=unit)
         show(rounds, None)
 
 
-def _in_notebook(name: str, rounds: int) -> Iterator[Follower]:
+def _in_notebook(name: str, rounds: int, unit: str | None) -> Iterator[Follower]:
     """One line of plain text that changes: rich asks for ipywidgets there, which nobody needs for this."""
     from IPython.display import DisplayHandle
 
@@ -84,5 +89,5 @@ def _in_notebook(name: str, rounds: int) -> Iterator[Follower]:
         handle.update(text(), raw=True)
 
     handle.display(text(), raw=True)
-    yield Follower(show)
+    yield Follower(show, unit=unit)
     show(rounds, None)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fedcohort.columns import Number
 from fedcohort.errors import StudyError
 from fedcohort.inference import Predictor
-from fedcohort.known import column_name, told, told_levels
+from fedcohort.known import column_name, metric_name, told, told_levels
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.study import SavedModel, Study, Train, parse_study, read_saved_model
 from fedcohort.table import Table
@@ -172,8 +172,7 @@ class Result:
     def _in_unit(self, metric: str) -> str:
         """A metric's name, with the label's unit where the metric has it."""
         label = self.study.cohort.typed_label
-        unit = label.unit if isinstance(label, Number) and metric == "mae" else None
-        return f"{metric} ({unit})" if unit else metric
+        return metric_name(metric, label.unit if isinstance(label, Number) else None)
 
     def _repr_html_(self) -> str:
         """The last metrics, or the described columns, as a table."""

@@ -20,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from fedcohort.versions import RULES
+
 POLL_SECONDS = 0.02
 COMMENT_SECONDS = 0.3
 FIRST_STUDY = "ab12cd34" * 8
@@ -39,6 +41,9 @@ class StandIn:
     viewers: int = 0
     resumed_after: list[int] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    handed_in: list[Json] = field(default_factory=list)
+    rules: int | None = RULES
+    """None where it is of a version that tells none."""
 
     def add_study(self, study_id: str = FIRST_STUDY, name: str = "heart-disease", **more: Any) -> str:
         """A new study, running, of 30 rounds unless `more` says otherwise; it becomes the newest."""
@@ -136,7 +141,10 @@ def rest(store: StandIn) -> Starlette:
             }
             for site, state in store.sites.items()
         ]
-        return _json({"coordinator": {"version": "0.1.0", "fingerprint": "ab12"}, "sites": sites})
+        coordinator: Json = {"version": "0.1.0", "fingerprint": "ab12"}
+        if store.rules is not None:
+            coordinator["rules"] = store.rules
+        return _json({"coordinator": coordinator, "sites": sites})
 
     def studies(request: Request) -> Response:
         shown = ("id", "name", "state", "round", "rounds", "researcher", "created_at")
@@ -155,6 +163,10 @@ def rest(store: StandIn) -> Starlette:
     def report(request: Request) -> Response:
         found = store.reports.get(request.path_params["id"])
         return _json(found) if found else _error(409, "not-finished")
+
+    async def submit(request: Request) -> Response:
+        store.handed_in.append(await request.json())
+        return JSONResponse({"id": FIRST_STUDY}, status_code=202)
 
     def cancel(request: Request) -> Response:
         store.cancelled.append(store.studies[request.path_params["id"]]["id"])
@@ -180,6 +192,7 @@ def rest(store: StandIn) -> Starlette:
     paths |= {"/api/studies/{id}/metrics": metrics, "/api/studies/{id}/report": report}
     streams = {"/api/studies/{id}/events": study_events, "/api/events": events}
     routes = [Route(path, _guarded(store, route)) for path, route in {**paths, **streams}.items()]
+    routes.append(Route("/api/studies", _guarded(store, submit), methods=["POST"]))
     routes.append(Route("/api/studies/{id}/cancel", _guarded(store, cancel), methods=["POST"]))
     return Starlette(routes=routes)
 

@@ -51,7 +51,11 @@ def studies() -> Iterator[Study]:
         fc.Train(rounds=3, importance=False, algorithm="fedsgd", weights="AAAA"),
     ]
     analyses += [fc.Train.private(rounds=7), fc.Train.private(rounds=7, algorithm="fedavg", importance=False)]
-    private: list[Any] = [None, fc.Privacy(epsilon=1.0), fc.Privacy(epsilon=0.05, rows_per_patient=3)]
+    private: list[Any] = [
+        None,
+        fc.Privacy(epsilon=1.0, dropouts=1),
+        fc.Privacy(epsilon=0.05, rows_per_patient=3),
+    ]
     private += [fc.Privacy(epsilon=2.0, sites_per_patient=2, cohort_test=0.1)]
     private += [fc.Privacy(epsilon=30.0, delta=1e-3)]
     splits: list[Any] = [None, fc.Holdout(0.2), "set"]

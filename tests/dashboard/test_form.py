@@ -22,6 +22,7 @@ from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.told import objections, told_rules
 from fedcohort.rest import Rest
 from fedcohort.study import Binary, Train
+from fedcohort.versions import RULES
 from fedcohort.wire.identity import load_or_create
 from tests.processes.support import wards
 
@@ -83,6 +84,23 @@ def test_a_draft_with_a_fault_says_which(text: str, kind: type[Exception], words
         checked(text, {"a": CATALOGUE})
 
 
+def test_the_form_says_units_to_a_coordinator_of_its_own_version_alone(
+    store: StandIn, coordinator: Running, serve: Serve, tmp_path: Path
+) -> None:
+    url = serve(Settings(coordinator.url, researcher_key=tmp_path / "researcher.key"))
+    columns = {"age": {"kind": "numeric", "low": 18, "high": 100, "unit": "years"}}
+    offer = {"tables": {"ward": {"columns": columns}}}
+    store.catalogues = {"a": offer, "b": offer}
+    said, hashes = [], []
+    for rules in (RULES, None):
+        store.rules, store.handed_in = rules, []
+        hashes.append(httpx.get(f"{url}api/draft", params={"toml": DRAFT}).json()["hash"])
+        httpx.post(f"{url}api/studies", json={"toml": DRAFT}, headers={"Origin": url.rstrip("/")})
+        said.append(store.handed_in[0]["study"]["cohort"]["columns"]["age"].get("unit"))
+    assert said == ["years", None]
+    assert hashes[0] != hashes[1], "what is checked is what is handed in"
+
+
 def test_a_coordinator_has_time_to_load_what_a_study_needs() -> None:
     waited: dict[str, float] = {}
 
@@ -124,7 +142,7 @@ def test_of_two_words_the_form_asks_which_counts_as_yes(
     assert tomllib.loads(watch.text("#toml"))["cohort"]["label"] == {"column": "sex", "positive": "f"}
     watch.page.select_option("[name=positive]", "m")
     assert tomllib.loads(watch.text("#toml"))["cohort"]["label"] == {"column": "sex", "positive": "m"}
-    watch.wait("document.querySelector('#verdict-words').textContent !== ''")
+    watch.wait("document.querySelector('#verdict-words').textContent.startsWith('This study can')")
     assert watch.text("#verdict-words").startswith("This study can be handed in; its hash begins with ")
     assert watch.page.is_hidden("#verdict-errors")
     study = checked(watch.text("#toml"), dict(store.catalogues))

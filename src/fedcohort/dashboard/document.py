@@ -20,7 +20,7 @@ from fedcohort.dashboard.intervals import mean_interval, sampling_interval
 from fedcohort.dashboard.svg import Axes, Line, Points, bar_chart, histogram_chart, line_chart
 from fedcohort.dashboard.texts import date
 from fedcohort.explain import explain
-from fedcohort.known import column_name, ends_of, is_known
+from fedcohort.known import column_name, ends_of, is_known, metric_name
 from fedcohort.study import parse_study
 
 METRICS = ("loss", "accuracy", "auc", "mae", "r2")
@@ -153,7 +153,7 @@ def _results(
                 interval = ends_of(row, name) or sampling_interval(name, row)
                 known = is_known(row, name, interval)
                 value = f"{row[name]:.4f}" if known else texts["figure.unknown_word"]
-                metric = texts[f"metric.{name}"] + (f" ({unit})" if unit and name == "mae" else "")
+                metric = metric_name(name, unit, texts[f"metric.{name}"])
                 found.append((texts[f"split.{split}"], metric, value, interval))
     return found
 

@@ -21,6 +21,7 @@ from fedcohort.dashboard.upstream import Answer, Upstream, study_path
 from fedcohort.errors import CohortError, SchemaError, StudyError
 from fedcohort.node.told import objections, offering
 from fedcohort.study import Privacy, Study, Train, parse_study
+from fedcohort.versions import RULES
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import study_signing_bytes
 
@@ -59,7 +60,7 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
     def draft() -> ResponseReturnValue:
         catalogues = _catalogues(upstream)
         try:
-            study = checked(request.args.get("toml", ""), catalogues)
+            study = checked(request.args.get("toml", ""), catalogues, take_units=_takes_units(upstream))
         except (StudyError, SchemaError, CohortError) as error:
             return jsonify(valid=False, message=str(error))
         return jsonify(verdict(study, catalogues))
@@ -72,9 +73,10 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
         if urlsplit(request.headers.get("Origin", "")).netloc != request.host:
             return _refused("not-own-page", "a study is handed in from this dashboard's own page only")
         body = request.get_json()
-        text = body.get("toml") if isinstance(body, Mapping) else None
+        said = body.get("toml") if isinstance(body, Mapping) else None
+        text = said if isinstance(said, str) else ""
         try:
-            study = checked(text if isinstance(text, str) else "", _catalogues(upstream))
+            study = checked(text, _catalogues(upstream), take_units=_takes_units(upstream))
         except (StudyError, SchemaError, CohortError) as error:
             return jsonify(code=error.code, message=str(error)), 400
         answer = _handed_in(upstream, study, identity, door)
@@ -112,13 +114,21 @@ def _catalogues(upstream: Upstream) -> Mapping[str, Mapping[str, Any]]:
     return cast("dict[str, dict[str, Any]]", sites) if isinstance(sites, dict) else {}
 
 
+def _takes_units(upstream: Upstream) -> bool:
+    """Whether the coordinator is of this version's rules; an earlier one refuses a study that says units."""
+    coordinator = upstream.read("/api/federation").get("coordinator")
+    return isinstance(coordinator, dict) and coordinator.get("rules") == RULES
+
+
 def _refused(code: str, message: str) -> ResponseReturnValue:
     return jsonify(code=code, message=message), 403
 
 
-def checked(text: str, catalogues: Mapping[str, Mapping[str, Any]]) -> Study:
+def checked(text: str, catalogues: Mapping[str, Mapping[str, Any]], *, take_units: bool = True) -> Study:
     """The study that this TOML is, with every column's kind as the sites declare it.
 
+    Args:
+        take_units: as of `resolve_cohort`.
     Raises:
         StudyError: the text is no study; names every wrong field.
         SchemaError, CohortError: the sites do not offer what it asks.
@@ -135,7 +145,7 @@ def checked(text: str, catalogues: Mapping[str, Mapping[str, Any]]) -> Study:
     analysis = asked if isinstance(asked, dict) else {}
     if analysis.get("kind") not in KINDS or not isinstance(analysis.get("model", ""), str):
         raise StudyError('study: analysis.kind must be "describe" or "train", with a model by its name')
-    return explicit(parse_study(given), catalogues)
+    return explicit(parse_study(given), catalogues, take_units=take_units)
 
 
 def signed(study: Study, identity: Identity) -> dict[str, object]:
