@@ -253,7 +253,7 @@ def test_node_check_gives_a_verdict_a_line(group: Group, tmp_path: Path) -> None
     done = cli("node", "check", "--site", path, cwd=tmp_path)
     verdicts = dict(re.findall(r"^ok   (\w+): (.+)$", done.stdout, re.MULTILINE))
     assert done.returncode == 0, done.stdout
-    assert set(verdicts) == {"proxy", "name", "coordinator", "clock", "database", "disk"}
+    assert set(verdicts) == {"proxy", "name", "coordinator", "clock", "database", "disk", "roster"}
     assert verdicts["database"] == "opens read-only, with ward"
 
 
@@ -335,3 +335,9 @@ def test_a_private_result_fits_into_eighty_columns(
     _print_report({"train": {"loss": 0.4, "auc": 0.9}, "test": {**noisy, "auc_high": 0.93}})
     lines = [re.sub(r"[│┃\s]+", " ", line).strip() for line in capsys.readouterr().out.splitlines()]
     assert {"metric train test", "loss 0.4 0.4712 (0.45 to 0.5)", "auc 0.9 0.88 (0.81 to 0.93)"} <= set(lines)
+
+
+def test_an_error_in_the_labels_unit_is_printed_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    _print_report({"train": {"loss": 0.4, "mae": 4.25}, "test": {"loss": 0.5, "mae": 4.5}}, "mmHg")
+    lines = [re.sub(r"[│┃\s]+", " ", line).strip() for line in capsys.readouterr().out.splitlines()]
+    assert {"loss 0.4 0.5", "mae (mmHg) 4.25 4.5"} <= set(lines)

@@ -69,7 +69,7 @@ def _show(site: Path) -> None:
 
 
 def _show_account(account: "Account") -> None:
-    from fedcohort.node.ledger import epsilons
+    from fedcohort.node.ledger import DEFAULT_DELTA, default_studies, epsilons
 
     _say(f"{_name(account)}: {_given(account)}")
     by_study = {cost.study_hash: cost for cost in account.costs}
@@ -84,7 +84,9 @@ def _show_account(account: "Account") -> None:
             f"spent {spent:.3f}; {alone:.3f} if all other sites colluded"
         )
     if account.left is not None:
-        _say("  left: epsilon {:g}, delta {:g}".format(*account.left))
+        left, delta = account.left
+        more = f"{default_studies(delta)} studies of the default delta, {DEFAULT_DELTA:g}"
+        _say(f"  left: epsilon {left:g}, delta {delta:g} ({more})")
 
 
 def _name(account: "Account") -> str:
@@ -99,8 +101,8 @@ def _given(account: "Account") -> str:
     epsilon, delta = account.taken
     name = account.tables[0] if len(account.tables) == 1 else "NAME"
     return (
-        f"no budget; epsilon {epsilon:g}, delta {delta:g} are set aside, and count against one that is set: "
-        f"[budget.{name}] in site.toml"
+        f"no budget; epsilon {epsilon:g} and delta {delta:g} of private studies are set aside, and count "
+        f"against one that is set: [budget.{name}] in site.toml"
     )
 
 

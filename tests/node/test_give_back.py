@@ -110,4 +110,7 @@ def test_the_command_says_what_is_free_again(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = "".join(done.stdout.splitlines()[:2])
     assert "epsilon 1.5 (delta 1e-05) of records is free again" in said
-    assert done.stdout.splitlines()[-1] == "  left: epsilon 3, delta 0.0001"
+    assert (
+        done.stdout.splitlines()[-1]
+        == "  left: epsilon 3, delta 0.0001 (10 studies of the default delta, 1e-05)"
+    )

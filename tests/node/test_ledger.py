@@ -181,7 +181,9 @@ def test_the_ledger_shows_what_was_spent_with_no_budget_as_with_one_that_is_set_
         asked = study("first", 4.0)
         assert propose(here, asked).approved
     shown = CliRunner().invoke(app, ["ledger", "--site", str(tmp_path / "site.toml")])
-    assert "records: no budget; epsilon 4, delta 1e-05 are set aside" in " ".join(shown.output.split())
+    assert "records: no budget; epsilon 4 and delta 1e-05 of private studies are set aside" in " ".join(
+        shown.output.split()
+    )
     assert f"{asked.hash[:12]}  reserved 4 (delta 1e-05), spent 0.000" in shown.output
     (tmp_path / "site.toml").write_text(text + "[budget.records]\nepsilon = 10.0\n")
     shown = CliRunner().invoke(app, ["ledger", "--site", str(tmp_path / "site.toml")])

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedcohort.columns import Binary, Categorical, Image, Numeric
 from fedcohort.node.budgets import Budget
-from fedcohort.node.keys import confirm
+from fedcohort.node.check import check_node
+from fedcohort.node.keys import confirm, make_card
+from fedcohort.node.ledger import default_studies
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness import Readiness, check_readiness, proposed_as
 from fedcohort.node.readiness_rows import band
@@ -22,6 +25,7 @@ from fedcohort.sources.importing import write_rows
 from fedcohort.sources.mock import make_mock
 from fedcohort.sources.schema import Declared, wide_table
 from fedcohort.study import Cohort, Describe, Privacy, Study, Train
+from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import new_identity
 
 COLUMNS = {
@@ -51,7 +55,14 @@ def site(tmp_path: Path) -> SitePolicy:
     path = tmp_path / "ward.db"
     write_rows(path, wide_table("ward", COLUMNS), COLUMNS, [patient(number) for number in range(20)])
     return SitePolicy.model_validate(
-        {"id": "a", "data": str(path), "coordinator": "wss://c", "tables": {"ward": "*"}}
+        {
+            "id": "a",
+            "data": str(path),
+            "coordinator": "wss://c",
+            "tables": {"ward": "*"},
+            "state": tmp_path / "state",
+            "roster": tmp_path / "roster",
+        }
     )
 
 
@@ -68,6 +79,7 @@ def line(found: Readiness, what: str) -> tuple[str, str]:
 
 
 def test_a_study_that_can_run_is_ready_in_every_line(site: SitePolicy) -> None:
+    confirm(site.roster, "b", new_identity("b").public_key)
     found = check_readiness(site, study(Train(model="logistic")))
     assert {one.verdict for one in found.lines} == {"ready"}
     assert found.verdict == "ready"
@@ -78,6 +90,7 @@ def test_a_study_that_can_run_is_ready_in_every_line(site: SitePolicy) -> None:
 
 
 def test_a_short_study_takes_the_kinds_that_the_site_declares(site: SitePolicy) -> None:
+    confirm(site.roster, "b", new_identity("b").public_key)
     found = check_readiness(site, study(columns=["age", "sex"], label="ill"))
     assert found.verdict == "ready"
     assert line(found, "values of age") == ("ready", "missing: none; outside 0 to 120: none")
@@ -123,6 +136,18 @@ def test_a_private_study_is_held_against_what_others_have_left(site: SitePolicy)
     written = study(columns=["age", "sex"], label="ill", privacy=Privacy(epsilon=1.5))
     assert proposed_as(written, [asked.canonical]) == {asked.hash}
     assert line(check_readiness(policy, written, [own], {asked.hash}), "budget left") == kept
+
+
+def test_a_study_that_takes_the_whole_delta_is_warned_of(site: SitePolicy) -> None:
+    policy = site.model_copy(update={"budget": {"ward": Budget(epsilon=10.0)}})
+    assert line(check_readiness(policy, study(privacy=Privacy(epsilon=1.5))), "budget left")[0] == "ready"
+    greedy = study(privacy=Privacy(epsilon=1.5, delta=1e-3))
+    told = ("warning", "enough is left for this study; no delta is left for another")
+    assert line(check_readiness(policy, greedy), "budget left") == told
+    others = [Reservation(str(number), "ward", 0.05, 1e-5) for number in range(99)]
+    hundredth = check_readiness(policy, study(privacy=Privacy(epsilon=1.5)), others)
+    assert line(hundredth, "budget left") == told
+    assert (default_studies(1e-3), default_studies(1e-3 - 99e-5), default_studies(9e-6)) == (100, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +234,7 @@ def test_images_are_held_against_their_declared_size(site: SitePolicy, tmp_path:
     path = tmp_path / "scans.db"
     make_mock(path, Cohort(table="ward", columns=kinds, label=Binary("ill")), 30, 0.0, 0)
     policy = site.model_copy(update={"data": str(path)})
+    confirm(policy.roster, "b", new_identity("b").public_key)
     found = check_readiness(policy, study(columns=kinds))
     assert found.verdict == "ready"
     assert line(found, "column scan") == ("ready", "images of 4 x 6 x 1")
@@ -251,6 +277,23 @@ def of_two(site: SitePolicy, tmp_path: Path) -> SitePolicy:
     with closing(SqlNodeStore(policy.state / "node.db")) as store:
         store.note("before there was a counter")
     return policy
+
+
+def test_a_protection_wants_the_roster_confirmed_and_says_whose_key_is_missing(site: SitePolicy) -> None:
+    few = ("warning", "keys of 0 other sites are confirmed; the study needs 1")
+    assert line(check_readiness(site, study()), "roster") == few
+    start_once(site)
+    other = new_identity("b")
+    card = make_card(other, X25519PrivateKey.generate())
+    with closing(SqlNodeStore(site.state / "node.db")) as store:
+        store.keep_card("b", encode(card))
+    assert line(check_readiness(site, study()), "roster") == ("warning", "not confirmed: b")
+    open_ = study().model_copy(update={"protection": "none"})
+    assert "roster" not in {one.what for one in check_readiness(site, open_).lines}
+    assert not next(one for one in check_node(site) if one.what == "roster").ok
+    confirm(site.roster, "b", other.public_key)
+    assert line(check_readiness(site, study()), "roster")[0] == "ready"
+    assert next(one for one in check_node(site) if one.what == "roster").ok
 
 
 def test_of_two_sites_without_a_counter_a_private_study_is_not_ready_and_the_counter_helps(

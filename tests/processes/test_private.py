@@ -102,7 +102,7 @@ def test_the_operator_sees_what_was_given_reserved_and_spent(group: Group) -> No
     assert "reserved 2 (delta 0.0001), spent " in study
     assert 1.95 < float(study.split("spent ")[1].split(";")[0]) <= 2.0
     assert "if all other sites colluded" in study
-    assert rest == "  left: epsilon 1.5, delta 0.0009"
+    assert rest == "  left: epsilon 1.5, delta 0.0009 (90 studies of the default delta, 1e-05)"
 
 
 def save(group: Group, site: str, folder: Path) -> None:
@@ -183,6 +183,8 @@ def test_an_operator_whose_newest_copy_is_gone_writes_the_budget_off(group: Grou
     assert done.returncode == 0, done.stderr
     assert "no budget is left" in done.stdout
     assert "on data sets without a budget stays unknown" in done.stdout
-    assert done.stdout.splitlines()[-1] == "  left: epsilon 0, delta 0"
+    assert (
+        done.stdout.splitlines()[-1] == "  left: epsilon 0, delta 0 (0 studies of the default delta, 1e-05)"
+    )
     group.nodes["c"].start()
     group.wait_linked()

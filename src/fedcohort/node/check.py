@@ -18,7 +18,7 @@ from fedcohort.node.ledger import accounts
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.settle import unsettled
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.node.vouching import countersigning
+from fedcohort.node.vouching import countersigning, roster_line
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.private import private_folder
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
@@ -47,6 +47,7 @@ def check_node(policy: SitePolicy) -> Iterator[Verdict]:
     yield _database(policy)
     yield _disk(policy)
     yield from _budgets(policy)
+    yield _roster(policy)
     yield from _countersigning(policy)
 
 
@@ -197,6 +198,14 @@ def _accounts(policy: SitePolicy) -> Iterator[Verdict]:
             spent = "epsilon" if left <= 0 else "delta"
             remedy = "" if enough else f"; no other private study can be answered before {spent} is raised"
             yield Verdict("ledger", enough, told + remedy)
+
+
+def _roster(policy: SitePolicy) -> Verdict:
+    """Whether all sites that were announced are confirmed; before the first one nothing is wrong."""
+    line = roster_line(policy, 1)
+    return Verdict(
+        line.what, line.verdict == "ready", f"{line.found}; {line.remedy}" if line.remedy else line.found
+    )
 
 
 def _countersigning(policy: SitePolicy) -> Iterator[Verdict]:

@@ -19,8 +19,10 @@ from fedcohort.node.records import Cost, Limit, NodeStore, Reservation
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.events import GaussianRelease, LaplaceRelease, from_record, to_record
 from fedcohort.privacy.shares import alone
-from fedcohort.study import Study, parse_study
+from fedcohort.study import Privacy, Study, parse_study
 
+DEFAULT_DELTA: float = Privacy.model_fields["delta"].default
+"""Of a study that says none."""
 Counted = GaussianRelease | LaplaceRelease
 
 
@@ -65,6 +67,11 @@ def check_left(wanted: Reservation, others: Iterable[Reservation], limit: Limit)
         f"{limit.group}: the study asks for epsilon {wanted.epsilon:g} (delta {wanted.delta:g}), and "
         f"{left:g} (delta {left_delta:g}) of {limit.epsilon:g} is left; ask for less, or raise the budget"
     )
+
+
+def default_studies(left_delta: float) -> int:
+    """How many studies of the default delta a rest of delta pays for, whatever rounding makes of sums."""
+    return int(left_delta / DEFAULT_DELTA * (1 + 1e-9))
 
 
 def left_of(reserved: Iterable[Reservation], limit: Limit) -> tuple[float, float]:
@@ -170,8 +177,9 @@ class Account:
 
     @property
     def taken(self) -> tuple[float, float]:
-        """Epsilon and delta of all studies together."""
-        return sum(one.epsilon for one in self.reserved), sum(one.delta for one in self.reserved)
+        """Epsilon and delta of all private studies together, without the exact ones, which are infinite."""
+        private = [one for one in self.reserved if not math.isinf(one.epsilon)]
+        return sum(one.epsilon for one in private), sum(one.delta for one in private)
 
 
 def accounts(policy: SitePolicy, reserved: Sequence[Reservation], costs: Sequence[Cost]) -> list[Account]:

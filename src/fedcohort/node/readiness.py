@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 
 from fedcohort.errors import DataError, FedcohortError, PolicyError, SchemaError, StoreError, StudyError
-from fedcohort.node.ledger import check_left
+from fedcohort.node.ledger import DEFAULT_DELTA, check_left, default_studies, left_of
 from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.readiness_rows import Observed, as_columns, observe, too_small
 from fedcohort.node.readiness_words import Line, Verdict, column_lines, explicit_cohort
 from fedcohort.node.records import Reservation
-from fedcohort.node.vouching import countersigning_lines
+from fedcohort.node.vouching import countersigning_lines, roster_lines
 from fedcohort.sources.catalogue import catalogue
 from fedcohort.sources.cohort import load_cohort
 from fedcohort.sources.described import Described, describe_table
@@ -28,6 +28,10 @@ from fedcohort.study import Cohort, Describe, Study, parse_study
 
 ORDER: tuple[Verdict, ...] = ("ready", "warning", "not ready")
 
+_LESS_DELTA = (
+    f"let the study take a smaller delta (its default is {DEFAULT_DELTA:g}), or raise delta of the budget in "
+    "site.toml"
+)
 _REMEDIES = {
     "analysis": "add it to analyses in site.toml, or ask for another analysis",
     "protection": "add it to protections in site.toml, or let the study take another one",
@@ -72,7 +76,7 @@ def check_readiness(
         own: hashes that this very study was proposed under; what is set aside for them is its own.
     """
     lines = [*_policy_lines(policy, study), *_budget_left(policy, study, reserved, {study.hash, *own})]
-    lines += countersigning_lines(policy, study)
+    lines += [*roster_lines(policy, study), *countersigning_lines(policy, study)]
     try:
         described = describe_table(policy.data, study.cohort.table)
         lines += _data_lines(policy, study, described)
@@ -148,7 +152,11 @@ def _budget_left(
     else:
         kept = len(others) < len(reserved)
         told = "set aside for this study already" if kept else "enough is left for this study"
-        yield Line("budget left", "ready", told, "")
+        counted = group.limit.counted(others)
+        if default_studies(left_of(counted, group.limit)[1] - privacy.delta) == 0:
+            yield Line("budget left", "warning", f"{told}; no delta is left for another", _LESS_DELTA)
+        else:
+            yield Line("budget left", "ready", told, "")
 
 
 def _data_lines(

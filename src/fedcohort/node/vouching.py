@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from fedcohort.errors import FedcohortError
+from fedcohort.node.cards import announced
 from fedcohort.node.keys import RosterFolder
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness_words import Line
@@ -17,6 +18,46 @@ SET_COUNTER = (
     "where you know that node.db is its newest copy, start the node once with --newest-copy"
 )
 MAKE_COUNTER = "where you know that node.db is its newest copy, start the node once with --newest-copy"
+
+
+CONFIRM = (
+    "compare each one's fingerprint with its operator, and confirm it by `fedcohort roster --confirm SITE "
+    "--fingerprint FINGERPRINT`; until then the study waits"
+)
+
+
+def roster_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
+    """Whether the keys are confirmed on which a protection rests; an approved study waits for them."""
+    if study.protection != "none":
+        yield roster_line(policy, study.min_sites)
+
+
+def roster_line(policy: SitePolicy, min_sites: int) -> Line:
+    """Whether every site that was announced here is confirmed, and enough of them for a study.
+
+    Args:
+        min_sites: of the study, this site among them.
+    """
+    try:
+        confirmed = set(RosterFolder(policy.roster)()) - {policy.id}
+        missing = sorted(_announced(policy) - confirmed - {policy.id})
+    except (FedcohortError, OSError) as error:
+        return Line("roster", "not ready", str(error), "")
+    if missing:
+        return Line("roster", "warning", f"not confirmed: {', '.join(missing)}", CONFIRM)
+    told = f"keys of {len(confirmed)} other sites are confirmed"
+    if len(confirmed) < min_sites - 1:
+        return Line("roster", "warning", f"{told}; the study needs {min_sites - 1}", CONFIRM)
+    return Line("roster", "ready", told, "")
+
+
+def _announced(policy: SitePolicy) -> set[str]:
+    """Sites whose cards the coordinator has sent; none where the node has never run."""
+    path = policy.state / "node.db"
+    if not path.exists():
+        return set()
+    with closing(SqlNodeStore(path)) as store:
+        return set(announced(store))
 
 
 @dataclass(frozen=True)
