@@ -90,7 +90,7 @@ CSV = ("csv", "--into", "h.db", "--from")
         ("mrn,pressure\n1,120\n", "the header has no column bp", ()),
         ("name,bp\n1,120\n", "the header has no column mrn", ()),
         ("mrn,bp\n1,120\n", "the header has no column mrn, bp", ("--delimiter", ";")),
-        ("", "its first line must name each column once", ()),
+        ("", "it is empty; its first line must name each column once", ()),
         ("mrn,bp\n1,high\n", "1 refused: bp is not a number", ()),
     ],
 )

@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError
+from fedcohort.client import load_study
+from fedcohort.dashboard.app import HEADERS
+from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, StudyError
 from fedcohort.rest import Rest
 
 from .analyses.support import FRAMES, POOLED, run, study
@@ -222,3 +224,19 @@ def ward_frame(seed: int) -> pd.DataFrame:
     x = draw.normal(0, 2, 60).clip(-9, 9)
     ids = [f"s{seed}p{number}" for number in range(60)]
     return pd.DataFrame({"patient_id": ids, "x": x, "y": (x + draw.normal(0, 1, 60) > 0).astype(int)})
+
+
+def test_what_is_python_or_empty_is_not_called_wrong_json(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"x\.py: a study is read from TOML or JSON; run what is Python"):
+        load_study(tmp_path / "x.py")
+    for name in ("empty.toml", "empty.json"):
+        (tmp_path / name).write_text("\n")
+        with pytest.raises(StudyError, match="is empty; write name"):
+            load_study(tmp_path / name)
+
+
+def test_the_address_of_a_page_is_told_from_the_coordinators() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(401, json={}, headers=HEADERS))
+    rest = Rest(httpx.Client(base_url="http://127.0.0.1:9", transport=transport))
+    with pytest.raises(ConfigError, match=r"address of a page for people.*give the coordinator's own"):
+        rest.get("/api/federation")

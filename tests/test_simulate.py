@@ -146,3 +146,15 @@ def test_a_number_s_column_may_stand_first_as_that_of_every_other_label() -> Non
     assert fc.Number("bp", 80, 200) == fc.Number(column="bp", low=80, high=200)
     with pytest.raises(fc.StudyError, match="number: low: is missing; write it"):
         fc.Number("bp", high=200)
+
+
+def test_a_simulation_of_fewer_hospitals_than_the_study_asks_for_says_so_in_its_report() -> None:
+    asked = describe(min_sites=3)
+    (words,) = fc.simulate({"a": A, "b": A}).run(asked, progress=False).report["simulated"]["words"]
+    assert words == (
+        "The study asks for at least 3 hospitals (min_sites), and 2 were simulated; a federation of so few "
+        "would refuse it."
+    )
+    alone = fc.simulate({"a": A}).run(describe(), progress=False).report["simulated"]["words"]
+    assert 'it was simulated with protection = "none"' in alone[1]
+    assert "simulated" not in fc.simulate({"a": A, "b": A}).run(describe(), progress=False).report

@@ -107,6 +107,8 @@ def key_of(how: How) -> bytes | None:
         KeyFileError: the key cannot be read or made.
     """
     if how.is_trial and not how.keep and not (how.key or DEFAULT_KEY).exists():
+        told = "a dry run makes no key: the import makes one, and its id will be another than the one below"
+        error_console.print(told, markup=False, highlight=False)
         return secrets.token_bytes(KEY_BYTES)  # nothing of it stays
     if not how.keep:
         return site_key(how.key)

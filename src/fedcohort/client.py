@@ -39,8 +39,14 @@ def load_study(path: str | Path) -> Study:
         StudyError: names the file and every wrong field.
     """
     path = Path(path)
+    if path.suffix in (".py", ".ipynb"):
+        raise StudyError(
+            f"{path}: a study is read from TOML or JSON; run what is Python, and call fed.run there"
+        )
     try:
         data = path.read_bytes()
+        if not data.strip():
+            raise StudyError(f"{path}: is empty; write name, [cohort] and [analysis]")
         if path.suffix == ".toml":
             return parse_study(tomllib.loads(data.decode("utf-8-sig")), str(path))
     except OSError as error:
@@ -100,7 +106,9 @@ class Simulation:
             KeyboardInterrupt: after the interrupt, when nothing computes any longer.
             FedcohortError: what is wrong with the study or the frames.
         """
-        study = explicit(_among(checked_study(study), len(self.frames)), self.catalogue())
+        asked = checked_study(study)
+        lowered = _lowered(asked, len(self.frames))
+        study = explicit(_among(asked, len(self.frames)), self.catalogue())
         loaders = {site: partial(table_from_frame, frame) for site, frame in self.frames.items()}
         with follow(study, enabled=progress) as follower:
             outcome = run_local(study, loaders, follower.rows)
@@ -111,7 +119,25 @@ class Simulation:
         privacy = privacy_report(study, build_analysis(study), len(sites))
         report: dict[str, object] = {"study": study.hash, "sites": sites, "protection": protection}
         report |= {"privacy": privacy, "versions": versions(), **outcome.report}
+        if lowered:
+            report["simulated"] = {"words": lowered}
         return Result(study, report, [dict(row) for row in outcome.rows], kept)
+
+
+def _lowered(study: Study, n_sites: int) -> list[str]:
+    """What a simulation over fewer hospitals than the study asks for does not keep of it."""
+    words = []
+    if n_sites < study.min_sites:
+        words.append(
+            f"The study asks for at least {study.min_sites} hospitals (min_sites), and {n_sites} were "
+            "simulated; a federation of so few would refuse it."
+        )
+    if n_sites == 1 and study.protection != "none":
+        words.append(
+            f"Of a single hospital the sum is its vector, which {study.protection} would hide from nobody; "
+            'it was simulated with protection = "none".'
+        )
+    return words
 
 
 def _among(study: Study, n_sites: int) -> Study:

@@ -26,6 +26,8 @@ from fedcohort.wire.proxy import environment_proxy, reason
 TIMEOUT_SECONDS = 30.0
 TAKE_SECONDS = 120.0
 """The first study that trains has the coordinator load TensorFlow before it says that it takes it."""
+PAGE_HEADER = "Fedcohort-Page"
+"""Of every answer of a page for people, whose paths look like the coordinator's."""
 RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """How long a watcher waits for a coordinator that went away."""
@@ -71,6 +73,11 @@ class Rest:
             response = self.client.request(method, path, **options)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+        if PAGE_HEADER in response.headers:
+            raise ConfigError(
+                f"{self.client.base_url} is the address of a page for people, the dashboard or a hospital's; "
+                "give the coordinator's own, such as https://HOST:8760"
+            )
         if response.is_error:
             raise _error_of(response)
         return response

@@ -246,7 +246,8 @@ def test_an_empty_cohort_says_so_without_counts(write_ward: WriteWard) -> None:
     with pytest.raises(CohortError) as caught:
         load_cohort(write_ward(), changed(WARD, where="age > 100"), 0, OFFERED)
     assert str(caught.value) == (
-        "ward: the cohort selects nothing with a label; widen `where` or check the table"
+        "ward: the cohort selects nothing, no row at all or none that has a label; widen cohort.where "
+        "if the study has one, or check that the table holds patients"
     )
 
 

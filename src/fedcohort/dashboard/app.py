@@ -28,6 +28,7 @@ from fedcohort.dashboard.settings import Settings
 from fedcohort.dashboard.texts import speak, spoken
 from fedcohort.dashboard.upstream import Answer, Upstream, open_upstream, study_path
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, NotFoundError
+from fedcohort.rest import PAGE_HEADER
 
 log = logging.getLogger("fedcohort.dashboard")
 
@@ -38,6 +39,7 @@ MAX_REQUEST_BYTES = 16_384
 SEATS_OF_ONE = 2 * MOST_SESSIONS
 """Event streams of one account: a page in each of its sessions, with two streams each."""
 HEADERS = {
+    PAGE_HEADER: "yes",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

@@ -144,8 +144,10 @@ def _check(names: list[str], dialect: Dialect, unnamed: str | None) -> None:
     Args:
         unnamed: the patient's column, where no line names it.
     """
-    if not names or len(names) > MAX_COLUMNS or len(set(names)) < len(names):
+    if not names:
+        raise SchemaError("it is empty; its first line must name each column once")
+    if len(names) > MAX_COLUMNS or len(set(names)) < len(names):
         behind = f" (none of {HEAD_LINES} names {unnamed}; patient_id in a mapping file says another)"
-        raise SchemaError(f"its first line must name each column once{behind if unnamed and names else ''}")
+        raise SchemaError(f"its first line must name each column once{behind if unnamed else ''}")
     if any(0xD800 <= ord(letter) < 0xE000 for name in names for letter in name):  # bytes that are no text
         raise SchemaError(f"its first line is not text in {dialect.encoding or 'UTF-8'}; say its --encoding")

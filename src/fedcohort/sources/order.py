@@ -62,7 +62,8 @@ def in_order(tables: Iterable[Table], where: str, nobody: Table | None = None) -
         if nobody is not None:
             return nobody
         raise EmptyCohortError(
-            f"{where}: the cohort selects nothing with a label; widen `where` or check the table"
+            f"{where}: the cohort selects nothing, no row at all or none that has a label; widen "
+            "cohort.where if the study has one, or check that the table holds patients"
         )
     order = _order(parts, stores)
     merged = {part: parts.pop(part).array[order] for part in [*parts]}

@@ -150,7 +150,8 @@ def _column(offers: list[Offer], given: Kind | None) -> Kind:
     if len(levels) < 2:
         raise SchemaError(
             f"column {offers[0].column}: text without declared levels; give fc.Categorical([...]), or "
-            "fc.Image(height, width) if it holds images"
+            "fc.Image(height, width) if it holds images; of a date take a number, such as an age or days "
+            "since admission"
         )
     return Categorical(levels)
 
@@ -164,7 +165,8 @@ def _check(given: Kind, offers: list[Offer]) -> None:
     for offer in offers:
         if isinstance(given, Numeric) and offer.kind == "categorical" and offer.range is None:
             raise SchemaError(
-                f"site {offer.site}: column {offer.column} holds words, not numbers; give fc.Categorical"
+                f"site {offer.site}: column {offer.column} holds words, not numbers; give fc.Categorical, "
+                "or of a date a number, such as an age or days since admission"
             )
     if isinstance(given, Numeric):
         _check_bounds(given.bounds, offers)
@@ -260,7 +262,8 @@ def _bare_label(name: str, offers: list[Offer]) -> Label:
     if len(levels) > 2:
         return Classes(name, levels)
     raise SchemaError(
-        f"label {name}: a text without declared levels; give fc.Binary or fc.Classes in the study"
+        f"label {name}: a text without declared levels; give fc.Binary or fc.Classes in the study, or "
+        "of a date a number, such as days since admission"
     )
 
 
