@@ -127,3 +127,21 @@ def test_before_the_first_round_the_page_says_what_happens(
     watch.wait("!document.querySelector('#study-whole').hidden")
     assert watch.text("#study-state") == "Being checked"
     assert "has it load TensorFlow" in watch.text("#study-sentence")
+
+
+def test_a_description_on_a_phone_names_each_figure_beside_it_and_scrolls_nowhere(
+    store: StandIn, dashboard: str, browser: Browser
+) -> None:
+    noisy = {"n": 1_204, "n_error": 31, "missing": 88, "missing_error": 30, "mean": 131.25, "unit": "mm[Hg]"}
+    noisy |= {"mean_low": 129.5, "mean_high": 133.0, "std": 17.5, "std_low": 15.0, "std_high": 20.25}
+    store.add_study(rounds=1, study={"name": "who", "analysis": {"kind": "describe"}})
+    store.finish({})
+    store.reports[FIRST_STUDY] |= {"patients": 1_300, "describe": {"systolic_blood_pressure": noisy}}
+    with watched(browser, viewport=PHONE) as phone:
+        phone.page.goto(dashboard)
+        phone.wait("document.querySelectorAll('#described tbody td').length === 4")
+        box = "document.querySelector('#described').parentElement"
+        assert phone.page.evaluate(f"{box}.scrollWidth <= {box}.clientWidth")
+        cells = "[...document.querySelectorAll('#described td')]"
+        names = f"{cells}.map((cell) => getComputedStyle(cell, '::before').content)"
+        assert phone.page.evaluate(names) == ['"n"', '"Missing"', '"Mean"', '"Standard deviation"']

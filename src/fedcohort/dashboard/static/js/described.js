@@ -39,16 +39,21 @@ export function describedView() {
   return { show, hide };
 }
 
-const cell = (text) => element("td", { text, attributes: { class: "number" } });
+/** A figure; on a phone, where the table has no head, it stands beside its name. */
+const cell = (text, index, { cells }) => element("td", { text, attributes: { class: "number", "data-name": cells[index + 1].textContent } });
 
 function row(name, column) {
+  const figures = [
+    withError(column.n, column.n_error),
+    withError(column.missing, column.missing_error),
+    withEnds(column, "mean"),
+    deviation(column),
+  ];
+  const [head] = byId("described").tHead.rows;
   return element("tr", {
     children: [
       element("th", { text: inUnit(name, column), attributes: { scope: "row" } }),
-      cell(withError(column.n, column.n_error)),
-      cell(withError(column.missing, column.missing_error)),
-      cell(withEnds(column, "mean")),
-      cell(deviation(column)),
+      ...figures.map((text, index) => cell(text, index, head)),
     ],
   });
 }
