@@ -31,6 +31,7 @@
     │   ├── TooFewSitesError  fewer than min_sites answered in time
     │   └── SaturationError   a value did not fit the range of its block
     ├── StoreError            a database is locked, read-only, full or damaged
+    │   └── RowsError         it failed while a cohort's rows were read
     ├── NotFoundError         there is no such study or site
     └── StudyFailedError      what a researcher gets when a study ended without a result
 
@@ -239,6 +240,10 @@ class StoreError(FedcohortError):
     """A database is locked, read-only, full or damaged."""
 
     code = "store"
+
+
+class RowsError(StoreError):
+    """A database failed or took too long while a cohort's rows were read: one patient's values may be why."""
 
 
 class NotFoundError(FedcohortError):

@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -160,6 +161,62 @@ def test_comparing_is_allowed(where: str) -> None:
     check_plain(where)
     asked = private(COHORT.model_copy(update={"where": where}))
     assert reply(asked, frame()) == Contribution.__name__
+
+
+def read_from(path: Path, asked: Study) -> str:
+    """What a node says that reads a database."""
+    load = partial(load_cohort, path, offered={"records": list(frame().columns)})
+    analysis = build_analysis(asked)
+    node = simulated_node(
+        Simulated(), "a", asked, lambda cohort, seed, of: load(cohort, seed, private=of), analysis, 10
+    )
+    phase = "sums" if asked.privacy is not None else "moments"
+    found = answer(node, Task(asked.hash, 0, 0, phase, {}, bytes(32), ("a",)))
+    return found.code if isinstance(found, Event) else type(found).__name__
+
+
+def database(path: Path, statements: str) -> Path:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(statements)
+    return path
+
+
+NUMBERS = fc.Cohort(columns={"age": fc.Numeric(18, 90)}, label=fc.Binary("ill"))
+ROWS = "CREATE TABLE t (patient_id TEXT, age REAL, ill INTEGER);" + "".join(
+    f"INSERT INTO t VALUES ('p{n}', {20 + n}, {n % 2});" for n in range(PATIENTS)
+)
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+@pytest.mark.parametrize("what", ["too slow", "a view that fails for one patient", "missing"])
+def test_whether_rows_can_be_read_in_time_tells_nothing_of_them_under_privacy(
+    what: str, is_private: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time-out and a view's own expression depend on who is in the table; that it is missing does not."""
+    age = "abs(-9223372036854775807 - (patient_id = 'p7'))" if what.startswith("a view") else "age"
+    path = database(
+        tmp_path / "ward.db", f"{ROWS} CREATE VIEW records AS SELECT patient_id, {age} AS age, ill FROM t;"
+    )
+    if what == "too slow":
+        monkeypatch.setattr("fedcohort.sources.limits.QUERY_SECONDS", -1.0)
+        monkeypatch.setattr("fedcohort.sources.database._STEPS_BETWEEN_CLOCKS", 1)
+    asked = private(NUMBERS)
+    asked = asked if is_private else asked.model_copy(update={"privacy": None})
+    told = read_from(tmp_path / "none.db" if what == "missing" else path, asked)
+    assert told == ("reason-withheld" if is_private and what != "missing" else "store")
+
+
+@pytest.mark.parametrize("picture", [None, PICTURE])
+def test_a_site_that_cannot_read_pictures_says_so_whether_anybody_has_one(
+    picture: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ward.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE records (patient_id TEXT, scan BLOB, age REAL)")
+        connection.execute("INSERT INTO records VALUES ('p1', ?, 20.0)", (picture,))
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    asked = private(fc.Cohort(columns={"scan": fc.Image(2, 2), "age": fc.Numeric(18, 90)}))
+    assert read_from(path, asked) == "config-invalid"
 
 
 @pytest.mark.parametrize("n", [0, 1, 9, 10, PATIENTS])

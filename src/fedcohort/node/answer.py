@@ -27,6 +27,7 @@ from fedcohort.errors import (
     LedgerBehindError,
     NotApprovedError,
     PolicyError,
+    RowsError,
     SchemaError,
     StoreError,
     StudyError,
@@ -67,7 +68,7 @@ TOLD = (
     TooFewSitesError,
 )
 """Reasons that follow from study, site.toml, keys, messages and the database's tables, not from a patient's
-values: what a private study reads never raises one of these for what stands in a row."""
+values: what a private study reads never raises one of these for what stands in a row, but for RowsError."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,7 @@ def answer(node: Node, message: Message) -> Message:
                 raise WireError(f"{type(message).__name__}: not a question")
     except FedcohortError as error:
         log.warning("%s: study %.12s: %s", node.site, study_hash, error, extra=about(node.site, study_hash))
-        code = (
-            error.code if isinstance(error, TOLD) or not is_private(node, study_hash) else WithheldError.code
-        )
+        code = error.code if is_told(error) or not is_private(node, study_hash) else WithheldError.code
     except Exception:
         # A fault of ours or of a library must neither end the node nor tell the coordinator anything.
         where = about(node.site, study_hash, FedcohortError.code)
@@ -140,6 +139,11 @@ def answer(node: Node, message: Message) -> Message:
     _note_refusal(node, study_hash, code)
     number, attempt = getattr(message, "round", 0), getattr(message, "attempt", 0)
     return Event("refusal", study_hash, number, attempt, code)
+
+
+def is_told(error: FedcohortError) -> bool:
+    """Whether the code of an error may leave under privacy, too."""
+    return isinstance(error, TOLD) and not isinstance(error, RowsError)
 
 
 def is_private(node: Node, study_hash: str) -> bool:

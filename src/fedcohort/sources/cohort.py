@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect
 from sqlalchemy.types import TypeEngine
 
-from fedcohort.errors import PolicyError, SchemaError
+from fedcohort.errors import PolicyError, RowsError, SchemaError, StoreError
 from fedcohort.pixels import PixelStore
 from fedcohort.sources.columnar import Unsuited, column_chunks, query_of
 from fedcohort.sources.convert import convert, needed_columns, nobody
@@ -25,7 +25,7 @@ from fedcohort.sources.dialects import select_sql
 from fedcohort.sources.drivers import read_every_value
 from fedcohort.sources.explicit import check_explicit
 from fedcohort.sources.identity import form_in
-from fedcohort.sources.images import image_stores
+from fedcohort.sources.images import check_decoder, image_stores
 from fedcohort.sources.narrowing import is_stored, kinds_of_types, narrowing, readings_of_types
 from fedcohort.sources.order import in_order
 from fedcohort.sources.schema import FEATURES, PATIENT_ID, Declared, read_declarations
@@ -68,7 +68,9 @@ def load_cohort(
         PolicyError: the site does not offer the table or a column.
         SchemaError, ValueRangeError: the data do not fit; names table, column and remedy.
         CohortError: `where` is not allowed, or the cohort selects nothing.
-        StoreError: the database is missing, locked, damaged, or too slow.
+        ConfigError: it has images, and Pillow is not installed.
+        StoreError: the database is missing, locked or damaged.
+        RowsError: it failed or was too slow after the first row was asked for.
     """
     needed = needed_columns(cohort)
     check_explicit(cohort)
@@ -76,25 +78,45 @@ def load_cohort(
     where = None if cohort.where is None else parse_where(cohort.where, cohort.table, allowed)
     if private and cohort.where is not None:
         check_plain(cohort.where)
-    with reading(url) as connection:
-        read = partial(convert, private=private, form=form_in(connection, cohort.table))
-        query = _query(connection, cohort, needed, Selection(where), private)
-        stores = image_stores(cohort, folder)
-        try:
-            if query.positions or stores:
-                raise Unsuited
-            types = {name: query.types[name] for name in query.names}
-            chunks = column_chunks(query_of(connection.engine.url, query.sql, types))
-            raws = _selected((Raw(cohort.table, columns) for columns in chunks), query)
-            found = (read(raw, cohort, seed) for raw in raws)
-            return in_order(found, cohort.table, nobody(cohort, seed) if private else None)
-        except Unsuited:
-            select_only(connection)
-            read_every_value(connection)
-            with closing(_stream(connection, query.sql, _chunk_rows(stores))) as streamed:
-                raws = _selected((_raw(rows, query) for rows in streamed), query)
-                found = (read(raw, cohort, seed, stores) for raw in raws)
-                return in_order(found, cohort.table, nobody(cohort, seed, stores) if private else None)
+    begun = False
+    try:
+        with reading(url) as connection:
+            form = form_in(connection, cohort.table)
+            query = _query(connection, cohort, needed, Selection(where), private)
+            stores = image_stores(cohort, folder)
+            if stores:
+                check_decoder()
+            begun = True
+            return _table(connection, cohort, seed, query, stores, form)
+    except StoreError as error:
+        raise RowsError(*error.args) if begun else error from None
+
+
+def _table(
+    connection: Connection,
+    cohort: Cohort,
+    seed: int,
+    query: "_Query",
+    stores: Mapping[str, PixelStore],
+    form: int,
+) -> Table:
+    """Send the query, and make a table of its rows."""
+    read, private = partial(convert, private=query.private, form=form), query.private
+    try:
+        if query.positions or stores:
+            raise Unsuited
+        types = {name: query.types[name] for name in query.names}
+        chunks = column_chunks(query_of(connection.engine.url, query.sql, types))
+        raws = _selected((Raw(cohort.table, columns) for columns in chunks), query)
+        found = (read(raw, cohort, seed) for raw in raws)
+        return in_order(found, cohort.table, nobody(cohort, seed) if private else None)
+    except Unsuited:
+        select_only(connection)
+        read_every_value(connection)
+        with closing(_stream(connection, query.sql, _chunk_rows(stores))) as streamed:
+            raws = _selected((_raw(rows, query) for rows in streamed), query)
+            found = (read(raw, cohort, seed, stores) for raw in raws)
+            return in_order(found, cohort.table, nobody(cohort, seed, stores) if private else None)
 
 
 @dataclass(frozen=True)

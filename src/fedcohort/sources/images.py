@@ -140,6 +140,15 @@ def _critical_chunks(data: bytes, where: str) -> Iterator[bytes]:
         position = end
 
 
+def check_decoder() -> None:
+    """Refuse images before any row is read, whether a row has one or not.
+
+    Raises:
+        ConfigError: Pillow is not installed.
+    """
+    _pillow()
+
+
 def _pillow() -> ModuleType:
     try:
         from PIL import Image as pillow
