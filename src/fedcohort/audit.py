@@ -59,10 +59,15 @@ def newest_query(table: Table) -> Select[tuple[int, bytes]]:
     return select(table.c.sequence, table.c.hash).where(table.c.sequence == newest)
 
 
+def detail_text(detail: Detail | None) -> str:
+    """A detail as an entry holds it."""
+    return json.dumps(detail or {}, sort_keys=True, separators=(",", ":"))
+
+
 def next_entry(last: tuple[int, bytes] | None, kind: str, study_hash: str, detail: Detail | None) -> Entry:
     """The row that follows the last one; the caller inserts it while it holds the write lock."""
     sequence, head = last or (0, GENESIS)
-    text = json.dumps(detail or {}, sort_keys=True, separators=(",", ":"))
+    text = detail_text(detail)
     at_ms = time.time_ns() // 1_000_000
     return {
         "sequence": sequence + 1,

@@ -21,6 +21,7 @@ from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.sources.durable import MOST_ALIKE
 from fedcohort.sources.frame import table_from_frame
 from fedcohort.sources.importing import write_rows
 from fedcohort.sources.schema import wide_table
@@ -137,6 +138,18 @@ def test_a_study_that_nobody_approved_is_not_answered(bench: Bench) -> None:
     node.store.propose(StoredProposal(STUDY.hash, STUDY.canonical, "ada", bytes(32), bytes(64)))
     assert code_of(answer(node, task())) == "not-approved"
     assert bench.selected == 0
+
+
+def test_whoever_asks_without_end_what_is_refused_fills_no_event_log(bench: Bench) -> None:
+    node = bench.node()
+    node.store.propose(StoredProposal(STUDY.hash, STUDY.canonical, "ada", bytes(32), bytes(64)))
+    for number in range(2 * MOST_ALIKE):
+        assert code_of(answer(node, task())) == "not-approved"
+        assert code_of(answer(node, replace(task(), study_hash=f"{number:064}"))) == "not-approved"
+    store = node.store
+    assert isinstance(store, SqlNodeStore)
+    refused = [str(event["study_hash"]) for event in store.events() if event["kind"] == "refused"]
+    assert sorted(refused) == [""] * MOST_ALIKE + [STUDY.hash] * MOST_ALIKE
 
 
 @pytest.mark.parametrize(

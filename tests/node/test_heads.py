@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from fedcohort.cli import app
 from fedcohort.errors import ConfigError, LedgerBehindError
 from fedcohort.node.consent import Site
-from fedcohort.node.heads import check_not_behind, held_heads, sign_head, take_heads, write_off
+from fedcohort.node.heads import MOST_FORKS, check_not_behind, held_heads, sign_head, take_heads, write_off
 from fedcohort.node.ledger import accounts
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.sources.durable import MOST_ALIKE
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import Identity, new_identity, verify
 from fedcohort.wire.messages import Head, Heads
@@ -163,6 +164,23 @@ def test_two_ledgers_under_one_signature_are_noted(site: Site) -> None:
     assert store.details("forked-ledger") == []
     show(store, signed(replace(one, hash=bytes(31) + b"1")))
     assert store.details("forked-ledger") == [{"site": "b", "sequence": 5}]
+
+
+def test_a_site_that_signs_many_forks_fills_nobody_s_event_log(site: Site) -> None:
+    store = store_of(site)
+    for sequence in range(1, 2 * MOST_FORKS):
+        for end in (b"1", b"2", b"2", b"3"):
+            show(store, signed(Head("b", 0, sequence, bytes(31) + end)))
+    told = [detail["sequence"] for detail in store.details("forked-ledger")]
+    assert told == list(range(1, MOST_FORKS + 1)), "once for each length, and a few times a site"
+
+
+def test_a_site_that_sends_new_cards_without_end_fills_nobody_s_event_log(site: Site) -> None:
+    store = store_of(site)
+    for number in range(2 * MOST_ALIKE):
+        store.keep_card("b", bytes([number]))
+    assert store.cards() == {"b": bytes([2 * MOST_ALIKE - 1])}, "the newest one counts"
+    assert store.details("card") == [{"site": "b"}] * MOST_ALIKE
 
 
 def test_a_site_with_a_new_key_begins_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

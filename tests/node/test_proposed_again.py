@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from fedcohort.errors import TooManyStudiesError
+from fedcohort.node import consent
 from fedcohort.node.consent import Site, approve, receive_proposal, refuse
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.sources.durable import MOST_ALIKE
 from fedcohort.study import Cohort, Describe, Numeric, Study
 from fedcohort.versions import RULES
 from fedcohort.wire.codec import encode
@@ -31,11 +34,20 @@ def site(tmp_path: Path) -> Iterator[Site]:
     store.close()
 
 
+def signed(study: Study) -> Proposal:
+    researcher = new_identity("r")
+    signature = researcher.sign(study_signing_bytes(study.canonical))
+    return Proposal(study.canonical, "r", researcher.public_key, signature)
+
+
+def kinds(site: Site) -> list[object]:
+    assert isinstance(site.store, SqlNodeStore)
+    return [event["kind"] for event in site.store.events()]
+
+
 @pytest.fixture
 def proposal() -> Proposal:
-    researcher = new_identity("r")
-    signature = researcher.sign(study_signing_bytes(STUDY.canonical))
-    return Proposal(STUDY.canonical, "r", researcher.public_key, signature)
+    return signed(STUDY)
 
 
 def _with_policy(site: Site, **changes: object) -> Site:
@@ -128,6 +140,26 @@ def test_a_person_who_is_asked_after_an_interrupted_auto_stays_the_one_asked(
             receive_proposal(auto, proposal)
     assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
     assert receive_proposal(auto, proposal) == Event("asked", STUDY.hash)
+
+
+def test_a_coordinator_that_proposes_without_end_fills_no_event_log(
+    site: Site, proposal: Proposal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = _with_policy(site, analyses=("train",))
+    first = receive_proposal(strict, proposal)
+    assert [receive_proposal(strict, proposal) for _ in range(3)] == [first] * 3, "the same signed no"
+    assert kinds(site) == ["proposal", "refused"]
+    for _ in range(2 * MOST_ALIKE):
+        receive_proposal(site, replace(proposal, rules=RULES + 1))
+        receive_proposal(site, proposal)
+    assert len(kinds(site)) <= 1 + 2 * MOST_ALIKE
+    monkeypatch.setattr(consent, "MOST_NEW_A_DAY", 2)
+    others = [signed(STUDY.model_copy(update={"name": name})) for name in ("second", "third")]
+    assert isinstance(receive_proposal(site, others[0]), Event)
+    with pytest.raises(TooManyStudiesError, match="2 new studies were proposed within 24 hours"):
+        receive_proposal(site, others[1])
+    assert len(site.store.proposals()) == 2
+    assert receive_proposal(site, proposal) == Event("asked", STUDY.hash), "who is known is heard"
 
 
 def _killed(*_: object) -> None:

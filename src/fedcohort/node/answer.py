@@ -162,9 +162,13 @@ def private_study(node: Node, study_hash: str) -> Study | None:
 
 
 def _note_refusal(node: Node, study_hash: str, code: str) -> None:
-    """Into the event log; a log that cannot be written must not keep the coordinator waiting for the code."""
+    """Into the event log; a log that cannot be written must not keep the coordinator waiting for the code.
+
+    Whoever asks about studies that were never proposed here makes no entry for each of them.
+    """
     try:
-        node.store.note("refused", study_hash, {"code": code})
+        known = study_hash in node.studies or node.store.proposal(study_hash) is not None
+        node.store.note_seldom("refused", study_hash if known else "", {"code": code})
     except StoreError as error:
         log.warning("%s: %s", node.site, error, extra=about(node.site, study_hash))
 

@@ -27,6 +27,7 @@ from fedcohort.wire.signing import approval_signing_bytes, study_signing_bytes
 log = logging.getLogger("fedcohort.node")
 
 SECONDS_PER_DAY = 86_400
+MOST_NEW_A_DAY = 1_000
 REFUSED_BY_PERSON = "refused-by-site"
 REFUSALS = (
     REFUSED_BY_PERSON,
@@ -53,6 +54,8 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
 
     Returns:
         the signed Approval, or an event `asked`.
+    Raises:
+        TooManyStudiesError: so many new studies have come today that this one is not even kept.
     """
     study_hash = study_hash_of(proposal)
     known = site.store.proposal(study_hash)
@@ -60,6 +63,8 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
         answer = stored_answer(site, study_hash)
         if stands(answer):
             return answer
+    if known is None:
+        _check_new(site)
     try:
         _check(site.policy, proposal, study_hash)
     except FedcohortError as error:
@@ -67,7 +72,7 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
         if isinstance(error, AuthenticationError):
             return Event("refusal", study_hash, code=error.code)
         site.store.propose(_stored(proposal, study_hash))
-        return refuse(site, study_hash, error.code)
+        return _refuse_again(site, study_hash, error.code)
     by_policy = site.policy.approval == "auto" and not _asked_of_person(site, known)
     site.store.propose(_stored(proposal, study_hash), by_policy=by_policy)
     if by_policy:
@@ -75,7 +80,7 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
             return approve(site, study_hash)
         except PolicyError as error:
             _log_refusal(site, study_hash, error)
-            return refuse(site, study_hash, error.code)
+            return _refuse_again(site, study_hash, error.code)
     if known is not None and not _asked_of_person(site, known):
         site.store.decide(study_hash, "asked", None)
     if site.policy.approval == "auto":
@@ -170,6 +175,28 @@ def _check_rate(site: Site, proposal: StoredProposal) -> None:
             f"site.toml: studies_a_day is {most}, and so many studies of {proposal.researcher} were approved "
             "within the last 24 hours; approve it later, or raise studies_a_day"
         )
+
+
+def _check_new(site: Site) -> None:
+    """Refuse to keep more new studies than anybody reads: each stays in node.db and in its event log.
+
+    Raises:
+        TooManyStudiesError: so many have come within a day.
+    """
+    if site.store.proposed_since(int((time.time() - SECONDS_PER_DAY) * 1000)) >= MOST_NEW_A_DAY:
+        raise TooManyStudiesError(
+            f"{MOST_NEW_A_DAY:,} new studies were proposed within 24 hours, and no more are kept; ask the "
+            "coordinator's operator who hands them in"
+        )
+
+
+def _refuse_again(site: Site, study_hash: str, code: str) -> Approval:
+    """Sign no for site.toml; the same no again is the one that was signed, and no entry of the event log."""
+    encoded = site.store.approval(study_hash)
+    before = None if encoded is None else read_approval(site.identity, encoded)
+    if before is not None and (before.approved, before.code, before.rules) == (False, code, RULES):
+        return before
+    return refuse(site, study_hash, code)
 
 
 def refuse(site: Site, study_hash: str, code: str = REFUSED_BY_PERSON, by: str = "") -> Approval:

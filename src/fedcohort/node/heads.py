@@ -28,7 +28,10 @@ from fedcohort.wire.signing import head_signing_bytes
 log = logging.getLogger("fedcohort.node")
 
 WRITTEN_OFF = "written-off"
+FORKED = "forked-ledger"
 MAX_HEADS = 10_000
+MOST_FORKS = 10
+"""Of one site, that the event log tells of."""
 
 
 def sign_head(identity: Identity, store: SqlNodeStore) -> Head:
@@ -101,10 +104,16 @@ def _signed_by(head: Head, key: bytes) -> bool:
 
 
 def _note_fork(store: SqlNodeStore, here: SiteId, head: Head) -> None:
-    """Two signed logs of one length that differ: that site has run from two copies of its database."""
+    """Two signed logs of one length that differ: that site has run from two copies of its database.
+
+    Noted once for each length, and a few times a site: it could sign as many as it likes.
+    """
+    noted = [detail["sequence"] for detail in store.details(FORKED) if detail["site"] == head.site]
+    if head.sequence in noted or len(noted) >= MOST_FORKS:
+        return
     words = "%s: %s has signed two different ledgers of %d entries"
     log.error(words, here, head.site, head.sequence, extra=about(here))
-    store.note("forked-ledger", detail={"site": head.site, "sequence": head.sequence})
+    store.note(FORKED, detail={"site": head.site, "sequence": head.sequence})
 
 
 def held_heads(store: SqlNodeStore) -> tuple[Head, ...]:

@@ -89,6 +89,10 @@ class MemoryNodeStore:
         """A simulation asks nobody."""
         return True
 
+    def proposed_since(self, at_ms: int) -> int:
+        """A simulation limits nobody."""
+        return 0
+
     def propose(self, proposal: StoredProposal, *, by_policy: bool = False) -> None:
         """Remember a proposal."""
         self.proposed.setdefault(proposal.study_hash, proposal)
@@ -100,4 +104,7 @@ class MemoryNodeStore:
             self.approvals[study_hash] = approval
 
     def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
+        """A simulation keeps no event log."""
+
+    def note_seldom(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
         """A simulation keeps no event log."""

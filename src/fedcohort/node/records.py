@@ -194,6 +194,10 @@ class NodeStore(Protocol):
         """How many studies of a researcher, by name or key, were approved since then, one study aside."""
         ...
 
+    def proposed_since(self, at_ms: int) -> int:
+        """How many studies were proposed for the first time since then."""
+        ...
+
     def propose(self, proposal: StoredProposal, *, by_policy: bool = False) -> None:
         """Remember a proposal, and whether site.toml is to answer it."""
         ...
@@ -208,4 +212,8 @@ class NodeStore(Protocol):
 
     def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
         """Add to the event log."""
+        ...
+
+    def note_seldom(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
+        """Add to the event log what others cause, until so many equal entries are there."""
         ...

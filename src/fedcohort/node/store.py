@@ -262,7 +262,7 @@ class SqlNodeStore:
         """Remember a site's card in place of an earlier one."""
         with self._database.transaction() as connection:
             connection.execute(_upsert(tables.cards), {"site": site, "card": card})
-            self._log.append(connection, "card", detail={"site": site})
+            self._log.append_seldom(connection, "card", detail={"site": site})
 
     def _one(self, table: Table, study_hash: str) -> dict[str, Any] | None:
         with self._database.transaction() as connection:
@@ -302,6 +302,13 @@ class SqlNodeStore:
         with self._database.transaction() as connection:
             return int(connection.execute(query).scalar() or 0)
 
+    def proposed_since(self, at_ms: int) -> int:
+        """How many studies were proposed for the first time since then."""
+        found = tables.events.c
+        query = select(func.count()).where(found.kind == "proposal", found.at_ms >= at_ms)
+        with self._database.transaction() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def propose(self, proposal: StoredProposal, *, by_policy: bool = False) -> None:
         """Remember a proposal, and whether site.toml is to answer it; the same one again changes nothing."""
         statement = insert(tables.proposals).values(vars(proposal)).on_conflict_do_nothing()
@@ -327,12 +334,18 @@ class SqlNodeStore:
         change = update(tables.proposals).where(tables.proposals.c.study_hash == study_hash)
         with self._database.transaction() as connection:
             connection.execute(change.values(state=state, approval=approval))
-            self._log.append(connection, state, study_hash, {"by": by} if by else None)
+            append = self._log.append if by or state == "approved" else self._log.append_seldom
+            append(connection, state, study_hash, {"by": by} if by else None)
 
     def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
         """Add to the event log."""
         with self._database.transaction() as connection:
             self._log.append(connection, kind, study_hash, detail)
+
+    def note_seldom(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
+        """Add to the event log what others cause, until so many equal entries are there."""
+        with self._database.transaction() as connection:
+            self._log.append_seldom(connection, kind, study_hash, detail)
 
     def key_of(self, name: str) -> bytes | None:
         """A public key that was pinned, such as the coordinator's."""

@@ -22,10 +22,11 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    select,
 )
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
-from fedcohort.audit import Detail, newest_query, next_entry, verify_events
+from fedcohort.audit import Detail, detail_text, newest_query, next_entry, verify_events
 from fedcohort.errors import StoreError
 from fedcohort.sources import limits
 from fedcohort.sources.database import database_url, display, explained
@@ -35,6 +36,9 @@ from fedcohort.sources.private import private_database, private_folder
 
 LOG_BYTES = 2**25
 """Of SQLite's write-ahead log: from the start, and between checkpoints."""
+
+MOST_ALIKE = 10
+"""Entries of an event log that say the same of the same study, where others cause them."""
 
 Hot = Connection | sqlite3.Connection
 """A transaction of prepared statements: the driver's own connection where it is SQLite's."""
@@ -187,6 +191,7 @@ class EventLog:
 
     def __init__(self, table: Table, store: "Durable") -> None:
         self._table = table
+        self._full: set[tuple[str, str, str]] = set()
         self._newest = store.prepare(newest_query(table))
         self._insert = store.prepare(table.insert())
 
@@ -194,6 +199,22 @@ class EventLog:
         """Add an entry."""
         last = self.newest(connection)
         self._insert.run(connection, next_entry(last, kind, study_hash, detail))
+
+    def append_seldom(
+        self, connection: Connection, kind: str, study_hash: str = "", detail: Detail | None = None
+    ) -> bool:
+        """Add an entry that others cause, unless the log has `MOST_ALIKE` equal ones: nobody fills it so."""
+        found, text = self._table.c, detail_text(detail)
+        if (kind, study_hash, text) in self._full:
+            return False
+        alike = select(found.sequence).where(
+            found.kind == kind, found.study_hash == study_hash, found.detail == text
+        )
+        if len(connection.execute(alike.limit(MOST_ALIKE)).all()) >= MOST_ALIKE:
+            self._full.add((kind, study_hash, text))
+            return False
+        self.append(connection, kind, study_hash, detail)
+        return True
 
     def newest(self, connection: Hot) -> tuple[int, bytes] | None:
         """Number and hash of the last entry."""
