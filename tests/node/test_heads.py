@@ -99,6 +99,19 @@ def test_an_older_copy_that_has_gone_on_as_far_is_told_by_its_hash(older: tuple[
         show(store, newest)
 
 
+def test_an_older_copy_that_others_have_shown_a_newer_head_of_its_own_is_told_all_the_same(
+    older: tuple[SqlNodeStore, Head],
+) -> None:
+    store, newest = older
+    while store.newest()[0] <= newest.sequence:
+        store.note("refused")
+    show(store, sign_head(KEYS["a"], store))
+    with pytest.raises(LedgerBehindError):
+        show(store, newest)
+    with pytest.raises(LedgerBehindError, match="--write-off"):
+        check_not_behind(store, "a")
+
+
 def test_an_audit_finds_a_log_that_was_cut_off_and_names_its_newest_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedcohort.analyses import build_analysis
 from fedcohort.coordinator.plan import TRANSIENT_CODES
-from fedcohort.errors import LedgerBehindError, LinkClosedError, ValueRangeError
+from fedcohort.errors import LedgerBehindError, LinkClosedError, StoreError, ValueRangeError
 from fedcohort.node import link_heads, process
-from fedcohort.node.answer import Node
+from fedcohort.node.answer import Node, is_last, private_study
 from fedcohort.node.consent import Site, approve, read_approval
 from fedcohort.node.heads import check_not_behind
 from fedcohort.node.keys import Keys, RosterFolder, confirm
@@ -29,7 +29,7 @@ from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.witness import Witnesses, countersign, is_countersigned
 from fedcohort.node.worker import Worker
 from fedcohort.sources.cohort import load_cohort
-from fedcohort.study import Cohort, Privacy, Study
+from fedcohort.study import Cohort, Privacy, Study, Train
 from fedcohort.table import Table
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.handshake import Peer
@@ -43,7 +43,9 @@ from fedcohort.wire.messages import (
     Event,
     HeadCheck,
     Heads,
+    Help,
     Message,
+    OpenRequest,
     Proposal,
     Task,
 )
@@ -285,7 +287,9 @@ def test_what_answers_a_private_study_waits_for_its_slot(
         await asyncio.sleep(0.5)
         assert running.store.newest()[0] > before
         assert coordinator.inbox.empty()
-        assert coordinator.heads == []
+        of_exact, _ = sequences(running, kind)
+        told_of = [head.sequence for heads in coordinator.heads for head in heads.heads]
+        assert told_of == ([] if refused else [of_exact])
         serving.cancel()
 
     asyncio.run(asyncio.wait_for(all_of_it(), PATIENCE_SECONDS))
@@ -356,24 +360,185 @@ async def told(coordinator: Coordinator) -> Message:
 Peers = tuple[dict[str, SqlNodeStore], dict[str, Identity]]
 
 
-def test_a_private_study_is_answered_once_other_sites_have_countersigned_and_then_without(
+async def countersigned(
+    coordinator: Coordinator, peers: Peers, most: int = 99, before: Callable[[], None] = lambda: None
+) -> tuple[Message, list[HeadCheck]]:
+    """Let the peers sign what they are shown; what the node says then, and what it has shown.
+
+    Args:
+        most: checks that are relayed; others are lost.
+        before: called before the first check is.
+    """
+    checks: list[HeadCheck] = []
+    while isinstance(message := await told(coordinator), HeadCheck):
+        if not checks:
+            before()
+        checks.append(message)
+        for signed in relayed(*peers, message) if len(checks) <= most else []:
+            await coordinator.say(signed)
+    return message, checks
+
+
+def sequences(running: Running, kind: str) -> list[object]:
+    return [event["sequence"] for event in running.store.events() if event["kind"] == kind]
+
+
+def test_a_private_study_is_countersigned_at_its_beginning_and_with_its_last_release_and_no_more(
     running: Running, peers: Peers
 ) -> None:
-    stores, keys = peers
+    here = approved(running, PRIVATE)
+
+    async def talk(coordinator: Coordinator) -> None:
+        began = here.store.newest()[0]
+        await coordinator.say(first_task(PRIVATE))
+        said, checks = await countersigned(coordinator, peers)
+        assert isinstance(said, Contribution)
+        (release,) = sequences(here, "release")
+        assert [check.head.sequence for check in checks] == [0, began, release]
+        assert len({check.nonce for check in checks}) == 3
+        await coordinator.say(replace(first_task(PRIVATE), attempt=1))
+        assert isinstance(await told(coordinator), Contribution), "never again"
+
+    converse(here, talk)
+    assert here.store.details("countersigned") == [{"sites": ["b", "c"]}] * 2
+
+
+TRAINED = explicit(
+    describe_study(
+        "trained",
+        protection="none",
+        privacy=Privacy(epsilon=1.0, delta=1e-5),
+        analysis=Train.private(rounds=5),
+    )
+)
+
+
+@pytest.mark.parametrize(("number", "last"), [(0, False), (5, False), (6, True), (9, True)])
+def test_the_last_sum_is_known_by_the_study_and_counted_from_the_coordinator_s_rounds(
+    running: Running, number: int, last: bool
+) -> None:
+    """A coordinator that skips numbers only brings the exchange forward."""
+    node = replace(running.node, studies={TRAINED.hash: TRAINED, OPEN.hash: OPEN})
+    assert sum(build_analysis(TRAINED).phases().values()) == 7
+    assert is_last(node, Contribution(TRAINED.hash, number, 0, "a", bytes(32), b"")) == last
+    assert is_last(node, Help(TRAINED.hash, number, 0, "a", b"")) == last
+    assert not is_last(node, Contribution(OPEN.hash, number, 0, "a", bytes(32), b""))
+
+
+def test_the_last_release_waits_until_others_know_of_it_and_is_then_the_same(
+    running: Running, peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_heads, "WITNESS_SECONDS", 0.5)
     here = approved(running, PRIVATE)
 
     async def talk(coordinator: Coordinator) -> None:
         await coordinator.say(first_task(PRIVATE))
-        check = await told(coordinator)
-        assert isinstance(check, HeadCheck)
-        for signed in relayed(stores, keys, check):
-            await coordinator.say(signed)
-        assert isinstance(await told(coordinator), Contribution)
+        refused, checks = await countersigned(coordinator, peers, most=2)
+        assert isinstance(refused, Event)
+        assert (refused.code, len(checks)) == ("ledger-unwitnessed", 3)
+        stored = here.store.last(PRIVATE.hash)
+        assert stored is not None
         await coordinator.say(replace(first_task(PRIVATE), attempt=1))
-        assert isinstance(await told(coordinator), Contribution), "never once a round"
+        said, checks = await countersigned(coordinator, peers)
+        assert isinstance(said, Contribution)
+        assert (said.body, len(checks)) == (stored.integers, 1)
 
     converse(here, talk)
-    assert here.store.details("countersigned") == [{"sites": ["b", "c"]}]
+    assert len(sequences(here, "release")) == 1
+
+
+def test_a_copy_from_between_a_study_s_beginning_and_its_end_is_found_out(
+    running: Running, peers: Peers, tmp_path: Path
+) -> None:
+    """Nothing was relayed but the exchanges; the copy has answered the study's check and not the study."""
+    here, copy = approved(running, PRIVATE), tmp_path / "backup.db"
+
+    async def first(coordinator: Coordinator) -> None:
+        await coordinator.say(first_task(PRIVATE))
+        said, _ = await countersigned(coordinator, peers, before=lambda: backed_up(here, copy))
+        assert isinstance(said, Contribution)
+
+    converse(here, first)
+    with contextlib.closing(SqlNodeStore(copy)) as older:
+        restored = replace(
+            here, site=replace(here.site, store=older), node=replace(here.node, store=older, prepared={}),
+            witnesses=Witnesses(),
+        )  # fmt: skip
+        for _ in range(20):
+            older.note("goes on by itself")
+
+        async def second(coordinator: Coordinator) -> None:
+            await coordinator.say(first_task(PRIVATE))
+            check = await told(coordinator)
+            assert isinstance(check, HeadCheck)
+            for signed in relayed(*peers, check):
+                await coordinator.say(signed)
+
+        with pytest.raises(LedgerBehindError, match="an older copy was restored"):
+            converse(restored, second)
+        assert older.cost(PRIVATE.hash) is None
+
+
+def backed_up(running: Running, copy: Path) -> None:
+    with contextlib.closing(sqlite3.connect(str(running.store._database._url.database))) as source:
+        source.execute(f"VACUUM INTO '{copy}'")
+
+
+def test_help_with_a_private_study_is_countersigned_as_its_contributions_are(
+    running: Running, peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart the first question may be to help; an older copy would help to open another sum."""
+    monkeypatch.setattr(link_heads, "WITNESS_SECONDS", 0.2)
+    here = approved(approved(running, PRIVATE), OPEN)
+
+    async def talk(coordinator: Coordinator) -> None:
+        await coordinator.say(OpenRequest(PRIVATE.hash, 0, 3, ("a", "b"), b"", {}, ("a", "b")))
+        refused, checks = await countersigned(coordinator, peers, most=0)
+        assert refused == Event("refusal", PRIVATE.hash, 0, 3, "ledger-unwitnessed")
+        assert len(checks) == 1
+        await coordinator.say(OpenRequest(OPEN.hash, 0, 0, ("a", "b"), b"", {}, ("a", "b")))
+        _, checks = await countersigned(coordinator, peers)
+        assert checks == []
+
+    converse(here, talk)
+
+
+def test_the_head_is_told_before_help_and_before_an_exact_study_s_first_answer(running: Running) -> None:
+    here = approved(approved(running, PRIVATE), OPEN)
+    for study in (PRIVATE, OPEN):
+        here.node.studies[study.hash] = study
+    help_of = {study.hash: Help(study.hash, 0, 0, "a", b"") for study in (PRIVATE, OPEN)}
+    exact = Contribution(OPEN.hash, 0, 0, "a", bytes(32), b"")
+    assert process._spends(here, help_of[PRIVATE.hash])
+    assert not process._spends(here, help_of[OPEN.hash])
+    assert [process._spends(here, exact) for _ in range(3)] == [True, False, False]
+
+
+def test_a_study_that_node_db_cannot_tell_is_not_answered_as_if_it_were_exact(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that is gone a moment later must not spare a private study its countersignatures."""
+    here = approved(running, PRIVATE)
+
+    def locked(study_hash: str) -> StoredProposal:
+        raise StoreError("node.db is locked")
+
+    monkeypatch.setattr(here.store, "proposal", locked)
+    with pytest.raises(StoreError):
+        private_study(here.node, PRIVATE.hash)
+
+
+def test_nobody_countersigns_under_a_key_that_only_the_coordinator_announces(
+    running: Running, peers: Peers
+) -> None:
+    """With keys of its own it would let a site forget what it holds of another."""
+    stores, keys = peers
+    stranger = new_identity("d")
+    keys["d"] = stranger
+    running.cards["d"] = Card("d", stranger.public_key, bytes(32), bytes(64))
+    for site, counts in (("b", True), ("d", False)):
+        check = Witnesses().ask(keys[site], stores["b"], 1)
+        assert (link_heads.countersign_for(running, check) is not None) == counts
 
 
 def test_without_countersignatures_a_private_study_waits_and_an_exact_one_does_not(
@@ -411,19 +576,14 @@ def test_a_restored_copy_stops_where_the_coordinator_relays_no_head_at_all(
     running: Running, peers: Peers, tmp_path: Path
 ) -> None:
     """The first life answers one study; a copy from before it is found out by what peers have signed."""
-    stores, keys = peers
     here = approved(running, PRIVATE)
     copy = tmp_path / "backup.db"
-    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "node.db")) as source:
-        source.execute(f"VACUUM INTO '{copy}'")
+    backed_up(here, copy)
 
     async def first(coordinator: Coordinator) -> None:
         await coordinator.say(first_task(PRIVATE))
-        check = await told(coordinator)
-        assert isinstance(check, HeadCheck)
-        for signed in relayed(stores, keys, check):
-            await coordinator.say(signed)
-        assert isinstance(await told(coordinator), Contribution)
+        said, _ = await countersigned(coordinator, peers)
+        assert isinstance(said, Contribution)
 
     running.store.note("later", "")
     converse(here, first)
@@ -434,7 +594,7 @@ def test_a_restored_copy_stops_where_the_coordinator_relays_no_head_at_all(
             await coordinator.say(first_task(PRIVATE))
             check = await told(coordinator)
             assert isinstance(check, HeadCheck)
-            for signed in relayed(stores, keys, check):
+            for signed in relayed(*peers, check):
                 await coordinator.say(signed)
 
         with pytest.raises(LedgerBehindError, match="an older copy was restored"):

@@ -126,6 +126,50 @@ def test_a_peer_keeps_what_it_signs_and_shows_it_to_an_older_copy(
             check_not_behind(older, "a")
 
 
+def test_an_older_copy_that_has_gone_on_is_told_by_what_others_hold_whatever_it_shows(
+    stores: dict[str, SqlNodeStore], tmp_path: Path
+) -> None:
+    """It asks before it shows; and heads of it that a coordinator relays replace nothing of an exchange."""
+    stores["a"].note("before the backup")
+    with closing(older_copy(stores["a"], tmp_path / "backup")) as older:
+        stores["a"].note("spent")
+        check = Witnesses().ask(KEYS["a"], stores["a"], 2)
+        assert counts(stores, check, signed_by("b", stores, check))
+        for _ in range(5):
+            older.note("goes on by itself")
+        newer = sign_head(KEYS["a"], older)
+        for shown_to, site in ((older, "a"), (stores["b"], "b")):
+            take_heads(KEYS[site], shown_to, key_of, Heads((newer,)))
+        asked = Witnesses().recall(KEYS["a"], 2)
+        told = signed_by("b", stores, asked)
+        assert told.head == check.head
+        with pytest.raises(LedgerBehindError, match="lacks entry 2"):
+            counts({**stores, "a": older}, asked, told)
+        with pytest.raises(LedgerBehindError, match="--write-off"):
+            check_not_behind(older, "a")
+        assert write_off(Site(ledger_policy(tmp_path), KEYS["a"], older), older) == 2
+        check_not_behind(older, "a")
+        again = Witnesses().recall(KEYS["a"], 2)
+        assert counts({**stores, "a": older}, again, signed_by("b", stores, again)), "a write-off goes on"
+
+
+def test_who_holds_nothing_of_a_site_says_so_and_keeps_nothing(stores: dict[str, SqlNodeStore]) -> None:
+    stores["a"].note("first")
+    asked = Witnesses().recall(KEYS["a"], 2)
+    assert counts(stores, asked, signed_by("b", stores, asked))
+    assert stores["b"].heads.all() == stores["b"].countersigned.all() == {}
+
+
+def test_a_site_with_a_new_key_is_not_held_to_what_the_old_one_signed(
+    stores: dict[str, SqlNodeStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores["a"].note("first")
+    signed_by("b", stores, Witnesses().ask(KEYS["a"], stores["a"], 2))
+    monkeypatch.setitem(KEYS, "a", new_identity("a"))
+    asked = Witnesses().recall(KEYS["a"], 2)
+    assert signed_by("b", stores, asked).head == asked.head
+
+
 def test_nobody_countersigns_for_a_stranger_or_for_itself(stores: dict[str, SqlNodeStore]) -> None:
     check = Witnesses().ask(KEYS["a"], stores["a"], 2)
     assert countersign(KEYS["b"], stores["b"], lambda _: None, check) is None

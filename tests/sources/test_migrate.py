@@ -140,11 +140,13 @@ def test_an_upgrade_that_fails_midway_leaves_the_old_database(
 ) -> None:
     folder = tmp_path / "migrations"
     shutil.copytree(node_tables.SCHEMA.migrations, folder)
-    (folder / "r0003_broken.py").write_text(
-        "from alembic import op\nrevision = '0003'\ndown_revision = '0002'\n\n\n"
+    newest = node_tables.SCHEMA.revision
+    following = f"{int(newest) + 1:04}"
+    (folder / f"r{following}_broken.py").write_text(
+        f"from alembic import op\nrevision = '{following}'\ndown_revision = '{newest}'\n\n\n"
         "def upgrade() -> None:\n    op.drop_table('costs')\n    op.drop_table('not_there')\n"
     )
-    broken = Schema("node", node_tables.metadata, "proposals", "0003", folder)
+    broken = Schema("node", node_tables.metadata, "proposals", following, folder)
     monkeypatch.setattr(node_tables, "SCHEMA", broken)
     path = restored(STORED / "node-0001.sql", tmp_path)
     before = rows(path)

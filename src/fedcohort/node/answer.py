@@ -153,12 +153,26 @@ def is_private(node: Node, study_hash: str) -> bool:
 
 
 def private_study(node: Node, study_hash: str) -> Study | None:
-    """A proposed study, where it has [privacy]."""
+    """A proposed study, where it has [privacy].
+
+    Raises:
+        StoreError: nobody can tell, as node.db cannot be read.
+    """
     try:
         study = _study(node, study_hash)
-    except FedcohortError:
+    except (NotApprovedError, StudyError):
         return None
     return study if study.privacy is not None else None
+
+
+def is_last(node: Node, reply: Contribution | Help) -> bool:
+    """Whether a private study asks for no sum after the one that this is about."""
+    study = node.studies.get(reply.study_hash)
+    if study is None or study.privacy is None:
+        return False
+    prepared = node.prepared.get(study.hash)
+    analysis = node.build(study) if prepared is None else prepared.analysis
+    return reply.round + 1 >= sum(analysis.phases().values())
 
 
 def _note_refusal(node: Node, study_hash: str, code: str) -> None:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from fedcohort.audit import GENESIS
 from fedcohort.errors import ConfigError, LedgerBehindError
 from fedcohort.logs import about
 from fedcohort.node.consent import Site, refuse
@@ -37,6 +38,12 @@ MOST_FORKS = 10
 def sign_head(identity: Identity, store: SqlNodeStore) -> Head:
     """How far this site's event log has come, signed."""
     head = Head(identity.id, _epoch(store), *store.newest())
+    return replace(head, signature=identity.sign(head_signing_bytes(head)))
+
+
+def no_head(identity: Identity) -> Head:
+    """The head of an empty log, signed: it is older than any, and asks what others hold."""
+    head = Head(identity.id, 0, 0, GENESIS)
     return replace(head, signature=identity.sign(head_signing_bytes(head)))
 
 
@@ -93,10 +100,23 @@ def take_heads(
         if before is not None and not _signed_by(before, key):
             store.heads.forget(head.site)
             before = None
+        if head.site == identity.id:
+            _take_own(store, head)
+            continue
         if before is not None and before.age == head.age and before.hash != head.hash:
             _note_fork(store, identity.id, head)
-        if store.heads.keep(head.site, head.age, encode(Heads((head,)))) and head.site == identity.id:
-            _check(store, head)
+        store.heads.keep(head.site, head.age, encode(Heads((head,))))
+
+
+def _take_own(store: SqlNodeStore, head: Head) -> None:
+    """Whatever this site has signed stands in its log, however far an older copy has gone on since.
+
+    A head that does not is kept in place of a newer one, so that the next start knows of it.
+    """
+    if _is_behind(store, head):
+        store.heads.forget(head.site)
+    store.heads.keep(head.site, head.age, encode(Heads((head,))))
+    _check(store, head)
 
 
 def _signed_by(head: Head, key: bytes) -> bool:

@@ -7,19 +7,31 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from fedcohort.audit import Detail
 from fedcohort.errors import UnwitnessedError
 from fedcohort.logs import about
 from fedcohort.node import heads
-from fedcohort.node.answer import private_study
+from fedcohort.node.answer import is_last, is_private, private_study
 from fedcohort.node.running import Running, keep_counter
-from fedcohort.node.witness import WITNESS_SECONDS, countersign, missing_words, needed
+from fedcohort.node.witness import WITNESS_SECONDS, Asked, countersign, missing_words, needed
 from fedcohort.study import Study
 from fedcohort.wire.codec import encode
 from fedcohort.wire.handshake import COUNTERSIGNING
 from fedcohort.wire.link import Link
-from fedcohort.wire.messages import Countersignature, Event, HeadCheck, Heads, Message, SiteId, Task
+from fedcohort.wire.messages import (
+    Contribution,
+    Countersignature,
+    Event,
+    HeadCheck,
+    Heads,
+    Help,
+    Message,
+    OpenRequest,
+    SiteId,
+    Task,
+)
 
 log = logging.getLogger("fedcohort.node")
 
@@ -30,44 +42,95 @@ async def unwitnessed(running: Running, link: Link, message: Message) -> Message
     Raises:
         LedgerBehindError: it would be.
     """
-    study = private_study(running.node, message.study_hash) if isinstance(message, Task) else None
-    if study is None or not isinstance(message, Task) or study.hash in running.witnesses.studies:
+    if not isinstance(message, Task | OpenRequest):
         return None
+    study = private_study(running.node, message.study_hash)
+    if study is None or study.hash in running.witnesses.studies:
+        return None
+    refusal = await _unless_witnessed(running, link, study, message, first=True)
+    if refusal is None:
+        running.witnesses.studies.add(study.hash)
+    return refusal
+
+
+async def shown_at_the_end(running: Running, link: Link, reply: Message) -> Message:
+    """What may leave of a private study's last sum once other sites know the head that holds it.
+
+    Else an older copy from between the study's first answer and its last would ask it all again.
+
+    Raises:
+        LedgerBehindError: another site holds a head that the log lacks.
+    """
+    if not isinstance(reply, Contribution | Help) or not is_private(running.node, reply.study_hash):
+        return reply
+    study, what = running.node.studies[reply.study_hash], type(reply).__name__
+    known = study.hash in running.node.prepared
+    last = is_last(running.node, reply) if known else await asyncio.to_thread(is_last, running.node, reply)
+    if not last or (study.hash, reply.round, what) in running.witnesses.last:
+        return reply
+    refusal = await _unless_witnessed(running, link, study, reply, first=False)
+    if refusal is None:
+        running.witnesses.last.add((study.hash, reply.round, what))
+    return refusal or reply
+
+
+async def _unless_witnessed(
+    running: Running,
+    link: Link,
+    study: Study,
+    about_it: Task | OpenRequest | Contribution | Help,
+    *,
+    first: bool,
+) -> Event | None:
     try:
-        await _witness(running, link, study)
+        await _witness(running, link, study, first=first)
     except UnwitnessedError as error:
         site = running.site.policy.id
         where = about(site, study.hash, error.code)
         log.warning("%s: study %.12s: %s", site, study.hash, error, extra=where)
-        return Event("refusal", study.hash, message.round, message.attempt, error.code)
-    running.witnesses.studies.add(study.hash)
+        return Event("refusal", study.hash, about_it.round, about_it.attempt, error.code)
     return None
 
 
-async def _witness(running: Running, link: Link, study: Study) -> None:
+async def _witness(running: Running, link: Link, study: Study, *, first: bool) -> None:
     """Have other sites countersign the newest head; else the counter or the operator's word must do.
 
+    Args:
+        first: of this process and study, so that others first say what they hold, and the log must have it.
     Raises:
         UnwitnessedError: too few have, and neither of them stands in.
-        LedgerBehindError: another site holds a newer head.
+        LedgerBehindError: another site holds a head that the log lacks.
     """
-    witnesses, here = running.witnesses, running.site.identity.id
-    peers = {site: key for site, key in running.node.keys.confirmed().items() if site != here}
+    witnesses, identity = running.witnesses, running.site.identity
+    peers = {site: key for site, key in running.node.keys.confirmed().items() if site != identity.id}
     n_needed, asked = needed(len(peers), study.colluders), None
     if n_needed <= len(peers) and link.peer.version >= COUNTERSIGNING:
-        check = await asyncio.to_thread(witnesses.ask, running.site.identity, running.store, n_needed)
-        asked = witnesses.asked
-        await link.send(encode(check))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(WITNESS_SECONDS):
-                await asked.done.wait() if asked is not None else None
-        await asyncio.to_thread(heads.check_not_behind, running.store, here)
+        if first:
+            asked = await _exchange(running, link, partial(witnesses.recall, identity, n_needed))
+        if asked is None or asked.enough:
+            asked = await _exchange(running, link, partial(witnesses.ask, identity, running.store, n_needed))
     if asked is not None and asked.enough:
         detail: Detail = {"sites": sorted(asked.signed)}
         await asyncio.to_thread(running.store.note, "countersigned", study.hash, detail)
         await asyncio.to_thread(keep_counter, running)
     elif not (witnesses.by_operator or witnesses.by_counter):
         raise UnwitnessedError(missing_words(peers, asked, n_needed))
+
+
+async def _exchange(running: Running, link: Link, begin: Callable[[], HeadCheck]) -> Asked | None:
+    """Show the other sites a head, and wait until enough have signed, or no longer.
+
+    Raises:
+        LedgerBehindError: one of them holds a head that the log lacks.
+    """
+    check = await asyncio.to_thread(begin)
+    asked = running.witnesses.asked
+    await link.send(encode(check))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WITNESS_SECONDS):
+            await asked.done.wait() if asked is not None else None
+    await asyncio.to_thread(heads.check_not_behind, running.store, running.site.identity.id)
+    return asked
 
 
 async def tell_head(running: Running, link: Link) -> int:
@@ -89,15 +152,15 @@ def take_heads(running: Running, message: Heads) -> None:
 
 
 def countersign_for(running: Running, check: HeadCheck) -> Countersignature | None:
-    """Sign the newest head of another site that this one holds; None where that site is not known here."""
-    return countersign(running.site.identity, running.store, _key_of(running), check)
+    """Sign what this site holds of another; None where the operator has not confirmed that site's key."""
+    return countersign(running.site.identity, running.store, running.node.keys.confirmed().get, check)
 
 
 def take_countersignature(running: Running, told: Countersignature) -> bool:
     """Take what another site has signed; whether so many have as must.
 
     Raises:
-        LedgerBehindError: it holds a newer head of this site than the log does.
+        LedgerBehindError: it holds a head of this site that the log lacks.
     """
     confirmed = running.node.keys.confirmed()
     return running.witnesses.take(running.site.identity, running.store, confirmed, told)

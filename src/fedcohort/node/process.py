@@ -25,6 +25,7 @@ from fedcohort.node.consent import Site, receive_proposal, stored_answer, study_
 from fedcohort.node.keys import signed
 from fedcohort.node.link_heads import (
     countersign_for,
+    shown_at_the_end,
     take_countersignature,
     take_heads,
     tell_head,
@@ -43,6 +44,7 @@ from fedcohort.wire.messages import (
     Event,
     HeadCheck,
     Heads,
+    Help,
     Message,
     Proposal,
     Roster,
@@ -89,6 +91,7 @@ async def serve_link(running: Running, link: Link) -> None:
             if isinstance(message, Proposal):
                 (told.add if isinstance(reply, Approval) else told.discard)(study_hash_of(message))
             await _in_slot(running, reply)
+            reply = await shown_at_the_end(running, link, reply)
             if _spends(running, reply):
                 await tell_head(running, link)
             await link.send(encode(reply))
@@ -138,9 +141,15 @@ async def _read(running: Running, link: Link, inbox: "asyncio.Queue[Message | Ex
 def _spends(running: Running, reply: Message) -> bool:
     """Whether a reply is about what no copy of the ledger may forget: a reservation, or a private release.
 
-    A refusal may be one: it tells how a site's own test of a cohort came out.
+    A refusal may be one: it tells how a site's own test of a cohort came out. Help is one: a copy that has
+    forgotten it would help to open another sum of the same round. Of an exact study it is the first answer,
+    for which it counts as infinite.
     """
-    if isinstance(reply, Contribution | Event):
+    if isinstance(reply, Contribution) and not is_private(running.node, reply.study_hash):
+        new = reply.study_hash not in running.witnesses.exact
+        running.witnesses.exact.add(reply.study_hash)
+        return new
+    if isinstance(reply, Contribution | Help | Event):
         return is_private(running.node, reply.study_hash)
     return isinstance(reply, Approval)
 

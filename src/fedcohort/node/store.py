@@ -72,6 +72,7 @@ class SqlNodeStore:
         self._database = Durable(path, tables.SCHEMA, alone=alone)
         self._log = EventLog(tables.events, self._database)
         self.heads = HeadStore(tables.heads, self._database)
+        self.countersigned = HeadStore(tables.countersigned, self._database)
         self._keep = self._database.prepare(_upsert(tables.contributions))
         self._keep_help = self._database.prepare(_upsert(tables.helps))
         self._keep_cost = self._database.prepare(_upsert(tables.costs))

@@ -10,6 +10,8 @@ from fedcohort.sources.migrate import Schema
 
 metadata = MetaData()
 events, heads = events_table(metadata), heads_table(metadata)
+countersigned = heads_table(metadata, "countersigned")
+"""The newest head that each site has asked to be countersigned; what is only relayed does not replace it."""
 proposals = Table(
     "proposals",
     metadata,
@@ -77,5 +79,5 @@ keys = Table(
     Column("key", LargeBinary, nullable=False),
 )
 
-SCHEMA = Schema("node", metadata, "proposals", "0002", Path(__file__).parent / "migrations")
+SCHEMA = Schema("node", metadata, "proposals", "0003", Path(__file__).parent / "migrations")
 """Who changes a table above writes a migration, and its number here (CONTRIBUTING.md)."""

@@ -1,24 +1,32 @@
 """Other sites countersign this site's newest ledger head, so that no older copy answers a private study.
 
 A coordinator that relays no heads would let a node that was restored from a backup spend twice. So once a
-process start and study, before the first answer, a node shows its newest head with a nonce to the other
-sites, and each signs the newest head of it that it holds: this one, or a later one that the node has
-forgotten. The nonce makes that fresh. More than `colluders` must sign whose keys the operator has
-confirmed, and so many that two such sets share a site that tells the truth (the quorum of decision 5).
-Between two such exchanges within one study nothing is asked: a round costs nothing more.
+process start and study, before the first answer, a node asks the other sites with a nonce what they hold of
+it, and each signs that: a head that the node's log must have. The nonce makes it fresh. Only then the node
+shows its newest head, and each signs that it holds it. In one step an older copy that has gone on by itself
+would show a head that is newer than what the others hold, and they would let go of what convicts it. For
+the same reason a site keeps apart what it was asked to countersign from what a coordinator relays.
+
+More than `colluders` must sign whose keys the operator has confirmed, and so many that two such sets share
+a site that tells the truth (the quorum of decision 5). The newest head is shown once more before a study's
+last release leaves, so that the others know what the study has cost. In between nothing is asked.
 """
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from fedcohort.node.heads import sign_head, take_heads
+from fedcohort.logs import about
+from fedcohort.node.heads import no_head, sign_head, take_heads
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.wire.codec import decode_head
+from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import Identity, verify
 from fedcohort.wire.messages import Countersignature, Head, HeadCheck, Heads, SiteId
 from fedcohort.wire.signing import countersigning_bytes, head_signing_bytes
+
+log = logging.getLogger("fedcohort.node")
 
 NONCE_BYTES = 32
 WITNESS_SECONDS = 10.0
@@ -54,19 +62,31 @@ class Witnesses:
 
     Attributes:
         studies: for which others have countersigned, or the counter or the operator stood in.
+        last: what ends a study (its hash, its last round, contribution or help) and others have seen the
+            head of.
+        exact: studies without privacy that something was released of, and whose head was told.
         asked: the exchange that is going on.
         by_operator: the operator has said so when the process was started.
         by_counter: the counter outside the folder agrees with the log, and is kept up with it.
     """
 
     studies: set[str] = field(default_factory=set)
+    last: set[tuple[str, int, str]] = field(default_factory=set)
+    exact: set[str] = field(default_factory=set)
     asked: Asked | None = None
     by_operator: bool = False
     by_counter: bool = False
 
     def ask(self, identity: Identity, store: SqlNodeStore, n_needed: int) -> HeadCheck:
         """Begin an exchange about the newest head."""
-        check = HeadCheck(sign_head(identity, store), secrets.token_bytes(NONCE_BYTES))
+        return self._begin(sign_head(identity, store), n_needed)
+
+    def recall(self, identity: Identity, n_needed: int) -> HeadCheck:
+        """Begin an exchange about what others hold, showing them nothing to put in its place."""
+        return self._begin(no_head(identity), n_needed)
+
+    def _begin(self, head: Head, n_needed: int) -> HeadCheck:
+        check = HeadCheck(head, secrets.token_bytes(NONCE_BYTES))
         self.asked = Asked(check, n_needed)
         return check
 
@@ -80,7 +100,7 @@ class Witnesses:
         """Take what another site has signed; whether so many have as must.
 
         Raises:
-            LedgerBehindError: it holds a newer head of this site than the log does.
+            LedgerBehindError: it holds a head of this site that the log lacks.
         """
         asked = self.asked
         if asked is not None and is_countersigned(identity, store, confirmed, asked.check, told):
@@ -103,7 +123,7 @@ def is_countersigned(
     """Whether a site whose key is confirmed here holds what it was shown, and nothing newer.
 
     Raises:
-        LedgerBehindError: it holds a newer head that this site has signed, and the log lacks.
+        LedgerBehindError: it holds a head that this site has signed, and the log lacks.
     """
     key, head = confirmed.get(told.site), told.head
     if key is None or told.site == identity.id or told.nonce != check.nonce or head.site != identity.id:
@@ -119,20 +139,45 @@ def is_countersigned(
 def countersign(
     identity: Identity, store: SqlNodeStore, key_of: Callable[[SiteId], bytes | None], check: HeadCheck
 ) -> Countersignature | None:
-    """Sign the newest head of another site that this one holds; None where that site is not known here.
+    """Sign what this site holds of another: the newest head, or, where none is shown, what it signed last.
 
-    Raises:
-        LedgerBehindError: never of another site's head.
+    Args:
+        key_of: a site's key as the operator has confirmed it. One that a coordinator only announces it could
+            exchange, and with it what is held.
+    Returns:
+        None where that site is not confirmed here, or has not signed what it shows.
     """
-    shown = check.head
+    shown, key = check.head, key_of(check.head.site)
     if shown.site == identity.id:
         return None
-    take_heads(identity, store, key_of, Heads((shown,)))
-    encoded = store.heads.all().get(shown.site)
-    if encoded is None:
+    if key is None or not _is_signed(shown, key):
+        words = "%s: no countersignature for %s: its key is not confirmed here (`fedcohort roster`)"
+        log.info(words, identity.id, shown.site, extra=about(identity.id))
         return None
-    told = Countersignature(identity.id, decode_head(encoded), check.nonce)
+    head = _held(store, shown, key)
+    if shown.sequence > 0:
+        take_heads(identity, store, key_of, Heads((shown,)))
+        store.countersigned.keep(shown.site, shown.age, encode(Heads((shown,))))
+        encoded = store.heads.of(shown.site)
+        head = decode_head(encoded) if encoded is not None else shown
+    told = Countersignature(identity.id, head, check.nonce)
     return replace(told, signature=identity.sign(countersigning_bytes(told)))
+
+
+def _held(store: SqlNodeStore, shown: Head, key: bytes) -> Head:
+    """What this site has countersigned last of another, else the newest head of it, else what is shown."""
+    for heads in (store.countersigned, store.heads):
+        encoded = heads.of(shown.site)
+        if encoded is not None:
+            head = decode_head(encoded)
+            if _is_signed(head, key):
+                return head
+            heads.forget(shown.site)
+    return shown
+
+
+def _is_signed(head: Head, key: bytes) -> bool:
+    return verify(key, head.signature, head_signing_bytes(head))
 
 
 def missing_words(peers: Mapping[SiteId, bytes], asked: Asked | None, n_needed: int) -> str:
@@ -145,10 +190,11 @@ def missing_words(peers: Mapping[SiteId, bytes], asked: Asked | None, n_needed: 
     if n_needed <= len(peers):
         told = f"{len(signed)} of the {n_needed} other sites that must countersign the newest ledger head did"
     return (
-        f"{told} (not heard of: {silent}; a site that is away or of an earlier version does not "
-        "countersign). So nothing shows that node.db is the newest copy: wait for them, confirm more sites "
-        "(`fedcohort roster`), or, where you know that it is the newest, start the node with --newest-copy: "
-        "once, where counter in site.toml names a file outside the folder state, else at every start"
+        f"{told} (not heard of: {silent}; a site that is away or of an earlier version, or that has not "
+        "confirmed this site's key, does not countersign). So nothing shows that node.db is the newest copy: "
+        "wait for them, confirm more sites (`fedcohort roster`), or, where you know that it is the newest, "
+        "start the node with --newest-copy: once, where counter in site.toml names a file outside the folder "
+        "state, else at every start"
     )
 
 

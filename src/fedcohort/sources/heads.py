@@ -7,10 +7,10 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Strin
 from fedcohort.sources.durable import Durable
 
 
-def heads_table(metadata: MetaData) -> Table:
-    """The table `heads` for a store's metadata; `head` is the signed head, encoded."""
+def heads_table(metadata: MetaData, name: str = "heads") -> Table:
+    """A table of heads for a store's metadata; `head` is the signed head, encoded."""
     return Table(
-        "heads",
+        name,
         metadata,
         Column("site", String(64), primary_key=True),
         Column("epoch", Integer, nullable=False),
@@ -42,6 +42,12 @@ class HeadStore:
         """A site that has left, or has another key now."""
         with self.database.transaction() as connection:
             connection.execute(self.table.delete().where(self.table.c.site == site))
+
+    def of(self, site: str) -> bytes | None:
+        """A site's head, encoded."""
+        with self.database.transaction() as connection:
+            found = connection.execute(select(self.table.c.head).where(self.table.c.site == site)).scalar()
+            return None if found is None else bytes(found)
 
     def all(self) -> dict[str, bytes]:
         """Every head, encoded, by site."""
