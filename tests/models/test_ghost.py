@@ -140,3 +140,17 @@ def test_a_patient_whose_gradient_is_not_a_number_adds_nothing() -> None:
         places = np.delete(np.arange(40), [17, 18])
         without = private.clipped_sum(weights, x, y, cut(rows, [places], PIECE)[0], clip=0.5, seed=0)
         np.testing.assert_allclose(with_them, without, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_patient_whose_gradient_is_not_finite_is_to_the_bit_an_empty_place(name: str) -> None:
+    private, _, weights, shape, head = built(name)
+    x, y = made_up_rows(shape, head, 20)
+    empty = one_each(20)
+    empty[:, [3, 11]] = -1
+    for value in (np.nan, np.inf):
+        x[[3, 11]] = value
+        with_them = private.clipped_sum(weights, x, y, one_each(20), clip=0.5, seed=0)
+        without = private.clipped_sum(weights, x, y, empty, clip=0.5, seed=0)
+        assert without.any()
+        np.testing.assert_array_equal(with_them, without)

@@ -10,7 +10,7 @@ regularisers are of its weights and not of patients, and are not part of the sum
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -116,21 +116,10 @@ def _sum_clipped(
     """(n_weights,) float64: the sum over patients, of whom those that are not finite add nothing."""
     tf = start_tensorflow()
     found = _layer_gradients(passes)
-    fine = tf.math.is_finite(tf.add_n([layer.square_norms for layer in found]))
     factors = _factors(found, clip) / unit
-
-    def weighted(layers: Sequence[LayerGradient], by_patient: Tensor) -> Tensor:
-        sums = {id(v): part for layer in layers for v, part in layer.weighted_sum(by_patient)}
-        pairs = zip(variables, shapes, strict=True)
-        return tf.concat([_flat(sums.get(id(v)), shape) for v, shape in pairs], 0)
-
-    def of_finite_ones() -> Tensor:
-        rest = _layer_gradients(_only(fine, passes))
-        return weighted(rest, tf.where(fine, factors, tf.constant(0.0, tf.float64)))
-
-    # what comes before is the same for all patients, or one whose gradient is not finite would lead the
-    # others through other operations
-    return tf.cond(tf.reduce_all(fine), lambda: weighted(found, factors), of_finite_ones)
+    sums = {id(v): part for layer in found for v, part in layer.weighted_sum(factors)}
+    pairs = zip(variables, shapes, strict=True)
+    return tf.concat([_flat(sums.get(id(v)), shape) for v, shape in pairs], 0)
 
 
 def split_weights(weights: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -146,7 +135,7 @@ def _flat(part: Tensor | None, shape: tuple[int, ...]) -> Tensor:
 
 
 def _factors(found: Sequence[LayerGradient], clip: Tensor) -> Tensor:
-    """(patients,) float64: min(1, clip / norm); a norm beyond float32 gives 0.
+    """(patients,) float64: min(1, clip / norm); 0 where the norm is not a number or beyond float32.
 
     Layers are added in float64: TensorFlow adds float32 in another order in a graph of one piece than in
     a loop, and a patient's bits would depend on how many others there are.
@@ -154,7 +143,8 @@ def _factors(found: Sequence[LayerGradient], clip: Tensor) -> Tensor:
     tf = start_tensorflow()
     square_norms = tf.add_n([tf.cast(layer.square_norms, tf.float64) for layer in found])
     limit = tf.cast(clip, tf.float64) * (1.0 - CLIP_MARGIN)
-    return tf.minimum(tf.constant(1.0, tf.float64), limit * tf.math.rsqrt(square_norms))
+    factors = tf.minimum(tf.constant(1.0, tf.float64), limit * tf.math.rsqrt(square_norms))
+    return tf.where(square_norms <= tf.float32.max, factors, tf.constant(0.0, tf.float64))
 
 
 def _values_of(model: Any, values: Sequence[Tensor], seed: Tensor) -> Any:
@@ -224,15 +214,3 @@ def _layer_gradient(
 
     own = [values[id(v)] for v in layer.trainable_variables]
     return vectorized_gradient(uses, derivatives, rows, call, own)
-
-
-def _only(fine: Tensor, passes: _Passes) -> _Passes:
-    """Zeros for every patient that is not fine: whose norm is not a number or beyond float32."""
-    tf = start_tensorflow()
-    fine = tf.repeat(fine, passes.rows)
-
-    def only(tensor: Tensor) -> Tensor:
-        return tf.where(tf.reshape(fine, [-1, *[1] * (len(tensor.shape) - 1)]), tensor, 0.0)
-
-    uses = [Use(use.layer, only(use.inputs), use.outputs) for use in passes.uses]
-    return replace(passes, uses=uses, derivatives=[only(d) for d in passes.derivatives])

@@ -176,10 +176,12 @@ def _one_position(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient:
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
         u, d = tf.cast(inputs, tf.float64), tf.cast(outputs, tf.float64)
         if u.shape[1] < d.shape[1]:  # the factors stand at the narrower side
-            kernel = tf.matmul(u * factors[:, None], d, transpose_a=True)
+            d = counted(factors, d)
+            kernel = tf.matmul(scaled(factors, u), d, transpose_a=True)
             return _with_bias(layer, kernel, tf.matmul(factors[None], d)[0])
-        scaled = d * factors[:, None]
-        return _with_bias(layer, tf.matmul(u, scaled, transpose_a=True), tf.reduce_sum(scaled, 0))
+        d = scaled(factors, d)
+        kernel = tf.matmul(counted(factors, u), d, transpose_a=True)
+        return _with_bias(layer, kernel, tf.reduce_sum(d, 0))
 
     return LayerGradient(of_inputs * of_outputs, weighted_sum)
 
@@ -195,8 +197,7 @@ def _few_positions(layer: Any, inputs: Tensor, outputs: Tensor) -> LayerGradient
     biases = tf.reduce_sum(outputs, 1)
 
     def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
-        scaled = outputs * factors[:, None, None]
-        kernel = tf.tensordot(inputs, scaled, [[0, 1], [0, 1]])
+        kernel = tf.tensordot(counted(factors, inputs), scaled(factors, outputs), [[0, 1], [0, 1]])
         return _with_bias(layer, kernel, sum_rows(factors, biases))
 
     both = norms + squares(biases) if layer.use_bias else norms
@@ -230,9 +231,26 @@ def squares(rows: Tensor) -> Tensor:
 
 
 def sum_rows(factors: Tensor, rows: Tensor) -> Tensor:
-    """(d,): the sum of (n, d) rows, each times its factor, in float64."""
+    """(d,): the sum of (n, d) rows, each times its factor, in float64; a factor of 0 counts nothing."""
     tf = start_tensorflow()
-    return tf.matmul(factors[None], tf.cast(rows, tf.float64))[0]
+    return tf.matmul(factors[None], tf.cast(counted(factors, rows), tf.float64))[0]
+
+
+def counted(factors: Tensor, rows: Tensor) -> Tensor:
+    """(n, ...) rows, zeros where the factor is 0: what is not finite times 0 would be no number.
+
+    All patients go through this, whether or not there is such a one: a choice between two computations
+    would let one patient lead the others through another.
+    """
+    tf = start_tensorflow()
+    # this Select takes whole rows, which tf.where would spread a condition for
+    return tf.raw_ops.Select(condition=factors > 0.0, x=rows, y=tf.zeros_like(rows))
+
+
+def scaled(factors: Tensor, rows: Tensor) -> Tensor:
+    """(n, ...) rows, each times its factor; a factor of 0 gives 0, even of what is not finite."""
+    tf = start_tensorflow()
+    return counted(factors, rows) * tf.reshape(factors, [-1, *[1] * (len(rows.shape) - 1)])
 
 
 def _by_patient(tensor: Tensor, rows: int, width: int) -> Tensor:
