@@ -455,6 +455,8 @@ def test_whole_numbers_that_no_two_patients_share_are_asked_about(column: str) -
     visits: dict[str, Column] = {"patient_id": patients, column: list(range(4000, 4200))}
     with pytest.raises(SchemaError, match=rf"visits\.{column}: whole numbers of which none belongs to two"):
         passed(visits, declared=unbounded)
+    with pytest.raises(SchemaError, match="none belongs to two"):
+        passed({**visits, column: [float("nan"), None, *map(float, range(4000, 4198))]}, declared=unbounded)
     assert len(passed(visits, {"columns": {column: "keep"}}, unbounded)[column]) == 200
     assert len(passed(visits, declared={column: Declared(Numeric(0, 9999))})[column]) == 200
     shared: dict[str, Column] = {"patient_id": patients, column: [n % 150 for n in range(200)]}

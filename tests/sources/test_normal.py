@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcohort.sources.convert import levels
-from fedcohort.sources.normal import UnreadableError, identifier, level_key
+from fedcohort.sources.normal import UnreadableError, as_they_are, identifier, level_key
 
 SPELLINGS: dict[str, list[object]] = {
     "23": [
@@ -85,3 +85,33 @@ def test_form_1_is_what_earlier_versions_compared() -> None:
     assert [identifier(value, 1) for value in ("\ufeff23", b"23", "23.0", 1e16, Decimal("1.50"))] == [
         "\ufeff23", "23", "23", "1e+16", "1.50",
     ]  # fmt: skip
+
+
+@given(st.lists(st.text(st.sampled_from("p7059-+._ \n\x00é٣７"), max_size=4), max_size=4))
+def test_texts_that_are_taken_as_they_are_are_their_own_identifiers(values: list[str]) -> None:
+    taken = as_they_are(values)
+    assert taken is None or taken == [identifier(value) for value in values] == values
+
+
+def test_most_identifiers_are_taken_as_they_are_and_others_one_by_one() -> None:
+    assert as_they_are(["p7", "A-12_c", "0070", "70"]) == ["p7", "A-12_c", "0070", "70"]
+    others = (
+        "",
+        " ",
+        "p 7",
+        " p7",
+        "p7 ",
+        "-7",
+        "+7",
+        "7.0",
+        "p\n7",
+        "p\x007",
+        "é",
+        "\uff17",
+        None,
+        7,
+        b"p7",
+    )
+    for other in others:
+        for values in ([other], ["p7", other], [other, "p7"], ["p7", other, "p8"]):
+            assert as_they_are(values) is None

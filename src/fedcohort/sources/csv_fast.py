@@ -200,9 +200,12 @@ def _has_doubtful(block: bytes, delimiter: int, points: bool) -> bool:
         before = before - _SKIPPED[octets[before]]
     if begins[octets[before]].any():
         return True
-    at = np.flatnonzero(octets[:-4] == _POINT) if points else np.array([], dtype=np.intp)
-    grouped = digits[at - 1] & digits[at + 1] & digits[at + 2] & digits[at + 3] & ~digits[at + 4]
-    return bool(grouped.any())
+    if not points:
+        return False
+    grouped = (octets[1:-4] == _POINT) & digits[:-5]  # three digits behind a point, and no fourth
+    for later in (2, 3, 4):
+        grouped &= digits[later : later - 5]
+    return bool((grouped & ~digits[5:]).any())
 
 
 def _shaped(fields: Sequence[Field], raw: Mapping[str, Any]) -> tuple[Columns, Faults]:

@@ -8,6 +8,7 @@ What this does not protect stands in docs/deidentification.md.
 
 import datetime
 import hashlib
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -289,6 +290,9 @@ def _check_shared(table: str, column: str, values: Sequence[object], aliases: Se
     numbers = set(values)
     if len(numbers) < _UNSHARED_PATIENTS:
         return
+    of_patients = (value for value, one in zip(values, aliases, strict=True) if one)
+    if any(isinstance(v, float) and not math.isnan(v) and not v.is_integer() for v in of_patients):
+        return  # a measurement, of which few values have to be looked at to find a fraction
     owned = {
         (value, one.name) for value, one in zip(values, aliases, strict=True) if one and not is_missing(value)
     }

@@ -16,6 +16,7 @@ import math
 import re
 import unicodedata
 import uuid
+from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -96,6 +97,20 @@ def identifier(value: object, form: int = FORM) -> str | None:
 def is_rounded(value: object) -> bool:
     """Whether an identifier is a double so large that the one it was made of need not be the only one."""
     return isinstance(value, float | np.floating) and abs(float(value)) >= EXACT_BELOW
+
+
+def as_they_are(values: Sequence[object]) -> list[str] | None:
+    """The values, where all are texts that surely are what `identifier` makes of them in form 2.
+
+    They are of ASCII's letters, digits and most signs: no blank to be left out, and no number written with a
+    sign or a point. All at once by few C loops; of None nothing follows but that each is to be looked at.
+    """
+    texts = [value for value in values if type(value) is str]
+    joined = f" {' '.join(texts)} "
+    if len(texts) < len(values) or not (joined.isascii() and joined.isprintable()):
+        return None
+    alone = joined.count(" ") == len(texts) + 1 and "  " not in joined
+    return texts if alone and " -" not in joined and "+" not in joined and "." not in joined else None
 
 
 def _of_bytes(value: bytes) -> str | None:

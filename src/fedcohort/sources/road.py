@@ -44,7 +44,7 @@ from fedcohort.sources.how_far import (
 )
 from fedcohort.sources.identity import IDENTIFIERS_KEPT, bind, form_in
 from fedcohort.sources.imported import Imported
-from fedcohort.sources.normal import identifier
+from fedcohort.sources.normal import as_they_are, identifier
 from fedcohort.sources.owned_keys import of_own_patients
 from fedcohort.sources.pen import Pen, compiled, insertion
 from fedcohort.sources.schema import (
@@ -272,7 +272,7 @@ def _named(patients: Sequence[object], form: int) -> list[str | None]:
     """Identifiers as the database holds them: earlier versions printed what came."""
     if form == 1:
         return [None if patient is None else str(patient) for patient in patients]
-    return [identifier(patient, form) for patient in patients]
+    return [*(as_they_are(patients) or (identifier(patient, form) for patient in patients))]
 
 
 def _check_names(table: str, columns: Sequence[str], dialect: str) -> None:
