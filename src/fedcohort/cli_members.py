@@ -90,7 +90,8 @@ def remove(
 
     with _members(state, database) as members:
         if not members.remove_site(site):
-            raise NotFoundError(f"no site {site!r}")
+            known = ", ".join(sorted(members.sites())) or "none"
+            raise NotFoundError(f"no site {site!r}; known are {known}")
     console.print(f"{site} removed", markup=False, highlight=False)
 
 

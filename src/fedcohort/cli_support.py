@@ -125,9 +125,12 @@ def read_secret_files(environment: MutableMapping[str, str]) -> None:
             with Path(path).open(encoding="utf-8-sig") as file:
                 secret = file.read(MAX_SECRET + 1).strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{name}_FILE: {path} cannot be read ({type(error).__name__})") from error
+            raise ConfigError(
+                f"{name}_FILE: {path} cannot be read "
+                f"({type(error).__name__}); let the account that runs fedcohort read it, as UTF-8"
+            ) from error
         if len(secret) > MAX_SECRET:
-            raise ConfigError(f"{name}_FILE: {path} is too long to be a secret")
+            raise ConfigError(f"{name}_FILE: {path} is too long to be a secret; let it hold the secret alone")
         if secret:
             environment[name] = secret
 

@@ -50,7 +50,7 @@ def load_study(path: str | Path) -> Study:
         if path.suffix == ".toml":
             return parse_study(tomllib.loads(data.decode("utf-8-sig")), str(path))
     except OSError as error:
-        raise StudyError(f"{path}: {error.strerror}") from error
+        raise StudyError(f"{path}: {error.strerror}; give the study's file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not TOML: {error}") from None
     return parse_study(data, str(path))

@@ -174,7 +174,9 @@ def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:
     try:
         context = ssl.create_default_context(cafile=str(ca_file)) if ca_file else ssl.create_default_context()
     except OSError as error:
-        raise ConfigError(f"{ca_file}: cannot be read as a CA certificate ({error})") from error
+        raise ConfigError(
+            f"{ca_file}: cannot be read as a CA certificate ({error}); give it in PEM"
+        ) from error
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     # A proxy that the environment names must not be asked for this very machine, least of all with a token.
     host = parts.hostname or ""

@@ -122,7 +122,9 @@ class People:
             if row.disabled:
                 raise ConfigError(f"{row.name} is disabled; enable the account first")
             if row.subject is not None:
-                raise ConfigError(f"{row.name} logs in with the identity provider, and has no password here")
+                raise ConfigError(
+                    f"{row.name} logs in with the identity provider, and has no password here; reset it there"
+                )
             self._change(connection, row.folded, {"hash": None})
             _forget(connection, row.folded)
             self.log.append(connection, "password-reset", detail={"name": row.name, "by": by})

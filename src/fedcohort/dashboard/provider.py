@@ -254,6 +254,8 @@ def open_provider(declared: Declared, ca_file: Path | None) -> Provider:
     try:
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except OSError as error:
-        raise ConfigError(f"{ca_file}: cannot be read as a CA certificate ({error})") from error
+        raise ConfigError(
+            f"{ca_file}: cannot be read as a CA certificate ({error}); give it in PEM"
+        ) from error
     trust = not is_loopback_name(urlsplit(declared.issuer).hostname)
     return Provider(declared, httpx.Client(verify=context, timeout=WAIT_SECONDS, trust_env=trust))

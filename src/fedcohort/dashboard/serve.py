@@ -187,7 +187,7 @@ def _open_werkzeug(app: Flask, listen: Listen, context: ssl.SSLContext) -> BaseW
 
 def _check(settings: Settings, listen: Listen) -> None:
     if bool(listen.certificate) != bool(listen.key):
-        raise ConfigError("HTTPS needs both a certificate and its key")
+        raise ConfigError("HTTPS needs both a certificate and its key: give --certificate and --key")
     if is_loopback_name(listen.host):
         return
     if settings.people is None:
@@ -210,7 +210,8 @@ def _tls(listen: Listen) -> ssl.SSLContext | None:
         context.load_cert_chain(listen.certificate, listen.key)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"{listen.certificate}, {listen.key}: cannot be used for HTTPS ({error})"
+            f"{listen.certificate}, {listen.key}: cannot be used for HTTPS ({error}); "
+            "give a certificate and its key in PEM"
         ) from error
     return context
 

@@ -166,7 +166,9 @@ def open_upstream(settings: Settings) -> Upstream:
     try:
         context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
     except OSError as error:
-        raise ConfigError(f"{settings.ca_file}: cannot be read as a CA certificate ({error})") from error
+        raise ConfigError(
+            f"{settings.ca_file}: cannot be read as a CA certificate ({error}); give it in PEM"
+        ) from error
     client = httpx.Client(
         base_url=settings.coordinator,
         headers={"Authorization": f"Bearer {settings.token}"} if settings.token else {},

@@ -213,7 +213,10 @@ def _read_key(path: Path) -> bytes:
     except (OSError, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
-        raise ConfigError(f"{path}: not the {KEY_DIGITS} hex digits of a site's public key")
+        raise ConfigError(
+            f"{path}: not the {KEY_DIGITS} hex digits of a site's public key; remove it, and confirm the "
+            f"site again: `fedcohort roster --confirm {path.stem}`"
+        )
     return key
 
 

@@ -167,6 +167,7 @@ def text_of(path: Path, encoding: str | None) -> io.TextIOWrapper:
         errors = "replace" if found.startswith("utf-16") else "surrogateescape"
         return io.TextIOWrapper(raw, found, errors, newline="")
     except LookupError:
+        raw.close()
         raise ConfigError(f"--encoding {encoding}: unknown; write such as utf-8, cp1252 or utf-16") from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error

@@ -44,7 +44,7 @@ def client_tls(ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{ca_file}: cannot be read as a CA certificate in PEM") from error
+        raise ConfigError(f"{ca_file}: cannot be read as a CA certificate; give it in PEM") from error
 
 
 def server_tls(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -63,7 +63,9 @@ def server_tls(certificate: Path, key: Path) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{certificate}, {key}: cannot be used as certificate and key in PEM") from error
+        raise ConfigError(
+            f"{certificate}, {key}: cannot be used as certificate and key; give both in PEM"
+        ) from error
     return context
 
 
