@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,9 +17,27 @@ def task(number: int, phase: str = "train") -> Task:
     return Task(STUDY, number, 0, phase, {}, bytes(32), ("a",))
 
 
-def places(worker: Worker, questions: Sequence[tuple[Task, float]], *, refuse: bool = False) -> list[str]:
+class Clock:
+    """Time passes when an answer takes it, and at no other moment, however busy the machine is."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def timed() -> tuple[Worker, Clock]:
+    clock = Clock()
+    return Worker(clock=clock), clock
+
+
+def places(
+    worker: tuple[Worker, Clock], questions: Sequence[tuple[Task, float]], *, refuse: bool = False
+) -> list[str]:
     """Where each question was answered, in turn, when it takes so many seconds."""
     found = []
+    asked, clock = worker
 
     async def ask() -> None:
         loop_thread = threading.current_thread()
@@ -28,27 +45,27 @@ def places(worker: Worker, questions: Sequence[tuple[Task, float]], *, refuse: b
 
             def reply(message: Message, seconds: float = seconds) -> Message:
                 found.append("here" if threading.current_thread() is loop_thread else "thread")
-                time.sleep(seconds)
+                clock.seconds += seconds
                 return Event("refusal") if refuse else Contribution(STUDY, 0, 0, "a", bytes(32), b"")
 
-            await worker.answer(question, reply)
+            await asked.answer(question, reply)
 
     asyncio.run(ask())
     return found
 
 
 def test_what_took_no_time_in_the_round_before_is_answered_where_it_was_read() -> None:
-    assert places(Worker(), [(task(0), 0), (task(1), 0), (task(2), 0)]) == ["thread", "here", "here"]
+    assert places(timed(), [(task(0), 0), (task(1), 0), (task(2), 0)]) == ["thread", "here", "here"]
 
 
 def test_what_took_long_goes_to_the_thread_until_it_is_quick_again() -> None:
     rounds = [(task(0), SLOW_SECONDS), (task(1), 0), (task(2), SLOW_SECONDS), (task(3), 0), (task(4), 0)]
-    assert places(Worker(), rounds) == ["thread", "thread", "here", "thread", "here"]
+    assert places(timed(), rounds) == ["thread", "thread", "here", "thread", "here"]
 
 
 def test_each_phase_is_quick_or_slow_by_itself() -> None:
     rounds = [(task(0, "moments"), 0), (task(1), SLOW_SECONDS), (task(2), 0), (task(3, "moments"), 0)]
-    assert places(Worker(), rounds) == ["thread", "thread", "thread", "here"]
+    assert places(timed(), rounds) == ["thread", "thread", "thread", "here"]
 
 
 def wait_for(event: threading.Event) -> None:
@@ -56,17 +73,17 @@ def wait_for(event: threading.Event) -> None:
 
 
 def test_nothing_is_answered_beside_what_is_made_ready() -> None:
-    worker, end = Worker(), threading.Event()
+    worker, end = timed(), threading.Event()
     assert places(worker, [(task(0), 0)]) == ["thread"]
-    worker.make_ready(partial(wait_for, end))
+    worker[0].make_ready(partial(wait_for, end))
     threading.Timer(0.1, end.set).start()
     assert places(worker, [(task(1), 0)]) == ["thread"]
     assert end.is_set()
 
 
 def test_refusals_leave_no_trace_in_memory() -> None:
-    worker = Worker()
+    worker = timed()
     assert places(worker, [(task(number, f"phase-{number}"), 0) for number in range(5)], refuse=True) == (
         ["thread"] * 5
     )
-    assert not worker.quick
+    assert not worker[0].quick

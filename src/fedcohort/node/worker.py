@@ -24,21 +24,23 @@ class Worker:
     Attributes:
         quick: kind, study and phase of questions that were answered quickly last time.
         readying: what the thread makes ready meanwhile.
+        clock: seconds, from any beginning.
     """
 
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "fedcohort-node"))
     quick: set[tuple[str, str, str]] = field(default_factory=set)
     readying: set[Future[None]] = field(default_factory=set)
+    clock: Callable[[], float] = time.perf_counter
 
     async def answer(self, question: Message, reply: Callable[[Message], Message]) -> Message:
         """What `reply` says to a question; the caller asks the next one when it has this answer."""
         study_hash, phase = getattr(question, "study_hash", ""), getattr(question, "phase", "")
-        kind, began = (type(question).__name__, study_hash, phase), time.perf_counter()
+        kind, began = (type(question).__name__, study_hash, phase), self.clock()
         if kind in self.quick and not self.readying:
             said = reply(question)
         else:
             said = await asyncio.get_running_loop().run_in_executor(self.thread, reply, question)
-        if isinstance(said, Contribution | Help) and time.perf_counter() - began < QUICK_SECONDS:
+        if isinstance(said, Contribution | Help) and self.clock() - began < QUICK_SECONDS:
             self.quick.add(kind)
         else:
             self.quick.discard(kind)
