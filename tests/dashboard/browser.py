@@ -55,6 +55,7 @@ class Watched:
 
     page: Page
     complaints: list[str] = field(default_factory=list)
+    last_error: str = ""
 
     def text(self, selector: str) -> str:
         """What a reader sees there."""
@@ -72,13 +73,24 @@ class Watched:
         """
         deadline = time.monotonic() + timeout_seconds
         while not self._is_true(script):
-            assert time.monotonic() < deadline, f"still not true: {script}; console: {self.complaints}"
+            assert time.monotonic() < deadline, f"still not true: {script}; {self._state()}"
             self.page.wait_for_timeout(20)
+
+    def _state(self) -> str:
+        """What a reader of a failed test needs: the console, what failed last, and what the page shows."""
+        try:
+            shown = self.page.evaluate(
+                "document.readyState + ' ' + document.visibilityState + ' ' + document.body.innerText"
+            )
+        except Error as error:
+            shown = f"nothing can be read: {error}"
+        return f"console: {self.complaints}; last error: {self.last_error}; page: {str(shown)[:2000]}"
 
     def _is_true(self, script: str) -> bool:
         try:
             return bool(self.page.evaluate(script))
-        except Error:  # between two pages, or before the element is there
+        except Error as error:  # between two pages, or before the element is there
+            self.last_error = str(error)
             return False
 
     def n_points(self, chart: int = 0, selector: str = "#charts .chart") -> list[int]:

@@ -1,5 +1,6 @@
 """A finished study as the coordinator's REST tells it, with all that a page can show."""
 
+from copy import deepcopy
 from typing import Any
 
 from .standin import FIRST_STUDY, StandIn
@@ -60,7 +61,7 @@ def add_finished(store: StandIn, rounds: int = 60) -> str:
          "bytes_to": 1_240_000 + 9_000 * index, "bytes_from": 905_000 - 7_000 * index}
         for index, (site, state) in enumerate(store.sites.items())
     ]  # fmt: skip
-    store.add_study(rounds=rounds, study=TRAIN, sites=answers)
+    store.add_study(rounds=rounds, study=deepcopy(TRAIN), sites=answers)
     for number in range(1, rounds + 1):
         store.add_round(number)
     store.finish(IMPORTANCE)
@@ -78,7 +79,7 @@ def add_description(store: StandIn) -> str:
         "analysis": {"kind": "describe"}, "cohort": {},
     }  # fmt: skip
     study_id = store.add_study("cd" * 32, name="who-they-are", rounds=1, study=asked, researcher="li-wei")
-    store.reports[study_id] = {"patients": 920, "rows": 920, "describe": DESCRIBED}
+    store.reports[study_id] = {"patients": 920, "rows": 920, "describe": deepcopy(DESCRIBED)}
     store.set_state("finished", study_id)
     return study_id
 
