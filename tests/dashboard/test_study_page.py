@@ -45,6 +45,18 @@ def test_a_finished_training_shows_all_its_figures(dashboard: str, watch: Watche
     assert watch.complaints == []
 
 
+def test_a_finished_studys_report_that_could_not_be_had_is_asked_for_again(
+    store: StandIn, dashboard: str, watch: Watched
+) -> None:
+    report = store.reports.pop(FIRST_STUDY)
+    watch.page.goto(dashboard)
+    watch.wait(READY)
+    with watch.page.expect_response(lambda answer: answer.url.endswith("/report") and answer.status == 409):
+        pass
+    store.reports[FIRST_STUDY] = report
+    watch.wait(f"{_series('#roc')}?.length === 33")
+
+
 def test_times_of_exchanges_without_metrics_arrive_live_and_what_is_not_told_is_not_shown(
     store: StandIn, dashboard: str, watch: Watched
 ) -> None:

@@ -52,13 +52,17 @@ export function studyView(onShow) {
       if (drawn !== null && study === null) begin(detail, drawn);
       study = detail;
       draw();
-      if (study.state === "finished" && report === null) await loadReport(mine);
+      if (ended() && report === null) await loadReport(mine);
     } catch (error) {
-      if (mine !== id || study !== null) return;
-      if (error instanceof Refusal && error.status === 404) say("study-none", t("study.missing"));
-      else setTimeout(() => mine === id && load(), RETRY_MS);
+      if (mine !== id) return;
+      const missing = error instanceof Refusal && error.status === 404;
+      if (study === null && missing) say("study-none", t("study.missing"));
+      // What is still running is asked again with its next event; a finished study has no more of them.
+      else if (study === null || (ended() && report === null)) setTimeout(() => mine === id && load(), RETRY_MS);
     }
   }
+
+  const ended = () => study.state === "finished";
 
   /** The past comes in few points, and what happens from now on as events. */
   function begin(detail, drawn) {
