@@ -23,8 +23,8 @@ from sqlalchemy import create_engine
 
 from benchmarks.harness import at_most, emit, median, reported, say, unavailable
 from fedcohort.columns import Binary, Categorical, Numeric
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.database import database_url
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.storage.database import database_url
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 

@@ -30,7 +30,7 @@ import fedcohort as fc
 from benchmarks.deployment import PYTHON, TOKEN_FILE, federation, free_port, process
 from benchmarks.harness import ROOT, at_most, data_folder, emit, median, reported, say, unavailable, under
 from benchmarks.heart import SETTINGS, heart_databases, heart_study
-from fedcohort.client import Federation, Handle
+from fedcohort.researcher.client import Federation, Handle
 
 VIEWERS, WARM_UP, VIEWED_ROUNDS, TURNS = 200, 20, 300, 3
 SLOW_ROUNDS, VIEWS, LEAVING_SECONDS = 30, 5, 12.0

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import trustme
 
-from fedcohort.client import Federation, connect
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import FedcohortError, LinkClosedError
 from fedcohort.local_token import read_token, write_token
 from fedcohort.node.keys import enrol
+from fedcohort.researcher.client import Federation, connect
 
 START_SECONDS = 60.0
 

@@ -77,12 +77,12 @@ def theirs(paths: list[Path]) -> float:
 
 def ours(folder: Path, side: int) -> tuple[float, int, int]:
     """Seconds to import, images written, and those refused."""
-    from fedcohort.sources.deidentify import Deidentifier, deidentified
-    from fedcohort.sources.deidentify_rules import Rules
-    from fedcohort.sources.dicom import IMAGE_ID, dicom_source
-    from fedcohort.sources.dicom_options import DicomOptions, columns_of
-    from fedcohort.sources.dicom_pixels import Rendering
-    from fedcohort.sources.road import import_source
+    from fedcohort.sources.deidentify.rules import Rules
+    from fedcohort.sources.deidentify.source import Deidentifier, deidentified
+    from fedcohort.sources.dicom.options import DicomOptions, columns_of
+    from fedcohort.sources.dicom.pixels import Rendering
+    from fedcohort.sources.dicom.source import IMAGE_ID, dicom_source
+    from fedcohort.sources.importer.pipeline import import_source
 
     columns = columns_of(("Modality", "PatientSex", "BodyPartExamined", "Rows", "Columns"), {})
     rendering = Rendering(height=side, width=side, frames="every")

@@ -67,7 +67,7 @@ def main() -> None:
     size, rounds = int(sys.argv[1]), int(sys.argv[2])
     ANALYSES["describe"] = lambda study: Echo(size, rounds)
     sys.argv = ["fedcohort", *sys.argv[3:]]
-    from fedcohort.cli import main as run
+    from fedcohort.cli.app import main as run
 
     run()
 

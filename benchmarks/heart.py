@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 import fedcohort as fc
 from fedcohort.analyses.columns_of import numeric_columns, numeric_matrix
 from fedcohort.analyses.encode import Encoder
-from fedcohort.sources import heart_disease
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.resolve import resolve_cohort
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.cohort.resolve import resolve_cohort
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.datasets import heart_disease
 from fedcohort.table import TEST, TRAIN, Table
 
 Settings = Mapping[str, Mapping[str, object]]

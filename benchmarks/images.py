@@ -24,7 +24,7 @@ from benchmarks.harness import at_least, data_folder, emit, reported, say, withi
 from fedcohort.analyses.encode import Encoder
 from fedcohort.analyses.model_of import model_of
 from fedcohort.engines.local import run_local
-from fedcohort.sources.cohort import load_cohort
+from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort, Study
 from fedcohort.table import SPLITS, Table
 
@@ -83,13 +83,13 @@ def write_capture(file: Path, pixels: NDArray[np.uint8], patient: str, finding: 
 
 def imported(folder: Path, database: Path) -> Path:
     """Import a hospital's images; its key is fixed, so that patients have the same order in every run."""
-    from fedcohort.sources.deidentify import Deidentifier, deidentified
-    from fedcohort.sources.deidentify_rules import Rules
-    from fedcohort.sources.dicom import IMAGE_ID, dicom_source
-    from fedcohort.sources.dicom_columns import DicomColumn
-    from fedcohort.sources.dicom_options import DicomOptions
-    from fedcohort.sources.dicom_pixels import Rendering
-    from fedcohort.sources.road import import_source
+    from fedcohort.sources.deidentify.rules import Rules
+    from fedcohort.sources.deidentify.source import Deidentifier, deidentified
+    from fedcohort.sources.dicom.columns import DicomColumn
+    from fedcohort.sources.dicom.options import DicomOptions
+    from fedcohort.sources.dicom.pixels import Rendering
+    from fedcohort.sources.dicom.source import IMAGE_ID, dicom_source
+    from fedcohort.sources.importer.pipeline import import_source
 
     columns = {
         "finding": DicomColumn(keyword="ImageComments", levels=FINDINGS),

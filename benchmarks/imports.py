@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import at_least_times_faster, emit, median, reported, unavailable
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.deidentify import Deidentifier, deidentified
-from fedcohort.sources.deidentify_rules import Rules
-from fedcohort.sources.road import import_source
+from fedcohort.sources.deidentify.rules import Rules
+from fedcohort.sources.deidentify.source import Deidentifier, deidentified
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.pipeline import import_source
 
 ROWS, NUMBERS, REPEATS = 500_000, 16, 5
 MEMORY_ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -25,8 +25,8 @@ SEVERAL = 10_000
 """Different records of a file that is only long."""
 SHARE = 0.7
 PEAK = (
-    "import sys; from fedcohort.sources.csv_files import csv_source; "
-    "from fedcohort.sources.road import import_source; from pathlib import Path; "
+    "import sys; from fedcohort.sources.importer.csv.source import csv_source; "
+    "from fedcohort.sources.importer.pipeline import import_source; from pathlib import Path; "
     "import_source(csv_source(Path(sys.argv[1]), 'big', None), sys.argv[2]); "
     "print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) / 1024)"
 )

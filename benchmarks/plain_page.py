@@ -20,7 +20,7 @@ import waitress
 from flask import Flask, Response, request
 
 from fedcohort.coordinator.streams import PAUSE_SECONDS
-from fedcohort.dashboard.serve import WATCHING_NICE
+from fedcohort.dashboard.shared.serve import WATCHING_NICE
 
 EVENT_SECONDS = 0.5
 """About a slow round."""

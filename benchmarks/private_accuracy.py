@@ -31,7 +31,7 @@ from benchmarks.heart import explicit_study, heart_databases, loader
 from fedcohort.analyses.private_rows import encoded
 from fedcohort.analyses.private_train import private_train
 from fedcohort.engines.local import run_local
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Cohort, Study
 from fedcohort.table import TEST, TRAIN, Table
 

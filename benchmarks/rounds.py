@@ -31,7 +31,7 @@ from benchmarks.harness import (
     unavailable,
 )
 from benchmarks.heart import encoded_splits, heart_databases, heart_study
-from fedcohort.sources.synthetic import synthesize
+from fedcohort.sources.datasets.synthetic import synthesize
 from fedcohort.study import Protection
 
 WARM_UP = 3

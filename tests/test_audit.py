@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, MetaData, create_engine, delete, insert, select, update
 
-from fedcohort.audit import events_table, newest_query, next_entry, verify_events
+from fedcohort.audit.chain import events_table, newest_query, next_entry, verify_events
 from fedcohort.errors import StoreError
 
 METADATA = MetaData()

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from fedcohort.cli import _read_question
-from fedcohort.cli_support import read_secret_files
-from fedcohort.client import load_study
-from fedcohort.config import read_config
+from fedcohort.cli.app import _read_question
+from fedcohort.cli.support import read_secret_files
 from fedcohort.node.policy import read_policy
-from fedcohort.sources.deidentify_rules import read_rules
-from fedcohort.sources.dicom_options import read_options
-from fedcohort.sources.mapping import read_mapping
+from fedcohort.quickstart.config import read_config
+from fedcohort.researcher.client import load_study
+from fedcohort.sources.deidentify.rules import read_rules
+from fedcohort.sources.dicom.options import read_options
+from fedcohort.sources.importer.mapping import read_mapping
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 STUDY = b'{"name": "s", "cohort": {"columns": ["age"]}, "analysis": {"kind": "describe"}}'

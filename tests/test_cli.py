@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import fedcohort
-from fedcohort.cli import _print_report, app
+from fedcohort.cli.app import _print_report, app
 from fedcohort.logs import DiscreetFormatter
 from tests.processes.support import (
     COLUMNS,
@@ -330,7 +330,7 @@ def test_a_traceback_in_the_log_says_where_and_never_what(capsys: pytest.Capture
 def test_a_private_result_fits_into_eighty_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedcohort.cli.console", Console(width=80))
+    monkeypatch.setattr("fedcohort.cli.app.console", Console(width=80))
     noisy = {"rows": 100, "loss": 0.4712, "loss_low": 0.45, "loss_high": 0.5, "auc": 0.88, "auc_low": 0.81}
     _print_report({"train": {"loss": 0.4, "auc": 0.9}, "test": {**noisy, "auc_high": 0.93}})
     lines = [re.sub(r"[│┃\s]+", " ", line).strip() for line in capsys.readouterr().out.splitlines()]

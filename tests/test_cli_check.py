@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from fedcohort.cli import app
-from fedcohort.client import explicit, load_study
+from fedcohort.cli.app import app
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.node.ledger import reserve
 from fedcohort.node.policy import read_policy
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.schema import Declared, wide_table
+from fedcohort.researcher.client import explicit, load_study
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.importer.whole_dataset import write_rows
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "readiness.md").read_text(encoding="utf-8")
 (STUDY,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)

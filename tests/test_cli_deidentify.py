@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fedcohort.cli import app
+from fedcohort.cli.app import app
 from fedcohort.columns import Categorical, Numeric
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.pseudonym import load_or_create_key, masked_file_name
-from fedcohort.sources.schema import Declared, wide_table
+from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.deidentify.pseudonym import load_or_create_key, masked_file_name
+from fedcohort.sources.importer.whole_dataset import write_rows
 
 SITE = 'id = "hospital_a"\ndata = "ward.db"\ncoordinator = "ws://localhost:8760"\n[tables]\nward = "*"\n'
 

@@ -19,10 +19,10 @@ pytest.importorskip("PIL", reason="pictures need Pillow")
 from pynetdicom import AE
 from typer.testing import CliRunner
 
-from fedcohort.cli import app
+from fedcohort.cli.app import app
 from fedcohort.errors import ConfigError, FedcohortError
-from fedcohort.sources.images import decode_image
-from fedcohort.sources.pseudonym import load_key, masked_file_name, pseudonym, shift_days
+from fedcohort.sources.catalogue.stored_images import decode_image
+from fedcohort.sources.deidentify.pseudonym import load_key, masked_file_name, pseudonym, shift_days
 from tests.patience import PATIENCE_SECONDS, until
 from tests.sources.dicom_files import CT, PIXELS, encoded, image, write
 

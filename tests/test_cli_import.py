@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from fedcohort.cli import app
-from fedcohort.sources.mapping import MappedTable
-from fedcohort.sources.pseudonym import key_id, load_key, pseudonym
+from fedcohort.cli.app import app
+from fedcohort.sources.deidentify.pseudonym import key_id, load_key, pseudonym
+from fedcohort.sources.importer.mapping import MappedTable
 
 
 @pytest.fixture(autouse=True)

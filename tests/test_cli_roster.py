@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fedcohort.cli import main
+from fedcohort.cli.app import main
 from fedcohort.node.keys import RosterFolder, make_card
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.wire.codec import encode

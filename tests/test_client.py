@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.client import load_study
-from fedcohort.dashboard.app import HEADERS
+from fedcohort.dashboard.shared.application import HEADERS
 from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, StudyError
-from fedcohort.rest import Rest
+from fedcohort.researcher.client import load_study
+from fedcohort.researcher.rest import Rest
 
 from .analyses.support import FRAMES, POOLED, run, study
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fedcohort.config import read_config, worker_of
 from fedcohort.errors import ConfigError
-from fedcohort.federation_files import flat_study, join_token, worker_policy
+from fedcohort.quickstart.config import read_config, worker_of
+from fedcohort.quickstart.federation_files import flat_study, join_token, worker_policy
 
 FLAT: dict[str, Any] = {
     "workers": [

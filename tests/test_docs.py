@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from fedcohort.config import FlatConfig, Worker
 from fedcohort.node.policy import Listen, SitePolicy
-from fedcohort.sources.deidentify_rules import Role, Rule, Rules
+from fedcohort.quickstart.config import FlatConfig, Worker
+from fedcohort.sources.deidentify.rules import Role, Rule, Rules
 from fedcohort.study import Cohort, Privacy, Study, Train
 
 DOCS = Path(__file__).parent.parent / "docs"

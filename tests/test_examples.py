@@ -20,11 +20,11 @@ import fedcohort as fc
 from fedcohort.engines.local import run_local
 from fedcohort.explain import explain
 from fedcohort.node.policy import read_policy
-from fedcohort.sources import heart_disease
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.resolve import resolve_cohort
-from fedcohort.sources.synthetic import synthesize
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.cohort.resolve import resolve_cohort
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.datasets import heart_disease
+from fedcohort.sources.datasets.synthetic import synthesize
 from fedcohort.table import Table
 from tests.patience import PATIENCE_SECONDS
 

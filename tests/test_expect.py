@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import fedcohort as fc
-from fedcohort.cli import app
+from fedcohort.cli.app import app
 from fedcohort.expect import expected
 
 COLUMNS: dict[str, Any] = {"a": fc.Numeric(0, 1), "s": fc.Categorical(("f", "m"))}

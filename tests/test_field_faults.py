@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import fedcohort as fc
-from fedcohort.config import read_config
-from fedcohort.dashboard.provider import read_declared
+from fedcohort.dashboard.login.provider import read_declared
 from fedcohort.errors import FedcohortError
 from fedcohort.node.policy import read_policy
-from fedcohort.sources.deidentify_rules import read_rules
-from fedcohort.sources.dicom_options import read_options
-from fedcohort.sources.mapping import read_mapping
+from fedcohort.quickstart.config import read_config
+from fedcohort.sources.deidentify.rules import read_rules
+from fedcohort.sources.dicom.options import read_options
+from fedcohort.sources.importer.mapping import read_mapping
 from fedcohort.study import parse_study
 
 STUDY = """name = "x"

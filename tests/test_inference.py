@@ -12,9 +12,9 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.errors import ConfigError, StudyError, ValueRangeError
-from fedcohort.inference import Predictor, load_predictor
-from fedcohort.result import Result
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.researcher.inference import Predictor, load_predictor
+from fedcohort.researcher.result import Result
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.table import Table
 from tests.processes.support import cli, cohort, frame_of, ward_rows, write_ward
 
@@ -147,7 +147,7 @@ def test_the_command_predicts_one_patient_and_a_cohort(folder: Path, tmp_path: P
 def test_the_command_says_of_what_the_number_is_a_probability(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fedcohort.cli_predict import predict
+    from fedcohort.cli.predict import predict
 
     predict(folder, [f"{name}={value}" for name, value in VALUES.items()])
     assert capsys.readouterr().out.startswith("ill = 1: probability 0.")
@@ -158,7 +158,7 @@ def test_a_folder_without_a_model_or_a_question_without_values_is_refused_in_wor
 ) -> None:
     with pytest.raises(StudyError, match="give the folder that"):
         load_predictor(tmp_path)
-    from fedcohort.cli_predict import predict
+    from fedcohort.cli.predict import predict
 
     with pytest.raises(ConfigError, match="give either --value"):
         predict(folder)

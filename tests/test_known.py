@@ -5,10 +5,10 @@ import json
 import pytest
 
 import fedcohort as fc
-from fedcohort.dashboard.document import Finished, document
-from fedcohort.dashboard.texts import load_texts
+from fedcohort.dashboard.federation.document import Finished, document
+from fedcohort.dashboard.shared.texts import load_texts
 from fedcohort.known import is_known, told, told_levels
-from fedcohort.result import Result
+from fedcohort.researcher.result import Result
 
 SMALL = {
     "accuracy": 1.0,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fedcohort.cli_support import SECRETS, read_secret_files
+from fedcohort.cli.support import SECRETS, read_secret_files
 from fedcohort.errors import CohortTooSmallError, ConfigError
 from fedcohort.logs import DiscreetFormatter, JsonFormatter, about
 from tests.processes.support import cli

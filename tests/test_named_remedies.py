@@ -20,7 +20,7 @@ import typer
 from pydantic import BaseModel
 
 import fedcohort as fc
-from fedcohort.cli import app
+from fedcohort.cli.app import app
 from fedcohort.columns import Frozen
 from tests.remedies import PLACE, Said, said
 

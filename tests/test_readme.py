@@ -12,8 +12,8 @@ import pytest
 import typer
 
 import fedcohort
-from fedcohort.cli import app
-from fedcohort.config import read_config
+from fedcohort.cli.app import app
+from fedcohort.quickstart.config import read_config
 from fedcohort.study import Study, parse_study
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -2,11 +2,11 @@
 
 import pytest
 
-from fedcohort.client import awaited
 from fedcohort.coordinator.telemetry import known_codes
 from fedcohort.errors import CohortError, DicomError, FedcohortError, PolicyError
 from fedcohort.node.consent import REFUSALS
 from fedcohort.refusals import WORDS, explained, in_words
+from fedcohort.researcher.client import awaited
 
 
 def kinds(of: type[FedcohortError]) -> set[str]:

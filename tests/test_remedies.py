@@ -18,9 +18,9 @@ from fedcohort.errors import ConfigError, LinkClosedError, StoreError, StudyErro
 from fedcohort.node.check import Verdict, check_node
 from fedcohort.node.policy import read_policy
 from fedcohort.node.readiness import check_readiness
-from fedcohort.rest import open_rest
-from fedcohort.sources.database import reading
-from fedcohort.sources.predictions import Predicted, write_predictions
+from fedcohort.researcher.rest import open_rest
+from fedcohort.sources.cohort.predictions import Predicted, write_predictions
+from fedcohort.storage.database import reading
 from fedcohort.study import parse_study
 from fedcohort.wire.transport import dial
 from tests.postgres import Postgres, postgres

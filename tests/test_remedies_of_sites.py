@@ -17,20 +17,20 @@ import pytest
 from typer.testing import CliRunner
 
 import fedcohort as fc
-from fedcohort.cli import app
-from fedcohort.cli_support import read_secret_files
-from fedcohort.client import load_study
+from fedcohort.cli.app import app
+from fedcohort.cli.support import read_secret_files
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore
-from fedcohort.dashboard.app import build_app
-from fedcohort.dashboard.serve import Listen, open_server
-from fedcohort.dashboard.settings import Settings
+from fedcohort.dashboard.federation.app import build_app
+from fedcohort.dashboard.shared.serve import Listen, open_server
+from fedcohort.dashboard.shared.settings import Settings
 from fedcohort.errors import FedcohortError, PolicyError
 from fedcohort.node.budgets import Budget
 from fedcohort.node.check import check_node
 from fedcohort.node.policy import SitePolicy, check_study, read_policy
 from fedcohort.node.readiness import check_readiness
-from fedcohort.sources.database import reading
+from fedcohort.researcher.client import load_study
+from fedcohort.storage.database import reading
 from fedcohort.study import Study
 from fedcohort.wire.address import check_http, check_url, client_tls, server_tls
 from fedcohort.wire.identity import load_or_create

@@ -15,9 +15,9 @@ import pytest
 import fedcohort as fc
 from fedcohort.errors import FedcohortError
 from fedcohort.handed_in import check_handed_in
-from fedcohort.sources.resolve import resolve_cohort
-from fedcohort.sources.where import check_plain, parse_where
-from fedcohort.sources.where_kinds import check_kinds, kinds_of_study
+from fedcohort.sources.cohort.resolve import resolve_cohort
+from fedcohort.sources.cohort.where.kinds import check_kinds, kinds_of_study
+from fedcohort.sources.cohort.where.parse import check_plain, parse_where
 from fedcohort.study import Cohort, Study, parse_study
 
 from .test_named_remedies import SETTING

@@ -14,7 +14,7 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.engines.local import run_local
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from tests.patience import PATIENCE_SECONDS
 
 from .analyses.support import FRAMES, study
@@ -115,7 +115,8 @@ def test_names_in_any_script_are_printed_on_a_console_of_an_old_code_page(tmp_pa
     )
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
     assert rb"Study: \u5fc3\u810f \u2265 60" in done.stdout
-    code = "from fedcohort.client import load_study\nfrom fedcohort.progress import follow\n"
+    code = "from fedcohort.researcher.client import load_study\n"
+    code += "from fedcohort.researcher.progress import follow\n"
     code += "with follow(load_study('study.toml'), enabled=True) as f: f.note('waiting for 心脏')\n"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=False

@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fedcohort.client import Federation, Handle, Simulation, connect, load_study, simulate
     from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
-    from fedcohort.result import Result, load_result
+    from fedcohort.researcher.client import Federation, Handle, Simulation, connect, load_study, simulate
+    from fedcohort.researcher.result import Result, load_result
     from fedcohort.study import (
         Binary,
         Categorical,
@@ -53,7 +53,7 @@ __all__ = [
     "load_study",
     "simulate",
 ]
-_HOMES = ("fedcohort.study", "fedcohort.errors", "fedcohort.client", "fedcohort.result")
+_HOMES = ("fedcohort.study", "fedcohort.errors", "fedcohort.researcher.client", "fedcohort.researcher.result")
 
 
 def __getattr__(name: str) -> object:

@@ -2,8 +2,8 @@
 
 import os
 
-from fedcohort.cli import main
-from fedcohort.parent import ENDS_WITH_STDIN, end_with_parent
+from fedcohort.cli.app import main
+from fedcohort.quickstart.parent_process import ENDS_WITH_STDIN, end_with_parent
 
 if __name__ == "__main__":
     if os.environ.pop(ENDS_WITH_STDIN, None):

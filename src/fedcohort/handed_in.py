@@ -5,8 +5,8 @@ what a later version refuses is refused here and not by the words of a study.
 """
 
 from fedcohort.errors import CohortError, RulesError, StudyError
-from fedcohort.sources.where import check_plain, columns_asked
-from fedcohort.sources.where_kinds import check_where_of_study
+from fedcohort.sources.cohort.where.kinds import check_where_of_study
+from fedcohort.sources.cohort.where.parse import check_plain, columns_asked
 from fedcohort.study import Study, Train
 from fedcohort.versions import RULES
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from fedcohort.errors import KeyFileError
-from fedcohort.key_file import read_private
-from fedcohort.whole_file import write_whole
+from fedcohort.storage.key_file import read_private
+from fedcohort.storage.whole_file import write_whole
 from fedcohort.wire.address import is_loopback_name
 
 RESEARCHER = "local"

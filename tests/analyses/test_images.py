@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 import fedcohort as fc
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
-from fedcohort.sources.images import encode_image
+from fedcohort.sources.catalogue.stored_images import encode_image
 
 layers = keras.layers
 SPLIT = ["train", "train", "test"]

@@ -17,7 +17,7 @@ from fedcohort.explain import explain
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.protection.fixed_point import to_ring
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Study
 
 COLUMNS: dict[str, fc.Numeric | fc.Categorical] = {

@@ -27,8 +27,8 @@ from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.noise import poisson_sample
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.protection.fixed_point import to_ring
-from fedcohort.sources.frame import table_from_frame
-from fedcohort.sources.patients import held_out
+from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.cohort.patients import held_out
 from fedcohort.study import Study
 from fedcohort.table import TEST, TRAIN, Table
 from fedcohort.wire.messages import Event, Task

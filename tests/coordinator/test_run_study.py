@@ -15,7 +15,7 @@ from fedcohort.coordinator.run_study import run_study
 from fedcohort.engines.local import Simulated, simulated_node
 from fedcohort.errors import StudyError, TooFewSitesError, WireError
 from fedcohort.node.answer import Node, answer
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.vector import Block, Layout

@@ -17,7 +17,7 @@ from fedcohort.analyses.contract import State
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore, Submission
 from fedcohort.errors import ConfigError, StoreError
-from fedcohort.sources.durable import LOG_BYTES
+from fedcohort.storage.durable import LOG_BYTES
 from tests.postgres import Postgres, postgres
 
 STUDY = "ab" * 32
@@ -98,7 +98,7 @@ def test_of_a_round_that_cannot_be_stored_nothing_is(store: CoordinatorStore) ->
 def test_a_locked_database_is_told_in_words_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedcohort.sources.limits.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("fedcohort.storage.timeouts.LOCK_SECONDS", 0.1)
     path = tmp_path / "coordinator.db"
     with closing(CoordinatorStore(path)) as store, closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -240,7 +240,7 @@ def test_a_store_says_whether_it_can_be_written(store: CoordinatorStore, place: 
 def test_a_second_coordinator_on_one_server_is_turned_away(
     server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedcohort.sources.limits.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("fedcohort.storage.timeouts.LOCK_SECONDS", 0.2)
     url = server.create("alone")
     with closing(CoordinatorStore(url, alone=True)) as first:
         with pytest.raises(StoreError, match="is locked by another program"):

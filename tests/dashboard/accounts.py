@@ -8,8 +8,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from fedcohort.dashboard.people import People
-from fedcohort.dashboard.sessions import csrf_token, open_session
+from fedcohort.dashboard.login.people import People
+from fedcohort.dashboard.login.sessions import csrf_token, open_session
 
 NAMES = {"researcher": "dr-chen", "data-owner": "Grace", "auditor": "linus", "operator": "ops"}
 """dr-chen is whose studies the stand-in coordinator has."""

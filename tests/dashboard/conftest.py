@@ -9,8 +9,8 @@ from flask import Flask
 from playwright.sync_api import Browser
 
 from fedcohort.dashboard import Settings, create_app
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.serve import Listen, Server, address_of, open_server
+from fedcohort.dashboard.shared.application import close_app
+from fedcohort.dashboard.shared.serve import Listen, Server, address_of, open_server
 from tests.patience import PATIENCE_SECONDS
 
 from .browser import chromium

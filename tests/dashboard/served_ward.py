@@ -8,11 +8,11 @@ from pathlib import Path
 
 import fedcohort as fc
 from fedcohort.dashboard import Settings
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.hospital import build_hospital_page
-from fedcohort.dashboard.passwords import Passwords
-from fedcohort.dashboard.people import People
-from fedcohort.dashboard.serve import Listen, address_of, open_server
+from fedcohort.dashboard.hospital.app import build_hospital_page
+from fedcohort.dashboard.login.passwords import Passwords
+from fedcohort.dashboard.login.people import People
+from fedcohort.dashboard.shared.application import close_app
+from fedcohort.dashboard.shared.serve import Listen, address_of, open_server
 from fedcohort.node.consent import Site
 from fedcohort.node.ledger import added_cost
 from fedcohort.node.records import HelpGiven, Reservation, Stored

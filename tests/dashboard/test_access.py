@@ -14,9 +14,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from fedcohort.dashboard import Settings, create_app, run_dashboard, settings_from_environment
-from fedcohort.dashboard.access import same_token
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.serve import Listen, address_of, open_server
+from fedcohort.dashboard.login.access import same_token
+from fedcohort.dashboard.shared.application import close_app
+from fedcohort.dashboard.shared.serve import Listen, address_of, open_server
 from fedcohort.errors import ConfigError
 from fedcohort.wire.address import is_loopback_name
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from fedcohort.dashboard import Settings
-from fedcohort.dashboard.relay import Seats
+from fedcohort.dashboard.federation.relay import Seats
 from tests.patience import PATIENCE_SECONDS
 
 from .accounts import session_for, write_people
@@ -114,7 +114,7 @@ def test_a_body_that_grows_without_an_end_is_cut(address: str) -> None:
 
 
 def test_one_account_cannot_take_the_seats_of_all(coordinator: Running, serve: Serve, people: Path) -> None:
-    from fedcohort.dashboard.app import SEATS_OF_ONE
+    from fedcohort.dashboard.federation.app import SEATS_OF_ONE
 
     address = serve(Settings(coordinator.url, people=people, max_viewers=SEATS_OF_ONE + 2))
     mine = {"fedcohort-session": session_for(people, "auditor")}

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from fedcohort.dashboard import Settings
-from fedcohort.dashboard.broadcast import MOST_KEPT, Broadcast, Broadcasts
-from fedcohort.dashboard.relay import Event
+from fedcohort.dashboard.federation.broadcast import MOST_KEPT, Broadcast, Broadcasts
+from fedcohort.dashboard.federation.relay import Event
 from tests.patience import PATIENCE_SECONDS, until
 
 from .conftest import Serve

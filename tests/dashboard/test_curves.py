@@ -6,7 +6,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcohort.dashboard.curves import MOST_POINTS, Curves, Kept, Point, add_row, add_times, thinned
+from fedcohort.dashboard.federation.curves import (
+    MOST_POINTS,
+    Curves,
+    Kept,
+    Point,
+    add_row,
+    add_times,
+    thinned,
+)
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400)
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import fedcohort as fc
-from fedcohort.dashboard import explained as module
-from fedcohort.dashboard.explained import READINESS, explained, sentence
+from fedcohort.dashboard.shared import explained as module
+from fedcohort.dashboard.shared.explained import READINESS, explained, sentence
 from fedcohort.explain import explain, privacy_words, protection_words
 from fedcohort.node import readiness, readiness_rows, readiness_words, vouching
 from fedcohort.study import Study

@@ -16,10 +16,10 @@ from pydantic_core._pydantic_core import list_all_errors
 from werkzeug import exceptions
 
 import fedcohort as fc
-from fedcohort.dashboard import explained as module
-from fedcohort.dashboard.explained import fault
+from fedcohort.dashboard.shared import explained as module
+from fedcohort.dashboard.shared.explained import fault
 from fedcohort.field_faults import WORDS
-from fedcohort.sources import remedies
+from fedcohort.storage import failures
 from fedcohort.study import parse_study
 
 from .standin import FIRST_STUDY, StandIn
@@ -33,13 +33,17 @@ COMMAND = re.compile("`[^`]*`")
 PLACES = re.compile(r"\{(\w+)(?::\w+)?\}")
 ROOMS = ("analyses", "models", "privacy", "protection")
 NAMES = {
-    "": ("study", "columns", "field_faults", "handed_in", "questions", "inference"),
+    "": ("study", "columns", "field_faults", "handed_in", "questions",
+         "researcher.inference"),
     "coordinator.": ("api", "approvals", "collect", "opening", "plan", "service", "study_key"),
-    "dashboard.": ("access", "app", "datasets", "drafts", "forms", "own", "people_page", "predicting",
-                   "proposals", "upstream"),
+    "dashboard.federation.": ("app", "drafts", "own", "upstream"),
+    "dashboard.hospital.": ("datasets", "predicting", "proposals"),
+    "dashboard.login.": ("access", "forms", "people_page"),
+    "dashboard.shared.": ("application",),
     "node.": ("consent", "ledger", "policy"),
-    "sources.": ("catalogue", "cohort", "convert", "database", "images", "normal", "offers", "patients",
-                 "remedies", "resolve", "values", "where"),
+    "sources.catalogue.": ("declared", "declared_columns", "normal_form", "stored_images"),
+    "sources.cohort.": ("convert", "patients", "resolve", "select", "values", "where.parse"),
+    "storage.": ("database", "failures"),
     **{f"{room}.": tuple(one.name for one in iter_modules(import_module(f"fedcohort.{room}").__path__)
                          if "worker" not in one.name) for room in ROOMS},
 }  # fmt: skip
@@ -111,8 +115,8 @@ def test_every_error_that_a_page_can_tell_is_chinese() -> None:
 
 
 def test_every_fault_of_a_database_is_chinese() -> None:
-    by_engine = (remedies.SQLITE_REMEDIES, remedies.SQLSTATE_REMEDIES, remedies.DUCKDB_REMEDIES)
-    said = [remedies.SERVER_GONE, *(words for one in by_engine for words in one.values())]
+    by_engine = (failures.SQLITE_REMEDIES, failures.SQLSTATE_REMEDIES, failures.DUCKDB_REMEDIES)
+    said = [failures.SERVER_GONE, *(words for one in by_engine for words in one.values())]
     assert len(said) > 20
     assert {one for one in said if english(f"hospital.db: {one}")} == set()
 

@@ -14,13 +14,13 @@ import pytest
 from playwright.sync_api import Browser
 
 from fedcohort.dashboard import Settings
-from fedcohort.dashboard.drafts import checked, verdict
-from fedcohort.dashboard.upstream import Upstream
+from fedcohort.dashboard.federation.drafts import checked, verdict
+from fedcohort.dashboard.federation.upstream import Upstream
 from fedcohort.errors import CohortError, PolicyError, SchemaError, StudyError
 from fedcohort.node.budgets import Budget
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.told import objections, told_rules
-from fedcohort.rest import Rest
+from fedcohort.researcher.rest import Rest
 from fedcohort.study import Binary, Train
 from fedcohort.versions import RULES
 from fedcohort.wire.identity import load_or_create

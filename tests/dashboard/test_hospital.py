@@ -10,9 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 
 import fedcohort as fc
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.hospital import build_hospital_page
-from fedcohort.dashboard.released import Left, as_csv, what_left
+from fedcohort.dashboard.hospital.app import build_hospital_page
+from fedcohort.dashboard.hospital.released import Left, as_csv, what_left
+from fedcohort.dashboard.shared.application import close_app
 from fedcohort.node.consent import Site
 from fedcohort.node.ledger import added_cost
 from fedcohort.node.records import HelpGiven, Stored

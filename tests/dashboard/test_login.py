@@ -9,11 +9,11 @@ import pytest
 from flask import Flask
 
 from fedcohort.dashboard import Settings, create_app
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.limits import Limiter, address_key
-from fedcohort.dashboard.passwords import Passwords
-from fedcohort.dashboard.people import People
-from fedcohort.dashboard.sessions import session_of
+from fedcohort.dashboard.login.passwords import Passwords
+from fedcohort.dashboard.login.people import People
+from fedcohort.dashboard.login.rate_limits import Limiter, address_key
+from fedcohort.dashboard.login.sessions import session_of
+from fedcohort.dashboard.shared.application import close_app
 
 from .accounts import ORIGIN, PASSWORD, Browser, csrf_of
 
@@ -98,7 +98,7 @@ def test_a_session_gets_a_new_id_at_log_in_and_the_old_one_ends(browser: Browser
 
 
 def session_for_name(path: Path, name: str) -> str:
-    from fedcohort.dashboard.sessions import open_session
+    from fedcohort.dashboard.login.sessions import open_session
 
     people = People(path)
     token = open_session(people, name)

@@ -11,10 +11,10 @@ from playwright.sync_api import Browser as Chromium
 
 import fedcohort as fc
 from fedcohort.dashboard import Settings
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.hospital import build_hospital_page
-from fedcohort.dashboard.people import People
-from fedcohort.dashboard.serve import Listen, address_of, open_server
+from fedcohort.dashboard.hospital.app import build_hospital_page
+from fedcohort.dashboard.login.people import People
+from fedcohort.dashboard.shared.application import close_app
+from fedcohort.dashboard.shared.serve import Listen, address_of, open_server
 from fedcohort.errors import StudyError
 from fedcohort.node.consent import Site, receive_proposal
 from fedcohort.node.policy import SitePolicy
@@ -220,7 +220,7 @@ def test_refusals_quote_markup_as_json_alone(hospital: tuple[str, Path, str], tm
 def test_somebody_logs_in_works_and_logs_out_in_a_browser(
     store: StandIn, coordinator: Running, serve: Serve, browser: Chromium, tmp_path: Path
 ) -> None:
-    from fedcohort.dashboard.people import password_link
+    from fedcohort.dashboard.login.people import password_link
 
     store.add_study(FIRST_STUDY)
     people = People(tmp_path / "people.db")

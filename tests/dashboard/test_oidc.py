@@ -15,9 +15,9 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser as Chromium
 
 from fedcohort.dashboard import Settings, create_app
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.people import People
-from fedcohort.dashboard.serve import Listen, open_server
+from fedcohort.dashboard.login.people import People
+from fedcohort.dashboard.shared.application import close_app
+from fedcohort.dashboard.shared.serve import Listen, open_server
 from fedcohort.errors import ConfigError
 from tests.processes.support import free_port
 
@@ -188,7 +188,7 @@ def test_new_keys_of_the_provider_are_asked_for(hospital: Hospital, monkeypatch:
     assert hospital.log_in()[0] == 303
     hospital.identity.key = new_key("two")
     assert hospital.log_in()[0] == 403, "not more often than once a minute"
-    monkeypatch.setattr("fedcohort.dashboard.provider.KEYS_SECONDS", 0.0)
+    monkeypatch.setattr("fedcohort.dashboard.login.provider.KEYS_SECONDS", 0.0)
     assert hospital.log_in()[0] == 303
 
 

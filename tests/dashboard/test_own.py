@@ -10,10 +10,10 @@ from flask import Flask, g
 from playwright.sync_api import Browser as Chromium
 
 from fedcohort.dashboard import Settings, create_app
-from fedcohort.dashboard.access import Door, Visitor
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.own import claim
-from fedcohort.dashboard.people import People
+from fedcohort.dashboard.federation.own import claim
+from fedcohort.dashboard.login.access import Door, Visitor
+from fedcohort.dashboard.login.people import People
+from fedcohort.dashboard.shared.application import close_app
 from tests.patience import PATIENCE_SECONDS
 from tests.processes.support import wards
 
@@ -187,7 +187,7 @@ def test_a_researcher_hands_a_study_in_and_owns_it_and_nobody_owns_it_by_sending
 def test_a_stream_ends_when_its_reader_is_disabled(
     app: Flask, people: Path, coordinator: Running, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedcohort.dashboard.own.CHECK_SECONDS", 0.1)
+    monkeypatch.setattr("fedcohort.dashboard.federation.own.CHECK_SECONDS", 0.1)
     address = serve(Settings(coordinator.url, people=people))
     cookies = {"fedcohort-session": session_for(people, "auditor")}
     with httpx.stream("GET", f"{address}api/events", cookies=cookies, timeout=PATIENCE_SECONDS) as stream:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from fedcohort.dashboard import Settings
-from fedcohort.dashboard.curves import MOST_POINTS
+from fedcohort.dashboard.federation.curves import MOST_POINTS
 
 from .browser import PHONE, Theme, Watched, watched
 from .conftest import Serve

@@ -9,10 +9,10 @@ from alembic.script import ScriptDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcohort.dashboard.passwords import Passwords, objection
-from fedcohort.dashboard.people import FIRST, FIRST_LINK_SECONDS, LINK_SECONDS, People
-from fedcohort.dashboard.people_tables import SCHEMA
-from fedcohort.dashboard.sessions import (
+from fedcohort.dashboard.login.passwords import Passwords, objection
+from fedcohort.dashboard.login.people import FIRST, FIRST_LINK_SECONDS, LINK_SECONDS, People
+from fedcohort.dashboard.login.people_tables import SCHEMA
+from fedcohort.dashboard.login.sessions import (
     IDLE_SECONDS,
     LONGEST_SECONDS,
     MOST_SESSIONS,

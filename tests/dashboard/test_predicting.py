@@ -15,14 +15,14 @@ from playwright.sync_api import Browser
 
 import fedcohort as fc
 from fedcohort.columns import Binary, Categorical, Numeric
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.hospital import build_hospital_page
-from fedcohort.dashboard.serve import Listen, address_of, open_server
-from fedcohort.dashboard.settings import Settings
-from fedcohort.inference import Predictor
+from fedcohort.dashboard.hospital.app import build_hospital_page
+from fedcohort.dashboard.shared.application import close_app
+from fedcohort.dashboard.shared.serve import Listen, address_of, open_server
+from fedcohort.dashboard.shared.settings import Settings
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.result import Result
-from fedcohort.sources.images import encode_image
+from fedcohort.researcher.inference import Predictor
+from fedcohort.researcher.result import Result
+from fedcohort.sources.catalogue.stored_images import encode_image
 from tests.node.test_ledger import policy
 from tests.processes.support import cohort, frame_of, ward_rows
 

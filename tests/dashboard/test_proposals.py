@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 
 from fedcohort.dashboard import Settings
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.explained import READINESS, sentence
-from fedcohort.dashboard.hospital import build_hospital_page
+from fedcohort.dashboard.hospital.app import build_hospital_page
+from fedcohort.dashboard.shared.application import close_app
+from fedcohort.dashboard.shared.explained import READINESS, sentence
 from fedcohort.node.consent import REFUSALS, Site, approve, receive_proposal, stored_answer
 from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.store import SqlNodeStore

@@ -8,9 +8,9 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from fedcohort.dashboard import Settings, create_app
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.hospital import build_hospital_page
-from fedcohort.dashboard.roles import DASHBOARD, HOSPITAL, LOCAL, NOBODY, PAGES, ROLES
+from fedcohort.dashboard.hospital.app import build_hospital_page
+from fedcohort.dashboard.login.roles import DASHBOARD, HOSPITAL, LOCAL, NOBODY, PAGES, ROLES
+from fedcohort.dashboard.shared.application import close_app
 from fedcohort.node.consent import Site
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.wire.identity import load_or_create

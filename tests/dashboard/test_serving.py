@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from fedcohort.dashboard import Settings, create_app
-from fedcohort.dashboard.app import close_app
-from fedcohort.dashboard.serve import Listen, open_server
+from fedcohort.dashboard.shared.application import close_app
+from fedcohort.dashboard.shared.serve import Listen, open_server
 from tests.dashboard.accounts import write_people
 from tests.dashboard.conftest import Serve
 from tests.dashboard.standin import Running

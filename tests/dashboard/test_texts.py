@@ -8,9 +8,9 @@ from typing import get_args
 
 import pytest
 
-from fedcohort.dashboard.app import HERE
-from fedcohort.dashboard.roles import ROLES
-from fedcohort.dashboard.texts import LANGUAGES, load_texts
+from fedcohort.dashboard.login.roles import ROLES
+from fedcohort.dashboard.shared.application import HERE
+from fedcohort.dashboard.shared.texts import LANGUAGES, load_texts
 from fedcohort.node.consent import REFUSALS
 from fedcohort.node.readiness_words import Verdict
 
@@ -28,7 +28,7 @@ HALF_WIDTH = re.compile(r"[\u4e00-\u9fff}]\s*[,;:()?!]|[,;:()?!]\s*[\u4e00-\u9ff
 
 
 def _sources() -> str:
-    files = [*HERE.glob("templates/*.html"), *HERE.glob("static/js/*.js"), *HERE.glob("*.py")]
+    files = [*HERE.glob("templates/*.html"), *HERE.glob("static/js/*.js"), *HERE.rglob("*.py")]
     return "\n".join(file.read_text("utf-8") for file in files)
 
 
@@ -40,7 +40,9 @@ def test_every_text_that_a_page_asks_for_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted([*HERE.glob("*.json"), *HERE.glob("static/texts/*.json")]), ids=lambda path: path.name
+    "path",
+    sorted([*HERE.glob("shared/*.json"), *HERE.glob("static/texts/*.json")]),
+    ids=lambda path: path.name,
 )
 def test_no_text_is_written_twice_under_one_name(path: Path) -> None:
     """Of two JSON takes the last, and the other page shows that."""

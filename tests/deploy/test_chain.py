@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fedcohort.client import Federation, connect
-from fedcohort.dashboard.passwords import Passwords
-from fedcohort.dashboard.people import People
+from fedcohort.dashboard.login.passwords import Passwords
+from fedcohort.dashboard.login.people import People
+from fedcohort.researcher.client import Federation, connect
 from tests.dashboard.browser import POINTS, chromium, watched
 from tests.deploy.guide import Machine
 from tests.deploy.nginx import COORDINATOR, DASHBOARD, Nginx, nginx

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fedcohort.client import Handle
 from fedcohort.node.ledger import epsilons
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.researcher.client import Handle
 from tests.deploy.earlier import as_earlier, earlier_code, earlier_federation
 from tests.patience import until
 from tests.processes.support import (

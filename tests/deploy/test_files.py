@@ -13,13 +13,13 @@ import typer
 import yaml
 
 import fedcohort
-from fedcohort import rest
-from fedcohort.cli import app
-from fedcohort.cli_support import SECRETS
+from fedcohort.cli.app import app
+from fedcohort.cli.support import SECRETS
 from fedcohort.coordinator.streams import KEEP_ALIVE_SECONDS
-from fedcohort.dashboard import upstream
-from fedcohort.dashboard.app import MAX_REQUEST_BYTES
+from fedcohort.dashboard.federation import upstream
+from fedcohort.dashboard.federation.app import MAX_REQUEST_BYTES
 from fedcohort.questions import MAX_STUDY_BYTES
+from fedcohort.researcher import rest
 from fedcohort.wire.link import HEARTBEAT_SECONDS, MISSED_HEARTBEATS
 from fedcohort.wire.transport import LINK_PATH
 from tests.deploy.guide import GUIDE, blocks

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fedcohort.client import connect
 from fedcohort.node.keys import enrol
-from fedcohort.result import Result
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.schema import wide_table
+from fedcohort.researcher.client import connect
+from fedcohort.researcher.result import Result
+from fedcohort.sources.catalogue.schema import wide_table
+from fedcohort.sources.importer.whole_dataset import write_rows
 from tests.dashboard.accounts import csrf_in
 from tests.deploy.guide import Machine
 from tests.patience import until

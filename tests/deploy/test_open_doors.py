@@ -14,8 +14,9 @@ from fedcohort.coordinator.api import routes
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore
-from fedcohort.dashboard.app import build_app, close_app
-from fedcohort.dashboard.settings import Settings
+from fedcohort.dashboard.federation.app import build_app
+from fedcohort.dashboard.shared.application import close_app
+from fedcohort.dashboard.shared.settings import Settings
 from tests.deploy.nginx import DASHBOARD, Nginx, nginx
 from tests.patience import PATIENCE_SECONDS, until
 from tests.processes.support import Group, Process, describe_study, free_port, ward_rows, write_ward

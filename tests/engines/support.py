@@ -12,7 +12,7 @@ from fedcohort.engines.local import MemoryLog, Simulated, simulated_node
 from fedcohort.errors import FedcohortError
 from fedcohort.node.answer import Node, answer
 from fedcohort.node.keys import signed
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.wire.messages import Message, SiteId

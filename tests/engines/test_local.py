@@ -16,7 +16,7 @@ from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
 from fedcohort.engines.local import Simulated, run_nodes, simulated_node
 from fedcohort.errors import StudyFailedError
 from fedcohort.node.answer import prepare
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.table import Table
 from fedcohort.vector import Layout, Vector, counts
 

@@ -9,7 +9,7 @@ import pytest
 
 from fedcohort.explain import protection_words
 from fedcohort.protection.keyed import SCHEMES
-from fedcohort.result import Result
+from fedcohort.researcher.result import Result
 from fedcohort.study import Evaluate
 from tests.processes.support import (
     Group,

@@ -15,7 +15,7 @@ import fedcohort as fc
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Draw, State
 from fedcohort.models.local import local_model
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from tests.models.private_support import BINARY, json_of
 
 layers = keras.layers

@@ -21,10 +21,10 @@ from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.durable import MOST_ALIKE
-from fedcohort.sources.frame import table_from_frame
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.schema import wide_table
+from fedcohort.sources.catalogue.schema import wide_table
+from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.importer.whole_dataset import write_rows
+from fedcohort.storage.durable import MOST_ALIKE
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.wire.codec import decode, encode

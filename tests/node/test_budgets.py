@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import fedcohort as fc
 from fedcohort.analyses import build_analysis
-from fedcohort.cli import app
+from fedcohort.cli.app import app
 from fedcohort.engines.local import Simulated
 from fedcohort.errors import BudgetError, ConfigError, NotFoundError, PrivacyRequiredError
 from fedcohort.node.answer import Node, answer
@@ -27,7 +27,7 @@ from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.records import Reservation, StoredProposal
 from fedcohort.node.settle import settle
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Cohort, Study, parse_study
 from fedcohort.table import Table
 from fedcohort.wire.messages import Contribution, Event, Heads, Task

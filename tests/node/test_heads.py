@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fedcohort.cli import app
+from fedcohort.cli.app import app
 from fedcohort.errors import ConfigError, LedgerBehindError
 from fedcohort.node.consent import Site
 from fedcohort.node.heads import MOST_FORKS, check_not_behind, held_heads, sign_head, take_heads, write_off
 from fedcohort.node.ledger import accounts
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.durable import MOST_ALIKE
+from fedcohort.storage.durable import MOST_ALIKE
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import Identity, new_identity, verify
 from fedcohort.wire.messages import Head, Heads

@@ -19,7 +19,7 @@ from fedcohort.node.answer import Node, answer
 from fedcohort.node.ledger import released
 from fedcohort.node.records import Cost, Spending, Stored, StoredProposal
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Study
 from fedcohort.wire.messages import Approval, Contribution, Task
 from fedcohort.wire.signing import state_digest

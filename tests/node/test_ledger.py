@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import fedcohort as fc
-from fedcohort.cli import app
+from fedcohort.cli.app import app
 from fedcohort.errors import BudgetError, PolicyError
 from fedcohort.node.budgets import Budget
 from fedcohort.node.consent import Site, approve, receive_proposal

@@ -28,7 +28,7 @@ from fedcohort.node.running import Running
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.witness import Witnesses, countersign, is_countersigned
 from fedcohort.node.worker import Worker
-from fedcohort.sources.cohort import load_cohort
+from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort, Privacy, Study, Train
 from fedcohort.table import Table
 from fedcohort.wire.codec import decode, encode

@@ -13,7 +13,7 @@ from fedcohort.node import consent
 from fedcohort.node.consent import Site, approve, receive_proposal, refuse
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.durable import MOST_ALIKE
+from fedcohort.storage.durable import MOST_ALIKE
 from fedcohort.study import Cohort, Describe, Numeric, Study
 from fedcohort.versions import RULES
 from fedcohort.wire.codec import encode

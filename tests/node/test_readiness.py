@@ -20,10 +20,10 @@ from fedcohort.node.readiness_rows import band
 from fedcohort.node.records import Reservation
 from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.database import writing
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.mock import make_mock
-from fedcohort.sources.schema import Declared, wide_table
+from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.datasets.mock import make_mock
+from fedcohort.sources.importer.whole_dataset import write_rows
+from fedcohort.storage.database import writing
 from fedcohort.study import Cohort, Describe, Privacy, Study, Train
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import new_identity

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fedcohort.cli import app
+from fedcohort.cli.app import app
 from fedcohort.columns import Numeric
 from fedcohort.node.consent import Site, receive_proposal
 from fedcohort.node.keys import confirm

@@ -25,7 +25,7 @@ from fedcohort.coordinator.noise import noise_in_sum
 from fedcohort.node.noise import Drawn, StepNoise, draw_noise
 from fedcohort.privacy.noise import poisson_sample
 from fedcohort.protection.fixed_point import from_ring, to_ring
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Study
 
 CANARIES, ROUNDS, DELTA, CONFIDENCE = 120, 40, 1e-6, 0.95

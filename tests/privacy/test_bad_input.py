@@ -13,15 +13,15 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.analyses import build_analysis
-from fedcohort.client import load_study
-from fedcohort.config import read_config
 from fedcohort.engines.local import Simulated, run_nodes, simulated_node
 from fedcohort.errors import ConfigError, FedcohortError, StudyError
 from fedcohort.node.budgets import Budget
 from fedcohort.node.consent import Site, receive_proposal
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.quickstart.config import read_config
+from fedcohort.researcher.client import load_study
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Study, parse_study
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Approval, Proposal

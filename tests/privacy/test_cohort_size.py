@@ -23,8 +23,8 @@ from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort, SavedModel, Study
 from fedcohort.table import Table
 from fedcohort.wire.messages import Approval, Contribution, Event, Message, Task

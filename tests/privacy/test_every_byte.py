@@ -24,7 +24,7 @@ from fedcohort.errors import StudyFailedError
 from fedcohort.node.answer import Node, answer
 from fedcohort.node.ledger import epsilons, released
 from fedcohort.protection.fixed_point import shape_of
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import SavedModel, Study
 from fedcohort.vector import Array, Layout, Vector, counts
 from fedcohort.wire.messages import Contribution, Help, Message, OpenRequest, Task

@@ -28,7 +28,7 @@ from fedcohort.analyses.train import TrainAnalysis
 from fedcohort.engines import local as engine
 from fedcohort.node.answer import Node, answer
 from fedcohort.protection.fixed_point import from_ring, ring_from_bytes, shape_of
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Study
 from fedcohort.vector import Vector
 from fedcohort.wire.messages import Contribution, Message, Task

@@ -18,10 +18,10 @@ from fedcohort.engines.local import Simulated, simulated_node
 from fedcohort.errors import CohortError, DataError
 from fedcohort.node.answer import answer
 from fedcohort.node.policy import SitePolicy, check_study
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.frame import table_from_frame
-from fedcohort.sources.images import encode_image
-from fedcohort.sources.where import check_plain
+from fedcohort.sources.catalogue.stored_images import encode_image
+from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.cohort.where.parse import check_plain
 from fedcohort.study import Cohort, Study
 from fedcohort.wire.messages import Contribution, Event, Task
 
@@ -198,8 +198,8 @@ def test_whether_rows_can_be_read_in_time_tells_nothing_of_them_under_privacy(
         tmp_path / "ward.db", f"{ROWS} CREATE VIEW records AS SELECT patient_id, {age} AS age, ill FROM t;"
     )
     if what == "too slow":
-        monkeypatch.setattr("fedcohort.sources.limits.QUERY_SECONDS", -1.0)
-        monkeypatch.setattr("fedcohort.sources.database._STEPS_BETWEEN_CLOCKS", 1)
+        monkeypatch.setattr("fedcohort.storage.timeouts.QUERY_SECONDS", -1.0)
+        monkeypatch.setattr("fedcohort.storage.database._STEPS_BETWEEN_CLOCKS", 1)
     asked = private(NUMBERS)
     asked = asked if is_private else asked.model_copy(update={"privacy": None})
     told = read_from(tmp_path / "none.db" if what == "missing" else path, asked)

@@ -20,7 +20,7 @@ from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.events import GaussianRelease
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.protection.fixed_point import to_ring
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
 
 DELTA = 1e-5
 COHORT = fc.Cohort(columns={"a": fc.Numeric(0, 1)}, label=fc.Binary("ill"))

@@ -19,15 +19,15 @@ import httpx
 import numpy as np
 import pandas as pd
 
-from fedcohort.client import Federation, Handle, connect, simulate
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import LinkClosedError
 from fedcohort.node.keys import enrol
-from fedcohort.result import Result
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.schema import Declared, wide_table
+from fedcohort.researcher.client import Federation, Handle, connect, simulate
+from fedcohort.researcher.result import Result
+from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.study import Binary, Cohort, Describe, Study, Train
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.signing import study_signing_bytes

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from fedcohort.client import Handle, awaited
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore, Submission
 from fedcohort.errors import SchemaError, StudyError, StudyFailedError
 from fedcohort.node import consent
 from fedcohort.node.policy import read_policy
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.researcher.client import Handle, awaited
 from fedcohort.study import Categorical, Numeric, Study, Train
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import load_or_create

@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fedcohort.client import Handle
 from fedcohort.errors import FedcohortError
 from fedcohort.node.keys import enrol
+from fedcohort.researcher.client import Handle
 from tests.patience import PATIENCE_SECONDS, until
 from tests.processes.support import Group, cli, describe_study, random_name, ward_rows, wards, write_ward
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedcohort.client import simulate
 from fedcohort.errors import StudyFailedError
-from fedcohort.result import Result
-from fedcohort.sources.images import encode_image
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.schema import Declared, wide_table
+from fedcohort.researcher.client import simulate
+from fedcohort.researcher.result import Result
+from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.catalogue.stored_images import encode_image
+from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.study import Binary, Cohort, Image, Numeric, Study, Train
 from tests.processes.support import TABLE, Group, comparable, random_name
 

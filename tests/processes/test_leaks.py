@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fedcohort.errors import FedcohortError, StudyFailedError
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.schema import Declared, wide_table
+from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.study import Categorical, Describe, Numeric, Study
 from tests.patience import until
 from tests.processes.support import (

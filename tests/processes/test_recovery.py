@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fedcohort.result import Result
+from fedcohort.researcher.result import Result
 from fedcohort.study import Study
 from tests.processes.support import (
     Group,

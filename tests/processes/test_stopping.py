@@ -9,8 +9,8 @@ from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 import psutil
 import pytest
 
-from fedcohort.demo_processes import Processes, processes
 from fedcohort.errors import ConfigError
+from fedcohort.quickstart.demo_processes import Processes, processes
 from tests.patience import PATIENCE_SECONDS, until
 from tests.processes.support import (
     Group,

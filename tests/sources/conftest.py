@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fedcohort.columns import Categorical, Numeric
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.schema import RECORDS, Base, Declared, wide_table
+from fedcohort.sources.catalogue.schema import RECORDS, Base, Declared, wide_table
+from fedcohort.sources.importer.whole_dataset import write_rows
 from tests.postgres import Postgres, postgres
 
 WARD = {

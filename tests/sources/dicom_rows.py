@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fedcohort.sources.batch import Refusal
-from fedcohort.sources.dicom import dicom_source
-from fedcohort.sources.dicom_options import DicomOptions, columns_of
-from fedcohort.sources.dicom_pixels import Rendering
+from fedcohort.sources.dicom.options import DicomOptions, columns_of
+from fedcohort.sources.dicom.pixels import Rendering
+from fedcohort.sources.dicom.source import dicom_source
+from fedcohort.sources.importer.batch import Refusal
 
 SMALL = Rendering(height=2, width=2)
 Rows = list[dict[str, Any]]

@@ -10,7 +10,7 @@ import pytest
 
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import ConfigError, StoreError
-from fedcohort.sources.backup import back_up
+from fedcohort.storage.backup import back_up
 
 
 def test_a_copy_made_while_others_write_is_whole(tmp_path: Path) -> None:

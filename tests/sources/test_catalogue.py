@@ -9,9 +9,9 @@ import pytest
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import SchemaError
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.database import reading, writing
-from fedcohort.sources.schema import Declared, read_declarations, write_declarations
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.catalogue.schema import Declared, read_declarations, write_declarations
+from fedcohort.storage.database import reading, writing
 
 WriteWard = Callable[..., Path]
 

@@ -15,9 +15,9 @@ from fedcohort.errors import (
     SchemaError,
     StudyError,
 )
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.patients import held_out
-from fedcohort.sources.schema import Declared
+from fedcohort.sources.catalogue.schema import Declared
+from fedcohort.sources.cohort.patients import held_out
+from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort
 from fedcohort.table import TEST, TRAIN, VALID
 
@@ -252,5 +252,5 @@ def test_an_empty_cohort_says_so_without_counts(write_ward: WriteWard) -> None:
 
 
 def test_many_chunks_are_one_table(write_ward: WriteWard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedcohort.sources.cohort.CHUNK_ROWS", 2)
+    monkeypatch.setattr("fedcohort.sources.cohort.select.CHUNK_ROWS", 2)
     assert ids(write_ward(), WARD) == ["p1", "p2", "p3"]

@@ -11,13 +11,13 @@ from sqlalchemy import text
 
 import fedcohort as fc
 from fedcohort.errors import StudyError
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.database import writing
-from fedcohort.sources.deidentify import Deidentifier, deidentified
-from fedcohort.sources.deidentify_rules import Rules
-from fedcohort.sources.mapping import read_mapping
-from fedcohort.sources.road import import_source
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.deidentify.rules import Rules
+from fedcohort.sources.deidentify.source import Deidentifier, deidentified
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.mapping import read_mapping
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.storage.database import writing
 from fedcohort.table import Table
 from tests.postgres import Postgres
 

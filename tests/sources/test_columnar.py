@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 
 from fedcohort.columns import Binary, Categorical, Numeric
 from fedcohort.errors import DataError, StoreError
-from fedcohort.sources import cohort as cohort_source
-from fedcohort.sources import columnar, limits
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.columnar import Query, Unsuited, column_chunks
-from fedcohort.sources.database import database_url, writing
-from fedcohort.sources.normal import level_key
-from fedcohort.sources.order import _words
-from fedcohort.sources.patients import patients
+from fedcohort.sources.catalogue.normal_form import level_key
+from fedcohort.sources.cohort import columnar
+from fedcohort.sources.cohort import select as cohort_source
+from fedcohort.sources.cohort.columnar import Query, Unsuited, column_chunks
+from fedcohort.sources.cohort.order import _words
+from fedcohort.sources.cohort.patients import patients
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.storage import timeouts
+from fedcohort.storage.database import database_url, writing
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 from tests.patience import until
@@ -188,7 +189,7 @@ def test_like_tells_cases_apart_by_columns_as_by_rows(tmp_path: Path) -> None:
 def test_a_locked_file_is_named_after_both_have_waited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(timeouts, "LOCK_SECONDS", 0.1)
     path = table_of(tmp_path / "t.db", [("a", 1.0, "f", 1)])
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
@@ -200,7 +201,7 @@ def test_a_query_that_takes_too_long_is_told_and_left_to_its_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = table_of(tmp_path / "t.db", [(f"p{n}", 1.0, "f", 1) for n in range(3000)])
-    monkeypatch.setattr(limits, "QUERY_SECONDS", 0.05)
+    monkeypatch.setattr(timeouts, "QUERY_SECONDS", 0.05)
     slow = "SELECT max(a.x), 1, 'f', 1 FROM t AS a, t AS b WHERE a.x + b.x = 0"
     with pytest.raises(StoreError, match="took longer than"):
         list(column_chunks(asking(path, slow)))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from fedcohort.errors import ConfigError, DataError
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.mapping import MappedTable
-from fedcohort.sources.parquet_files import parquet_source
-from fedcohort.sources.road import import_source
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.mapping import MappedTable
+from fedcohort.sources.importer.parquet import parquet_source
+from fedcohort.sources.importer.pipeline import import_source
 from tests.sources.test_road import bring, stored
 
 TABLE = "patient_id;age;ward\np1;63;A\np2;71,5;B\n"

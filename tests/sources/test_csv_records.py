@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcohort.sources import csv_records
-from fedcohort.sources.csv_records import Broken, records
+from fedcohort.sources.importer.csv import records as csv_records
+from fedcohort.sources.importer.csv.records import Broken, records
 
 
 def read(text: str, width: int = 4) -> list[list[str] | str]:

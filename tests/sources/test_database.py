@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fedcohort.errors import StoreError
-from fedcohort.sources import limits
-from fedcohort.sources.database import (
+from fedcohort.storage import timeouts
+from fedcohort.storage.database import (
     database_url,
     display,
     read_only_statements,
@@ -19,7 +19,7 @@ from fedcohort.sources.database import (
     select_only,
     writing,
 )
-from fedcohort.sources.remedies import remedy_of
+from fedcohort.storage.failures import remedy_of
 
 WriteWard = Callable[..., Path]
 MANY = [{"patient_id": f"p{i}", "age": 1.0, "sex": "f", "ill": 0, "set": "test"} for i in range(2000)]
@@ -124,7 +124,7 @@ def test_a_truncated_database_is_named(write_ward: WriteWard) -> None:
 
 
 def test_a_locked_database_is_named(write_ward: WriteWard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LOCK_SECONDS", 0.01)
+    monkeypatch.setattr(timeouts, "LOCK_SECONDS", 0.01)
     path = write_ward()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -150,7 +150,7 @@ def test_a_read_only_database_is_named(write_ward: WriteWard) -> None:
 def test_a_query_that_takes_too_long_is_stopped(
     write_ward: WriteWard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "QUERY_SECONDS", 0.0)
+    monkeypatch.setattr(timeouts, "QUERY_SECONDS", 0.0)
     slow = "SELECT COUNT(*) FROM ward AS a, ward AS b WHERE a.age < b.age"
     with pytest.raises(StoreError, match="took longer than"):
         read(write_ward(MANY), slow, restricted=True)

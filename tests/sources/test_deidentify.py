@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import ConfigError, SchemaError
-from fedcohort.sources.batch import Batch, Part, Refusal, Source
-from fedcohort.sources.deidentify import Deidentifier, deidentified
-from fedcohort.sources.deidentify_rules import Rules, read_rules
-from fedcohort.sources.pseudonym import pseudonym, shift_days
-from fedcohort.sources.schema import Declared
+from fedcohort.sources.catalogue.schema import Declared
+from fedcohort.sources.deidentify.pseudonym import pseudonym, shift_days
+from fedcohort.sources.deidentify.rules import Rules, read_rules
+from fedcohort.sources.deidentify.source import Deidentifier, deidentified
+from fedcohort.sources.importer.batch import Batch, Part, Refusal, Source
 
 KEY = bytes(range(32))
 TODAY = datetime.date(2026, 11, 23)

@@ -16,10 +16,10 @@ from sqlalchemy import Boolean, Column, Date, Double, Integer, MetaData, Numeric
 from fedcohort.columns import Binary, Categorical
 from fedcohort.columns import Numeric as Number
 from fedcohort.errors import CohortError, SchemaError, StoreError
-from fedcohort.sources import limits
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.database import reading, writing
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.storage import timeouts
+from fedcohort.storage.database import reading, writing
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
 
@@ -265,7 +265,7 @@ def test_reading_cannot_write_even_as_the_owner(addresses: dict[str, str], state
 def test_a_query_that_takes_too_long_is_ended(
     addresses: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "QUERY_SECONDS", 0.2)
+    monkeypatch.setattr(timeouts, "QUERY_SECONDS", 0.2)
     with pytest.raises(StoreError, match="narrow the cohort"), reading(addresses["postgresql"]) as connection:
         connection.exec_driver_sql("SELECT pg_sleep(30)")
 
@@ -277,7 +277,7 @@ def test_a_comparison_of_text_and_number_is_put_in_words(addresses: dict[str, st
 
 
 def test_elements_of_the_vector_select_the_same_rows(postgres_server: Postgres, tmp_path: Path) -> None:
-    from fedcohort.sources.synthetic import synthesize
+    from fedcohort.sources.datasets.synthetic import synthesize
 
     addresses = [str(tmp_path / "records.db"), postgres_server.create("records")]
     asked = Cohort(

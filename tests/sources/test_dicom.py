@@ -18,15 +18,15 @@ from pydicom.fileset import FileSet
 
 from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.errors import ConfigError, StudyError
-from fedcohort.sources import dicom
-from fedcohort.sources.batch import Refusal
-from fedcohort.sources.dicom import dicom_source
-from fedcohort.sources.dicom_columns import DicomColumn
-from fedcohort.sources.dicom_file import read_bytes
-from fedcohort.sources.dicom_options import DicomOptions, columns_of
-from fedcohort.sources.dicom_pixels import Rendering
-from fedcohort.sources.images import decode_image
-from fedcohort.sources.road import import_source
+from fedcohort.sources.catalogue.stored_images import decode_image
+from fedcohort.sources.dicom import source as dicom
+from fedcohort.sources.dicom.columns import DicomColumn
+from fedcohort.sources.dicom.file import read_bytes
+from fedcohort.sources.dicom.options import DicomOptions, columns_of
+from fedcohort.sources.dicom.pixels import Rendering
+from fedcohort.sources.dicom.source import dicom_source
+from fedcohort.sources.importer.batch import Refusal
+from fedcohort.sources.importer.pipeline import import_source
 from tests.patience import until
 from tests.sources.dicom_files import PIXELS, image, sample, write
 from tests.sources.dicom_rows import SMALL, load

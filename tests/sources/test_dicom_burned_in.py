@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("pydicom", reason="DICOM needs the extra dicom")
 pytest.importorskip("PIL", reason="pictures need Pillow")
 
-from fedcohort.sources.dicom_pixels import Mask
-from fedcohort.sources.images import decode_image
+from fedcohort.sources.catalogue.stored_images import decode_image
+from fedcohort.sources.dicom.pixels import Mask
 from tests.sources.dicom_files import PIXELS, SECONDARY_CAPTURE, image, write
 from tests.sources.dicom_rows import SMALL, load
 

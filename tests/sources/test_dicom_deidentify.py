@@ -17,13 +17,13 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from fedcohort.errors import ConfigError, DicomError
-from fedcohort.sources.batch import Refusal
-from fedcohort.sources.dicom_deidentify import DicomPrivacy, new_uid
-from fedcohort.sources.dicom_file import parse
-from fedcohort.sources.dicom_pixels import Mask
-from fedcohort.sources.dicom_profile import action, table_e1_1
-from fedcohort.sources.dicom_write import Written, deidentified_file, deidentify_files
-from fedcohort.sources.pseudonym import pseudonym, shift_days
+from fedcohort.sources.deidentify.pseudonym import pseudonym, shift_days
+from fedcohort.sources.dicom.deidentify import DicomPrivacy, new_uid
+from fedcohort.sources.dicom.file import parse
+from fedcohort.sources.dicom.pixels import Mask
+from fedcohort.sources.dicom.profile import action, table_e1_1
+from fedcohort.sources.dicom.write import Written, deidentified_file, deidentify_files
+from fedcohort.sources.importer.batch import Refusal
 from tests.sources.dicom_files import PIXELS, encoded, image, sample, write
 
 KEY = b"k" * 32

@@ -13,9 +13,9 @@ pytest.importorskip("pydicom", reason="DICOM needs the extra dicom")
 pytest.importorskip("PIL", reason="pictures need Pillow")
 
 from fedcohort.errors import DicomError
-from fedcohort.sources.dicom_deidentify import DicomPrivacy
-from fedcohort.sources.dicom_file import parse
-from fedcohort.sources.dicom_write import deidentified_file
+from fedcohort.sources.dicom.deidentify import DicomPrivacy
+from fedcohort.sources.dicom.file import parse
+from fedcohort.sources.dicom.write import deidentified_file
 from tests.sources.dicom_files import raw, sample
 from tests.sources.dicom_rows import refusal_of
 

@@ -16,8 +16,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from fedcohort.errors import DicomError
-from fedcohort.sources import dicom_palette, dicom_scan
-from fedcohort.sources.dicom_file import parse
+from fedcohort.sources.dicom import palette as dicom_palette
+from fedcohort.sources.dicom import scan as dicom_scan
+from fedcohort.sources.dicom.file import parse
 from tests.sources.dicom_files import PIXELS, element, encoded, image, raw
 from tests.sources.dicom_rows import refusal_of
 
@@ -223,7 +224,7 @@ def test_a_segmented_palette_costs_no_more_than_its_entries(
 
 
 def test_a_deflated_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedcohort.sources import dicom_file
+    from fedcohort.sources.dicom import file as dicom_file
 
     monkeypatch.setattr(dicom_file, "MAX_FILE_BYTES", 2**20)
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)

@@ -17,11 +17,11 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fedcohort.errors import ConfigError, DicomError, StudyError
-from fedcohort.sources.dicom_codec import FrameReader
-from fedcohort.sources.dicom_file import parse
-from fedcohort.sources.dicom_grey import Window, read_groups
-from fedcohort.sources.dicom_layout import read_layout
-from fedcohort.sources.dicom_pixels import Mask, Rendering, render
+from fedcohort.sources.dicom.codec import FrameReader
+from fedcohort.sources.dicom.file import parse
+from fedcohort.sources.dicom.grey import Window, read_groups
+from fedcohort.sources.dicom.layout import read_layout
+from fedcohort.sources.dicom.pixels import Mask, Rendering, render
 from tests.sources.dicom_files import encoded, image, sample
 
 GREY = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)

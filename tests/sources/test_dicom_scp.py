@@ -21,9 +21,9 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
 from fedcohort.errors import ConfigError, StoreError
-from fedcohort.sources.dicom_file import parse
-from fedcohort.sources.dicom_guard import Limits
-from fedcohort.sources.dicom_scp import DUPLICATE, MISMATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, Receiver
+from fedcohort.sources.dicom.file import parse
+from fedcohort.sources.dicom.guard import Limits
+from fedcohort.sources.dicom.scp import DUPLICATE, MISMATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, Receiver
 from tests.patience import PATIENCE_SECONDS
 from tests.sources.dicom_files import CT, encoded, image, sample
 

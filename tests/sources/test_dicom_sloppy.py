@@ -12,15 +12,15 @@ from pydicom.pixels.processing import apply_voi_lut
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fedcohort.errors import DicomError
-from fedcohort.sources.dicom_codec import FrameReader
-from fedcohort.sources.dicom_deidentify import DicomPrivacy
-from fedcohort.sources.dicom_file import parse
-from fedcohort.sources.dicom_folder import find
-from fedcohort.sources.dicom_grey import Picture, read_groups, to_grey
-from fedcohort.sources.dicom_layout import read_layout
-from fedcohort.sources.dicom_palette import palette
-from fedcohort.sources.dicom_values import DataSet
-from fedcohort.sources.dicom_write import deidentified_file
+from fedcohort.sources.dicom.codec import FrameReader
+from fedcohort.sources.dicom.deidentify import DicomPrivacy
+from fedcohort.sources.dicom.file import parse
+from fedcohort.sources.dicom.folder import find
+from fedcohort.sources.dicom.grey import Picture, read_groups, to_grey
+from fedcohort.sources.dicom.layout import read_layout
+from fedcohort.sources.dicom.palette import palette
+from fedcohort.sources.dicom.values import DataSet
+from fedcohort.sources.dicom.write import deidentified_file
 from tests.sources.dicom_files import PIXELS, element, encoded, image
 
 PATIENT = 0x00100020

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import DataError, SchemaError, StoreError
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.database import reading, writing
-from fedcohort.sources.narrowing import is_stored
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.cohort.where.narrowing import is_stored
+from fedcohort.storage.database import reading, writing
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
 
@@ -112,7 +112,7 @@ DEEP = "[" * 5_000 + "]" * 5_000
 
 
 def test_json_nested_thousands_deep_holds_nothing(postgres_server: Postgres, tmp_path: Path) -> None:
-    from fedcohort.sources.synthetic import synthesize
+    from fedcohort.sources.datasets.synthetic import synthesize
 
     asked = Cohort(columns={"age": Numeric(18, 100)}, where="age > 0", split=None)
     offered = {"records": ["age", "bmi"]}

@@ -10,13 +10,13 @@ pytest.importorskip("duckdb_engine", reason="DuckDB needs the extra duckdb")
 
 from fedcohort.columns import Binary, Categorical, Numeric
 from fedcohort.errors import SchemaError, StoreError
-from fedcohort.sources import limits
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.database import reading, writing
-from fedcohort.sources.road import import_source
-from fedcohort.sources.sql_tables import key_of, sql_source
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.sources.importer.sql import key_of, sql_source
+from fedcohort.storage import timeouts
+from fedcohort.storage.database import reading, writing
 from fedcohort.study import Cohort
 
 from .test_road import ROWS, stored, write
@@ -96,7 +96,7 @@ def test_reading_writes_nothing_and_opens_no_other_file(file: Path, statement: s
 
 
 def test_a_query_that_takes_too_long_is_ended(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "QUERY_SECONDS", 0.3)
+    monkeypatch.setattr(timeouts, "QUERY_SECONDS", 0.3)
     with (
         pytest.raises(StoreError, match="narrow the cohort"),
         reading(f"duckdb:///{file}") as connection,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fedcohort.errors import ConfigError, DataError, StoreError
-from fedcohort.sources import fetch
-from fedcohort.sources.fetch import HEART_DISEASE, fetch_heart_disease
+from fedcohort.sources.datasets import fetch
+from fedcohort.sources.datasets.fetch import HEART_DISEASE, fetch_heart_disease
 
 BODIES = {name: f"the bytes of {name}\n".encode() for name in HEART_DISEASE}
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from fedcohort.columns import Binary, Categorical, Holdout, Number, Numeric
 from fedcohort.errors import CohortError, SchemaError, StudyError, ValueRangeError
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.frame import catalogue_of_frame, table_from_frame
-from fedcohort.sources.resolve import resolve_cohort
+from fedcohort.sources.cohort.frame import catalogue_of_frame, table_from_frame
+from fedcohort.sources.cohort.resolve import resolve_cohort
+from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort
 
 WriteWard = Callable[..., Path]

@@ -18,14 +18,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fedcohort.errors import FedcohortError
-from fedcohort.sources import csv_fast, csv_files
-from fedcohort.sources.batch import Source
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.imported import Imported
-from fedcohort.sources.mimic_iv import import_mimic
-from fedcohort.sources.parquet_files import parquet_source
-from fedcohort.sources.road import import_source
-from fedcohort.sources.sql_tables import sql_source
+from fedcohort.sources.datasets.mimic_iv import import_mimic
+from fedcohort.sources.importer.batch import Source
+from fedcohort.sources.importer.csv import fast as csv_fast
+from fedcohort.sources.importer.csv import source as csv_files
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.parquet import parquet_source
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.sources.importer.report import Imported
+from fedcohort.sources.importer.sql import sql_source
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcohort.sources.identifier_names import KINDS, kind_of_name, tells_elapsed_time
-from fedcohort.sources.identifier_shapes import SMALL_ZIP3, cap_age, shape_of, zip3
+from fedcohort.sources.catalogue.identifier_names import KINDS, kind_of_name, tells_elapsed_time
+from fedcohort.sources.catalogue.identifier_shapes import SMALL_ZIP3, cap_age, shape_of, zip3
 
 # Letter of the rule to names of columns, at least one in each language.
 NAMED = {

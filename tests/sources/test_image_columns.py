@@ -13,13 +13,13 @@ from sqlalchemy import inspect, text
 
 from fedcohort.columns import Binary, Image, Numeric
 from fedcohort.errors import SchemaError
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.database import reading, writing
-from fedcohort.sources.frame import table_from_frame
-from fedcohort.sources.images import decode_image, encode_image
-from fedcohort.sources.resolve import resolve_cohort
-from fedcohort.sources.schema import Declared, read_declarations, wide_table, write_declarations
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.catalogue.schema import Declared, read_declarations, wide_table, write_declarations
+from fedcohort.sources.catalogue.stored_images import decode_image, encode_image
+from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.cohort.resolve import resolve_cohort
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.storage.database import reading, writing
 from fedcohort.study import Cohort
 
 SCANS = {"scan": Declared(Image(4, 6)), "age": Declared(Numeric(0, 120), "year")}
@@ -185,10 +185,10 @@ MEASURE = """
 import sys, psutil, numpy as np
 from pathlib import Path
 from fedcohort.columns import Image
-from fedcohort.sources.cohort import load_cohort
+from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort
 cohort = Cohort(table="scans", columns={"scan": Image(256, 256)}, split=None)
-import PIL.Image, fedcohort.sources.convert
+import PIL.Image, fedcohort.sources.cohort.convert
 process = psutil.Process()
 before = process.memory_info().rss
 table = load_cohort(sys.argv[1], cohort, 0, {"scans": ["scan"]}, Path(sys.argv[2]))

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from fedcohort.columns import Image
 from fedcohort.errors import SchemaError, StudyError
-from fedcohort.sources.images import decode_image, encode_image
+from fedcohort.sources.catalogue.stored_images import decode_image, encode_image
 
 
 def png(height: int, width: int, depth: int, colour: int, body: bytes, *extra: tuple[bytes, bytes]) -> bytes:

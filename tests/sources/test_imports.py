@@ -10,12 +10,12 @@ import pytest
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import ConfigError, SchemaError, StoreError
-from fedcohort.sources import breast_cancer, heart_disease
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.database import writing
-from fedcohort.sources.importing import ImportReport
-from fedcohort.sources.resolve import resolve_cohort
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.cohort.resolve import resolve_cohort
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.datasets import breast_cancer, heart_disease
+from fedcohort.sources.importer.whole_dataset import ImportReport
+from fedcohort.storage.database import writing
 from fedcohort.study import Cohort
 from fedcohort.table import TEST, TRAIN, Table
 

@@ -11,9 +11,9 @@ from sqlalchemy import create_engine, text
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import CohortError, ConfigError, SchemaError
-from fedcohort.sources.importing import write_rows
-from fedcohort.sources.k_anonymity import k_anonymity
-from fedcohort.sources.schema import Declared, wide_table
+from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.deidentify.k_anonymity import k_anonymity
+from fedcohort.sources.importer.whole_dataset import write_rows
 
 WriteWard = Callable[..., Path]
 COLUMNS = {

@@ -10,16 +10,16 @@ from sqlalchemy import text
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import StoreError
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.database import writing
-from fedcohort.sources.deidentify import Deidentifier, deidentified
-from fedcohort.sources.deidentify_rules import Rule, Rules
-from fedcohort.sources.mapping import read_mapping
-from fedcohort.sources.pseudonym import pseudonym
-from fedcohort.sources.road import import_source
-from fedcohort.sources.undo import undo
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.deidentify.pseudonym import pseudonym
+from fedcohort.sources.deidentify.rules import Rule, Rules
+from fedcohort.sources.deidentify.source import Deidentifier, deidentified
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.mapping import read_mapping
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.sources.importer.undo import undo
+from fedcohort.storage.database import writing
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
 from tests.sources.test_road import write

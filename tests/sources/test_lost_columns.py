@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from fedcohort.errors import SchemaError
-from fedcohort.sources import lost_columns
-from fedcohort.sources.batch import Batch
-from fedcohort.sources.deidentify_report import ColumnTally
-from fedcohort.sources.lost_columns import none_lost
+from fedcohort.sources.deidentify import lost_columns
+from fedcohort.sources.deidentify.lost_columns import none_lost
+from fedcohort.sources.deidentify.report import ColumnTally
+from fedcohort.sources.importer.batch import Batch
 
 
 def lines(tally: ColumnTally, *readable: bool | None) -> Iterator[Batch]:

@@ -21,7 +21,7 @@ from fedcohort.errors import StoreError
 from fedcohort.node import tables as node_tables
 from fedcohort.node.ledger import epsilons
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.migrate import Schema
+from fedcohort.storage.migrate import Schema
 
 STORED = Path(__file__).parent.parent / "deploy" / "stored"
 SCHEMAS = {"coordinator": coordinator_tables.SCHEMA, "node": node_tables.SCHEMA}

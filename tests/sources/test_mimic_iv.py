@@ -11,8 +11,8 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.errors import ConfigError, SchemaError
-from fedcohort.sources.mimic_iv import TABLES, Share, import_mimic
-from fedcohort.sources.pseudonym import code_pseudonym, pseudonym
+from fedcohort.sources.datasets.mimic_iv import TABLES, Share, import_mimic
+from fedcohort.sources.deidentify.pseudonym import code_pseudonym, pseudonym
 from tests.test_examples import EXAMPLES, run_on
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -13,8 +13,8 @@ import pytest
 import fedcohort as fc
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Number, Numeric, Survival
 from fedcohort.errors import CohortError, ConfigError, StoreError, StudyError
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.mock import make_mock
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.datasets.mock import make_mock
 from fedcohort.study import Cohort
 
 KINDS = {"age": Numeric(18, 90), "creatinine": Numeric(0.2, 8.0), "sex": Categorical(("f", "m"))}

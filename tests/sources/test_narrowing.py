@@ -8,10 +8,10 @@ from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-from fedcohort.sources.dialects import select_sql
-from fedcohort.sources.duck import Identifier
-from fedcohort.sources.narrowing import narrowing
-from fedcohort.sources.where import parse_where
+from fedcohort.sources.cohort.dialects import select_sql
+from fedcohort.sources.cohort.where.narrowing import narrowing
+from fedcohort.sources.cohort.where.parse import parse_where
+from fedcohort.storage.duckdb_files import Identifier
 
 TYPES: Mapping[str, TypeEngine[Any]] = {
     "n": sql.Integer(),

@@ -12,10 +12,10 @@ import pytest
 
 from fedcohort.columns import Binary, Categorical, Numeric, Survival
 from fedcohort.errors import DataError
-from fedcohort.sources import cohort as cohort_source
-from fedcohort.sources import columnar
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.columnar import Unsuited
+from fedcohort.sources.cohort import columnar
+from fedcohort.sources.cohort import select as cohort_source
+from fedcohort.sources.cohort.columnar import Unsuited
+from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 from tests.postgres import Postgres

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcohort.sources.convert import levels
-from fedcohort.sources.normal import UnreadableError, as_they_are, identifier, level_key
+from fedcohort.sources.catalogue.normal_form import UnreadableError, as_they_are, identifier, level_key
+from fedcohort.sources.cohort.convert import levels
 
 SPELLINGS: dict[str, list[object]] = {
     "23": [

@@ -10,15 +10,22 @@ from sqlalchemy import text
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import SchemaError, StudyError
-from fedcohort.sources import csv_fast, csv_files
-from fedcohort.sources.batch import Source
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.database import writing
-from fedcohort.sources.mapping import MappedTable, writing_of
-from fedcohort.sources.number_text import MISSING_MARKS, Writing, decimal_mark, plain_number, thousands_mark
-from fedcohort.sources.road import import_source
-from fedcohort.sources.schema import Declared
-from fedcohort.sources.sql_tables import sql_source
+from fedcohort.sources.catalogue.schema import Declared
+from fedcohort.sources.importer.batch import Source
+from fedcohort.sources.importer.csv import fast as csv_fast
+from fedcohort.sources.importer.csv import source as csv_files
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.mapping import MappedTable, writing_of
+from fedcohort.sources.importer.numbers import (
+    MISSING_MARKS,
+    Writing,
+    decimal_mark,
+    plain_number,
+    thousands_mark,
+)
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.sources.importer.sql import sql_source
+from fedcohort.storage.database import writing
 from tests.postgres import Postgres
 from tests.sources.test_road import bring, stored, write
 
@@ -387,7 +394,7 @@ def in_parquet(path: Path, texts: Sequence[str | bytes], mapping: MappedTable) -
     arrow = pytest.importorskip("pyarrow", reason="needs the extra [files]")
     from pyarrow import parquet
 
-    from fedcohort.sources.parquet_files import parquet_source
+    from fedcohort.sources.importer.parquet import parquet_source
 
     patients = [f"p{number}" for number in range(1, len(texts) + 1)]
     parquet.write_table(arrow.table({"patient_id": patients, "x": list(texts)}), path)
@@ -467,7 +474,7 @@ def long_numbers(folder: Path, way: str, mapping: MappedTable | None) -> Source:
         arrow = pytest.importorskip("pyarrow", reason="needs the extra [files]")
         from pyarrow import parquet
 
-        from fedcohort.sources.parquet_files import parquet_source
+        from fedcohort.sources.importer.parquet import parquet_source
 
         parquet.write_table(
             arrow.table({"patient_id": ["p1", "p1"], "lab": LONG, "x": [0, 1]}), folder / "a.parquet"

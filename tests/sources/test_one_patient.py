@@ -13,22 +13,22 @@ from sqlalchemy import text
 
 from fedcohort.columns import Categorical, Classes, Numeric
 from fedcohort.errors import SchemaError, StoreError
-from fedcohort.sources.batch import Source
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.database import writing
-from fedcohort.sources.deidentify import Deidentifier, deidentified
-from fedcohort.sources.deidentify_rules import Rules
-from fedcohort.sources.dicom import dicom_source
-from fedcohort.sources.dicom_options import DicomOptions
-from fedcohort.sources.dicom_pixels import Rendering
-from fedcohort.sources.frame import table_from_frame
-from fedcohort.sources.identity import form_of
-from fedcohort.sources.mapping import MappedTable
-from fedcohort.sources.normal import FORM
-from fedcohort.sources.pseudonym import pseudonym
-from fedcohort.sources.road import import_source
-from fedcohort.sources.sql_tables import sql_source
+from fedcohort.sources.catalogue.normal_form import FORM
+from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.deidentify.pseudonym import pseudonym
+from fedcohort.sources.deidentify.rules import Rules
+from fedcohort.sources.deidentify.source import Deidentifier, deidentified
+from fedcohort.sources.dicom.options import DicomOptions
+from fedcohort.sources.dicom.pixels import Rendering
+from fedcohort.sources.dicom.source import dicom_source
+from fedcohort.sources.importer.batch import Source
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.identity import form_of
+from fedcohort.sources.importer.mapping import MappedTable
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.sources.importer.sql import sql_source
+from fedcohort.storage.database import writing
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
 
@@ -50,7 +50,7 @@ def by_parquet(folder: Path, value: Any) -> Source:
     arrow = pytest.importorskip("pyarrow", reason="needs the extra [parquet]")
     from pyarrow import parquet
 
-    from fedcohort.sources.parquet_files import parquet_source
+    from fedcohort.sources.importer.parquet import parquet_source
 
     parquet.write_table(arrow.table({"patient_id": arrow.array(*value), "age": [40.0]}), folder / "r.parquet")
     return parquet_source(folder / "r.parquet", "records", None)
@@ -249,7 +249,7 @@ def test_a_text_that_is_not_utf_8_refuses_its_record_alone(tmp_path: Path) -> No
     arrow = pytest.importorskip("pyarrow", reason="needs the extra [parquet]")
     from pyarrow import parquet
 
-    from fedcohort.sources.parquet_files import parquet_source
+    from fedcohort.sources.importer.parquet import parquet_source
 
     words = arrow.array([b"x", b"\xff", b"y"], arrow.binary()).view(arrow.string())
     parquet.write_table(arrow.table({"patient_id": ["1", "2", "3"], "word": words}), tmp_path / "r.parquet")
@@ -354,7 +354,7 @@ def test_whole_numbers_beside_missing_ones_come_in_from_parquet_to_the_last_digi
     arrow = pytest.importorskip("pyarrow", reason="needs the extra [files]")
     from pyarrow import parquet
 
-    from fedcohort.sources.parquet_files import parquet_source
+    from fedcohort.sources.importer.parquet import parquet_source
 
     patients = arrow.array([CODES[1], CODES[0], None], arrow.int64())
     parquet.write_table(

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.database import reading
-from fedcohort.sources.mapping import MappedTable
-from fedcohort.sources.road import import_source
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.mapping import MappedTable
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.storage.database import reading
 from tests.postgres import Postgres
 
 ROWS = "patient_id,visit,age\n" + "".join(f"p{n % 3},{n // 3},{40 + n}\n" for n in range(9))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from fedcohort.sources import pen
-from fedcohort.sources.pen import Pen
+from fedcohort.sources.importer import transactions as pen
+from fedcohort.sources.importer.transactions import Pen
 
 
 @pytest.fixture

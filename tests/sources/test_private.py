@@ -12,7 +12,7 @@ import pytest
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import StoreError
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.durable import hold
+from fedcohort.storage.durable import hold
 
 ANOTHER = 65533
 

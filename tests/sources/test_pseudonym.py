@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcohort.errors import KeyFileError, ValueRangeError
-from fedcohort.sources.pseudonym import (
+from fedcohort.sources.deidentify.pseudonym import (
     code_pseudonym,
     key_id,
     load_or_create_key,

@@ -6,7 +6,7 @@ import pytest
 
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Number, Numeric, Survival
 from fedcohort.errors import CohortError, SchemaError
-from fedcohort.sources.resolve import check_units, resolve_cohort
+from fedcohort.sources.cohort.resolve import check_units, resolve_cohort
 from fedcohort.study import Cohort
 
 

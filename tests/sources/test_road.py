@@ -18,18 +18,19 @@ from hypothesis import strategies as st
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import ConfigError, DataError, SchemaError, StoreError
-from fedcohort.sources import csv_files, how_far
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.csv_open import Dialect
-from fedcohort.sources.database import reading, writing
-from fedcohort.sources.imported import Imported
-from fedcohort.sources.mapping import MappedColumn, MappedTable, read_mapping
-from fedcohort.sources.parquet_files import parquet_source
-from fedcohort.sources.pen import compiled
-from fedcohort.sources.road import import_source
-from fedcohort.sources.schema import Declared, read_declarations
-from fedcohort.sources.sql_tables import key_of, sql_source
-from fedcohort.sources.units import conversion
+from fedcohort.sources.catalogue.schema import Declared, read_declarations
+from fedcohort.sources.catalogue.units import conversion
+from fedcohort.sources.importer import checkpoint as how_far
+from fedcohort.sources.importer.csv import source as csv_files
+from fedcohort.sources.importer.csv.opening import Dialect
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.mapping import MappedColumn, MappedTable, read_mapping
+from fedcohort.sources.importer.parquet import parquet_source
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.sources.importer.report import Imported
+from fedcohort.sources.importer.sql import key_of, sql_source
+from fedcohort.sources.importer.transactions import compiled
+from fedcohort.storage.database import reading, writing
 from tests.patience import PATIENCE_SECONDS
 from tests.processes.support import cli
 

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from fedcohort.cli_import_report import REFUSED_HEADER
+from fedcohort.cli.data.import_report import REFUSED_HEADER
 from fedcohort.columns import Numeric
 from fedcohort.errors import ConfigError, SchemaError, StoreError
-from fedcohort.sources import csv_files
-from fedcohort.sources.batch import Batch, Part, Source
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.database import reading
-from fedcohort.sources.imported import Imported
-from fedcohort.sources.mapping import MappedTable, read_mapping
-from fedcohort.sources.parquet_files import parquet_source
-from fedcohort.sources.road import import_source
-from fedcohort.sources.schema import Declared, read_declarations
-from fedcohort.sources.sql_tables import sql_source
+from fedcohort.sources.catalogue.schema import Declared, read_declarations
+from fedcohort.sources.importer.batch import Batch, Part, Source
+from fedcohort.sources.importer.csv import source as csv_files
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.mapping import MappedTable, read_mapping
+from fedcohort.sources.importer.parquet import parquet_source
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.sources.importer.report import Imported
+from fedcohort.sources.importer.sql import sql_source
+from fedcohort.storage.database import reading
 from tests.processes.support import cli
 
 from .test_road import HEADER, ROWS, bring, stored, write
@@ -66,7 +66,7 @@ def test_both_halves_of_the_reader_give_the_same_rows(
     rows = [f'p{n},{n % 90},f,"at ""home"", well"' for n in range(500)]
     rows[250] = 'p250,50,m,"two\nlines"'
     file = write(tmp_path / "a.csv", rows)
-    monkeypatch.setattr("fedcohort.sources.csv_fast.BLOCK_BYTES", 2000)
+    monkeypatch.setattr("fedcohort.sources.importer.csv.fast.BLOCK_BYTES", 2000)
     bring(file, tmp_path / "fast.db")
     monkeypatch.setattr(csv_files, "sound_batches", lambda *_: iter(()))
     bring(file, tmp_path / "slow.db")
@@ -293,7 +293,7 @@ def test_numbers_with_spaces_and_without_end_are_read_alike_by_both_halves(
     rows[90] = "p0091,  ,+5,091"
     text = "\n".join(["patient_id,a,b,code", *rows, "p0500,inf,1,500", "p0501,1,x,501"])
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
-    monkeypatch.setattr("fedcohort.sources.csv_fast.BLOCK_BYTES", 2000)
+    monkeypatch.setattr("fedcohort.sources.importer.csv.fast.BLOCK_BYTES", 2000)
     monkeypatch.setattr(csv_files, "SAMPLE_ROWS", 100)
     fast = bring(tmp_path / "a.csv", tmp_path / "fast.db")
     monkeypatch.setattr(csv_files, "sound_batches", lambda *_: iter(()))
@@ -326,10 +326,10 @@ def test_a_line_of_three_hundred_megabytes_is_not_held_in_memory(tmp_path: Path)
             out.write("x" * 1_000_000)
         out.write("\np2,6,m,y\n")
     script = (
-        "import sys; from pathlib import Path; from fedcohort.sources.csv_files import csv_source\n"
-        "from fedcohort.sources.road import import_source\n"
+        "import sys; from pathlib import Path; from fedcohort.sources.importer.csv.source import csv_source\n"
+        "from fedcohort.sources.importer.pipeline import import_source\n"
         "def peak(): return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
-        "import pyarrow.csv, fedcohort.sources.csv_fast; before = peak()\n"
+        "import pyarrow.csv, fedcohort.sources.importer.csv.fast; before = peak()\n"
         "report = import_source(csv_source(Path(sys.argv[1]), 'records', None), sys.argv[2])\n"
         "print(report.written['records'], (peak() - before) // 1024)\n"
     )

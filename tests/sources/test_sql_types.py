@@ -8,12 +8,12 @@ import pytest
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import SchemaError
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.database import writing
-from fedcohort.sources.mapping import MappedTable
-from fedcohort.sources.road import import_source
-from fedcohort.sources.sql_tables import sql_source
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.importer.mapping import MappedTable
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.sources.importer.sql import sql_source
+from fedcohort.storage.database import writing
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from fedcohort.errors import SchemaError
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.deidentify import Deidentifier, deidentified
-from fedcohort.sources.deidentify_rules import Rule, Rules
-from fedcohort.sources.road import import_source
+from fedcohort.sources.deidentify.rules import Rule, Rules
+from fedcohort.sources.deidentify.source import Deidentifier, deidentified
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.pipeline import import_source
 
 
 def brought(folder: Path, name: str, times: list[float], rules: Rules) -> list[float]:

@@ -14,10 +14,17 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import ConfigError, StoreError
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.resolve import resolve_cohort
-from fedcohort.sources.synthetic import COLUMNS, DISEASED, FEATURES, HEALTHY, simulated_rows, synthesize
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.cohort.resolve import resolve_cohort
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.datasets.synthetic import (
+    COLUMNS,
+    DISEASED,
+    FEATURES,
+    HEALTHY,
+    simulated_rows,
+    synthesize,
+)
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 

@@ -11,17 +11,17 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from fedcohort.cli import app
+from fedcohort.cli.app import app
 from fedcohort.errors import StoreError
-from fedcohort.sources import csv_files
-from fedcohort.sources.batch import Batch, Part, Source
-from fedcohort.sources.csv_files import csv_source
-from fedcohort.sources.database import reading
-from fedcohort.sources.imported import Imported
-from fedcohort.sources.mapping import MappedTable
-from fedcohort.sources.road import import_source
-from fedcohort.sources.trial import try_source
-from fedcohort.sources.undo import imports_of, undo
+from fedcohort.sources.importer.batch import Batch, Part, Source
+from fedcohort.sources.importer.csv import source as csv_files
+from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.dry_run import try_source
+from fedcohort.sources.importer.mapping import MappedTable
+from fedcohort.sources.importer.pipeline import import_source
+from fedcohort.sources.importer.report import Imported
+from fedcohort.sources.importer.undo import imports_of, undo
+from fedcohort.storage.database import reading
 from tests.postgres import Postgres
 from tests.sources.test_road import ROWS, bring, stored, write
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fedcohort.errors import ConfigError, StudyError
-from fedcohort.sources.mapping import MappedColumn
-from fedcohort.sources.units import conversion, same_unit
+from fedcohort.sources.catalogue.units import conversion, same_unit
+from fedcohort.sources.importer.mapping import MappedColumn
 
 
 def without_pint(monkeypatch: pytest.MonkeyPatch) -> None:

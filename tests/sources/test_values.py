@@ -10,7 +10,7 @@ import pytest
 
 from fedcohort.columns import Binary, Categorical, Numeric, Survival
 from fedcohort.errors import DataError, SchemaError, ValueRangeError
-from fedcohort.sources.cohort import load_cohort
+from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort
 
 WriteWard = Callable[..., Path]

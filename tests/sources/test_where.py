@@ -6,11 +6,11 @@ from sqlglot import exp
 
 from fedcohort.columns import Binary, Categorical, Numeric
 from fedcohort.errors import CohortError, StoreError
-from fedcohort.sources.dialects import select_sql
-from fedcohort.sources.where import ALLOWED, MAX_NESTING, MAX_TOKENS, parse_where
-from fedcohort.sources.where_kinds import Kinds, check_kinds, kinds_of_study
-from fedcohort.sources.where_operands import operand_of
-from fedcohort.sources.where_rows import rows_where
+from fedcohort.sources.cohort.dialects import select_sql
+from fedcohort.sources.cohort.where.kinds import Kinds, check_kinds, kinds_of_study
+from fedcohort.sources.cohort.where.operands import operand_of
+from fedcohort.sources.cohort.where.parse import ALLOWED, MAX_NESTING, MAX_TOKENS, parse_where
+from fedcohort.sources.cohort.where.rows import rows_where
 from fedcohort.study import Cohort
 
 COLUMNS = ("age", "sex", "ward name", "Group")

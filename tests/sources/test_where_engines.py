@@ -32,9 +32,9 @@ from sqlalchemy.dialects import postgresql
 
 from fedcohort.columns import Numeric as Number
 from fedcohort.errors import CohortError, EmptyCohortError
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.database import writing
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.storage.database import writing
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
 

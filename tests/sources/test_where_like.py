@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fedcohort.sources.where_like import lowered, matcher, pattern_of
-from fedcohort.sources.where_operands import MAX_TEXT, operand_of
+from fedcohort.sources.cohort.where.like import lowered, matcher, pattern_of
+from fedcohort.sources.cohort.where.operands import MAX_TEXT, operand_of
 
 
 def by_table(text: str, pattern: str, escape: str | None) -> bool:

@@ -19,9 +19,9 @@ from fedcohort.analyses import build_analysis
 from fedcohort.engines.local import Simulated, simulated_node
 from fedcohort.errors import FedcohortError
 from fedcohort.node.answer import answer
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.database import writing
-from fedcohort.sources.frame import table_from_frame
+from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.storage.database import writing
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 from fedcohort.wire.messages import Event, Task

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fedcohort.sources.values import Coded
-from fedcohort.sources.where import parse_where
-from fedcohort.sources.where_operands import operand_of
-from fedcohort.sources.where_rows import rows_where
+from fedcohort.sources.cohort.values import Coded
+from fedcohort.sources.cohort.where.operands import operand_of
+from fedcohort.sources.cohort.where.parse import parse_where
+from fedcohort.sources.cohort.where.rows import rows_where
 
 DAY = datetime.date(2024, 2, 1)
 NUMBERS = [0, 1, 7, 2**53, 2**53 + 1, -(2**53) - 1, 10**400, -0.0, 5e-324, Decimal("sNaN"), Decimal("1e999")]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from sqlalchemy import RowMapping, select, update
 
+from fedcohort.audit.heads import HeadStore
 from fedcohort.coordinator import tables
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import ConfigError
 from fedcohort.local_token import RESEARCHER, read_token, write_token
-from fedcohort.sources.heads import HeadStore
 from fedcohort.wire.messages import SITE_NAME
 
 TOKEN_BYTES = 32

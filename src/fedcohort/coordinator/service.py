@@ -31,7 +31,7 @@ from fedcohort.errors import (
 from fedcohort.explain import protection_words
 from fedcohort.handed_in import check_handed_in
 from fedcohort.logs import about
-from fedcohort.sources.resolve import check_units
+from fedcohort.sources.cohort.resolve import check_units
 from fedcohort.study import Study, Train, parse_study
 from fedcohort.versions import versions
 from fedcohort.wire.codec import decode, encode

@@ -15,10 +15,10 @@ from sqlalchemy import RowMapping, delete, select, update
 
 from fedcohort.analyses.contract import Row, State
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
-from fedcohort.audit import GENESIS, Detail
+from fedcohort.audit.chain import GENESIS, Detail
 from fedcohort.coordinator import tables
 from fedcohort.local_token import RESEARCHER
-from fedcohort.sources.durable import Durable, EventLog, Hot
+from fedcohort.storage.durable import Durable, EventLog, Hot
 
 
 @dataclass(frozen=True)

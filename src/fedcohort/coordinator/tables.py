@@ -17,9 +17,9 @@ from sqlalchemy import (
     update,
 )
 
-from fedcohort.audit import events_table
-from fedcohort.sources.heads import heads_table
-from fedcohort.sources.migrate import Schema
+from fedcohort.audit.chain import events_table
+from fedcohort.audit.heads import heads_table
+from fedcohort.storage.migrate import Schema
 
 metadata = MetaData()
 events, heads = events_table(metadata), heads_table(metadata)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedcohort.dashboard.settings import DEFAULT_COORDINATOR, Settings, settings_from_environment
+from fedcohort.dashboard.shared.settings import DEFAULT_COORDINATOR, Settings, settings_from_environment
 from fedcohort.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         ConfigError: a setting is not valid, or the extra [dashboard] is not installed.
     """
     try:
-        from fedcohort.dashboard.app import build_app
+        from fedcohort.dashboard.federation.app import build_app
     except ModuleNotFoundError as error:
         raise ConfigError(f"{_REMEDY} ({error})") from error
     return build_app(settings_from_environment() if settings is None else settings)
@@ -69,7 +69,7 @@ def run_dashboard(
         ConfigError: a setting is not valid, the port is in use, or [dashboard] is not installed.
     """
     app = create_app(settings)
-    from fedcohort.dashboard.serve import Listen, serve
+    from fedcohort.dashboard.shared.serve import Listen, serve
 
     serve(app, settings, Listen(host, port, certificate, key), _with_link(app, settings, ready))
 
@@ -77,7 +77,7 @@ def run_dashboard(
 def _with_link(
     app: Flask, settings: Settings, ready: Callable[[str, str | None], None] | None
 ) -> Callable[[str], None]:
-    from fedcohort.dashboard.people import People, password_link
+    from fedcohort.dashboard.login.people import People, password_link
 
     people: People | None = app.extensions["fedcohort-people"]
 
@@ -109,12 +109,12 @@ def run_hospital_page(
         StudyError: a folder holds no model.
     """
     try:
-        from fedcohort.dashboard.hospital import build_hospital_page
-        from fedcohort.dashboard.serve import Listen, serve
+        from fedcohort.dashboard.hospital.app import build_hospital_page
+        from fedcohort.dashboard.shared.serve import Listen, serve
     except ModuleNotFoundError as error:
         raise ConfigError(f"{_REMEDY} ({error})") from error
-    from fedcohort.inference import load_predictor
     from fedcohort.node.store import SqlNodeStore
+    from fedcohort.researcher.inference import load_predictor
 
     predictors = [load_predictor(folder) for folder in models]
     app = build_hospital_page(policy, SqlNodeStore(policy.state / "node.db"), predictors, settings)

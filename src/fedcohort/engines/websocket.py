@@ -26,7 +26,7 @@ from fedcohort.node.policy import Listen
 from fedcohort.node.process import run_node, serve_link
 from fedcohort.node.running import Running
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.sources.durable import hold
+from fedcohort.storage.durable import hold
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.link import Channel, Link, open_link
 from fedcohort.wire.renewal import renew_on_hangup

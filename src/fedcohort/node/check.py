@@ -19,8 +19,8 @@ from fedcohort.node.policy import SitePolicy
 from fedcohort.node.settle import unsettled
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.vouching import countersigning, roster_line
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.private import private_folder
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.storage.permissions import private_folder
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
 from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
 from fedcohort.wire.proxy import environment_proxy, reason

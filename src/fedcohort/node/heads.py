@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from fedcohort.audit import GENESIS
+from fedcohort.audit.chain import GENESIS
 from fedcohort.errors import ConfigError, LedgerBehindError
 from fedcohort.logs import about
 from fedcohort.node.consent import Site, refuse

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from fedcohort.audit import Detail
+from fedcohort.audit.chain import Detail
 from fedcohort.errors import UnwitnessedError
 from fedcohort.logs import about
 from fedcohort.node import heads

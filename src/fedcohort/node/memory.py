@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from fedcohort.audit import Detail
+from fedcohort.audit.chain import Detail
 from fedcohort.node.records import (
     Cost,
     HelpGiven,

@@ -25,10 +25,10 @@ from fedcohort.node.records import Reservation
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.privacy.accounting import check_budget
 from fedcohort.privacy.events import LaplaceRelease
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.importing import ImportReport, write_rows
-from fedcohort.sources.schema import Declared, wide_table
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.importer.whole_dataset import ImportReport, write_rows
 from fedcohort.study import Cohort
 from fedcohort.wire.identity import load_or_create
 

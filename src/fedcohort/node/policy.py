@@ -21,8 +21,8 @@ from fedcohort.field_faults import describe_errors
 from fedcohort.node.budgets import Budget, Group, groups_of
 from fedcohort.node.budgets import objection as budget_objection
 from fedcohort.node.records import Reservation, Spending
-from fedcohort.sources.schema import PATIENT_ID
-from fedcohort.sources.where import check_plain
+from fedcohort.sources.catalogue.schema import PATIENT_ID
+from fedcohort.sources.cohort.where.parse import check_plain
 from fedcohort.study import Cohort, Describe, Privacy, Protection, Study, Train
 from fedcohort.wire.messages import SITE_NAME
 

@@ -34,7 +34,7 @@ from fedcohort.node.link_heads import (
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.running import Running, log_error, offered_columns
 from fedcohort.node.told import told_rules
-from fedcohort.sources.catalogue import catalogue
+from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.wire.codec import encode
 from fedcohort.wire.link import Link
 from fedcohort.wire.messages import (

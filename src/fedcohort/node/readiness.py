@@ -16,14 +16,14 @@ from fedcohort.node.readiness_rows import Observed, as_columns, observe, too_sma
 from fedcohort.node.readiness_words import Line, Verdict, column_lines, explicit_cohort
 from fedcohort.node.records import Reservation
 from fedcohort.node.vouching import countersigning_lines, roster_lines
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.described import Described, describe_table
-from fedcohort.sources.resolve import Kind, is_filled_in
-from fedcohort.sources.schema import FEATURES, PATIENT_ID
-from fedcohort.sources.sql_types import Facts
-from fedcohort.sources.where import check_plain
-from fedcohort.sources.where_kinds import check_where_of_study
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.catalogue.described import Described, describe_table
+from fedcohort.sources.catalogue.schema import FEATURES, PATIENT_ID
+from fedcohort.sources.catalogue.sql_types import Facts
+from fedcohort.sources.cohort.resolve import Kind, is_filled_in
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.cohort.where.kinds import check_where_of_study
+from fedcohort.sources.cohort.where.parse import check_plain
 from fedcohort.study import Cohort, Describe, Study, parse_study
 
 ORDER: tuple[Verdict, ...] = ("ready", "warning", "not ready")

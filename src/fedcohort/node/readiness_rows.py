@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fedcohort.columns import Binary, Categorical, Classes, Image, Numeric
 from fedcohort.node.readiness_words import Line, Verdict
-from fedcohort.sources.resolve import Kind, kinds_of_label
+from fedcohort.sources.cohort.resolve import Kind, kinds_of_label
 from fedcohort.study import Cohort
 from fedcohort.table import TEST, TRAIN, Table
 

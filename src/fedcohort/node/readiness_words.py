@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedcohort.columns import Categorical, Image, Level, Numeric
-from fedcohort.sources.catalogue import facts_of_kind
-from fedcohort.sources.described import Described
-from fedcohort.sources.normal import level_key
-from fedcohort.sources.resolve import Kind, kinds_of_label, resolve_cohort
-from fedcohort.sources.sql_types import Facts, undeclared_text
+from fedcohort.sources.catalogue.declared import facts_of_kind
+from fedcohort.sources.catalogue.described import Described
+from fedcohort.sources.catalogue.normal_form import level_key
+from fedcohort.sources.catalogue.sql_types import Facts, undeclared_text
+from fedcohort.sources.cohort.resolve import Kind, kinds_of_label, resolve_cohort
 from fedcohort.study import Cohort
 
 Verdict = Literal["ready", "warning", "not ready"]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fedcohort.audit import Detail
+from fedcohort.audit.chain import Detail
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.witness import Witnesses
 from fedcohort.node.worker import Worker
-from fedcohort.sources.catalogue import catalogue
-from fedcohort.sources.cohort import load_cohort
-from fedcohort.sources.durable import hold
+from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.storage.durable import hold
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 from fedcohort.wire.identity import load_or_create, load_or_create_agreement

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import Table, bindparam, delete, distinct, func, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
-from fedcohort.audit import GENESIS, Detail
+from fedcohort.audit.chain import GENESIS, Detail
+from fedcohort.audit.heads import HeadStore
 from fedcohort.errors import NotFoundError
 from fedcohort.node import tables
 from fedcohort.node.ledger import check_left, with_unreserved
@@ -27,8 +28,7 @@ from fedcohort.node.records import (
     StoredProposal,
     StudyKey,
 )
-from fedcohort.sources.durable import Durable, EventLog, Hot
-from fedcohort.sources.heads import HeadStore
+from fedcohort.storage.durable import Durable, EventLog, Hot
 
 
 def _upsert(table: Table) -> Insert:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, String, Table, Text
 
-from fedcohort.audit import events_table
-from fedcohort.sources.heads import heads_table
-from fedcohort.sources.migrate import Schema
+from fedcohort.audit.chain import events_table
+from fedcohort.audit.heads import heads_table
+from fedcohort.storage.migrate import Schema
 
 metadata = MetaData()
 events, heads = events_table(metadata), heads_table(metadata)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fedcohort.errors import KeyFileError
-from fedcohort.key_file import read_or_make
+from fedcohort.storage.key_file import read_or_make
 
 PrivateKey = Ed25519PrivateKey | X25519PrivateKey
 

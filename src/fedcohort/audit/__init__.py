@@ -1,0 +1,1 @@
+"""What happened, so that nobody can change it unnoticed: the chain of the event log, and its heads."""

@@ -1,0 +1,1 @@
+"""`fedcohort data …`: a site's own database."""

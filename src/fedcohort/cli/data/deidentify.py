@@ -1,0 +1,176 @@
+"""De-identification on the command line: on every import's way, and what people may look up afterwards."""
+
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedcohort.cli.support import SiteFile, console, error_console
+from fedcohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedcohort.sources.importer.batch import Source
+
+RulesFile = Annotated[
+    Path | None,
+    typer.Option("--deidentify", help="The site's rules (TOML); without, names decide."),
+]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key", help="The site's de-identification key; deid.key, made when missing.")
+]
+KeepIdentifiers = Annotated[
+    bool, typer.Option("--keep-identifiers", help="Import patients as they are; the report says so.")
+]
+
+
+DEFAULT_KEY = Path("deid.key")
+KEY_BYTES = 32
+NOT_DEIDENTIFIED = "NOT de-identified: --keep-identifiers was said, and patients stand there as they came"
+
+
+@dataclass(frozen=True)
+class How:
+    """How an import treats identifiers, as it was asked; and whether it is only tried."""
+
+    rules: Path | None
+    key: Path | None
+    keep: bool
+    is_trial: bool = False
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A source as it may be imported.
+
+    Attributes:
+        source: de-identified, unless identifiers are kept.
+        context, identity: for `import_source`.
+        told: what was done, when it is done.
+    """
+
+    source: "Source"
+    context: str
+    identity: str
+    told: Callable[[], str]
+
+
+def passage(
+    source: "Source",
+    how: How,
+    keys: Mapping[str, Sequence[str]],
+    origins: Mapping[str, Mapping[str, str]],
+    named: Collection[str],
+    dates: Collection[str] = (),
+    form: int | None = None,
+) -> Passage:
+    """De-identify a source on its way, as every import does unless it is told not to.
+
+    Args:
+        keys, origins, named: as `Deidentifier` takes them.
+        dates: columns that the source knows to be dates; a rule of the site's comes first.
+        form: of the database's identifiers, as `form_of` reads it; that of this program without.
+    Raises:
+        ConfigError: the words exclude each other, or a rule does not fit.
+        KeyFileError: the key cannot be read or made.
+    """
+    from fedcohort.sources.catalogue.normal_form import FORM
+    from fedcohort.sources.deidentify.rules import Rule, Rules, read_rules
+    from fedcohort.sources.deidentify.source import Deidentifier, deidentified
+    from fedcohort.sources.importer.identity import IDENTIFIERS_KEPT
+
+    key = key_of(how)
+    if key is None:
+        return Passage(source, "", IDENTIFIERS_KEPT, lambda: NOT_DEIDENTIFIED)
+    rules = Rules() if how.rules is None else read_rules(how.rules)
+    known = {name: Rule(role="date") for name in dates}
+    if absent := sorted(rules.tables.keys() - source.tables.keys()):
+        # One file of rules may serve several imports; a mistyped name would protect nothing.
+        error_console.print(
+            f"{how.rules}: [tables.{absent[0]}] is of no table of this import, which writes "
+            f"{', '.join(sorted(source.tables))}",
+            markup=False,
+            highlight=False,
+        )
+    rules = rules.model_copy(update={"columns": {**known, **rules.columns}})
+    made = Deidentifier(rules, key, source.tables, keys=keys, origins=origins, named=named, form=form or FORM)
+    return Passage(deidentified(source, made), made.digest, made.identity, lambda: str(made.report()))
+
+
+def key_of(how: How) -> bytes | None:
+    """The key of an import that is de-identified; None where identifiers are kept.
+
+    Raises:
+        ConfigError: the words exclude each other.
+        KeyFileError: the key cannot be read or made.
+    """
+    if how.is_trial and not how.keep and not (how.key or DEFAULT_KEY).exists():
+        told = "a dry run makes no key: the import makes one, and its id will be another than the one below"
+        error_console.print(told, markup=False, highlight=False)
+        return secrets.token_bytes(KEY_BYTES)  # nothing of it stays
+    if not how.keep:
+        return site_key(how.key)
+    if how.rules or how.key:
+        raise ConfigError("--keep-identifiers: goes without --deidentify and --key")
+    return None
+
+
+def site_key(path: Path | None) -> bytes:
+    """The site's key, and a word where it is made: a wrong path would be a new key, too.
+
+    Raises:
+        KeyFileError: the key cannot be read or made.
+    """
+    from fedcohort.sources.deidentify.pseudonym import key_id, load_or_create_key
+
+    path = path or DEFAULT_KEY
+    is_new = not path.exists()
+    key = load_or_create_key(path)
+    if is_new:
+        told = f"made a new key {path} (id {key_id(key)}): pseudonyms will not link to those of another key"
+        error_console.print(f"{told}; back it up", markup=False, highlight=False)
+    return key
+
+
+def tell_of_stand_ins(files: Iterable[str], key: Path | None) -> None:
+    """Say once, where one of these names of files is a stand-in, how the file behind it is found."""
+    from fedcohort.sources.deidentify.pseudonym import STAND_IN
+
+    if any(file.startswith(STAND_IN) for file in files):
+        told = f"fedcohort data file-names FOLDER --key {key or 'deid.key'}"
+        error_console.print(f"  {STAND_IN}... stands for a file: {told}", markup=False, highlight=False)
+
+
+def k_anonymity(
+    table: Annotated[str, typer.Option(help="Table of the site's database.")],
+    quasi: Annotated[str, typer.Option(help="Columns that an outsider may know, such as age,sex,zip.")],
+    k: Annotated[int, typer.Option("--k", min=2, help="Patients that no class should fall below.")] = 5,
+    sensitive: Annotated[str | None, typer.Option(help="Column that should differ in a class.")] = None,
+    site: SiteFile = Path("site.toml"),
+) -> None:
+    """How many patients share each combination of quasi-identifiers, and what would help.
+
+    Counts only, for the site's own engineer: they are facts about patients, and not for researchers.
+    """
+    from fedcohort.node.policy import read_policy
+    from fedcohort.sources.deidentify.k_anonymity import k_anonymity as count
+
+    columns = [name.strip() for name in quasi.split(",") if name.strip()]
+    console.print(
+        str(count(read_policy(site).data, table, columns, k, sensitive)), markup=False, highlight=False
+    )
+
+
+def file_names(
+    folder: Annotated[Path, typer.Argument(help="The folder that was imported.")],
+    key: Annotated[Path, typer.Option("--key", help="The site's de-identification key.")],
+) -> None:
+    """Say which file of an imported folder stands behind each masked name of a report."""
+    from fedcohort.sources.deidentify.pseudonym import load_key, masked_file_name
+
+    secret = load_key(key)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        console.print(f"{masked_file_name(secret, name)}  {name}", markup=False, highlight=False)

@@ -1,0 +1,76 @@
+"""What an import tells: its report, and a list of every record that was refused."""
+
+import contextlib
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedcohort.cli.support import console, error_console
+from fedcohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedcohort.sources.importer.batch import Refusal
+    from fedcohort.sources.importer.report import Imported
+
+SHOWN = 10
+REFUSED_HEADER = ("file", "position", "field", "reason")
+
+
+@contextlib.contextmanager
+def listing(path: Path | None) -> Iterator[Callable[["Refusal"], None]]:
+    """Where every refused record is written down: in a file, where one is named.
+
+    Raises:
+        ConfigError: the file cannot be written, or is no list of refusals.
+    """
+    if path is None:
+        yield lambda _: None
+        return
+    _check_refused(path)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(REFUSED_HEADER)
+        yield lambda one: writer.writerows(
+            [harmless(one.file), one.position, harmless(column), reason]
+            for column, reason in ((one.field, one.reason), *one.also)
+        )
+
+
+def _check_refused(path: Path) -> None:
+    """Never write over a file that is not a list of refusals: it may be what is imported."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(256)
+    except FileNotFoundError:
+        begin = b""
+    except OSError as error:
+        raise ConfigError(
+            f"--refused {path}: {error.strerror}; name a file in a folder that is there"
+        ) from None
+    if begin and not begin.startswith(",".join(REFUSED_HEADER).encode() + b"\r\n"):
+        raise ConfigError(f"--refused {path}: stands there and is no list of refusals; name a new file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--refused {path}: there is no folder {path.parent}; make it first")
+
+
+def harmless(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def print_report(report: "Imported", refused: Path | None) -> None:
+    """What an import did, and the first records that were refused.
+
+    Args:
+        refused: the file with all of them, where one is written.
+    """
+    console.print(str(report), markup=False, highlight=False)
+    for one in report.refusals[:SHOWN]:
+        where = " ".join(filter(None, (f"{one.file}:", one.position, one.field)))
+        also = "".join(f"; also {column} {reason}" for column, reason in one.also)
+        error_console.print(f"  {where}: {one.reason}{also}", markup=False, highlight=False)
+    rest = report.refused.total() - min(len(report.refusals), SHOWN)
+    if rest > 0:
+        told = f"see {refused}" if refused else "name a file by --refused to see all"
+        error_console.print(f"  and {rest} more; {told}", markup=False, highlight=False)

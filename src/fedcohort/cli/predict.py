@@ -1,0 +1,96 @@
+"""`fedcohort predict`: a trained model on one patient, or on a cohort of this site; nothing leaves."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedcohort.cli.support import console
+from fedcohort.columns import Image
+from fedcohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedcohort.researcher.inference import Prediction, Predictor
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="The folder that `fedcohort run --save FOLDER` wrote.")],
+    value: Annotated[
+        list[str] | None,
+        typer.Option(help="A column and its value: age=63, scan=file.png. One left out is missing."),
+    ] = None,
+    site: Annotated[
+        Path | None, typer.Option("--site", help="site.toml: predict the study's cohort at this site.")
+    ] = None,
+    into: Annotated[
+        str | None, typer.Option("--into", help="Database for the predictions; the site's own without it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Predict one patient (--value) or this site's whole cohort (--site), on this machine alone."""
+    from fedcohort.researcher.inference import load_predictor
+
+    if (site is None) == (not value):
+        raise ConfigError("give either --value COLUMN=VALUE, once a column, or --site site.toml")
+    predictor = load_predictor(model)
+    if site is not None:
+        _predict_cohort(predictor, site, into)
+    elif value:
+        given = dict(_pair(text) for text in value)
+        read = {name: _read(predictor, name, text) for name, text in given.items()}
+        _print(predictor.predict_one(read), as_json)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--value {text}: write COLUMN=VALUE")
+    return name.strip(), value.strip()
+
+
+def _read(predictor: "Predictor", name: str, text: str) -> object:
+    """What stands for a column; for an image, the PNG file that is named."""
+    kind = predictor.cohort.schema_.get(name)
+    if not isinstance(kind, Image):
+        return text
+    try:
+        with Path(text).open("rb") as file:
+            return file.read(kind.most_bytes + 1)
+    except OSError as error:
+        raise ConfigError(f"--value {name}: {error.strerror}; name a PNG file") from error
+
+
+def _predict_cohort(predictor: "Predictor", site: Path, into: str | None) -> None:
+    from fedcohort.node.policy import read_policy
+    from fedcohort.node.running import offered_columns
+    from fedcohort.sources.cohort.select import load_cohort
+
+    policy = read_policy(site)
+    cohort = predictor.cohort.model_copy(update={"where": predictor.study.cohort.where})
+    table = load_cohort(policy.data, cohort, predictor.study.seed, offered_columns(policy), policy.state)
+    count = predictor.predict_cohort(table, into or policy.data)
+    console.print(f"{count} rows predicted, in table fedcohort_predictions of {into or policy.data}")
+
+
+def _print(found: "Prediction", as_json: bool) -> None:
+    if as_json:
+        console.print_json(json.dumps(vars(found)))
+        return
+    from rich.table import Table
+
+    told = f"{found.value:.4g} {found.unit or ''}".rstrip()
+    number = found.outcome == found.label
+    console.print(
+        f"{found.outcome}: {told}" if number else f"{found.label} = {found.outcome}: probability {told}",
+        markup=False,
+        highlight=False,
+    )
+    if found.missing:
+        told = f"Not given, and counted as missing: {', '.join(found.missing)}"
+        console.print(told, markup=False, highlight=False)
+    table = Table("column", "contribution")
+    table.add_row("without any value", f"{found.baseline:.4g}")
+    for name, part in sorted(found.contributions.items(), key=lambda item: -abs(item[1])):
+        table.add_row(name, f"{part:+.4g}")
+    console.print(table)

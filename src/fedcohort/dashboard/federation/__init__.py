@@ -1,0 +1,1 @@
+"""The page of a federation: studies, rounds, results, and a new study."""

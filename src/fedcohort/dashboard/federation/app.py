@@ -1,0 +1,201 @@
+"""The Flask application: one page, the coordinator's REST behind it, and two routes for other programs."""
+
+import logging
+import mimetypes
+import re
+from functools import partial
+
+from flask import Flask, Response, jsonify, render_template, request
+from flask.json.provider import DefaultJSONProvider
+from flask.typing import ResponseReturnValue
+
+import fedcohort
+from fedcohort.dashboard.federation.broadcast import Admits, Broadcasts
+from fedcohort.dashboard.federation.drafts import add_form
+from fedcohort.dashboard.federation.metrics import training_metrics
+from fedcohort.dashboard.federation.own import only_own, own_events, own_studies, while_allowed
+from fedcohort.dashboard.federation.parts import add_parts
+from fedcohort.dashboard.federation.relay import Seats
+from fedcohort.dashboard.federation.upstream import Answer, Upstream, open_upstream, study_path
+from fedcohort.dashboard.login.access import Door, guard, still_allowed, visitor
+from fedcohort.dashboard.login.roles import DASHBOARD
+from fedcohort.dashboard.login.sessions import MOST_SESSIONS
+from fedcohort.dashboard.shared.application import HERE, close_with, explain_errors, harden
+from fedcohort.dashboard.shared.compression import compress
+from fedcohort.dashboard.shared.settings import Settings
+from fedcohort.dashboard.shared.texts import speak, spoken
+from fedcohort.errors import FedcohortError, NotFoundError
+
+log = logging.getLogger("fedcohort.dashboard")
+
+ECHARTS = HERE / "static" / "vendor" / "echarts.common.min.js"
+OF_THE_FORM = frozenset({"form.js", "rules.js", "toml.js"})
+MAX_REQUEST_BYTES = 16_384
+SEATS_OF_ONE = 2 * MOST_SESSIONS
+"""Event streams of one account: a page in each of its sessions, with two streams each."""
+
+
+class _InOrder(DefaultJSONProvider):
+    """JSON in the order in which it was made: columns and levels stay where the study has them."""
+
+    sort_keys = False
+
+
+def build_app(settings: Settings) -> Flask:
+    """The application for these settings.
+
+    Raises:
+        ConfigError: the coordinator's CA file cannot be read.
+        KeyFileError: the researcher's key or the file of people cannot be read.
+        StoreError: the file of people cannot be used.
+    """
+    # Windows may have .js registered as text/plain, which a browser then refuses to run.
+    mimetypes.add_type("text/javascript", ".js")
+    app = Flask("fedcohort.dashboard", root_path=str(HERE))
+    app.config.update(MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES, SEND_FILE_MAX_AGE_DEFAULT=None)
+    door = guard(app, settings, DASHBOARD)
+    app.json = _InOrder(app)
+    if not ECHARTS.is_file():
+        log.warning("Apache ECharts is missing, so that no chart is drawn; install fedcohort again")
+    upstream = open_upstream(settings)
+    close_with(app, upstream.client.close)
+    app.before_request(lambda: only_own(upstream, door))
+    app.context_processor(lambda: {"version": fedcohort.__version__})
+    speak(app)
+    app.after_request(harden)
+    explain_errors(app)
+    scripts = sorted({file.name for file in HERE.glob("static/js/*.js")} - OF_THE_FORM)
+    app.add_url_rule("/", "page", lambda: render_template("page.html", scripts=scripts))
+    app.add_url_rule("/healthz", "health", lambda: jsonify(status="ok", version=fedcohort.__version__))
+    app.add_url_rule("/readyz", "ready", lambda: _ready(upstream))
+    _add_reading(app, upstream, door)
+    _add_cancel(app, upstream, door)
+    _add_streams(app, upstream, Seats(settings.max_viewers, SEATS_OF_ONE), door)
+    _add_results(app, upstream, door)
+    add_parts(app, upstream)
+    add_form(app, upstream, settings, door)
+    compress(app)
+    return app
+
+
+def _ready(upstream: Upstream) -> ResponseReturnValue:
+    """Whether the coordinator answers this dashboard, and takes its token; else why not, as a code."""
+    try:
+        answer = upstream.get("/api/federation")
+    except FedcohortError as error:
+        return jsonify(status="not-ready", code=error.code), 503
+    if not answer.ok:
+        return jsonify(status="not-ready", code=answer.body["code"]), 503
+    return jsonify(status="ok")
+
+
+def _passed_on(answer: Answer) -> ResponseReturnValue:
+    return jsonify(answer.body), answer.status
+
+
+def _add_reading(app: Flask, upstream: Upstream, door: Door) -> None:
+    """The part of the coordinator's REST that the page reads."""
+
+    @app.get("/api/federation")
+    def federation() -> ResponseReturnValue:
+        return _passed_on(upstream.get("/api/federation"))
+
+    @app.get("/api/studies")
+    def studies() -> ResponseReturnValue:
+        answer = upstream.get("/api/studies")
+        return jsonify(own_studies(door, answer.body)) if answer.ok else _passed_on(answer)
+
+    @app.get("/api/studies/<study_id>")
+    def study(study_id: str) -> ResponseReturnValue:
+        return _passed_on(upstream.get(study_path(study_id)))
+
+    @app.get("/api/studies/<study_id>/report")
+    def report(study_id: str) -> ResponseReturnValue:
+        return _passed_on(upstream.get(study_path(study_id, "/report")))
+
+
+def _add_cancel(app: Flask, upstream: Upstream, door: Door) -> None:
+    @app.post("/api/studies/<study_id>/cancel")
+    def cancel(study_id: str) -> ResponseReturnValue:
+        answer, asking = upstream.post(study_path(study_id, "/cancel"), {}), visitor()
+        if answer.ok and door.people is not None and asking is not None:
+            door.people.note("study-cancelled", study_id, name=asking.name)
+        return _passed_on(answer)
+
+
+def _add_streams(app: Flask, upstream: Upstream, seats: Seats, door: Door) -> None:
+    broadcasts = Broadcasts()
+
+    def stream(path: str, admits: Admits | None = None) -> ResponseReturnValue:
+        asking = visitor()
+        release = seats.take(asking.name or asking.role if door.people and asking else None)
+        if release is None:
+            return jsonify(code="busy", message="too many pages are open; close some"), 503
+        last = request.headers.get("Last-Event-ID") or request.args.get("after", "0")
+        after = int(last) if re.fullmatch(r"\d{1,18}", last) else 0
+        try:
+            opened = partial(upstream.open_stream, path)
+            events, leave = broadcasts.follow(path, after, opened, admits)
+        except FedcohortError:
+            release()
+            raise
+        if asking is not None:
+            events = while_allowed(events, lambda: still_allowed(door, asking))
+        response = Response(events, mimetype="text/event-stream")
+        response.headers["X-Accel-Buffering"] = "no"
+        response.call_on_close(leave)
+        response.call_on_close(release)
+        return response
+
+    @app.get("/api/events")
+    def federation_events() -> ResponseReturnValue:
+        return stream("/api/events", own_events(upstream, door))
+
+    @app.get("/api/studies/<study_id>/events")
+    def study_events(study_id: str) -> ResponseReturnValue:
+        return stream(study_path(study_id, "/events"))
+
+
+def _chosen(upstream: Upstream, door: Door) -> str:
+    """Path of the study that was asked for, or of the newest."""
+    asked = request.args.get("study")
+    if asked is not None:
+        return study_path(asked)
+    studies = own_studies(door, upstream.get("/api/studies").body).get("studies")
+    newest = studies[0] if isinstance(studies, list) and studies else None
+    if not isinstance(newest, dict):
+        raise NotFoundError("there is no study yet")
+    return study_path(str(newest.get("id")))
+
+
+def _add_results(app: Flask, upstream: Upstream, door: Door) -> None:
+    @app.get("/training_metrics")
+    def metrics() -> ResponseReturnValue:
+        path = _chosen(upstream, door)
+        answer = upstream.get(f"{path}/metrics")
+        if not answer.ok:
+            return _passed_on(answer)
+        return jsonify(study=path.rpartition("/")[2], **training_metrics(answer.body))
+
+    @app.get("/api/studies/<study_id>/document")
+    def as_document(study_id: str) -> ResponseReturnValue:
+        from fedcohort.dashboard.federation.document import document, finished
+
+        text = document(finished(study_path(study_id).rpartition("/")[2], upstream.read), spoken())
+        attached = {"Content-Disposition": f'attachment; filename="study-{study_id[:12]}.html"'}
+        return Response(text, mimetype="text/html", headers=attached)
+
+    @app.get("/feature_importance")
+    def importance() -> ResponseReturnValue:
+        from fedcohort.dashboard.federation.figures import importance_bars, importance_png
+
+        path = _chosen(upstream, door)
+        study, report = upstream.get(path), upstream.get(f"{path}/report")
+        if not study.ok:
+            return _passed_on(study)
+        bars = importance_bars(report.body)
+        if not bars:
+            why = "the study has no feature importance" if report.ok else "the study is not finished"
+            return jsonify(code="no-importance", message=why), 404
+        png = importance_png(str(study.body.get("name")), spoken()["importance.axis"], bars)
+        return Response(png, mimetype="image/png")

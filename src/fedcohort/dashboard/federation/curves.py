@@ -1,0 +1,142 @@
+"""A study's metrics by round as a page draws them: few points, whatever the number of rounds.
+
+Each curve is thinned by M4 (Jugel, Jerzak, Hackenbroich and Markl 2014, "M4: A Visualization-Oriented
+Time Series Data Aggregation", PVLDB 7(10)): of every stretch of rounds the first, the last, the lowest
+and the highest point stay, so that a line looks as the whole would, and no outlier is lost. The rows of
+a study are kept here, so that a thousand pages ask the coordinator for a round once.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from fedcohort.dashboard.federation.metrics import NAMES, is_row
+
+MOST_POINTS = 480
+"""Of one curve; a chart is some 500 pixels wide."""
+A_STRETCH = 4
+PARTS = ("compute", "seal", "network", "open")
+KEPT_STUDIES = 16
+
+Number = float | int | None
+Point = list[Number]
+"""Round, value, and the lower and upper edge of its interval; of `seconds` exchange, whole and each part."""
+Json = dict[str, Any]
+
+
+@dataclass
+class Kept:
+    """One study's points so far; `last` is the number of the last update among them."""
+
+    last: int = 0
+    curves: dict[tuple[str, str], list[Point]] = field(default_factory=dict)
+    seconds: list[Point] = field(default_factory=list)
+    drawn: tuple[int, Json] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Curves:
+    """The curves of the studies that were asked for lately.
+
+    Args:
+        get: GETs a path of the coordinator's REST, and raises what is wrong.
+    """
+
+    def __init__(self, get: Callable[[str], Mapping[str, Any]]) -> None:
+        self._get = get
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, path: str, study_id: str) -> Json:
+        """The study's curves, thinned, and the number of the last update that is in them."""
+        kept = self._study(study_id)
+        with kept.lock:
+            self._catch_up(path, kept)
+            if kept.drawn is None or kept.drawn[0] != kept.last:
+                kept.drawn = (kept.last, _drawn(kept))
+            return kept.drawn[1]
+
+    def _study(self, study_id: str) -> Kept:
+        with self._lock:
+            kept = self._kept.setdefault(study_id, Kept())
+            self._kept.move_to_end(study_id)
+            if len(self._kept) > KEPT_STUDIES:
+                self._kept.popitem(last=False)
+        return kept
+
+    def _catch_up(self, path: str, kept: Kept) -> None:
+        while True:
+            body = self._get(f"{path}?after={kept.last}")
+            given, last = body.get("rows"), body.get("last")
+            rows = [row for row in given if is_row(row)] if isinstance(given, list) else []
+            for row in rows:
+                add_row(kept, row)
+            times = body.get("times")
+            add_times(kept, [*rows, *(times if isinstance(times, list) else [])])
+            if not isinstance(last, int) or last <= kept.last:
+                return
+            kept.last = last
+
+
+def add_row(kept: Kept, row: Mapping[str, Any]) -> None:
+    """Add a round's row of one split; a round that comes again replaces what came since it first did."""
+    for name in NAMES:
+        if isinstance(row.get(name), int | float):
+            point = [row["round"], row[name], row.get(f"{name}_low"), row.get(f"{name}_high")]
+            _append(kept.curves.setdefault((str(row["split"]), name), []), point)
+
+
+def add_times(kept: Kept, rows: Sequence[object]) -> None:
+    """Add where the time of exchanges went, in whatever order they come; a part that nobody told is None."""
+    points: dict[int, Point] = {}
+    for row in rows:
+        if not isinstance(row, dict):
+            continue
+        number, parts = row.get("exchange", row.get("round")), [row.get(f"{part}_seconds") for part in PARTS]
+        known = [float(part) for part in parts if isinstance(part, int | float)]
+        if isinstance(number, int) and known:
+            told = [float(part) if isinstance(part, int | float) else None for part in parts]
+            points[number] = [number, sum(known), *told]
+    for _, point in sorted(points.items()):
+        _append(kept.seconds, point)
+
+
+def _append(points: list[Point], point: Point) -> None:
+    while points and _round(points[-1]) >= _round(point):
+        points.pop()
+    points.append(point)
+
+
+def _round(point: Point) -> float:
+    return point[0] or 0
+
+
+def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
+    """At most `most` of these points, in their order.
+
+    Args:
+        points: [round, value, …], by round; no value is None.
+        most: at least 4.
+    Returns:
+        the first, the last and, of each stretch of points, its ends, minimum and maximum.
+    """
+    if len(points) <= most:
+        return list(points)
+    n_stretches = most // A_STRETCH
+    bounds = [len(points) * index // n_stretches for index in range(n_stretches + 1)]
+    picked: list[Point] = []
+    for begin, end in pairwise(bounds):
+        inside = range(begin, end)
+        low, high = (best(inside, key=lambda index: points[index][1] or 0.0) for best in (min, max))
+        picked += [points[index] for index in sorted({begin, low, high, end - 1})]
+    return picked
+
+
+def _drawn(kept: Kept) -> Json:
+    splits: dict[str, dict[str, list[Point]]] = {}
+    for (split, name), points in kept.curves.items():
+        splits.setdefault(split, {})[name] = thinned(points)
+    return {"last": kept.last, "splits": splits, "seconds": thinned(kept.seconds)}

@@ -1,0 +1,157 @@
+"""A new study: a form that shows its TOML as it is filled, checks it, signs it and hands it in.
+
+What is handed in is the very text that the form shows. The dashboard signs it with the key that its
+operator has named (`Settings.researcher_key`); without one the text is to be saved and run by
+`fedcohort run`.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from flask import Flask, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
+
+from fedcohort.dashboard.federation.own import claim
+from fedcohort.dashboard.federation.upstream import Answer, Upstream, study_path
+from fedcohort.dashboard.login.access import Door, visitor
+from fedcohort.dashboard.shared.settings import Settings
+from fedcohort.errors import CohortError, SchemaError, StudyError
+from fedcohort.node.told import objections, offering
+from fedcohort.study import Privacy, Study, Train, parse_study
+from fedcohort.versions import RULES
+from fedcohort.wire.identity import Identity, load_or_create
+from fedcohort.wire.signing import study_signing_bytes
+
+TAKEN = 202
+MAX_TOML_CHARACTERS = 12_000
+_FIELDS = ("model", "algorithm", "rounds", "learning_rate", "batch_size")
+SETTINGS = {
+    name: {field: getattr(train, field) for field in _FIELDS}
+    for name, train in (("exact", Train()), ("private", Train.private()))
+}
+"""What the form begins with, and what it takes for private training, which the defaults would spoil."""
+KINDS = ("describe", "train")
+"""An evaluation names a folder, which would be one of this machine."""
+
+
+def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> None:
+    """The form and what it asks.
+
+    Raises:
+        KeyFileError: the researcher's key cannot be read.
+    """
+    key_file = settings.researcher_key
+    identity = load_or_create(key_file, "researcher") if key_file is not None else None
+
+    def new() -> str:
+        signs = identity is not None and _may(door)
+        return render_template("new.html", signs=signs, settings=SETTINGS, privacy=Privacy(epsilon=1.5))
+
+    app.add_url_rule("/new", "new", new)
+
+    @app.get("/api/catalogue")
+    def catalogue() -> ResponseReturnValue:
+        return jsonify(upstream.read("/api/catalogue"))
+
+    @app.get("/api/draft")
+    def draft() -> ResponseReturnValue:
+        catalogues = _catalogues(upstream)
+        try:
+            study = checked(request.args.get("toml", ""), catalogues, take_units=_takes_units(upstream))
+        except (StudyError, SchemaError, CohortError) as error:
+            return jsonify(valid=False, message=str(error))
+        return jsonify(verdict(study, catalogues))
+
+    @app.post("/api/studies")
+    def submit() -> ResponseReturnValue:
+        if identity is None:
+            return _refused("no-key", "this dashboard has no key to sign with: set FEDCOHORT_RESEARCHER_KEY")
+        # A page elsewhere cannot send this: its Origin would be another.
+        if urlsplit(request.headers.get("Origin", "")).netloc != request.host:
+            return _refused("not-own-page", "a study is handed in from this dashboard's own page only")
+        body = request.get_json()
+        said = body.get("toml") if isinstance(body, Mapping) else None
+        text = said if isinstance(said, str) else ""
+        try:
+            study = checked(text, _catalogues(upstream), take_units=_takes_units(upstream))
+        except (StudyError, SchemaError, CohortError) as error:
+            return jsonify(code=error.code, message=str(error)), 400
+        answer = _handed_in(upstream, study, identity, door)
+        return jsonify(answer.body), answer.status
+
+
+def verdict(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
+    """What the sites' own rules say of a study: whether enough of them would take it, and why others not."""
+    refused = objections(study, catalogues)
+    left = len(offering(study.cohort.table, catalogues)) - len(refused)
+    return {
+        "valid": left >= study.min_sites or not refused,
+        "hash": study.hash,
+        "refused": sorted(refused),
+        "message": "\n".join(f"{site}: {words}" for site, words in refused.items()),
+    }
+
+
+def _may(door: Door) -> bool:
+    asking = visitor()
+    return asking is not None and asking.role in door.allowed["POST /api/studies"]
+
+
+def _handed_in(upstream: Upstream, study: Study, identity: Identity, door: Door) -> Answer:
+    """Send a study on; it is the own one of whoever asks, unless the coordinator had it already."""
+    known = upstream.get(study_path(study.hash)).ok
+    answer = upstream.post("/api/studies", signed(study, identity))
+    if answer.status == TAKEN and not known:
+        claim(door, study.hash)
+    return answer
+
+
+def _catalogues(upstream: Upstream) -> Mapping[str, Mapping[str, Any]]:
+    sites = upstream.read("/api/catalogue").get("sites")
+    return cast("dict[str, dict[str, Any]]", sites) if isinstance(sites, dict) else {}
+
+
+def _takes_units(upstream: Upstream) -> bool:
+    """Whether the coordinator is of this version's rules; an earlier one refuses a study that says units."""
+    coordinator = upstream.read("/api/federation").get("coordinator")
+    return isinstance(coordinator, dict) and coordinator.get("rules") == RULES
+
+
+def _refused(code: str, message: str) -> ResponseReturnValue:
+    return jsonify(code=code, message=message), 403
+
+
+def checked(text: str, catalogues: Mapping[str, Mapping[str, Any]], *, take_units: bool = True) -> Study:
+    """The study that this TOML is, with every column's kind as the sites declare it.
+
+    Args:
+        take_units: as of `resolve_cohort`.
+    Raises:
+        StudyError: the text is no study; names every wrong field.
+        SchemaError, CohortError: the sites do not offer what it asks.
+    """
+    from fedcohort.researcher.client import explicit
+
+    if len(text) > MAX_TOML_CHARACTERS:
+        raise StudyError(f"study: longer than {MAX_TOML_CHARACTERS} characters; use `fedcohort run`")
+    try:
+        given = tomllib.loads(text.removeprefix("\ufeff"))
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"study: not TOML: {error}") from None
+    asked = given.get("analysis")
+    analysis = asked if isinstance(asked, dict) else {}
+    if analysis.get("kind") not in KINDS or not isinstance(analysis.get("model", ""), str):
+        raise StudyError('study: analysis.kind must be "describe" or "train", with a model by its name')
+    return explicit(parse_study(given), catalogues, take_units=take_units)
+
+
+def signed(study: Study, identity: Identity) -> dict[str, object]:
+    """What the coordinator takes: the study, and the signature of the dashboard's researcher."""
+    return {
+        "study": json.loads(study.canonical),
+        "public_key": identity.public_key.hex(),
+        "signature": identity.sign(study_signing_bytes(study.canonical)).hex(),
+    }

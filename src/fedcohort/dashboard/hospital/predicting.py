@@ -1,0 +1,177 @@
+"""Trained models at work on the hospital's own page: one patient's values in, what they mean out.
+
+A form for people and a REST route for programs of the hospital. It is computed in this process;
+nothing leaves it, and neither values nor predictions are kept or logged.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+from flask import Blueprint, Response, abort, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
+from markupsafe import Markup
+
+from fedcohort.columns import Categorical, Column, Image, Numeric
+from fedcohort.dashboard.shared.svg import Bar, bar_chart
+from fedcohort.dashboard.shared.texts import spoken
+from fedcohort.errors import DataError, FedcohortError, StudyError
+from fedcohort.researcher.inference import Prediction, Predictor
+
+FIELD = "column."
+"""Before a column's name in the form, so that no column can take another field's place."""
+TEXT_BYTES = 64 * 2**10
+"""Room for everything in a request that is not a picture."""
+
+_wrong_input = (StudyError, DataError)
+
+
+@dataclass
+class Bedside:
+    """The models of one hospital, by the first characters of their study's hash; one prediction at a time."""
+
+    models: Mapping[str, Predictor]
+    lock: Lock = field(default_factory=Lock)
+
+    def predict(self, key: str, values: Mapping[str, object]) -> Prediction:
+        """What the model says of one patient.
+
+        Raises:
+            StudyError, DataError: a value does not fit; says which column, and never the value.
+        """
+        with self.lock:
+            return self.models[key].predict_one(values)
+
+    @property
+    def most_bytes(self) -> int:
+        """The longest request that a model can need: its pictures in base64, and their names."""
+        pictures = (
+            sum(2 * kind.most_bytes for kind in model.cohort.schema_.values() if isinstance(kind, Image))
+            for model in self.models.values()
+        )
+        return TEXT_BYTES + max(pictures, default=0)
+
+
+def bedside_of(predictors: Sequence[Predictor]) -> Bedside:
+    """Models under names that a browser's address can hold."""
+    return Bedside({found.study.hash[:12]: found for found in predictors})
+
+
+def predicting(bedside: Bedside) -> Blueprint:
+    """The routes: a form a model, `GET /api/models` and `POST /api/models/KEY/predict`."""
+    pages = Blueprint("predicting", __name__)
+
+    def model(key: str) -> Predictor:
+        return bedside.models.get(key) or abort(404, "there is no such model here")
+
+    def form(key: str, status: int = 200, **more: object) -> ResponseReturnValue:
+        found = model(key)
+        return render_template(
+            "predict.html", study=found.study, label=found.label, fields=_fields(found), **more
+        ), status
+
+    @pages.get("/models/<key>")
+    def ask(key: str) -> ResponseReturnValue:
+        return form(key)
+
+    @pages.post("/models/<key>")
+    def answer(key: str) -> ResponseReturnValue:
+        values = _of_form(model(key))
+        try:
+            found = bedside.predict(key, values)
+        except _wrong_input as error:
+            return form(key, 400, given=values, wrong=str(error))
+        return form(key, given=values, found=found, missing=found.missing, chart=_chart(found))
+
+    @pages.get("/api/models")
+    def models() -> ResponseReturnValue:
+        return jsonify(models=[_described(key, one) for key, one in bedside.models.items()])
+
+    @pages.post("/api/models/<key>/predict")
+    def predict(key: str) -> ResponseReturnValue:
+        try:
+            return jsonify(vars(bedside.predict(key, _of_json(model(key)))))
+        except _wrong_input as error:
+            return _refused(error)
+
+    return pages
+
+
+def _chart(found: Prediction) -> Markup:
+    moved = sorted(found.contributions.items(), key=lambda item: -abs(item[1]))
+    return bar_chart(spoken()["predict.contributions"], [Bar(name, value) for name, value in moved])
+
+
+def _fields(predictor: Predictor) -> list[dict[str, object]]:
+    """How the form asks for each column."""
+    found: list[dict[str, object]] = []
+    for name, kind in predictor.cohort.schema_.items():
+        levels = [str(level) for level in kind.levels] if isinstance(kind, Categorical) else []
+        shape = kind.shape if isinstance(kind, Image) else None
+        found.append(
+            {"name": name, "field": FIELD + name, "levels": levels, "hint": _hint(kind), "shape": shape}
+        )
+    return found
+
+
+def _hint(kind: Column) -> str:
+    """In which unit a number is, and between what; what nobody declared is said so."""
+    if not isinstance(kind, Numeric):
+        return ""
+    low, high = (f"{end:g}" for end in kind.bounds or (0.0, 0.0))
+    with_unit, without = (
+        ("predict.range", "predict.range_without_unit")
+        if kind.bounds
+        else ("predict.number_of", "predict.number_of_without_unit")
+    )
+    return spoken()[with_unit if kind.unit else without].format(low=low, high=high, unit=kind.unit)
+
+
+def _of_form(predictor: Predictor) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name, kind in predictor.cohort.schema_.items():
+        sent = request.files.get(FIELD + name) if isinstance(kind, Image) else None
+        if sent is not None:
+            values[name] = sent.read(kind.most_bytes + 1) or None if isinstance(kind, Image) else None
+        elif not isinstance(kind, Image):
+            values[name] = request.form.get(FIELD + name, "").strip() or None
+    return values
+
+
+def _of_json(predictor: Predictor) -> dict[str, object]:
+    """The body's `values`: numbers, texts and null; a picture is its PNG file in base64.
+
+    Only a body that says it is JSON is read: a page elsewhere cannot send that without being allowed to.
+    """
+    body = request.get_json()
+    values = body.get("values") if isinstance(body, dict) and body.keys() == {"values"} else None
+    if not isinstance(values, dict):
+        raise StudyError('the body is not {"values": {COLUMN: VALUE, …}}')
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+            raise StudyError(f"{name}: give a number, a text or null")
+    schema = predictor.cohort.schema_
+    return {name: _picture(name, value) if isinstance(schema.get(name), Image) else value
+            for name, value in values.items()}  # fmt: skip
+
+
+def _picture(name: str, value: object) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        return base64.b64decode(str(value), validate=True)
+    except (binascii.Error, ValueError):
+        raise StudyError(f"{name}: give a PNG file in base64") from None
+
+
+def _described(key: str, predictor: Predictor) -> dict[str, object]:
+    columns = {name: kind.model_dump(mode="json") for name, kind in predictor.cohort.schema_.items()}
+    label = predictor.label.model_dump(mode="json")
+    study = predictor.study
+    return {"key": key, "name": study.name, "study": study.hash, "columns": columns, "label": label}
+
+
+def _refused(error: FedcohortError) -> tuple[Response, int]:
+    return jsonify(code=error.code, message=str(error)), 400

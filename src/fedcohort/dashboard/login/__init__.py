@@ -1,0 +1,1 @@
+"""Who may use a page: people, roles, sessions, log-in."""

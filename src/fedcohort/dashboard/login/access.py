@@ -1,0 +1,175 @@
+"""The door before every route: who asks, whether that role may, and whether the own page asked it to.
+
+Without accounts (`Settings.people`) a page serves its own machine only, under a loopback name, so
+that a web page elsewhere cannot reach it by DNS rebinding.
+With accounts everybody logs in, on loopback too; other machines by TLS only. A request that
+changes something must come from the page itself: by its Origin, and by the session's own token.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from flask import Flask, Request, Response, g, jsonify, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from fedcohort.dashboard.login.people import People
+from fedcohort.dashboard.login.roles import KNOWN, LOCAL, NOBODY, PAGES, PROGRAM
+from fedcohort.dashboard.login.sessions import csrf_token, session_of
+from fedcohort.dashboard.shared.application import close_with
+from fedcohort.dashboard.shared.settings import Settings
+from fedcohort.wire.address import is_loopback_name
+
+SAFE = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks; without a session it is this machine's own user, or a program that shows the token."""
+
+    name: str
+    role: str
+    session: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Door:
+    """What it takes to get in.
+
+    Attributes:
+        people: the accounts; None serves this machine alone.
+        token: what programs may show in place of a session.
+        allowed: which roles each route answers.
+    """
+
+    people: People | None
+    token: str | None
+    allowed: Mapping[str, Set[str]]
+
+
+def guard(app: Flask, settings: Settings, allowed: Mapping[str, Set[str]]) -> Door:
+    """Put the door in front of every route of `app`.
+
+    Raises:
+        KeyFileError, StoreError: the file of people cannot be used.
+    """
+    from fedcohort.dashboard.login.pages import add_login
+
+    people = People(settings.people, alone=True) if settings.people is not None else None
+    door = Door(people, settings.dashboard_token, allowed)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.extensions["fedcohort-people"] = people
+    if people is not None:
+        close_with(app, people.close)
+    app.before_request(lambda: _refuse(request, door))
+    app.context_processor(_known_to_templates)
+    add_login(app, door, settings)
+    return door
+
+
+def visitor() -> Visitor | None:
+    """Who asks; None for somebody who has not logged in."""
+    found: Visitor | None = g.get("visitor")
+    return found
+
+
+def still_allowed(door: Door, asked: Visitor) -> bool:
+    """Whether whoever began to read a stream may go on; reading alone keeps no session alive."""
+    if door.people is None or asked.session is None:
+        return True
+    session = session_of(door.people, asked.session, use=False)
+    return session is not None and session.role == asked.role
+
+
+def _known_to_templates() -> dict[str, object]:
+    asking = visitor()
+    session = asking.session if asking else None
+    return {
+        "visitor": asking,
+        "has_login": session is not None,
+        "csrf": csrf_token(secret) if (secret := session or g.get("form_secret", "")) else "",
+    }
+
+
+def _refuse(request: Request, door: Door) -> ResponseReturnValue | None:
+    local = is_loopback_name(request.remote_addr)
+    if door.people is None and not (local and is_loopback_name(urlsplit(f"//{request.host}").hostname)):
+        return _denied("this page serves its own machine only until it has accounts: FEDCOHORT_PEOPLE")
+    if not local and not request.is_secure:
+        return _denied("plain text is for loopback only; use https")
+    g.visitor = asking = _visitor(request, door)
+    if _role_of(asking) not in _allowed(request, door):
+        return _turned_away(request, asking)
+    changes = request.url_rule is not None and request.method not in SAFE
+    if changes and not _from_own_page(request, asking):
+        return _denied(
+            "not sent from this page, or its session has ended; load the page again", "not-own-page"
+        )
+    return None
+
+
+def _visitor(request: Request, door: Door) -> Visitor | None:
+    if door.people is None:
+        return Visitor("", LOCAL)
+    if door.token is not None and _has_bearer(request, door.token):
+        return Visitor("", PROGRAM)
+    token = request.cookies.get(cookie_name(request, "session"), "")
+    session = session_of(door.people, token) if token else None
+    return Visitor(session.name, session.role, session.token) if session else None
+
+
+def _role_of(asking: Visitor | None) -> str:
+    return asking.role if asking else NOBODY
+
+
+def _allowed(request: Request, door: Door) -> Set[str]:
+    """Who may; where there is no such route everybody known may hear so."""
+    if request.url_rule is None:
+        return KNOWN
+    method = "GET" if request.method == "HEAD" else request.method
+    return door.allowed.get(f"{method} {request.url_rule.rule}", frozenset())
+
+
+def _turned_away(request: Request, asking: Visitor | None) -> ResponseReturnValue:
+    if asking is not None:
+        return _denied(f"the role {asking.role} may not do this", "not-allowed")
+    if request.method in SAFE and request.url_rule is not None and request.url_rule.rule in PAGES:
+        return redirect(url_for("login"))
+    answer = jsonify(code="not-authenticated", message="log in, or send 'Authorization: Bearer …'")
+    answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer, 401
+
+
+def _denied(message: str, code: str = "not-authenticated") -> tuple[Response, int]:
+    return jsonify(code=code, message=message), 403
+
+
+def _from_own_page(request: Request, asking: Visitor | None) -> bool:
+    """Whether a form or script of this very page asks, for the session that it was made for."""
+    said = request.headers.get("Origin")
+    origin = urlsplit(said or "")
+    own = (origin.scheme, origin.netloc) == (request.scheme, request.host)
+    if asking is not None and asking.session is None:
+        # No cookie lets it in. A program sends no Origin; a page elsewhere cannot leave it out.
+        return own or said is None
+    secret = asking.session if asking else request.cookies.get(cookie_name(request, "form"))
+    given = request.headers.get("X-CSRF-Token") or request.form.get("csrf", "")
+    return bool(secret) and own and hmac.compare_digest(given.encode(), csrf_token(str(secret)).encode())
+
+
+def cookie_name(request: Request, what: str) -> str:
+    """Bound to TLS and to this very host wherever the page came by TLS (RFC 6265bis, section 4.1.3)."""
+    return f"__Host-fedcohort-{what}" if request.is_secure else f"fedcohort-{what}"
+
+
+def _has_bearer(request: Request, token: str) -> bool:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and same_token(given.strip(), token)
+
+
+def same_token(given: str, token: str) -> bool:
+    """Compare in a time that tells nothing, not even the length."""
+    digests = (hashlib.sha256(text.encode()).digest() for text in (given, token))
+    return hmac.compare_digest(*digests)

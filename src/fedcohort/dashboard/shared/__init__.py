@@ -1,0 +1,1 @@
+"""What both pages stand on: texts, settings, the server, small charts."""

@@ -1,0 +1,1 @@
+"""The shortest ways to begin: one flat configuration file, and the demo."""

@@ -1,0 +1,1 @@
+"""What a researcher imports: connect or simulate, run, and look at results."""

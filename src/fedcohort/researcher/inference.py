@@ -1,0 +1,232 @@
+"""A trained model at work: one patient's values, or a whole cohort of a site; nothing leaves.
+
+What `result.save` wrote is enough: the study says how columns are read, `model.json` holds
+weights and scaling.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fedcohort.analyses.encode import Encoder, feature_slices
+from fedcohort.analyses.model_of import model_of, task_of
+from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Number, Survival
+from fedcohort.errors import StudyError, ValueRangeError
+from fedcohort.models.inputs import RECORD, Inputs
+from fedcohort.sources.catalogue.normal_form import UnreadableError, level_key
+from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.cohort.predictions import Predicted, write_predictions
+from fedcohort.study import Cohort, SavedModel, Study, parse_study, read_saved_model
+from fedcohort.table import Table
+
+if TYPE_CHECKING:
+    from fedcohort.models.local import LocalModel
+
+Floats = NDArray[np.float32]
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One patient's prediction.
+
+    Attributes:
+        outcome: the level, or the label's name where it is a number.
+        value: its probability, or the number in the label's own unit.
+        label: the column that is predicted.
+        unit: of a number, where the study names one.
+        baseline: the same for a patient whose numbers are all the mean and whose levels are unknown.
+        contributions: by column, how much it moved `value` away from `baseline`; they add up.
+        missing: columns that had no value, and count as unknown.
+    """
+
+    outcome: str
+    value: float
+    baseline: float
+    contributions: Mapping[str, float]
+    label: str = ""
+    unit: str | None = None
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model, and how it reads a cohort's columns."""
+
+    study: Study
+    saved: SavedModel
+
+    @cached_property
+    def model(self) -> "LocalModel":
+        """The compiled model; tensorflow is imported here and not before."""
+        return model_of(self.study, self.saved.model)
+
+    @cached_property
+    def weights(self) -> Floats:
+        """(n_weights,).
+
+        Raises:
+            StudyError: they are not the model's.
+        """
+        from fedcohort.models.saved import weights_from_base64
+
+        return weights_from_base64(self.saved.weights, self.model.n_weights)
+
+    @property
+    def cohort(self) -> Cohort:
+        """The study's columns; label, split and condition have no business with a new patient."""
+        return self.study.cohort.model_copy(update={"label": None, "split": None, "where": None})
+
+    def inputs(self, table: Table) -> Inputs:
+        """Rows as the model was trained on them."""
+        return Encoder(self.cohort, np.array(self.saved.mean), np.array(self.saved.deviation)).inputs(table)
+
+    def encoded(self, table: Table) -> dict[str, Floats]:
+        """By input of the Keras model, in its order: (n_rows, n_features), or images from 0 to 1."""
+        return self.model.arranged(self.inputs(table))
+
+    def predict_table(self, table: Table) -> Floats:
+        """(n_rows, outputs): probabilities, or numbers in [-1, 1] of the label's range."""
+        return self.model.predict(self.weights, self.inputs(table))
+
+    def predict_one(self, values: Mapping[str, object]) -> Prediction:
+        """Predict one patient, and say how much each column moved the prediction.
+
+        Args:
+            values: by column; a column that is left out is missing. An image is PNG bytes or an array
+                of its declared shape; a missing one is black.
+        Raises:
+            StudyError: no such column, or no number or level of it.
+            ValueRangeError: a number beyond the declared bounds.
+        """
+        from fedcohort.models.attribution import integrated_gradients
+        from fedcohort.models.saved import to_keras
+
+        row = {name: _checked(name, kind, values.get(name)) for name, kind in self.cohort.schema_.items()}
+        without = {name: _checked(name, kind, None) for name, kind in self.cohort.schema_.items()}
+        unknown = sorted(set(values) - set(row))
+        if unknown:
+            raise StudyError(f"{', '.join(unknown)}: no column of this model; it has {', '.join(row)}")
+        frame = pd.DataFrame([row, without], dtype=object)
+        frame[self.cohort.patient_id] = ["0", "1"]
+        table = table_from_frame(frame, self.cohort, self.study.seed)
+        predicted, x = self.predict_table(table), self.encoded(table)
+        output = int(predicted[0].argmax())
+        patient, nobody = ({name: rows[index] for name, rows in x.items()} for index in (0, 1))
+        parts = integrated_gradients(to_keras(self.model, self.weights), patient, nobody, output)
+        scale, shift = self._units
+        return Prediction(
+            self._outcome(output),
+            float(predicted[0, output]) * scale + shift,
+            float(predicted[1, output]) * scale + shift,
+            {
+                name: float((parts[name] if name in parts else parts[RECORD][part]).sum()) * scale
+                for name, part in feature_slices(self.cohort).items()
+            },
+            self.label.column,
+            self.label.unit if isinstance(self.label, Number) else None,
+            tuple(name for name in row if _is_absent(values.get(name))),
+        )
+
+    @property
+    def label(self) -> Binary | Classes | Number:
+        """What is predicted, with the names of its classes or its range.
+
+        Raises:
+            StudyError: it is a survival time.
+        """
+        label = task_of(self.study.cohort).label
+        if isinstance(label, Survival):
+            raise StudyError("cohort.label: a survival time is not predicted")
+        return label
+
+    @property
+    def _units(self) -> tuple[float, float]:
+        """Scale and shift from an output to probability, or to the label's own unit."""
+        label = self.study.cohort.typed_label
+        if isinstance(label, Number):
+            return (label.high - label.low) / 2, (label.low + label.high) / 2
+        return 1.0, 0.0
+
+    def _outcome(self, output: int) -> str:
+        match self.label:
+            case Binary(positive=positive):
+                return str(positive)
+            case Classes(levels=levels):
+                return str(levels[output])
+            case Number(column=column):
+                return column
+
+    def predict_cohort(self, table: Table, database: str | Path) -> int:
+        """Predict every row of a site's cohort into the site's own database.
+
+        Returns:
+            how many rows were predicted.
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        predicted = self.predict_table(table).astype(np.float64)
+        scale, shift = self._units
+        now = int(time.time())
+        rows = [
+            Predicted(self.study.hash, str(patient), self._outcome(output), float(value) * scale + shift, now)
+            for patient, values in zip(table.patient_ids, predicted, strict=True)
+            for output, value in enumerate(values)
+        ]
+        write_predictions(database, self.study.hash, rows)
+        return len(predicted)
+
+
+def _is_absent(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _checked(name: str, kind: Column, value: object) -> object:
+    """A value as a hospital's database would hold it."""
+    if isinstance(kind, Image):
+        return np.zeros(kind.shape, np.uint8) if value is None else value
+    if value is None or value == "":
+        return None
+    if isinstance(kind, Categorical):
+        levels = {level_key(level): level for level in kind.levels}
+        try:
+            key = level_key(value)
+        except UnreadableError:
+            key = None
+        if key not in levels:
+            raise StudyError(f"{name}: none of its levels {', '.join(str(level) for level in kind.levels)}")
+        return levels[key]
+    text = str(value).strip()
+    number = float(text) if _NUMBER.fullmatch(text) else float("nan")
+    if not np.isfinite(number):
+        raise StudyError(f"{name}: not a number; write digits with a point, such as 5.4")
+    if kind.bounds is not None and not kind.bounds[0] <= number <= kind.bounds[1]:
+        low, high = kind.bounds
+        raise ValueRangeError(
+            f"{name}: outside {low:g} to {high:g} in {kind.unit}; check the value and its unit"
+            if kind.unit
+            else f"{name}: outside {low:g} to {high:g}; check the value and its unit"
+        )
+    return number
+
+
+def load_predictor(folder: Path) -> Predictor:
+    """Read what `result.save(folder)` wrote.
+
+    Raises:
+        StudyError: the folder holds no saved model, or it is damaged.
+    """
+    path = folder / "study.json"
+    try:
+        study = parse_study(path.read_bytes(), str(path))
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}; give the folder that result.save wrote") from error
+    return Predictor(study, read_saved_model(folder))

@@ -1,0 +1,178 @@
+"""What sites declare of their columns, read from the catalogues that they told, and compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from fedcohort.columns import Categorical, Image, Level, Numeric
+from fedcohort.errors import SchemaError, StudyError
+from fedcohort.sources.catalogue.normal_form import level_key
+from fedcohort.sources.catalogue.units import is_unit, same_unit
+
+ANY_TABLE = "*"
+"""A data frame's name in its catalogue: it stands for whatever table a study names."""
+MAX_COLUMNS = 100_000
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one site declares about one column; a text without levels has none to compare."""
+
+    site: str
+    column: str
+    kind: str
+    bounds: tuple[float, float] | None
+    levels: tuple[Level, ...]
+    image: Image | None = None
+    unit: str | None = None
+    ordered: bool = True
+    """Whether somebody chose the order of the levels; pandas sorts those of a data frame by alphabet."""
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Declared bounds, or those of whole-number levels: 0/1 may be read either way."""
+        whole = [level for level in self.levels if isinstance(level, int)]
+        if self.kind == "categorical" and whole and len(whole) == len(self.levels):
+            return float(min(whole)), float(max(whole))
+        return self.bounds
+
+
+def tells_of(catalogue: Mapping[str, object], table: str) -> bool:
+    """Whether a catalogue has a table of that name."""
+    return bool(_tables(catalogue).keys() & {table, ANY_TABLE})
+
+
+def _tables(catalogue: Mapping[str, object]) -> Mapping[str, object]:
+    tables = catalogue.get("tables")
+    return tables if isinstance(tables, Mapping) else {}
+
+
+def columns_of(site: str, catalogue: Mapping[str, object], table: str) -> Mapping[str, object]:
+    """What a site tells of each column of a table.
+
+    Raises:
+        SchemaError: it does not offer the table.
+    """
+    tables = _tables(catalogue)
+    found = tables.get(table, tables.get(ANY_TABLE))
+    columns = found.get("columns") if isinstance(found, Mapping) else None
+    if not isinstance(columns, Mapping) or len(columns) > MAX_COLUMNS:
+        raise SchemaError(f"site {site}: does not offer table {table}; choose another table, or ask the site")
+    return columns
+
+
+def offer_of(site: str, name: str, columns: Mapping[str, object]) -> Offer:
+    """What a site tells of one column.
+
+    Raises:
+        SchemaError: it does not offer the column, or tells of it what cannot be read.
+    """
+    facts = columns.get(name)
+    if facts is None:
+        raise SchemaError(f"site {site}: does not offer column {name}; leave it out, or ask the site")
+    try:
+        if not isinstance(facts, Mapping) or facts.get("kind") not in ("numeric", "categorical", "image"):
+            raise SchemaError(_unreadable(site, name))
+        if facts["kind"] == "image":
+            image = Image.model_validate({key: facts.get(key) for key in ("height", "width", "channels")})
+            return Offer(site, name, "image", None, (), image)
+        if facts["kind"] == "numeric":
+            kind = Numeric.model_validate({"low": facts.get("low"), "high": facts.get("high")})
+            return Offer(site, name, "numeric", kind.bounds, (), unit=_unit(site, name, facts))
+        levels = facts.get("levels")
+        if levels and len(levels) > 1:
+            levels = Categorical.model_validate({"levels": levels}).levels
+        ordered = facts.get("ordered") is not False
+        return Offer(site, name, "categorical", None, tuple(levels or ()), ordered=ordered)
+    except (ValidationError, StudyError, TypeError):
+        raise SchemaError(_unreadable(site, name)) from None
+
+
+def _unit(site: str, name: str, facts: Mapping[str, object]) -> str | None:
+    """The declared unit; a node of an older version tells none."""
+    unit = facts.get("unit")
+    if unit is not None and not is_unit(unit):
+        raise SchemaError(_unreadable(site, name))
+    return None if unit is None else str(unit)
+
+
+def _unreadable(site: str, name: str) -> str:
+    return (
+        f"site {site}: what its catalogue says of column {name} cannot be read; ask the site to import again"
+    )
+
+
+def check_agreement(offers: list[Offer]) -> None:
+    """Refuse a column that is a number at one site and not at another.
+
+    Raises:
+        SchemaError: names both.
+    """
+    first = offers[0]
+    for other in offers[1:]:
+        if other.kind != first.kind:
+            raise SchemaError(
+                f"column {first.column}: {first.kind} at site {first.site}, "
+                f"{other.kind} at site {other.site}; say in the study which it is"
+            )
+
+
+def check_same_unit(offers: list[Offer], said: str | None = None) -> str | None:
+    """Refuse to add up numbers of two units; a site that declares none may mean any.
+
+    Args:
+        said: the unit that the study itself names.
+    Returns:
+        the unit, as the study says it, or else as the first site does that declares one.
+    Raises:
+        SchemaError: names both.
+    """
+    known = [offer for offer in offers if offer.unit is not None]
+    if said is not None and known and not same_unit(said, str(known[0].unit)):
+        raise SchemaError(
+            f"column {known[0].column}: in {said} in the study, in {known[0].unit} at site "
+            f"{known[0].site}; leave unit out, and give bounds in the sites' own"
+        )
+    for other in known[1:]:
+        if not same_unit(str(known[0].unit), str(other.unit)):
+            raise SchemaError(
+                f"column {other.column}: in {known[0].unit} at site {known[0].site}, in {other.unit} at "
+                f"site {other.site}; let one of them convert it: unit and local_unit in its mapping file"
+            )
+    return said if said is not None or not known else known[0].unit
+
+
+def union_of_bounds(offers: list[Offer]) -> tuple[float, float] | None:
+    """What holds every site's bounds; None when one declares none."""
+    ranges = [offer.range for offer in offers]
+    known = [bounds for bounds in ranges if bounds is not None]
+    if len(known) < len(ranges):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
+
+
+def declared_pair(offers: list[Offer]) -> tuple[Level, Level] | None:
+    """Two levels in the order that every site declares alike; None where no order is common to all.
+
+    Of 0 and 1 the second is 1, in whatever order they were declared.
+    """
+    levels = union_of_levels(offers)
+    if len(levels) != 2:
+        return None
+    if [level_key(level) for level in levels] == ["0", "1"]:
+        return levels[0], levels[1]
+    orders = {tuple(map(level_key, offer.levels)) for offer in offers if len(offer.levels) > 1}
+    if len(orders) != 1 or not all(offer.ordered for offer in offers):
+        return None
+    first = next(offer.levels for offer in offers if len(offer.levels) > 1)
+    return first[0], first[1]
+
+
+def union_of_levels(offers: list[Offer]) -> tuple[Level, ...]:
+    """Every site's levels once, whole numbers in order and then words in order."""
+    by_key: dict[str | None, Level] = {}
+    for offer in offers:
+        for level in offer.levels:
+            by_key.setdefault(level_key(level), level)
+    return tuple(sorted(by_key.values(), key=lambda level: (isinstance(level, str), level)))

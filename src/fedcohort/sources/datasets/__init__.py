@@ -1,0 +1,1 @@
+"""Public, simulated and made-up data sets to try everything with."""

@@ -1,0 +1,1 @@
+"""De-identification on the way into a site's database."""

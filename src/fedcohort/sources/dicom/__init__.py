@@ -1,0 +1,1 @@
+"""DICOM images: read, checked, de-identified, received."""

@@ -1,0 +1,68 @@
+"""What the receiver took in, on its way into a database: imported, and then taken out of the folder."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from fedcohort.errors import StoreError
+from fedcohort.sources.dicom.options import DicomOptions
+from fedcohort.sources.dicom.source import dicom_source
+from fedcohort.sources.importer.batch import Batch, Part, Source
+
+REFUSED = "refused"
+
+
+class Inbox:
+    """A folder of received images; refused ones are moved to FOLDER-refused, for a person to look at."""
+
+    def __init__(self, folder: Path, options: DicomOptions) -> None:
+        self._folder, self._options = folder, options
+        self._refused: set[str] = set()
+        self._read: set[str] = set()
+
+    def empty(self, bring_in: Callable[[Source], object]) -> int:
+        """Import what is there, and take it out.
+
+        Args:
+            bring_in: imports a source, durably, before it returns.
+        Returns:
+            how many files are done with.
+        Raises:
+            StoreError: a file cannot be moved.
+        """
+        if not any(path.suffix == ".dcm" for path in self._folder.iterdir()):
+            return 0
+        self._refused.clear()
+        self._read.clear()
+        source = dicom_source(self._folder, self._options)
+        bring_in(replace(source, parts=self._watched(source)))
+        try:
+            for name in self._read:
+                self._take_out(name)
+        except OSError as error:
+            raise StoreError(f"{self._folder}: {error.strerror}; make the folder writable") from error
+        return len(self._read)
+
+    def _watched(self, source: Source) -> Iterator[Part]:
+        for part in source.parts:
+            if part.name.endswith(".dcm"):  # what is being written has another ending
+                yield replace(part, batches=self._noting(part))
+                self._read.add(part.name)
+
+    def _noting(self, part: Part) -> Callable[[int], Iterator[Batch]]:
+        def batches(done: int) -> Iterator[Batch]:
+            for batch in part.batches(done):
+                if batch.refusals:
+                    self._refused.add(part.name)
+                yield batch
+
+        return batches
+
+    def _take_out(self, name: str) -> None:
+        path = self._folder / name
+        if name in self._refused:
+            beside = self._folder.with_name(f"{self._folder.name}-{REFUSED}")
+            beside.mkdir(exist_ok=True)
+            path.replace(beside / name)
+        else:
+            path.unlink()

@@ -1,0 +1,83 @@
+"""A copy of a running process's own folder: keys, and its database by SQLite's backup of live databases.
+
+https://sqlite.org/backup.html. The copy is one file without a log beside it, whole and of one
+moment, and as private as the original.
+"""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from fedcohort.errors import ConfigError, StoreError
+from fedcohort.storage import timeouts
+from fedcohort.storage.database import database_url, explained
+
+PAGES_AT_ONCE = 1000
+
+
+def back_up(
+    into: Path, files: Sequence[Path], database: Path | None, folder: Path | None = None
+) -> list[Path]:
+    """Copy files, a database and the files of a folder into a new or empty one.
+
+    Returns:
+        what was written.
+    Raises:
+        ConfigError: `into` is not empty, or cannot be written.
+        StoreError: the database cannot be read.
+    """
+    try:
+        into.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if any(into.iterdir()):
+            raise ConfigError(f"{into}: is not empty; name a new folder for each backup")
+        written = [_copy(path, into / path.name) for path in files]
+        if folder is not None and folder.is_dir():
+            place = into / folder.name
+            place.mkdir(mode=0o700)
+            inside = sorted(path for path in folder.iterdir() if path.is_file())
+            written += [_copy(path, place / path.name) for path in inside]
+        if database is not None:
+            written.append(_copy_database(database, into / database.name))
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename}: {error.strerror}; check the path and its permissions"
+        ) from error
+    return written
+
+
+def _copy(source: Path, target: Path) -> Path:
+    with os.fdopen(_private(target), "wb") as file:
+        file.write(source.read_bytes())
+        _to_disk(file.fileno())
+    return target
+
+
+def _private(path: Path) -> int:
+    """A new file that only this user can read, before anything is in it."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def _to_disk(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _copy_database(source: Path, target: Path) -> Path:
+    if not source.exists():
+        raise StoreError(f"{source}: no such database; check the path, or start the process once")
+    os.close(_private(target))
+    with (
+        explained(database_url(source)),
+        closing(
+            sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=timeouts.LOCK_SECONDS)
+        ) as live,
+        closing(sqlite3.connect(target)) as copy,
+    ):
+        live.backup(copy, pages=PAGES_AT_ONCE)
+        copy.execute("PRAGMA journal_mode=DELETE")
+        if copy.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            raise StoreError(f"{target}: the copy is damaged; check both disks")
+    with target.open("rb+") as file:
+        _to_disk(file.fileno())
+    return target

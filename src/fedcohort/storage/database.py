@@ -1,0 +1,257 @@
+"""A site's database: found, opened read-only or for an import, and every failure put in plain words.
+
+Any SQLAlchemy URL or a plain path names a database; a path means SQLite. Reading
+never creates one. SQLite is opened with `mode=ro` and `PRAGMA query_only`
+(https://sqlite.org/uri.html, https://sqlite.org/pragma.html#pragma_query_only) and
+an authorizer that knows only SELECT; PostgreSQL gets `SET TRANSACTION READ ONLY`
+and a statement time-out. On another server only one checked SELECT is ever sent:
+give the node an account that can only read. DuckDB opens its file read-only and no
+other one (`duck`).
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import registry
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from fedcohort.errors import StoreError
+from fedcohort.storage import timeouts
+from fedcohort.storage.failures import remedy_of
+
+IMPORT_CACHE_KIB = 65_536
+IMPORTED_INTO = ("sqlite", "postgresql")
+
+registry.register("duckdb", "fedcohort.storage.duckdb_files", "DuckDialect")
+
+_STEPS_BETWEEN_CLOCKS = 100_000
+
+
+def database_url(database: str | Path) -> URL:
+    """The SQLAlchemy URL of a database; a plain path means SQLite.
+
+    Raises:
+        StoreError: the text has the shape of a URL but is not one.
+    """
+    text = str(database)
+    if "://" not in text:
+        return URL.create("sqlite", database=text)
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):
+        raise StoreError(
+            "the database address is not a URL; write a path, or such as postgresql+psycopg://user@host/name"
+        ) from None
+
+
+def display(url: URL) -> str:
+    """The database as a message may name it: a path, or a URL without its password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.render_as_string(hide_password=True)
+
+
+def read_only_statements(dialect: str, seconds: float) -> tuple[str, ...]:
+    """What makes a server's transaction read-only and bounded in time, before the one SELECT."""
+    if dialect == "postgresql":
+        return ("SET TRANSACTION READ ONLY", f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+    return ()
+
+
+@contextmanager
+def reading(database: str | Path) -> Iterator[Connection]:
+    """Open a database for reading only, in one transaction, so that all that is read fits together.
+
+    Raises:
+        StoreError: it is missing, locked, damaged or unreachable; names the database and the remedy.
+    """
+    url = database_url(database)
+    with explained(url), _engine(url, writable=False) as engine, engine.connect() as connection:
+        for statement in read_only_statements(engine.dialect.name, timeouts.QUERY_SECONDS):
+            connection.exec_driver_sql(statement)
+        with timeouts.bounded_in_time(connection, timeouts.QUERY_SECONDS):
+            yield connection
+        connection.rollback()
+
+
+@contextmanager
+def writing(database: str | Path) -> Iterator[Connection]:
+    """Open a database for an import: one transaction, all of it or nothing; SQLite files are made.
+
+    Raises:
+        StoreError: it is locked, read-only, full, damaged or unreachable.
+    """
+    url = database_url(database)
+    with explained(url), _engine(url, writable=True) as engine, engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def importing(database: str | Path) -> Iterator[Engine]:
+    """Open a database for an import of many transactions; SQLite files are made.
+
+    Raises:
+        StoreError: it is locked, read-only, full, damaged or unreachable.
+    """
+    url = database_url(database)
+    if url.get_backend_name() not in IMPORTED_INTO:
+        raise StoreError(
+            f"{display(url)}: imports are written to SQLite and PostgreSQL; a node reads another database "
+            "where it is: name it in site.toml"
+        )
+    with explained(url), _engine(url, writable=True) as engine:
+        yield engine
+
+
+def select_only(connection: Connection) -> None:
+    """From here on SQLite compiles nothing but SELECTs, and stops one that takes too long."""
+    raw = connection.connection.driver_connection
+    if isinstance(raw, sqlite3.Connection):
+        restrict(raw)
+
+
+def restrict(connection: sqlite3.Connection) -> None:
+    """Let a SQLite connection only SELECT, and for a bounded time."""
+    connection.set_authorizer(_authorize)
+    connection.set_progress_handler(_deadline(timeouts.QUERY_SECONDS), _STEPS_BETWEEN_CLOCKS)
+
+
+def _authorize(action: int, *_names: str | None) -> int:
+    allowed = {
+        sqlite3.SQLITE_SELECT,
+        sqlite3.SQLITE_READ,
+        sqlite3.SQLITE_FUNCTION,
+        sqlite3.SQLITE_TRANSACTION,
+    }
+    return sqlite3.SQLITE_OK if action in allowed else sqlite3.SQLITE_DENY
+
+
+def _deadline(seconds: float) -> Callable[[], int]:
+    end = time.monotonic() + seconds
+    return lambda: int(time.monotonic() > end)
+
+
+@contextmanager
+def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
+    """An engine whose messages never carry parameters, and that keeps no file open afterwards."""
+    options: dict[str, object] = {"poolclass": NullPool, "hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        path = _sqlite_file(url, writable=writable)
+        options["creator"] = _sqlite_opener(path, writable=writable)
+    try:
+        if url.get_backend_name() == "duckdb" and not writable:
+            options["connect_args"] = _duckdb_reading(url)
+        engine = create_engine(url, **options)
+    except ModuleNotFoundError as error:
+        remedies = {
+            "duckdb": "pip install -c constraints.txt '.[duckdb]' in fedcohort's folder",
+            "postgresql": "write postgresql+psycopg://, and "
+            "pip install -c constraints.txt '.[postgresql]' in fedcohort's folder",
+        }
+        package = "mysqlclient" if error.name == "MySQLdb" else error.name
+        remedy = remedies.get(url.get_backend_name(), f"pip install {package}")
+        raise StoreError(f"{display(url)}: needs the Python package {error.name}; {remedy}") from None
+    if url.get_backend_name() == "sqlite":
+        begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
+        event.listen(engine, "connect", _manual_transactions)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _duckdb_reading(url: URL) -> dict[str, object]:
+    from fedcohort.storage.duckdb_files import READ_ONLY
+
+    if not url.database or not Path(url.database).is_file():
+        raise StoreError(f"{display(url)}: no such file; write such as duckdb:///folder/hospital.duckdb")
+    return dict(READ_ONLY)
+
+
+def _sqlite_file(url: URL, *, writable: bool) -> Path:
+    if not url.database or url.database == ":memory:":
+        raise StoreError("the database address names no file; write a path such as hospital.db")
+    path = Path(url.database)
+    if path.is_dir() or (writable and not path.parent.is_dir()):
+        raise StoreError(f"{path}: not a file in an existing folder; check the path")
+    if writable and not path.exists():
+        create_private(path)
+    if not path.exists():
+        raise StoreError(
+            f"{path}: no such database; check the path, or make it by an import: "
+            "`fedcohort data import --help`"
+        )
+    return path
+
+
+def create_private(path: Path) -> None:
+    """Make an empty file that only this user can read, before any patient is in it.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be made ({error.strerror}); check the folder's permissions and space"
+        ) from None
+
+
+def sqlite_address(path: Path, *, writable: bool) -> str:
+    """A SQLite file as a URI that opens what is there, and makes nothing."""
+    return f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}"
+
+
+def _sqlite_opener(path: Path, *, writable: bool) -> Callable[[], sqlite3.Connection]:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            sqlite_address(path, writable=writable), uri=True, timeout=timeouts.LOCK_SECONDS
+        )
+        harden(connection, writable=writable)
+        if writable:
+            connection.execute(f"PRAGMA cache_size=-{IMPORT_CACHE_KIB}")
+        return connection
+
+    return connect
+
+
+def sqlite_pragmas(*, writable: bool) -> tuple[str, ...]:
+    """What every connection to a SQLite file begins with."""
+    names = ("trusted_schema=OFF", "case_sensitive_like=ON", f"query_only={int(not writable)}")
+    return tuple(f"PRAGMA {name}" for name in names)
+
+
+def harden(connection: sqlite3.Connection, *, writable: bool) -> None:
+    """Distrust what stands in the file, and let LIKE tell cases apart as on every other engine."""
+    for statement in sqlite_pragmas(writable=writable):
+        connection.execute(statement)
+
+
+def _manual_transactions(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+    """Leave BEGIN to us: Python's sqlite3 would commit a CREATE TABLE on its own."""
+    connection.isolation_level = None
+
+
+@contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Put whatever the database or its driver raises into plain words.
+
+    Raises:
+        StoreError: names the database and the remedy; the driver's own text is left out.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(f"{display(url)}: {remedy_of(error.orig)}") from None
+    except sqlite3.Error as error:
+        raise StoreError(f"{display(url)}: {remedy_of(error)}") from None
+    except SQLAlchemyError as error:
+        raise StoreError(f"{display(url)}: {type(error).__name__}; check the database address") from None
