@@ -242,6 +242,10 @@ class StoreError(FedcohortError):
     code = "store"
 
 
+class EarlierStoreError(StoreError):
+    """A process's own database is an earlier program's, and only the process itself brings it up to date."""
+
+
 class RowsError(StoreError):
     """A database failed or took too long while a cohort's rows were read: one patient's values may be why."""
 

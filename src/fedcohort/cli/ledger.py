@@ -55,12 +55,11 @@ def ledger(
 def _show(site: Path) -> None:
     from fedcohort.node.ledger import accounts
     from fedcohort.node.policy import read_policy
-    from fedcohort.node.store import SqlNodeStore
+    from fedcohort.node.store import opened_to_read
 
     policy = read_policy(site)
-    store = SqlNodeStore(existing(policy.state / "node.db", "start the node once"))
-    reserved, costs = store.reservations(), store.costs()
-    store.close()
+    with opened_to_read(existing(policy.state / "node.db", "start the node once")) as store:
+        reserved, costs = store.reservations(), store.costs()
     found = accounts(policy, reserved, costs)
     if not found:
         _say("no data set has a budget, and nothing was spent; give one in site.toml, [budget.NAME]")

@@ -6,7 +6,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -17,7 +16,7 @@ from fedcohort.errors import ConfigError, FedcohortError, StoreError
 from fedcohort.node.ledger import accounts
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.settle import unsettled
-from fedcohort.node.store import SqlNodeStore
+from fedcohort.node.store import opened_to_read
 from fedcohort.node.vouching import countersigning, roster_line
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.storage.permissions import private_folder
@@ -177,7 +176,7 @@ def _accounts(policy: SitePolicy) -> Iterator[Verdict]:
     path = policy.state / "node.db"
     if not policy.budget or not path.exists():
         return
-    with closing(SqlNodeStore(path)) as store:
+    with opened_to_read(path) as store:
         found = accounts(policy, store.reservations(), store.costs())
     for account in found:
         if account.left is None:

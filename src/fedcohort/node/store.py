@@ -6,8 +6,10 @@ asked again is answered with what was computed once, after kill -9 too.
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, distinct, func, select, update
@@ -15,7 +17,7 @@ from sqlalchemy.dialects.sqlite import Insert, insert
 
 from fedcohort.audit.chain import GENESIS, Detail
 from fedcohort.audit.heads import HeadStore
-from fedcohort.errors import NotFoundError
+from fedcohort.errors import EarlierStoreError, NotFoundError
 from fedcohort.node import tables
 from fedcohort.node.ledger import check_left, with_unreserved
 from fedcohort.node.records import (
@@ -28,6 +30,7 @@ from fedcohort.node.records import (
     StoredProposal,
     StudyKey,
 )
+from fedcohort.storage.backup import copy_database
 from fedcohort.storage.durable import Durable, EventLog, Hot
 
 
@@ -433,3 +436,19 @@ class SqlNodeStore:
         with self._database.transaction() as connection:
             rows = connection.execute(query).all()
         return {row.study_hash: str(json.loads(row.detail)["releases"]) for row in rows}
+
+
+@contextmanager
+def opened_to_read(path: Path) -> Iterator[SqlNodeStore]:
+    """A node's memory, to look at; an earlier program's as the node's next start will make it, in a copy.
+
+    Raises:
+        StoreError: it cannot be read, or a newer program has written it.
+    """
+    with TemporaryDirectory(prefix="fedcohort-") as folder:
+        try:
+            store = SqlNodeStore(path)
+        except EarlierStoreError:
+            store = SqlNodeStore(copy_database(path, Path(folder) / path.name), alone=True)
+        with closing(store):
+            yield store

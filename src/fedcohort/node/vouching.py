@@ -1,7 +1,6 @@
 """What will vouch that node.db is its newest copy, told before a private study is signed and waits for it."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 
 from fedcohort.errors import FedcohortError
@@ -9,7 +8,7 @@ from fedcohort.node.cards import announced
 from fedcohort.node.keys import RosterFolder
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness_words import Line
-from fedcohort.node.store import SqlNodeStore
+from fedcohort.node.store import opened_to_read
 from fedcohort.node.witness import needed
 from fedcohort.study import Study
 
@@ -56,7 +55,7 @@ def _announced(policy: SitePolicy) -> set[str]:
     path = policy.state / "node.db"
     if not path.exists():
         return set()
-    with closing(SqlNodeStore(path)) as store:
+    with opened_to_read(path) as store:
         return set(announced(store))
 
 
@@ -106,5 +105,5 @@ def _read_log(policy: SitePolicy) -> _Log:
     path = policy.state / "node.db"
     if not path.exists():
         return _Log()
-    with closing(SqlNodeStore(path)) as store:
+    with opened_to_read(path) as store:
         return _Log(store.newest()[0] > 0, bool(store.details("newest-copy")))

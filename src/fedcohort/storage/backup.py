@@ -39,7 +39,7 @@ def back_up(
             inside = sorted(path for path in folder.iterdir() if path.is_file())
             written += [_copy(path, place / path.name) for path in inside]
         if database is not None:
-            written.append(_copy_database(database, into / database.name))
+            written.append(copy_database(database, into / database.name))
     except OSError as error:
         raise ConfigError(
             f"{error.filename}: {error.strerror}; check the path and its permissions"
@@ -63,7 +63,12 @@ def _to_disk(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def _copy_database(source: Path, target: Path) -> Path:
+def copy_database(source: Path, target: Path) -> Path:
+    """Copy one database, of a running process too, into a new file that only this user can read.
+
+    Raises:
+        StoreError: there is none, or it cannot be read.
+    """
     if not source.exists():
         raise StoreError(f"{source}: no such database; check the path, or start the process once")
     os.close(_private(target))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
 
-from fedcohort.errors import StoreError
+from fedcohort.errors import EarlierStoreError, StoreError
 
 FIRST = "0001"
 VERSION_TABLE = "alembic_version"
@@ -64,7 +64,7 @@ def make_current(connection: Connection, schema: Schema, name: str, *, upgrade: 
             "update this program, or restore the backup from before the upgrade"
         )
     if not upgrade:
-        raise StoreError(
+        raise EarlierStoreError(
             f"{name}: was written by an earlier fedcohort (revision {found}; this one writes "
             f"{schema.revision}); start the {schema.owner}, which brings it up to date"
         )
