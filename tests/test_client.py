@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,8 @@ import fedcohort as fc
 from fedcohort.dashboard.shared.application import HEADERS
 from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, StudyError
 from fedcohort.researcher.client import load_study
-from fedcohort.researcher.rest import Rest
+from fedcohort.researcher.rest import Rest, open_rest
+from tests.patience import PATIENCE_SECONDS
 
 from .analyses.support import FRAMES, POOLED, run, study
 
@@ -240,3 +242,29 @@ def test_the_address_of_a_page_is_told_from_the_coordinators() -> None:
     rest = Rest(httpx.Client(base_url="http://127.0.0.1:9", transport=transport))
     with pytest.raises(ConfigError, match=r"address of a page for people.*give the coordinator's own"):
         rest.get("/api/federation")
+
+
+def test_a_connection_that_the_server_is_about_to_close_is_not_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server answers once a connection, and resets it where it is asked again."""
+    monkeypatch.setattr("fedcohort.researcher.rest.IDLE_SECONDS", 0.0)
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
+            kept.append(connection)
+
+    kept: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        rest = open_rest(f"http://127.0.0.1:{listener.getsockname()[1]}", "token", None)
+        with rest.client:
+            assert [rest.get("/api/federation")["a"] for _ in range(2)] == [1, 1]
+        thread.join(PATIENCE_SECONDS)
+    assert len(kept) == 2
+    for connection in kept:
+        connection.close()

@@ -86,7 +86,9 @@ def test_a_cohort_below_the_site_s_limit_is_refused_by_its_code() -> None:
     few = pd.DataFrame(FRAMES["a"].head(3))
     asked = asked.model_copy(update={"min_sites": 1})
     node = simulated_node(Simulated(), "a", asked, partial(table_from_frame, few), analysis, min_patients=5)
-    with pytest.raises(StudyFailedError, match=r"^a: cohort-too-small; the log says more$"):
+    with pytest.raises(
+        StudyFailedError, match=r"^a: cohort-too-small \(the study selects .*\); the log says more$"
+    ):
         run_nodes(asked, analysis, [node], lambda _: None)
 
 

@@ -28,6 +28,8 @@ TAKE_SECONDS = 120.0
 """The first study that trains has the coordinator load TensorFlow before it says that it takes it."""
 PAGE_HEADER = "Fedcohort-Page"
 """Of every answer of a page for people, whose paths look like the coordinator's."""
+IDLE_SECONDS = 2.0
+"""A connection that was idle for longer is not used again: the server closes it after five seconds."""
 RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """How long a watcher waits for a coordinator that went away."""
@@ -187,6 +189,7 @@ def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:
         auth=None if token else token_of_machine(url),
         verify=context,
         timeout=TIMEOUT_SECONDS,
+        limits=httpx.Limits(max_connections=100, keepalive_expiry=IDLE_SECONDS),
         proxy=proxy,
         trust_env=False,
     )

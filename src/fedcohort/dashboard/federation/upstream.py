@@ -19,6 +19,7 @@ import httpx
 from fedcohort.dashboard.shared.settings import Settings
 from fedcohort.errors import AuthenticationError, ConfigError, FedcohortError, LinkClosedError, NotFoundError
 from fedcohort.local_token import token_of_machine
+from fedcohort.researcher.rest import IDLE_SECONDS
 from fedcohort.wire.address import is_loopback_name
 
 CONNECT_SECONDS = 3.0
@@ -32,7 +33,7 @@ MAX_ANSWER_BYTES = 32 * 2**20
 MAX_MESSAGE_LENGTH = 2000
 STUDY_ID = re.compile(r"[0-9a-f]{6,64}")
 
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=8)
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=IDLE_SECONDS)
 _STREAM_TIMEOUT = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, read=SILENT_STREAM_SECONDS)
 
 
