@@ -12,8 +12,8 @@ from fedcohort.coordinator.approvals import Approvals
 from fedcohort.coordinator.heads import held_heads, take_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
-from fedcohort.coordinator.noise import privacy_report
 from fedcohort.coordinator.plan import Plan
+from fedcohort.coordinator.report import study_report
 from fedcohort.coordinator.rounds import StoredRounds
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.coordinator.store import CoordinatorStore, Submission
@@ -28,12 +28,10 @@ from fedcohort.errors import (
     TooFewSitesError,
     WireError,
 )
-from fedcohort.explain import protection_words
 from fedcohort.handed_in import check_handed_in
 from fedcohort.logs import about
 from fedcohort.sources.cohort.resolve import check_units
 from fedcohort.study import Study, Train, parse_study
-from fedcohort.versions import versions
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.handshake import COUNTERSIGNING
 from fedcohort.wire.identity import verify
@@ -313,11 +311,9 @@ class Service:
             with contextlib.suppress(StoreError):
                 keep_traffic(self.store, study_id, traffic)
             del self.hub.traffic[study_id]
-        protection = {"kind": study.protection, "words": protection_words(study, len(roster))}
-        privacy = privacy_report(study, plan.analysis, len(roster))
-        report = {"study": study_id, "sites": list(roster), "refused": self.approvals.left_out(study_id)}
-        report |= {"protection": protection, "privacy": privacy, "versions": versions()}
-        self.store.finish(study_id, {**report, **plan.analysis.report(state)})
+        left_out = self.approvals.left_out(study_id)
+        figures = plan.analysis.report(state)
+        self.store.finish(study_id, study_report(study, study_id, plan.analysis, roster, figures, left_out))
         log.info("study %.12s: finished", study_id, extra=about(study=study_id))
         await self._show_heads()
         self.wake()

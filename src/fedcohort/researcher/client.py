@@ -12,10 +12,9 @@ import pandas as pd
 
 from fedcohort.analyses import build_analysis
 from fedcohort.arrays import arrays_from_bytes
-from fedcohort.coordinator.noise import privacy_report
+from fedcohort.coordinator.report import study_report
 from fedcohort.engines.local import run_local
 from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
-from fedcohort.explain import protection_words
 from fedcohort.handed_in import check_handed_in
 from fedcohort.refusals import explained, in_words
 from fedcohort.researcher.progress import Follower, follow
@@ -24,7 +23,7 @@ from fedcohort.researcher.result import Result
 from fedcohort.sources.cohort.frame import catalogue_of_frame, frames_by_site, table_from_frame
 from fedcohort.sources.cohort.resolve import resolve_cohort
 from fedcohort.study import Study, Train, parse_study
-from fedcohort.versions import RULES, versions
+from fedcohort.versions import RULES
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import study_signing_bytes
 
@@ -115,10 +114,7 @@ class Simulation:
         arrays = outcome.state.arrays if isinstance(study.analysis, Train) else {}
         kept = {name: arrays[name] for name in MODEL_ARRAYS if name in arrays}
         sites = sorted(self.frames)
-        protection = {"kind": study.protection, "words": protection_words(study, len(sites))}
-        privacy = privacy_report(study, build_analysis(study), len(sites))
-        report: dict[str, object] = {"study": study.hash, "sites": sites, "protection": protection}
-        report |= {"privacy": privacy, "versions": versions(), **outcome.report}
+        report = study_report(study, study.hash, build_analysis(study), sites, outcome.report)
         if lowered:
             report["simulated"] = {"words": lowered}
         return Result(study, report, [dict(row) for row in outcome.rows], kept)
