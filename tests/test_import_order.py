@@ -37,7 +37,7 @@ LAYERS = (
     {"sources.dicom"},
     {"sources.datasets"},
     {"expect", "handed_in", "local_token"},
-    {"explain"},
+    {"explain", "engines.carrier"},
     {"node", "coordinator"},
     {"engines"},
     {"researcher"},

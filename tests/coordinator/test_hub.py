@@ -1,4 +1,4 @@
-"""The hub over real links in memory: who is waited for, and what a site that comes back is sent."""
+"""The hub over links in memory: who is waited for, and what a site that comes back is sent."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from fedcohort.coordinator.hub import Hub
+from fedcohort.engines.links import Links
 from fedcohort.errors import LinkClosedError
 from fedcohort.wire.codec import encode
 from fedcohort.wire.handshake import Peer
@@ -63,12 +64,16 @@ class Bench:
         async def on_change(site: str, here: bool) -> None:
             await asyncio.sleep(0)
 
-        self.hub = Hub(lambda: Heads(()), on_message, on_change)
+        def key_of(site: str) -> bytes:
+            return self.identities[site].public_key
+
+        self.links = Links()
+        self.hub = Hub(self.links, key_of, lambda: Heads(()), on_message, on_change)
 
     async def join(self, site: str) -> Ends:
         ends = Ends()
         link = ends.link(site, self.identities[site].public_key)
-        self.serving.append(asyncio.create_task(self.hub.serve(link)))
+        self.serving.append(asyncio.create_task(self.links.serve(link)))
         assert await ends.to_site.get() == encode(Heads(()))
         await asyncio.sleep(0.01)
         return ends
@@ -188,7 +193,7 @@ def test_a_second_node_of_one_id_is_turned_away_and_the_first_stays() -> None:
     async def scenario(bench: Bench) -> None:
         first, second = await bench.join("a"), await bench.join("a")
         assert (first.reason, second.reason) == ("", "already-connected")
-        assert set(bench.hub.links) == {"a"}
+        assert set(bench.links.links) == {"a"}
 
     run(scenario)
 
@@ -201,7 +206,7 @@ def test_a_contribution_that_the_site_did_not_sign_ends_its_link(forged: bytes) 
         await a.to_hub.put(data)
         await asyncio.sleep(0.05)
         assert a.reason == ("not-authenticated" if forged == b"b" else "message-invalid")
-        assert bench.hub.links == {}
+        assert bench.links.links == {}
 
     assert run(scenario).received == []
 
@@ -243,6 +248,6 @@ def test_a_contribution_that_nobody_asked_for_changes_nothing() -> None:
         a = await bench.join("a")
         await a.to_hub.put(bench.contribution("a"))
         await asyncio.sleep(0.05)
-        assert set(bench.hub.links) == {"a"}
+        assert set(bench.links.links) == {"a"}
 
     assert run(scenario).received == []

@@ -20,6 +20,8 @@ from fedcohort.coordinator.streams import (
     federation_stream,
     study_stream,
 )
+from fedcohort.engines.links import Links
+from fedcohort.wire.handshake import VERSION_MAX
 from tests.patience import PATIENCE_SECONDS
 
 SUBMISSION = Submission("ab" * 32, "name", b"{}", "ada", b"k" * 32, b"s" * 64, 3)
@@ -30,7 +32,7 @@ ROUNDS, ROUND_SECONDS = 100, 0.01
 def service(tmp_path: Path) -> Service:
     store = CoordinatorStore(tmp_path / "coordinator.db")
     store.submit(SUBMISSION)
-    return Service(store, Members(store))
+    return Service(store, Members(store), Links())
 
 
 async def looks_while_rounds_go_by(service: Service, stream: AsyncIterator[str]) -> int:
@@ -54,7 +56,7 @@ async def looks_while_rounds_go_by(service: Service, stream: AsyncIterator[str])
 
     watching = asyncio.create_task(watch())
     for _ in range(ROUNDS):
-        service.wake()
+        service.news.wake()
         await asyncio.sleep(ROUND_SECONDS)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
@@ -81,7 +83,7 @@ def test_a_change_of_a_study_is_told_without_waiting_for_a_sign_of_life(
         async for text in federation_stream(service):
             if "proposed" in text:
                 service.store.set_state(SUBMISSION.id, "running")
-                service.wake()
+                service.news.wake()
             if "running" in text:
                 return text
         raise AssertionError("the stream has ended")
@@ -101,7 +103,8 @@ def test_a_site_that_is_linked_was_last_seen_now_and_that_outlives_the_process(
         service.members.seen(site)
     with service.store.database.transaction() as connection:
         connection.execute(update(tables.sites).values(last_seen=1_000))
-    service.hub.links["a"] = object()  # type: ignore[assignment]
+    assert isinstance(service.carrier, Links)
+    service.carrier.present["a"] = VERSION_MAX
 
     async def for_a_while() -> list[dict[str, object]]:
         await service.resume()
@@ -121,7 +124,7 @@ def test_a_site_that_is_linked_was_last_seen_now_and_that_outlives_the_process(
 
 def test_a_study_is_listed_from_the_moment_it_is_handed_in(service: Service) -> None:
     new = Submission("cd" * 32, "new", b"{}", "li-wei", b"k" * 32, b"s" * 64, 3)
-    service.checking[new.id] = new
+    service.lifecycle.checking[new.id] = new
     first, _ = all_studies(service)
     assert (first["id"], first["state"], first["researcher"]) == (new.id, "checking", "li-wei")
 

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fedcohort.coordinator.telemetry import BUCKETS, Stopwatch, Telemetry, exposition, known_codes
-from fedcohort.wire.link import Traffic
+from fedcohort.coordinator.traffic import Traffic
 
 Found = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -20,9 +20,9 @@ def read(text: str) -> Found:
     }
 
 
-def told(telemetry: Telemetry, links: tuple[Traffic, ...] = (), errors: int = 0) -> Found:
+def told(telemetry: Telemetry, errors: int = 0) -> Found:
     sites, studies = Counter(connected=2, lost=1), Counter(running=1, finished=4)
-    return read(exposition(telemetry, sites, studies, links, errors))
+    return read(exposition(telemetry, sites, studies, errors))
 
 
 def test_sites_and_studies_are_told_by_state_those_without_any_too() -> None:
@@ -63,10 +63,8 @@ def test_a_site_that_lies_about_its_time_says_no_more_than_the_round_took() -> N
     assert telemetry.parts["compute"] == 3.0
 
 
-def test_bytes_of_links_that_ended_and_of_those_that_stand_add_up() -> None:
-    telemetry = Telemetry()
-    telemetry.close(Traffic(sent=100, received=10))
-    found = told(telemetry, (Traffic(sent=1, received=2), Traffic(sent=3, received=4)))
+def test_bytes_of_all_messages_with_sites_are_told_by_direction() -> None:
+    found = told(Telemetry(carried=Traffic(sent=104, received=16)))
     assert found["fedcohort_link_bytes_total", (("direction", "out"),)] == 104
     assert found["fedcohort_link_bytes_total", (("direction", "in"),)] == 16
 

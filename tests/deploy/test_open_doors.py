@@ -17,6 +17,7 @@ from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.dashboard.federation.app import build_app
 from fedcohort.dashboard.shared.application import close_app
 from fedcohort.dashboard.shared.settings import Settings
+from fedcohort.engines.links import Links
 from tests.deploy.nginx import DASHBOARD, Nginx, nginx
 from tests.patience import PATIENCE_SECONDS, until
 from tests.processes.support import Group, Process, describe_study, free_port, ward_rows, write_ward
@@ -76,7 +77,7 @@ def of_coordinator(folder: Path) -> list[tuple[str, str]]:
     """Method and path of every route of its REST, from the application itself."""
     store = CoordinatorStore(folder / "coordinator.db")
     with contextlib.closing(store):
-        every = routes(Service(store, Members(store)), b"key")
+        every = routes(Service(store, Members(store), Links()), b"key")
         return [(method, route.path) for route in every for method in sorted(route.methods or ())]
 
 

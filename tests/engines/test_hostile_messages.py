@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.plan import Receive
+from fedcohort.engines.links import Links
 from fedcohort.engines.local import Simulated
 from fedcohort.errors import LinkClosedError, StoreError, WireError
 from fedcohort.node.answer import Node, answer
@@ -60,6 +61,7 @@ class Besieged(Play):
     each: int = 160
     changer: Changer = field(default_factory=lambda: Changer(3))
     codes: Counter[str] = field(default_factory=Counter)
+    links: Links = field(default_factory=Links)
     hub: Hub = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,7 +73,10 @@ class Besieged(Play):
         async def on_change(site: SiteId, here: bool) -> None:
             await asyncio.sleep(0)
 
-        self.hub = Hub(lambda: Heads(()), on_message, on_change)
+        def key_of(site: SiteId) -> bytes:
+            return self.nodes[site].keys.identity.public_key
+
+        self.hub = Hub(self.links, key_of, lambda: Heads(()), on_message, on_change)
 
     @property
     def count(self) -> int:
@@ -107,7 +112,7 @@ class Besieged(Play):
                 self.codes[outcome(node, changed)] += 1
 
     async def say(self, site: SiteId, data: bytes) -> None:
-        """One message over a link of the site; what the hub takes amiss ends that link and nothing else."""
+        """One message over a link of the site; what is refused ends that link and nothing else."""
         left, closed = [data], []
 
         async def send(_: bytes) -> None:
@@ -122,7 +127,7 @@ class Besieged(Play):
             closed.append(reason)
 
         peer = Peer(site, self.nodes[site].keys.identity.public_key)
-        await self.hub.serve(Link(peer, Channel(send, receive, close)))
+        await self.links.serve(Link(peer, Channel(send, receive, close)))
         self.codes[f"coordinator: {closed[0] if closed else 'taken'}"] += 1
 
 

@@ -12,6 +12,7 @@ import pytest
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore
+from fedcohort.engines.links import Links
 from fedcohort.errors import ConfigError, LedgerBehindError, WireError
 from fedcohort.node import counter
 from fedcohort.node.budgets import Budget
@@ -349,23 +350,24 @@ def test_a_coordinator_relays_to_sites_that_know_the_message_and_back_to_the_one
     check = Witnesses().ask(KEYS["a"], stores["a"], 2)
     told = signed_by("b", stores, check)
 
-    async def relayed(service: Service, wire: Wire) -> None:
-        service.hub.links |= {
-            site: wire.link(site, COUNTERSIGNING if site != "c" else COUNTERSIGNING - 1) for site in KEYS
-        }
-        await service._on_message("a", check)
-        await service._on_message("b", told)
+    async def relayed(service: Service, links: Links, wire: Wire) -> None:
+        for site in KEYS:
+            version = COUNTERSIGNING if site != "c" else COUNTERSIGNING - 1
+            links.links[site], links.present[site] = wire.link(site, version), version
+        await service.inbound.take("a", check)
+        await service.inbound.take("b", told)
         for sender, message in (("b", check), ("a", told)):
             with pytest.raises(WireError, match="under another site's name"):
-                await service._on_message(sender, message)
+                await service.inbound.take(sender, message)
 
     with closing(CoordinatorStore(tmp_path / "coordinator.db")) as store:
         members, wire = Members(store), Wire()
         for site, identity in KEYS.items():
             members.invite_site(site)
             members.pin(site, identity.public_key)
-        service = Service(store, members)
-        asyncio.run(relayed(service, wire))
+        links = Links()
+        service = Service(store, members, links)
+        asyncio.run(relayed(service, links, wire))
         assert wire.heard == {"a": [told], "b": [check], "c": []}
         assert members.heads.all().keys() == {"a"}, "the coordinator keeps the head, too"
 

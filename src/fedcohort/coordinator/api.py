@@ -141,7 +141,7 @@ def sites_view(service: Service) -> list[dict[str, object]]:
     sites: list[dict[str, object]] = []
     for site, row in service.members.sites().items():
         joined = row["public_key"] is not None
-        state = "connected" if site in service.hub.links else "lost" if joined else "invited"
+        state = "connected" if site in service.carrier.present else "lost" if joined else "invited"
         print_ = fingerprint(row["public_key"]) if joined else None
         seen = int(time.time()) if state == "connected" else row["last_seen"]
         sites.append({"id": site, "state": state, "last_seen": _iso(seen), "fingerprint": print_})
@@ -155,8 +155,8 @@ def _iso(seconds: int | None) -> str | None:
 def _found(service: Service, request: Request) -> Listed:
     study_id = request.path_params["id"]
     row = service.store.study(study_id) if len(study_id) >= 6 else None
-    if row is None and study_id in service.checking:
-        return being_checked(service.checking[study_id])
+    if row is None and study_id in service.lifecycle.checking:
+        return being_checked(service.lifecycle.checking[study_id])
     if row is None:
         raise NotFoundError(f"no study {study_id!r}; give its hash, or the first six characters or more")
     return row
@@ -170,8 +170,7 @@ def _summary(row: Listed) -> dict[str, object]:
 async def _metrics_of_process(service: Service, request: Request) -> Response:
     sites = Counter(str(site["state"]) for site in sites_view(service))
     studies = Counter(str(study["state"]) for study in service.store.studies())
-    links = [link.traffic for link in service.hub.links.values()]
-    text = exposition(service.hub.telemetry, sites, studies, links, service.store.database.n_failures)
+    text = exposition(service.hub.telemetry, sites, studies, service.store.database.n_failures)
     return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
@@ -195,7 +194,7 @@ async def _submit(service: Service, request: Request) -> Response:
         raise StudyError("send study, public_key and signature (hex)") from error
     researcher = str(request.state.researcher)
     resume = body.get("resume") is True
-    study_id = await service.submit(study, researcher, key, signature, resume=resume)
+    study_id = await service.lifecycle.submit(study, researcher, key, signature, resume=resume)
     return JSONResponse({"id": study_id}, status_code=202)
 
 
@@ -234,13 +233,13 @@ async def _study(service: Service, request: Request) -> Response:
 
 async def _start(service: Service, request: Request) -> Response:
     row = _found(service, request)
-    service.start_now(row["id"])
+    service.rosters.started.add(row["id"])
     return JSONResponse({"id": row["id"]})
 
 
 async def _cancel(service: Service, request: Request) -> Response:
     row = _found(service, request)
-    await service.cancel(row["id"])
+    await service.lifecycle.cancel(row["id"])
     return JSONResponse({"id": row["id"]})
 
 

@@ -1,9 +1,9 @@
-"""The live links to the sites, and the exchange that rounds go through.
+"""What stands above a carrier: bytes are decoded and verified here, and questions wait here for answers.
 
-A message that cannot be delivered waits for its site: whoever reconnects while
+A message that cannot be delivered waits for its site: whoever comes back while
 a round is open is asked again, and answers with what it stored. A site that was
 away for a whole time-out is waited for no longer than the others need, until it
-links again.
+comes back.
 """
 
 import asyncio
@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 
 from fedcohort.coordinator.plan import Receive
 from fedcohort.coordinator.telemetry import Telemetry
-from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError
+from fedcohort.coordinator.traffic import Traffic
+from fedcohort.engines.carrier import Carrier
+from fedcohort.errors import AuthenticationError, FedcohortError, WireError
 from fedcohort.logs import about
-from fedcohort.wire.codec import encode
+from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import verify
-from fedcohort.wire.link import Link, Traffic
 from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, Setup, SiteId, Task
 from fedcohort.wire.signing import contribution_signing_bytes, help_signing_bytes
 
@@ -54,107 +55,125 @@ class OpenExchange:
     traffic: Mapping[SiteId, Traffic]
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def settle(self, site: SiteId, message: Message, away: Collection[SiteId]) -> None:
-        """Hand an answer over; a bad one leaves the site out of this round, and a late one is passed over.
+    def settle(self, site: SiteId, message: Message, away: Collection[SiteId]) -> bool:
+        """Hand an answer over; a bad one leaves the site out of this round.
 
         Args:
             away: sites that are not waited for once enough others have answered.
+        Returns:
+            False for a late one, which is passed over.
         """
         if site not in self.pending or not answers(self.questions[site], message):
-            return
+            return False
         self.pending.discard(site)
         complete = False
         try:
             complete = self.receive(site, message)
         except FedcohortError as error:
-            log.warning("%s: %s", site, error, extra=about(site))
+            log.warning("%s: %s", site, error, extra=about(site, code=error.code))
         answered = len(self.encoded) - len(self.pending)
         if complete or not self.pending or (answered >= self.enough and self.pending <= set(away)):
             self.done.set()
+        return True
 
 
 @dataclass
 class Hub:
-    """One link a site.
+    """All that is said between the coordinator and its sites; the carrier's `Receiver`.
 
     Attributes:
-        greeting: what a site is told first, before any question.
-        on_message: gets every message that answers no open round.
+        key_of: a site's pinned key.
+        first: what a site is told first, before any question.
+        on_message: gets every message that answers no open round; its own signature is for it to verify.
         on_change: called when a site comes or goes.
-        away: sites that were not linked when a round's time was up.
+        away: sites that were not present when a round's time was up.
         traffic: by study and site, bytes of the rounds' messages since this process began.
+        keys: of the sites that are present, as far as they were needed.
     """
 
-    greeting: Callable[[], Message]
+    carrier: Carrier
+    key_of: Callable[[SiteId], bytes | None]
+    first: Callable[[], Message]
     on_message: Callable[[SiteId, Message], Awaitable[None]]
     on_change: Callable[[SiteId, bool], Awaitable[None]]
-    links: dict[SiteId, Link] = field(default_factory=dict)
     open: dict[str, OpenExchange] = field(default_factory=dict)
     away: set[SiteId] = field(default_factory=set)
     telemetry: Telemetry = field(default_factory=Telemetry)
     traffic: dict[str, dict[SiteId, Traffic]] = field(default_factory=dict)
+    keys: dict[SiteId, bytes] = field(default_factory=dict)
 
-    async def serve(self, link: Link) -> None:
-        """Take a site in and read what it says until the link ends."""
-        site = link.peer.id
-        await _send(link, encode(self.greeting()))
-        if site in self.links:
-            words = "%s: a second node with this id was turned away; stop one of the two"
-            log.warning(words, site, extra=about(site, code="already-connected"))
-            await link.close("already-connected")
-            return
-        self.links[site] = link
+    def __post_init__(self) -> None:
+        self.carrier.on_message(self)
+
+    # --- what the carrier calls ------------------------------------------------------------
+
+    def greeting(self) -> bytes:
+        """What a site is told first."""
+        return encode(self.first())
+
+    async def came(self, site: SiteId) -> None:
+        """Tell who waits for the site, and ask it what is open."""
         self.away.discard(site)
-        log.info("%s: linked", site, extra=about(site))
-        try:
-            await self.on_change(site, True)
-            for exchange in list(self.open.values()):
-                if site in exchange.pending:
-                    await self._ask(exchange, link)
-            while True:
-                before = link.traffic.received
-                message = await link.receive()
-                await self._take(link, message, link.traffic.received - before)
-        except LinkClosedError as error:
-            log.info("%s: %s", site, error, extra=about(site))
-        except FedcohortError as error:
-            log.warning("%s: %s", site, error, extra=about(site))
-            await link.close(error.code)
-        finally:
-            del self.links[site]
-            self.telemetry.close(link.traffic)
-            await self.on_change(site, False)
+        self.keys.pop(site, None)
+        await self.on_change(site, True)
+        for exchange in list(self.open.values()):
+            if site in exchange.pending:
+                data = exchange.encoded[site]
+                exchange.traffic[site].sent += len(data)
+                await self._carry(site, data)
 
-    async def _take(self, link: Link, message: Message, size: int) -> None:
-        site = link.peer.id
+    async def left(self, site: SiteId) -> None:
+        """Tell who counts on the site."""
+        await self.on_change(site, False)
+
+    async def take(self, site: SiteId, data: bytes) -> None:
+        """Verify a message, and hand it to the question that it answers, or on.
+
+        Raises:
+            FedcohortError: it is refused.
+        """
+        size = len(data)
+        self.telemetry.carried.received += size
+        message = decode(data)
+        del data  # of a large model as large as its message, which is all that is needed from here on
         exchange = self.open.get(getattr(message, "study_hash", ""))
-        if isinstance(message, Event) and message.kind == "refusal":
-            self.telemetry.count_refusal("site", message.code)
+        refusal = message.code if isinstance(message, Event) and message.kind == "refusal" else None
+        if refusal is not None:
+            self.telemetry.count_refusal("site", refusal)
         if exchange and site in exchange.traffic:
             exchange.traffic[site].received += size
         if isinstance(message, Contribution | Help):
-            signed = (
-                contribution_signing_bytes(message)
-                if isinstance(message, Contribution)
-                else help_signing_bytes(message)
-            )
-            if not verify(link.peer.key, message.signature, signed):
-                raise AuthenticationError(f"{site}: an answer whose signature is not by the site's key")
-            if exchange:
-                exchange.settle(site, message, self.away)
-        elif isinstance(message, Setup):
-            if exchange:
-                exchange.settle(site, message, self.away)
-        elif exchange and isinstance(message, Event) and message.kind == "refusal":
-            exchange.settle(site, message, self.away)
+            self._check_signature(site, message)
+        if isinstance(message, Contribution | Help | Setup) or (exchange and refusal is not None):
+            settled = exchange is not None and exchange.settle(site, message, self.away)
+            if isinstance(message, Contribution) and not settled:
+                words = "%s: study %.12s: an answer to another question is passed over"
+                where = about(site, message.study_hash, WireError.code)
+                log.info(words, site, message.study_hash, extra=where)
         else:
             await self.on_message(site, message)
 
+    def _check_signature(self, site: SiteId, message: Contribution | Help) -> None:
+        key = self.keys.get(site) or self.key_of(site)
+        signed = (
+            contribution_signing_bytes(message)
+            if isinstance(message, Contribution)
+            else help_signing_bytes(message)
+        )
+        if key is None or not verify(key, message.signature, signed):
+            raise AuthenticationError(f"{site}: an answer whose signature is not by the site's key")
+        self.keys[site] = key
+
+    # --- what the coordinator calls ---------------------------------------------------------
+
     async def send(self, site: SiteId, message: Message) -> None:
-        """Send a message that needs no answer within a round; a lost link is the reader's business."""
-        link = self.links.get(site)
-        if link:
-            await _send(link, encode(message))
+        """Send a message that needs no answer within a round."""
+        if site in self.carrier.present:
+            await self._carry(site, encode(message))
+
+    async def _carry(self, site: SiteId, data: bytes) -> None:
+        self.telemetry.carried.sent += len(data)
+        await self.carrier.send(site, data)
 
     async def exchange(
         self, messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
@@ -169,26 +188,17 @@ class Hub:
         traffic = {site: known.setdefault(site, Traffic()) for site in messages}
         exchange = OpenExchange(messages, encoded, receive, enough, set(messages), traffic)
         self.open[study_hash] = exchange
+        present = self.carrier.present
+        here = {site: data for site, data in encoded.items() if site in present}
+        for site, data in here.items():
+            traffic[site].sent += len(data)
+            self.telemetry.carried.sent += len(data)
         try:
-            here = [self.links[site] for site in messages if site in self.links]
             async with asyncio.timeout(timeout):
-                await asyncio.gather(*(self._ask(exchange, link) for link in here))
-                await exchange.done.wait()
+                await self.carrier.exchange(here, exchange.done)
         except TimeoutError:
             silent = ", ".join(sorted(exchange.pending))
             log.warning("no answer in %g s from %s", timeout, silent, extra=about(study=study_hash))
-            self.away |= exchange.pending - set(self.links)
+            self.away |= exchange.pending - set(self.carrier.present)
         finally:
             del self.open[study_hash]
-
-    async def _ask(self, exchange: OpenExchange, link: Link) -> None:
-        data = exchange.encoded[link.peer.id]
-        exchange.traffic[link.peer.id].sent += len(data)
-        await _send(link, data)
-
-
-async def _send(link: Link, data: bytes) -> None:
-    try:
-        await link.send(data)
-    except LinkClosedError as error:
-        log.info("%s: %s", link.peer.id, error, extra=about(link.peer.id))

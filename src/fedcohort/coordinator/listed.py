@@ -20,5 +20,5 @@ def being_checked(submission: Submission) -> dict[str, Any]:
 def all_studies(service: Service) -> list[Listed]:
     """Every study, those that are being checked first, then the newest."""
     stored = service.store.studies()
-    new = service.checking.keys() - {row["id"] for row in stored}
-    return [*(being_checked(service.checking[study]) for study in sorted(new)), *stored]
+    new = service.lifecycle.checking.keys() - {row["id"] for row in stored}
+    return [*(being_checked(service.lifecycle.checking[study]) for study in sorted(new)), *stored]

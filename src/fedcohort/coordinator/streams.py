@@ -32,7 +32,7 @@ async def study_stream(service: Service, study_id: str, after: int) -> AsyncIter
     """Everything since update number `after`, then whatever comes."""
     with _ended_without_store(f"study {study_id:.12}"):
         while True:
-            news = service.news
+            news = service.news.event
             if updates := service.store.updates(study_id, after):
                 after = updates[-1].sequence
                 yield "".join(event(one.kind, one.data, one.sequence) for one in updates)
@@ -46,7 +46,7 @@ async def federation_stream(service: Service) -> AsyncIterator[str]:
     known: dict[str, str] = {}
     with _ended_without_store("the federation"):
         while True:
-            news = service.news
+            news = service.news.event
             for key, (kind, data) in _snapshot(service).items():
                 text = json.dumps(data)
                 if known.get(key) != text:
@@ -70,7 +70,7 @@ def _snapshot(service: Service) -> dict[str, tuple[str, dict[str, object]]]:
     snapshot: dict[str, tuple[str, dict[str, object]]] = {}
     for site, row in service.members.sites().items():
         joined = row["public_key"] is not None
-        state = "connected" if site in service.hub.links else "lost" if joined else "invited"
+        state = "connected" if site in service.carrier.present else "lost" if joined else "invited"
         snapshot[f"site {site}"] = ("site", {"id": site, "state": state})
     for study in all_studies(service):
         data = {"id": study["id"], "state": study["state"], "name": study["name"]}

@@ -8,13 +8,13 @@ long computing and sealing took is what the slowest site of a round says.
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import fedcohort
 from fedcohort.analyses.contract import Row
+from fedcohort.coordinator.traffic import Traffic
 from fedcohort.errors import FedcohortError
-from fedcohort.wire.link import Traffic
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -33,24 +33,19 @@ class Telemetry:
     Attributes:
         rounds: how many took up to each of BUCKETS seconds, the last entry more.
         parts: seconds of all rounds, by what they were spent on.
-        ended: bytes of links that are no more.
+        carried: bytes of all messages with sites.
         refusals: by code, of sites and of the REST.
     """
 
     rounds: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     round_seconds: float = 0.0
     parts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    ended: Traffic = field(default_factory=Traffic)
+    carried: Traffic = field(default_factory=Traffic)
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def count_refusal(self, by: str, code: str) -> None:
         """Note that a site, or the REST, has said no; a code that is none of ours is `other`."""
         self.refusals[by, code if code in known_codes() else OTHER] += 1
-
-    def close(self, traffic: Traffic) -> None:
-        """Keep what a link that has ended carried."""
-        self.ended.sent += traffic.sent
-        self.ended.received += traffic.received
 
 
 @dataclass
@@ -94,14 +89,12 @@ def exposition(
     telemetry: Telemetry,
     sites: Counter[str],
     studies: Counter[str],
-    links: Sequence[Traffic],
     database_errors: int,
 ) -> str:
     """All numbers in Prometheus' text format.
 
     Args:
         sites, studies: how many there are now, by state.
-        links: what the links that are open have carried.
     """
     lines: list[str] = []
 
@@ -119,10 +112,7 @@ def exposition(
     add("round_seconds", "histogram", "Whole rounds.", _histogram(telemetry))
     parts = by("part", telemetry.parts)
     add("round_part_seconds_total", "counter", "Where the rounds' time went.", parts)
-    flow = {
-        "in": telemetry.ended.received + sum(link.received for link in links),
-        "out": telemetry.ended.sent + sum(link.sent for link in links),
-    }
+    flow = {"in": telemetry.carried.received, "out": telemetry.carried.sent}
     add("link_bytes_total", "counter", "Bytes of messages with sites.", by("direction", flow))
     refused: list[Sample] = [
         ("", {"by": who, "code": code}, count) for (who, code), count in sorted(telemetry.refusals.items())

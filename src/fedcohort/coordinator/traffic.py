@@ -2,12 +2,20 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fedcohort.coordinator.store import CoordinatorStore
-from fedcohort.wire.link import Traffic
 from fedcohort.wire.messages import SiteId
 
 KEPT = "traffic"
+
+
+@dataclass
+class Traffic:
+    """Bytes of messages; what a network adds to them is left out."""
+
+    sent: int = 0
+    received: int = 0
 
 
 def load_traffic(store: CoordinatorStore, study_id: str) -> dict[SiteId, Traffic]:

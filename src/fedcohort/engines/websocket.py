@@ -20,6 +20,7 @@ from fedcohort.coordinator.api import routes
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore
+from fedcohort.engines.links import Links
 from fedcohort.errors import ConfigError, FedcohortError, JoinTokenError, LedgerBehindError
 from fedcohort.local_token import RESEARCHER
 from fedcohort.node.policy import Listen
@@ -64,7 +65,16 @@ class CoordinatorSettings:
     ca_file: Path | None = None
 
 
-def open_coordinator(settings: CoordinatorSettings) -> tuple[Service, Identity]:
+@dataclass(frozen=True)
+class Coordinator:
+    """A coordinator that is open, and the links that carry its messages."""
+
+    service: Service
+    links: Links
+    identity: Identity
+
+
+def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
     """Open the coordinator's key and database.
 
     Raises:
@@ -72,29 +82,30 @@ def open_coordinator(settings: CoordinatorSettings) -> tuple[Service, Identity]:
     """
     identity = load_or_create(settings.state / "coordinator.key", "coordinator")
     store = CoordinatorStore(settings.database or settings.state / "coordinator.db", alone=True)
-    return Service(store, Members(store)), identity
+    links = Links()
+    return Coordinator(Service(store, Members(store), links), links, identity)
 
 
 def coordinator_app(
-    service: Service,
-    identity: Identity,
+    coordinator: Coordinator,
     settings: CoordinatorSettings,
     on_start: Callable[[], None] = lambda: None,
 ) -> Starlette:
     """REST and links on one port; `on_start` is called in its loop."""
+    service, links, identity = coordinator.service, coordinator.links, coordinator.identity
 
     async def accept(socket: WebSocket) -> None:
         await socket.accept()
         try:
             link = await open_link(starlette_channel(socket), identity, "coordinator", service.members)
-            await service.hub.serve(link)
+            await links.serve(link)
         except FedcohortError as error:
             log.warning("a link was refused: %s", error)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         dialling = [
-            asyncio.create_task(_keep_dialling(service, identity, str(row["url"]), settings.ca_file))
+            asyncio.create_task(_keep_dialling(coordinator, str(row["url"]), settings.ca_file))
             for row in service.members.sites().values()
             if row["url"]
         ]
@@ -104,15 +115,17 @@ def coordinator_app(
         for task in dialling:
             task.cancel()
         await service.stop()
+        await links.close("coordinator-stopping")
 
     rest = routes(service, identity.public_key)
     return Starlette(routes=[*rest, WebSocketRoute(LINK_PATH, accept)], lifespan=lifespan)
 
 
-async def _keep_dialling(service: Service, identity: Identity, url: str, ca_file: Path | None) -> None:
+async def _keep_dialling(coordinator: Coordinator, url: str, ca_file: Path | None) -> None:
     """Link to a node that listens, again and again."""
-    async for link in reconnecting(partial(dial, url, identity, "coordinator", service.members, ca_file)):
-        await service.hub.serve(link)
+    identity, members = coordinator.identity, coordinator.service.members
+    async for link in reconnecting(partial(dial, url, identity, "coordinator", members, ca_file)):
+        await coordinator.links.serve(link)
 
 
 def serve_coordinator(settings: CoordinatorSettings, on_listening: Callable[[], None] = lambda: None) -> None:
@@ -130,7 +143,8 @@ def serve_coordinator(settings: CoordinatorSettings, on_listening: Callable[[], 
     if settings.certificate is not None:
         server_tls(settings.certificate, settings.key or settings.certificate)
     held = hold(settings.state)
-    service, identity = open_coordinator(settings)
+    coordinator = open_coordinator(settings)
+    service = coordinator.service
 
     def on_start() -> None:
         renew_on_hangup(lambda: config.ssl, settings.certificate, settings.key)
@@ -138,7 +152,7 @@ def serve_coordinator(settings: CoordinatorSettings, on_listening: Callable[[], 
             log.warning("%s", words)
 
     config = uvicorn.Config(
-        coordinator_app(service, identity, settings, on_start),
+        coordinator_app(coordinator, settings, on_start),
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.certificate,

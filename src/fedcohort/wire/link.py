@@ -74,14 +74,6 @@ class Assembly:
         return message
 
 
-@dataclass
-class Traffic:
-    """Bytes of messages, heartbeats left out."""
-
-    sent: int = 0
-    received: int = 0
-
-
 @dataclass(frozen=True)
 class Link:
     """A connection to a proven peer; one task at a time may receive, any may send."""
@@ -92,7 +84,6 @@ class Link:
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
     assembly: Assembly = field(default_factory=Assembly)
-    traffic: Traffic = field(default_factory=Traffic)
     beating: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def send(self, data: bytes) -> None:
@@ -104,7 +95,6 @@ class Link:
         """
         if len(data) > self.max_bytes:
             raise MessageTooLargeError(f"a message of {len(data)} bytes; the limit is {self.max_bytes}")
-        self.traffic.sent += len(data)
         if len(data) <= CHUNK_BYTES:
             await self.channel.send(data)
             return
@@ -118,6 +108,14 @@ class Link:
 
         Raises:
             WireError: it cannot be read; the link still stands.
+            MessageTooLargeError, WireError, LinkClosedError: as of `receive_bytes`.
+        """
+        return decode(await self.receive_bytes())
+
+    async def receive_bytes(self) -> bytes:
+        """Wait for the next message, and leave it to the caller to decode it; cancelling it loses nothing.
+
+        Raises:
             MessageTooLargeError, WireError: on a broken or oversized stream of chunks the link is closed.
             LinkClosedError: the connection ended, or the other side has fallen silent.
         """
@@ -132,8 +130,7 @@ class Link:
                 await self.close(error.code)
                 raise
             if whole is not None:
-                self.traffic.received += len(whole)
-                return decode(whole)
+                return whole
 
     async def _next_frame(self) -> bytes:
         patience = MISSED_HEARTBEATS * self.heartbeat_seconds
