@@ -35,13 +35,13 @@ from fedcohort.node.answer import answer
 from fedcohort.protection import masks
 from fedcohort.protection.context import RoundContext
 from fedcohort.protection.fixed_point import Ring, Segment, Shape
-from fedcohort.study import Protection
+from fedcohort.study import ProtectionName
 from fedcohort.table import Table
 from fedcohort.vector import Array
 from fedcohort.wire.messages import Message, OpenRequest, SiteId
 
 PARAMETERS, NEIGHBOURS, REPEATS, MOST_TIMES = 1_000_000, 9, 9, 13.0
-PROTECTIONS: tuple[Protection, ...] = ("none", "masks")
+PROTECTIONS: tuple[ProtectionName, ...] = ("none", "masks")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def simulated_round(sites: int, lost: int, size: int = 100_000, rounds: int = 6)
     return median([float(str(row["seconds"])) for row in masked.rows[WARM_UP:]]), exact
 
 
-def _run(protection: Protection, names: list[SiteId], size: int, rounds: int, lost: int) -> Run:
+def _run(protection: ProtectionName, names: list[SiteId], size: int, rounds: int, lost: int) -> Run:
     cohort = fc.Cohort(columns={"age": fc.Numeric(18, 90)})
     study = fc.Study(name="masks", cohort=cohort, analysis=fc.Describe(), protection=protection)
     table = Table(np.array(["a", "b"]), {"age": np.array([30.0, 40.0])}, np.zeros(2, np.int8))

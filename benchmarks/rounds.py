@@ -32,13 +32,13 @@ from benchmarks.harness import (
 )
 from benchmarks.heart import encoded_splits, heart_databases, heart_study
 from fedcohort.sources.datasets.synthetic import synthesize
-from fedcohort.study import Protection
+from fedcohort.study import ProtectionName
 
 WARM_UP = 3
 GOAL, FLOWER_ROUNDS = 0.88, 20
 
 
-def ours(sites: int, size: int, rounds: int, protection: Protection = "none") -> float:
+def ours(sites: int, size: int, rounds: int, protection: ProtectionName = "none") -> float:
     """Median seconds of a round over real processes."""
     with tempfile.TemporaryDirectory() as folder:
         databases = {f"site_{index}": (f"{folder}/{index}.db", "records") for index in range(sites)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Number, Numeric
 from fedcohort.expect import PATIENTS, SITES, expected
 from fedcohort.protection.context import majority
+from fedcohort.protection.words import WORDS
 from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Survival, Train
 from fedcohort.wire.identity import fingerprint
 
@@ -261,22 +262,14 @@ def protection_words(study: Study, n_sites: int | None = None) -> list[str]:
     Args:
         n_sites: of the roster, where it is known.
     """
-    if study.protection == "none":
+    words = WORDS[study.protection]
+    if not words.hides:
         return ["The coordinator sees this hospital's vector, not only the sum."]
     quorum = "more than half of the hospitals" if n_sites is None else _quorum(study, n_sites)
-    lines = ["The coordinator sees only the sum over the hospitals, never this hospital's vector."]
-    if study.protection == "masks":
-        lines.append(
-            f"It rests on the confirmed keys of the hospitals: as long as no more than {study.colluders} of "
-            f"them tell the coordinator what they know, a round's sum is opened once, by {quorum}, for one "
-            "set of hospitals, whatever the coordinator does. Two rounds or studies can still be compared."
-        )
-    else:
-        lines.append(
-            "The hospitals hold the key, the coordinator does not. It rests on a coordinator that follows "
-            "the protocol and on every hospital: one that shows the coordinator what it decrypts, or gets "
-            "another's ciphertext from it, can read that hospital's vector."
-        )
+    lines = [
+        "The coordinator sees only the sum over the hospitals, never this hospital's vector.",
+        words.rests_on.format(colluders=study.colluders, quorum=quorum),
+    ]
     if n_sites is None or n_sites == 2:
         lines.append(
             "With two hospitals each can subtract its own part from the sum, whatever the protection."

@@ -5,6 +5,7 @@ what a later version refuses is refused here and not by the words of a study.
 """
 
 from fedcohort.errors import CohortError, RulesError, StudyError
+from fedcohort.protection.words import WORDS
 from fedcohort.sources.cohort.where.kinds import check_where_of_study
 from fedcohort.sources.cohort.where.parse import check_plain, columns_asked
 from fedcohort.study import Study, Train
@@ -17,7 +18,7 @@ def check_handed_in(study: Study) -> None:
     Raises:
         StudyError: names the field, and what to write.
     """
-    if study.min_sites == 1 and study.protection != "none":
+    if study.min_sites == 1 and WORDS[study.protection].hides:
         raise StudyError(
             f"min_sites: a sum of one site is that hospital's vector, which {study.protection} then hides "
             'from nobody; take min_sites = 2 or more, or say protection = "none"'

@@ -14,11 +14,13 @@ from pydantic import (
     AfterValidator,
     Discriminator,
     Field,
+    PlainValidator,
     Tag,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 from fedcohort.columns import (
     AnyLabel,
@@ -41,6 +43,7 @@ from fedcohort.columns import (
 )
 from fedcohort.errors import StudyError
 from fedcohort.field_faults import describe_errors
+from fedcohort.protection.words import WORDS
 from fedcohort.questions import (
     MAX_STUDY_BYTES,
     Describe,
@@ -151,7 +154,16 @@ class Cohort(Frozen):
         return isinstance(self.columns, dict) and not isinstance(self.label, str)
 
 
-Protection = Literal["none", "masks", "paillier", "ckks"]
+def _known(name: object) -> str:
+    """As a Literal of all protections would check it, which cannot be written before they are known."""
+    if isinstance(name, str) and name in WORDS:
+        return name
+    *others, last = map(repr, WORDS)
+    raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
+
+
+ProtectionName = Annotated[str, PlainValidator(_known)]
+"""One of `protection.words`."""
 
 
 class Study(Frozen):
@@ -165,7 +177,7 @@ class Study(Frozen):
     cohort: Cohort
     analysis: Annotated[Describe | Train | Evaluate, Field(discriminator="kind")]
     privacy: Privacy | None = None
-    protection: Protection = "masks"
+    protection: ProtectionName = "masks"
     colluders: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 1
     key_bits: Literal[2048, 3072] = 3072
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
@@ -178,7 +190,7 @@ class Study(Frozen):
             _check_private(self, self.privacy)
         if isinstance(self.analysis, Train) and self.analysis.augment:
             _check_augmented(self)
-        if self.protection != "paillier" and self.key_bits != 3072:
+        if not WORDS[self.protection].sized_key and self.key_bits != 3072:
             raise ValueError(f"key_bits: {self.protection} has no key of a size to choose; leave it out")
         if not isinstance(self.analysis, Describe):
             if self.cohort.label is None:
@@ -195,7 +207,7 @@ class Study(Frozen):
         if self.privacy is None:
             return False
         one_sum = not isinstance(self.analysis, Train) or self.analysis.algorithm == "fedsgd"
-        possible = self.protection != "none" and one_sum
+        possible = WORDS[self.protection].hides and one_sum
         return possible if self.privacy.noise is None else self.privacy.noise == "shared"
 
     def least_sites(self, n_sites: int) -> int:
@@ -232,7 +244,7 @@ def _check_private(study: Study, privacy: Privacy) -> None:
             'privacy.noise: shared noise needs one sum a round: take analysis.algorithm = "fedsgd", as '
             'fc.Train.private() does, or noise = "site"'
         )
-    if privacy.noise == "shared" and study.protection == "none":
+    if privacy.noise == "shared" and not WORDS[study.protection].hides:
         raise ValueError(
             'privacy.noise: without a protection the coordinator would see a share alone; take noise = "site"'
         )

@@ -8,6 +8,7 @@ from fedcohort.analyses.metrics import Task
 from fedcohort.columns import Classes, Holdout, Number
 from fedcohort.errors import StudyError
 from fedcohort.models.inputs import RECORD, Part
+from fedcohort.protection.words import WORDS
 from fedcohort.study import Cohort, Study, Survival, Train
 from fedcohort.table import SPLITS
 
@@ -62,8 +63,6 @@ def first_weights(train: Train, model: "LocalModel") -> "NDArray[np.float32]":
     return weights_from_base64(train.weights, model.n_weights, "analysis.weights")
 
 
-MOST_CKKS_WEIGHTS = 13_000_000
-"""One message of the wire holds 2^30 bytes, and a weight takes up to 80 of them as ciphertext."""
 MOST_MEMORY_BYTES = 10**9
 """Of what the server's optimiser and an average keep from round to round: one value of a database."""
 
@@ -74,9 +73,10 @@ def check_capacity(study: Study, train: Train, n_weights: int) -> None:
     Raises:
         StudyError: says what is too large, and what to change.
     """
-    if study.protection == "ckks" and n_weights > MOST_CKKS_WEIGHTS:
+    most_weights = WORDS[study.protection].most_weights
+    if most_weights is not None and n_weights > most_weights:
         raise StudyError(
-            f"protection: ckks carries at most {MOST_CKKS_WEIGHTS:,} weights and the model has "
+            f"protection: {study.protection} carries at most {most_weights:,} weights and the model has "
             f'{n_weights:,}; take protection = "masks"'
         )
     moments = {"sgd": 0, "momentum": 1, "adam": 2}[train.server_optimizer]

@@ -21,9 +21,10 @@ from fedcohort.field_faults import describe_errors
 from fedcohort.node.budgets import Budget, Group, groups_of
 from fedcohort.node.budgets import objection as budget_objection
 from fedcohort.node.records import Reservation, Spending
+from fedcohort.protection.words import WORDS
 from fedcohort.sources.catalogue.schema import PATIENT_ID
 from fedcohort.sources.cohort.where.parse import check_plain
-from fedcohort.study import Cohort, Describe, Privacy, Protection, Study, Train
+from fedcohort.study import Cohort, Describe, Privacy, ProtectionName, Study, Train
 from fedcohort.wire.messages import SITE_NAME
 
 SiteName = Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
@@ -59,7 +60,7 @@ class SitePolicy(Frozen):
     analyses: tuple[AnalysisName, ...] = ("describe", "train", "evaluate")
     roster: Path = Path("roster")
     """Folder of the other sites' confirmed keys, which `fedcohort roster` writes."""
-    protections: tuple[Protection, ...] = ("masks", "paillier", "ckks")
+    protections: tuple[ProtectionName, ...] = tuple(name for name, words in WORDS.items() if words.hides)
     models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "image_and_record", "own")
     private_models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "image_and_record")
     """Of `models`, those that a study with [privacy] may bring; a researcher's own must be named."""

@@ -14,7 +14,7 @@ from fedcohort.columns import Frozen, building
 from fedcohort.errors import ConfigError
 from fedcohort.field_faults import describe_errors
 from fedcohort.questions import Epsilon
-from fedcohort.study import Protection
+from fedcohort.study import ProtectionName
 
 DEFAULT_CONFIG = Path("config.json")
 
@@ -39,7 +39,7 @@ class FlatConfig(Frozen):
     epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)]
     batch_size: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
     dp_epsilon: Epsilon | None = None
-    encryption: Protection | None = "masks"
+    encryption: ProtectionName | None = "masks"
 
     @model_validator(mode="after")
     def _possible(self) -> "FlatConfig":

@@ -7,6 +7,7 @@ from pathlib import Path
 from fedcohort.errors import KeyFileError
 from fedcohort.node.keys import enrol
 from fedcohort.node.policy import Listen, SitePolicy
+from fedcohort.protection.words import WORDS
 from fedcohort.quickstart.config import FlatConfig, Worker
 from fedcohort.sources.datasets.synthetic import FEATURES
 from fedcohort.storage.whole_file import write_whole
@@ -36,7 +37,7 @@ def worker_policy(config_path: Path, worker: Worker) -> SitePolicy:
         state=state_folder(config_path) / worker.id,
         counter=state_folder(config_path) / f"{worker.id}.counter",
         roster=state_folder(config_path) / "roster",
-        protections=("none", "masks", "paillier", "ckks"),
+        protections=tuple(WORDS),
         min_patients=MIN_PATIENTS,
         approval="auto",
     )

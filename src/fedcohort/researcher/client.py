@@ -16,6 +16,7 @@ from fedcohort.coordinator.report import study_report
 from fedcohort.engines.local import run_local
 from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
 from fedcohort.handed_in import check_handed_in
+from fedcohort.protection.words import WORDS
 from fedcohort.refusals import explained, in_words
 from fedcohort.researcher.progress import Follower, follow
 from fedcohort.researcher.rest import Rest, open_rest
@@ -128,7 +129,7 @@ def _lowered(study: Study, n_sites: int) -> list[str]:
             f"The study asks for at least {study.min_sites} hospitals (min_sites), and {n_sites} were "
             "simulated; a federation of so few would refuse it."
         )
-    if n_sites == 1 and study.protection != "none":
+    if n_sites == 1 and WORDS[study.protection].hides:
         words.append(
             f"Of a single hospital the sum is its vector, which {study.protection} would hide from nobody; "
             'it was simulated with protection = "none".'

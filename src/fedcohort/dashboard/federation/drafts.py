@@ -20,6 +20,7 @@ from fedcohort.dashboard.login.access import Door, visitor
 from fedcohort.dashboard.shared.settings import Settings
 from fedcohort.errors import CohortError, SchemaError, StudyError
 from fedcohort.node.told import objections, offering
+from fedcohort.protection.words import WORDS
 from fedcohort.study import Privacy, Study, Train, parse_study
 from fedcohort.versions import RULES
 from fedcohort.wire.identity import Identity, load_or_create
@@ -48,7 +49,12 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
 
     def new() -> str:
         signs = identity is not None and _may(door)
-        return render_template("new.html", signs=signs, settings=SETTINGS, privacy=Privacy(epsilon=1.5))
+        # Those that hide first, since the first is what a form proposes.
+        protections = sorted(WORDS, key=lambda name: not WORDS[name].hides)
+        privacy = Privacy(epsilon=1.5)
+        return render_template(
+            "new.html", signs=signs, settings=SETTINGS, privacy=privacy, protections=protections
+        )
 
     app.add_url_rule("/new", "new", new)
 
