@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import State
 from fedcohort.coordinator.collect import round_context
-from fedcohort.coordinator.opening import Helps, Opening
+from fedcohort.coordinator.opening import HelpInbox, Opening, help_inbox
 from fedcohort.coordinator.plan import Plan
 from fedcohort.node.answer import answer
 from fedcohort.node.keys import signed
@@ -14,6 +14,7 @@ from fedcohort.node.records import Stored
 from fedcohort.protection import masks
 from fedcohort.protection.context import RoundContext
 from fedcohort.protection.fixed_point import Ring, add_ring, ring_from_bytes, shape_from_text, zero_ring
+from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
 from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, SiteId, Task
 from fedcohort.wire.signing import request_digest, state_digest
@@ -87,7 +88,9 @@ class Liar:
             add_ring(total, ring_from_bytes(self.stored(site).integers, sizes))
         return total.to_bytes()
 
-    def opening(self, survivors: Sequence[SiteId], parts: Mapping[SiteId, Contribution], task: Task) -> Helps:
+    def opening(
+        self, survivors: Sequence[SiteId], parts: Mapping[SiteId, Contribution], task: Task
+    ) -> HelpInbox:
         """The sum of these sites' bodies, to be opened by whatever help can be had."""
         context = self.context(task)
         total, kept = zero_ring(context.shape.sizes), {}
@@ -95,7 +98,9 @@ class Liar:
             commitments, ring = masks.body_parts(context, site, parts[site].body)
             add_ring(total, ring)
             kept[site] = replace(parts[site], body=commitments)
-        return Helps(Opening(context, total.to_bytes(), kept), masked=True)
+        how = PROTECTIONS[self.study.protection].opening
+        assert how is not None
+        return help_inbox(how, Opening(context, total.to_bytes(), kept))
 
     def has_helped(self) -> set[SiteId]:
         """The sites that have given help in this study."""
@@ -108,13 +113,13 @@ def refusal(message: Message) -> str:
     return message.code
 
 
-def help_of(liar: Liar, helps: Helps, site: SiteId, request: OpenRequest) -> bool:
+def help_of(liar: Liar, inbox: HelpInbox, site: SiteId, request: OpenRequest) -> bool:
     """Ask, and take what comes."""
     reply = liar.ask(site, request)
     if not isinstance(reply, Help):
         return False
-    helps.asked[site] = request_digest(request)
-    helps.receive(site, reply)
+    inbox.asked[site] = request_digest(request)
+    inbox.receive(site, reply)
     return True
 
 

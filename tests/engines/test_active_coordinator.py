@@ -22,9 +22,9 @@ def test_an_honest_round_opens_the_true_sum() -> None:
     """What the lies below are measured against."""
     liar = Liar()
     parts = liar.collected()
-    helps = liar.opening(ALL, parts, liar.task())
-    assert all(help_of(liar, helps, site, liar.request(site, ALL, parts)) for site in ALL)
-    assert helps.open().to_bytes() == liar.integers(ALL)
+    inbox = liar.opening(ALL, parts, liar.task())
+    assert all(help_of(liar, inbox, site, liar.request(site, ALL, parts)) for site in ALL)
+    assert inbox.helps.open().to_bytes() == liar.integers(ALL)
 
 
 @pytest.mark.parametrize("n_other", [1, 2, 4])
@@ -39,16 +39,16 @@ def test_sites_that_were_shown_another_model_are_not_summed_with_the_rest(n_othe
             for site in group:
                 assert refusal(liar.ask(site, liar.request(site, group, parts))) == "too-few-sites"
     assert liar.has_helped() == set()
-    helps = liar.opening(ALL, parts, true)
-    assert helps.opening.total != liar.integers(ALL)
+    inbox = liar.opening(ALL, parts, true)
+    assert inbox.opening.total != liar.integers(ALL)
 
 
 def test_one_site_that_was_shown_another_model_is_left_out_and_nothing_of_it_is_opened() -> None:
     liar = Liar()
     parts = liar.contributions({**dict.fromkeys(FOUR, liar.task()), "e": liar.task(nudge=1.0)})
-    helps = liar.opening(FOUR, parts, liar.task())
-    assert all(help_of(liar, helps, site, liar.request(site, FOUR, parts)) for site in FOUR)
-    assert helps.open().to_bytes() == liar.integers(FOUR)
+    inbox = liar.opening(FOUR, parts, liar.task())
+    assert all(help_of(liar, inbox, site, liar.request(site, FOUR, parts)) for site in FOUR)
+    assert inbox.helps.open().to_bytes() == liar.integers(FOUR)
     assert refusal(liar.ask("e", liar.request("e", ALL, parts))) == "message-invalid"
     assert_still_masked(liar, parts["e"], liar.task(nudge=1.0), "e")
 
@@ -81,9 +81,9 @@ def test_a_task_that_was_changed_on_its_way_ends_in_a_clear_reason_and_no_sum() 
 def test_a_site_that_is_said_to_be_lost_though_it_contributed_stays_hidden_by_its_own_mask() -> None:
     liar = Liar()
     parts = liar.collected()
-    helps = liar.opening(FOUR, parts, liar.task())
-    assert all(help_of(liar, helps, site, liar.request(site, FOUR, parts)) for site in FOUR)
-    assert helps.open().to_bytes() == liar.integers(FOUR)
+    inbox = liar.opening(FOUR, parts, liar.task())
+    assert all(help_of(liar, inbox, site, liar.request(site, FOUR, parts)) for site in FOUR)
+    assert inbox.helps.open().to_bytes() == liar.integers(FOUR)
     for site in FOUR:
         assert refusal(liar.ask(site, liar.request(site, ALL, parts))) == "message-invalid"
     assert_still_masked(liar, parts["e"], liar.task(), "e")
@@ -98,16 +98,16 @@ def test_a_site_that_is_lost_to_some_and_there_to_others_gives_no_secret_of_both
     parts = liar.collected()
     lost, there = liar.opening(FOUR, parts, liar.task()), liar.opening(ALL, parts, liar.task())
     for place, site in enumerate(ALL):
-        survivors, helps = (FOUR, lost) if place < n_told_lost else (ALL, there)
-        assert help_of(liar, helps, site, liar.request(site, survivors, parts))
-    opened = [helps for helps in (lost, there) if helps.enough]
+        survivors, inbox = (FOUR, lost) if place < n_told_lost else (ALL, there)
+        assert help_of(liar, inbox, site, liar.request(site, survivors, parts))
+    opened = [inbox for inbox in (lost, there) if inbox.helps.enough]
     assert len(opened) <= 1
-    for helps, survivors in ((lost, FOUR), (there, ALL)):
-        if helps in opened:
-            assert helps.open().to_bytes() == liar.integers(survivors)
+    for inbox, survivors in ((lost, FOUR), (there, ALL)):
+        if inbox in opened:
+            assert inbox.helps.open().to_bytes() == liar.integers(survivors)
         else:
             with pytest.raises((RoundError, WireError)):
-                helps.open()
+                inbox.helps.open()
 
 
 def test_a_site_that_never_contributed_is_not_there_because_the_coordinator_says_so() -> None:
@@ -140,9 +140,9 @@ def test_two_attempts_at_a_round_are_not_both_opened() -> None:
     """A site seals the same integers for each attempt; the sum of five and of four would show the fifth."""
     liar = Liar()
     first, second = liar.collected(), liar.collected(attempt=1)
-    helps = liar.opening(ALL, first, liar.task())
-    assert all(help_of(liar, helps, site, liar.request(site, ALL, first)) for site in ALL)
-    assert helps.open().to_bytes() == liar.integers(ALL)
+    inbox = liar.opening(ALL, first, liar.task())
+    assert all(help_of(liar, inbox, site, liar.request(site, ALL, first)) for site in ALL)
+    assert inbox.helps.open().to_bytes() == liar.integers(ALL)
     for site in FOUR:
         assert refusal(liar.ask(site, liar.request(site, FOUR, second, attempt=1))) == "message-invalid"
 
@@ -157,10 +157,10 @@ def test_sites_that_are_told_different_attempts_open_neither(n_first: int) -> No
             assert help_of(liar, one, site, liar.request(site, ALL, first))
         else:
             assert help_of(liar, other, site, liar.request(site, ALL, second, attempt=1))
-    assert not one.enough
+    assert not one.helps.enough
     with pytest.raises((RoundError, WireError)):
-        one.open()
-    assert other.enough == (n_first == 1)
+        one.helps.open()
+    assert other.helps.enough == (n_first == 1)
 
 
 def test_shares_of_one_attempt_are_not_opened_in_the_name_of_another() -> None:
@@ -193,11 +193,11 @@ def test_bodies_that_were_swapped_between_two_sites_open_nothing() -> None:
         replace(parts["a"], body=parts["b"].body),
         replace(parts["b"], body=parts["a"].body),
     )
-    helps = liar.opening(ALL, parts, liar.task())
+    inbox = liar.opening(ALL, parts, liar.task())
     for site in ALL:
-        help_of(liar, helps, site, liar.request(site, ALL, parts))
+        help_of(liar, inbox, site, liar.request(site, ALL, parts))
     with pytest.raises((RoundError, WireError)):
-        helps.open()
+        inbox.helps.open()
 
 
 def test_sites_that_are_told_another_order_of_the_roster_share_no_round() -> None:

@@ -7,16 +7,16 @@ import pytest
 
 from fedcohort.analyses import build_analysis
 from fedcohort.coordinator.collect import Inbox, round_context
-from fedcohort.coordinator.opening import Helps, opening_of
+from fedcohort.coordinator.opening import help_inbox, opening_of
 from fedcohort.coordinator.plan import Plan
 from fedcohort.coordinator.study_key import KeyInbox
-from fedcohort.coordinator.sums import CipherSum, ring_sum
+from fedcohort.coordinator.sums import new_sum
 from fedcohort.errors import FedcohortError, WireError
 from fedcohort.node.answer import answer
 from fedcohort.node.keys import signed
 from fedcohort.protection.context import RoundContext
 from fedcohort.protection.fixed_point import shape_of
-from fedcohort.protection.keyed import SCHEMES
+from fedcohort.protection.masked import MASKS
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.messages import Message, OpenRequest, Setup, SiteId, Task
 from fedcohort.wire.signing import request_digest
@@ -47,11 +47,10 @@ def summed(play: Play) -> tuple[Inbox, RoundContext]:
     state = plan.analysis.start()
     context = round_context(plan, state, shape_of(plan.analysis.layout(state), len(SITES)), 0)
     task = next(question for _, question, _ in play.seen if isinstance(question, Task))
-    if play.study.protection == "masks":
-        return Inbox(task, ring_sum(context, masked=True)), context
-    scheme = SCHEMES[play.study.protection]
     keys = (reply.public for _, _, reply in play.seen if isinstance(reply, Setup))
-    return Inbox(task, CipherSum(context, scheme, scheme.load_public(next(keys)))), context
+    shared = plan.protection.setup
+    public = None if shared is None else shared.load_public(next(keys))
+    return Inbox(task, new_sum(plan.protection, context, public)), context
 
 
 @pytest.mark.parametrize("protection", ["masks", "paillier"])
@@ -93,21 +92,24 @@ def test_false_help_of_one_site_under_masks_is_passed_over_and_the_sum_is_exact(
     # Four are enough, so that e was not asked.
     last = replace(requests["a"], extras=parcels)
     asked["e"], honest["e"] = request_digest(last), answer(play.nodes["e"], last)
-    expected = Helps(opening, masked=True, asked=asked)
+    assert MASKS.opening is not None
+    expected = help_inbox(MASKS.opening, opening)
+    expected.asked = asked
     for site in SITES[1:]:
         expected.receive(site, honest[site])
-    total = expected.open().to_bytes()
+    total = expected.helps.open().to_bytes()
     for site, lie in lies(play, 60):
-        helps = Helps(opening, masked=True, asked=asked)
+        helped = help_inbox(MASKS.opening, opening)
+        helped.asked = asked
         try:
-            helps.receive(site, lie)
-            n_taken += bool(helps.bodies)
+            helped.receive(site, lie)
+            n_taken += bool(helped.helps.bodies)
         except FedcohortError:
             pass
         for other in SITES:
             if other != site:
-                helps.receive(other, honest[other])
-        assert helps.open().to_bytes() == total
+                helped.receive(other, honest[other])
+        assert helped.helps.open().to_bytes() == total
     assert n_taken > 5
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fedcohort.explain import protection_words
-from fedcohort.protection.keyed import SCHEMES
+from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.researcher.result import Result
 from fedcohort.study import Evaluate
 from tests.processes.support import (
@@ -22,12 +22,11 @@ from tests.processes.support import (
 )
 
 pytestmark = pytest.mark.processes
-PROTECTIONS = ("none", "masks", *SCHEMES)
 
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
-    policy = f"protections = {json.dumps(PROTECTIONS)}\n"
+    policy = f"protections = {json.dumps(list(PROTECTIONS))}\n"
     with wards(tmp_path_factory.mktemp("engine"), preload=True, policy=policy) as running:
         yield running
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import fedcohort as fc
 from fedcohort.errors import KeyFileError, SaturationError, WireError
-from fedcohort.node import protect
 from fedcohort.protection import paillier
 from fedcohort.protection.fixed_point import Ring, Segment, Shape, add_ring, zero_ring
+from fedcohort.protection.keyed import PAILLIER
 from fedcohort.protection.packing import pack
 from fedcohort.protection.paillier import PublicKey, SecretKey
 from fedcohort.protection.paillier_key import public_from_bytes
@@ -277,7 +277,8 @@ def test_a_study_that_says_nothing_of_it_gets_a_key_of_3072_bits() -> None:
     asked = fc.Study(
         name="bits", cohort=fc.Cohort(columns=("age",)), analysis=fc.Describe(), protection="paillier"
     )
-    public, _ = protect.make_key(asked)
+    assert PAILLIER.setup is not None
+    public, _ = PAILLIER.setup.make(asked.key_bits)
     assert public_from_bytes(public).n.bit_length() == 3072
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 from fedcohort.analyses.contract import State
 from fedcohort.coordinator.plan import TRANSIENT_CODES, Exchange, Plan, pause_seconds, refusals_in_words
-from fedcohort.coordinator.sums import Sum
+from fedcohort.coordinator.sums import RunningSum
 from fedcohort.errors import TooFewSitesError, WireError
 from fedcohort.protection.context import RoundContext
 from fedcohort.protection.fixed_point import Shape
-from fedcohort.protection.neighbours import Graph
 from fedcohort.wire.messages import Contribution, Event, Message, SiteId, Task
 from fedcohort.wire.signing import state_digest
 
@@ -20,7 +19,7 @@ class Inbox:
     """The running sum of one attempt at a round, and who is in it."""
 
     task: Task
-    sum: Sum
+    sum: RunningSum
     refused: dict[SiteId, str] = field(default_factory=dict)
 
     @property
@@ -100,8 +99,12 @@ def round_context(plan: Plan, state: State, shape: Shape, attempt: int) -> Round
 
 
 async def collect(
-    sites: Sites, state: State, shape: Shape, new_sum: Callable[[RoundContext], Sum], exchange: Exchange
-) -> tuple[RoundContext, Sum]:
+    sites: Sites,
+    state: State,
+    shape: Shape,
+    new_sum: Callable[[RoundContext], RunningSum],
+    exchange: Exchange,
+) -> tuple[RoundContext, RunningSum]:
     """Ask until enough sites have answered; a site that refuses for good is not asked again.
 
     Returns:
@@ -109,7 +112,7 @@ async def collect(
     Raises:
         TooFewSitesError: so many sites refused that min_sites cannot be reached.
     """
-    plan, attempt = sites.plan, 0
+    plan, attempt, protection = sites.plan, 0, sites.plan.protection
     while True:
         context = round_context(plan, state, shape, attempt)
         task = Task(
@@ -123,10 +126,11 @@ async def collect(
         )
         inbox = Inbox(task, new_sum(context))
         asked = {site: task for site in sites.left() if sites.ready is None or site in sites.ready}
-        needed = context.min_sites if plan.study.protection == "none" else context.quorum
+        needed = protection.quorum(context)
         await exchange(asked, inbox.receive, needed, plan.study.round_timeout_seconds)
         sites.note(inbox.refused)
-        if len(inbox.survivors) >= needed and _can_open(plan, context, inbox.survivors):
+        # Nobody is asked to open a sum that too few could open.
+        if len(inbox.survivors) >= needed and protection.can_open(context, inbox.survivors):
             if attempt:
                 plan.waiting("")
             return context, inbox.sum
@@ -136,8 +140,3 @@ async def collect(
         )
         await asyncio.sleep(pause_seconds(attempt))
         attempt += 1
-
-
-def _can_open(plan: Plan, context: RoundContext, survivors: set[SiteId]) -> bool:
-    """Nobody is asked to open a sum that too few could open."""
-    return plan.study.protection != "masks" or Graph(context).can_open(survivors, survivors)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fedcohort.analyses.contract import Analysis, Row, State
+from fedcohort.protection.contract import Protection
+from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
 from fedcohort.wire.messages import Message, SiteId
 
@@ -66,6 +68,11 @@ class Plan:
     roster: tuple[SiteId, ...]
     waiting: Callable[[str], None] = lambda _: None
     refused: Callable[[SiteId, str], None] = lambda _site, _code: None
+
+    @property
+    def protection(self) -> Protection:
+        """How the study hides what its sites have computed."""
+        return PROTECTIONS[self.study.protection]
 
 
 def pause_seconds(attempt: int) -> float:

@@ -17,10 +17,10 @@ from fedcohort.coordinator.noise import noise_in_sum
 from fedcohort.coordinator.opening import Opening, attempt_of, open_round, opening_from_record, opening_of
 from fedcohort.coordinator.plan import Exchange, Plan, RoundLog
 from fedcohort.coordinator.study_key import hand_out, made_key
-from fedcohort.coordinator.sums import CipherSum, RingSum, Sum, ring_sum
+from fedcohort.coordinator.sums import RunningSum, new_sum
+from fedcohort.protection import contract
 from fedcohort.protection.context import RoundContext
-from fedcohort.protection.fixed_point import Ring, from_ring, shape_of
-from fedcohort.protection.keyed import SCHEMES
+from fedcohort.protection.fixed_point import Ring, from_ring, ring_from_bytes, shape_of
 from fedcohort.wire.messages import Setup, SiteId
 
 
@@ -43,13 +43,12 @@ class Run:
     sites: Sites
     setup: Setup | None
 
-    def new_sum(self, context: RoundContext) -> Sum:
+    def new_sum(self, context: RoundContext) -> RunningSum:
         """An empty sum of the study's protection."""
-        name = self.plan.study.protection
-        if self.setup is None:
-            return ring_sum(context, masked=name == "masks")
-        scheme = SCHEMES[name]
-        return CipherSum(context, scheme, scheme.load_public(self.setup.public))
+        protection, setup = self.plan.protection, self.setup
+        shared = protection.setup
+        public = None if shared is None or setup is None else shared.load_public(setup.public)
+        return new_sum(protection, context, public)
 
 
 async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
@@ -62,10 +61,10 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
     """
     stored = log.load_state(plan.study_hash)
     state = stored if stored is not None else await asyncio.to_thread(plan.analysis.start)
-    sites = Sites(plan)
-    setup = await made_key(sites, log, exchange) if plan.study.protection in SCHEMES else None
+    sites, shared = Sites(plan), plan.protection.setup
+    setup = await made_key(shared, sites, log, exchange) if shared is not None else None
     run = Run(plan, log, exchange, sites, setup)
-    begun = log.load_kept(plan.study_hash, "opening") if plan.study.protection != "none" else None
+    begun = log.load_kept(plan.study_hash, "opening") if plan.protection.opening is not None else None
     while not state.finished:
         began = time.monotonic()
         opened = await _round(run, state, begun)
@@ -88,31 +87,32 @@ async def _round(run: Run, state: State, begun: bytes | None) -> Opened:
     Args:
         begun: the record of the last opening before this process began; it counts if it is of this round.
     """
-    plan = run.plan
+    plan, how = run.plan, run.plan.protection.opening
     shape = shape_of(plan.analysis.layout(state), len(plan.roster))
     attempt = attempt_of(begun, state.round)
-    if begun is not None and attempt is not None:
-        return await _open(run, opening_from_record(round_context(plan, state, shape, attempt), begun), {})
+    if how is not None and begun is not None and attempt is not None:
+        opening = opening_from_record(round_context(plan, state, shape, attempt), begun)
+        return await _open(run, how, opening, {})
     if run.setup is not None:
         await hand_out(run.sites, run.setup, run.log, run.exchange)
     began = time.monotonic()
     context, total = await collect(run.sites, state, shape, run.new_sum, run.exchange)
     seconds = _split(time.monotonic() - began, total)
-    if isinstance(total, RingSum) and not total.masked:
-        return Opened(total.ring, tuple(sorted(total.kept)), seconds)
+    if how is None:
+        return Opened(ring_from_bytes(total.total(), shape.sizes), tuple(sorted(total.kept)), seconds)
     opening = opening_of(context, total)
     run.log.keep(plan.study_hash, "opening", opening.to_record())
-    return await _open(run, opening, seconds)
+    return await _open(run, how, opening, seconds)
 
 
-async def _open(run: Run, opening: Opening, seconds: Row) -> Opened:
+async def _open(run: Run, how: contract.Opening, opening: Opening, seconds: Row) -> Opened:
     began = time.monotonic()
-    ring = await open_round(run.plan, opening, run.exchange)
+    ring = await open_round(run.plan, how, opening, run.exchange)
     opened = {**seconds, "open_seconds": round(time.monotonic() - began, 6)}
     return Opened(ring, opening.survivors, opened)
 
 
-def _split(seconds: float, total: Sum) -> Row:
+def _split(seconds: float, total: RunningSum) -> Row:
     """What the slowest site says that it took; the rest went to the network and to waiting.
 
     Under privacy no site says so.

@@ -1,4 +1,4 @@
-"""Before the first round of `paillier` and `ckks`: one site makes the study's key, the others get it sealed.
+"""Before the first round of a protection with a shared key: one site makes it, the others get it sealed.
 
 The coordinator relays, keeps the sealed parcels for sites that come later, and
 learns the public part.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fedcohort.coordinator.collect import Sites
 from fedcohort.coordinator.plan import Exchange, Plan, RoundLog, pause_seconds, refusals_in_words
 from fedcohort.errors import FedcohortError, RoundError, WireError
-from fedcohort.protection.keyed import SCHEMES
+from fedcohort.protection.contract import SharedKey
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.messages import Event, Message, Setup, SiteId
 
@@ -40,7 +40,7 @@ class KeyInbox:
         return False
 
 
-async def made_key(sites: Sites, log: RoundLog, exchange: Exchange) -> Setup:
+async def made_key(shared: SharedKey, sites: Sites, log: RoundLog, exchange: Exchange) -> Setup:
     """The study's key as its maker sent it: made once, kept over restarts.
 
     Raises:
@@ -59,7 +59,7 @@ async def made_key(sites: Sites, log: RoundLog, exchange: Exchange) -> Setup:
             ask = Setup(plan.study_hash, 0, attempt, roster=plan.roster)
             await exchange({site: ask}, inbox.receive, 1, plan.study.round_timeout_seconds)
             sites.note(inbox.refused)
-            if site in inbox.made and _is_key(plan, site, inbox.made[site]):
+            if site in inbox.made and _is_key(shared, plan, site, inbox.made[site]):
                 log.keep(plan.study_hash, "key", encode(inbox.made[site]))
                 return inbox.made[site]
             plan.waiting(f"{site} has made no key for the study yet{refusals_in_words(inbox.refused)}")
@@ -67,9 +67,9 @@ async def made_key(sites: Sites, log: RoundLog, exchange: Exchange) -> Setup:
         attempt += 1
 
 
-def _is_key(plan: Plan, maker: SiteId, setup: Setup) -> bool:
+def _is_key(shared: SharedKey, plan: Plan, maker: SiteId, setup: Setup) -> bool:
     try:
-        SCHEMES[plan.study.protection].load_public(setup.public)
+        shared.load_public(setup.public)
     except FedcohortError as error:
         logger.warning("study %.12s: %s has made no key: %s", plan.study_hash, maker, error)
         return False

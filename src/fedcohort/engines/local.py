@@ -19,7 +19,7 @@ from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.keys import Keys, signed
 from fedcohort.node.memory import MemoryNodeStore
 from fedcohort.node.records import StoredProposal
-from fedcohort.protection.keyed import SCHEMES
+from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.refusals import in_words
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
@@ -136,6 +136,7 @@ def run_nodes(
 ) -> Outcome:
     """Run a study over nodes in memory."""
     by_site, interrupted = {node.site: node for node in nodes}, Event()
+    needs_proofs = PROTECTIONS[study.protection].needs_proofs
 
     async def exchange(
         messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
@@ -146,7 +147,7 @@ def run_nodes(
             node = by_site[site]
             reply = answer(node, message)
             # Only a proof of contribution is ever verified here; a thousand sites would sign for nothing.
-            if receive(site, signed(node.keys.identity, reply) if study.protection in SCHEMES else reply):
+            if receive(site, signed(node.keys.identity, reply) if needs_proofs else reply):
                 return
 
     def refused(site: SiteId, code: str) -> None:

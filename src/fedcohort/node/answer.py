@@ -45,8 +45,8 @@ from fedcohort.node.phases import count_phase, phases_text
 from fedcohort.node.records import HelpGiven, NodeStore, Spending, Stored, StudyKey
 from fedcohort.privacy.noise import discrete_gaussian, poisson_sample
 from fedcohort.privacy.plan import TEST_STEPS
+from fedcohort.protection.contract import Key, SharedKey
 from fedcohort.protection.fixed_point import shape_from_text, shape_of, to_ring
-from fedcohort.protection.keyed import SCHEMES, Key
 from fedcohort.study import Cohort, Study, parse_study
 from fedcohort.table import Table
 from fedcohort.wire.messages import Approval, Contribution, Event, Help, Message, OpenRequest, Setup, Task
@@ -215,7 +215,7 @@ def _contribute(node: Node, task: Task) -> Contribution:
 def _help(node: Node, request: OpenRequest) -> Help:
     """Help to open this site's newest round: one request, ever; it is durable before help leaves."""
     study = _approved(node, request.study_hash, request.round)
-    if study.protection == "none":
+    if protect.protection_of(study).opening is None:
         raise WireError("this protection needs no opening")
     stored, digest = node.store.last(request.study_hash), request_digest(request)
     if stored is None or stored.round != request.round:
@@ -241,27 +241,28 @@ def _check_roster(before: Stored, roster_lines: str) -> None:
 def _set_up(node: Node, setup: Setup) -> Setup:
     """Make the study's key and seal it for the other sites, or take the one that another has made."""
     study = _approved(node, setup.study_hash, 0)
-    if study.protection not in SCHEMES:
+    shared = protect.protection_of(study).setup
+    if shared is None:
         raise WireError("this protection has no key of the study")
     protect.check_roster(study, node.keys, setup.roster)
     stored = node.store.study_key(study.hash)
     if not setup.public:
-        public, secret = _made_key(node, study, stored)
+        public, secret = _made_key(node, study, shared, stored)
         sealed = protect.parcels(study, node.keys, setup.roster, public, secret)
         return Setup(study.hash, setup.round, setup.attempt, sealed, public, setup.roster)
     if stored is None or stored.public != setup.public:
         if stored is not None and node.store.last(study.hash) is not None:
             raise WireError("another key than the one that this site has answered under")
         secret = protect.open_parcel(study, node.keys, setup)
-        node.study_keys[study.hash] = protect.load_key(study, setup.public, secret)
+        node.study_keys[study.hash] = shared.load(setup.public, secret)
         node.store.keep_study_key(_locked(node, study, setup.public, secret))
     return Setup(study.hash, setup.round, setup.attempt, {}, setup.public, setup.roster)
 
 
-def _made_key(node: Node, study: Study, stored: StudyKey | None) -> tuple[bytes, bytes]:
+def _made_key(node: Node, study: Study, shared: SharedKey, stored: StudyKey | None) -> tuple[bytes, bytes]:
     if stored is not None:
         return stored.public, node.keys.unlock(study.hash, stored.locked)
-    public, secret = protect.make_key(study)
+    public, secret = shared.make(study.key_bits)
     node.store.keep_study_key(_locked(node, study, public, secret))
     return public, secret
 
@@ -276,14 +277,15 @@ def _key(node: Node, study: Study) -> Key:
     Raises:
         WireError: no key has come yet.
     """
-    if study.protection not in SCHEMES:
+    shared = protect.protection_of(study).setup
+    if shared is None:
         return None
     if study.hash not in node.study_keys:
         stored = node.store.study_key(study.hash)
         if stored is None:
             raise WireError("a task before the study's key")
         secret = node.keys.unlock(study.hash, stored.locked)
-        node.study_keys[study.hash] = protect.load_key(study, stored.public, secret)
+        node.study_keys[study.hash] = shared.load(stored.public, secret)
     return node.study_keys[study.hash]
 
 

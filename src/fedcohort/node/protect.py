@@ -6,16 +6,21 @@ from hashlib import sha256
 from fedcohort.errors import WireError
 from fedcohort.node.keys import Keys
 from fedcohort.node.records import Stored
-from fedcohort.protection import agreement, masks
 from fedcohort.protection.context import RoundContext, Sealed, SiteId
-from fedcohort.protection.fixed_point import Shape, ring_from_bytes, shape_from_text
-from fedcohort.protection.keyed import SCHEMES, Key
+from fedcohort.protection.contract import Key, Protection, Site
+from fedcohort.protection.fixed_point import Shape, shape_from_text
+from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
 from fedcohort.wire.identity import verify
 from fedcohort.wire.messages import Contribution, OpenRequest, Setup, Task
 from fedcohort.wire.signing import contribution_signing_bytes
 
 DIGEST_BYTES = 32
+
+
+def protection_of(study: Study) -> Protection:
+    """How a study hides what its sites have computed."""
+    return PROTECTIONS[study.protection]
 
 
 def round_context(
@@ -49,7 +54,7 @@ def check_roster(study: Study, keys: Keys, roster: Collection[SiteId]) -> None:
     """
     if keys.card.site not in roster:
         raise WireError("a roster without this site")
-    if study.protection == "none":
+    if not protection_of(study).needs_roster:
         return
     strangers = set(roster).difference(keys.confirmed(), [keys.card.site])
     if strangers:
@@ -58,34 +63,33 @@ def check_roster(study: Study, keys: Keys, roster: Collection[SiteId]) -> None:
 
 def seal(study: Study, task: Task, keys: Keys, key: Key, stored: Stored) -> Sealed:
     """Hide what a site has computed for a task as the study says."""
-    if study.protection == "none":
+    protection = protection_of(study)
+    if protection.seal is None:
         return Sealed(stored.integers)
     context = round_context(study, task, task.state_digest, shape_from_text(stored.shape))
-    check_roster(study, keys, context.roster)
-    ring = ring_from_bytes(stored.integers, context.shape.sizes)
-    if study.protection == "masks":
-        return masks.seal(context, keys.card.site, keys.pair_secrets(), ring)
-    return Sealed(SCHEMES[study.protection].seal(key, context.shape, ring))
+    if protection.needs_roster:
+        check_roster(study, keys, context.roster)
+    return protection.seal(context, Site(keys.card.site, keys.pair_secrets, key), stored.integers)
 
 
 def help_open(study: Study, context: RoundContext, keys: Keys, key: Key, request: OpenRequest) -> bytes:
     """Help to open the sum of a request's survivors.
 
     Raises:
-        WireError: the request is not for this round, or does not hold together.
+        WireError: the request is not for this round, or does not hold together, or nothing is to be opened.
         TooFewSitesError: fewer survivors than may be opened.
     """
+    opening = protection_of(study).opening
+    if opening is None:
+        raise WireError("this protection needs no opening")
     check_roster(study, keys, context.roster)
-    if study.protection == "masks":
-        if request.total:
-            raise WireError("masks are opened by shares; a total has no business here")
-        site, survivors, pair_secret = keys.card.site, request.survivors, keys.pair_secrets()
-        body = masks.help_open(context, site, pair_secret, survivors, request.extras)
-        return agreement.lock(context, site, pair_secret, survivors, body)
+    if request.total and not opening.alone:
+        raise WireError("it takes several sites to open this sum; a total has no business here")
     context.check_survivors(request.survivors, keys.card.site)
-    _check_proofs(context, keys, request)
-    scheme = SCHEMES[study.protection]
-    return scheme.open_sum(key, context.shape, request.total, len(request.survivors)).to_bytes()
+    if opening.alone:
+        _check_proofs(context, keys, request)
+    site = Site(keys.card.site, keys.pair_secrets, key)
+    return opening.help(context, site, request.survivors, request.total, request.extras)
 
 
 def _check_proofs(context: RoundContext, keys: Keys, request: OpenRequest) -> None:
@@ -97,16 +101,6 @@ def _check_proofs(context: RoundContext, keys: Keys, request: OpenRequest) -> No
         signed = contribution_signing_bytes(Contribution(*asked, site, context.state_digest, b""), bodies)
         if not verify(keys.peer(site).identity_key, signature, signed):
             raise WireError(f"{site}: the proof of its contribution is not signed by its key")
-
-
-def make_key(study: Study) -> tuple[bytes, bytes]:
-    """A new key of the study's scheme: (public, secret)."""
-    return SCHEMES[study.protection].make(study.key_bits)
-
-
-def load_key(study: Study, public: bytes, secret: bytes) -> Key:
-    """The study's key, checked."""
-    return SCHEMES[study.protection].load(public, secret)
 
 
 def parcels(

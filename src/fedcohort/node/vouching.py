@@ -10,6 +10,7 @@ from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness_words import Line
 from fedcohort.node.store import opened_to_read
 from fedcohort.node.witness import needed
+from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
 
 SET_COUNTER = (
@@ -27,7 +28,7 @@ CONFIRM = (
 
 def roster_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
     """Whether the keys are confirmed on which a protection rests; an approved study waits for them."""
-    if study.protection != "none":
+    if PROTECTIONS[study.protection].needs_roster:
         yield roster_line(policy, study.min_sites)
 
 

@@ -5,35 +5,97 @@ one site decrypts the sum, once a round. Whoever holds the key can read a single
 site's ciphertext: the coordinator must not show it one (docs/threat-model.md).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from fedcohort.protection import ckks, paillier
-from fedcohort.protection.fixed_point import Ring, Shape
-
-Key = Any
-"""A scheme's own key object; nothing but the scheme looks into it."""
+from fedcohort.protection.context import RoundContext, Sealed, SiteId
+from fedcohort.protection.contract import Key, Opening, Protection, SharedKey, Site
+from fedcohort.protection.fixed_point import Ring, Shape, ring_from_bytes
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """What a scheme can do.
+    """What an encryption that adds can do.
 
     Attributes:
-        make: from the study's key_bits, a new key as (public, secret) bytes.
-        load: the key of a site, checked: the secret belongs to the public part.
-        load_public: the coordinator's part of it.
         add: the first body alone, or a total and one more body.
         open_sum: of a total, and how many sites it is of.
     """
 
-    make: Callable[[int], tuple[bytes, bytes]]
-    load: Callable[[bytes, bytes], Key]
-    load_public: Callable[[bytes], Key]
     seal: Callable[[Key, Shape, Ring], bytes]
     add: Callable[[Key, Shape, bytes | None, bytes], bytes]
     open_sum: Callable[[Key, Shape, bytes, int], Ring]
+
+
+@dataclass
+class CipherSum:
+    """Ciphertexts that the study's public key adds up."""
+
+    scheme: Scheme
+    public: Key
+    shape: Shape
+    body: bytes | None = None
+
+    def add(self, site: SiteId, body: bytes, extras: Mapping[SiteId, bytes]) -> bytes:
+        """Add one site's ciphertexts; opening takes nothing of a single one."""
+        self.body = self.scheme.add(self.public, self.shape, self.body, body)
+        return b""
+
+    def total(self) -> bytes:
+        """The sum of the ciphertexts."""
+        return self.body or b""
+
+
+@dataclass
+class Decrypted:
+    """What sites say that the total is; the first is believed."""
+
+    shape: Shape
+    bodies: dict[SiteId, bytes] = field(default_factory=dict)
+
+    @property
+    def enough(self) -> bool:
+        """Whether one has decrypted."""
+        return bool(self.bodies)
+
+    def add(self, site: SiteId, body: bytes) -> None:
+        """Take a site's word."""
+        self.bodies[site] = body
+
+    def open(self) -> Ring:
+        """The sum.
+
+        Raises:
+            WireError: it does not fit the layout.
+        """
+        return ring_from_bytes(next(iter(self.bodies.values())), self.shape.sizes)
+
+
+def keyed(scheme: Scheme, setup: SharedKey) -> Protection:
+    """A scheme as a protection."""
+
+    def seal(context: RoundContext, site: Site, integers: bytes) -> Sealed:
+        ring = ring_from_bytes(integers, context.shape.sizes)
+        return Sealed(scheme.seal(site.key, context.shape, ring))
+
+    def new_sum(context: RoundContext, public: Key) -> CipherSum:
+        return CipherSum(scheme, public, context.shape)
+
+    def help_open(
+        context: RoundContext,
+        site: Site,
+        survivors: tuple[SiteId, ...],
+        total: bytes,
+        extras: Mapping[SiteId, bytes],
+    ) -> bytes:
+        return scheme.open_sum(site.key, context.shape, total, len(survivors)).to_bytes()
+
+    def helps(context: RoundContext, heads: Mapping[SiteId, bytes], total: bytes) -> Decrypted:
+        return Decrypted(context.shape)
+
+    opening = Opening(alone=True, help=help_open, helps=helps)
+    return Protection(seal=seal, new_sum=new_sum, opening=opening, setup=setup)
 
 
 def _make_paillier(bits: int) -> tuple[bytes, bytes]:
@@ -45,21 +107,11 @@ def _load_paillier(public: bytes, secret: bytes) -> paillier.SecretKey:
     return paillier.secret_from_bytes(paillier.public_from_bytes(public), secret)
 
 
-SCHEMES = {
-    "paillier": Scheme(
-        _make_paillier,
-        _load_paillier,
-        paillier.public_from_bytes,
-        paillier.seal,
-        paillier.add,
-        paillier.open_sum,
-    ),
-    "ckks": Scheme(
-        lambda bits: ckks.make_key(),
-        ckks.load_secret,
-        ckks.load_public,
-        ckks.seal,
-        ckks.add,
-        ckks.open_sum,
-    ),
-}
+PAILLIER = keyed(
+    Scheme(paillier.seal, paillier.add, paillier.open_sum),
+    SharedKey(_make_paillier, _load_paillier, paillier.public_from_bytes),
+)
+CKKS = keyed(
+    Scheme(ckks.seal, ckks.add, ckks.open_sum),
+    SharedKey(lambda bits: ckks.make_key(), ckks.load_secret, ckks.load_public),
+)

@@ -1,21 +1,46 @@
 """Protection `none`: the coordinator sees each site's vector.
 
-The neutral element of the family: it seals by writing the integers down and
+The neutral element of the family: it seals by leaving the integers as they are and
 opens by reading the sum, so that everything above is the same with and without.
 """
 
-from fedcohort.protection.fixed_point import Ring, add_ring, ring_from_bytes
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedcohort.protection.context import RoundContext, SiteId
+from fedcohort.protection.contract import Key, Protection
+from fedcohort.protection.fixed_point import Ring, add_ring, ring_from_bytes, zero_ring
 
 
-def seal(ring: Ring) -> bytes:
-    """Write a site's ring integers down as they are."""
-    return ring.to_bytes()
+@dataclass
+class PlainSum:
+    """Integers that add up in place: two vectors in memory however many sites."""
+
+    ring: Ring
+
+    def add(self, site: SiteId, body: bytes, extras: Mapping[SiteId, bytes]) -> bytes:
+        """Add one site's integers; there is nothing to open.
+
+        Raises:
+            WireError: the body's length does not fit the layout.
+        """
+        add_ring(self.ring, ring_from_bytes(body, (self.ring.wide.size, self.ring.narrow.size)))
+        return b""
+
+    def total(self) -> bytes:
+        """The sum of the integers."""
+        return self.ring.to_bytes()
 
 
-def add(total: Ring, body: bytes, sizes: tuple[int, int]) -> None:
-    """Add one contribution's body to the running total.
+def new_sum(context: RoundContext, key: Key) -> PlainSum:
+    """An empty sum."""
+    return PlainSum(zero_ring(context.shape.sizes))
 
-    Raises:
-        WireError: the body's length does not fit the layout.
-    """
-    add_ring(total, ring_from_bytes(body, sizes))
+
+NONE = Protection(
+    seal=None,
+    new_sum=new_sum,
+    opening=None,
+    needs_roster=False,
+    quorum=lambda context: context.min_sites,
+)

@@ -1,0 +1,142 @@
+"""What a protection is: one record, of which whatever carries a round reads the parts and never the name.
+
+A site seals its integers (`seal`), the coordinator adds what comes without a secret (`new_sum`), and where
+that sum is hidden too, survivors help to open it (`opening`). A fifth protection is a fifth record in
+`protection.registry`, and its words in `protection.words` (docs/architecture.md).
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fedcohort.protection.context import PairSecret, RoundContext, Sealed, SiteId
+from fedcohort.protection.fixed_point import Ring
+
+Key = Any
+"""A protection's own key object; nothing but the protection looks into it."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Who seals or helps, and what it may use.
+
+    Attributes:
+        pair_secrets: looks at the roster, once for one answer.
+        key: the study's, as `SharedKey.load` gave it; None where the protection has none.
+    """
+
+    name: SiteId
+    pair_secrets: Callable[[], PairSecret] = field(repr=False)
+    key: Key = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class SharedKey:
+    """A key that all sites of a study hold and the coordinator does not: one makes it before the first round.
+
+    Attributes:
+        make: from the study's key_bits, a new key as (public, secret) bytes.
+        load: the key of a site, checked: the secret belongs to the public part.
+        load_public: the coordinator's part of it.
+    """
+
+    make: Callable[[int], tuple[bytes, bytes]]
+    load: Callable[[bytes, bytes], Key]
+    load_public: Callable[[bytes], Key]
+
+
+class Sum(Protocol):
+    """The running sum of one attempt at a round: nothing in it is a secret."""
+
+    def add(self, site: SiteId, body: bytes, extras: Mapping[SiteId, bytes]) -> bytes:
+        """Add what a site has sealed.
+
+        Returns:
+            what of its body opening the sum takes.
+        Raises:
+            WireError: it does not fit the layout or the protection; the sum is as before.
+        """
+        ...
+
+    def total(self) -> bytes:
+        """The sum, as protected; of a protection that has no opening, a Ring's bytes."""
+        ...
+
+
+class Helps(Protocol):
+    """The help that has come to open one sum.
+
+    Attributes:
+        bodies: by helper, the newest that it gave.
+    """
+
+    bodies: dict[SiteId, bytes]
+
+    @property
+    def enough(self) -> bool:
+        """Whether the sum can be opened, if all help is true."""
+        ...
+
+    def add(self, site: SiteId, body: bytes) -> None:
+        """Take a site's help.
+
+        Raises:
+            WireError: it cannot be its help.
+        """
+        ...
+
+    def open(self) -> Ring:
+        """The sum.
+
+        Raises:
+            RoundError, WireError: help was false.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The second exchange of a round, in which survivors help to open their sum.
+
+    Attributes:
+        alone: a single site can open the sum. They are asked one after another and shown the total, together
+            with each survivor's signature of its contribution: who can open a sum alone can open a single
+            contribution, and must know that it is none. Else all are asked at once, and each is shown no
+            total but the extras that survivors sealed for it.
+        help: of a site, with the survivors (who include it and are enough), the total and the extras by
+            sender: its part.
+        helps: no help yet; of a round, by survivor what `Sum.add` returned, and the total.
+    """
+
+    alone: bool
+    help: Callable[[RoundContext, Site, tuple[SiteId, ...], bytes, Mapping[SiteId, bytes]], bytes]
+    helps: Callable[[RoundContext, Mapping[SiteId, bytes], bytes], Helps]
+
+
+@dataclass(frozen=True)
+class Protection:
+    """How a site's vector is hidden from the coordinator, and how their sum is opened.
+
+    Attributes:
+        seal: a site's integers, as a Ring's bytes, hidden for one attempt at one round; None where they leave
+            as they are.
+        new_sum: an empty sum; the key is `SharedKey.load_public`'s, None where there is none.
+        opening: None where the coordinator's sum is open already.
+        setup: None where no key comes before the first round.
+        needs_roster: whether it rests on the other sites' keys, which a person must have confirmed.
+        quorum: so many contributions make a sum that may be opened.
+        can_open: whether these survivors, if all of them help, can open their sum.
+    """
+
+    seal: Callable[[RoundContext, Site, bytes], Sealed] | None
+    new_sum: Callable[[RoundContext, Key], Sum]
+    opening: Opening | None
+    setup: SharedKey | None = None
+    needs_roster: bool = True
+    quorum: Callable[[RoundContext], int] = lambda context: context.quorum
+    can_open: Callable[[RoundContext, Collection[SiteId]], bool] = lambda _context, _survivors: True
+
+    @property
+    def needs_proofs(self) -> bool:
+        """Whether a site that helps must see who has contributed, and so contributions are signed."""
+        return self.opening is not None and self.opening.alone
