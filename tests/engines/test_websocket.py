@@ -9,6 +9,7 @@ import pytest
 
 from fedcohort.explain import protection_words
 from fedcohort.protection.registry import PROTECTIONS
+from fedcohort.protection.words import WORDS
 from fedcohort.researcher.result import Result
 from fedcohort.study import Evaluate
 from tests.processes.support import (
@@ -21,14 +22,24 @@ from tests.processes.support import (
     with_units,
 )
 
+from . import pads
+
 pytestmark = pytest.mark.processes
+ALL = (*PROTECTIONS, pads.NAME)
 
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
-    policy = f"protections = {json.dumps(list(PROTECTIONS))}\n"
-    with wards(tmp_path_factory.mktemp("engine"), preload=True, policy=policy) as running:
+    policy, folder = f"protections = {json.dumps(ALL)}\n", tmp_path_factory.mktemp("engine")
+    with wards(folder, preload=True, policy=policy, program=pads.PROGRAM) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def fifth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The protection of the tests, in this process as in the others."""
+    monkeypatch.setitem(PROTECTIONS, pads.NAME, pads.PADS)
+    monkeypatch.setitem(WORDS, pads.NAME, pads.PAD_WORDS)
 
 
 def bits(result: Result) -> dict[str, Any]:
@@ -57,7 +68,7 @@ def hidden_by(protection: str) -> dict[str, Any]:
     return {"protection": protection, **({"key_bits": 2048} if protection == "paillier" else {})}
 
 
-@pytest.mark.parametrize("protection", PROTECTIONS)
+@pytest.mark.parametrize("protection", ALL)
 def test_both_engines_describe_to_the_bit_alike(
     group: Group, described: dict[str, Any], protection: str
 ) -> None:
@@ -68,7 +79,7 @@ def test_both_engines_describe_to_the_bit_alike(
     assert live.report["protection"] == simulated.report["protection"] == said
 
 
-@pytest.mark.parametrize("protection", PROTECTIONS)
+@pytest.mark.parametrize("protection", ALL)
 def test_both_engines_evaluate_to_the_bit_alike(group: Group, model: Result, protection: str) -> None:
     asked = Evaluate(model=model, importance=False)
     studies = [
@@ -80,7 +91,7 @@ def test_both_engines_evaluate_to_the_bit_alike(group: Group, model: Result, pro
     assert 0 < plain["report"]["test"]["auc"] < 1
 
 
-@pytest.mark.parametrize("protection", PROTECTIONS)
+@pytest.mark.parametrize("protection", ALL)
 def test_both_engines_train_to_the_bit_alike(group: Group, trained: dict[str, Any], protection: str) -> None:
     study = train_study("engines train", rounds=3, **hidden_by(protection))
     live, simulated = bits(group.run(study)), bits(simulate_wards(study))

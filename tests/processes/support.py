@@ -42,6 +42,7 @@ COLUMNS = {
 TABLE = "ward"
 OFFERS = f'{TABLE} = "*"'
 ENDED = ("finished", "failed", "refused")
+FEDCOHORT = ("-m", "fedcohort")
 
 
 def ward_rows(site: int, n_patients: int = 60) -> list[dict[str, object]]:
@@ -141,18 +142,23 @@ def cli(
 
 @dataclass
 class Process:
-    """`fedcohort ARGUMENTS` as a process; its output goes on in one log over restarts."""
+    """`fedcohort ARGUMENTS` as a process; its output goes on in one log over restarts.
+
+    Attributes:
+        program: what Python runs in place of the command, and then calls it.
+    """
 
     arguments: Sequence[str]
     folder: Path
     log: Path
     more: Mapping[str, str] = field(default_factory=dict)
+    program: Sequence[str] = FEDCOHORT
     popen: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
         with self.log.open("ab") as file:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "fedcohort", *self.arguments],
+                [sys.executable, *self.program, *self.arguments],
                 cwd=self.folder,
                 env=environment(self.folder, **self.more),
                 stdin=subprocess.DEVNULL,
@@ -191,6 +197,7 @@ class Group:
     Attributes:
         far: where nodes dial, when it is not the coordinator's own port.
         database: of the coordinator, when it is not the file in its folder.
+        program: of all its processes (`Process`).
     """
 
     folder: Path
@@ -203,12 +210,14 @@ class Group:
     federation: Federation | None = None
     far: str | None = None
     database: str | None = None
+    program: Sequence[str] = FEDCOHORT
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         arguments = ["coordinator", "--port", str(self.port), "--state", str(self.state), *self.options]
         more = {"FEDCOHORT_DATABASE": self.database} if self.database else {}
-        self.coordinator = Process(arguments, self.folder, self.folder / "coordinator.log", more)
+        log = self.folder / "coordinator.log"
+        self.coordinator = Process(arguments, self.folder, log, more, self.program)
 
     @property
     def state(self) -> Path:
@@ -258,7 +267,7 @@ class Group:
         """A node process that is not yet started."""
         more = {} if token is None else {"FEDCOHORT_JOIN_TOKEN": token}
         log = site_file.with_suffix(".log")
-        return Process(["node", "--site", str(site_file), *options], self.folder, log, more)
+        return Process(["node", "--site", str(site_file), *options], self.folder, log, more, self.program)
 
     def stranger(self, site: str, place: str, token: str | None) -> Process:
         """Start a node that should not get in, with a key of its own; it ends with the block."""
@@ -369,10 +378,11 @@ def wards(
     preload: bool = False,
     policy: str = "",
     database: str | None = None,
+    program: Sequence[str] = FEDCOHORT,
 ) -> Iterator[Group]:
     """A coordinator and sites a, b, c … with `ward_rows`, all linked."""
     flags = ["--preload"] if preload else []
-    with Group(folder, options=[*options, *flags], database=database) as group:
+    with Group(folder, options=[*options, *flags], database=database, program=program) as group:
         for index, site in enumerate("abcdefgh"[:n_sites]):
             ward = write_ward(folder / "data" / f"{site}.db", ward_rows(index))
             group.add(site, ward, policy, "", *flags)
