@@ -7,7 +7,7 @@ that is rounded on the way) raises Unsuited, as any error does, and the rows are
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,7 @@ from sqlalchemy.types import TypeEngine
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.catalogue.normal_form import EXACT_BELOW
+from fedcohort.sources.cohort.segments import Segments, doubles_of
 from fedcohort.sources.cohort.values import Coded, Values
 from fedcohort.storage import database, failures, timeouts
 
@@ -30,7 +31,7 @@ Arrow = Any
 """pyarrow has no types."""
 
 BATCH_ROWS = 32_768
-BATCH_BYTES = 2**22
+BATCH_BYTES = 2**21
 AHEAD = 1
 """Batches that wait while one is converted: two more are held, in either thread's hands."""
 LONGEST = 64
@@ -55,9 +56,13 @@ class Query:
     names: tuple[str, ...]
     texts: frozenset[str]
     """Columns that hold nothing but texts."""
+    segments: Segments | None = None
+    """The same SELECT with doubles in segments, which is sent instead."""
 
 
-def query_of(url: URL, select: str, types: Mapping[str, TypeEngine[object]]) -> Query:
+def query_of(
+    url: URL, select: str, types: Mapping[str, TypeEngine[object]], segments: Segments | None = None
+) -> Query:
     """A SELECT of columns of these types, if Arrow tells their values as the ordinary driver does.
 
     A column of SQLite may hold numbers and texts, unless it is declared as text. Arrow would make
@@ -74,7 +79,7 @@ def query_of(url: URL, select: str, types: Mapping[str, TypeEngine[object]]) -> 
     ):
         raise Unsuited
     texts = frozenset(name for name, kind in types.items() if isinstance(kind, sql.String))
-    return Query(url, select, tuple(types), texts)
+    return Query(url, select, tuple(types), texts, segments)
 
 
 def column_chunks(query: Query) -> Iterator[dict[str, Values]]:
@@ -87,10 +92,19 @@ def column_chunks(query: Query) -> Iterator[dict[str, Values]]:
     arrow = _module("pyarrow")
     for batch in _batches(query):
         try:
-            columns = dict(zip(query.names, batch.columns, strict=True))
-            yield {name: _values(arrow, array, name, query) for name, array in columns.items()}
-        except arrow.ArrowException:
+            yield _columns(arrow, batch.columns, query)
+        except (arrow.ArrowException, ValueError):
             raise Unsuited from None
+
+
+def _columns(arrow: Arrow, arrays: Sequence[Arrow], query: Query) -> dict[str, Values]:
+    if query.segments is None:
+        names, doubles = query.names, dict[str, NDArray[np.float64]]()
+    else:
+        names, n_segments = query.segments.rest, len(query.segments.fours)
+        doubles, arrays = doubles_of(arrays[:n_segments], query.segments), arrays[n_segments:]
+    others = {name: _values(arrow, array, name, query) for name, array in zip(names, arrays, strict=True)}
+    return {**others, **doubles}
 
 
 def _module(name: str) -> Any:  # noqa: ANN401  neither pyarrow nor ADBC says its types
@@ -128,7 +142,7 @@ def _fetch(driver: Any, query: Query, queue: Queue[Arrow], stop: Event) -> None:
             for statement in _settings(query.url.get_backend_name()):
                 cursor.execute(statement)
             cursor.adbc_statement.set_options(**_options(query.url.get_backend_name()))
-            cursor.execute(query.sql)
+            cursor.execute(query.sql if query.segments is None else query.segments.sql)
             for batch in cursor.fetch_record_batch():
                 batch.validate(full=True)
                 if not _put(batch, queue, stop):

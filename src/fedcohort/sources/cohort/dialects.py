@@ -4,7 +4,7 @@ sqlglot (https://github.com/tobymao/sqlglot) writes the dialect, identifiers quo
 comments left out.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlglot import exp
 
@@ -40,8 +40,17 @@ def select_sql(engine: str, table: str, columns: Collection[str], narrower: exp.
     Args:
         narrower: what `narrowing` writes: a condition that all rows fulfil that `where` selects.
     """
-    names = [exp.column(exp.to_identifier(column, quoted=True)) for column in columns]
-    query = exp.select(*names).from_(exp.Table(this=exp.to_identifier(table, quoted=True)))
+    return select_of(engine, table, [column_of(column) for column in columns], narrower)
+
+
+def column_of(name: str) -> exp.Column:
+    """A column, quoted."""
+    return exp.column(exp.to_identifier(name, quoted=True))
+
+
+def select_of(engine: str, table: str, values: Sequence[exp.Expr], narrower: exp.Expr | None) -> str:
+    """A SELECT of such values of a table, for the engine's dialect."""
+    query = exp.select(*values).from_(exp.Table(this=exp.to_identifier(table, quoted=True)))
     if narrower is not None:
         query = query.where(narrower)
     return query.sql(dialect=sql_dialect(engine), comments=False, identify=True)
@@ -51,7 +60,7 @@ def value_of(column: str, engine: str, declared: Mapping[str, Declared]) -> exp.
     """A column of the table, or an element of its JSON vector, quoted and as the engine writes it."""
     found = declared.get(column)
     if found is None or found.position is None:
-        return exp.column(exp.to_identifier(column, quoted=True))
+        return column_of(column)
     element = _element(found, engine)
     if engine == "postgresql" and _is_words(found.kind):
         return exp.Collate(this=element, expression=exp.to_identifier("C", quoted=True))

@@ -26,6 +26,7 @@ from fedcohort.sources.cohort.convert import convert, needed_columns, nobody
 from fedcohort.sources.cohort.dialects import select_sql
 from fedcohort.sources.cohort.explicit import check_explicit
 from fedcohort.sources.cohort.order import in_order
+from fedcohort.sources.cohort.segments import Segments, segments_of
 from fedcohort.sources.cohort.selecting import Selection, count, only, selected
 from fedcohort.sources.cohort.values import Raw, Values
 from fedcohort.sources.cohort.where.kinds import check_kinds, kinds_of_declared, kinds_of_study
@@ -106,7 +107,7 @@ def _table(
         if query.positions or stores:
             raise Unsuited
         types = {name: query.types[name] for name in query.names}
-        chunks = column_chunks(query_of(connection.engine.url, query.sql, types))
+        chunks = column_chunks(query_of(connection.engine.url, query.sql, types, query.segments))
         raws = _selected((Raw(cohort.table, columns) for columns in chunks), query)
         found = (read(raw, cohort, seed) for raw in raws)
         return in_order(found, cohort.table, nobody(cohort, seed) if private else None)
@@ -128,6 +129,7 @@ class _Query:
         needed: of these, and of the vector's elements, those that the cohort is made of.
         positions: of elements of the JSON vector, by name.
         types: the SQL type of every column of the table.
+        segments: the same query as PostgreSQL sends it faster, to be read by columns.
     """
 
     sql: str
@@ -138,6 +140,7 @@ class _Query:
     types: Mapping[str, TypeEngine[object]]
     selection: Selection
     private: bool
+    segments: Segments | None
 
 
 def _query(
@@ -158,7 +161,10 @@ def _query(
     sql = select_sql(engine, cohort.table, [*names, *([FEATURES] if positions else [])], narrower)
     selection = Selection(asking.tree, readings_of_types(types, engine))
     kept = [cohort.patient_id, *needed]
-    return _Query(sql, cohort.table, names, kept, positions, present, selection, private)
+    packed = None
+    if engine == "postgresql" and not positions:
+        packed = segments_of(cohort.table, {name: present[name] for name in names}, narrower)
+    return _Query(sql, cohort.table, names, kept, positions, present, selection, private, packed)
 
 
 def _selected(chunks: Iterator[Raw], query: _Query) -> Iterator[Raw]:
