@@ -25,7 +25,7 @@ from fedcohort.node.keys import enrol, signed
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.process import serve_link
 from fedcohort.node.running import Running, open_node
-from fedcohort.study import Protection, Study
+from fedcohort.study import ProtectionName, Study
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.identity import new_identity
@@ -54,7 +54,7 @@ Forge = Callable[[Contribution], Sequence[bytes]]
 """What is put into a site's mailbox just before its own contribution."""
 
 
-def two_rounds(protection: Protection) -> Study:
+def two_rounds(protection: ProtectionName) -> Study:
     study = describe_study("carried by folders", protection=protection, cohort=cohort(columns=COLUMNS))
     return explicit(with_units(study))
 
@@ -101,7 +101,7 @@ class Ward:
 
 
 @contextmanager
-def wards(folder: Path, protection: Protection) -> Iterator[Ward]:
+def wards(folder: Path, protection: ProtectionName) -> Iterator[Ward]:
     store, nodes = CoordinatorStore(folder / "coordinator.db"), {}
     members, carrier = Members(store), FolderCarrier(folder / "mail")
     for index, site in enumerate(SITES):
@@ -145,7 +145,7 @@ def test_the_engine_of_folders_is_a_carrier(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("protection", ["none", "masks"])
 def test_a_study_over_folders_gives_the_report_of_a_simulation(
-    tmp_path: Path, protection: Protection
+    tmp_path: Path, protection: ProtectionName
 ) -> None:
     study = two_rounds(protection)
     with wards(tmp_path, protection) as ward:
@@ -155,7 +155,10 @@ def test_a_study_over_folders_gives_the_report_of_a_simulation(
 
 @pytest.mark.parametrize("protection", ["none", "masks"])
 def test_forged_messages_in_a_mailbox_are_refused_with_a_code_and_the_study_goes_on(
-    tmp_path: Path, protection: Protection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    protection: ProtectionName,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("fedcohort.wire.codec.MAX_MESSAGE_BYTES", 2**20)
     caplog.set_level(logging.INFO, "fedcohort.coordinator")
