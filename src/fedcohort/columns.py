@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from fedcohort.errors import StudyError
+from fedcohort.errors import ConfigError, FedcohortError, StudyError
 from fedcohort.field_faults import IDENTIFIER, describe_errors
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -17,7 +17,7 @@ Level = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=256
 Unit = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-building: ContextVar[bool] = ContextVar("building", default=False)
+_building: ContextVar[bool] = ContextVar("building", default=False)
 
 
 def plain(value: object) -> object:
@@ -44,16 +44,42 @@ class Frozen(BaseModel):
 
     def __init__(self, **fields: object) -> None:
         fields = {name: plain(value) for name, value in fields.items()}
-        if building.get():  # inside another object: pydantic collects the faults with their paths
+        if _building.get():  # inside another object: pydantic collects the faults with their paths
             super().__init__(**fields)
             return
-        token = building.set(True)
+        token = _building.set(True)
         try:
             super().__init__(**fields)
         except ValidationError as error:
             raise StudyError(describe_errors(type(self).__name__.lower(), error, type(self))) from None
         finally:
-            building.reset(token)
+            _building.reset(token)
+
+
+Model = TypeVar("Model", bound=Frozen)
+
+
+def validated(
+    model: type[Model],
+    data: Any,  # noqa: ANN401
+    where: str,
+    error_type: type[FedcohortError] = ConfigError,
+) -> Model:
+    """What a file says, as an object of `model`.
+
+    Args:
+        data: as TOML or JSON gave it.
+        where: the file, for messages.
+    Raises:
+        ConfigError, or `error_type`: names the file and every wrong field.
+    """
+    token = _building.set(True)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise error_type(describe_errors(where, error, model)) from None
+    finally:
+        _building.reset(token)
 
 
 class Numeric(Frozen):

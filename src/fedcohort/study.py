@@ -16,7 +16,6 @@ from pydantic import (
     Field,
     PlainValidator,
     Tag,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -39,10 +38,9 @@ from fedcohort.columns import (
     Numeric,
     Real,
     Survival,
-    building,
+    validated,
 )
 from fedcohort.errors import StudyError
-from fedcohort.field_faults import describe_errors
 from fedcohort.protection.words import WORDS
 from fedcohort.questions import (
     MAX_STUDY_BYTES,
@@ -290,10 +288,4 @@ def parse_study(data: bytes | Mapping[str, Any], where: str = "study") -> Study:
             raise StudyError(f"{where}: not JSON: {error}") from None
     if not isinstance(data, Mapping):
         raise StudyError(f"{where}: must be a table of keys, such as name, [cohort] and [analysis]")
-    token = building.set(True)
-    try:
-        return Study.model_validate(dict(data))
-    except ValidationError as error:
-        raise StudyError(describe_errors(where, error, Study)) from None
-    finally:
-        building.reset(token)
+    return validated(Study, dict(data), where, StudyError)

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from fedcohort.columns import Frozen, Identifier, building
+from fedcohort.columns import Frozen, Identifier, validated
 from fedcohort.errors import (
     BudgetError,
     ConfigError,
@@ -17,7 +17,6 @@ from fedcohort.errors import (
     SchemaError,
     StudyError,
 )
-from fedcohort.field_faults import describe_errors
 from fedcohort.node.budgets import Budget, Group, groups_of
 from fedcohort.node.budgets import objection as budget_objection
 from fedcohort.node.records import Reservation, Spending
@@ -124,14 +123,7 @@ def read_policy(path: Path) -> SitePolicy:
         raise ConfigError(f"{path}: {error.strerror}; give the site's file by --site") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
-    token = building.set(True)
-    try:
-        policy = SitePolicy.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(describe_errors(str(path), error, SitePolicy)) from None
-    finally:
-        building.reset(token)
-    return _anchored(policy, path.parent)
+    return _anchored(validated(SitePolicy, data, str(path)), path.parent)
 
 
 def _anchored(policy: SitePolicy, folder: Path) -> SitePolicy:

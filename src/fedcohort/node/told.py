@@ -8,9 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from fedcohort.columns import building
+from fedcohort.columns import validated
+from fedcohort.errors import ConfigError
 from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.study import Study
 
@@ -59,10 +58,7 @@ def _policy_of(site: str, table: str, told: object) -> SitePolicy | None:
         given["budget"] = {table: budget}
     if isinstance(patients, dict) and table in patients:
         given["patients"] = {table: patients[table]}
-    token = building.set(True)
     try:
-        return SitePolicy.model_validate(given)
-    except ValidationError:
+        return validated(SitePolicy, given, site)
+    except ConfigError:
         return None
-    finally:
-        building.reset(token)

@@ -8,11 +8,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from fedcohort.columns import Frozen, building
+from fedcohort.columns import Frozen, validated
 from fedcohort.errors import ConfigError
-from fedcohort.field_faults import describe_errors
 from fedcohort.questions import Epsilon
 from fedcohort.study import ProtectionName
 
@@ -65,13 +64,7 @@ def read_config(path: Path) -> FlatConfig:
         raise ConfigError(f"{path}: {error.strerror}; write one, or name another by --config") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not JSON: {error}") from None
-    token = building.set(True)
-    try:
-        return FlatConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(describe_errors(str(path), error, FlatConfig)) from None
-    finally:
-        building.reset(token)
+    return validated(FlatConfig, data, str(path))
 
 
 def worker_of(config: FlatConfig, site: str, path: Path) -> Worker:

@@ -20,11 +20,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from fedcohort.columns import Frozen, Identifier, Name, building
+from fedcohort.columns import Frozen, Identifier, Name, validated
 from fedcohort.errors import ConfigError
-from fedcohort.field_faults import describe_errors
 from fedcohort.sources.catalogue.schema import PATIENT_ID
 from fedcohort.sources.deidentify.pseudonym import DEFAULT_MAX_SHIFT_DAYS
 
@@ -117,13 +116,7 @@ def read_rules(path: Path) -> Rules:
         raise ConfigError(f"{path}: {error.strerror}; give the rules' file by --deidentify") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
         raise ConfigError(f'{path}: not TOML; write such as: dates = "shift"') from None
-    token = building.set(True)
-    try:
-        return Rules.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(describe_errors(str(path), error, Rules)) from None
-    finally:
-        building.reset(token)
+    return validated(Rules, content, str(path))
 
 
 def check_rules(rules: Rules, table: str, columns: Collection[str]) -> None:

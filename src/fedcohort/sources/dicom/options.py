@@ -18,11 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from fedcohort.columns import Frozen, Identifier, building
+from fedcohort.columns import Frozen, Identifier, validated
 from fedcohort.errors import ConfigError
-from fedcohort.field_faults import describe_errors
 from fedcohort.sources.dicom.columns import DicomColumn, known_columns
 from fedcohort.sources.dicom.pixels import Rendering
 
@@ -70,13 +69,7 @@ def read_options(path: Path | None, given: Mapping[str, Any], keywords: tuple[st
     content = _content(path) if path is not None else {}
     rendering = {**content.get("rendering", {}), **given.get("rendering", {})}
     where = str(path) if path is not None else "options"
-    token = building.set(True)
-    try:
-        made = DicomOptions.model_validate({**content, **given, "rendering": rendering})
-    except ValidationError as error:
-        raise ConfigError(describe_errors(where, error, DicomOptions)) from None
-    finally:
-        building.reset(token)
+    made = validated(DicomOptions, {**content, **given, "rendering": rendering}, where)
     return made.model_copy(update={"columns": columns_of(keywords, made.columns)})
 
 

@@ -30,11 +30,10 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field as Limits
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
-from fedcohort.columns import Categorical, Frozen, Identifier, Level, Numeric, Real, building
+from fedcohort.columns import Categorical, Frozen, Identifier, Level, Numeric, Real, validated
 from fedcohort.errors import ConfigError
-from fedcohort.field_faults import describe_errors
 from fedcohort.sources.catalogue.schema import PATIENT_ID, Declared
 from fedcohort.sources.catalogue.units import MAX_UNIT, conversion, is_unit
 from fedcohort.sources.importer.numbers import PLAIN, Decimal, Thousands, Writing
@@ -249,10 +248,4 @@ def read_mapping(path: Path) -> Mapping[str, MappedTable]:
         raise ConfigError(f"{path}: {error.strerror}; give the mapping file by --mapping") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
-    token = building.set(True)
-    try:
-        return MappingFile.model_validate(data).tables
-    except ValidationError as error:
-        raise ConfigError(describe_errors(str(path), error, MappingFile)) from None
-    finally:
-        building.reset(token)
+    return validated(MappingFile, data, str(path)).tables
