@@ -14,7 +14,6 @@ from fedcohort.sources.importer.batch import Batch
 def lines(tally: ColumnTally, *readable: bool | None) -> Iterator[Batch]:
     """A batch a record, whose date can be read or not, or is missing."""
     for read, one in enumerate(readable, 1):
-        tally.values += 1
         tally.blanked += one is False
         tally.any_left |= one is True
         yield Batch("t", {"patient_id": ["p"], "seen": ["2020-01-01" if one else None]}, read)

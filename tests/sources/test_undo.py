@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 
 from fedcohort.cli.app import app
 from fedcohort.errors import StoreError
+from fedcohort.sources.deidentify import lost_columns
+from fedcohort.sources.deidentify.rules import Rules
+from fedcohort.sources.deidentify.source import Deidentifier, deidentified
 from fedcohort.sources.importer.batch import Batch, Part, Source
 from fedcohort.sources.importer.csv import source as csv_files
 from fedcohort.sources.importer.csv.source import csv_source
@@ -272,6 +275,34 @@ def test_what_was_made_missing_is_counted_of_the_whole_import_whichever_run_did_
     undo(database, 2)
     assert try_source(source(), database).made_missing == whole
     assert import_source(source(), database).made_missing == whole
+
+
+def test_what_de_identification_cannot_read_is_counted_of_the_whole_import_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_files, "BATCH_ROWS", 2)
+    monkeypatch.setattr(csv_files, "sound_batches", lambda *_: iter(()))
+    monkeypatch.setattr(lost_columns, "AHEAD_ROWS", 1)
+    database = tmp_path / "s.db"
+    rows = ["p1,,", "p2,2020-01-02,", "p3,soon,12345", "p4,2020-01-04,1x", "p5,later,", "p6,2020-01-06,"]
+    write(tmp_path / "a.csv", rows, "patient_id,seen_date,zip_code")
+
+    def source() -> Source:
+        read = csv_source(tmp_path, "visits", None)
+        return deidentified(read, Deidentifier(Rules(), bytes(range(32)), read.tables))
+
+    whole = {"seen_date cannot be read as a date": 2, "zip_code cannot be read as a ZIP code": 1}
+    assert try_source(source(), database).made_missing == whole
+    with pytest.raises(KeyboardInterrupt):
+        import_source(cut_off(source(), 2), database)
+    assert try_source(source(), database).made_missing == whole
+    done = import_source(source(), database)
+    assert done.made_missing == whole
+    assert "\n  2 made missing: seen_date cannot be read as a date" in str(done)
+    assert import_source(source(), database).made_missing == whole, "nothing of it is read again"
+    undo(database, 1)
+    assert "fedcohort_made_missing" in content(database)
+    assert content(database)["fedcohort_made_missing"] == []
 
 
 def cut_off(source: Source, n_batches: int) -> Source:

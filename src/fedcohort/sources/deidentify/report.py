@@ -23,8 +23,8 @@ class ColumnTally:
     Attributes:
         deed: what is done, a word of `deidentify_plan`.
         why: in words.
-        values: how many came, missing ones included.
-        blanked: how many could not be read as what the column should hold, and are missing now.
+        blanked: how many could not be read as what the column should hold, and are missing now; of this run,
+            while the import's own report counts those of the whole import.
         any_left: whether at least one value is left; asked only where some could not be read.
     """
 
@@ -32,7 +32,6 @@ class ColumnTally:
     column: str
     deed: str
     why: str
-    values: int = 0
     blanked: int = 0
     any_left: bool = False
 
@@ -43,10 +42,7 @@ class ColumnTally:
 
     def __str__(self) -> str:
         """A line."""
-        lost = (
-            f"; {self.blanked:,} of {self.values:,} could not be read and are missing" if self.blanked else ""
-        )
-        return f"{self.table}.{self.column}: {_WORDS[self.deed]} ({self.why}){lost}"
+        return f"{self.table}.{self.column}: {_WORDS[self.deed]} ({self.why})"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import datetime
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
@@ -45,6 +46,7 @@ from fedcohort.sources.importer.batch import Batch, Part, Refusal, Source
 
 Tables = Mapping[str, Mapping[str, Declared]]
 
+_READ_AS = {"date": "a date", "age": "an age", "zip": "a ZIP code"}
 _REMEMBERED = 200_000
 """Patients whose pseudonym and offset are kept from one batch to the next."""
 _LONG_NUMBER = 1_000_000
@@ -139,17 +141,19 @@ class Deidentifier:
             self._seen.add(batch.table)
             check_rules(self._rules, batch.table, {*batch.columns, *self._declared.get(batch.table, {})})
         aliases = self._aliases_of(batch.columns.get(PATIENT_ID, ()))
-        columns = {}
+        columns, made_missing = {}, Counter(batch.made_missing)
         for column, values in batch.columns.items():
             plan = self._treatment(batch.table, column)
             tally = self._tallies[batch.table, column]
-            tally.values += len(values)
             if plan.deed != "removed":
                 columns[column], blanked = self._column(batch.table, column, plan, values, aliases)
                 tally.blanked += blanked
+                if blanked:
+                    made_missing[f"{column} cannot be read as {_READ_AS[plan.deed]}"] += blanked
                 if plan.deed in CHANGED and not tally.any_left:
                     tally.any_left = any(value is not None for value in columns[column])
-        return replace(batch, columns=columns, refusals=tuple(map(self._refusal, batch.refusals)))
+        refusals = tuple(map(self._refusal, batch.refusals))
+        return replace(batch, columns=columns, refusals=refusals, made_missing=made_missing)
 
     def content(self, digest: str) -> str:
         """A digest of a part's content as the database may hold it."""

@@ -42,7 +42,8 @@ class Batch:
             interrupted import goes on from there.
         refusals: those since the batch before.
         broken: the part cannot be read any further, and another copy of it may be whole.
-        made_missing: by column and reason, values that became missing because the mapping says so.
+        made_missing: by column and reason, values that became missing because the mapping says so, or because
+            de-identification cannot read them.
     """
 
     table: str

@@ -59,7 +59,7 @@ MADE_MISSING_TABLE = Table(
     Column("why", Text, primary_key=True),
     Column("missing", BigInteger, nullable=False),
 )
-"""By part, column and reason, how many values became missing because the mapping says so."""
+"""By part, column and reason, how many values became missing, as `Batch.made_missing` counts them."""
 
 # Built once: for a small part, such as an image, building them costs more than running them.
 _LIKE = IMPORTS_TABLE.select().where(
@@ -124,7 +124,7 @@ class Begun:
         done: so many records of the part are passed over.
         written: rows that this very import wrote before it was interrupted.
         refusals: what it refused.
-        made_missing: by column and reason, values that it made missing because the mapping says so.
+        made_missing: by column and reason, values that it made missing.
         goes_on: whether it is this very import that was interrupted, and not another of more records.
     """
 
@@ -178,7 +178,7 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
 
 
 def made_missing(connection: Connection, mark: Mark) -> Mapping[str, int]:
-    """By column and reason, values of a part that became missing because the mapping says so."""
+    """By column and reason, values of a part that became missing."""
     found: list[Sequence[Any]] = [*run(connection, _OF_PART, {"key": mark.key}).fetchall()]
     return {str(row[0]): int(row[1]) for row in found}
 

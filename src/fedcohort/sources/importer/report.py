@@ -22,8 +22,9 @@ class Imported:
         read: records, refused ones included.
         refused: by column and reason.
         refusals: the first of them, each with its place.
-        made_missing: by column and reason, values that became missing because the mapping says so; of
-            unchanged parts and of what an interrupted run had imported, too.
+        made_missing: by column and reason, values that became missing because the mapping says so, or
+            because de-identification cannot read them; of unchanged parts and of what an interrupted run had
+            imported, too.
         replaced: by table, records that took the place of another of their key.
         number: the import's, by which it can be undone; 0 where nothing of it is noted.
         empty: nothing was written, and no table of the source has a row from before.
