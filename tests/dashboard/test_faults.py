@@ -35,7 +35,7 @@ ROOMS = ("analyses", "models", "privacy", "protection")
 NAMES = {
     "": ("study", "columns", "field_faults", "handed_in", "questions",
          "researcher.inference"),
-    "coordinator.": ("api", "approvals", "collect", "opening", "plan", "service", "study_key"),
+    "coordinator.": ("api", "approvals", "collect", "opening", "plan", "service", "store", "study_key"),
     "dashboard.federation.": ("app", "drafts", "own", "upstream"),
     "dashboard.hospital.": ("datasets", "predicting", "proposals"),
     "dashboard.login.": ("access", "forms", "people_page"),

@@ -203,7 +203,7 @@ def test_studies_that_cost_next_to_nothing_are_refused_for_each_tells_whether_a_
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert propose(site, study("cheap", 1e-6)).code == "budget-exhausted"
-    assert "least_epsilon is 0.05; the study asks for 1e-06" in caplog.text
+    assert "least_epsilon is 0.05, and the study asks for 1e-06" in caplog.text
     assert propose(site, study("fair", 0.05)).approved
 
 

@@ -128,6 +128,10 @@ def test_what_a_site_does_not_offer_is_refused_by_the_word_that_forbids_it(
     with pytest.raises(error) as refused:
         check_study(policy(tmp_path, more + "\n"), asked)
     assert says in str(refused.value)
+    told, _, remedy = str(refused.value).rpartition("; ")
+    if error is not StudyError:
+        assert told.startswith("site.toml: ")
+        assert "in site.toml" in remedy or "out of site.toml" in remedy, "what to do, in the node's log too"
 
 
 OWN = {"class_name": "Sequential"}
@@ -144,7 +148,7 @@ def asked(analysis: Any = None, **changes: Any) -> Study:
     [
         ("min_sites = 3", asked(), "min_sites is 3, and the study has min_sites = 2"),
         ("min_colluders = 2", asked(), "min_colluders is 2, and the study has colluders = 1"),
-        ("", asked(Train(model=OWN), privacy=PRIVACY), "private_models does not allow 'own'"),
+        ("", asked(Train(model=OWN), privacy=PRIVACY), "private_models does not allow 'own'; add it"),
         ("", asked(Evaluate(model=SAVED), privacy=PRIVACY), "private_models does not allow 'own'"),
         ('models = ["logistic"]', asked(Evaluate(model=SAVED)), "models does not allow 'own'"),
     ],

@@ -1,6 +1,7 @@
 """Readiness: each requirement of a study at a site, on a ward of twenty patients that a person can check."""
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedcohort.columns import Binary, Categorical, Image, Numeric
+from fedcohort.dashboard.shared.explained import READINESS, sentence
 from fedcohort.node.budgets import Budget
 from fedcohort.node.check import check_node
 from fedcohort.node.keys import confirm, make_card
@@ -34,6 +36,7 @@ COLUMNS = {
     "sex": Declared(Categorical(("f", "m"))),
     "ill": Declared(Categorical((0, 1))),
 }
+HAN = re.compile(r"[\u4e00-\u9fff]")
 MARKER = 77.125
 """An age that stands nowhere else."""
 
@@ -100,6 +103,8 @@ def test_a_short_study_takes_the_kinds_that_the_site_declares(site: SitePolicy) 
     ("change", "what"),
     [
         ({"analyses": ("describe",)}, "analysis"),
+        ({"patients": {"ward": "sex"}}, "patients"),
+        ({"min_sites": 9}, "sites"),
         ({"protections": ("paillier",)}, "protection"),
         ({"privacy_required": True}, "privacy"),
         ({"budget": {"ward": Budget(epsilon=1.0)}}, "budget"),
@@ -118,6 +123,29 @@ def test_what_site_toml_forbids_is_named_with_a_remedy(
     assert found.verdict == "not ready"
     assert line(found, what)[0] == "not ready"
     assert "site.toml" in json.dumps(found.document())
+    (told,) = [one for one in found.lines if one.what == what]
+    assert told.remedy
+    assert all(HAN.search(sentence(words, "zh", READINESS)) for words in (told.found, told.remedy))
+
+
+@pytest.mark.parametrize(
+    ("change", "privacy", "what"),
+    [
+        ({"max_delta": 1e-6}, Privacy(epsilon=1.0), "privacy"),
+        ({"noisy_minimum": True}, Privacy(epsilon=1.0), "privacy"),
+        ({"sites_per_patient": 2}, Privacy(epsilon=1.0), "privacy"),
+        ({"budget": {"ward": Budget(epsilon=1.0)}}, Privacy(epsilon=1.5), "budget"),
+        ({"budget": {"ward": Budget(epsilon=9.0, least_epsilon=2.0)}}, Privacy(epsilon=1.5), "budget"),
+    ],
+)
+def test_what_site_toml_forbids_of_a_private_study_is_named_with_a_remedy(
+    site: SitePolicy, change: dict[str, object], privacy: Privacy, what: str
+) -> None:
+    found = check_readiness(site.model_copy(update=change), study(privacy=privacy))
+    (told,) = [one for one in found.lines if one.what == what]
+    assert told.verdict == "not ready"
+    assert "study" in told.remedy or "privacy" in told.remedy
+    assert all(HAN.search(sentence(words, "zh", READINESS)) for words in (told.found, told.remedy))
 
 
 def test_a_private_study_is_held_against_what_others_have_left(site: SitePolicy) -> None:

@@ -157,7 +157,7 @@ def test_a_site_that_shares_patients_demands_it_and_its_remedy_is_accepted(tmp_p
         '[tables]\nrecords = ["a", "ill"]\n'
     )
     policy = read_policy(path)
-    with pytest.raises(PolicyError, match=r"it takes privacy\.sites_per_patient = 2"):
+    with pytest.raises(PolicyError, match=r"let the study have privacy\.sites_per_patient = 2"):
         check_study(policy, study("describe"))
     check_study(policy, study("describe", 2))
     check_study(policy, study("describe", 3))

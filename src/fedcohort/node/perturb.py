@@ -100,7 +100,7 @@ def _counted(policy: SitePolicy, store: SqlNodeStore) -> Callable[[], None]:
 def _columns(policy: SitePolicy, table: str) -> list[Bounded]:
     offered = policy.tables.get(table)
     if offered is None:
-        raise SchemaError(f"site.toml: tables does not offer {table!r}")
+        raise SchemaError(f"site.toml: tables does not offer {table!r}; add it to [tables] in site.toml")
     facts = catalogue(policy.data, None).get("tables", {}).get(table, {}).get("columns", {})
     found = [
         Bounded(name, float(str(about["low"])), float(str(about["high"])))

@@ -170,14 +170,22 @@ def check_study(policy: SitePolicy, study: Study) -> Spending | None:
 
 
 def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError | None]]:
-    """Every rule of site.toml that a study must pass, by a word, with what stands against it."""
+    """Every rule of site.toml that a study must pass, by a word, with what stands against it.
+
+    An objection ends with what to do, behind its last semicolon.
+    """
     analysis, privacy = study.analysis, study.privacy
 
-    def allowed(key: str, name: str, words: Collection[str]) -> PolicyError | None:
-        return None if name in words else PolicyError(f"site.toml: {key} does not allow {name!r}")
+    def allowed(key: str, name: str, words: Collection[str], instead: str) -> PolicyError | None:
+        if name in words:
+            return None
+        return PolicyError(
+            f"site.toml: {key} does not allow {name!r}; add it to {key} in site.toml, or {instead}"
+        )
 
-    yield "analysis", allowed("analyses", analysis.kind, policy.analyses)
-    yield "protection", allowed("protections", study.protection, policy.protections)
+    yield "analysis", allowed("analyses", analysis.kind, policy.analyses, "ask for another analysis")
+    another = "let the study take another one"
+    yield "protection", allowed("protections", study.protection, policy.protections, another)
     yield "privacy", _privacy_objection(policy, privacy)
     yield "budget", _budget_objection(policy, study)
     yield "patients", _patients_objection(policy, study.cohort)
@@ -185,23 +193,30 @@ def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError |
     if not isinstance(analysis, Describe):
         model = analysis.model if isinstance(analysis, Train) else analysis.model.model
         name = model if isinstance(model, str) else "own"
-        objection = allowed("models", name, policy.models)
+        objection = allowed("models", name, policy.models, another)
         if objection is None and privacy is not None:
-            objection = allowed("private_models", name, policy.private_models)
+            objection = allowed("private_models", name, policy.private_models, another)
         yield "model", objection
     if isinstance(analysis, Train):
         enough = analysis.rounds + 3 <= policy.max_rounds
-        told = f"site.toml: max_rounds {policy.max_rounds} is less than the study needs"
+        told = (
+            f"site.toml: max_rounds {policy.max_rounds} is less than the study needs; raise max_rounds in "
+            "site.toml, or let the study take fewer rounds"
+        )
         yield "rounds", None if enough else PolicyError(told)
 
 
 def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> PolicyError | None:
     if privacy is None:
         if policy.privacy_required:
-            return PrivacyRequiredError("site.toml: privacy_required, and the study has no [privacy]")
+            return PrivacyRequiredError(
+                "site.toml: privacy_required, and the study has no [privacy]; let it have [privacy], or take "
+                "privacy_required out of site.toml"
+            )
     elif privacy.delta > policy.max_delta:
         return PolicyError(
-            f"site.toml: max_delta {policy.max_delta:g} does not allow a delta of {privacy.delta:g}"
+            f"site.toml: max_delta {policy.max_delta:g} does not allow a delta of {privacy.delta:g}; let "
+            "the study take a smaller one, or raise max_delta in site.toml"
         )
     elif policy.noisy_minimum and not privacy.cohort_test:
         return PolicyError(
@@ -211,7 +226,7 @@ def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> PolicyErr
     elif privacy.sites_per_patient < policy.sites_per_patient:
         return PolicyError(
             f"site.toml: sites_per_patient {policy.sites_per_patient}: patients of this hospital are at "
-            f"others too, and the study counts a patient at {privacy.sites_per_patient}; it takes "
+            f"others too, and the study counts a patient at {privacy.sites_per_patient}; let the study have "
             f"privacy.sites_per_patient = {policy.sites_per_patient}"
         )
     return None
@@ -267,13 +282,14 @@ def check_budget(study: Study, group: Group) -> None:
         )
     if privacy.epsilon > budget.epsilon or privacy.delta > budget.delta:
         raise BudgetError(
-            f"site.toml: budget.{group.name} is epsilon {budget.epsilon:g}, delta {budget.delta:g} in all; "
-            f"the study asks for {privacy.epsilon:g} and {privacy.delta:g}"
+            f"site.toml: budget.{group.name} is epsilon {budget.epsilon:g}, delta {budget.delta:g} in all, "
+            f"and the study asks for {privacy.epsilon:g} and {privacy.delta:g}; let the study ask for less, "
+            "or raise the budget in site.toml"
         )
     if privacy.epsilon < budget.least_epsilon:
         raise BudgetError(
-            f"site.toml: budget.{group.name}.least_epsilon is {budget.least_epsilon:g}; the study asks for "
-            f"{privacy.epsilon:g}; ask for as much or more"
+            f"site.toml: budget.{group.name}.least_epsilon is {budget.least_epsilon:g}, and the study asks "
+            f"for {privacy.epsilon:g}; let the study ask for as much or more"
         )
 
 
@@ -281,13 +297,18 @@ def _check_columns(policy: SitePolicy, study: Study) -> None:
     cohort = study.cohort
     offered = policy.tables.get(cohort.table)
     if offered is None:
-        raise SchemaError(f"site.toml: tables does not offer {cohort.table!r}")
+        raise SchemaError(
+            f"site.toml: tables does not offer {cohort.table!r}; add it to [tables] in site.toml, or let the "
+            f"study take one of {', '.join(sorted(policy.tables))}"
+        )
     wanted = {
         *cohort.schema_,
         *cohort.label_columns,
         *([cohort.split] if isinstance(cohort.split, str) else []),
     }
     if offered != "*" and wanted - set(offered):
+        missing = ", ".join(sorted(wanted - set(offered)))
         raise SchemaError(
-            f"site.toml: tables.{cohort.table} does not offer {', '.join(sorted(wanted - set(offered)))}"
+            f"site.toml: tables.{cohort.table} does not offer {missing}; add what may be studied to "
+            f"tables.{cohort.table} in site.toml, or let the study leave it out"
         )

@@ -32,18 +32,7 @@ _LESS_DELTA = (
     f"let the study take a smaller delta (its default is {DEFAULT_DELTA:g}), or raise delta of the budget in "
     "site.toml"
 )
-_REMEDIES = {
-    "analysis": "add it to analyses in site.toml, or ask for another analysis",
-    "protection": "add it to protections in site.toml, or let the study take another one",
-    "privacy": "let the study promise more, or change site.toml",
-    "budget": "let the study ask for less, or raise the budget in site.toml",
-    "exact": "let the study have [privacy]: a budget holds what private studies cost, and no exact one",
-    "patients": "name the table's column of patients in the study, or in site.toml by [patients]",
-    "sites": "let the study ask for more, or change site.toml",
-    "model": "add it to models (under [privacy] to private_models, too) in site.toml, or let the study take "
-    "another one",
-    "rounds": "raise max_rounds in site.toml, or let the study take fewer rounds",
-}
+_LESS = "let the study ask for less, or raise the budget in site.toml"
 
 
 @dataclass(frozen=True)
@@ -132,8 +121,8 @@ def _policy_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
             told = "site.toml sets none for this table" if without else "allowed by site.toml"
             yield Line(what, "ready", told, "")
         else:
-            exact = what == "budget" and study.privacy is None
-            yield Line(what, "not ready", str(objection), _REMEDIES["exact" if exact else what])
+            told, _, remedy = str(objection).rpartition("; ")
+            yield Line(what, "not ready", told, remedy)
 
 
 def _budget_left(
@@ -148,7 +137,7 @@ def _budget_left(
     try:
         check_left(wanted, others, group.limit)
     except PolicyError as error:
-        yield Line("budget left", "not ready", str(error), _REMEDIES["budget"])
+        yield Line("budget left", "not ready", str(error), _LESS)
     else:
         kept = len(others) < len(reserved)
         told = "set aside for this study already" if kept else "enough is left for this study"
