@@ -19,7 +19,7 @@ from fedcohort.errors import LedgerBehindError, LinkClosedError, StoreError, Val
 from fedcohort.node import link_heads, process
 from fedcohort.node.answer import Node, is_last, private_study
 from fedcohort.node.consent import Site, approve, read_approval
-from fedcohort.node.heads import check_not_behind
+from fedcohort.node.heads import check_not_behind, no_head, take_heads
 from fedcohort.node.keys import Keys, RosterFolder, confirm
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.node.process import serve_link
@@ -477,6 +477,38 @@ def test_a_copy_from_between_a_study_s_beginning_and_its_end_is_found_out(
         with pytest.raises(LedgerBehindError, match="an older copy was restored"):
             converse(restored, second)
         assert older.cost(PRIVATE.hash) is None
+
+
+def test_the_next_private_study_shows_what_one_that_was_cancelled_released(
+    running: Running, peers: Peers, tmp_path: Path
+) -> None:
+    """Nothing is relayed but the exchanges, and nobody tells a node that a study has ended."""
+    here, copy = approved(approved(running, TRAINED), PRIVATE), tmp_path / "backup.db"
+
+    async def cut_short(coordinator: Coordinator) -> None:
+        await coordinator.say(first_task(TRAINED))
+        said, _ = await countersigned(coordinator, peers, before=lambda: backed_up(here, copy))
+        assert isinstance(said, Contribution)
+
+    async def next_one(coordinator: Coordinator) -> None:
+        await coordinator.say(first_task(PRIVATE))
+        said, checks = await countersigned(coordinator, peers)
+        assert isinstance(said, Contribution)
+        assert [checks[1].head.sequence] == sequences(here, "release")[:1]
+
+    converse(here, cut_short)
+    with contextlib.closing(SqlNodeStore(copy)) as older:
+        assert older.cost(TRAINED.hash) is None
+        assert {one.study_hash for one in older.reservations()} == {TRAINED.hash, PRIVATE.hash}
+
+        def asked_what_others_hold() -> None:
+            for signed in relayed(*peers, HeadCheck(no_head(here.site.identity), bytes(32))):
+                take_heads(here.site.identity, older, lambda _: None, Heads((signed.head,)))
+
+        asked_what_others_hold()
+        converse(here, next_one)
+        with pytest.raises(LedgerBehindError, match="an older copy was restored"):
+            asked_what_others_hold()
 
 
 def backed_up(running: Running, copy: Path) -> None:
