@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import pytest
 
+from fedcohort.coordinator import hub
 from fedcohort.coordinator.hub import Hub
 from fedcohort.engines.links import Links
 from fedcohort.errors import LinkClosedError
@@ -18,7 +20,15 @@ from fedcohort.wire.signing import contribution_signing_bytes, help_signing_byte
 from tests.patience import PATIENCE_SECONDS
 
 HASH = "1" * 64
+TURNS = 200
+"""Of the event loop: in memory each message takes a few, and no time."""
 TASK = Task(HASH, 0, 0, "moments", {}, state_digest("moments", 0, {}), ("a", "b"))
+
+
+async def turns() -> None:
+    """Let everything happen that needs no time."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 @dataclass
@@ -56,6 +66,12 @@ class Bench:
     received: list[str] = field(default_factory=list)
     serving: list[asyncio.Task[None]] = field(default_factory=list)
     complete: int = 0
+    limits: list[asyncio.Timeout] = field(default_factory=list)
+
+    def limit(self, seconds: float) -> asyncio.Timeout:
+        """In place of `asyncio.timeout`: the time is up when the test says so."""
+        self.limits.append(asyncio.timeout(None))
+        return self.limits[-1]
 
     def __post_init__(self) -> None:
         async def on_message(site: str, message: Message) -> None:
@@ -75,13 +91,17 @@ class Bench:
         link = ends.link(site, self.identities[site].public_key)
         self.serving.append(asyncio.create_task(self.links.serve(link)))
         assert await ends.to_site.get() == encode(Heads(()))
-        await asyncio.sleep(0.01)
+        await turns()
         return ends
 
     def contribution(self, site: str, number: int = 0) -> bytes:
         made = Contribution(HASH, number, 0, site, TASK.state_digest, b"body")
         signature = self.identities[site].sign(contribution_signing_bytes(made))
         return encode(replace(made, signature=signature))
+
+    def time_is_up(self) -> None:
+        """End the exchange that is open, however fast this machine is."""
+        self.limits[-1].reschedule(asyncio.get_running_loop().time())
 
     def ask(self, timeout: float, enough: int = 1) -> asyncio.Task[None]:
         def receive(site: str, message: Message) -> bool:
@@ -96,7 +116,9 @@ def run(scenario: Callable[[Bench], Awaitable[None]]) -> Bench:
     bench = Bench()
 
     async def all_of_it() -> None:
-        await scenario(bench)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(hub, "asyncio", SimpleNamespace(timeout=bench.limit, gather=asyncio.gather))
+            await scenario(bench)
         for task in bench.serving:
             task.cancel()
         await asyncio.gather(*bench.serving, return_exceptions=True)
@@ -133,7 +155,7 @@ def test_a_site_that_links_while_a_round_is_open_is_asked() -> None:
         a = await bench.join("a")
         asked = bench.ask(timeout=PATIENCE_SECONDS)
         await a.to_hub.put(bench.contribution("a"))
-        await asyncio.sleep(0.05)
+        await turns()
         assert not asked.done()
         b = await bench.join("b")
         assert await b.to_site.get() == encode(TASK)
@@ -146,16 +168,19 @@ def test_a_site_that_links_while_a_round_is_open_is_asked() -> None:
 def test_a_site_that_was_away_for_a_whole_time_out_delays_no_further_round_until_it_is_back() -> None:
     async def scenario(bench: Bench) -> None:
         a = await bench.join("a")
-        for timeout in (0.2, 1000.0):
-            asked = bench.ask(timeout)
+        for is_up in (True, False):
+            asked = bench.ask(1000.0)
             await a.to_hub.put(bench.contribution("a"))
+            await turns()
+            if is_up:
+                bench.time_is_up()
             await asked
         assert bench.hub.away == {"b"}
         b = await bench.join("b")
         assert bench.hub.away == set()
         asked = bench.ask(1000.0)
         await a.to_hub.put(bench.contribution("a"))
-        await asyncio.sleep(0.05)
+        await turns()
         assert not asked.done()
         await b.to_hub.put(bench.contribution("b"))
         await asked
@@ -169,7 +194,7 @@ def test_below_enough_a_round_waits_for_sites_that_are_away_too() -> None:
         bench.hub.away.add("b")
         asked = bench.ask(1000.0, enough=2)
         await a.to_hub.put(bench.contribution("a"))
-        await asyncio.sleep(0.05)
+        await turns()
         assert not asked.done()
         b = await bench.join("b")
         await b.to_hub.put(bench.contribution("b"))
@@ -181,8 +206,11 @@ def test_below_enough_a_round_waits_for_sites_that_are_away_too() -> None:
 def test_a_linked_site_that_stays_silent_is_waited_for_until_the_time_is_up() -> None:
     async def scenario(bench: Bench) -> None:
         a, _ = await bench.join("a"), await bench.join("b")
-        asked = bench.ask(0.2)
+        asked = bench.ask(1000.0)
         await a.to_hub.put(bench.contribution("a"))
+        await turns()
+        assert not asked.done()
+        bench.time_is_up()
         await asked
         assert bench.hub.away == set()
 
@@ -204,7 +232,7 @@ def test_a_contribution_that_the_site_did_not_sign_ends_its_link(forged: bytes) 
         a = await bench.join("a")
         data = bench.contribution("b") if forged == b"b" else forged
         await a.to_hub.put(data)
-        await asyncio.sleep(0.05)
+        await turns()
         assert a.reason == ("not-authenticated" if forged == b"b" else "message-invalid")
         assert bench.links.links == {}
 
@@ -219,10 +247,10 @@ def test_help_that_the_site_did_not_sign_for_these_survivors_ends_its_link() -> 
         told = Help(HASH, TASK.round, 0, "a", b"shares", request=b"\x01" * 32)
         signature = bench.identities["a"].sign(help_signing_bytes(told))
         await a.to_hub.put(encode(replace(told, signature=signature)))
-        await asyncio.sleep(0.05)
+        await turns()
         assert a.reason == ""
         await a.to_hub.put(encode(replace(told, signature=signature, request=b"\x02" * 32)))
-        await asyncio.sleep(0.05)
+        await turns()
         assert a.reason == "not-authenticated"
 
     run(scenario)
@@ -247,7 +275,7 @@ def test_a_contribution_that_nobody_asked_for_changes_nothing() -> None:
     async def scenario(bench: Bench) -> None:
         a = await bench.join("a")
         await a.to_hub.put(bench.contribution("a"))
-        await asyncio.sleep(0.05)
+        await turns()
         assert set(bench.links.links) == {"a"}
 
     assert run(scenario).received == []

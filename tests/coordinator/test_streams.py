@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ from fedcohort.wire.handshake import VERSION_MAX
 from tests.patience import PATIENCE_SECONDS
 
 SUBMISSION = Submission("ab" * 32, "name", b"{}", "ada", b"k" * 32, b"s" * 64, 3)
-ROUNDS, ROUND_SECONDS = 100, 0.01
+ROUNDS, ROUNDS_A_PAUSE = 100, 10
+TURNS = 50
+"""Of the event loop, after which a stream has done all that it can before its pause ends."""
 
 
 @pytest.fixture
@@ -35,9 +38,28 @@ def service(tmp_path: Path) -> Service:
     return Service(store, Members(store), Links())
 
 
-async def looks_while_rounds_go_by(service: Service, stream: AsyncIterator[str]) -> int:
-    """How often the store was read for a page while a hundred rounds ended."""
+async def turns() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+async def looks_while_rounds_go_by(
+    service: Service, stream: AsyncIterator[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, set[float]]:
+    """How often the store was read for a page while a hundred rounds ended, and between which pauses.
+
+    A pause lasts ten rounds, however long the machine takes for them.
+    """
     database, looks = service.store.database, 0
+    pauses, over = set[float](), asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        pauses.add(seconds)
+        over.clear()
+        await over.wait()
+
+    clock = SimpleNamespace(sleep=pause, timeout=asyncio.timeout, Event=asyncio.Event)
+    monkeypatch.setattr(streams, "asyncio", clock)
 
     def counting(work: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*values: object) -> Any:
@@ -55,22 +77,28 @@ async def looks_while_rounds_go_by(service: Service, stream: AsyncIterator[str])
             pass
 
     watching = asyncio.create_task(watch())
-    for _ in range(ROUNDS):
+    await turns()
+    for number in range(1, ROUNDS + 1):
         service.news.wake()
-        await asyncio.sleep(ROUND_SECONDS)
+        if number % ROUNDS_A_PAUSE == 0:
+            over.set()
+        await turns()
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
-    return looks
+    return looks, pauses
 
 
 @pytest.mark.parametrize("stream", [federation_stream, study_stream])
-def test_a_page_that_is_open_does_not_read_the_store_at_every_round(service: Service, stream: object) -> None:
+def test_a_page_that_is_open_does_not_read_the_store_at_every_round(
+    service: Service, monkeypatch: pytest.MonkeyPatch, stream: object
+) -> None:
     opened = (
         federation_stream(service) if stream is federation_stream else study_stream(service, SUBMISSION.id, 0)
     )
     pause, each = (FEDERATION_PAUSE_SECONDS, 2) if stream is federation_stream else (PAUSE_SECONDS, 1)
-    looks = asyncio.run(looks_while_rounds_go_by(service, opened))
-    assert 1 <= looks <= each * (2 + 3 * ROUNDS * ROUND_SECONDS / pause) < ROUNDS
+    looks, pauses = asyncio.run(looks_while_rounds_go_by(service, opened, monkeypatch))
+    assert looks == each * (1 + ROUNDS // ROUNDS_A_PAUSE)
+    assert pauses == {pause}
     service.store.close()
 
 

@@ -9,6 +9,7 @@ import pytest
 from fedcohort.errors import ConfigError, StudyError
 from fedcohort.sources.catalogue.units import conversion, same_unit
 from fedcohort.sources.importer.mapping import MappedColumn
+from tests.patience import PATIENCE_SECONDS
 
 
 def without_pint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +56,7 @@ def test_a_power_from_another_site_is_never_reckoned() -> None:
     began = time.process_time()
     for hostile in ("9^9^9^9", "9**9**9**9", "m^9^9^9^9", "10^99^9^9/L", "__import__('os')"):
         assert not same_unit(hostile, "mg/dL")
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize("unit", [" ", "mg\n/dL", "m" * 33])
