@@ -137,7 +137,7 @@ class ApprovalExpiredError(PolicyError):
 
 
 class TooManyStudiesError(PolicyError):
-    """The site has approved as many studies of this researcher within a day as its policy allows."""
+    """A site or the coordinator takes no more studies of this researcher, or at all, within a day."""
 
     code = "too-many-studies"
 

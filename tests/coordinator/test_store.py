@@ -4,8 +4,10 @@ import secrets
 import shutil
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ import pytest
 from sqlalchemy import inspect, text
 
 from fedcohort.analyses.contract import State
+from fedcohort.coordinator import store as store_module
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore, Submission
-from fedcohort.errors import ConfigError, StoreError
-from fedcohort.storage.durable import LOG_BYTES
+from fedcohort.errors import ConfigError, StoreError, TooManyStudiesError
+from fedcohort.storage.durable import LOG_BYTES, MOST_ALIKE
 from tests.postgres import Postgres, postgres
 
 STUDY = "ab" * 32
@@ -147,9 +150,9 @@ def test_pages_read_on_after_the_last_update_they_saw(store: CoordinatorStore) -
 def test_a_failed_study_may_be_sent_again_and_asks_the_sites_anew(store: CoordinatorStore) -> None:
     store.submit(SUBMISSION)
     store.record_answer(STUDY, "a", "refused", "policy-refused")
-    assert not store.retry(STUDY), "it has not failed"
+    assert not store.retry(STUDY, "r"), "it has not failed"
     store.set_state(STUDY, "failed", "too-few-sites", "one site")
-    assert store.retry(STUDY)
+    assert store.retry(STUDY, "r")
     row = store.study(STUDY)
     assert row is not None
     assert (row["state"], row["error_code"]) == ("proposed", "")
@@ -162,7 +165,7 @@ def test_a_study_that_failed_midway_goes_on_with_the_sites_it_had(store: Coordin
     store.set_roster(STUDY, ("a",))
     store.record_answer(STUDY, "a", "refused", "saturation", b"yes")
     store.set_state(STUDY, "failed", "too-few-sites", "")
-    assert store.retry(STUDY)
+    assert store.retry(STUDY, "r")
     assert {site: row["state"] for site, row in store.answers(STUDY).items()} == {"a": "approved"}
 
 
@@ -298,3 +301,77 @@ def test_a_name_that_site_toml_would_refuse_gets_no_token(store: CoordinatorStor
     for work in (Members(store).issue_token, Members(store).invite_site):
         with pytest.raises(ConfigError, match="a name has 1 to 64 letters"):
             work(name)
+
+
+def kinds_of(store: CoordinatorStore) -> Counter[str]:
+    """How many entries of each kind the event log has."""
+    with store.database.transaction() as connection:
+        return Counter(connection.execute(text("SELECT kind FROM events")).scalars())
+
+
+def test_a_site_that_answers_without_end_fills_no_event_log(store: CoordinatorStore) -> None:
+    store.submit(SUBMISSION)
+    for number in range(2 * MOST_ALIKE):
+        store.record_answer(STUDY, "a", "asked")
+        for approval in (b"yes", b"yes again"):
+            store.record_answer(STUDY, "a", "approved", approval=approval)
+        store.record_answer(STUDY, "a", "refused", f"word-{number}")
+    store.record_answer(STUDY, "A", "approved", approval=b"yes")
+    assert kinds_of(store) == {
+        "proposed": 1,
+        "site-asked": MOST_ALIKE,
+        "site-approved": MOST_ALIKE + 1,
+        "site-refused": MOST_ALIKE,
+    }
+    assert [one.data["site"] for one in store.updates(STUDY)] == ["a", "A"]
+    assert store.answers(STUDY)["a"]["code"] == f"word-{2 * MOST_ALIKE - 1}", "the newest one counts"
+    assert store.verify() == 3 * MOST_ALIKE + 2
+
+
+def test_a_site_that_sends_new_cards_without_end_fills_no_event_log(store: CoordinatorStore) -> None:
+    members = Members(store)
+    for number in range(2 * MOST_ALIKE):
+        assert members.keep_card("a", bytes([number]))
+    assert kinds_of(store) == {"card": MOST_ALIKE}
+    assert members.cards() == [bytes([2 * MOST_ALIKE - 1])]
+
+
+def test_sites_that_come_and_go_without_end_fill_no_event_log(store: CoordinatorStore) -> None:
+    store.submit(SUBMISSION)
+    for number in range(2 * MOST_ALIKE):
+        store.set_state(STUDY, "waiting", "too-few-sites", f"reason {number}")
+        store.set_state(STUDY, "running")
+    assert kinds_of(store) == {"proposed": 1, "waiting": MOST_ALIKE, "running": MOST_ALIKE}
+    assert [one.data["state"] for one in store.updates(STUDY)] == ["waiting", "running"]
+
+
+def test_a_researcher_who_hands_in_without_end_fills_no_event_log(
+    store: CoordinatorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MOST_A_DAY", 4)
+    store.submit(SUBMISSION)
+    store.submit(replace(SUBMISSION, id="cd" * 32))
+    for _ in range(2):
+        store.set_state(STUDY, "cancelled", "cancelled", "the researcher cancelled it")
+        assert store.retry(STUDY, "r")
+    store.set_state(STUDY, "cancelled", "cancelled", "the researcher cancelled it")
+    with pytest.raises(TooManyStudiesError, match="r has handed in 4 studies within 24 hours"):
+        store.retry(STUDY, "r")
+    with pytest.raises(TooManyStudiesError):
+        store.submit(replace(SUBMISSION, id="ef" * 32))
+    assert not store.submit(SUBMISSION), "what is here already costs nothing"
+    assert kinds_of(store) == {"proposed": 2, "proposed-again": 2, "cancelled": 3}
+    assert store.retry(STUDY, "another")
+    monkeypatch.setattr(store_module, "SECONDS_PER_DAY", -60)
+    assert store.submit(replace(SUBMISSION, id="ef" * 32)), "what is older than a day does not count"
+
+
+def test_the_studies_of_one_researcher_and_day_have_a_size(
+    store: CoordinatorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MOST_BYTES_A_DAY", 5)
+    store.submit(SUBMISSION)
+    store.submit(replace(SUBMISSION, id="cd" * 32))
+    with pytest.raises(TooManyStudiesError):
+        store.submit(replace(SUBMISSION, id="ef" * 32))
+    assert store.submit(replace(SUBMISSION, id="ef" * 32, researcher="another"))

@@ -4,16 +4,20 @@ The limits are those of docs/threat-model.md: a site does not know what a cipher
 the sum of. A test states each limit as it is, so that no document can claim more.
 """
 
+from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fedcohort.node.answer import answer
+from fedcohort.node.answer import MOST_KEYS, answer
 from fedcohort.node.keys import Keys
 from fedcohort.node.records import Stored
+from fedcohort.node.store import SqlNodeStore
 from fedcohort.protection import paillier
 from fedcohort.protection.fixed_point import ring_from_bytes, shape_from_text
 from fedcohort.wire.codec import encode
@@ -189,6 +193,31 @@ def test_a_site_that_has_answered_under_a_key_takes_no_other(played: Round) -> N
     reply = answer(node, Setup(STUDY.hash, 0, 1, {"c": parcel}, public, ALL))
     assert refusal(reply) == "message-invalid"
     assert node.store.study_key(STUDY.hash) == before
+
+
+def test_a_site_that_makes_key_after_key_fills_no_event_log(tmp_path: Path) -> None:
+    nodes = honest_nodes(STUDY, ALL)
+    proposal, approval = nodes["b"].store.proposal(STUDY.hash), nodes["b"].store.approval(STUDY.hash)
+    assert proposal is not None
+    keys = [own_key(), own_key()]
+    with closing(SqlNodeStore(tmp_path / "node.db")) as store:
+        store.propose(proposal)
+        store.decide(STUDY.hash, "approved", approval)
+        for node in (nodes["b"], replace(nodes["b"], store=store, study_keys={})):
+            for number in range(2 * MOST_KEYS):
+                public, secret = keys[number % 2]
+                parcel = nodes["a"].keys.seal_for("b", secret, about(public))
+                reply = answer(node, Setup(STUDY.hash, 0, number, {"a": parcel}, public, ALL))
+                if number < MOST_KEYS or number % 2:
+                    assert isinstance(reply, Setup), "the tenth key is the one that counts, asked again too"
+                else:
+                    assert refusal(reply) == "message-invalid"
+        assert Counter(str(one["kind"]) for one in store.events()) == {
+            "proposal": 1,
+            "approved": 1,
+            "study-key": MOST_KEYS,
+            "refused": MOST_KEYS // 2,
+        }
 
 
 def test_a_key_of_the_wrong_kind_or_length_is_not_taken_though_a_site_has_sealed_it() -> None:

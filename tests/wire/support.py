@@ -54,7 +54,7 @@ class Side:
 
     identity: Identity
     role: str
-    trust: MemoryTrust
+    trust: Any
 
     def shake(self, channel: Channel) -> Awaitable[Peer]:
         return shake_hands(self.identity, self.role, self.trust, channel.send, channel.receive)

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fedcohort.coordinator.members import Members
+from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import AuthenticationError, LinkClosedError, VersionError, WireError
 from fedcohort.wire import fedcohort_pb2 as pb
 from fedcohort.wire import handshake
@@ -86,6 +90,23 @@ def test_a_wrong_token_is_refused_and_nobody_is_pinned() -> None:
     assert_refused(at_coordinator, AuthenticationError, "bad-token")
     assert_refused(at_node, AuthenticationError, "ask the operator for a new one")
     assert coordinator.trust.keys == node.trust.keys == {}
+
+
+def test_whoever_fails_the_handshake_without_end_fills_no_event_log(tmp_path: Path) -> None:
+    with closing(CoordinatorStore(tmp_path / "coordinator.db")) as store:
+        members = Members(store)
+        members.invite_site("hospital_a", "the token")
+        n_entries = store.verify()
+        coordinator = replace(coordinator_side(), trust=members)
+        for name in ("hospital_a", "hospital_b"):
+            for _ in range(2):
+                at_coordinator, _ = shake(coordinator, node_side(name, token=b"guessed"))
+                assert isinstance(at_coordinator, AuthenticationError)
+        assert store.verify() == n_entries
+        node = node_side("hospital_a", token=b"the token")
+        for _ in range(3):
+            assert isinstance(shake(coordinator, node)[0], Peer)
+        assert store.verify() == n_entries + 1, "a site joins once"
 
 
 def test_a_coordinator_that_does_not_know_the_token_is_refused_by_the_node() -> None:

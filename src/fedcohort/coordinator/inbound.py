@@ -67,7 +67,7 @@ class Inbound:
             await self._take_card(site, message)
         elif isinstance(message, Event) and message.kind == "catalogue":
             self.members.seen(site, _catalogue(site, message.detail))
-        elif isinstance(message, Event) and message.kind == "asked":
+        elif isinstance(message, Event) and message.kind == "asked" and study_hash:
             self.store.record_answer(message.study_hash, site, "asked")
         elif isinstance(message, Event) and message.kind == "refusal":
             self.approvals.record_refusal(site, message)

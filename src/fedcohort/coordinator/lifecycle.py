@@ -67,6 +67,7 @@ class Lifecycle:
         Raises:
             AuthenticationError: the signature is not by that key over this study.
             StudyError: the study cannot be run as it stands, or was cancelled.
+            TooManyStudiesError: the researcher has handed in too many within a day.
         """
         if not verify(key, signature, study_signing_bytes(study.canonical)):
             raise AuthenticationError("the study's signature does not fit its key; sign the canonical study")
@@ -83,7 +84,7 @@ class Lifecycle:
         self.news.wake()
         try:
             await asyncio.to_thread(lambda: build_analysis(study).start())
-            new = self.store.submit(submission) or self.store.retry(study.hash)
+            new = self.store.submit(submission) or self.store.retry(study.hash, researcher)
         finally:
             self.checking.pop(study.hash, None)
             self.news.wake()

@@ -11,14 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, select, update
 
 from fedcohort.analyses.contract import Row, State
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
-from fedcohort.audit.chain import GENESIS, Detail
+from fedcohort.audit.chain import GENESIS, Detail, detail_text
 from fedcohort.coordinator import tables
+from fedcohort.errors import TooManyStudiesError
 from fedcohort.local_token import RESEARCHER
 from fedcohort.storage.durable import Durable, EventLog, Hot
+
+SECONDS_PER_DAY = 86_400
+MOST_A_DAY = 1_000
+MOST_BYTES_A_DAY = 4 * 2**30
+"""Of one researcher's studies, new or handed in again, within 24 hours."""
 
 
 @dataclass(frozen=True)
@@ -65,33 +71,63 @@ class CoordinatorStore:
     # --- studies ---------------------------------------------------------------------------
 
     def submit(self, submission: Submission) -> bool:
-        """Remember a study; False when this very study is already here."""
+        """Remember a study; False when this very study is already here.
+
+        Raises:
+            TooManyStudiesError: the researcher has handed in so many, or so much, within a day.
+        """
         with self.database.transaction() as connection:
             if connection.execute(
                 select(tables.studies.c.id).where(tables.studies.c.id == submission.id)
             ).first():
                 return False
+            self._check_rate(connection, submission.researcher, len(submission.study))
             values = {**vars(submission), "state": "proposed", "round": 0, "created_at": int(time.time())}
             connection.execute(tables.studies.insert(), values)
             self.log.append(connection, "proposed", submission.id, {"researcher": submission.researcher})
             return True
 
-    def retry(self, study_id: str) -> bool:
-        """Propose a failed or cancelled study anew: from its last round if it had begun; else False."""
+    def _check_rate(self, connection: Connection, researcher: str, n_bytes: int) -> None:
+        """Refuse to keep more of one researcher than anybody reads: each study stays, with its entries."""
+        since = time.time() - SECONDS_PER_DAY
+        found, mine = tables.events.c, tables.studies.c.researcher == researcher
+        handed_in = select(func.count()).where(
+            found.kind.in_(("proposed", "proposed-again")),
+            found.detail == detail_text({"researcher": researcher}),
+            found.at_ms >= int(since * 1000),
+        )
+        sizes = select(func.sum(func.length(tables.studies.c.study))).where(
+            mine, tables.studies.c.created_at >= int(since)
+        )
+        n_studies = int(connection.execute(handed_in).scalar() or 0)
+        n_bytes += int(connection.execute(sizes).scalar() or 0)
+        if n_studies >= MOST_A_DAY or n_bytes > MOST_BYTES_A_DAY:
+            raise TooManyStudiesError(
+                f"{researcher} has handed in {n_studies:,} studies within 24 hours, and the coordinator "
+                f"takes {MOST_A_DAY:,} of {MOST_BYTES_A_DAY >> 30} GiB together; hand it in again later"
+            )
+
+    def retry(self, study_id: str, researcher: str) -> bool:
+        """Propose a failed or cancelled study anew: from its last round if it had begun; else False.
+
+        Raises:
+            TooManyStudiesError: as for `submit`.
+        """
         mine = tables.answers.c.study_id == study_id
         failed = (tables.studies.c.id == study_id) & tables.studies.c.state.in_(("failed", "cancelled"))
         with self.database.transaction() as connection:
             row = connection.execute(select(tables.studies.c.roster).where(failed)).first()
             if row is None:
                 return False
+            self._check_rate(connection, researcher, 0)
             if row.roster is None:
                 connection.execute(delete(tables.answers).where(mine))
             else:
                 connection.execute(update(tables.answers).where(mine).values(state="approved", code=""))
             change = update(tables.studies).where(failed)
             connection.execute(change.values(state="proposed", error_code="", error_message=""))
-            self._publish(connection, study_id, "state", {"state": "proposed", "code": "", "round": 0})
-            self.log.append(connection, "proposed-again", study_id)
+            self._publish_state(connection, study_id, {"state": "proposed", "code": "", "round": 0})
+            self.log.append(connection, "proposed-again", study_id, {"researcher": researcher})
             return True
 
     def study(self, study_id: str) -> RowMapping | None:
@@ -131,15 +167,17 @@ class CoordinatorStore:
             number = connection.execute(
                 select(tables.studies.c.round).where(tables.studies.c.id == study_id)
             ).scalar()
-            self._publish(connection, study_id, "state", {"state": state, "code": code, "round": number})
-            self.log.append(connection, state, study_id, {"code": code})
+            self._publish_state(connection, study_id, {"state": state, "code": code, "round": number})
+            # Sites that come and go make a study wait and run as often as they like.
+            append = self.log.append_seldom if state in ("running", "waiting") else self.log.append
+            append(connection, state, study_id, {"code": code})
 
     def finish(self, study_id: str, report: Mapping[str, object]) -> None:
         """Store the report of a finished study."""
         with self.database.transaction() as connection:
             change = update(tables.studies).where(tables.studies.c.id == study_id)
             connection.execute(change.values(state="finished", report=json.dumps(report)))
-            self._publish(connection, study_id, "state", {"state": "finished", "code": ""})
+            self._publish_state(connection, study_id, {"state": "finished", "code": ""})
             self.log.append(connection, "finished", study_id)
 
     def set_roster(self, study_id: str, roster: tuple[str, ...]) -> None:
@@ -208,6 +246,21 @@ class CoordinatorStore:
         row = {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
         self._insert_update.run(connection, row)
 
+    def _publish_state(self, connection: Connection, study_id: str, data: Mapping[str, object]) -> None:
+        """In place of an equal one, for a study may wait and go on without end."""
+        old = tables.updates.c
+        same = (old.kind == "state") & (old.data == json.dumps(data))
+        connection.execute(delete(tables.updates).where(old.study_id == study_id, same))
+        self._publish(connection, study_id, "state", data)
+
+    def _publish_site(self, connection: Connection, study_id: str, data: Mapping[str, object]) -> None:
+        """In place of what the site said before; `data` names it first."""
+        old = tables.updates.c
+        begin = f'{{"site": {json.dumps(data["site"])}, '
+        same = (old.kind == "site") & (func.substr(old.data, 1, len(begin)) == begin)
+        connection.execute(delete(tables.updates).where(old.study_id == study_id, same))
+        self._publish(connection, study_id, "site", data)
+
     def updates(self, study_id: str, after: int = 0, kinds: Collection[str] = ()) -> list[Update]:
         """What happened to a study since update `after`, the next 20,000 at most: of these kinds, or all."""
         values, rows = {"key": study_id, "after": after}, list[Sequence[Any]]()
@@ -224,14 +277,18 @@ class CoordinatorStore:
     def record_answer(
         self, study_id: str, site: str, state: str, code: str = "", approval: bytes | None = None
     ) -> None:
-        """Remember what a site said to a study: asked, approved, refused."""
+        """Remember what a site said to a study: asked, approved, refused; the same again makes no entry."""
         row = {"study_id": study_id, "site": site, "state": state, "code": code, "approval": approval}
         with self.database.transaction() as connection:
             mine = (tables.answers.c.study_id == study_id) & (tables.answers.c.site == site)
+            query = select(tables.answers.c.state, tables.answers.c.code).where(mine)
+            said = connection.execute(query).first()
             connection.execute(delete(tables.answers).where(mine))
             connection.execute(tables.answers.insert(), row)
-            self._publish(connection, study_id, "site", {"site": site, "state": state, "code": code})
-            self.log.append(connection, f"site-{state}", study_id, {"site": site, "code": code})
+            if said is None or tuple(said) != (state, code):
+                self._publish_site(connection, study_id, {"site": site, "state": state, "code": code})
+                detail: Detail = {"site": site, "code": code}
+                self.log.append_seldom(connection, f"site-{state}", study_id, detail, site=site)
 
     def forget_answer(self, study_id: str, site: str) -> None:
         """Ask the site again: what it said does not hold any more."""

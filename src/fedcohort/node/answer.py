@@ -54,6 +54,9 @@ from fedcohort.wire.signing import request_digest
 
 log = logging.getLogger("fedcohort.node")
 
+MOST_KEYS = 10
+"""Of one study, one in place of the other before its first answer: each stands in the event log."""
+
 TOLD = (
     StudyError,
     ConfigError,
@@ -253,6 +256,10 @@ def _set_up(node: Node, setup: Setup) -> Setup:
     if stored is None or stored.public != setup.public:
         if stored is not None and node.store.last(study.hash) is not None:
             raise WireError("another key than the one that this site has answered under")
+        if node.store.n_study_keys(study.hash) >= MOST_KEYS:
+            raise WireError(
+                f"this study has had {MOST_KEYS} keys, and no more are taken; give it another name"
+            )
         secret = protect.open_parcel(study, node.keys, setup)
         node.study_keys[study.hash] = shared.load(setup.public, secret)
         node.store.keep_study_key(_locked(node, study, setup.public, secret))

@@ -1,5 +1,6 @@
 """A simulated site's memory: nothing outlives the process."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from fedcohort.audit.chain import Detail
@@ -23,6 +24,7 @@ class MemoryNodeStore:
     contributions: dict[str, Stored] = field(default_factory=dict)
     helps: dict[str, HelpGiven] = field(default_factory=dict)
     study_keys: dict[str, StudyKey] = field(default_factory=dict)
+    n_keys: Counter[str] = field(default_factory=Counter)
     proposed: dict[str, StoredProposal] = field(default_factory=dict)
     approvals: dict[str, bytes] = field(default_factory=dict)
     tests: dict[str, bool] = field(default_factory=dict)
@@ -65,9 +67,14 @@ class MemoryNodeStore:
         """The key of a study."""
         return self.study_keys.get(study_hash)
 
+    def n_study_keys(self, study_hash: str) -> int:
+        """How many keys of a study were kept, one in place of the other."""
+        return self.n_keys[study_hash]
+
     def keep_study_key(self, key: StudyKey) -> None:
         """Remember a study's key."""
         self.study_keys[key.study_hash] = key
+        self.n_keys[key.study_hash] += 1
 
     def approval(self, study_hash: str) -> bytes | None:
         """The signed approval, encoded."""

@@ -174,6 +174,10 @@ class NodeStore(Protocol):
         """The key of a study, when this site has one."""
         ...
 
+    def n_study_keys(self, study_hash: str) -> int:
+        """How many keys of a study were kept, one in place of the other."""
+        ...
+
     def keep_study_key(self, key: StudyKey) -> None:
         """Remember a study's key in place of an earlier one."""
         ...

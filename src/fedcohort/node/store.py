@@ -251,6 +251,13 @@ class SqlNodeStore:
         row = self._one(tables.study_keys, study_hash)
         return StudyKey(**row) if row else None
 
+    def n_study_keys(self, study_hash: str) -> int:
+        """How many keys of a study were kept, one in place of the other."""
+        found = tables.events.c
+        query = select(func.count()).where(found.kind == "study-key", found.study_hash == study_hash)
+        with self._database.transaction() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def keep_study_key(self, key: StudyKey) -> None:
         """Remember a study's key in place of an earlier one."""
         with self._database.transaction() as connection:

@@ -5,6 +5,7 @@ or PostgreSQL by its URL (`postgres`). One process at a time holds it; commands 
 take turns with it, a transaction at a time.
 """
 
+import json
 import shutil
 import sqlite3
 import threading
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
     select,
 )
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
@@ -201,15 +203,29 @@ class EventLog:
         self._insert.run(connection, next_entry(last, kind, study_hash, detail))
 
     def append_seldom(
-        self, connection: Connection, kind: str, study_hash: str = "", detail: Detail | None = None
+        self,
+        connection: Connection,
+        kind: str,
+        study_hash: str = "",
+        detail: Detail | None = None,
+        *,
+        site: str | None = None,
     ) -> bool:
-        """Add an entry that others cause, unless the log has `MOST_ALIKE` equal ones: nobody fills it so."""
+        """Add an entry that others cause, unless the log has `MOST_ALIKE` equal ones: nobody fills it so.
+
+        Args:
+            site: as `detail` names it last; entries about it are equal whatever else they say, where the site
+                chooses the words.
+        """
         found, text = self._table.c, detail_text(detail)
+        same = found.detail == text
+        if site is not None:
+            text = f'"site":{json.dumps(site)}}}'
+            # LIKE would take sites for one whose names differ in capitals only.
+            same = func.substr(found.detail, func.length(found.detail) - len(text) + 1) == text
         if (kind, study_hash, text) in self._full:
             return False
-        alike = select(found.sequence).where(
-            found.kind == kind, found.study_hash == study_hash, found.detail == text
-        )
+        alike = select(found.sequence).where(found.kind == kind, found.study_hash == study_hash, same)
         if len(connection.execute(alike.limit(MOST_ALIKE)).all()) >= MOST_ALIKE:
             self._full.add((kind, study_hash, text))
             return False
