@@ -35,7 +35,8 @@ ROOMS = ("analyses", "models", "privacy", "protection")
 NAMES = {
     "": ("study", "columns", "field_faults", "handed_in", "questions",
          "researcher.inference"),
-    "coordinator.": ("api", "approvals", "collect", "opening", "plan", "service", "store", "study_key"),
+    "coordinator.": ("api", "approvals", "collect", "inbound", "lifecycle", "opening", "plan",
+                     "service", "store", "study_key"),
     "dashboard.federation.": ("app", "drafts", "own", "upstream"),
     "dashboard.hospital.": ("datasets", "predicting", "proposals"),
     "dashboard.login.": ("access", "forms", "people_page"),
