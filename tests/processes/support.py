@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from fedcohort.study import Binary, Cohort, Describe, Study, Train
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.signing import study_signing_bytes
 from tests.patience import PATIENCE_SECONDS, until
+from tests.processes import forks
 
 COLUMNS = {
     "age": Declared(Numeric(18, 100), "years"),
@@ -120,16 +122,29 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     """This process's environment, with another home folder, no proxy and wide output."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     kept = {name: value for name, value in kept.items() if not name.startswith("FEDCOHORT_")}
-    return {**kept, "HOME": str(home), "USERPROFILE": str(home), "COLUMNS": "1000", **more}
+    return {**kept, "HOME": str(home), "USERPROFILE": str(home), **forks.COLUMNS, **more}
 
 
 def cli(
     *arguments: str | Path, cwd: Path, seconds: float = PATIENCE_SECONDS, typed: str = "", **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `fedcohort ARGUMENTS` to its end; `typed` is what a person types."""
-    command = [sys.executable, "-m", "fedcohort", *map(str, arguments)]
+    words = [str(word) for word in arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        files = (Path(folder) / "typed", Path(folder) / "output", Path(folder) / "errors")
+        files[0].write_text(typed, encoding="utf-8")
+        running = forks.start(words, cwd, environment(cwd, **more), files)
+        if running is not None:
+            try:
+                code = running.wait(seconds)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait(PATIENCE_SECONDS)
+                raise
+            output, errors = (path.read_text(encoding="utf-8") for path in files[1:])
+            return subprocess.CompletedProcess(words, code, output, errors)
     return subprocess.run(
-        command,
+        [sys.executable, "-m", "fedcohort", *words],
         cwd=cwd,
         env=environment(cwd, **more),
         capture_output=True,
@@ -153,14 +168,21 @@ class Process:
     log: Path
     more: Mapping[str, str] = field(default_factory=dict)
     program: Sequence[str] = FEDCOHORT
-    popen: subprocess.Popen[bytes] | None = None
+    popen: subprocess.Popen[bytes] | forks.Forked | None = None
 
     def start(self) -> Self:
+        variables = environment(self.folder, **self.more)
+        self.log.touch()
+        files = (Path(os.devnull), self.log, self.log)
+        if self.program == FEDCOHORT:
+            self.popen = forks.start(self.arguments, self.folder, variables, files)
+            if self.popen is not None:
+                return self
         with self.log.open("ab") as file:
             self.popen = subprocess.Popen(
                 [sys.executable, *self.program, *self.arguments],
                 cwd=self.folder,
-                env=environment(self.folder, **self.more),
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
