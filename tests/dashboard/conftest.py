@@ -2,15 +2,15 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
-from flask import Flask
 from playwright.sync_api import Browser
 
 from fedcohort.dashboard import Settings, create_app
 from fedcohort.dashboard.shared.application import close_app
-from fedcohort.dashboard.shared.serve import Listen, Server, address_of, open_server
+from fedcohort.dashboard.shared.serve import Listen, address_of, open_server
 from tests.patience import PATIENCE_SECONDS
 
 from .browser import chromium
@@ -30,26 +30,28 @@ def coordinator(store: StandIn) -> Iterator[Running]:
         yield server
 
 
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Serves the dashboard with given settings from a thread, and returns its address."""
-    servers: list[tuple[Flask, Server, threading.Thread]] = []
-
-    def start(settings: Settings) -> str:
-        listen = Listen("127.0.0.1", 0)
-        app = create_app(settings)
-        server = open_server(app, settings, listen)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        servers.append((app, server, thread))
-        return address_of(listen, server.port)
-
-    yield start
-    for app, server, thread in servers:
+@contextmanager
+def served(settings: Settings) -> Iterator[str]:
+    """The dashboard with these settings, from a thread, for the length of a with block; its address."""
+    listen = Listen("127.0.0.1", 0)
+    app = create_app(settings)
+    server = open_server(app, settings, listen)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield address_of(listen, server.port)
+    finally:
         server.shutdown()
         thread.join()
         server.server_close()
         close_app(app)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves the dashboard with given settings from a thread, and returns its address."""
+    with ExitStack() as servers:
+        yield lambda settings: servers.enter_context(served(settings))
 
 
 @pytest.fixture

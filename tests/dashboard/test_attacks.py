@@ -1,6 +1,7 @@
 """What somebody would try who means harm: strange paths, huge requests, all seats, a planted cookie."""
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,9 +13,9 @@ from fedcohort.dashboard.federation.relay import Seats
 from tests.patience import PATIENCE_SECONDS
 
 from .accounts import session_for, write_people
-from .conftest import Serve
+from .conftest import Serve, served
 from .served_ward import write_passwords
-from .standin import Running
+from .standin import Running, StandIn, rest, running
 
 PATHS = [
     "//evil.example/",
@@ -51,14 +52,17 @@ def raw(address: str, request: str) -> str:
     return answer.decode("latin-1")
 
 
-@pytest.fixture
-def people(tmp_path: Path) -> Path:
-    return write_people(tmp_path / "people.db")
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_people(tmp_path_factory.mktemp("attacks") / "people.db")
 
 
-@pytest.fixture
-def address(coordinator: Running, serve: Serve, people: Path) -> str:
-    return serve(Settings(coordinator.url, people=people))
+@pytest.fixture(scope="module")
+def address(people: Path) -> Iterator[str]:
+    """One page for all attacks that it must outlive."""
+    store = StandIn(sites={"hospital_a": "connected"})
+    with running(rest(store)) as coordinator, served(Settings(coordinator.url, people=people)) as address:
+        yield address
 
 
 @pytest.mark.parametrize("path", PATHS)

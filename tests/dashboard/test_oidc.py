@@ -113,11 +113,11 @@ def test_somebody_without_a_group_or_with_anothers_name_does_not_get_in(hospital
     assert [person.name for person in hospital.people.all()] == ["ops"]
 
 
-@pytest.mark.parametrize("name", [None, "", 7, "a" * 65, "\u202eada"])
-def test_a_name_that_is_none_is_refused(hospital: Hospital, name: object) -> None:
-    hospital.identity.user["preferred_username"] = name
-    assert hospital.log_in()[0] == 403
-    assert hospital.people.all() == []
+def test_a_name_that_is_none_is_refused(hospital: Hospital) -> None:
+    for name in (None, "", 7, "a" * 65, "\u202eada"):
+        hospital.identity.user["preferred_username"] = name
+        assert hospital.log_in()[0] == 403, name
+        assert hospital.people.all() == [], name
 
 
 def test_a_disabled_person_does_not_come_back(hospital: Hospital) -> None:
@@ -142,29 +142,27 @@ def with_(**more: Any) -> Callable[[Claims], None]:
     return lambda claims: claims.update(more)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        *map(without, ("iss", "aud", "exp", "iat", "nonce", "sub")),
-        with_(iss="https://evil.example"),
-        with_(aud="another-page"),
-        with_(aud=[CLIENT, "another-page"]),
-        with_(aud=[CLIENT, "another-page"], azp="another-page"),
-        with_(nonce="of another log-in"),
-        with_(exp=1),
-        with_(exp="late"),
-        with_(nbf=4_000_000_000),
-        with_(sub=""),
-        with_(sub=7),
-    ],
+WRONG_CLAIMS = (
+    *map(without, ("iss", "aud", "exp", "iat", "nonce", "sub")),
+    with_(iss="https://evil.example"),
+    with_(aud="another-page"),
+    with_(aud=[CLIENT, "another-page"]),
+    with_(aud=[CLIENT, "another-page"], azp="another-page"),
+    with_(nonce="of another log-in"),
+    with_(exp=1),
+    with_(exp="late"),
+    with_(nbf=4_000_000_000),
+    with_(sub=""),
+    with_(sub=7),
 )
-def test_a_token_with_wrong_claims_opens_nothing(
-    hospital: Hospital, changed: Callable[[Claims], None]
-) -> None:
-    hospital.identity.changed = changed
-    status, text = hospital.log_in()
-    assert (status, "did not let you in" in text) == (403, True)
-    assert hospital.people.all() == []
+
+
+def test_a_token_with_wrong_claims_opens_nothing(hospital: Hospital) -> None:
+    for number, changed in enumerate(WRONG_CLAIMS):
+        hospital.identity.changed = changed
+        status, text = hospital.log_in()
+        assert (status, "did not let you in" in text) == (403, True), number
+        assert hospital.people.all() == [], number
 
 
 def test_a_token_that_the_provider_has_not_signed_opens_nothing(hospital: Hospital) -> None:
@@ -202,14 +200,14 @@ def test_an_answer_is_good_once_and_in_the_browser_that_asked(hospital: Hospital
     assert mine.get(back).status_code == 403
 
 
-@pytest.mark.parametrize("change", ["state=x", "iss=https%3A%2F%2Fevil.example", "code=", "code=made-up"])
-def test_an_answer_that_was_changed_on_the_way_opens_nothing(hospital: Hospital, change: str) -> None:
-    client = hospital.app.test_client()
-    back, name = hospital.start(client), change.partition("=")[0]
-    given = parse_qs(urlsplit(back).query)
-    query = "&".join([*(f"{key}={value[0]}" for key, value in given.items() if key != name), change])
-    assert client.get(f"/oidc/return?{query}").status_code == 403
-    assert client.get("/").location == "/login"
+def test_an_answer_that_was_changed_on_the_way_opens_nothing(hospital: Hospital) -> None:
+    for change in ("state=x", "iss=https%3A%2F%2Fevil.example", "code=", "code=made-up"):
+        client = hospital.app.test_client()
+        back, name = hospital.start(client), change.partition("=")[0]
+        given = parse_qs(urlsplit(back).query)
+        query = "&".join([*(f"{key}={value[0]}" for key, value in given.items() if key != name), change])
+        assert client.get(f"/oidc/return?{query}").status_code == 403, change
+        assert client.get("/").location == "/login", change
 
 
 def test_a_provider_that_is_away_or_says_that_it_is_another_is_named(hospital: Hospital) -> None:

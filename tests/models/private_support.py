@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import keras
@@ -171,8 +172,15 @@ def clip_and_add(gradients: NDArray[np.float64], clip: float) -> NDArray[np.floa
     return total
 
 
-def built(name: str, rows: int = 1) -> tuple[PrivateModel, keras.Model, Floats, tuple[int, ...], Head]:
+@cache
+def private_of(name: str, rows: int = 1) -> PrivateModel:
+    """One for all tests of this process: its graphs are compiled once, and its weights are arguments."""
     make, shape, head = MODELS[name]
-    model = make()
-    plain = build_model(model, shape, head, 0)
-    return private_model(model, shape, head, 0, rows), plain, weights_of(plain), shape, head
+    return private_model(make(), shape, head, 0, rows)
+
+
+def built(name: str, rows: int = 1) -> tuple[PrivateModel, keras.Model, Floats, tuple[int, ...], Head]:
+    """A private model, and the same one as Keras has it, for this test alone."""
+    make, shape, head = MODELS[name]
+    plain = build_model(make(), shape, head, 0)
+    return private_of(name, rows), plain, weights_of(plain), shape, head

@@ -21,6 +21,7 @@ from tests.models.private_support import (
     json_of,
     made_up_rows,
     one_each,
+    private_of,
     weights_of,
 )
 
@@ -79,8 +80,7 @@ def test_one_patient_moves_the_sum_by_at_most_the_clip_wherever_the_others_move(
 def test_no_patient_alone_moves_the_sum_by_more_than_the_clip(
     name: str, n_rows: int, exponents: tuple[float, float, float], seed: int
 ) -> None:
-    make, shape, head = MODELS[name]
-    private = private_model(make(), shape, head, 0, rows_per_patient=3)
+    private, (_, shape, head) = private_of(name, rows=3), MODELS[name]
     rows, size, clip = 10.0 ** np.array(exponents)
     x, y = made_up_rows(shape, head, n_rows, seed)
     weights = np.random.default_rng(seed).normal(size=private.n_weights)
