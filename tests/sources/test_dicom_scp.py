@@ -293,7 +293,7 @@ def test_a_full_disk_is_told_to_the_sender(listen: Listen, tmp_path: Path) -> No
 
 def test_titles_networks_and_ports_are_checked_before_listening(listen: Listen, tmp_path: Path) -> None:
     taken = listen().port
-    with pytest.raises(StoreError, match="port taken"):
+    with pytest.raises(StoreError, match="give another port"):
         Receiver(tmp_path, "FEDCOHORT", port=taken)
     with pytest.raises(ConfigError, match="AE title"):
         Receiver(tmp_path, "much too long a title", port=0)

@@ -48,8 +48,9 @@ def back_up(
 
 
 def _copy(source: Path, target: Path) -> Path:
+    content = source.read_bytes()  # before there is a file, which would stay where it cannot be read
     with os.fdopen(_private(target), "wb") as file:
-        file.write(source.read_bytes())
+        file.write(content)
         _to_disk(file.fileno())
     return target
 

@@ -162,7 +162,7 @@ def read_declarations(connection: Connection, table: str) -> dict[str, Declared]
         rows = connection.execute(query).mappings().all()
     except ValueError:
         raise SchemaError(
-            f"{DECLARATIONS}: what is declared about {table} is damaged; import again"
+            f"{DECLARATIONS}: what is declared about {table} is damaged; import again into a new database"
         ) from None
     return {str(row["column_name"]): _declared(table, row) for row in rows}
 
@@ -180,7 +180,7 @@ def _declared(table: str, row: RowMapping) -> Declared:
     except (StudyError, ValidationError, TypeError, ValueError):
         raise SchemaError(
             f"{DECLARATIONS}: what is declared about {table}.{row['column_name']} cannot be read; "
-            "import again"
+            "import again into a new database"
         ) from None
     return Declared(
         kind, None if unit is None else str(unit), position if isinstance(position, int) else None

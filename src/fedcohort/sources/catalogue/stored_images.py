@@ -62,9 +62,9 @@ def decode_image(data: bytes, height: int, width: int, channels: int, where: str
         with _pillow().open(io.BytesIO(_SIGNATURE + kept), formats=("PNG",)) as picture:
             pixels = np.asarray(picture)
     except (OSError, SyntaxError, ValueError, struct.error):  # what Pillow raises for damaged data
-        raise SchemaError(f"{where}: holds a damaged PNG; import again") from None
+        raise SchemaError(f"{where}: holds a damaged PNG; import again into a new database") from None
     if pixels.dtype != np.uint8 or pixels.size != height * width * channels:
-        raise SchemaError(f"{where}: holds a damaged PNG; import again")
+        raise SchemaError(f"{where}: holds a damaged PNG; import again into a new database")
     return pixels.reshape(height, width, channels)
 
 
@@ -106,22 +106,28 @@ def _picture(value: object, shape: tuple[int, int, int], where: str) -> Bytes:
         return value.reshape(shape)
     if value is None:
         raise SchemaError(f"{where}: has no image; leave such rows out by `where`, as in: scan IS NOT NULL")
-    raise SchemaError(f"{where}: holds something that is not an image; import it as an image again")
+    raise SchemaError(
+        f"{where}: holds something that is not an image; import it as an image again into a new database"
+    )
 
 
 def _check_header(data: bytes, declared: tuple[int, int, int], where: str) -> None:
     """The first chunk is IHDR, 13 bytes: size, depth, colour type, compression, filter, interlace."""
     height, width, channels = declared
     if len(data) < 33 or data[:8] != _SIGNATURE or data[8:16] != b"\x00\x00\x00\rIHDR":
-        raise SchemaError(f"{where}: holds something that is not a PNG; import it as an image again")
+        raise SchemaError(
+            f"{where}: holds something that is not a PNG; import it as an image again into a new database"
+        )
     if len(data) > Image(height, width, channels).most_bytes:
-        raise SchemaError(f"{where}: holds a PNG larger than its declared size can need; import again")
+        raise SchemaError(
+            f"{where}: holds a PNG larger than its declared size can need; import again into a new database"
+        )
     found = struct.unpack(">IIBB", data[16:26])
     if found != (width, height, 8, _COLOUR_TYPES[channels]) or data[28] != 0:
         raise SchemaError(
             f"{where}: holds another kind of PNG ({found[1]} x {found[0]} pixels, {found[2]} bits, colour "
             f"type {found[3]}) than is declared ({height} x {width}, {channels} channels of 8 bits, not "
-            "interlaced); import again with the declared size"
+            "interlaced); import again into a new database, with the declared size"
         )
 
 
@@ -130,11 +136,11 @@ def _critical_chunks(data: bytes, where: str) -> Iterator[bytes]:
     position, name = 8, b""
     while name != b"IEND":
         if position + 12 > len(data):
-            raise SchemaError(f"{where}: holds a PNG that is cut short; import again")
+            raise SchemaError(f"{where}: holds a PNG that is cut short; import again into a new database")
         length, name = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            raise SchemaError(f"{where}: holds a PNG that is cut short; import again")
+            raise SchemaError(f"{where}: holds a PNG that is cut short; import again into a new database")
         if name in (b"IHDR", b"IDAT", b"IEND"):
             yield data[position:end]
         position = end

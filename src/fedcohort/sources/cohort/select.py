@@ -226,7 +226,8 @@ def _check_present(
     missing = sorted(needed - present.keys())
     if missing:
         raise SchemaError(
-            f"table {cohort.table}: has no column {', '.join(missing)}; check names or import again"
+            f"table {cohort.table}: has no column {', '.join(missing)}; check names or import again into a "
+            f"new database"
         )
     for name in sorted(needed - {FEATURES}):
         if not is_readable(present[name], connection.dialect.name):
@@ -278,5 +279,6 @@ def _vector(value: object, table: str, last: int, private: bool) -> list[object]
     if private:
         return [None] * (last + 1)
     raise SchemaError(
-        f"{table}.{FEATURES}: a row is not a JSON list of {last + 1} or more values; import again"
+        f"{table}.{FEATURES}: a row is not a JSON list of {last + 1} or more values; import again into a "
+        f"new database"
     )

@@ -75,7 +75,7 @@ class Receiver:
             self._server = _Server(entity, (host, port), handlers, self._limits)
         except OSError as error:
             raise StoreError(
-                f"{host}:{port} or {into}: {error.strerror}; is the port taken, or the folder read-only?"
+                f"{host}:{port} or {into}: {error.strerror}; give another port, or make the folder writable"
             ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), daemon=True)
         self._thread.start()

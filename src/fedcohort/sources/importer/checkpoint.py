@@ -154,8 +154,8 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
     if otherwise and not keyed:
         raise StoreError(
             f"{part.name}: was imported under another mapping, encoding or de-identification; its records "
-            "would stand twice: take that import back (`fedcohort data undo --into DATABASE` lists them), "
-            "name key columns in the mapping, or import into a new database"
+            "would stand twice: take that import back (`fedcohort data undo --into DATABASE` lists them), or "
+            "import into a new database"
         )
     begun = next((row for row in same if row["part"] == mark.key), None)
     if begun is not None:
@@ -166,10 +166,11 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
     cut = [row for row in rows if row["done"] == BROKEN]
     counts = [_appended_to(part, row) for row in (*earlier, *cut)]
     read = max((count for count in counts if count is not None), default=None)
-    if earlier and read is None and not keyed:
+    if any(row["written"] for row in earlier) and read is None and not keyed:
         raise StoreError(
             f"{part.name}: changed since it was imported, so that its records cannot be told from the "
-            "earlier ones; name key columns in the mapping, or import into a new database"
+            "earlier ones; import into a new database, with key columns in the mapping where the file will "
+            "change again"
         )
     values: dict[str, object] = {"part": mark.key, "size": part.size(), **asdict(mark)}
     values |= {"read": read or 0, "written": 0, "refused": 0, "done": BEGUN, "at": int(time.time())}

@@ -70,7 +70,7 @@ class Content:
         lines, of_lines = digest, size
         try:
             with raw_of(self._path) as file:
-                while block := file.read(BLOCK):
+                while block := file.read1(BLOCK):  # `read` would lose it where the file is cut off
                     whole, end, rest = block.rpartition(b"\n")
                     if end:
                         digest.update(whole + end)
@@ -173,7 +173,7 @@ def text_of(path: Path, encoding: str | None) -> io.TextIOWrapper:
         raise DataError(f"{path}: {error.strerror}") from error
 
 
-def raw_of(path: Path) -> IO[bytes]:
+def raw_of(path: Path) -> io.BufferedReader:
     """A file's bytes, unpacked within bounds where it is packed."""
     if not is_packed(path):
         return path.open("rb")

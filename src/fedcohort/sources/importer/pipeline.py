@@ -289,6 +289,12 @@ def _check_names(table: str, columns: Sequence[str], dialect: str) -> None:
         raise SchemaError(f"table {table}: {len(columns)} columns; choose at most {most} in a mapping file")
 
 
+def _has_key(connection: Connection, table: str, keys: Sequence[str]) -> bool:
+    """Whether the database holds the key's values apart, which a record needs to replace an earlier one."""
+    unique = [index["column_names"] for index in inspect(connection).get_indexes(table) if index["unique"]]
+    return any(sorted(map(str, names)) == sorted(keys) for names in unique)
+
+
 def table_of(road: Road, connection: Connection, batch: Batch) -> Table:
     """The batch's table, made when it is missing: declared columns by their kind, others as text.
 
@@ -321,6 +327,11 @@ def table_of(road: Road, connection: Connection, batch: Batch) -> Table:
             raise StoreError(
                 f"table {batch.table}: stands there with other columns or declarations"
                 f"{' (no ' + ', '.join(missing) + ')' if missing else ''}; import into another table"
+            )
+        if keys and not _has_key(connection, batch.table, keys):
+            raise StoreError(
+                f"table {batch.table}: stands there without the key {', '.join(keys)}; "
+                "import into another table"
             )
     else:
         table.create(connection)

@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -47,8 +47,9 @@ def sql_source(database: str | Path, origin: str, table: str, mapping: MappedTab
         _ask(connection, origin, found, fields)
     notes: list[str] = []
     if mapping is None or mapping.others:
+        mapped = {one.source for one in fields}
         fields = _fields_of(found, name, engine, fields)
-        notes = _left_out(found, fields, engine)
+        notes = _left_out(found, fields, engine, mapped)
     declared = {one.name: one.declared for one in fields if one.declared is not None}
     digest = partial(_digest, database, origin, fields)
     part = Part(name, table, digest, partial(_batches, database, origin, name, table, fields))
@@ -117,9 +118,10 @@ def _fields_of(table: Table, name: str, engine: str, mapped: Sequence[Field]) ->
     return fields
 
 
-def _left_out(table: Table, fields: Sequence[Field], engine: str) -> list[str]:
+def _left_out(table: Table, fields: Sequence[Field], engine: str, mapped: Collection[str]) -> list[str]:
     """A line for every column that is not imported, and what to do."""
     read = {one.source for one in fields}
+    guessed = read - {PATIENT_ID, *mapped} if engine == "sqlite" else set()
     lines = [
         f"{column.name} is left out: it is {name_of_type(column.type)}; {CAST}"
         for column in table.c
@@ -129,7 +131,7 @@ def _left_out(table: Table, fields: Sequence[Field], engine: str) -> list[str]:
         f"{column.name} is read as text, for the source gives it no type; name it in a mapping if it holds "
         "numbers"
         for column in table.c
-        if isinstance(column.type, NullType) and column.name in read - {PATIENT_ID} and engine == "sqlite"
+        if isinstance(column.type, NullType) and column.name in guessed
     ]
     return lines + untyped
 

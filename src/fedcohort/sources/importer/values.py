@@ -341,5 +341,5 @@ def _unsound(value: str | None) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        return "is not in the file's encoding; name it, such as cp1252"
+        return "is not in the file's encoding; of a CSV file say another by --encoding, such as cp1252"
     return "holds a NUL character" if "\x00" in value else ""

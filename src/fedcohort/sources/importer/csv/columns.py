@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.sources.catalogue.normal_form import EXACT_BELOW
-from fedcohort.sources.catalogue.schema import PATIENT_ID
+from fedcohort.sources.catalogue.schema import LONGEST_ID, PATIENT_ID
 from fedcohort.sources.importer.values import MAX_TEXT, Field, shaped
 
 _DOUBTFUL = r"^\s*([+-]?0\d|[+-]?\d+[eE]\d+\s*$)"
@@ -132,7 +132,8 @@ def _texts(one: Field, column: Any) -> Made | None:  # noqa: ANN401
     longest = compute.max(compute.utf8_length(column)).as_py() or 0
     blank = compute.any(compute.utf8_is_space(column)).as_py()
     data = column.buffers()[2]
-    if longest > MAX_TEXT or blank or (data is not None and b"\x00" in memoryview(data).tobytes()):
+    most = LONGEST_ID if one.name == PATIENT_ID else MAX_TEXT
+    if longest > most or blank or (data is not None and b"\x00" in memoryview(data).tobytes()):
         return None
     return lambda part: list(column[part].to_numpy(zero_copy_only=False).tolist())
 

@@ -221,7 +221,7 @@ def _some(found: Iterator[list[str]], most: int) -> tuple[list[list[str]], str]:
     except DataError as error:
         return rows, str(error)
     except UnicodeError:
-        return rows, "not in the file's encoding; name it"
+        return rows, "not in the encoding it is read in; say its --encoding"
     return rows, ""
 
 
