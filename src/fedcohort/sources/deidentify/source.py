@@ -42,7 +42,7 @@ from fedcohort.sources.deidentify.values import (
     moved_dates,
     zipped,
 )
-from fedcohort.sources.importer.batch import Batch, Part, Refusal, Source
+from fedcohort.sources.importer.batch import Batch, Part, Refusal, Source, closed_after
 
 Tables = Mapping[str, Mapping[str, Declared]]
 
@@ -326,8 +326,9 @@ def deidentified(source: Source, deidentifier: Deidentifier) -> Source:
 
 def _part(part: Part, deidentifier: Deidentifier, *, is_file: bool) -> Part:
     def batches(done: int) -> Iterator[Batch]:
-        found = map(deidentifier.apply, part.batches(done))
-        return none_lost(found, lambda: deidentifier.report().columns, is_file=is_file)
+        with closed_after(part.batches(done)) as plain:
+            found = map(deidentifier.apply, plain)
+            yield from none_lost(found, lambda: deidentifier.report().columns, is_file=is_file)
 
     def prefix(size: int) -> str:
         found = part.prefix(size) if part.prefix else ""

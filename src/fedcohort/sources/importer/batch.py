@@ -5,7 +5,8 @@ database; the road (`road.py`) writes batches, remembers how far each part has c
 and reports. A bad record becomes a `Refusal` and never stops an import.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fedcohort.sources.catalogue.schema import Declared
@@ -91,3 +92,13 @@ class Source:
     parts: Iterable[Part]
     notes: Sequence[str] = ()
     form: int | None = None
+
+
+@contextmanager
+def closed_after(batches: Iterator[Batch]) -> Iterator[Iterator[Batch]]:
+    """Batches whose source gives its file back however reading them ends."""
+    try:
+        yield batches
+    finally:
+        if isinstance(batches, Generator):
+            batches.close()
