@@ -170,14 +170,17 @@ def test_copies_without_the_patient_are_written_under_new_names(folder: Path) ->
     assert "0 files written, 3 there already, 1 refused" in run(*command, "--keep-characteristics").replace(
         "\n", " "
     )
-    with pytest.raises(ConfigError, match="--dates"):
+    with pytest.raises(ConfigError, match="--dates: shift or remove"):
         run(*command, "--dates", "never")
+    for dates in ("shift", "remove"):
+        told = run("data", "deidentify-dicom", "--from", folder, "--into", dates, "--dates", dates)
+        assert "3 files written" in told
 
 
 def test_a_database_needs_an_inbox_and_a_folder_no_options() -> None:
-    with pytest.raises(ConfigError, match="--inbox"):
+    with pytest.raises(ConfigError, match="a database needs --inbox FOLDER, where images wait"):
         run("data", "receive-dicom", "--into", "h.db")
-    with pytest.raises(ConfigError, match="--inbox"):
+    with pytest.raises(ConfigError, match="are for a database: give --inbox FOLDER"):
         run("data", "receive-dicom", "--into", "folder", "--keep-identifiers")
 
 

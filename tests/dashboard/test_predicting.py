@@ -186,9 +186,12 @@ def test_a_picture_comes_as_a_png_file(tmp_path: Path) -> None:
     answer = client.post(f"/api/models/{key}/predict", json={"values": {"scan": text}}, **HERE)
     assert answer.status_code == 200, answer.text
     assert answer.get_json()["value"] == pytest.approx(predictor.predict_one({"scan": png}).value)
-    for wrong in ("no base64!", base64.b64encode(b"no png").decode()):
+    for wrong, said in (
+        ("no base64!", "scan: give a PNG file in base64"),
+        (base64.b64encode(b"x").decode(), ""),
+    ):
         answer = client.post(f"/api/models/{key}/predict", json={"values": {"scan": wrong}}, **HERE)
-        assert answer.status_code == 400, answer.text
+        assert (answer.status_code, said in answer.get_json()["message"]) == (400, True), answer.text
     sent = client.post(f"/models/{key}", data={"column.scan": (io.BytesIO(png), "scan.png")}, **HERE)
     assert "Probability of ill = 1" in sent.text
     close_app(app)

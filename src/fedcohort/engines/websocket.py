@@ -162,9 +162,9 @@ def serve_coordinator(settings: CoordinatorSettings, on_listening: Callable[[], 
     )
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     try:
-        socket = _bound(settings.host, settings.port)
-        on_listening()
-        uvicorn.Server(config).run([socket])
+        with _bound(settings.host, settings.port) as socket:
+            on_listening()
+            uvicorn.Server(config).run([socket])
     finally:
         service.store.close()
         held.close()

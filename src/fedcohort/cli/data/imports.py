@@ -178,15 +178,7 @@ def import_breast_cancer(into: Folder = Path()) -> None:
     """The 569 patients that come with scikit-learn, split over three hospitals."""
     from fedcohort.sources.datasets.breast_cancer import import_breast_cancer as make
 
-    into.mkdir(parents=True, exist_ok=True)
-    try:
-        reports = make(into)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "this data set comes with scikit-learn: "
-            "pip install -c constraints.txt '.[demo]' in fedcohort's folder"
-        ) from error
-    for report in reports:
+    for report in make(into):
         console.print(str(report), markup=False, highlight=False)
     console.print(_PUBLIC, highlight=False)
 

@@ -284,6 +284,8 @@ def _keep_private(path: Path) -> None:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
     except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}; check the folder's permissions") from error
+        raise KeyFileError(
+            f"{path}: {error.strerror}; name a file in a folder that can be written"
+        ) from error
     if os.name == "posix" and mode & 0o077:
         raise KeyFileError(f"{path}: others can read this file of people; run chmod 600 on it")

@@ -1,0 +1,304 @@
+"""Which remedies of the work rooms a test obeys, and how a row of a table obeys one.
+
+A remedy is found by the words of its text, with {} where a value is filled in; a piece is enough where no
+other text has it. `tests/test_remedies_all_work.py` holds every error's text to this.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fedcohort.errors import FedcohortError
+
+ROOMS = (
+    "study", "columns", "questions", "field_faults", "handed_in", "explain", "local_token", "refusals",
+    "models", "analyses", "privacy", "protection", "wire", "node", "coordinator", "engines", "researcher",
+    "dashboard", "cli",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A remedy obeyed: a fault, what is said of it, and the same deed as it says.
+
+    Attributes:
+        said: of the text as the source has it, {} where a value is filled in.
+    """
+
+    said: str
+    fault: Callable[[], object]
+    obeyed: Callable[[], object]
+
+
+def pattern(said: str) -> re.Pattern[str]:
+    """Finds a text, or a piece of it, in a message."""
+    return re.compile(".*".join(map(re.escape, said.split("{}"))), re.DOTALL)
+
+
+def refusal(said: str, fault: Callable[[], object]) -> str:
+    """The message with which a deed is refused, which is the one that is meant."""
+    with pytest.raises((FedcohortError, ValueError), match=pattern(said)) as refused:
+        fault()
+    return str(refused.value)
+
+
+def obey(row: Row) -> None:
+    """Make the fault, and then do as it says."""
+    refusal(row.said, row.fault)
+    row.obeyed()
+
+
+@dataclass(frozen=True)
+class Lacks:
+    """A remedy that is an installation: a module without which a deed is refused, and done with it.
+
+    Attributes:
+        said: as in a row.
+        module: the first that the deed imports.
+    """
+
+    said: str
+    module: str
+    deed: Callable[[], object]
+
+
+def install(one: Lacks, patch: pytest.MonkeyPatch) -> None:
+    """Do it without the module, and then with it."""
+    with patch.context() as hidden:
+        hidden.setitem(sys.modules, one.module, None)
+        refusal(one.said, one.deed)
+    one.deed()
+
+
+def write(name: str, text: str) -> Path:
+    """A file in the working folder."""
+    Path(name).write_text(text, encoding="utf-8")
+    return Path(name)
+
+
+OBEYED: dict[str, tuple[str, ...]] = {
+    "test_remedies_of_studies.py::test_a_study_is_mended_as_it_is_told": (
+        "give both low and high, or neither",
+        "low {} must be below high {}",
+        "levels must be distinct",
+        "algorithm fedsgd takes one gradient a round: leave out local_epochs and proximal_mu",
+        "average_rounds: {} of {} rounds; give no more",
+        "such as 1.5: the smaller, the less the results can say about any one patient; leave it out",
+        "columns: name at least one column",
+        "bounds.{}: low {} must be below high {}",
+        "cohort.label: {} needs a label",
+        "cohort.label: {} cannot use a survival label; describe can",
+        "key_bits: {} has no key of a size to choose; leave it out",
+        "analysis.augment: under privacy an image counts as it is; leave it out",
+        "analysis.augment: the cohort has no image column; leave it out",
+        "cohort.label: privacy needs declared bounds, and a survival time has none",
+        "privacy.{}: {} learns nothing by steps; leave it out",
+    ),
+    "test_remedies_of_studies.py::test_a_setting_that_a_message_says_is_set_and_the_study_stands": (
+        'privacy.noise: without a protection the coordinator would see a share alone; take noise = "site"',
+        'take analysis.algorithm = "fedsgd", as fc.Train.private() does, or noise = "site"',
+    ),
+    "test_remedies_of_sites.py::test_an_import_succeeds_once_it_is_done_as_told": (
+        "--refused {}: stands there and is no list of refusals; name a new file",
+        "--refused {}: there is no folder {}; make it first",
+        "--delimiter: one character, such as ';'",
+        "{}: has no table {}; it has {}",
+        "--decimal, --thousands: with a mapping file write them there, below the table or at a column",
+    ),
+    "test_remedies_of_sites.py::test_a_command_runs_once_it_is_typed_as_told": (
+        "give either --site or --researcher",
+        "nobody called {} has a token that could be revoked; check the name",
+        "no site {}; known are {}",
+        "site {} has never joined; invite it without --again",
+        "role {}: give one of {}",
+        "there is somebody called {} already; choose another name",
+        "{} is disabled; enable the account first",
+        "there is nobody called {}; `fedcohort people list` says who is",
+    ),
+    "test_remedies_of_sites.py::test_who_has_joined_is_removed_or_invited_again_by_the_commands_that_are"
+    "_told": ("site {} has already joined; remove it first: `fedcohort coordinator remove --site {}`",),
+    "test_remedies_of_sites.py::test_a_secret_is_given_once_and_in_a_file_that_can_be_read": (
+        "{} and {}_FILE are both set; leave one of them out",
+    ),
+    "test_remedies_of_sites.py::test_a_page_is_served_to_others_once_people_and_a_certificate_are_given": (
+        "HTTPS needs both a certificate and its key: give --certificate and --key",
+        "host {} is not loopback: set FEDCOHORT_PEOPLE (--people) to the file of those who may log in",
+        "give a certificate and a key, or listen on 127.0.0.1 behind a server that has them",
+        "{}, {}: cannot be used for HTTPS ({}); give a certificate and its key in PEM",
+    ),
+    "test_remedies_of_sites.py::test_a_page_s_settings_are_given_as_told": (
+        "FEDCOHORT_DASHBOARD_TOKEN is what programs show, and people log in: set FEDCOHORT_PEOPLE",
+        "FEDCOHORT_OIDC (--oidc): set FEDCOHORT_PEOPLE (--people) for those who log in",
+        "FEDCOHORT_DASHBOARD_TOKEN: too short to be safe; give {} characters or more",
+        "FEDCOHORT_URL (--url): {} is not an address such as https://host",
+        "{}: give scheme, host and port only; the token goes into FEDCOHORT_TOKEN",
+    ),
+    "test_remedies_of_sites.py::test_site_toml_is_read_once_it_is_written_as_told": (
+        "give either coordinator (the node dials out) or [listen] (it waits to be dialled)",
+        "name a file elsewhere, on another disk where there is one",
+    ),
+    "test_remedies_of_sites.py::test_what_site_toml_forbids_is_allowed_once_either_side_does_as_told": (
+        "let it have privacy.cohort_test = 0.05 or more",
+        "it takes privacy.sites_per_patient = {}",
+        "let the study ask for as much or more",
+        "correct cohort.patient_id, or say patients.{} in site.toml",
+    ),
+    "test_remedies_of_sites.py::test_a_study_fits_its_budget_once_either_side_does_as_told": (
+        "a study without [privacy] costs more than any budget; let it have [privacy]",
+        "site.toml: budget.{} is epsilon {}, delta {} in all; the study asks for {} and {}",
+        "site.toml: budget.{}.least_epsilon is {}; the study asks for {}; ask for as much or more",
+    ),
+    "test_remedies_of_sites.py::test_a_study_s_file_is_given_as_told": ("{}: {}; give the study's file",),
+    "test_remedies_of_sites.py::test_certificates_are_given_as_told": (
+        "{}: cannot be read as a CA certificate; give it in PEM",
+        "{}: {}; give the certificate and its key in PEM",
+        "{}, {}: cannot be used as certificate and key; give both in PEM",
+    ),
+    "test_remedies_of_sites.py::test_an_address_is_written_as_told": (
+        "{}: give an address such as wss://coordinator.example:8760",
+        "{}: plain text is only allowed on this machine itself; use wss://",
+        "{} is not an address such as https://coordinator.example:8760",
+        "{}: plain text is only allowed on this machine itself; use https://",
+    ),
+    "test_remedies.py::test_a_proxy_that_cannot_be_used_is_told_alike_by_client_node_and_check": (
+        "which is not spoken here; set {}=http://proxy:port, or NO_PROXY={} where none is needed",
+        "the environment's proxy for {} is no address; set {}=http://proxy:port, or NO_PROXY={}",
+    ),
+    "test_remedies_of_nodes.py::test_a_roster_is_kept_as_its_command_tells": (
+        "--fingerprint: say by --confirm whose it is",
+        "no site {} has been announced; those that have: {}",
+        "--fingerprint: give what the other site's operator has read to you",
+        "give all that the other site's operator reads to you",
+        "remove it, and confirm the site again: `fedcohort roster --confirm {}`",
+    ),
+    "test_remedies_of_nodes.py::test_a_key_that_somebody_else_announced_is_confirmed_once_the_coordinator_has"
+    "_the_right_one": ("do not go on, and ask the coordinator's operator why",),
+    "test_remedies_of_nodes.py::test_a_command_that_needs_the_node_s_database_runs_after_the_node_has_run"
+    "_once": ("{}: no such database; {}",),
+    "test_remedies_of_nodes.py::test_a_study_is_answered_once_it_is_approved_as_the_log_says": (
+        "nobody has approved study {}; see `fedcohort approve`",
+        "the approval has expired; approve the study again",
+    ),
+    "test_remedies_of_pages.py::test_a_study_is_handed_in_once_token_and_body_are_as_told": (
+        "a token is needed, on this machine too: give yours by --token, FEDCOHORT_TOKEN or",
+        "the token is unknown or revoked; ask the coordinator's operator for a new one",
+        "no study {}; give its hash, or the first six characters or more",
+        "the request must be a JSON object",
+        "send study, public_key and signature (hex)",
+        "the study's signature does not fit its key; sign the canonical study",
+        "cohort.columns: name each column's kind; fed.run does so from the sites' catalogues",
+    ),
+    "test_remedies_of_pages.py::test_a_study_that_is_being_checked_is_cancelled_once_it_is_proposed": (
+        "this study is still being checked; cancel it once it is proposed",
+    ),
+    "test_remedies_of_pages.py::test_somebody_gets_in_once_a_group_of_theirs_has_a_role": (
+        "no group of this person has a role here; see [roles] in the provider's file",
+    ),
+    "test_remedies_of_models.py::test_a_training_succeeds_once_it_is_asked_as_told": (
+        "algorithm: fedsgd cannot train layers that keep moving statistics; use fedavg",
+        "no site has a row to train on; check 'where', 'split' and the label",
+        "widen the bounds, exclude such rows by 'where', or clean the data",
+        "{}: {}; the log says more",
+        "{}; the log says more",
+    ),
+    "test_remedies_of_models.py::test_a_result_is_read_once_it_is_saved_again_where_it_can_be": (
+        "{}: report.json or metrics.csv is damaged ({}); save the result again",
+        "{}: report.json or metrics.csv is empty; save the result again",
+    ),
+    "test_remedies_of_models.py::test_a_patient_is_predicted_once_the_values_are_written_as_told": (
+        "give either --value COLUMN=VALUE, once a column, or --site site.toml",
+        "--value {}: write COLUMN=VALUE",
+        "{}: not a number; write digits with a point, such as 5.4",
+        "{}: outside {} to {}; check the value and its unit",
+        "{}: no column of this model; it has {}",
+    ),
+    "test_remedies_of_models.py::test_a_program_asks_a_page_for_a_prediction_as_it_is_told": (
+        "{}: give a number, a text or null",
+    ),
+    "dashboard/test_predicting.py::test_a_picture_comes_as_a_png_file": ("{}: give a PNG file in base64",),
+    "models/test_memory.py::test_a_kernel_as_large_as_the_picture_is_refused_before_it_asks_for_memory": (
+        "take smaller convolution kernels, or reduce the picture first",
+    ),
+    "models/test_places.py::test_a_compiled_model_that_fails_is_refused_and_what_is_printed_helps": (
+        "start this process with {}, and without a GPU (CUDA_VISIBLE_DEVICES=-1)",
+    ),
+    "models/test_sequences.py::test_an_input_that_does_not_fit_its_column_is_refused_with_a_remedy_that"
+    "_helps": ("the column has {} features: give {}",),
+    "models/test_start.py::test_a_compiled_model_is_refused_by_name_and_the_remedy_helps": (
+        "leave out model.compile(...), or load it by keras.models.load_model(path, compile=False)",
+    ),
+    "models/test_start.py::test_more_weights_than_a_study_carries_are_refused_with_a_remedy_that_helps": (
+        "to begin with fresh ones give its configuration, model=json.loads(model.to_json())",
+    ),
+    "models/test_start_tensorflow.py::test_privacy_is_refused_where_a_notebook_started_tensorflow_until_it"
+    "_obeys_what_is_printed": ("or keras run: import os; os.environ.update({})",),
+    "node/test_budgets.py::test_exact_answers_before_a_budget_count_as_infinite_until_the_operator_says"
+    "_otherwise": ("`fedcohort ledger --settle STUDY --because WORDS` says it",),
+    "node/test_policy.py::test_one_site_s_vector_is_not_opened_under_a_protection": (
+        'take min_sites = 2 or more, or say protection = "none"',
+    ),
+    "node/test_heads.py::test_writing_off_leaves_no_budget_and_no_approval_and_lets_the_node_start": (
+        "or give up what this one cannot know: `fedcohort ledger --write-off`",
+    ),
+    "processes/test_consent.py::test_a_cancelled_study_is_refused_again_in_words_until_it_is_to_go_on": (
+        "with resume=True (`fedcohort run --resume`), to begin anew give it another name",
+    ),
+    "processes/test_consent.py::test_a_running_nodes_trust_is_not_forgotten_under_it": (
+        "stop it, forget, and start it with a new token to join",
+        "{} knows no coordinator's key; start the node with its token to join",
+    ),
+    "processes/test_members.py::test_a_wrong_join_token_is_refused_and_the_right_one_still_admits": (
+        "{} has not joined yet, and no join token was given; give the one that",
+    ),
+    "test_cli_dicom.py::test_copies_without_the_patient_are_written_under_new_names": (
+        "--dates: shift or remove",
+    ),
+    "test_cli_dicom.py::test_what_a_pacs_sends_stands_in_the_database_and_no_longer_in_the_inbox": (
+        "--into: a database needs --inbox FOLDER, where images wait for their import",
+        "--options, --deidentify and --key are for a database: give --inbox FOLDER",
+    ),
+}
+"""By test, below tests/, the remedies that it obeys beside the tables."""
+
+ELSEWHERE: dict[str, str] = {
+    "give --data breast-cancer, or --data heart-disease with --from FOLDER":
+        "tests/test_demo.py starts the demo on its default data, too long for a row",
+    "submit the study under a new name": "needs an earlier version; the rest is a submission as any other",
+    "of a later version of fedcohort, and this one computes by rules {}; upgrade it": "needs a later version",
+    "a release of kind {} cannot be accounted; update this node": "needs a later version",
+    "{} speaks protocol {} to {}, this program {} to {}; {}": "needs a program of another protocol",
+    "compare fingerprints again (`fedcohort roster`), and ask {} whether its agreement.key is new":
+        "a talk between two operators; the command is obeyed for the roster's own errors",
+    "ask the coordinator's operator who hands them in": "a talk between two operators",
+    "{}: the environment's proxy is no address; set HTTPS_PROXY=http://proxy:port":
+        "the words of wire/proxy.py come first, which are obeyed; this is for what websockets alone refuses",
+}  # fmt: skip
+"""Remedies that no test here can obey, and why."""
+
+FACTS: dict[str, str] = {
+    "steps before this site's count of patients; it comes first": "a peer's fault",
+    "it takes several sites to open this sum; a total has no business here": "a peer's fault",
+    "round {} was asked before, of another state; a round has one answer": "a peer's fault",
+    "another roster than in the rounds before; a study's sites stay the same": "a peer's fault",
+    "a survivor too few of whose holders have survived; its secrets stay closed": "a peer's fault",
+    "{} survivors; this round is opened for {} or more": "a peer's fault",
+    "a sealed vector of {} bytes; {} are needed": "a peer's fault",
+    "{}: help of {} bytes where {} are needed": "a peer's fault",
+    "a vector of {} bytes where {} are needed": "a peer's fault",
+    "{}.{}: {} bytes where {} are needed": "a peer's fault",
+    "a message of {} bytes; the limit is {}": "a peer's fault",
+    "a task with {} arrays; the limit is {}": "a peer's fault",
+    "{}: its event log holds all that others have seen; nothing is lost": "nothing has to be done",
+    "this protection needs no opening": "a peer's fault",
+    "private steps need the node's sampler": "a guard of the code's own",
+    "a live node needs its store on disk": "a guard of the code's own",
+    "cohort.label: privacy needs declared bounds": "a guard behind study.py, whose words are obeyed",
+    "cohort.bounds: privacy needs declared bounds": "a guard behind study.py, whose words are obeyed",
+    "the study needs {} sites and the federation has {}, of which refused: {}": "the sites' codes say why",
+    "{} of the {} sites that the study needs are left{}": "the sites' codes say why",
+}
+"""What sounds like a remedy and is none."""
