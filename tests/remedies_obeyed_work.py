@@ -143,14 +143,17 @@ OBEYED: dict[str, tuple[str, ...]] = {
     ),
     "test_remedies_of_sites.py::test_what_site_toml_forbids_is_allowed_once_either_side_does_as_told": (
         "let it have privacy.cohort_test = 0.05 or more",
-        "it takes privacy.sites_per_patient = {}",
-        "let the study ask for as much or more",
+        "let the study have privacy.sites_per_patient = {}",
+        "site.toml: {} is {}, and the study has {} = {}; let the study ask for as much or more",
+        "site.toml: {} does not allow {}; add it to {} in site.toml, or {}",
+        "let it have [privacy], or take privacy_required out of site.toml",
+        "let the study take a smaller one, or raise max_delta in site.toml",
         "correct cohort.patient_id, or say patients.{} in site.toml",
     ),
     "test_remedies_of_sites.py::test_a_study_fits_its_budget_once_either_side_does_as_told": (
         "a study without [privacy] costs more than any budget; let it have [privacy]",
-        "site.toml: budget.{} is epsilon {}, delta {} in all; the study asks for {} and {}",
-        "site.toml: budget.{}.least_epsilon is {}; the study asks for {}; ask for as much or more",
+        "and the study asks for {} and {}; let the study ask for less, or raise the budget in site.toml",
+        "site.toml: budget.{}.least_epsilon is {}, and the study asks for {}; let the study ask for as",
     ),
     "test_remedies_of_sites.py::test_a_study_s_file_is_given_as_told": ("{}: {}; give the study's file",),
     "test_remedies_of_sites.py::test_certificates_are_given_as_told": (
@@ -265,6 +268,9 @@ OBEYED: dict[str, tuple[str, ...]] = {
 """By test, below tests/, the remedies that it obeys beside the tables."""
 
 ELSEWHERE: dict[str, str] = {
+    "{} has handed in {} studies within 24 hours": "a day goes by; tests of the coordinator's store bound it",
+    "this study has had {} keys, and no more are taken; give it another name":
+        "another name is another study, which begins with no key",
     "give --data breast-cancer, or --data heart-disease with --from FOLDER":
         "tests/test_demo.py starts the demo on its default data, too long for a row",
     "submit the study under a new name": "needs an earlier version; the rest is a submission as any other",

@@ -211,6 +211,21 @@ def column_kinds(columns: Any) -> Callable[[], object]:
     return lambda: check_study(policy(), exact)
 
 
+def offered(tables: str, columns: tuple[str, ...] = ("age",), table: str = "ward") -> Callable[[], object]:
+    kinds = {name: fc.Numeric(18, 90) for name in columns}
+    exact = fc.Study(name="x", cohort=fc.Cohort(table=table, columns=kinds), analysis=fc.Describe())
+    return lambda: check_study(policy(SITE.replace('ward = "*"', tables)), exact)
+
+
+def copied_from(tables: dict[str, Any]) -> Callable[[], object]:
+    def copy() -> object:
+        site = perturb_policy(Path.cwd(), tables=tables, budget={})
+        with closing(SqlNodeStore(Path("node.db"))) as store:
+            return perturb(site, store, TABLE, 1.0, Path("noisy.db"))
+
+    return copy
+
+
 def worker(port: int | None) -> Callable[[], object]:
     def read() -> object:
         example = Path(__file__).parents[1] / "examples" / "flat_config" / "config.json"
@@ -273,7 +288,19 @@ NODES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", [*COUNTERS, *COPIES, *NODES], ids=lambda row: row.said[:60])
+OFFERS = [
+    Row("add it to [tables] in site.toml, or let the study take one of {}",
+        offered('labs = "*"'),
+        lambda: (offered('labs = "*"\nward = "*"')(), offered('labs = "*"', table="labs")())),
+    Row("site.toml: tables.{} does not offer {}; add what may be studied to tables.{} in site.toml",
+        offered('ward = ["age"]', ("age", "bp")),
+        lambda: (offered('ward = ["age", "bp"]', ("age", "bp"))(), offered('ward = ["age"]')())),
+    Row("site.toml: tables does not offer {}; add it to [tables] in site.toml",
+        copied_from({"other": "*"}), copied_from({"other": "*", TABLE: "*"})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", [*COUNTERS, *COPIES, *NODES, *OFFERS], ids=lambda row: row.said[:60])
 def test_a_deed_succeeds_once_it_is_done_as_told(row: Row) -> None:
     obey(row)
 

@@ -256,6 +256,7 @@ RULES: list[tuple[str, dict[str, Any], Study, dict[str, Any], Study | None]] = [
     ("protection", {"protections": ["masks"]}, asked(protection="paillier"),
      {"protections": ["masks", "paillier"]}, asked()),
     ("privacy", {"privacy_required": True}, asked(), {"privacy_required": False}, asked(privacy=PRIVATE)),
+    # "let the study take a smaller one, or raise max_delta in site.toml"
     ("privacy", {"max_delta": 1e-6}, asked(privacy=PRIVATE), {"max_delta": 1e-5},
      asked(privacy=fc.Privacy(epsilon=1.0, delta=1e-7))),
     ("privacy", {"noisy_minimum": True}, asked(privacy=PRIVATE), {"noisy_minimum": False},
