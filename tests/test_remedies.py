@@ -163,7 +163,7 @@ def test_an_exact_study_on_a_budget_is_told_to_be_private_and_then_is_ready(tmp_
     exact = fc.Study(name="x", cohort=cohort, analysis=fc.Describe())
     line = next(one for one in check_readiness(policy, exact).lines if one.what == "budget")
     assert line.verdict == "not ready"
-    assert line.remedy.startswith("let the study have [privacy]")
+    assert line.remedy.startswith("let it have [privacy]")
     assert "ask for less" not in line.remedy
     private = fc.Study(name="x", cohort=cohort, analysis=fc.Describe(), privacy=fc.Privacy(epsilon=1.0))
     line = next(one for one in check_readiness(policy, private).lines if one.what == "budget")
