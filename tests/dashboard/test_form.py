@@ -270,7 +270,8 @@ def test_a_site_that_would_refuse_is_named_before_the_study_is_handed_in() -> No
     study = checked(DRAFT, catalogues)
     found = verdict(study, catalogues)
     assert (found["valid"], found["refused"]) == (True, ["c"])
-    assert found["message"] == "c: site.toml: analyses does not allow 'describe'"
+    remedy = "add it to analyses in site.toml, or ask for another analysis"
+    assert found["message"] == f"c: site.toml: analyses does not allow 'describe'; {remedy}"
     few = verdict(study, {"a": lenient, "c": {**CATALOGUE, "rules": STRICT}})
     assert few["valid"] is False, "one of two is left, and the study needs two"
     assert verdict(study, {"a": {**CATALOGUE, "rules": {"analyses": "everything"}}, "b": CATALOGUE})["valid"]
