@@ -9,11 +9,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from fedcohort.node.ledger import epsilons
 from fedcohort.node.store import SqlNodeStore
+from fedcohort.researcher.rest import Rest, open_rest
 from tests.patience import until
 from tests.processes.support import Process, cli, free_port, healthy
 
@@ -42,6 +44,12 @@ class Flat:
         return dict(json.loads(done.stdout))
 
 
+def told_of(url: str, home: Path) -> set[str]:
+    """The hospitals whose catalogues the coordinator has; this machine's token lies in the home folder."""
+    with patch.dict("os.environ", {"HOME": str(home)}), open_rest(url, None, None).client as client:
+        return set(Rest(client).get("/api/catalogue")["sites"])
+
+
 @contextmanager
 def started(folder: Path, ports: dict[str, int], synthesized: str) -> Iterator[Flat]:
     """A coordinator and a node on each port, as the file in this folder says."""
@@ -53,7 +61,9 @@ def started(folder: Path, ports: dict[str, int], synthesized: str) -> Iterator[F
         name: Process(words, folder, folder / f"{name}.log").start() for name, words in commands.items()
     }
     try:
-        until(lambda: healthy(f"http://127.0.0.1:{port}"), "the coordinator listens")
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: healthy(url), "the coordinator listens")
+        until(lambda: told_of(url, folder) == set(ports), "every hospital has told its catalogue")
         yield Flat(folder, port, ports, synthesized, processes)
     finally:
         for process in processes.values():
