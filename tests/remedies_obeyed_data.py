@@ -77,8 +77,8 @@ def unprivileged() -> Iterator[None]:
 
 
 ROOMS = (
-    "quickstart/", "sources/catalogue/", "sources/cohort/", "sources/deidentify/", "sources/dicom/",
-    "sources/importer/", "storage/",
+    "quickstart/", "sources/catalogue/", "sources/cohort/", "sources/datasets/", "sources/deidentify/",
+    "sources/dicom/", "sources/importer/", "storage/",
 )  # fmt: skip
 VERBS = (
     "ask|cast|change|check|choose|close|coarsen|compare|convert|copy|correct|declare|delete|drop|enable|fetch|free|get|"
@@ -185,6 +185,48 @@ OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
             "{}: has no column {}; say in a mapping file which one names the patient",
         ),
     },
+    "sources/test_fetch.py": {
+        "test_other_bytes_are_refused_and_not_kept": (
+            "{}: the bytes are not those of the public original (SHA-256 differs); try again later",
+        ),
+        "test_a_folder_that_cannot_be_made_is_named": (
+            "{}: {}; check the folder's permissions and free space",
+        ),
+        "test_a_different_file_of_that_name_is_left_alone": (
+            "{}: is not the public original; move it away and fetch again",
+        ),
+        "test_a_broken_download_goes_on_with_the_next_file": ("{}: the server answered {}; try again later",),
+        "test_offline_is_said_with_the_remedy": (
+            "{}: no download ({}); check network and proxy (HTTPS_PROXY), or copy the files by hand",
+        ),
+    },
+    "sources/test_imports.py": {
+        "test_missing_and_strange_files_are_named": (
+            "heart-disease: no centre {}; choose {}",
+            "processed.{}.data: holds no usable row; fetch the original files again",
+            "{}: {}; give the folder of the UCI files, or run `fedcohort data fetch heart-disease`",
+            "{}: is not text; fetch the original files again",
+        ),
+        "test_a_broken_split_is_named_by_line": (
+            "{}: line 1 must be centre,line,set; correct it, or remove the file",
+        ),
+        "test_without_scikit_learn_the_remedy_is_named": (
+            "breast-cancer: no hospital {}; choose {}",
+            "breast-cancer ships inside scikit-learn; pip install",
+        ),
+    },
+    "sources/test_mimic_iv.py": {
+        "test_an_admission_that_cannot_be_is_refused_and_the_others_are_kept": (
+            "{}: has no {}.csv; give the folder that has hosp and icu",
+            "{}: no record of {} came in; get the whole tables",
+        ),
+    },
+    "sources/test_mock.py": {
+        "test_what_cannot_be_made_is_refused": (
+            "where: made-up patients hardly ever satisfy it; widen it, or give the columns the range",
+        ),
+        "test_a_file_that_is_there_is_never_written": ("{}: is there already; name a new file",),
+    },
     "sources/test_csv_open.py": {
         "test_an_archive_says_what_it_is_and_the_remedy_imports_it": (
             "{}: {} is no CSV or Parquet file: unpack it, or save it as CSV",
@@ -239,6 +281,7 @@ OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
 """By file, the tests that obey remedies elsewhere than in the tables of the data rooms."""
 
 UNOBEYED = {
+    "{}: use an https address": "needs a server whose certificate the system trusts",
     "images need Pillow, which is not installed here: pip install": "a package would be installed",
     "local_unit: units need pint: pip install": "a package would be installed",
     "whose decoder is not installed: pip install": "a package would be installed",

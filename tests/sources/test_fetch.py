@@ -91,6 +91,8 @@ def test_other_bytes_are_refused_and_not_kept(mirror: Mirror, tmp_path: Path) ->
     ):
         fetch_heart_disease(tmp_path, mirror.url)
     assert list(tmp_path.iterdir()) == []
+    mirror.bodies |= BODIES
+    assert all(fetch_heart_disease(tmp_path, mirror.url).values())  # the remedy: try again later
 
 
 def test_a_much_too_large_file_is_refused(mirror: Mirror, tmp_path: Path) -> None:
@@ -104,6 +106,8 @@ def test_a_different_file_of_that_name_is_left_alone(mirror: Mirror, tmp_path: P
     with pytest.raises(StoreError, match="is not the public original; move it away"):
         fetch_heart_disease(tmp_path, mirror.url)
     assert (tmp_path / "processed.cleveland.data").read_text() == "mine"
+    (tmp_path / "processed.cleveland.data").rename(tmp_path / "mine.data")  # the remedy
+    assert all(fetch_heart_disease(tmp_path, mirror.url).values())
 
 
 def test_a_redirect_to_plain_text_elsewhere_is_refused(mirror: Mirror, tmp_path: Path) -> None:
@@ -116,6 +120,10 @@ def test_offline_is_said_with_the_remedy(mirror: Mirror, tmp_path: Path) -> None
     nobody = "http://127.0.0.1:9/"
     with pytest.raises(DataError, match=r"no download \(.*\); check network and proxy \(HTTPS_PROXY\)"):
         fetch_heart_disease(tmp_path, nobody, timeout_seconds=2)  # patience: nobody answers
+    for name, body in BODIES.items():  # the remedy: files that are copied by hand are taken
+        (tmp_path / name).write_bytes(body)
+    found = fetch_heart_disease(tmp_path, nobody, timeout_seconds=2)  # patience: nobody is asked
+    assert found == dict.fromkeys(BODIES, False)
 
 
 @pytest.mark.parametrize("url", ["http://mirror.example/", "ftp://mirror.example/", "file:///etc/", "mirror"])
@@ -128,6 +136,8 @@ def test_a_folder_that_cannot_be_made_is_named(mirror: Mirror, tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="check the folder's permissions"):
         fetch_heart_disease(tmp_path / "file" / "folder", mirror.url)
+    (tmp_path / "file").unlink()  # the remedy: a folder that can be made
+    assert all(fetch_heart_disease(tmp_path / "file" / "folder", mirror.url).values())
 
 
 def test_the_checksums_are_those_of_the_shared_files(heart_folder: Path) -> None:

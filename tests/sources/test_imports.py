@@ -141,6 +141,8 @@ def test_a_broken_split_is_named_by_line(tmp_path: Path, split: str, message: st
     with pytest.raises(SchemaError, match=message):
         small(tmp_path, LINE, split=split)
     assert not (tmp_path / "va.db").exists()
+    (tmp_path / "split.csv").unlink()  # the remedy of a file that cannot be corrected
+    assert small(tmp_path, LINE).written == 1
 
 
 def test_missing_and_strange_files_are_named(tmp_path: Path) -> None:
@@ -158,6 +160,8 @@ def test_missing_and_strange_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "processed.va.data").write_bytes(b"0" * (heart_disease.MAX_FILE_BYTES + 1))
     with pytest.raises(SchemaError, match="larger than 10 MiB"):
         heart_disease.import_centre(tmp_path, "va", tmp_path / "va.db")
+    # The remedies: a centre that there is, the folder of the files, and the files as they were published.
+    assert small(tmp_path, LINE).written == 1
 
 
 def test_a_database_that_holds_something_else_is_left_alone(tmp_path: Path, write_ward: WriteWard) -> None:
@@ -217,3 +221,5 @@ def test_without_scikit_learn_the_remedy_is_named(tmp_path: Path, monkeypatch: p
         breast_cancer.import_hospital("hospital_a", tmp_path / "a.db")
     with pytest.raises(SchemaError, match="no hospital 'x'"):
         breast_cancer.import_hospital("x", tmp_path / "a.db")
+    monkeypatch.undo()  # installed, and a hospital that there is
+    assert breast_cancer.import_hospital("hospital_a", tmp_path / "a.db").written == 285

@@ -135,3 +135,11 @@ def test_an_admission_that_cannot_be_is_refused_and_the_others_are_kept(tmp_path
     (tmp_path / "empty").mkdir()
     with pytest.raises(SchemaError, match="no record of icustays"):
         import_mimic(tmp_path, tmp_path / "empty", 1)
+    (tmp_path / "icustays.csv").write_text(tables["icustays"], encoding="utf-8")
+    (tmp_path / "patients.csv").rename(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"has no patients\.csv; give the folder"):
+        import_mimic(tmp_path, tmp_path / "whole", 1)
+    (tmp_path / "elsewhere").rename(tmp_path / "patients.csv")
+    (tmp_path / "whole").mkdir()
+    import_mimic(tmp_path, tmp_path / "whole", 1)  # the remedies of both: the folder with whole tables
+    assert len(ask(tmp_path / "whole" / "mimic_a.db", "SELECT patient_id FROM mortality")) == 1

@@ -119,6 +119,7 @@ def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="missing from 0"):
         make_mock(path, cohort(), 5, 1.0, 0)
     assert not path.exists()
+    assert make_mock(path, cohort(where="age > 30"), 5, 0.0, 0).written == 5  # the remedy: a wider one
 
 
 def test_a_file_that_is_there_is_never_written(write_ward: Callable[..., Path]) -> None:
@@ -127,3 +128,4 @@ def test_a_file_that_is_there_is_never_written(write_ward: Callable[..., Path]) 
     with pytest.raises(StoreError, match="is there already"):
         make_mock(path, cohort(), 5, 0.0, 0)
     assert path.read_bytes() == before
+    assert make_mock(path.with_name("new.db"), cohort(), 5, 0.0, 0).written == 5  # the remedy
