@@ -1,4 +1,4 @@
-"""How a remedy is obeyed, and which of the data rooms' remedies are obeyed beside their errors.
+"""Which remedies of the data rooms are obeyed beside their errors, and the accounts that obeying takes.
 
 A remedy is found by the words of its text, with {} where a value is filled in; a piece is enough where no
 other text has it. `tests/test_remedies_all_data.py` holds every text of these rooms to this.
@@ -9,45 +9,8 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-
-from fedcohort.errors import FedcohortError
-
-
-@dataclass(frozen=True)
-class Row:
-    """A remedy obeyed: a fault, what is said of it, and the same deed as it says.
-
-    Attributes:
-        said: of the text as the source has it, {} where a value is filled in.
-    """
-
-    said: str
-    fault: Callable[[], object]
-    obeyed: Callable[[], object]
-
-
-def pattern(said: str) -> re.Pattern[str]:
-    """Finds a text, or a piece of it, in a message."""
-    return re.compile(".*".join(map(re.escape, said.split("{}"))), re.DOTALL)
-
-
-def refusal(said: str, fault: Callable[[], object]) -> str:
-    """The message with which a deed is refused, which is the one that is meant."""
-    with pytest.raises((FedcohortError, ValueError), match=pattern(said)) as refused:
-        fault()
-    return str(refused.value)
-
-
-def obey(row: Row) -> None:
-    """Make the fault, and then do as it says."""
-    refusal(row.said, row.fault)
-    row.obeyed()
-
 
 NOBODY = 65533
 

@@ -1,10 +1,9 @@
-"""Which remedies of the work rooms a test obeys, and how a row of a table obeys one.
+"""Which remedies of the work rooms a test obeys, and what a missing package is told.
 
 A remedy is found by the words of its text, with {} where a value is filled in; a piece is enough where no
 other text has it. `tests/test_remedies_all_work.py` holds every error's text to this.
 """
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,44 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from fedcohort.errors import FedcohortError
+from .remedy_rows import refusal
 
 ROOMS = (
     "study", "columns", "questions", "field_faults", "handed_in", "explain", "local_token", "refusals",
     "models", "analyses", "privacy", "protection", "wire", "node", "coordinator", "engines", "researcher",
     "dashboard", "cli",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """A remedy obeyed: a fault, what is said of it, and the same deed as it says.
-
-    Attributes:
-        said: of the text as the source has it, {} where a value is filled in.
-    """
-
-    said: str
-    fault: Callable[[], object]
-    obeyed: Callable[[], object]
-
-
-def pattern(said: str) -> re.Pattern[str]:
-    """Finds a text, or a piece of it, in a message."""
-    return re.compile(".*".join(map(re.escape, said.split("{}"))), re.DOTALL)
-
-
-def refusal(said: str, fault: Callable[[], object]) -> str:
-    """The message with which a deed is refused, which is the one that is meant."""
-    with pytest.raises((FedcohortError, ValueError), match=pattern(said)) as refused:
-        fault()
-    return str(refused.value)
-
-
-def obey(row: Row) -> None:
-    """Make the fault, and then do as it says."""
-    refusal(row.said, row.fault)
-    row.obeyed()
 
 
 @dataclass(frozen=True)

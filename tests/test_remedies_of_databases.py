@@ -41,7 +41,8 @@ from fedcohort.storage.permissions import private_folder
 from fedcohort.study import Cohort
 
 from .postgres import Postgres, postgres
-from .remedies_obeyed_data import NOBODY, Row, obey, open_folder, refusal, unprivileged
+from .remedies_obeyed_data import NOBODY, open_folder, unprivileged
+from .remedy_rows import Row, obey, refusal
 from .sources.conftest import RECORD_COLUMNS, WARD, WARD_ROWS
 from .sources.test_migrate import version
 from .test_config import write as write_config

@@ -31,7 +31,8 @@ from fedcohort.sources.dicom.scp import OUT_OF_RESOURCES, SUCCESS, Receiver
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.study import Cohort
 
-from .remedies_obeyed_data import Row, obey, open_folder, pattern, refusal, unprivileged
+from .remedies_obeyed_data import open_folder, unprivileged
+from .remedy_rows import Row, obey, pattern, refusal
 from .sources.dicom_files import PIXELS, SECONDARY_CAPTURE, element, encoded, image, raw
 from .sources.dicom_files import write as written
 from .sources.test_dicom_hostile import with_codestream

@@ -28,7 +28,7 @@ from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.undo import undo
 from fedcohort.sources.importer.whole_dataset import write_rows
 
-from .remedies_obeyed_data import Row, obey, pattern, refusal
+from .remedy_rows import Row, obey, pattern, refusal
 from .test_remedies_of_sites import WARD, told_commands, write
 
 Files = dict[str, str | bytes | pd.DataFrame]

@@ -26,7 +26,8 @@ from fedcohort.sources.catalogue.stored_images import encode_image
 
 from .models.private_support import BINARY, CLASSES, json_of
 from .node.test_ledger import policy as ledger_policy
-from .remedies_obeyed_work import Lacks, Row, install, obey, pattern, refusal
+from .remedies_obeyed_work import Lacks, install
+from .remedy_rows import Row, obey, pattern, refusal
 from .test_remedies_of_sites import run
 
 layers = keras.layers

@@ -49,7 +49,8 @@ from .node.test_ledger import propose, study
 from .node.test_perturb import policy as perturb_policy
 from .patience import PATIENCE_SECONDS
 from .processes.support import TABLE, free_port, ward_rows, write_ward
-from .remedies_obeyed_work import Lacks, Row, install, obey, pattern, refusal, write
+from .remedies_obeyed_work import Lacks, install, write
+from .remedy_rows import Row, obey, pattern, refusal
 from .test_cli_import import MAPPING
 from .test_cli_roster import Ward, command, spoken, ward
 from .test_remedies_of_sites import IMPORT, SITE, WARD, policy, run

@@ -38,7 +38,8 @@ from .dashboard.identity import SECRET, Identity, provider
 from .dashboard.standin import StandIn, rest, running
 from .dashboard.test_oidc import HERE, NOWHERE, Hospital, hospital, write_provider
 from .processes.support import free_port
-from .remedies_obeyed_work import Lacks, Row, install, obey, refusal, write
+from .remedies_obeyed_work import Lacks, install, write
+from .remedy_rows import Row, obey, refusal
 from .test_remedies_of_sites import INVITE, run
 from .wire.support import certify
 

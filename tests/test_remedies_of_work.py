@@ -46,7 +46,8 @@ from .privacy.test_room import counts_up_to
 from .privacy.test_room import study as described
 from .protection.test_neighbours import context
 from .protection.test_packing import ring_of
-from .remedies_obeyed_work import Row, obey, refusal, write
+from .remedies_obeyed_work import write
+from .remedy_rows import Row, obey, refusal
 from .test_remedies_of_studies import FRAME, VALID, describe, mended
 
 

@@ -7,7 +7,7 @@ asked again is answered with what was computed once, after kill -9 too.
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -452,10 +452,10 @@ def opened_to_read(path: Path) -> Iterator[SqlNodeStore]:
     Raises:
         StoreError: it cannot be read, or a newer program has written it.
     """
-    with TemporaryDirectory(prefix="fedcohort-") as folder:
+    with ExitStack() as stack:
         try:
             store = SqlNodeStore(path)
         except EarlierStoreError:
+            folder = stack.enter_context(TemporaryDirectory(prefix="fedcohort-"))
             store = SqlNodeStore(copy_database(path, Path(folder) / path.name), alone=True)
-        with closing(store):
-            yield store
+        yield stack.enter_context(closing(store))
