@@ -28,8 +28,8 @@ from sklearn.model_selection import train_test_split
 import fedcohort as fc
 from benchmarks.harness import Claim, at_least, data_folder, emit, reported, run_peer, unavailable
 from benchmarks.heart import explicit_study, heart_databases, loader
-from fedcohort.analyses.private_rows import encoded
-from fedcohort.analyses.private_train import private_train
+from fedcohort.analyses.train.private import private_train
+from fedcohort.analyses.train.rows import encoded
 from fedcohort.engines.local import run_local
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Cohort, Study

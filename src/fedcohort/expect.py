@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import State
+from fedcohort.analyses.describe.private import PrivateDescribe
+from fedcohort.analyses.evaluate.private import PrivateEvaluate
 from fedcohort.analyses.metrics import Task
-from fedcohort.analyses.private_describe import PrivateDescribe
-from fedcohort.analyses.private_evaluate import PrivateEvaluate
 from fedcohort.analyses.private_metrics import BINS, EDGES, noisy_metrics
-from fedcohort.analyses.private_train import PrivateTrain
+from fedcohort.analyses.train.private import PrivateTrain
 from fedcohort.columns import Holdout, Number
 from fedcohort.errors import StudyError
 from fedcohort.known import IN_LABEL_UNITS

@@ -4,7 +4,7 @@ import numpy as np
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw
-from fedcohort.analyses.train import epoch_batches
+from fedcohort.analyses.train.stages import epoch_batches
 
 from .support import FRAMES, encoded, run, study
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw, PrivateAnalysis
-from fedcohort.analyses.private_describe import private_describe
+from fedcohort.analyses.describe.private import private_describe
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
 from fedcohort.privacy.accounting import epsilon

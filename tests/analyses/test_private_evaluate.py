@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw, PrivateAnalysis
-from fedcohort.analyses.private_evaluate import private_evaluate
+from fedcohort.analyses.evaluate.private import private_evaluate
 from fedcohort.analyses.private_metrics import noisy_importance
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain

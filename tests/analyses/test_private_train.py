@@ -16,8 +16,8 @@ import fedcohort as fc
 from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
 from fedcohort.analyses.patients import patients_of
 from fedcohort.analyses.private_metrics import EDGES, measure, noisy_metrics
-from fedcohort.analyses.private_rows import Sampling
-from fedcohort.analyses.private_train import PrivateTrain, private_train
+from fedcohort.analyses.train.private import PrivateTrain, private_train
+from fedcohort.analyses.train.rows import Sampling
 from fedcohort.coordinator.noise import privacy_report
 from fedcohort.engines.local import Outcome, Simulated, run_local, simulated_node
 from fedcohort.errors import StudyError, WireError

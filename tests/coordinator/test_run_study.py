@@ -9,7 +9,7 @@ import pytest
 import fedcohort as fc
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import Analysis, Row, State
-from fedcohort.analyses.describe import DescribeAnalysis, describe
+from fedcohort.analyses.describe.stages import DescribeAnalysis, describe
 from fedcohort.coordinator.plan import Plan, Receive
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.engines.local import Simulated, simulated_node

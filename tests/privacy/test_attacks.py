@@ -20,7 +20,7 @@ from scipy.stats import binom
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw, SiteState, State
 from fedcohort.analyses.private_metrics import LEAST_PATIENTS
-from fedcohort.analyses.private_train import STEP_PHASES, private_train
+from fedcohort.analyses.train.private import STEP_PHASES, private_train
 from fedcohort.coordinator.noise import noise_in_sum
 from fedcohort.node.noise import Drawn, StepNoise, draw_noise
 from fedcohort.privacy.noise import poisson_sample

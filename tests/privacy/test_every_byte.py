@@ -18,7 +18,7 @@ import pytest
 import fedcohort as fc
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import State
-from fedcohort.analyses.private_train import PrivateTrain
+from fedcohort.analyses.train.private import PrivateTrain
 from fedcohort.engines import local as engine
 from fedcohort.errors import StudyFailedError
 from fedcohort.node.answer import Node, answer

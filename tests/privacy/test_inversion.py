@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 import fedcohort as fc
 from fedcohort.analyses import build_analysis
 from fedcohort.analyses.contract import State
-from fedcohort.analyses.private_train import PrivateTrain
-from fedcohort.analyses.train import TrainAnalysis
+from fedcohort.analyses.train.private import PrivateTrain
+from fedcohort.analyses.train.stages import TrainAnalysis
 from fedcohort.engines import local as engine
 from fedcohort.node.answer import Node, answer
 from fedcohort.protection.fixed_point import from_ring, ring_from_bytes, shape_of

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from fedcohort.analyses.contract import Analysis
-from fedcohort.analyses.describe import describe
-from fedcohort.analyses.evaluate import evaluate
-from fedcohort.analyses.private_describe import private_describe
-from fedcohort.analyses.private_evaluate import private_evaluate
-from fedcohort.analyses.private_train import private_train
-from fedcohort.analyses.train import train
+from fedcohort.analyses.describe.private import private_describe
+from fedcohort.analyses.describe.stages import describe
+from fedcohort.analyses.evaluate.private import private_evaluate
+from fedcohort.analyses.evaluate.stages import evaluate
+from fedcohort.analyses.train.private import private_train
+from fedcohort.analyses.train.stages import train
 from fedcohort.study import Study
 
 ANALYSES: dict[str, Callable[[Study], Analysis]] = {

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fedcohort.analyses.columns_of import numeric_columns
 from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
 from fedcohort.analyses.encode import Encoder
-from fedcohort.analyses.evaluate import EvaluateAnalysis, evaluate
+from fedcohort.analyses.evaluate.stages import EvaluateAnalysis, evaluate
 from fedcohort.analyses.private_metrics import (
     Metrics,
     check_enough,

@@ -40,8 +40,8 @@ from fedcohort.analyses.private_metrics import (
     noisy_rows,
     sigma_of,
 )
-from fedcohort.analyses.private_rows import PrivateRows, Sampling, bounds_scaling, encoded, sampling_of
-from fedcohort.analyses.server_optimizer import mean_so_far, server_step
+from fedcohort.analyses.train.rows import PrivateRows, Sampling, bounds_scaling, encoded, sampling_of
+from fedcohort.analyses.train.server_optimizer import mean_so_far, server_step
 from fedcohort.errors import StudyError, WireError
 from fedcohort.models.inputs import Inputs
 from fedcohort.study import Privacy, Study, Train, missing_bounds

@@ -27,7 +27,7 @@ from fedcohort.analyses.moments import (
     sum_moments,
 )
 from fedcohort.analyses.score_bins import even_edges, placed_edges
-from fedcohort.analyses.server_optimizer import mean_so_far, server_step
+from fedcohort.analyses.train.server_optimizer import mean_so_far, server_step
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, StudyError
 from fedcohort.models.inputs import Inputs

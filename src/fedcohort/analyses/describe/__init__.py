@@ -1,0 +1,1 @@
+"""Describe: counts, means, deviations, histograms and levels by column."""

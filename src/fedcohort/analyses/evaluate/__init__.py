@@ -1,0 +1,1 @@
+"""Evaluate: measure a trained model on the patients of a cohort."""

@@ -1,0 +1,1 @@
+"""Train a Keras model, with and without privacy."""
