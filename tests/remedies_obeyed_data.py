@@ -148,7 +148,7 @@ OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
             "{}: has no column {}; say in a mapping file which one names the patient",
         ),
     },
-    "sources/test_fetch.py": {
+    "sources/datasets/test_fetch.py": {
         "test_other_bytes_are_refused_and_not_kept": (
             "{}: the bytes are not those of the public original (SHA-256 differs); try again later",
         ),
@@ -163,7 +163,7 @@ OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
             "{}: no download ({}); check network and proxy (HTTPS_PROXY), or copy the files by hand",
         ),
     },
-    "sources/test_imports.py": {
+    "sources/datasets/test_public.py": {
         "test_missing_and_strange_files_are_named": (
             "heart-disease: no centre {}; choose {}",
             "processed.{}.data: holds no usable row; fetch the original files again",
@@ -178,47 +178,47 @@ OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
             "breast-cancer ships inside scikit-learn; pip install",
         ),
     },
-    "sources/test_mimic_iv.py": {
+    "sources/datasets/test_mimic_iv.py": {
         "test_an_admission_that_cannot_be_is_refused_and_the_others_are_kept": (
             "{}: has no {}.csv; give the folder that has hosp and icu",
             "{}: no record of {} came in; get the whole tables",
         ),
     },
-    "sources/test_mock.py": {
+    "sources/datasets/test_mock.py": {
         "test_what_cannot_be_made_is_refused": (
             "where: made-up patients hardly ever satisfy it; widen it, or give the columns the range",
         ),
         "test_a_file_that_is_there_is_never_written": ("{}: is there already; name a new file",),
     },
-    "sources/test_csv_open.py": {
+    "sources/importer/test_csv_open.py": {
         "test_an_archive_says_what_it_is_and_the_remedy_imports_it": (
             "{}: {} is no CSV or Parquet file: unpack it, or save it as CSV",
             "is a ZIP archive: unpack it, and import the files in it",
             "is packed by gzip under another name: let its name end in .csv.gz, and import it again",
         ),
     },
-    "sources/test_image_columns.py": {
+    "sources/cohort/test_image_columns.py": {
         "test_rows_without_an_image_can_be_left_out_by_where": (
             "has no image; leave such rows out by `where`, as in: scan IS NOT NULL",
         ),
     },
-    "sources/test_long_tables.py": {
+    "sources/importer/test_long_tables.py": {
         "test_a_view_on_a_table_that_would_go_is_named_on_postgresql": (
             "has a view on the table; drop the view first, and make it again afterwards",
         ),
     },
-    "sources/test_number_text.py": {
+    "sources/importer/test_number_text.py": {
         "test_numbers_of_two_meanings_are_asked_about_and_every_answer_gives_its_value": ("say --{} {}",),
         "test_the_remedy_for_a_late_code_keeps_every_zero": (
             "declare the column in a mapping file, as a number or with text = true",
         ),
     },
-    "sources/test_owned_keys.py": {
+    "sources/importer/test_owned_keys.py": {
         "test_the_remedy_brings_everybody_in": (
             "key of another patient's record: write key = {} in the mapping, and import into a new database",
         ),
     },
-    "sources/test_sql_types.py": {
+    "sources/importer/test_sql_types.py": {
         "test_what_the_note_says_to_do_works": (
             "cast it to a number or a text in a view, and name that view",
         ),
@@ -226,12 +226,12 @@ OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
             "where each row is a patient of its own, number them in a view: ",
         ),
     },
-    "sources/test_survival_time.py": {
+    "sources/deidentify/test_survival_time.py": {
         "test_what_may_be_dates_is_asked_about_and_the_remedy_works": (
             "numbers that may be dates in a column called like a time",
         ),
     },
-    "sources/test_undo.py": {
+    "sources/importer/test_undo.py": {
         "test_what_replaced_others_cannot_be_taken_back_and_says_what_helps": (
             "which cannot come back: import what is right under the same keys, or into a new database",
             "came later and put records in the place of some: import what is right under the same keys",

@@ -24,7 +24,7 @@ from fedcohort.errors import ConfigError, FedcohortError
 from fedcohort.sources.catalogue.stored_images import decode_image
 from fedcohort.sources.deidentify.pseudonym import load_key, masked_file_name, pseudonym, shift_days
 from tests.patience import PATIENCE_SECONDS, until
-from tests.sources.dicom_files import CT, PIXELS, encoded, image, write
+from tests.sources.dicom.files import CT, PIXELS, encoded, image, write
 
 
 def run(*arguments: object) -> str:

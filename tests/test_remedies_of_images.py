@@ -33,10 +33,10 @@ from fedcohort.study import Cohort
 
 from .remedies_obeyed_data import open_folder, unprivileged
 from .remedy_rows import Row, obey, pattern, refusal
-from .sources.dicom_files import PIXELS, SECONDARY_CAPTURE, element, encoded, image, raw
-from .sources.dicom_files import write as written
-from .sources.test_dicom_hostile import with_codestream
-from .sources.test_dicom_scp import ct, send, sender
+from .sources.dicom.files import PIXELS, SECONDARY_CAPTURE, element, encoded, image, raw
+from .sources.dicom.files import write as written
+from .sources.dicom.test_hostile import with_codestream
+from .sources.dicom.test_scp import ct, send, sender
 from .test_remedies_of_imports import bring
 from .test_remedies_of_sites import write
 

@@ -25,7 +25,7 @@ from fedcohort.sources.dicom.file import parse
 from fedcohort.sources.dicom.guard import Limits
 from fedcohort.sources.dicom.scp import DUPLICATE, MISMATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, Receiver
 from tests.patience import PATIENCE_SECONDS
-from tests.sources.dicom_files import CT, encoded, image, sample
+from tests.sources.dicom.files import CT, encoded, image, sample
 
 VERIFICATION = "1.2.840.10008.1.1"
 PATIENT = Limits(

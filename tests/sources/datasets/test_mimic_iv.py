@@ -15,7 +15,7 @@ from fedcohort.sources.datasets.mimic_iv import TABLES, Share, import_mimic
 from fedcohort.sources.deidentify.pseudonym import code_pseudonym, pseudonym
 from tests.test_examples import EXAMPLES, run_on
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 KEY = bytes(range(32))
 FOLDER = Path(os.environ.get("FEDCOHORT_DATA", SHARED)) / "mimic_iv_demo"
 

@@ -11,7 +11,7 @@ from fedcohort.sources.importer.csv.source import csv_source
 from fedcohort.sources.importer.mapping import MappedTable
 from fedcohort.sources.importer.parquet import parquet_source
 from fedcohort.sources.importer.pipeline import import_source
-from tests.sources.test_road import bring, stored
+from tests.sources.importer.test_pipeline import bring, stored
 
 TABLE = "patient_id;age;ward\np1;63;A\np2;71,5;B\n"
 PREAMBLE = 'Export of 1 May 2024;;\n\n"Ward ""A"" and others"\n'

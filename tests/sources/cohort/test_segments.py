@@ -18,7 +18,7 @@ from fedcohort.sources.cohort.segments import Segments, doubles_of, segments_of
 from fedcohort.storage.database import database_url
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
-from tests.sources.test_columnar import assert_same_bits, by_columns, by_rows
+from tests.sources.cohort.test_columnar import assert_same_bits, by_columns, by_rows
 
 pytest.importorskip("adbc_driver_postgresql", reason="needs the extra [arrow]")
 

@@ -22,7 +22,7 @@ from fedcohort.sources.dicom.file import parse
 from fedcohort.sources.dicom.grey import Window, read_groups
 from fedcohort.sources.dicom.layout import read_layout
 from fedcohort.sources.dicom.pixels import Mask, Rendering, render
-from tests.sources.dicom_files import encoded, image, sample
+from tests.sources.dicom.files import encoded, image, sample
 
 GREY = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)
 

@@ -21,7 +21,7 @@ from fedcohort.sources.dicom.layout import read_layout
 from fedcohort.sources.dicom.palette import palette
 from fedcohort.sources.dicom.values import DataSet
 from fedcohort.sources.dicom.write import deidentified_file
-from tests.sources.dicom_files import PIXELS, element, encoded, image
+from tests.sources.dicom.files import PIXELS, element, encoded, image
 
 PATIENT = 0x00100020
 SIGNED = np.full((8, 8), -2000, np.int16)

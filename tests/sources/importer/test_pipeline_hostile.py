@@ -26,8 +26,7 @@ from fedcohort.sources.importer.report import Imported
 from fedcohort.sources.importer.sql import sql_source
 from fedcohort.storage.database import reading
 from tests.processes.support import cli
-
-from .test_road import HEADER, ROWS, bring, stored, write
+from tests.sources.importer.test_pipeline import HEADER, ROWS, bring, stored, write
 
 JANE = "Jane 12.3.1980"
 

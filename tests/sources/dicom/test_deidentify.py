@@ -24,7 +24,7 @@ from fedcohort.sources.dicom.pixels import Mask
 from fedcohort.sources.dicom.profile import action, table_e1_1
 from fedcohort.sources.dicom.write import Written, deidentified_file, deidentify_files
 from fedcohort.sources.importer.batch import Refusal
-from tests.sources.dicom_files import PIXELS, encoded, image, sample, write
+from tests.sources.dicom.files import PIXELS, encoded, image, sample, write
 
 KEY = b"k" * 32
 SHIFT = DicomPrivacy(KEY)

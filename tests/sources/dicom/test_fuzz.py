@@ -17,8 +17,8 @@ from fedcohort.sources.dicom.deidentify import DicomPrivacy
 from fedcohort.sources.dicom.file import parse
 from fedcohort.sources.dicom.write import deidentified_file
 from tests.patience import PATIENCE_SECONDS
-from tests.sources.dicom_files import raw, sample
-from tests.sources.dicom_rows import refusal_of
+from tests.sources.dicom.files import raw, sample
+from tests.sources.dicom.rows import refusal_of
 
 ITEM, UNDEFINED = b"\xfe\xff\x00\xe0", b"\xff\xff\xff\xff"
 

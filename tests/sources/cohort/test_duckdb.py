@@ -18,8 +18,7 @@ from fedcohort.sources.importer.sql import key_of, sql_source
 from fedcohort.storage import timeouts
 from fedcohort.storage.database import reading, writing
 from fedcohort.study import Cohort
-
-from .test_road import ROWS, stored, write
+from tests.sources.importer.test_pipeline import ROWS, stored, write
 
 OFFERED = {"labs": ["value", "size", "ill"]}
 ASKED = Cohort(

@@ -28,8 +28,8 @@ from fedcohort.sources.dicom.source import dicom_source
 from fedcohort.sources.importer.batch import Refusal
 from fedcohort.sources.importer.pipeline import import_source
 from tests.patience import until
-from tests.sources.dicom_files import PIXELS, image, sample, write
-from tests.sources.dicom_rows import SMALL, load
+from tests.sources.dicom.files import PIXELS, image, sample, write
+from tests.sources.dicom.rows import SMALL, load
 
 COLUMNS = ("Modality", "PatientSex", "PatientAge", "PixelSpacing", "StudyDate")
 

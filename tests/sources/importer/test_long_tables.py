@@ -22,9 +22,9 @@ from fedcohort.sources.importer.undo import undo
 from fedcohort.storage.database import writing
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
-from tests.sources.test_road import write
+from tests.sources.importer.test_pipeline import write
 
-GUIDE = Path(__file__).parents[2] / "docs" / "data.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "data.md"
 ROWS = [
     "1,creatinine,2020-03-02,130",
     "1,creatinine,2020-03-01,80",

@@ -10,8 +10,8 @@ pytest.importorskip("PIL", reason="pictures need Pillow")
 
 from fedcohort.sources.catalogue.stored_images import decode_image
 from fedcohort.sources.dicom.pixels import Mask
-from tests.sources.dicom_files import PIXELS, SECONDARY_CAPTURE, image, write
-from tests.sources.dicom_rows import SMALL, load
+from tests.sources.dicom.files import PIXELS, SECONDARY_CAPTURE, image, write
+from tests.sources.dicom.rows import SMALL, load
 
 
 @pytest.mark.parametrize(

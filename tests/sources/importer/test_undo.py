@@ -26,7 +26,7 @@ from fedcohort.sources.importer.report import Imported
 from fedcohort.sources.importer.undo import imports_of, undo
 from fedcohort.storage.database import reading
 from tests.postgres import Postgres
-from tests.sources.test_road import ROWS, bring, stored, write
+from tests.sources.importer.test_pipeline import ROWS, bring, stored, write
 
 
 def content(database: Path) -> dict[str, list[tuple[object, ...]]]:

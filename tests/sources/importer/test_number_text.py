@@ -27,7 +27,7 @@ from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.sql import sql_source
 from fedcohort.storage.database import writing
 from tests.postgres import Postgres
-from tests.sources.test_road import bring, stored, write
+from tests.sources.importer.test_pipeline import bring, stored, write
 
 BOTH_HALVES = pytest.mark.parametrize("half", ["fast", "slow"])
 

@@ -31,8 +31,7 @@ from fedcohort.sources.importer.sql import sql_source
 from fedcohort.storage.database import writing
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
-
-from .dicom_files import PIXELS, image, write
+from tests.sources.dicom.files import PIXELS, image, write
 
 KEY = bytes(range(32))
 STORED = Path(__file__).parent / "stored"

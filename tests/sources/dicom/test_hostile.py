@@ -20,8 +20,8 @@ from fedcohort.sources.dicom import palette as dicom_palette
 from fedcohort.sources.dicom import scan as dicom_scan
 from fedcohort.sources.dicom.file import parse
 from tests.patience import PATIENCE_SECONDS
-from tests.sources.dicom_files import PIXELS, element, encoded, image, raw
-from tests.sources.dicom_rows import refusal_of
+from tests.sources.dicom.files import PIXELS, element, encoded, image, raw
+from tests.sources.dicom.rows import refusal_of
 
 ITEM, ITEM_END, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0", b"\xfe\xff\xdd\xe0"
 UNDEFINED = b"\xff\xff\xff\xff"
