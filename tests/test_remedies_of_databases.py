@@ -35,9 +35,8 @@ from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.storage import timeouts
 from fedcohort.storage.backup import back_up
 from fedcohort.storage.database import reading, writing
-from fedcohort.storage.durable import hold
-from fedcohort.storage.key_file import read_or_make
-from fedcohort.storage.permissions import private_folder
+from fedcohort.storage.durable import lock_folder, owner_only_folder
+from fedcohort.storage.files import read_or_make_key
 from fedcohort.study import Cohort
 
 from .postgres import Postgres, postgres
@@ -265,11 +264,11 @@ def full() -> None:
 
 
 def own_store(path: str) -> None:
-    SqlNodeStore(Path(path), alone=True).close()
+    SqlNodeStore(Path(path), exclusive=True).close()
 
 
 def held_twice() -> None:
-    with closing(hold(Path("state"))), closing(hold(Path("state"))):
+    with closing(lock_folder(Path("state"))), closing(lock_folder(Path("state"))):
         pass
 
 
@@ -353,7 +352,7 @@ DATABASES = [
     Row("{}: {} cannot be used here; use SQLite", lambda: CoordinatorStore(DUCK),
         lambda: CoordinatorStore(Path("c.db")).close()),
     Row("{}: in use by another process, or read-only; stop the other one first", held_twice,
-        lambda: hold(Path("state")).close()),
+        lambda: lock_folder(Path("state")).close()),
     Row("is locked by another program; close it, or wait, and try again",
         lambda: (ward(), stopped(lambda: ask("ward.db", "SELECT * FROM ward"))),
         lambda: ask("ward.db", "SELECT * FROM ward")),
@@ -398,11 +397,12 @@ DATABASES = [
         lambda: (duck("UPDATE t SET word = '5'"), ask(DUCK, "SELECT word::INT FROM t"))),
     Row("{}: {}; check the folder's permissions",
         lambda: (Path("keys").mkdir(), closed(0o755, "."), closed(0o555, "keys"),
-                 as_nobody(lambda: read_or_make(Path("keys/a.key"), lambda: b"x"))),
-        lambda: (closed(0o777, "keys"), as_nobody(lambda: read_or_make(Path("keys/a.key"), lambda: b"x")))),
+                 as_nobody(lambda: read_or_make_key(Path("keys/a.key"), lambda: b"x"))),
+        lambda: (closed(0o777, "keys"),
+                 as_nobody(lambda: read_or_make_key(Path("keys/a.key"), lambda: b"x")))),
     Row("{}: is not the database of a {}; check the path or address",
-        lambda: (own_store("node.db"), CoordinatorStore(Path("node.db"), alone=True)),
-        lambda: CoordinatorStore(Path("coordinator.db"), alone=True).close()),
+        lambda: (own_store("node.db"), CoordinatorStore(Path("node.db"), exclusive=True)),
+        lambda: CoordinatorStore(Path("coordinator.db"), exclusive=True).close()),
     Row("was written by a newer fedcohort (revision {}; this one knows {}); update this program, or restore "
         "the backup from "
         "before the upgrade", newer, lambda: (shutil.copy("copy/node.db", "node.db"), own_store("node.db"))),
@@ -411,8 +411,8 @@ DATABASES = [
         lambda: (earlier(), SqlNodeStore(Path("node.db"))), lambda: (own_store("node.db"),
         SqlNodeStore(Path("node.db")).close())),
     Row("{}: {}; make the folder writable", lambda: (closed(0o555, "."),
-        as_nobody(lambda: private_folder(Path("state")))),
-        lambda: (closed(0o777, "."), as_nobody(lambda: private_folder(Path("state"))))),
+        as_nobody(lambda: owner_only_folder(Path("state")))),
+        lambda: (closed(0o777, "."), as_nobody(lambda: owner_only_folder(Path("state"))))),
     Row("{}: {}; make the folder writable", lambda: (closed(0o555, "."),
         as_nobody(lambda: join_token(Path("state"), "a"))),
         lambda: (closed(0o777, "."), as_nobody(lambda: join_token(Path("state"), "a")))),
@@ -468,13 +468,13 @@ def test_another_user_s_folder_is_given_or_closed_as_told() -> None:
     Path("state").mkdir(mode=0o755)
     Path("state").chmod(0o755)
     os.chown("state", NOBODY, -1)
-    message = refusal(said, lambda: private_folder(Path("state")))
+    message = refusal(said, lambda: owner_only_folder(Path("state")))
     assert message.endswith("chmod go= state")
     Path("state").chmod(0o700)
-    private_folder(Path("state"))
+    owner_only_folder(Path("state"))
     Path("state").chmod(0o755)
     os.chown("state", 0, -1)
-    private_folder(Path("state"))
+    owner_only_folder(Path("state"))
 
 
 TAKEN = "port {} for the {} is in use; give another, or stop what listens there"

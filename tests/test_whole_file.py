@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedcohort.storage.whole_file import write_whole
+from fedcohort.storage.files import write_whole
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 

@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from fedcohort.errors import KeyFileError
-from fedcohort.storage.key_file import read_private
-from fedcohort.storage.whole_file import write_whole
+from fedcohort.storage.files import read_key_file, write_whole
 from fedcohort.wire.address import is_loopback_name
 
 RESEARCHER = "local"
@@ -33,7 +32,7 @@ def read_token(path: Path) -> str | None:
     Raises:
         KeyFileError: it cannot be read, or others can read it.
     """
-    return read_private(path).decode("ascii", "replace").strip() if path.exists() else None
+    return read_key_file(path).decode("ascii", "replace").strip() if path.exists() else None
 
 
 def write_token(path: Path, token: str) -> None:

@@ -20,7 +20,7 @@ from fedcohort.coordinator import store as store_module
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore, Submission
 from fedcohort.errors import ConfigError, StoreError, TooManyStudiesError
-from fedcohort.storage.durable import LOG_BYTES, MOST_ALIKE
+from fedcohort.storage.durable import LOG_BYTES, MOST_EQUAL_ENTRIES
 from tests.postgres import Postgres, postgres
 
 STUDY = "ab" * 32
@@ -116,7 +116,7 @@ def test_a_locked_database_is_told_in_words_and_counted(
 def test_commits_of_a_process_overwrite_a_log_that_is_long_from_the_start(tmp_path: Path) -> None:
     path = tmp_path / "coordinator.db"
     CoordinatorStore(path).close()
-    with closing(CoordinatorStore(path, alone=True)) as store:
+    with closing(CoordinatorStore(path, exclusive=True)) as store:
         log = tmp_path / "coordinator.db-wal"
         store.keep(STUDY, "opening", bytes(100_000))
         length = log.stat().st_size
@@ -134,7 +134,7 @@ def test_a_disk_without_room_to_spare_keeps_a_short_log(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=16 * LOG_BYTES))
-    with closing(CoordinatorStore(tmp_path / "coordinator.db", alone=True)) as store:
+    with closing(CoordinatorStore(tmp_path / "coordinator.db", exclusive=True)) as store:
         store.keep(STUDY, "opening", b"1")
         assert (tmp_path / "coordinator.db-wal").stat().st_size < LOG_BYTES / 20
 
@@ -245,17 +245,17 @@ def test_a_second_coordinator_on_one_server_is_turned_away(
 ) -> None:
     monkeypatch.setattr("fedcohort.storage.timeouts.LOCK_SECONDS", 0.2)
     url = server.create("alone")
-    with closing(CoordinatorStore(url, alone=True)) as first:
+    with closing(CoordinatorStore(url, exclusive=True)) as first:
         with pytest.raises(StoreError, match="is locked by another program"):
-            CoordinatorStore(url, alone=True)
+            CoordinatorStore(url, exclusive=True)
         with closing(CoordinatorStore(url)) as command:
             command.note("an operator's command")
         assert first.verify() == 1
-    CoordinatorStore(url, alone=True).close()
+    CoordinatorStore(url, exclusive=True).close()
 
 
 def test_a_servers_end_is_told_in_words_and_the_store_goes_on_when_it_is_back(server: Postgres) -> None:
-    with closing(CoordinatorStore(server.create("back"), alone=True)) as store:
+    with closing(CoordinatorStore(server.create("back"), exclusive=True)) as store:
         store.submit(SUBMISSION)
         server.kill()
         with pytest.raises(StoreError, match=r"postgresql\+psycopg://postgres:\*\*\*@127"):
@@ -284,7 +284,7 @@ def test_an_older_database_on_postgresql_comes_up_to_date(server: Postgres) -> N
             connection.execute(text("DROP TABLE alembic_version"))
     with pytest.raises(StoreError, match="earlier fedcohort"):
         CoordinatorStore(url)
-    with closing(CoordinatorStore(url, alone=True)) as store:
+    with closing(CoordinatorStore(url, exclusive=True)) as store:
         assert Members(store).heads.all() == {}
         assert [row["name"] for row in store.studies()] == ["ages"]
     with closing(CoordinatorStore(url)) as store:
@@ -311,7 +311,7 @@ def kinds_of(store: CoordinatorStore) -> Counter[str]:
 
 def test_a_site_that_answers_without_end_fills_no_event_log(store: CoordinatorStore) -> None:
     store.submit(SUBMISSION)
-    for number in range(2 * MOST_ALIKE):
+    for number in range(2 * MOST_EQUAL_ENTRIES):
         store.record_answer(STUDY, "a", "asked")
         for approval in (b"yes", b"yes again"):
             store.record_answer(STUDY, "a", "approved", approval=approval)
@@ -319,29 +319,29 @@ def test_a_site_that_answers_without_end_fills_no_event_log(store: CoordinatorSt
     store.record_answer(STUDY, "A", "approved", approval=b"yes")
     assert kinds_of(store) == {
         "proposed": 1,
-        "site-asked": MOST_ALIKE,
-        "site-approved": MOST_ALIKE + 1,
-        "site-refused": MOST_ALIKE,
+        "site-asked": MOST_EQUAL_ENTRIES,
+        "site-approved": MOST_EQUAL_ENTRIES + 1,
+        "site-refused": MOST_EQUAL_ENTRIES,
     }
     assert [one.data["site"] for one in store.updates(STUDY)] == ["a", "A"]
-    assert store.answers(STUDY)["a"]["code"] == f"word-{2 * MOST_ALIKE - 1}", "the newest one counts"
-    assert store.verify() == 3 * MOST_ALIKE + 2
+    assert store.answers(STUDY)["a"]["code"] == f"word-{2 * MOST_EQUAL_ENTRIES - 1}", "the newest one counts"
+    assert store.verify() == 3 * MOST_EQUAL_ENTRIES + 2
 
 
 def test_a_site_that_sends_new_cards_without_end_fills_no_event_log(store: CoordinatorStore) -> None:
     members = Members(store)
-    for number in range(2 * MOST_ALIKE):
+    for number in range(2 * MOST_EQUAL_ENTRIES):
         assert members.keep_card("a", bytes([number]))
-    assert kinds_of(store) == {"card": MOST_ALIKE}
-    assert members.cards() == [bytes([2 * MOST_ALIKE - 1])]
+    assert kinds_of(store) == {"card": MOST_EQUAL_ENTRIES}
+    assert members.cards() == [bytes([2 * MOST_EQUAL_ENTRIES - 1])]
 
 
 def test_sites_that_come_and_go_without_end_fill_no_event_log(store: CoordinatorStore) -> None:
     store.submit(SUBMISSION)
-    for number in range(2 * MOST_ALIKE):
+    for number in range(2 * MOST_EQUAL_ENTRIES):
         store.set_state(STUDY, "waiting", "too-few-sites", f"reason {number}")
         store.set_state(STUDY, "running")
-    assert kinds_of(store) == {"proposed": 1, "waiting": MOST_ALIKE, "running": MOST_ALIKE}
+    assert kinds_of(store) == {"proposed": 1, "waiting": MOST_EQUAL_ENTRIES, "running": MOST_EQUAL_ENTRIES}
     assert [one.data["state"] for one in store.updates(STUDY)] == ["waiting", "running"]
 
 

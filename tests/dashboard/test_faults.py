@@ -19,7 +19,7 @@ import fedcohort as fc
 from fedcohort.dashboard.shared import explained as module
 from fedcohort.dashboard.shared.explained import fault
 from fedcohort.field_faults import WORDS
-from fedcohort.storage import failures
+from fedcohort.storage import database
 from fedcohort.study import parse_study
 
 from .standin import FIRST_STUDY, StandIn
@@ -44,7 +44,7 @@ NAMES = {
     "node.": ("consent", "ledger", "policy"),
     "sources.catalogue.": ("declared", "declared_columns", "normal_form", "stored_images"),
     "sources.cohort.": ("convert", "patients", "resolve", "select", "values", "where.parse"),
-    "storage.": ("database", "failures"),
+    "storage.": ("database",),
     **{f"{room}.": tuple(one.name for one in iter_modules(import_module(f"fedcohort.{room}").__path__)
                          if "worker" not in one.name) for room in ROOMS},
 }  # fmt: skip
@@ -116,8 +116,8 @@ def test_every_error_that_a_page_can_tell_is_chinese() -> None:
 
 
 def test_every_fault_of_a_database_is_chinese() -> None:
-    by_engine = (failures.SQLITE_REMEDIES, failures.SQLSTATE_REMEDIES, failures.DUCKDB_REMEDIES)
-    said = [failures.SERVER_GONE, *(words for one in by_engine for words in one.values())]
+    by_engine = (database.SQLITE_REMEDIES, database.SQLSTATE_REMEDIES, database.DUCKDB_REMEDIES)
+    said = [database.SERVER_GONE, *(words for one in by_engine for words in one.values())]
     assert len(said) > 20
     assert {one for one in said if english(f"hospital.db: {one}")} == set()
 

@@ -272,7 +272,7 @@ def test_the_tables_name_the_newest_migration_and_a_newer_file_is_refused(tmp_pa
         ]
         connection.execute("UPDATE alembic_version SET version_num = '0999'")
     with pytest.raises(StoreError, match="newer fedcohort"):
-        People(tmp_path / "people.db", alone=True)
+        People(tmp_path / "people.db", exclusive=True)
 
 
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:

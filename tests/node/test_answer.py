@@ -24,7 +24,7 @@ from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue.schema import wide_table
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.sources.importer.whole_dataset import write_rows
-from fedcohort.storage.durable import MOST_ALIKE
+from fedcohort.storage.durable import MOST_EQUAL_ENTRIES
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.wire.codec import decode, encode
@@ -143,13 +143,13 @@ def test_a_study_that_nobody_approved_is_not_answered(bench: Bench) -> None:
 def test_whoever_asks_without_end_what_is_refused_fills_no_event_log(bench: Bench) -> None:
     node = bench.node()
     node.store.propose(StoredProposal(STUDY.hash, STUDY.canonical, "ada", bytes(32), bytes(64)))
-    for number in range(2 * MOST_ALIKE):
+    for number in range(2 * MOST_EQUAL_ENTRIES):
         assert code_of(answer(node, task())) == "not-approved"
         assert code_of(answer(node, replace(task(), study_hash=f"{number:064}"))) == "not-approved"
     store = node.store
     assert isinstance(store, SqlNodeStore)
     refused = [str(event["study_hash"]) for event in store.events() if event["kind"] == "refused"]
-    assert sorted(refused) == [""] * MOST_ALIKE + [STUDY.hash] * MOST_ALIKE
+    assert sorted(refused) == [""] * MOST_EQUAL_ENTRIES + [STUDY.hash] * MOST_EQUAL_ENTRIES
 
 
 @pytest.mark.parametrize(

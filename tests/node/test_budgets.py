@@ -241,7 +241,7 @@ def test_an_infinite_budget_pays_for_exact_studies_beside_a_group_that_has_one(h
 def test_the_ledger_of_ed08848_counts_its_exact_studies_as_infinite(tmp_path: Path) -> None:
     """Its stores hold exact and private studies of `ward` that were answered without a budget."""
     restore(tmp_path)
-    with closing(SqlNodeStore(tmp_path / "a" / "node.db", alone=True)) as store:
+    with closing(SqlNodeStore(tmp_path / "a" / "node.db", exclusive=True)) as store:
         answered = {row.study_hash: row for row in store.reservations()}
         asked = {found.study_hash: parse_study(found.study) for found in store.proposals()}
         exact = {name for name, row in answered.items() if math.isinf(row.epsilon)}

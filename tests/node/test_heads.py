@@ -16,7 +16,7 @@ from fedcohort.node.consent import Site
 from fedcohort.node.heads import MOST_FORKS, check_not_behind, held_heads, sign_head, take_heads, write_off
 from fedcohort.node.ledger import accounts
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.storage.durable import MOST_ALIKE
+from fedcohort.storage.durable import MOST_EQUAL_ENTRIES
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import Identity, new_identity, verify
 from fedcohort.wire.messages import Head, Heads
@@ -190,10 +190,10 @@ def test_a_site_that_signs_many_forks_fills_nobody_s_event_log(site: Site) -> No
 
 def test_a_site_that_sends_new_cards_without_end_fills_nobody_s_event_log(site: Site) -> None:
     store = store_of(site)
-    for number in range(2 * MOST_ALIKE):
+    for number in range(2 * MOST_EQUAL_ENTRIES):
         store.keep_card("b", bytes([number]))
-    assert store.cards() == {"b": bytes([2 * MOST_ALIKE - 1])}, "the newest one counts"
-    assert store.details("card") == [{"site": "b"}] * MOST_ALIKE
+    assert store.cards() == {"b": bytes([2 * MOST_EQUAL_ENTRIES - 1])}, "the newest one counts"
+    assert store.details("card") == [{"site": "b"}] * MOST_EQUAL_ENTRIES
 
 
 def test_a_site_with_a_new_key_begins_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

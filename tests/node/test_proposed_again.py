@@ -13,7 +13,7 @@ from fedcohort.node import consent
 from fedcohort.node.consent import Site, approve, receive_proposal, refuse
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.storage.durable import MOST_ALIKE
+from fedcohort.storage.durable import MOST_EQUAL_ENTRIES
 from fedcohort.study import Cohort, Describe, Numeric, Study
 from fedcohort.versions import RULES
 from fedcohort.wire.codec import encode
@@ -149,10 +149,10 @@ def test_a_coordinator_that_proposes_without_end_fills_no_event_log(
     first = receive_proposal(strict, proposal)
     assert [receive_proposal(strict, proposal) for _ in range(3)] == [first] * 3, "the same signed no"
     assert kinds(site) == ["proposal", "refused"]
-    for _ in range(2 * MOST_ALIKE):
+    for _ in range(2 * MOST_EQUAL_ENTRIES):
         receive_proposal(site, replace(proposal, rules=RULES + 1))
         receive_proposal(site, proposal)
-    assert len(kinds(site)) <= 1 + 2 * MOST_ALIKE
+    assert len(kinds(site)) <= 1 + 2 * MOST_EQUAL_ENTRIES
     monkeypatch.setattr(consent, "MOST_NEW_A_DAY", 2)
     others = [signed(STUDY.model_copy(update={"name": name})) for name in ("second", "third")]
     assert isinstance(receive_proposal(site, others[0]), Event)

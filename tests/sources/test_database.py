@@ -16,10 +16,10 @@ from fedcohort.storage.database import (
     display,
     read_only_statements,
     reading,
+    remedy_of,
     select_only,
     writing,
 )
-from fedcohort.storage.failures import remedy_of
 
 WriteWard = Callable[..., Path]
 MANY = [{"patient_id": f"p{i}", "age": 1.0, "sex": "f", "ill": 0, "set": "test"} for i in range(2000)]

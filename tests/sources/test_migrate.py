@@ -62,7 +62,7 @@ def test_a_stored_database_comes_up_to_date_with_every_row_it_had(
     path = restored(dump, tmp_path)
     before = rows(path)
     assert len(before["events"]) > 8
-    STORES[owner](path, alone=True).close()
+    STORES[owner](path, exclusive=True).close()
     after = rows(path)
     assert after["alembic_version"] == [(SCHEMAS[owner].revision,)]
     for table, found in before.items():
@@ -73,7 +73,7 @@ def test_a_stored_database_comes_up_to_date_with_every_row_it_had(
 @pytest.mark.parametrize("owner", SCHEMAS)
 def test_migrations_lead_to_the_tables_that_the_program_makes_anew(owner: str, tmp_path: Path) -> None:
     path = restored(STORED / f"{owner}-0001.sql", tmp_path)
-    STORES[owner](path, alone=True).close()
+    STORES[owner](path, exclusive=True).close()
     engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -92,7 +92,7 @@ def test_the_tables_name_the_newest_migration_and_each_follows_the_one_before(sc
 
 
 def test_the_ledger_and_the_event_log_of_a_node_are_whole_after_the_upgrade(tmp_path: Path) -> None:
-    store = SqlNodeStore(restored(STORED / "node-0001.sql", tmp_path), alone=True)
+    store = SqlNodeStore(restored(STORED / "node-0001.sql", tmp_path), exclusive=True)
     (reserved,), (cost,) = store.reservations(), store.costs()
     assert (reserved.dataset, reserved.epsilon, reserved.delta) == ("ward", 2.0, 1e-4)
     assert 1.9 < epsilons(cost)[0] <= 2.0
@@ -102,7 +102,7 @@ def test_the_ledger_and_the_event_log_of_a_node_are_whole_after_the_upgrade(tmp_
 
 
 def test_the_coordinators_studies_and_members_are_there_after_the_upgrade(tmp_path: Path) -> None:
-    store = CoordinatorStore(restored(STORED / "coordinator-0001.sql", tmp_path), alone=True)
+    store = CoordinatorStore(restored(STORED / "coordinator-0001.sql", tmp_path), exclusive=True)
     (study,) = store.studies()
     assert (study["name"], study["state"]) == ("Who is ill?", "finished")
     assert set(Members(store).sites()) == {"a", "b", "c"}
@@ -125,14 +125,14 @@ def test_a_newer_database_is_refused_in_words_and_left_as_it_is(found: str, tmp_
     version(path, found)
     before = rows(path)
     with pytest.raises(StoreError, match=r"node\.db: was written by a newer fedcohort.*update this program"):
-        SqlNodeStore(path, alone=True)
+        SqlNodeStore(path, exclusive=True)
     assert rows(path) == before
 
 
 def test_the_database_of_another_process_is_refused(tmp_path: Path) -> None:
     SqlNodeStore(tmp_path / "node.db").close()
     with pytest.raises(StoreError, match="is not the database of a coordinator"):
-        CoordinatorStore(tmp_path / "node.db", alone=True)
+        CoordinatorStore(tmp_path / "node.db", exclusive=True)
 
 
 def test_an_upgrade_that_fails_midway_leaves_the_old_database(
@@ -151,14 +151,14 @@ def test_an_upgrade_that_fails_midway_leaves_the_old_database(
     path = restored(STORED / "node-0001.sql", tmp_path)
     before = rows(path)
     with pytest.raises(StoreError):
-        SqlNodeStore(path, alone=True)
+        SqlNodeStore(path, exclusive=True)
     assert rows(path) == before
 
 
 def test_a_database_that_is_up_to_date_is_opened_without_alembic(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom pathlib import Path\nfrom fedcohort.node.store import SqlNodeStore\n"
-        f"for _ in range(2): SqlNodeStore(Path({str(tmp_path / 'node.db')!r}), alone=True).close()\n"
+        f"for _ in range(2): SqlNodeStore(Path({str(tmp_path / 'node.db')!r}), exclusive=True).close()\n"
         "print(sorted(name for name in sys.modules if name.split('.')[0] in ('alembic', 'mako')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

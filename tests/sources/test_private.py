@@ -12,7 +12,7 @@ import pytest
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.errors import StoreError
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.storage.durable import hold
+from fedcohort.storage.durable import lock_folder
 
 ANOTHER = 65533
 
@@ -33,7 +33,7 @@ def mode(path: Path) -> int:
 
 def test_a_node_s_folder_database_and_log_are_its_own(tmp_path: Path) -> None:
     folder = tmp_path / "state"
-    with closing(hold(folder)), closing(SqlNodeStore(folder / "node.db", alone=True)) as store:
+    with closing(lock_folder(folder)), closing(SqlNodeStore(folder / "node.db", exclusive=True)) as store:
         store.note("started")
         assert mode(folder) == 0o700
         assert [mode(folder / f"node.db{suffix}") for suffix in ("", "-wal", "-shm")] == [0o600] * 3
@@ -47,7 +47,7 @@ def test_an_invitation_makes_the_coordinator_s_folder_and_database_as_private(tm
 
 def test_what_an_earlier_program_made_is_closed_to_others(tmp_path: Path) -> None:
     folder = tmp_path / "state"
-    with closing(hold(folder)), closing(SqlNodeStore(folder / "node.db", alone=True)) as earlier:
+    with closing(lock_folder(folder)), closing(SqlNodeStore(folder / "node.db", exclusive=True)) as earlier:
         earlier.note("started")
         folder.chmod(0o755)
         files = [folder / f"node.db{suffix}" for suffix in ("", "-wal", "-shm")]
@@ -55,7 +55,7 @@ def test_what_an_earlier_program_made_is_closed_to_others(tmp_path: Path) -> Non
             file.chmod(0o644)
         with closing(SqlNodeStore(folder / "node.db")):
             assert [mode(file) for file in files] == [0o600] * 3
-    with closing(hold(folder)):
+    with closing(lock_folder(folder)):
         assert mode(folder) == 0o700
 
 
@@ -69,7 +69,7 @@ def test_what_is_another_user_s_and_open_to_others_is_refused(tmp_path: Path) ->
     for made in (folder, path):
         os.chown(made, ANOTHER, -1)
     with pytest.raises(StoreError, match=rf"state: open to others, and another user's \(number {ANOTHER}\)"):
-        hold(folder)
+        lock_folder(folder)
     with pytest.raises(StoreError, match=r"node\.db: open to others.*chown.*chmod go="):
         SqlNodeStore(path)
     assert (mode(folder), mode(path)) == (0o755, 0o644)

@@ -1,1 +1,1 @@
-"""What happened, so that nobody can change it unnoticed: the chain of the event log, and its heads."""
+"""The tamper-evident event log: its hash chain, and the newest hash (head) of each site's."""

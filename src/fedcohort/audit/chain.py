@@ -1,7 +1,7 @@
 """The append-only event log: every entry names the hash of the one before it.
 
-Who changes or removes an entry breaks every hash after it; who keeps a copy of
-the newest hash can tell. Coordinator and nodes keep one each, in their own
+A changed or removed entry breaks every hash after it, and whoever has a copy of the
+newest hash notices. Coordinator and nodes keep one log each, in their own
 database. An entry holds codes, hashes, names and byte counts: never data.
 """
 

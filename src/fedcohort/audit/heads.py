@@ -1,10 +1,10 @@
-"""The newest head of each site's event log that a process has been shown, in its own database."""
+"""Log heads: the newest hash of each site's event log that a process has seen, in its own database."""
 
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, select
 
-from fedcohort.storage.durable import Durable
+from fedcohort.storage.durable import DurableStore
 
 
 def heads_table(metadata: MetaData, name: str = "heads") -> Table:
@@ -21,17 +21,17 @@ def heads_table(metadata: MetaData, name: str = "heads") -> Table:
 
 @dataclass(frozen=True)
 class HeadStore:
-    """A store's heads; what they say, and whose signature they bear, is for others to check."""
+    """A store's log heads, encoded; callers check their content and signature."""
 
     table: Table
-    database: Durable
+    database: DurableStore
 
     def keep(self, site: str, age: tuple[int, int], head: bytes) -> bool:
         """Remember a head in place of an older one of its site; False when it is not newer."""
         mine = self.table.c.site == site
         with self.database.transaction() as connection:
-            known = connection.execute(select(self.table.c.epoch, self.table.c.sequence).where(mine)).first()
-            if known is not None and tuple(known) >= age:
+            stored = connection.execute(select(self.table.c.epoch, self.table.c.sequence).where(mine)).first()
+            if stored is not None and tuple(stored) >= age:
                 return False
             connection.execute(self.table.delete().where(mine))
             row = {"site": site, "epoch": age[0], "sequence": age[1], "head": head}
@@ -46,8 +46,8 @@ class HeadStore:
     def of(self, site: str) -> bytes | None:
         """A site's head, encoded."""
         with self.database.transaction() as connection:
-            found = connection.execute(select(self.table.c.head).where(self.table.c.site == site)).scalar()
-            return None if found is None else bytes(found)
+            encoded = connection.execute(select(self.table.c.head).where(self.table.c.site == site)).scalar()
+            return None if encoded is None else bytes(encoded)
 
     def all(self) -> dict[str, bytes]:
         """Every head, encoded, by site."""

@@ -79,11 +79,11 @@ def _join_workers(config_path: Path, database: str | None, port: int) -> Path:
     from fedcohort.local_token import token_file
     from fedcohort.quickstart.config import read_config
     from fedcohort.quickstart.federation_files import join_token, state_folder, worker_url
-    from fedcohort.storage.durable import hold
+    from fedcohort.storage.durable import lock_folder
 
     folder = state_folder(config_path)
-    held = hold(folder / "coordinator")
-    store = CoordinatorStore(database or folder / "coordinator" / "coordinator.db", alone=True)
+    held = lock_folder(folder / "coordinator")
+    store = CoordinatorStore(database or folder / "coordinator" / "coordinator.db", exclusive=True)
     members = Members(store)
     known = members.sites()
     for worker in read_config(config_path).workers:

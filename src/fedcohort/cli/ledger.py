@@ -111,12 +111,12 @@ def _stopped(path: Path) -> "Iterator[tuple[Site, SqlNodeStore]]":
     from fedcohort.node.consent import Site
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
-    from fedcohort.storage.durable import hold
+    from fedcohort.storage.durable import lock_folder
     from fedcohort.wire.identity import load_or_create
 
     policy = read_policy(path)
     database = existing(policy.state / "node.db", "start the node once")
-    with closing(hold(policy.state)), closing(SqlNodeStore(database, alone=True)) as store:
+    with closing(lock_folder(policy.state)), closing(SqlNodeStore(database, exclusive=True)) as store:
         yield Site(policy, load_or_create(policy.state / "site.key", policy.id), store), store
 
 

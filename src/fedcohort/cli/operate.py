@@ -42,12 +42,12 @@ def forget(site: SiteFile = Path("site.toml")) -> None:
     from fedcohort.errors import NotFoundError, StoreError
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
-    from fedcohort.storage.durable import hold
+    from fedcohort.storage.durable import lock_folder
 
     policy = read_policy(site)
     database = existing(policy.state / "node.db", "start the node once")
     try:
-        held = hold(policy.state)
+        held = lock_folder(policy.state)
     except StoreError:
         raise StoreError(
             f"{policy.id}'s node is running, or another process has {policy.state}; stop it, forget, and "

@@ -134,7 +134,7 @@ class Members:
                 return False
             connection.execute(tables.cards.delete().where(mine))
             connection.execute(tables.cards.insert(), {"site": site, "card": card})
-            self.store.log.append_seldom(connection, "card", detail={"site": site})
+            self.store.log.append_limited(connection, "card", detail={"site": site})
         return True
 
     def cards(self) -> list[bytes]:

@@ -19,7 +19,7 @@ from fedcohort.audit.chain import GENESIS, Detail, detail_text
 from fedcohort.coordinator import tables
 from fedcohort.errors import TooManyStudiesError
 from fedcohort.local_token import RESEARCHER
-from fedcohort.storage.durable import Durable, EventLog, Hot
+from fedcohort.storage.durable import DurableStore, EventLog, HotConnection
 
 SECONDS_PER_DAY = 86_400
 MOST_A_DAY = 1_000
@@ -51,10 +51,10 @@ class Submission:
 
 
 class CoordinatorStore:
-    """One process's database; every method is one transaction. For `alone` see `Durable`."""
+    """One process's database; every method is one transaction. For `alone` see `DurableStore`."""
 
-    def __init__(self, database: str | Path, *, alone: bool = False) -> None:
-        self.database = Durable(database, tables.SCHEMA, alone=alone)
+    def __init__(self, database: str | Path, *, exclusive: bool = False) -> None:
+        self.database = DurableStore(database, tables.SCHEMA, exclusive=exclusive)
         self.log = EventLog(tables.events, self.database)
         self._update_state = self.database.prepare(tables.UPDATE_STATE)
         self._update_round = self.database.prepare(tables.UPDATE_ROUND)
@@ -169,7 +169,7 @@ class CoordinatorStore:
             ).scalar()
             self._publish_state(connection, study_id, {"state": state, "code": code, "round": number})
             # Sites that come and go make a study wait and run as often as they like.
-            append = self.log.append_seldom if state in ("running", "waiting") else self.log.append
+            append = self.log.append_limited if state in ("running", "waiting") else self.log.append
             append(connection, state, study_id, {"code": code})
 
     def finish(self, study_id: str, report: Mapping[str, object]) -> None:
@@ -242,7 +242,9 @@ class CoordinatorStore:
             if not self._update_kept.run(connection, values).rowcount:
                 self._insert_kept.run(connection, {"study_id": study_id, "what": what, "data": data})
 
-    def _publish(self, connection: Hot, study_id: str, kind: str, data: Mapping[str, object]) -> None:
+    def _publish(
+        self, connection: HotConnection, study_id: str, kind: str, data: Mapping[str, object]
+    ) -> None:
         row = {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
         self._insert_update.run(connection, row)
 
@@ -288,7 +290,7 @@ class CoordinatorStore:
             if said is None or tuple(said) != (state, code):
                 self._publish_site(connection, study_id, {"site": site, "state": state, "code": code})
                 detail: Detail = {"site": site, "code": code}
-                self.log.append_seldom(connection, f"site-{state}", study_id, detail, site=site)
+                self.log.append_limited(connection, f"site-{state}", study_id, detail, site=site)
 
     def forget_answer(self, study_id: str, site: str) -> None:
         """Ask the site again: what it said does not hold any more."""

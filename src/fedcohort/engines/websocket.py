@@ -27,7 +27,7 @@ from fedcohort.node.policy import Listen
 from fedcohort.node.process import run_node, serve_link
 from fedcohort.node.running import Running
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.storage.durable import hold
+from fedcohort.storage.durable import lock_folder
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.link import Channel, Link, open_link
 from fedcohort.wire.renewal import renew_on_hangup
@@ -81,7 +81,7 @@ def open_coordinator(settings: CoordinatorSettings) -> Coordinator:
         KeyFileError, StoreError: what is wrong, and the remedy.
     """
     identity = load_or_create(settings.state / "coordinator.key", "coordinator")
-    store = CoordinatorStore(settings.database or settings.state / "coordinator.db", alone=True)
+    store = CoordinatorStore(settings.database or settings.state / "coordinator.db", exclusive=True)
     links = Links()
     return Coordinator(Service(store, Members(store), links), links, identity)
 
@@ -142,7 +142,7 @@ def serve_coordinator(settings: CoordinatorSettings, on_listening: Callable[[], 
         )
     if settings.certificate is not None:
         server_tls(settings.certificate, settings.key or settings.certificate)
-    held = hold(settings.state)
+    held = lock_folder(settings.state)
     coordinator = open_coordinator(settings)
     service = coordinator.service
 

@@ -19,7 +19,7 @@ from fedcohort.node.settle import unsettled
 from fedcohort.node.store import opened_to_read
 from fedcohort.node.vouching import countersigning, roster_line
 from fedcohort.sources.catalogue.declared import catalogue
-from fedcohort.storage.permissions import private_folder
+from fedcohort.storage.durable import owner_only_folder
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
 from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
 from fedcohort.wire.proxy import environment_proxy, reason
@@ -217,7 +217,7 @@ def _countersigning(policy: SitePolicy) -> Iterator[Verdict]:
 
 def _disk(policy: SitePolicy) -> Verdict:
     try:
-        private_folder(policy.state)
+        owner_only_folder(policy.state)
         tempfile.TemporaryFile(dir=policy.state).close()
     except StoreError as error:
         return Verdict("disk", False, str(error))

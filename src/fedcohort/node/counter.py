@@ -10,7 +10,7 @@ from fedcohort.errors import ConfigError, FedcohortError
 from fedcohort.node.heads import sign_head, take_heads
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.witness import own
-from fedcohort.storage.whole_file import write_whole
+from fedcohort.storage.files import write_whole
 from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import Identity
 from fedcohort.wire.messages import Heads

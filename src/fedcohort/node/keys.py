@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fedcohort.errors import ConfigError, KeyFileError, RosterError, WireError
-from fedcohort.storage.whole_file import write_whole
+from fedcohort.storage.files import write_whole
 from fedcohort.wire.identity import Identity, fingerprint, load_or_create, verify
 from fedcohort.wire.messages import SITE_NAME, Card, Contribution, Help, Message, SiteId
 from fedcohort.wire.signing import card_signing_bytes, contribution_signing_bytes, help_signing_bytes

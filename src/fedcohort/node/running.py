@@ -23,7 +23,7 @@ from fedcohort.node.witness import Witnesses
 from fedcohort.node.worker import Worker
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.sources.cohort.select import load_cohort
-from fedcohort.storage.durable import hold
+from fedcohort.storage.durable import lock_folder
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 from fedcohort.wire.identity import load_or_create, load_or_create_agreement
@@ -60,10 +60,10 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
     Raises:
         KeyFileError, StoreError, LedgerBehindError, ConfigError: what is wrong, and the remedy.
     """
-    held = hold(policy.state)
+    held = lock_folder(policy.state)
     identity = load_or_create(policy.state / "site.key", policy.id)
     agreement = load_or_create_agreement(policy.state / "agreement.key")
-    store = SqlNodeStore(policy.state / "node.db", alone=True)
+    store = SqlNodeStore(policy.state / "node.db", exclusive=True)
     heads.check_not_behind(store, policy.id)
     cards = announced(store)
     keys = Keys(identity, agreement, cards.get, RosterFolder(policy.roster))

@@ -31,7 +31,7 @@ from fedcohort.node.records import (
     StudyKey,
 )
 from fedcohort.storage.backup import copy_database
-from fedcohort.storage.durable import Durable, EventLog, Hot
+from fedcohort.storage.durable import DurableStore, EventLog, HotConnection
 
 
 def _upsert(table: Table) -> Insert:
@@ -68,11 +68,11 @@ _WAITING = select(tables.proposals.c.study_hash).where(
 class SqlNodeStore:
     """The node's database; safe to use from several threads, and beside the command line's process.
 
-    For `alone` see `Durable`.
+    For `alone` see `DurableStore`.
     """
 
-    def __init__(self, path: Path, *, alone: bool = False) -> None:
-        self._database = Durable(path, tables.SCHEMA, alone=alone)
+    def __init__(self, path: Path, *, exclusive: bool = False) -> None:
+        self._database = DurableStore(path, tables.SCHEMA, exclusive=exclusive)
         self._log = EventLog(tables.events, self._database)
         self.heads = HeadStore(tables.heads, self._database)
         self.countersigned = HeadStore(tables.countersigned, self._database)
@@ -170,7 +170,7 @@ class SqlNodeStore:
         with self._database.transaction() as connection:
             return self._reservations(connection)
 
-    def _reservations(self, connection: Hot) -> list[Reservation]:
+    def _reservations(self, connection: HotConnection) -> list[Reservation]:
         reserved = [Reservation(*row) for row in self._all_reserved.run(connection, {}).fetchall()]
         costs = [Cost(*row) for row in self._unreserved.run(connection, {}).fetchall()]
         answered = [str(row[0]) for row in self._answered.run(connection, {}).fetchall()]
@@ -180,12 +180,12 @@ class SqlNodeStore:
 
         return with_unreserved(reserved, costs, answered, studies)
 
-    def _check(self, connection: Hot, spending: Spending | None) -> None:
+    def _check(self, connection: HotConnection, spending: Spending | None) -> None:
         """Refuse a release that the budget, as site.toml is now, does not pay for."""
         if spending is not None and spending.limit.is_set:
             check_left(spending.reserved, self._begun(connection), spending.limit)
 
-    def _begun(self, connection: Hot) -> list[Reservation]:
+    def _begun(self, connection: HotConnection) -> list[Reservation]:
         """Of all reservations those that something was released for: an approval has cost nothing yet."""
         waiting = {str(row[0]) for row in self._waiting.run(connection, {}).fetchall()}
         return [one for one in self._reservations(connection) if one.study_hash not in waiting]
@@ -273,7 +273,7 @@ class SqlNodeStore:
         """Remember a site's card in place of an earlier one."""
         with self._database.transaction() as connection:
             connection.execute(_upsert(tables.cards), {"site": site, "card": card})
-            self._log.append_seldom(connection, "card", detail={"site": site})
+            self._log.append_limited(connection, "card", detail={"site": site})
 
     def _one(self, table: Table, study_hash: str) -> dict[str, Any] | None:
         with self._database.transaction() as connection:
@@ -345,7 +345,7 @@ class SqlNodeStore:
         change = update(tables.proposals).where(tables.proposals.c.study_hash == study_hash)
         with self._database.transaction() as connection:
             connection.execute(change.values(state=state, approval=approval))
-            append = self._log.append if by or state == "approved" else self._log.append_seldom
+            append = self._log.append if by or state == "approved" else self._log.append_limited
             append(connection, state, study_hash, {"by": by} if by else None)
 
     def note(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
@@ -356,7 +356,7 @@ class SqlNodeStore:
     def note_seldom(self, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
         """Add to the event log what others cause, until so many equal entries are there."""
         with self._database.transaction() as connection:
-            self._log.append_seldom(connection, kind, study_hash, detail)
+            self._log.append_limited(connection, kind, study_hash, detail)
 
     def key_of(self, name: str) -> bytes | None:
         """A public key that was pinned, such as the coordinator's."""
@@ -457,5 +457,5 @@ def opened_to_read(path: Path) -> Iterator[SqlNodeStore]:
             store = SqlNodeStore(path)
         except EarlierStoreError:
             folder = stack.enter_context(TemporaryDirectory(prefix="fedcohort-"))
-            store = SqlNodeStore(copy_database(path, Path(folder) / path.name), alone=True)
+            store = SqlNodeStore(copy_database(path, Path(folder) / path.name), exclusive=True)
         yield stack.enter_context(closing(store))

@@ -10,7 +10,7 @@ from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.protection.words import WORDS
 from fedcohort.quickstart.config import FlatConfig, Worker
 from fedcohort.sources.datasets.synthetic import FEATURES
-from fedcohort.storage.whole_file import write_whole
+from fedcohort.storage.files import write_whole
 from fedcohort.study import Cohort, Privacy, Study, Train
 
 STATE_FOLDER = ".fedcohort"

@@ -1,1 +1,1 @@
-"""Where a process keeps what must survive it: databases, keys, tokens, backups, and who may read them."""
+"""What must survive a process: its database, keys, tokens and backups, and who may read them."""

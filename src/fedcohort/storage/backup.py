@@ -1,7 +1,7 @@
-"""A copy of a running process's own folder: keys, and its database by SQLite's backup of live databases.
+"""Backup of a running process's folder: its keys, and its database by SQLite's online backup.
 
-https://sqlite.org/backup.html. The copy is one file without a log beside it, whole and of one
-moment, and as private as the original.
+https://sqlite.org/backup.html. The copy is one file without a log, whole and of one moment, and
+only its owner can read it.
 """
 
 import os
@@ -49,19 +49,15 @@ def back_up(
 
 def _copy(source: Path, target: Path) -> Path:
     content = source.read_bytes()  # before there is a file, which would stay where it cannot be read
-    with os.fdopen(_private(target), "wb") as file:
+    with os.fdopen(_new_owner_only(target), "wb") as file:
         file.write(content)
-        _to_disk(file.fileno())
+        os.fsync(file.fileno())
     return target
 
 
-def _private(path: Path) -> int:
+def _new_owner_only(path: Path) -> int:
     """A new file that only this user can read, before anything is in it."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-
-
-def _to_disk(descriptor: int) -> None:
-    os.fsync(descriptor)
 
 
 def copy_database(source: Path, target: Path) -> Path:
@@ -72,7 +68,7 @@ def copy_database(source: Path, target: Path) -> Path:
     """
     if not source.exists():
         raise StoreError(f"{source}: no such database; check the path, or start the process once")
-    os.close(_private(target))
+    os.close(_new_owner_only(target))
     with (
         explained(database_url(source)),
         closing(
@@ -85,5 +81,5 @@ def copy_database(source: Path, target: Path) -> Path:
         if copy.execute("PRAGMA quick_check").fetchone() != ("ok",):
             raise StoreError(f"{target}: the copy is damaged; check both disks")
     with target.open("rb+") as file:
-        _to_disk(file.fileno())
+        os.fsync(file.fileno())
     return target

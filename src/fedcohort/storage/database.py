@@ -1,12 +1,12 @@
-"""A site's database: found, opened read-only or for an import, and every failure put in plain words.
+"""A site's database: its address, opened read-only or for an import, and each failure as an error of ours.
 
 Any SQLAlchemy URL or a plain path names a database; a path means SQLite. Reading
 never creates one. SQLite is opened with `mode=ro` and `PRAGMA query_only`
 (https://sqlite.org/uri.html, https://sqlite.org/pragma.html#pragma_query_only) and
-an authorizer that knows only SELECT; PostgreSQL gets `SET TRANSACTION READ ONLY`
+an authorizer that allows only SELECT; PostgreSQL gets `SET TRANSACTION READ ONLY`
 and a statement time-out. On another server only one checked SELECT is ever sent:
 give the node an account that can only read. DuckDB opens its file read-only and no
-other one (`duck`).
+other one (`duckdb_files`).
 """
 
 import os
@@ -23,10 +23,50 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from fedcohort.errors import StoreError
 from fedcohort.storage import timeouts
-from fedcohort.storage.failures import remedy_of
 
 IMPORT_CACHE_KIB = 65_536
 IMPORTED_INTO = ("sqlite", "postgresql")
+
+TOO_SLOW = f"took longer than {timeouts.QUERY_SECONDS:g} s to answer; narrow the cohort or add an index"
+
+SQLITE_REMEDIES = {
+    "SQLITE_BUSY": "is locked by another program; close it, or wait, and try again",
+    "SQLITE_LOCKED": "is locked by another program; close it, or wait, and try again",
+    "SQLITE_READONLY": "is read-only; make the file and its folder writable, or choose another file",
+    "SQLITE_CANTOPEN": "cannot be opened; check the path and that this user may read it",
+    "SQLITE_PERM": "cannot be opened; check that this user may read it",
+    "SQLITE_FULL": "has no space left; free disk space and try again",
+    "SQLITE_IOERR": "could not be read or written; check the disk",
+    "SQLITE_CORRUPT": "is damaged; restore it from a backup",
+    "SQLITE_NOTADB": "is not a SQLite database, or is damaged; check the path or restore a backup",
+    "SQLITE_INTERRUPT": TOO_SLOW,
+    "SQLITE_AUTH": "refused the query, which may only read the cohort's table",
+}
+# https://www.postgresql.org/docs/current/errcodes-appendix.html, by code or by class
+SQLSTATE_REMEDIES = {
+    "57014": TOO_SLOW,
+    "55P03": SQLITE_REMEDIES["SQLITE_LOCKED"],
+    "25006": "is read-only; use an account that may write",
+    "53100": SQLITE_REMEDIES["SQLITE_FULL"],
+    "42501": "does not let this account read the table; grant it SELECT",
+    "08": "cannot be reached; check host, port and network",
+    "28": "refused the account; check user, password and pg_hba.conf",
+    "3D": "does not exist on the server; check the name",
+    "57P03": "is starting or stopping; wait a moment, and try again",
+    "42883": "compares a text with a number in `where`; write texts in quotes, and numbers without",
+    "2BP01": "has a view on the table; drop the view first, and make it again afterwards",
+    "22": "holds a value that cannot be read as the study's column kind; check the column's values",
+}
+SERVER_GONE = "cannot be reached or refused the query; check address, account, and the server's own log"
+# https://duckdb.org/docs/stable/clients/python/reference/#duckdb.Error, by class
+DUCKDB_REMEDIES = {
+    "IOException": "cannot be opened: another program writes to it, or it is no DuckDB database; check both",
+    "InvalidInputException": "is read-only here; use another program to write",
+    "PermissionException": "refused the query, which may only read this file",
+    "InterruptException": "took longer to answer than a query may; narrow the cohort or add an index",
+    "BinderException": "compares a text with a number in `where`; write texts in quotes, and numbers without",
+    "ConversionException": "holds a value that cannot be read as the study's column kind; check its values",
+}
 
 registry.register("duckdb", "fedcohort.storage.duckdb_files", "DuckDialect")
 
@@ -66,7 +106,7 @@ def read_only_statements(dialect: str, seconds: float) -> tuple[str, ...]:
 
 @contextmanager
 def reading(database: str | Path) -> Iterator[Connection]:
-    """Open a database for reading only, in one transaction, so that all that is read fits together.
+    """Open a database for reading only, in one transaction: all that is read is of one moment.
 
     Raises:
         StoreError: it is missing, locked, damaged or unreachable; names the database and the remedy.
@@ -82,7 +122,7 @@ def reading(database: str | Path) -> Iterator[Connection]:
 
 @contextmanager
 def writing(database: str | Path) -> Iterator[Connection]:
-    """Open a database for an import: one transaction, all of it or nothing; SQLite files are made.
+    """Open a database for an import of one transaction, all of it or nothing; a missing SQLite file is made.
 
     Raises:
         StoreError: it is locked, read-only, full, damaged or unreachable.
@@ -94,7 +134,7 @@ def writing(database: str | Path) -> Iterator[Connection]:
 
 @contextmanager
 def importing(database: str | Path) -> Iterator[Engine]:
-    """Open a database for an import of many transactions; SQLite files are made.
+    """Open a database for an import of many transactions; a missing SQLite file is made.
 
     Raises:
         StoreError: it is locked, read-only, full, damaged or unreachable.
@@ -110,7 +150,7 @@ def importing(database: str | Path) -> Iterator[Engine]:
 
 
 def select_only(connection: Connection) -> None:
-    """From here on SQLite compiles nothing but SELECTs, and stops one that takes too long."""
+    """Let the rest of a SQLite connection only SELECT, and stop a query that takes too long."""
     raw = connection.connection.driver_connection
     if isinstance(raw, sqlite3.Connection):
         restrict(raw)
@@ -182,7 +222,7 @@ def _sqlite_file(url: URL, *, writable: bool) -> Path:
     if path.is_dir() or (writable and not path.parent.is_dir()):
         raise StoreError(f"{path}: not a file in an existing folder; check the path")
     if writable and not path.exists():
-        create_private(path)
+        create_owner_only(path)
     if not path.exists():
         raise StoreError(
             f"{path}: no such database; check the path, or make it by an import: "
@@ -191,7 +231,7 @@ def _sqlite_file(url: URL, *, writable: bool) -> Path:
     return path
 
 
-def create_private(path: Path) -> None:
+def create_owner_only(path: Path) -> None:
     """Make an empty file that only this user can read, before any patient is in it.
 
     Raises:
@@ -224,25 +264,25 @@ def _sqlite_opener(path: Path, *, writable: bool) -> Callable[[], sqlite3.Connec
 
 
 def sqlite_pragmas(*, writable: bool) -> tuple[str, ...]:
-    """What every connection to a SQLite file begins with."""
+    """The statements that every connection to a SQLite file begins with."""
     names = ("trusted_schema=OFF", "case_sensitive_like=ON", f"query_only={int(not writable)}")
     return tuple(f"PRAGMA {name}" for name in names)
 
 
 def harden(connection: sqlite3.Connection, *, writable: bool) -> None:
-    """Distrust what stands in the file, and let LIKE tell cases apart as on every other engine."""
+    """Trust no function that the file's schema names, and make LIKE case-sensitive as on other engines."""
     for statement in sqlite_pragmas(writable=writable):
         connection.execute(statement)
 
 
 def _manual_transactions(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
-    """Leave BEGIN to us: Python's sqlite3 would commit a CREATE TABLE on its own."""
+    """Let SQLAlchemy send BEGIN: Python's sqlite3 would commit a CREATE TABLE on its own."""
     connection.isolation_level = None
 
 
 @contextmanager
 def explained(url: URL) -> Iterator[None]:
-    """Put whatever the database or its driver raises into plain words.
+    """Raise as StoreError whatever the database or its driver raises.
 
     Raises:
         StoreError: names the database and the remedy; the driver's own text is left out.
@@ -255,3 +295,34 @@ def explained(url: URL) -> Iterator[None]:
         raise StoreError(f"{display(url)}: {remedy_of(error)}") from None
     except SQLAlchemyError as error:
         raise StoreError(f"{display(url)}: {type(error).__name__}; check the database address") from None
+
+
+def remedy_of(error: BaseException | None) -> str:
+    """What is wrong and what to do; never the driver's own text, which may quote a patient's value."""
+    if isinstance(error, sqlite3.Error):
+        name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+        base = "_".join(name.split("_")[:2])
+        return SQLITE_REMEDIES.get(base, f"refused the query ({name}); check that its tables are whole")
+    if type(error).__module__ in ("duckdb", "_duckdb"):
+        return DUCKDB_REMEDIES.get(type(error).__name__, "refused the query; check that its tables are whole")
+    state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
+    state = state or _refused_by_postgres(error)
+    return SQLSTATE_REMEDIES.get(state) or SQLSTATE_REMEDIES.get(state[:2]) or SERVER_GONE
+
+
+def _refused_by_postgres(error: BaseException | None) -> str:
+    """The SQLSTATE class of a connection that was never made, for which libpq gives no code, only a message.
+
+    The server's message may be in its own language; whether it asked for a password libpq says apart.
+    """
+    if type(error).__name__ != "OperationalError" or not type(error).__module__.startswith("psycopg"):
+        return ""
+    message, libpq = str(error), getattr(error, "pgconn", None)
+    if "authentication" in message or "pg_hba.conf" in message or 'role "' in message:
+        return "28"
+    if 'database "' in message:
+        return "3D"
+    if "the database system is" in message:
+        return "57P03"
+    asked = libpq is not None and (libpq.needs_password or libpq.used_password)
+    return "28" if asked else "08"

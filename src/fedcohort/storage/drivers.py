@@ -1,9 +1,8 @@
-"""Values as a driver hands them over, none of which ends the reading.
+"""Drivers that raise for no value: what Python cannot represent comes as text or bytes.
 
-What Python has no value for (a date before Christ, a text outside the encoding, JSON nested a thousand
-deep) would raise in the driver, for one row: an exact study would end without saying which column, and
-a private one would tell that such a patient is there. Here it comes as text or bytes, and is judged
-like any other value that does not fit.
+A date before Christ, a text outside the encoding or JSON nested a thousand deep would raise in the
+driver, for one row: an exact study would end without saying which column, and a private one would
+reveal that such a patient is there. As text or bytes it is treated like any other value that does not fit.
 """
 
 import sqlite3

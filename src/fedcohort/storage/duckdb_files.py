@@ -1,7 +1,7 @@
-"""DuckDB (https://duckdb.org), read where it stands: tables as it describes them, and no other file.
+"""DuckDB (https://duckdb.org) as a site's database, read in place: its tables, and no other file.
 
-duckdb-engine describes tables by PostgreSQL's catalogue, of which DuckDB has not all that SQLAlchemy
-asks for; here they are described by DuckDB's own functions, and a table by its columns and key alone.
+duckdb-engine describes tables by PostgreSQL's catalogue, of which DuckDB lacks parts that SQLAlchemy
+asks for; here DuckDB's own functions describe them, and a table is its columns and its key.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ READ_ONLY: Mapping[str, object] = {
 
 
 class Identifier(sql.String):
-    """A UUID: a text to read, but compared by DuckDB with nothing that is not one."""
+    """A UUID: read as text, but DuckDB compares it with UUIDs only."""
 
     __visit_name__ = "identifier"
 
@@ -67,7 +67,7 @@ _KEY = text(
 
 
 class DuckDialect(Dialect):
-    """duckdb-engine's, but for how tables are described. SQLAlchemy gives all by name."""
+    """duckdb-engine's dialect with other descriptions of tables. SQLAlchemy passes every argument by name."""
 
     supports_statement_cache = True
 
@@ -114,6 +114,6 @@ def _key(connection: Connection, schema: str | None, table: str) -> dict[str, ob
 
 
 def _type(kind: str) -> TypeEngine[Any]:
-    """SQLAlchemy's type for one as DuckDB writes it, such as DECIMAL(8,2); of no use here: none."""
+    """The type for a name of DuckDB, such as DECIMAL(8,2); NullType for what studies cannot read."""
     made = None if kind.endswith("]") else _TYPES.get(kind.partition("(")[0])
     return sql.NullType() if made is None else made()

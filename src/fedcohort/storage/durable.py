@@ -1,13 +1,19 @@
-"""A process's own database: what must survive kill -9 is here before anything leaves.
+"""The database of a process itself: what must survive kill -9 is durable before anything leaves.
 
 SQLite with write-ahead log and synchronous=FULL (https://sqlite.org/pragma.html#pragma_synchronous),
-or PostgreSQL by its URL (`postgres`). One process at a time holds it; commands beside it
-take turns with it, a transaction at a time.
+or PostgreSQL by its URL (`postgres`). One process at a time runs on it; commands
+that run at the same time take turns with it, a transaction at a time.
+
+No other account of the machine can read it, whatever the umask: SQLite makes a database's log with the
+database's mode (https://sqlite.org/walformat.html, and `robust_open` in its os_unix.c). On Windows files
+have the permissions of their folder, so that nothing is done there.
 """
 
 import json
+import os
 import shutil
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,23 +37,26 @@ from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 from fedcohort.audit.chain import Detail, detail_text, newest_query, next_entry, verify_events
 from fedcohort.errors import StoreError
 from fedcohort.storage import timeouts
-from fedcohort.storage.database import database_url, display, explained
+from fedcohort.storage.database import create_owner_only, database_url, display, explained
+from fedcohort.storage.files import GROUP_AND_OTHERS
 from fedcohort.storage.migrate import Schema, make_current, revision_of, set_revision
-from fedcohort.storage.permissions import private_database, private_folder
 from fedcohort.storage.postgres import open_postgres
 
 LOG_BYTES = 2**25
 """Of SQLite's write-ahead log: from the start, and between checkpoints."""
 
-MOST_ALIKE = 10
-"""Entries of an event log that say the same of the same study, where others cause them."""
+MOST_EQUAL_ENTRIES = 10
+"""Equal entries of an event log about one study, where others cause them."""
 
-Hot = Connection | sqlite3.Connection
+SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+"""Of a database's file and of those that SQLite makes next to it."""
+
+HotConnection = Connection | sqlite3.Connection
 """A transaction of prepared statements: the driver's own connection where it is SQLite's."""
 
 
 class Rows(Protocol):
-    """What a prepared statement has found or changed, by whichever connection."""
+    """Rows that a prepared statement has selected or changed, by either kind of connection."""
 
     @property
     def rowcount(self) -> int:
@@ -63,19 +72,19 @@ class Rows(Protocol):
         ...
 
 
-class Durable:
-    """A store of our own: one connection, one transaction at a time, safe to use from several threads.
+class DurableStore:
+    """A process's own database: one connection, one transaction at a time, safe to use from several threads.
 
     Attributes:
         n_failures: transactions that the database has refused since this process opened it.
     """
 
-    def __init__(self, database: str | Path, schema: Schema, *, alone: bool = False) -> None:
+    def __init__(self, database: str | Path, schema: Schema, *, exclusive: bool = False) -> None:
         """Open it, making its tables when they are missing.
 
         Args:
-            alone: no other process works on it, and tables of an earlier program are brought up to
-                date. Where it is a file, the caller holds its folder (`hold`).
+            exclusive: no other process works on it, and tables of an earlier program are brought up to
+                date. Where it is a file, the caller holds its folder (`lock_folder`).
         Raises:
             StoreError: locked, read-only, full, damaged, unreachable, or of another program's
                 version; names the database and the remedy.
@@ -84,14 +93,14 @@ class Durable:
         self._lock = threading.RLock()
         self.n_failures = 0
         with explained(self._url):
-            self._engine = _open_engine(self._url, alone=alone)
+            self._engine = _open_engine(self._url, exclusive=exclusive)
             self._connection = self._engine.connect()
             driver = self._connection.connection.driver_connection
         self._sqlite = driver if isinstance(driver, sqlite3.Connection) else None
         try:
             with self.transaction() as connection:
-                make_current(connection, schema, display(self._url), upgrade=alone)
-            if alone and self._sqlite is not None and _has_room(self._url):
+                make_current(connection, schema, display(self._url), upgrade=exclusive)
+            if exclusive and self._sqlite is not None and _has_room(self._url):
                 with self._counted():
                     _lengthen_log(self._sqlite)
         except StoreError:
@@ -109,7 +118,7 @@ class Durable:
             yield self._connection
 
     @contextmanager
-    def hot_transaction(self) -> Iterator[Hot]:
+    def hot_transaction(self) -> Iterator[HotConnection]:
         """A `transaction` of prepared statements only, at a tenth of its cost where it is SQLite's.
 
         Raises:
@@ -122,7 +131,7 @@ class Durable:
             with self._counted(), _immediate(self._sqlite):
                 yield self._sqlite
 
-    def read(self, statement: "Prepared", values: Mapping[str, object]) -> list[Sequence[Any]]:
+    def read(self, statement: "PreparedStatement", values: Mapping[str, object]) -> list[Sequence[Any]]:
         """The rows of one prepared SELECT.
 
         In SQLite it waits for no writer, and sees what was committed last
@@ -157,29 +166,29 @@ class Durable:
         with self.transaction() as connection:
             set_revision(connection, revision_of(connection))
 
-    def prepare(self, statement: Executable) -> "Prepared":
+    def prepare(self, statement: Executable) -> "PreparedStatement":
         """Compile a statement of a hot path once."""
         compiled = statement.compile(self._engine)  # type: ignore[attr-defined]
         constants = {name: value for name, value in compiled.params.items() if value is not None}
-        return Prepared(
+        return PreparedStatement(
             str(compiled), tuple(compiled.positiontup) if compiled.positional else None, constants
         )
 
     def close(self) -> None:
-        """Give the database back."""
+        """Close the connection."""
         self._connection.close()
         self._engine.dispose()
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedStatement:
     """A compiled statement: running it costs little more than the database itself."""
 
     text: str
     order: tuple[str, ...] | None
     constants: Mapping[str, object]
 
-    def run(self, connection: Hot, values: Mapping[str, object]) -> Rows:
+    def run(self, connection: HotConnection, values: Mapping[str, object]) -> Rows:
         """Run it with these parameters, by name."""
         given = {**self.constants, **values}
         ordered = None if self.order is None else tuple(given[name] for name in self.order)
@@ -191,18 +200,20 @@ class Prepared:
 class EventLog:
     """Appends to one store's events, inside the caller's transaction."""
 
-    def __init__(self, table: Table, store: "Durable") -> None:
+    def __init__(self, table: Table, store: "DurableStore") -> None:
         self._table = table
         self._full: set[tuple[str, str, str]] = set()
         self._newest = store.prepare(newest_query(table))
         self._insert = store.prepare(table.insert())
 
-    def append(self, connection: Hot, kind: str, study_hash: str = "", detail: Detail | None = None) -> None:
+    def append(
+        self, connection: HotConnection, kind: str, study_hash: str = "", detail: Detail | None = None
+    ) -> None:
         """Add an entry."""
         last = self.newest(connection)
         self._insert.run(connection, next_entry(last, kind, study_hash, detail))
 
-    def append_seldom(
+    def append_limited(
         self,
         connection: Connection,
         kind: str,
@@ -211,28 +222,28 @@ class EventLog:
         *,
         site: str | None = None,
     ) -> bool:
-        """Add an entry that others cause, unless the log has `MOST_ALIKE` equal ones: nobody fills it so.
+        """Add an entry that others cause, unless the log has `MOST_EQUAL_ENTRIES` of it: nobody can fill it.
 
         Args:
             site: as `detail` names it last; entries about it are equal whatever else they say, where the site
                 chooses the words.
         """
-        found, text = self._table.c, detail_text(detail)
-        same = found.detail == text
+        columns, text = self._table.c, detail_text(detail)
+        same = columns.detail == text
         if site is not None:
             text = f'"site":{json.dumps(site)}}}'
             # LIKE would take sites for one whose names differ in capitals only.
-            same = func.substr(found.detail, func.length(found.detail) - len(text) + 1) == text
+            same = func.substr(columns.detail, func.length(columns.detail) - len(text) + 1) == text
         if (kind, study_hash, text) in self._full:
             return False
-        alike = select(found.sequence).where(found.kind == kind, found.study_hash == study_hash, same)
-        if len(connection.execute(alike.limit(MOST_ALIKE)).all()) >= MOST_ALIKE:
+        equal = select(columns.sequence).where(columns.kind == kind, columns.study_hash == study_hash, same)
+        if len(connection.execute(equal.limit(MOST_EQUAL_ENTRIES)).all()) >= MOST_EQUAL_ENTRIES:
             self._full.add((kind, study_hash, text))
             return False
         self.append(connection, kind, study_hash, detail)
         return True
 
-    def newest(self, connection: Hot) -> tuple[int, bytes] | None:
+    def newest(self, connection: HotConnection) -> tuple[int, bytes] | None:
         """Number and hash of the last entry."""
         row = self._newest.run(connection, {}).fetchone()
         return (int(row[0]), bytes(row[1])) if row else None
@@ -242,11 +253,11 @@ class EventLog:
         return verify_events(self._table, connection)
 
 
-def _open_engine(url: URL, *, alone: bool) -> Engine:
+def _open_engine(url: URL, *, exclusive: bool) -> Engine:
     options: dict[str, object] = {"hide_parameters": True}
     match url.get_backend_name():
         case "postgresql":
-            return open_postgres(url, options, alone=alone)
+            return open_postgres(url, options, exclusive=exclusive)
         case other if other != "sqlite":
             raise StoreError(f"{display(url)}: {other} cannot be used here; use SQLite or PostgreSQL")
     options |= {
@@ -256,7 +267,7 @@ def _open_engine(url: URL, *, alone: bool) -> Engine:
     if url.database and url.database != ":memory:":
         path = Path(url.database)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        private_database(path)
+        owner_only_database(path)
     engine = create_engine(url, **options)
     event.listen(engine, "connect", _durable_pragmas)
     event.listen(engine, "begin", _begin_immediate)
@@ -272,13 +283,13 @@ def _durable_pragmas(connection: sqlite3.Connection, _entry: ConnectionPoolEntry
 
 
 def _has_room(url: URL) -> bool:
-    """Whether the disk can spare what would only save time."""
+    """Whether the disk has room for a log of full length, which only saves time."""
     folder = Path(url.database or "").absolute().parent
     return shutil.disk_usage(folder).free > 16 * LOG_BYTES
 
 
 def _lengthen_log(connection: sqlite3.Connection) -> None:
-    """Let the log have its length from the start: a commit that makes a file longer waits twice as long.
+    """Make the log as long as it may become: a commit that lengthens a file takes twice as long.
 
     What does not fit into the page cache goes to the log before it is rolled back
     (https://sqlite.org/pragma.html#pragma_cache_spill), and a log is overwritten, not cut
@@ -308,15 +319,15 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def hold(folder: Path) -> sqlite3.Connection:
-    """Hold a folder for this process alone, until the process ends or the connection is closed.
+def lock_folder(folder: Path) -> sqlite3.Connection:
+    """Lock a folder for this process, until the process ends or the connection is closed.
 
-    No other account of the machine can look into it from then on.
+    From then on no other account of the machine can read it.
 
     Raises:
         StoreError: another process holds it, or the folder cannot be written or is another user's.
     """
-    private_folder(folder)
+    owner_only_folder(folder)
     try:
         connection = sqlite3.connect(
             folder / "lock", timeout=0.0, isolation_level=None, check_same_thread=False
@@ -327,3 +338,47 @@ def hold(folder: Path) -> sqlite3.Connection:
             f"{folder}: in use by another process, or read-only; stop the other one first"
         ) from None
     return connection
+
+
+def owner_only_folder(folder: Path) -> None:
+    """Make a folder that only this user can read, or close an existing one to others.
+
+    Raises:
+        StoreError: it belongs to another user and is open to others, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(f"{folder}: {error.strerror}; make the folder writable") from error
+    _close_to_others(folder)
+
+
+def owner_only_database(path: Path) -> None:
+    """Make an empty SQLite file that only this user can read, or close an existing one and its log.
+
+    Raises:
+        StoreError: as for `owner_only_folder`.
+    """
+    if not path.exists():
+        create_owner_only(path)
+    for file in (path.with_name(path.name + suffix) for suffix in SQLITE_SUFFIXES):
+        _close_to_others(file)
+
+
+def _close_to_others(path: Path) -> None:
+    if os.name != "posix":
+        return
+    try:
+        status = path.stat()
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & GROUP_AND_OTHERS and status.st_uid == os.geteuid():
+            path.chmod(mode & ~GROUP_AND_OTHERS)
+    except FileNotFoundError:
+        return  # a log that has gone meanwhile
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; close it to others: chmod go= {path}") from error
+    if mode & GROUP_AND_OTHERS and status.st_uid != os.geteuid():
+        raise StoreError(
+            f"{path}: open to others, and another user's (number {status.st_uid}); give it to the user that "
+            f"runs fedcohort (chown), or let its owner close it: chmod go= {path}"
+        )

@@ -1,9 +1,9 @@
-"""From the tables that an earlier program has made to those of this one, without losing a row.
+"""Migrations: the tables of an earlier program become those of this one, without losing a row.
 
-A store's database says in Alembic's own table `alembic_version` which revision its tables
+A store's database says in Alembic's table `alembic_version` which revision its tables
 have; one without it is of the first release. Migrations run in one transaction, while no
 other process holds the store, and Alembic is imported only when there is one to run.
-There is no way back: the backup from before the upgrade is.
+There is no migration back; the backup from before the upgrade serves for that.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _versions = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), p
 
 @dataclass(frozen=True)
 class Schema:
-    """A store's tables, and the way to them from what earlier programs have made.
+    """A store's tables, and the migrations that lead to them.
 
     Attributes:
         owner: whose store it is, as messages name it: coordinator or node.
@@ -55,34 +55,34 @@ def make_current(connection: Connection, schema: Schema, name: str, *, upgrade: 
         _versions.create(connection)
         set_revision(connection, schema.revision)
         return
-    found = revision_of(connection) if VERSION_TABLE in tables else FIRST
-    if found == schema.revision:
+    revision = revision_of(connection) if VERSION_TABLE in tables else FIRST
+    if revision == schema.revision:
         return
-    if not (found.isascii() and found.isdigit()) or int(found) > int(schema.revision):
+    if not (revision.isascii() and revision.isdigit()) or int(revision) > int(schema.revision):
         raise StoreError(
-            f"{name}: was written by a newer fedcohort (revision {found}; this one knows {schema.revision}); "
-            "update this program, or restore the backup from before the upgrade"
+            f"{name}: was written by a newer fedcohort (revision {revision}; this one knows "
+            f"{schema.revision}); update this program, or restore the backup from before the upgrade"
         )
     if not upgrade:
         raise EarlierStoreError(
-            f"{name}: was written by an earlier fedcohort (revision {found}; this one writes "
+            f"{name}: was written by an earlier fedcohort (revision {revision}; this one writes "
             f"{schema.revision}); start the {schema.owner}, which brings it up to date"
         )
-    _migrate(connection, schema, found)
+    _migrate(connection, schema, revision)
 
 
 def revision_of(connection: Connection) -> str:
-    """Which revision the tables have; empty when a hand has cleared the table."""
+    """Which revision the tables have; empty when somebody has cleared the table."""
     return connection.execute(select(_versions.c.version_num)).scalar() or ""
 
 
 def set_revision(connection: Connection, revision: str) -> None:
-    """Write down which revision the tables have, in place of what stood there."""
+    """Record which revision the tables have."""
     connection.execute(_versions.delete())
     connection.execute(_versions.insert(), {"version_num": revision})
 
 
-def _migrate(connection: Connection, schema: Schema, found: str) -> None:
+def _migrate(connection: Connection, schema: Schema, revision: str) -> None:
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
@@ -91,6 +91,6 @@ def _migrate(connection: Connection, schema: Schema, found: str) -> None:
     scripts = ScriptDirectory(str(schema.migrations), version_locations=[str(schema.migrations)])
     context = MigrationContext.configure(connection)
     with Operations.context(context):
-        for step in reversed(list(scripts.iterate_revisions(schema.revision, found))):
+        for step in reversed(list(scripts.iterate_revisions(schema.revision, revision))):
             step.module.upgrade()
     set_revision(connection, schema.revision)

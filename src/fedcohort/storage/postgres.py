@@ -1,10 +1,10 @@
-"""A store of our own on PostgreSQL: as careful as the file beside it.
+"""A process's own database on PostgreSQL, as durable as the SQLite file.
 
 Transactions take turns, as SQLite's BEGIN IMMEDIATE makes them, by an advisory lock that ends
-with the transaction; the process that works alone holds another one for as long as it is
-connected, and takes it anew when it connects again. A commit is on the server's disk when it
-returns (https://www.postgresql.org/docs/current/wal-async-commit.html). A server that has
-gone away is found out in seconds, by TCP where it says nothing more.
+with the transaction; an exclusive process holds another one for as long as it is
+connected, and takes it again when it reconnects. A commit is on the server's disk when it
+returns (https://www.postgresql.org/docs/current/wal-async-commit.html). The loss of
+a silent server is noticed in seconds, by TCP keepalives.
 """
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -24,16 +24,16 @@ _CONNECT = {
     "tcp_user_timeout": 30_000,
     "application_name": "fedcohort",
 }
-"""For libpq (https://www.postgresql.org/docs/current/libpq-connect.html); what the URL says holds."""
+"""For libpq (https://www.postgresql.org/docs/current/libpq-connect.html); the URL has precedence."""
 _LOCK_SPACE, _ALONE, _TURN = 0x66656463, 1, 2
 
 
-def open_postgres(url: URL, options: dict[str, object], *, alone: bool) -> Engine:
+def open_postgres(url: URL, options: dict[str, object], *, exclusive: bool) -> Engine:
     """An engine whose every transaction is durable, and waits for its turn.
 
     Args:
         options: for SQLAlchemy's `create_engine`.
-        alone: every connection is refused while another process works alone.
+        exclusive: every connection is refused while another process is exclusive.
     Raises:
         StoreError: the driver is not installed.
     """
@@ -51,7 +51,7 @@ def open_postgres(url: URL, options: dict[str, object], *, alone: bool) -> Engin
         f"SET statement_timeout = {int(STATEMENT_SECONDS * 1000)}",
         "SELECT set_config('synchronous_commit', 'on', false) "
         "WHERE current_setting('synchronous_commit') = 'off'",
-        *([f"SELECT pg_advisory_lock({_LOCK_SPACE}, {_ALONE})"] if alone else []),
+        *([f"SELECT pg_advisory_lock({_LOCK_SPACE}, {_ALONE})"] if exclusive else []),
     ]
 
     def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

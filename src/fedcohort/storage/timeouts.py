@@ -16,7 +16,7 @@ LOCK_SECONDS = 5.0
 
 @contextmanager
 def bounded_in_time(connection: Connection, seconds: float) -> Iterator[None]:
-    """DuckDB knows no time limit of its own: it is told when the time is over; other engines have theirs."""
+    """Interrupt a DuckDB query after `seconds`: DuckDB has no time limit of its own, other engines have."""
     if connection.dialect.name != "duckdb":
         yield
         return

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fedcohort.errors import KeyFileError
-from fedcohort.storage.key_file import read_or_make
+from fedcohort.storage.files import read_or_make_key
 
 PrivateKey = Ed25519PrivateKey | X25519PrivateKey
 
@@ -70,7 +70,7 @@ def load_or_create_agreement(path: Path) -> X25519PrivateKey:
 
 
 def _read_or_make(path: Path, make: Callable[[], PrivateKey]) -> PrivateKeyTypes:
-    data = read_or_make(path, lambda: _pem(make()))
+    data = read_or_make_key(path, lambda: _pem(make()))
     try:
         return load_pem_private_key(data, password=None)
     except (ValueError, TypeError):

@@ -57,7 +57,7 @@ def guard(app: Flask, settings: Settings, allowed: Mapping[str, Set[str]]) -> Do
     """
     from fedcohort.dashboard.login.pages import add_login
 
-    people = People(settings.people, alone=True) if settings.people is not None else None
+    people = People(settings.people, exclusive=True) if settings.people is not None else None
     door = Door(people, settings.dashboard_token, allowed)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.extensions["fedcohort-people"] = people

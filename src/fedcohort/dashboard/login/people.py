@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 from fedcohort.dashboard.login import people_tables as tables
 from fedcohort.dashboard.login.roles import ROLES
 from fedcohort.errors import ConfigError, KeyFileError, NotFoundError
-from fedcohort.storage.durable import Durable, EventLog
+from fedcohort.storage.durable import DurableStore, EventLog
 
 SECRET_BYTES = 32
 MAX_NAME = 64
@@ -55,18 +55,18 @@ class Secret:
 class People:
     """The file of people; safe to use from several threads, and beside the command line's process."""
 
-    def __init__(self, path: Path, now: Callable[[], float] = time.time, *, alone: bool = False) -> None:
+    def __init__(self, path: Path, now: Callable[[], float] = time.time, *, exclusive: bool = False) -> None:
         """Open it, making it when it is missing.
 
         Args:
-            alone: this is the page itself, which brings tables of an earlier program up to date.
+            exclusive: this is the page itself, which brings tables of an earlier program up to date.
         Raises:
             KeyFileError: others can read it, or it cannot be made.
             StoreError: it is not such a file, or is damaged.
         """
         _keep_private(path)
         self.now = now
-        self.database = Durable(path, tables.SCHEMA, alone=alone)
+        self.database = DurableStore(path, tables.SCHEMA, exclusive=exclusive)
         self.log = EventLog(tables.events, self.database)
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from fedcohort.errors import StoreError
 from fedcohort.sources.catalogue.normal_form import EXACT_BELOW
 from fedcohort.sources.cohort.segments import Segments, doubles_of
 from fedcohort.sources.cohort.values import Coded, Values
-from fedcohort.storage import database, failures, timeouts
+from fedcohort.storage import database, timeouts
 
 Arrow = Any
 """pyarrow has no types."""
@@ -130,7 +130,7 @@ def _batches(query: Query) -> Iterator[Arrow]:
                 raise Unsuited
             yield found
     except Empty:
-        raise StoreError(f"{database.display(query.url)}: {failures.TOO_SLOW}") from None
+        raise StoreError(f"{database.display(query.url)}: {database.TOO_SLOW}") from None
     finally:
         stop.set()
 

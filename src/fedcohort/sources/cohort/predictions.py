@@ -8,8 +8,7 @@ from pathlib import Path
 from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, String, Table
 
 from fedcohort.errors import StoreError
-from fedcohort.storage.database import database_url, display, writing
-from fedcohort.storage.failures import SQLSTATE_REMEDIES
+from fedcohort.storage.database import SQLSTATE_REMEDIES, database_url, display, writing
 
 PREDICTIONS = "fedcohort_predictions"
 _table = Table(

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request
 
 from fedcohort.errors import ConfigError, DataError, StoreError
-from fedcohort.storage.whole_file import write_whole
+from fedcohort.storage.files import write_whole
 
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/"
 MAX_FILE_BYTES = 2**20

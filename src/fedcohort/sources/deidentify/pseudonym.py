@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from fedcohort.errors import KeyFileError, ValueRangeError
 from fedcohort.sources.catalogue.normal_form import FORM, UnreadableError, identifier
-from fedcohort.storage.key_file import read_or_make, read_private
+from fedcohort.storage.files import read_key_file, read_or_make_key
 
 KEY_BYTES = 32
 DEFAULT_MAX_SHIFT_DAYS = 365
@@ -63,7 +63,8 @@ def load_or_create_key(path: Path) -> bytes:
             f"{path}: there is no folder {path.parent}; correct --key, or make the folder first"
         )
     return _key(
-        path, read_or_make(path, lambda: _HEADER + base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+        path,
+        read_or_make_key(path, lambda: _HEADER + base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n"),
     )
 
 
@@ -73,7 +74,7 @@ def load_key(path: Path) -> bytes:
     Raises:
         KeyFileError: the file is missing, is not such a key, or others can read it.
     """
-    return _key(path, read_private(path))
+    return _key(path, read_key_file(path))
 
 
 def _key(path: Path, data: bytes) -> bytes:

@@ -23,7 +23,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from fedcohort.errors import ConfigError, DicomError, StoreError
 from fedcohort.sources.dicom.file import parse
 from fedcohort.sources.dicom.guard import GuardedSocket, Limits
-from fedcohort.storage.whole_file import write_whole
+from fedcohort.storage.files import write_whole
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event

@@ -24,7 +24,7 @@ from fedcohort.sources.dicom.palette import PLAIN, palette
 from fedcohort.sources.dicom.pixels import Mask, painted
 from fedcohort.sources.dicom.values import DataSet
 from fedcohort.sources.importer.batch import Refusal
-from fedcohort.storage.whole_file import write_whole
+from fedcohort.storage.files import write_whole
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
