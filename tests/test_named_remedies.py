@@ -90,8 +90,8 @@ def models() -> tuple[type[BaseModel], ...]:
     """Every model of a file or an object that a person writes."""
     for room in ("sources", "node"):
         package = importlib.import_module(f"fedcohort.{room}")
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"fedcohort.{room}.{module.name}")
+        for module in pkgutil.walk_packages(package.__path__, f"fedcohort.{room}."):
+            importlib.import_module(module.name)
     found: list[type[BaseModel]] = [Frozen]
     for one in found:
         found += one.__subclasses__()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from types import ModuleType
 
 import httpx
@@ -45,7 +45,9 @@ NAMES = {
     "sources.catalogue.": ("declared", "declared_columns", "normal_form", "stored_images"),
     "sources.cohort.": ("convert", "patients", "resolve", "select", "values", "where.parse"),
     "storage.": ("database",),
-    **{f"{room}.": tuple(one.name for one in iter_modules(import_module(f"fedcohort.{room}").__path__)
+    **{f"{room}.": tuple(one.name.removeprefix(f"fedcohort.{room}.")
+                         for one in walk_packages(import_module(f"fedcohort.{room}").__path__,
+                                                  f"fedcohort.{room}.")
                          if "worker" not in one.name) for room in ROOMS},
 }  # fmt: skip
 SAID = [import_module(f"fedcohort.{room}{name}") for room, names in NAMES.items() for name in names]
