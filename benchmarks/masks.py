@@ -63,7 +63,7 @@ def seal_seconds() -> tuple[float, int]:
     for number in range(REPEATS):
         context = RoundContext("ab" * 32, number, 0, os.urandom(32), roster, 2, 1, shape)
         began = time.perf_counter()
-        sealed = masks.seal(context, roster[0], secret.__getitem__, ring)
+        sealed = masks.mask(context, roster[0], secret.__getitem__, ring)
         seconds.append(time.perf_counter() - began)
     return median(seconds), len(sealed.body) + sum(map(len, sealed.extras.values()))
 

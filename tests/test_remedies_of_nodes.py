@@ -35,7 +35,7 @@ from fedcohort.node.policy import check_study, read_policy
 from fedcohort.node.settle import settle
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.protection import ckks_worker
-from fedcohort.protection.ckks_process import Worker
+from fedcohort.protection.ckks_process import TensealProcess
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Contribution
@@ -334,7 +334,7 @@ def test_ckks_encrypts_once_tenseal_is_there(monkeypatch: pytest.MonkeyPatch) ->
     """It is imported by a process of its own, which finds it on its path."""
     folder_at("absent")
     write("absent/tenseal.py", "raise ModuleNotFoundError('tenseal')\n")
-    worker = Worker()
+    worker = TensealProcess()
     monkeypatch.setenv("PYTHONPATH", str(Path("absent").resolve()))
     refusal("protection ckks needs TenSEAL: pip install", lambda: worker.ask(ckks_worker.make))
     worker.close()

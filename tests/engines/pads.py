@@ -13,7 +13,7 @@ from pathlib import Path
 from fedcohort.cli.app import main
 from fedcohort.protection import none
 from fedcohort.protection.context import PairSecret, RoundContext, Sealed, SiteId
-from fedcohort.protection.contract import Opening, Protection, Site
+from fedcohort.protection.contract import OpeningExchange, Participant, Protection
 from fedcohort.protection.fixed_point import Ring, add_ring, ring_from_bytes, zero_ring
 from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.protection.words import WORDS, Words
@@ -32,7 +32,7 @@ def pad(context: RoundContext, site: SiteId, other: SiteId, pair_secret: PairSec
     return ring if site < other else Ring(-ring.wide, -ring.narrow)
 
 
-def seal(context: RoundContext, site: Site, integers: bytes) -> Sealed:
+def seal(context: RoundContext, site: Participant, integers: bytes) -> Sealed:
     pair_secret, total = site.pair_secrets(), zero_ring(context.shape.sizes)
     add_ring(total, ring_from_bytes(integers, context.shape.sizes))
     for other in context.roster:
@@ -43,7 +43,7 @@ def seal(context: RoundContext, site: Site, integers: bytes) -> Sealed:
 
 def help_open(
     context: RoundContext,
-    site: Site,
+    site: Participant,
     survivors: tuple[SiteId, ...],
     total: bytes,
     extras: Mapping[SiteId, bytes],
@@ -84,7 +84,7 @@ class PadHelps:
 PADS = Protection(
     seal=seal,
     new_sum=none.new_sum,
-    opening=Opening(alone=False, help=help_open, helps=PadHelps),
+    opening=OpeningExchange(alone=False, help=help_open, helps=PadHelps),
 )
 PAD_WORDS = Words(rests_on="It rests on hospitals that never tell the coordinator a pad, whoever is lost.")
 

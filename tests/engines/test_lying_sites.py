@@ -16,7 +16,7 @@ from fedcohort.node.answer import answer
 from fedcohort.node.keys import signed
 from fedcohort.protection.context import RoundContext
 from fedcohort.protection.fixed_point import shape_of
-from fedcohort.protection.masked import MASKS
+from fedcohort.protection.masks import MASKS
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.messages import Message, OpenRequest, Setup, SiteId, Task
 from fedcohort.wire.signing import request_digest

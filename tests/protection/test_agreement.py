@@ -100,8 +100,8 @@ def test_too_many_false_confirmations_open_nothing_and_crash_nothing() -> None:
 def test_a_survivor_whose_holders_are_lost_is_not_helped_with() -> None:
     federation = Federation(context(60))
     graph = Graph(federation.context)
-    target = graph.ring[0]
-    lost = set(graph.ring[1:5]) | set(graph.ring[-5:])
+    target = graph.circle[0]
+    lost = set(graph.circle[1:5]) | set(graph.circle[-5:])
     survivors = tuple(site for site in federation.context.roster if site not in lost)
     helper = next(site for site in graph.holders(target) if site in survivors and site != target)
     with pytest.raises(TooFewSitesError, match="too few of whose holders"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fedcohort.errors import KeyFileError, WireError
 from fedcohort.protection import ckks, ckks_worker
-from fedcohort.protection.ckks_process import Worker
+from fedcohort.protection.ckks_process import TensealProcess
 from fedcohort.protection.fixed_point import Ring, Segment, Shape, add_ring, zero_ring
 from tests.patience import PATIENCE_SECONDS
 
@@ -214,7 +214,7 @@ def test_no_secret_is_in_a_representation(key: ckks.Key) -> None:
 
 
 def test_a_worker_that_was_killed_is_started_anew_and_what_killed_it_is_refused() -> None:
-    worker = Worker()
+    worker = TensealProcess()
     assert worker.ask(ckks_worker.check, KEY[0]) == [b"public"]
     first = worker._popen
     assert first is not None
@@ -227,7 +227,7 @@ def test_a_worker_that_was_killed_is_started_anew_and_what_killed_it_is_refused(
 
 def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedcohort.protection.ckks_process.TIMEOUT_SECONDS", 0.05)
-    worker = Worker()
+    worker = TensealProcess()
     with pytest.raises(WireError):
         worker.ask(ckks_worker.make)  # importing TenSEAL alone takes longer
     worker.close()

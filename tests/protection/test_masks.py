@@ -48,7 +48,7 @@ class Federation:
         self.context = round_
         self.rings = {site: ring_of(round_.shape, index) for index, site in enumerate(round_.roster)}
         self.sealed: dict[SiteId, Sealed] = {
-            site: masks.seal(round_, site, secret_of(site), ring) for site, ring in self.rings.items()
+            site: masks.mask(round_, site, secret_of(site), ring) for site, ring in self.rings.items()
         }
 
     def parcels(self, site: SiteId, survivors: tuple[SiteId, ...]) -> dict[SiteId, bytes]:
@@ -57,7 +57,7 @@ class Federation:
 
     def help(self, site: SiteId, survivors: tuple[SiteId, ...]) -> bytes:
         parcels = self.parcels(site, survivors)
-        return masks.help_open(self.context, site, secret_of(site), survivors, parcels)
+        return masks.opening_shares(self.context, site, secret_of(site), survivors, parcels)
 
     def locked_help(self, site: SiteId, survivors: tuple[SiteId, ...]) -> bytes:
         body = self.help(site, survivors)
@@ -72,7 +72,9 @@ class Federation:
 
     def open(self, survivors: tuple[SiteId, ...], helps: dict[SiteId, bytes]) -> Ring:
         total, commitments = self.total(survivors)
-        return masks.open_sum(masks.Opening(self.context, frozenset(survivors), commitments, helps), total)
+        return masks.open_sum(
+            masks.UnmaskingShares(self.context, frozenset(survivors), commitments, helps), total
+        )
 
     def expected(self, survivors: tuple[SiteId, ...]) -> bytes:
         total = zero_ring(self.context.shape.sizes)
@@ -209,10 +211,14 @@ def test_a_survivor_that_never_contributed_cannot_be_claimed() -> None:
     parcels = federation.parcels("s000", federation.context.roster)
     del parcels["s004"]
     with pytest.raises(WireError, match="other shares"):
-        masks.help_open(federation.context, "s000", secret_of("s000"), federation.context.roster, parcels)
+        masks.opening_shares(
+            federation.context, "s000", secret_of("s000"), federation.context.roster, parcels
+        )
     parcels["s004"] = parcels["s003"]
     with pytest.raises(WireError, match="s004 are not for this round"):
-        masks.help_open(federation.context, "s000", secret_of("s000"), federation.context.roster, parcels)
+        masks.opening_shares(
+            federation.context, "s000", secret_of("s000"), federation.context.roster, parcels
+        )
 
 
 @pytest.mark.parametrize(
@@ -225,7 +231,7 @@ def test_shares_of_another_round_attempt_state_or_study_open_nothing(other: dict
     parcels = federation.parcels("s000", federation.context.roster)
     changed = replace(federation.context, **other)  # type: ignore[arg-type]
     with pytest.raises(WireError, match="not for this round"):
-        masks.help_open(changed, "s000", secret_of("s000"), changed.roster, parcels)
+        masks.opening_shares(changed, "s000", secret_of("s000"), changed.roster, parcels)
 
 
 def test_sites_that_were_shown_different_models_leave_masks_uncancelled() -> None:
@@ -279,7 +285,7 @@ def test_shares_that_are_not_one_for_each_holder_are_refused_when_they_come() ->
 
 def test_the_same_integers_are_sealed_under_fresh_masks_each_time() -> None:
     made = Federation(context(3))
-    again = masks.seal(made.context, "s000", secret_of("s000"), made.rings["s000"])
+    again = masks.mask(made.context, "s000", secret_of("s000"), made.rings["s000"])
     assert again.body != made.sealed["s000"].body
     assert again.extras != made.sealed["s000"].extras
 
@@ -288,7 +294,7 @@ def test_a_masked_vector_is_uniform() -> None:
     """Chi-squared over the bytes of a masked vector of zeros; 255 degrees of freedom, one in a million."""
     round_ = context(2, wide=0, narrow=50_000)
     zeros = zero_ring(round_.shape.sizes)
-    body = masks.seal(round_, "s000", secret_of("s000"), zeros).body
+    body = masks.mask(round_, "s000", secret_of("s000"), zeros).body
     _, masked = masks.body_parts(round_, "s000", body)
     observed = np.bincount(np.frombuffer(masked.to_bytes(), np.uint8), minlength=256)
     expected = masked.narrow.nbytes / 256

@@ -40,8 +40,8 @@ def test_in_a_large_study_each_has_twenty_neighbours_and_is_theirs(n: int) -> No
 
 
 def test_each_attempt_draws_another_ring_and_each_site_draws_the_same() -> None:
-    assert Graph(context(40)).ring == Graph(context(40)).ring
-    assert Graph(context(40)).ring != Graph(context(40, attempt=1)).ring
+    assert Graph(context(40)).circle == Graph(context(40)).circle
+    assert Graph(context(40)).circle != Graph(context(40, attempt=1)).circle
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -49,11 +49,11 @@ def test_survivors_that_can_be_opened_hang_together_without_the_colluders(seed: 
     """However survivors and colluders are chosen, honest survivors that can be opened are one piece."""
     draw = random.Random(seed)
     graph = Graph(context(60, attempt=seed))
-    place = {site: index for index, site in enumerate(graph.ring)}
+    place = {site: index for index, site in enumerate(graph.circle)}
     # Lose a stretch of the ring and some more, as somebody would who wants to cut it in two.
-    lost = {site for site in graph.ring if place[site] % 30 < draw.randrange(9)}
-    lost |= set(draw.sample(graph.ring, draw.randrange(6)))
-    survivors = {site for site in graph.ring if site not in lost}
+    lost = {site for site in graph.circle if place[site] % 30 < draw.randrange(9)}
+    lost |= set(draw.sample(graph.circle, draw.randrange(6)))
+    survivors = {site for site in graph.circle if site not in lost}
     if not graph.can_open(survivors, survivors):
         return
     honest = survivors - {draw.choice(sorted(survivors))}
@@ -67,5 +67,5 @@ def test_survivors_that_can_be_opened_hang_together_without_the_colluders(seed: 
 def test_a_stretch_of_the_ring_that_is_lost_makes_its_border_unopenable() -> None:
     graph = Graph(context(60))
     for width, possible in ((8, True), (9, False)):
-        survivors = set(graph.ring[width:])
+        survivors = set(graph.circle[width:])
         assert graph.can_open(survivors, survivors) == possible

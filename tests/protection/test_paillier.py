@@ -16,7 +16,7 @@ import fedcohort as fc
 from fedcohort.errors import KeyFileError, SaturationError, WireError
 from fedcohort.protection import paillier
 from fedcohort.protection.fixed_point import Ring, Segment, Shape, add_ring, zero_ring
-from fedcohort.protection.keyed import PAILLIER
+from fedcohort.protection.homomorphic import PAILLIER
 from fedcohort.protection.packing import pack
 from fedcohort.protection.paillier import PublicKey, SecretKey
 from fedcohort.protection.paillier_key import public_from_bytes

@@ -15,7 +15,7 @@ from fedcohort.errors import RoundError, WireError
 from fedcohort.logs import about
 from fedcohort.protection import contract
 from fedcohort.protection.context import RoundContext
-from fedcohort.protection.contract import Helps
+from fedcohort.protection.contract import CollectedHelp
 from fedcohort.protection.fixed_point import Ring
 from fedcohort.wire.codec import decode_record, encode_record
 from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, SiteId
@@ -81,7 +81,7 @@ class HelpInbox:
     """
 
     opening: Opening
-    helps: Helps
+    helps: CollectedHelp
     asked: dict[SiteId, bytes] = field(default_factory=dict)
     refused: dict[SiteId, str] = field(default_factory=dict)
 
@@ -105,13 +105,13 @@ class HelpInbox:
         return self.helps.enough
 
 
-def help_inbox(how: contract.Opening, opening: Opening) -> HelpInbox:
+def help_inbox(how: contract.OpeningExchange, opening: Opening) -> HelpInbox:
     """Where help to open a sum goes; none has come yet."""
     heads = {site: part.body for site, part in opening.contributions.items()}
     return HelpInbox(opening, how.helps(opening.context, heads, opening.total))
 
 
-async def open_round(plan: Plan, how: contract.Opening, opening: Opening, exchange: Exchange) -> Ring:
+async def open_round(plan: Plan, how: contract.OpeningExchange, opening: Opening, exchange: Exchange) -> Ring:
     """Ask for help until the sum is open; whoever has not helped yet is asked again, the same.
 
     Returns:

@@ -105,7 +105,7 @@ async def _round(run: Run, state: State, begun: bytes | None) -> Opened:
     return await _open(run, how, opening, seconds)
 
 
-async def _open(run: Run, how: contract.Opening, opening: Opening, seconds: Row) -> Opened:
+async def _open(run: Run, how: contract.OpeningExchange, opening: Opening, seconds: Row) -> Opened:
     began = time.monotonic()
     ring = await open_round(run.plan, how, opening, run.exchange)
     opened = {**seconds, "open_seconds": round(time.monotonic() - began, 6)}

@@ -7,7 +7,7 @@ from fedcohort.errors import WireError
 from fedcohort.node.keys import Keys
 from fedcohort.node.records import Stored
 from fedcohort.protection.context import RoundContext, Sealed, SiteId
-from fedcohort.protection.contract import Key, Protection, Site
+from fedcohort.protection.contract import Key, Participant, Protection
 from fedcohort.protection.fixed_point import Shape, shape_from_text
 from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
@@ -69,7 +69,7 @@ def seal(study: Study, task: Task, keys: Keys, key: Key, stored: Stored) -> Seal
     context = round_context(study, task, task.state_digest, shape_from_text(stored.shape))
     if protection.needs_roster:
         check_roster(study, keys, context.roster)
-    return protection.seal(context, Site(keys.card.site, keys.pair_secrets, key), stored.integers)
+    return protection.seal(context, Participant(keys.card.site, keys.pair_secrets, key), stored.integers)
 
 
 def help_open(study: Study, context: RoundContext, keys: Keys, key: Key, request: OpenRequest) -> bytes:
@@ -88,7 +88,7 @@ def help_open(study: Study, context: RoundContext, keys: Keys, key: Key, request
     context.check_survivors(request.survivors, keys.card.site)
     if opening.alone:
         _check_proofs(context, keys, request)
-    site = Site(keys.card.site, keys.pair_secrets, key)
+    site = Participant(keys.card.site, keys.pair_secrets, key)
     return opening.help(context, site, request.survivors, request.total, request.extras)
 
 

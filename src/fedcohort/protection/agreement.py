@@ -1,10 +1,10 @@
-"""Help that opens only together with enough help for the very same survivors.
+"""Locked help, which opens only together with enough help for the same survivors.
 
 A coordinator that tells each helper another set of survivors would collect, of one site,
 shares of both kinds. So a helper locks what it gives with a fresh key, shares that key
 among its neighbours (Shamir 1979), and hides each share by a pad that only this neighbour
 can compute, for one set of survivors. A neighbour that helps to open the same set reveals
-the pad; one that was told another set reveals another pad. All of it takes one message a
+the pad; one that was given another set reveals another pad. All of it takes one message a
 helper, and so no third exchange, such as the consistency check of Bonawitz et al. 2017.
 
 With more than (n + c) / 2 sites to agree there is at most one set of survivors for which
@@ -60,8 +60,8 @@ def _pads(
 ) -> tuple[bytes, bytes]:
     """What hides this site's share for the other, and what hides the other's for this site."""
     low, high = sorted((site, other))
-    told = hashlib.sha256("\n".join(sorted(survivors)).encode()).digest()
-    info = b"|".join((b"fedcohort-agreement-1", context.binding, told, low.encode(), high.encode()))
+    digest = hashlib.sha256("\n".join(sorted(survivors)).encode()).digest()
+    info = b"|".join((b"fedcohort-agreement-1", context.binding, digest, low.encode(), high.encode()))
     derived = HKDF(hashes.SHA256(), 2 * SHARE_BYTES, context.study_hash.encode(), info).derive(secret)
     of_low, of_high = derived[:SHARE_BYTES], derived[SHARE_BYTES:]
     return (of_low, of_high) if site == low else (of_high, of_low)
@@ -105,6 +105,6 @@ def _unlock(graph: Graph, helper: SiteId, locked: Mapping[SiteId, bytes]) -> byt
 
 
 def _confirmation(graph: Graph, holder: SiteId, helper: SiteId, locked: Mapping[SiteId, bytes]) -> bytes:
-    """What a neighbour's own message says to this helper's."""
+    """The part of a neighbour's message that unlocks this helper's share."""
     place = len(graph.holders(holder)) + graph.neighbours(holder).index(helper)
     return locked[holder][SHARE_BYTES * place : SHARE_BYTES * (place + 1)]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fedcohort.errors import KeyFileError, WireError
 from fedcohort.protection import ckks_worker
-from fedcohort.protection.ckks_process import WORKER
+from fedcohort.protection.ckks_process import TENSEAL
 from fedcohort.protection.ckks_worker import SLOTS
 from fedcohort.protection.fixed_point import Ring, Segment, Shape
 
@@ -47,7 +47,7 @@ def make_key() -> tuple[bytes, bytes]:
     Raises:
         ConfigError: TenSEAL is not installed.
     """
-    public, secret = WORKER.ask(ckks_worker.make)
+    public, secret = TENSEAL.ask(ckks_worker.make)
     return public, secret
 
 
@@ -83,7 +83,7 @@ def _kind(data: bytes) -> bytes:
     if len(data) > MAX_KEY_BYTES:
         return b""
     try:
-        return WORKER.ask(ckks_worker.check, data)[0]
+        return TENSEAL.ask(ckks_worker.check, data)[0]
     except WireError:
         return b""
 
@@ -104,9 +104,9 @@ def add(key: Key, shape: Shape, total: bytes | None, body: bytes) -> bytes:
     """
     parts = _split(shape, body)
     if total is None:
-        WORKER.ask(ckks_worker.check, key.data, *parts)
+        TENSEAL.ask(ckks_worker.check, key.data, *parts)
         return body
-    return _join(WORKER.ask(ckks_worker.add, key.data, *_split(shape, total), *parts))
+    return _join(TENSEAL.ask(ckks_worker.add, key.data, *_split(shape, total), *parts))
 
 
 def open_sum(key: Key, shape: Shape, total: bytes, n_contributors: int) -> Ring:
@@ -189,11 +189,11 @@ def n_ciphertexts(shape: Shape) -> int:
 
 
 def _encrypt(key: Key, slots: NDArray[np.float64]) -> list[bytes]:
-    return WORKER.ask(ckks_worker.encrypt, key.data, slots.tobytes())
+    return TENSEAL.ask(ckks_worker.encrypt, key.data, slots.tobytes())
 
 
 def _decrypt(key: Key, ciphertexts: list[bytes]) -> NDArray[np.float64]:
-    return np.frombuffer(b"".join(WORKER.ask(ckks_worker.decrypt, key.data, *ciphertexts)), np.float64)
+    return np.frombuffer(b"".join(TENSEAL.ask(ckks_worker.decrypt, key.data, *ciphertexts)), np.float64)
 
 
 def _join(parts: list[bytes]) -> bytes:

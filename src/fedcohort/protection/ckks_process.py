@@ -1,4 +1,4 @@
-"""The one process of this process that runs TenSEAL (see ckks_worker): started when first needed."""
+"""The child process that runs TenSEAL (`ckks_worker`): one a process, started when first needed."""
 
 import atexit
 import contextlib
@@ -16,17 +16,17 @@ TIMEOUT_SECONDS = 120.0
 
 
 @dataclass
-class Worker:
-    """Asks the process one thing at a time, and starts it anew when it has ended."""
+class TensealProcess:
+    """Sends one request at a time, and restarts the process when it has ended."""
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _popen: subprocess.Popen[bytes] | None = None
 
     def ask(self, operation: Callable[..., list[bytes]], *parts: bytes) -> list[bytes]:
-        """Run a function of `ckks_worker` there.
+        """Run a function of `ckks_worker` in the process.
 
         Raises:
-            WireError: it refuses its arguments, or they ended the process or kept it too long.
+            WireError: it refuses its arguments, or they ended the process or exceeded the time limit.
             ConfigError: TenSEAL is not installed.
         """
         with self._lock:
@@ -72,10 +72,10 @@ class Worker:
         self._popen = None
 
     def close(self) -> None:
-        """End the process; the next question starts another."""
+        """End the process; the next request starts another."""
         with self._lock:
             self._end()
 
 
-WORKER = Worker()
-atexit.register(WORKER.close)
+TENSEAL = TensealProcess()
+atexit.register(TENSEAL.close)

@@ -1,7 +1,7 @@
-"""TenSEAL in a process of its own: requests come on standard input, replies leave on standard output.
+"""TenSEAL in a process of its own: requests on standard input, replies on standard output.
 
-It is not loaded beside TensorFlow, because both bring their own copy of Protobuf and the
-second to come crashes; and what C++ makes of bytes from outside can end this process only.
+It is not loaded together with TensorFlow: each has its own copy of Protobuf, and the second to be
+loaded crashes. A crash of its C++ code on bytes from outside ends this process only.
 `fedcohort.protection.ckks_process` starts it; it ends when its input is closed.
 """
 
@@ -30,7 +30,7 @@ def make() -> list[bytes]:
 
 
 def check(key: bytes, *ciphertexts: bytes) -> list[bytes]:
-    """Whether the key holds a secret; refuses a key or ciphertexts that are none of ours."""
+    """Whether the key holds a secret; refuses a key or ciphertexts of other parameters."""
     context = _context(key)
     for data in ciphertexts:
         _vector(context, data)
@@ -53,7 +53,7 @@ def add(key: bytes, *ciphertexts: bytes) -> list[bytes]:
 
 
 def decrypt(key: bytes, *ciphertexts: bytes) -> list[bytes]:
-    """All numbers, as they are decrypted; the caller must round them before they go anywhere."""
+    """All numbers, unrounded; the caller must round them before they leave it."""
     context = _context(key)
     return [np.asarray(_vector(context, data).decrypt(), np.float64).tobytes() for data in ciphertexts]
 

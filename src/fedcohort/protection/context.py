@@ -1,4 +1,4 @@
-"""What a round is, to every protection: who takes part, on which state, and who must agree to open it.
+"""The context of a round, for every protection: its sites, its state, and the quorum that may open it.
 
 Two quorums of more than (n + c) / 2 sites share more than c sites, and so an honest
 one, which helps to open one set of survivors a round: no two sets can both be opened.
@@ -24,7 +24,7 @@ class RoundContext:
     Attributes:
         roster: every site of the study.
         min_sites: of the study; no smaller set is ever opened.
-        colluders: so many sites may tell the coordinator all they know.
+        colluders: how many sites may collude with the coordinator.
     """
 
     study_hash: str
@@ -40,7 +40,7 @@ class RoundContext:
     def binding(self) -> bytes:
         """SHA-256 over all that the sites of one attempt must agree on."""
         head = f"fedcohort-round-1|{self.study_hash}|{self.round}|{self.attempt}|{self.state_digest.hex()}"
-        # No name holds a line break (wire/fields.py), so that no two rosters read alike.
+        # No name holds a line break (wire/fields.py), so that no two rosters give the same text.
         return hashlib.sha256("\n".join((head, *self.roster)).encode()).digest()
 
     @property

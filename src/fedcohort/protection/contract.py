@@ -1,8 +1,8 @@
-"""What a protection is: one record, of which whatever carries a round reads the parts and never the name.
+"""The contract of a protection: one record of functions; the rounds use these and never its name.
 
-A site seals its integers (`seal`), the coordinator adds what comes without a secret (`new_sum`), and where
-that sum is hidden too, survivors help to open it (`opening`). A fifth protection is a fifth record in
-`protection.registry`, and its words in `protection.words` (docs/architecture.md).
+A site seals its integers (`seal`), the coordinator adds sealed vectors without a secret (`new_sum`), and
+where that sum is hidden too, survivors help to open it (`opening`). A fifth protection is a fifth record
+in `protection.registry`, and its words in `protection.words` (docs/architecture.md).
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -13,15 +13,15 @@ from fedcohort.protection.context import PairSecret, RoundContext, Sealed, SiteI
 from fedcohort.protection.fixed_point import Ring
 
 Key = Any
-"""A protection's own key object; nothing but the protection looks into it."""
+"""A protection's own key object, opaque to everything else."""
 
 
 @dataclass(frozen=True)
-class Site:
-    """Who seals or helps, and what it may use.
+class Participant:
+    """The site that seals or helps, with the secrets that it may use.
 
     Attributes:
-        pair_secrets: looks at the roster, once for one answer.
+        pair_secrets: reads the roster, once for one answer.
         key: the study's, as `SharedKey.load` gave it; None where the protection has none.
     """
 
@@ -46,28 +46,28 @@ class SharedKey:
 
 
 class Sum(Protocol):
-    """The running sum of one attempt at a round: nothing in it is a secret."""
+    """The running sum of one attempt at a round; it holds no secret."""
 
     def add(self, site: SiteId, body: bytes, extras: Mapping[SiteId, bytes]) -> bytes:
         """Add what a site has sealed.
 
         Returns:
-            what of its body opening the sum takes.
+            the part of its body that opening the sum needs.
         Raises:
             WireError: it does not fit the layout or the protection; the sum is as before.
         """
         ...
 
     def total(self) -> bytes:
-        """The sum, as protected; of a protection that has no opening, a Ring's bytes."""
+        """The protected sum; a Ring's bytes where the protection has no opening."""
         ...
 
 
-class Helps(Protocol):
-    """The help that has come to open one sum.
+class CollectedHelp(Protocol):
+    """The help received so far to open one sum.
 
     Attributes:
-        bodies: by helper, the newest that it gave.
+        bodies: by helper, its newest help.
     """
 
     bodies: dict[SiteId, bytes]
@@ -81,7 +81,7 @@ class Helps(Protocol):
         """Take a site's help.
 
         Raises:
-            WireError: it cannot be its help.
+            WireError: it cannot be help of this site.
         """
         ...
 
@@ -95,22 +95,22 @@ class Helps(Protocol):
 
 
 @dataclass(frozen=True)
-class Opening:
+class OpeningExchange:
     """The second exchange of a round, in which survivors help to open their sum.
 
     Attributes:
-        alone: a single site can open the sum. They are asked one after another and shown the total, together
-            with each survivor's signature of its contribution: who can open a sum alone can open a single
-            contribution, and must know that it is none. Else all are asked at once, and each is shown no
-            total but the extras that survivors sealed for it.
-        help: of a site, with the survivors (who include it and are enough), the total and the extras by
-            sender: its part.
-        helps: no help yet; of a round, by survivor what `Sum.add` returned, and the total.
+        alone: a single site can open the sum. Sites are asked one after another and shown the total, together
+            with each survivor's signature of its contribution: a site that can open a sum can open a single
+            contribution, and has to verify that the total is none. Otherwise all are asked at once, and each
+            is shown no total, only the extras that survivors sealed for it.
+        help: a site's help, from the survivors (who include it and are enough), the total and the extras by
+            sender.
+        helps: an empty `CollectedHelp`, from what `Sum.add` returned by survivor, and the total.
     """
 
     alone: bool
-    help: Callable[[RoundContext, Site, tuple[SiteId, ...], bytes, Mapping[SiteId, bytes]], bytes]
-    helps: Callable[[RoundContext, Mapping[SiteId, bytes], bytes], Helps]
+    help: Callable[[RoundContext, Participant, tuple[SiteId, ...], bytes, Mapping[SiteId, bytes]], bytes]
+    helps: Callable[[RoundContext, Mapping[SiteId, bytes], bytes], CollectedHelp]
 
 
 @dataclass(frozen=True)
@@ -119,18 +119,18 @@ class Protection:
 
     Attributes:
         seal: a site's integers, as a Ring's bytes, hidden for one attempt at one round; None where they leave
-            as they are.
+            unchanged.
         new_sum: an empty sum; the key is `SharedKey.load_public`'s, None where there is none.
-        opening: None where the coordinator's sum is open already.
-        setup: None where no key comes before the first round.
-        needs_roster: whether it rests on the other sites' keys, which a person must have confirmed.
-        quorum: so many contributions make a sum that may be opened.
+        opening: None where the coordinator's sum is not hidden.
+        setup: None where there is no shared key.
+        needs_roster: whether it relies on the other sites' keys, which a person must have confirmed.
+        quorum: how many contributions make a sum that may be opened.
         can_open: whether these survivors, if all of them help, can open their sum.
     """
 
-    seal: Callable[[RoundContext, Site, bytes], Sealed] | None
+    seal: Callable[[RoundContext, Participant, bytes], Sealed] | None
     new_sum: Callable[[RoundContext, Key], Sum]
-    opening: Opening | None
+    opening: OpeningExchange | None
     setup: SharedKey | None = None
     needs_roster: bool = True
     quorum: Callable[[RoundContext], int] = lambda context: context.quorum

@@ -54,7 +54,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Shape:
-    """All that a protection knows of a vector: how many integers, how large, from how many sites."""
+    """The shape of a vector, as protections know it: how many integers, how large, from how many sites."""
 
     segments: tuple[Segment, ...]
     n_sites: int
@@ -193,7 +193,7 @@ def from_ring(layout: Layout, ring: Ring, n_sites: int) -> dict[str, NDArray[np.
 
 @lru_cache(maxsize=64)
 def shape_of(layout: Layout, n_sites: int) -> Shape:
-    """What sites and coordinator derive alike from a layout, before a round starts.
+    """The shape that sites and coordinator derive from a layout, before a round starts.
 
     Raises:
         StudyError: a block does not fit 64 bits.

@@ -1,4 +1,4 @@
-"""Protections with a key that all sites of a study hold and the coordinator does not: `paillier`, `ckks`.
+"""Homomorphic encryption, `paillier` and `ckks`: all sites of a study hold the key, the coordinator does not.
 
 One site makes the key and seals it to the others; the coordinator adds ciphertexts;
 one site decrypts the sum, once a round. Whoever holds the key can read a single
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 
 from fedcohort.protection import ckks, paillier
 from fedcohort.protection.context import RoundContext, Sealed, SiteId
-from fedcohort.protection.contract import Key, Opening, Protection, SharedKey, Site
+from fedcohort.protection.contract import Key, OpeningExchange, Participant, Protection, SharedKey
 from fedcohort.protection.fixed_point import Ring, Shape, ring_from_bytes
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """What an encryption that adds can do.
+    """The operations of an additively homomorphic encryption.
 
     Attributes:
-        add: the first body alone, or a total and one more body.
-        open_sum: of a total, and how many sites it is of.
+        add: the total so far (None before the first) and one more body.
+        open_sum: decrypts a total, given how many sites it is of.
     """
 
     seal: Callable[[Key, Shape, Ring], bytes]
@@ -30,7 +30,7 @@ class Scheme:
 
 @dataclass
 class CipherSum:
-    """Ciphertexts that the study's public key adds up."""
+    """A sum of ciphertexts under the study's public key."""
 
     scheme: Scheme
     public: Key
@@ -38,7 +38,7 @@ class CipherSum:
     body: bytes | None = None
 
     def add(self, site: SiteId, body: bytes, extras: Mapping[SiteId, bytes]) -> bytes:
-        """Add one site's ciphertexts; opening takes nothing of a single one."""
+        """Add one site's ciphertexts; opening needs only their total."""
         self.body = self.scheme.add(self.public, self.shape, self.body, body)
         return b""
 
@@ -48,8 +48,8 @@ class CipherSum:
 
 
 @dataclass
-class Decrypted:
-    """What sites say that the total is; the first is believed."""
+class Decryptions:
+    """The total as sites have decrypted it; the first is used."""
 
     shape: Shape
     bodies: dict[SiteId, bytes] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Decrypted:
         return bool(self.bodies)
 
     def add(self, site: SiteId, body: bytes) -> None:
-        """Take a site's word."""
+        """Store a site's decryption."""
         self.bodies[site] = body
 
     def open(self) -> Ring:
@@ -72,10 +72,10 @@ class Decrypted:
         return ring_from_bytes(next(iter(self.bodies.values())), self.shape.sizes)
 
 
-def keyed(scheme: Scheme, setup: SharedKey) -> Protection:
-    """A scheme as a protection."""
+def additive_scheme(scheme: Scheme, setup: SharedKey) -> Protection:
+    """The protection by a scheme and its shared key."""
 
-    def seal(context: RoundContext, site: Site, integers: bytes) -> Sealed:
+    def seal(context: RoundContext, site: Participant, integers: bytes) -> Sealed:
         ring = ring_from_bytes(integers, context.shape.sizes)
         return Sealed(scheme.seal(site.key, context.shape, ring))
 
@@ -84,17 +84,17 @@ def keyed(scheme: Scheme, setup: SharedKey) -> Protection:
 
     def help_open(
         context: RoundContext,
-        site: Site,
+        site: Participant,
         survivors: tuple[SiteId, ...],
         total: bytes,
         extras: Mapping[SiteId, bytes],
     ) -> bytes:
         return scheme.open_sum(site.key, context.shape, total, len(survivors)).to_bytes()
 
-    def helps(context: RoundContext, heads: Mapping[SiteId, bytes], total: bytes) -> Decrypted:
-        return Decrypted(context.shape)
+    def helps(context: RoundContext, heads: Mapping[SiteId, bytes], total: bytes) -> Decryptions:
+        return Decryptions(context.shape)
 
-    opening = Opening(alone=True, help=help_open, helps=helps)
+    opening = OpeningExchange(alone=True, help=help_open, helps=helps)
     return Protection(seal=seal, new_sum=new_sum, opening=opening, setup=setup)
 
 
@@ -107,11 +107,11 @@ def _load_paillier(public: bytes, secret: bytes) -> paillier.SecretKey:
     return paillier.secret_from_bytes(paillier.public_from_bytes(public), secret)
 
 
-PAILLIER = keyed(
+PAILLIER = additive_scheme(
     Scheme(paillier.seal, paillier.add, paillier.open_sum),
     SharedKey(_make_paillier, _load_paillier, paillier.public_from_bytes),
 )
-CKKS = keyed(
+CKKS = additive_scheme(
     Scheme(ckks.seal, ckks.add, ckks.open_sum),
     SharedKey(lambda bits: ckks.make_key(), ckks.load_secret, ckks.load_public),
 )

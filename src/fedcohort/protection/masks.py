@@ -12,8 +12,8 @@ own seed travel sealed with the masked vector, so that a round takes two exchang
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from fedcohort.errors import RoundError, TooFewSitesError, WireError
 from fedcohort.protection import agreement
 from fedcohort.protection.context import PairSecret, RoundContext, Sealed, SiteId
-from fedcohort.protection.fixed_point import Ring, ring_from_bytes
+from fedcohort.protection.contract import Key, OpeningExchange, Participant, Protection
+from fedcohort.protection.fixed_point import Ring, add_ring, ring_from_bytes, zero_ring
 from fedcohort.protection.neighbours import Graph
 from fedcohort.protection.shamir import SECRET_BYTES, SHARE_BYTES, recover, share, weights
 
@@ -37,8 +38,8 @@ COMMITMENT_BYTES, NONCE_BYTES, TAG_BYTES, KEY_BYTES = 16, 12, 16, 32
 _ZEROS = bytes(BLOCK_BYTES)
 
 
-def seal(context: RoundContext, site: SiteId, pair_secret: PairSecret, ring: Ring) -> Sealed:
-    """Mask a site's integers, and share what it takes to unmask their sum.
+def mask(context: RoundContext, site: SiteId, pair_secret: PairSecret, ring: Ring) -> Sealed:
+    """Mask a site's integers, and share the seeds that unmask their sum.
 
     Returns:
         body: commitments to the site's round secrets (its own seed, then its pairs' seeds), then the
@@ -92,7 +93,7 @@ def _open_parcel(
 
 
 def _commitment(context: RoundContext, site: SiteId, secret: bytes) -> bytes:
-    """Tells whether a recovered secret is the one that was used, and nothing of 16 random bytes."""
+    """A hash that verifies a recovered secret, and reveals nothing of its 16 random bytes."""
     return hashlib.sha256(b"fedcohort-commitment-1" + context.binding + site.encode() + secret).digest()[
         :COMMITMENT_BYTES
     ]
@@ -161,7 +162,7 @@ def check_extras(context: RoundContext, site: SiteId, extras: Mapping[SiteId, by
         raise WireError(f"{site}: shares that are not one for each of its {len(holders)} holders")
 
 
-def help_open(
+def opening_shares(
     context: RoundContext,
     site: SiteId,
     pair_secret: PairSecret,
@@ -188,14 +189,14 @@ def help_open(
         raise TooFewSitesError("a survivor too few of whose holders have survived; its secrets stay closed")
     if set(extras) != set(senders):
         raise WireError("an opening with other shares than the survivors sealed for this site")
-    found = []
+    opened = []
     for sender in senders:
         parcel = _open_parcel(context, pair_secret(sender), sender, site, extras[sender])
         wanted = needed(graph, sender, surviving)
         if len(parcel) != SHARE_BYTES * len(graph.holders(sender)):
             raise WireError(f"{sender}: shares of another size")
-        found += [parcel[SHARE_BYTES * index : SHARE_BYTES * (index + 1)] for index in wanted]
-    return b"".join(found)
+        opened += [parcel[SHARE_BYTES * index : SHARE_BYTES * (index + 1)] for index in wanted]
+    return b"".join(opened)
 
 
 def needed(graph: Graph, sender: SiteId, survivors: frozenset[SiteId]) -> list[int]:
@@ -205,12 +206,12 @@ def needed(graph: Graph, sender: SiteId, survivors: frozenset[SiteId]) -> list[i
 
 
 @dataclass(frozen=True)
-class Opening:
-    """What the coordinator opens a sum with.
+class UnmaskingShares:
+    """The coordinator's input to unmask a sum.
 
     Attributes:
         commitments: by survivor, as its body began.
-        helps: by helper, what `help_open` gave, unlocked.
+        helps: by helper, what `opening_shares` gave, unlocked.
     """
 
     context: RoundContext
@@ -234,25 +235,25 @@ def check_help(context: RoundContext, survivors: frozenset[SiteId], site: SiteId
         raise WireError(f"{site}: help of {len(body)} bytes where {size} are needed")
 
 
-def open_sum(opening: Opening, total: Ring) -> Ring:
-    """Take all masks off a sum of survivors' masked integers.
+def open_sum(opening: UnmaskingShares, total: Ring) -> Ring:
+    """Remove all masks from a sum of survivors' masked integers.
 
     Raises:
         RoundError: a helper's shares are false, and too few true ones are left.
     """
     graph, survivors = Graph(opening.context), opening.survivors
     shares = _sort_shares(graph, opening)
-    taken_off: list[tuple[bytes, bool]] = []
+    removed: list[tuple[bytes, bool]] = []
     for site in survivors:
         neighbours = graph.neighbours(site)
         seeds = _recover(graph, opening, site, shares[site])
         for index, seed in zip(needed(graph, site, survivors), seeds, strict=True):
             was_added = index == 0 or site < neighbours[index - 1]
-            taken_off.append((seed, not was_added))
-    return add_masks(total, taken_off)
+            removed.append((seed, not was_added))
+    return add_masks(total, removed)
 
 
-def _sort_shares(graph: Graph, opening: Opening) -> dict[SiteId, dict[int, bytes]]:
+def _sort_shares(graph: Graph, opening: UnmaskingShares) -> dict[SiteId, dict[int, bytes]]:
     """By survivor and place of the holder: that holder's shares of the secrets that are needed."""
     sorted_: dict[SiteId, dict[int, bytes]] = {site: {} for site in opening.survivors}
     for helper, body in opening.helps.items():
@@ -266,7 +267,7 @@ def _sort_shares(graph: Graph, opening: Opening) -> dict[SiteId, dict[int, bytes
     return sorted_
 
 
-def _recover(graph: Graph, opening: Opening, site: SiteId, shares: dict[int, bytes]) -> list[bytes]:
+def _recover(graph: Graph, opening: UnmaskingShares, site: SiteId, shares: dict[int, bytes]) -> list[bytes]:
     """The needed secrets of a survivor, from the first holders in a row whose shares are true."""
     places, threshold = sorted(shares), graph.threshold
     for first in range(len(places) if len(places) >= threshold else 0):
@@ -277,7 +278,9 @@ def _recover(graph: Graph, opening: Opening, site: SiteId, shares: dict[int, byt
     raise RoundError(f"the shares of {site}'s masks are too few or false")
 
 
-def _try(graph: Graph, opening: Opening, site: SiteId, chosen: dict[int, bytes]) -> list[bytes] | None:
+def _try(
+    graph: Graph, opening: UnmaskingShares, site: SiteId, chosen: dict[int, bytes]
+) -> list[bytes] | None:
     lagrange, seeds = weights(list(chosen)), []
     for position, index in enumerate(needed(graph, site, opening.survivors)):
         pieces = {place: data[SHARE_BYTES * position :][:SHARE_BYTES] for place, data in chosen.items()}
@@ -290,3 +293,135 @@ def _try(graph: Graph, opening: Opening, site: SiteId, chosen: dict[int, bytes])
             return None
         seeds.append(seed)
     return seeds
+
+
+def seal(context: RoundContext, site: Participant, integers: bytes) -> Sealed:
+    """Mask a site's integers for one attempt at one round."""
+    ring = ring_from_bytes(integers, context.shape.sizes)
+    return mask(context, site.name, site.pair_secrets(), ring)
+
+
+@dataclass
+class MaskedSum:
+    """The sum of masked integers, in place: two vectors in memory for any number of sites."""
+
+    context: RoundContext
+    ring: Ring
+
+    def add(self, site: SiteId, body: bytes, extras: Mapping[SiteId, bytes]) -> bytes:
+        """Add one site's masked integers.
+
+        Returns:
+            its commitments, which distinguish true shares from false ones.
+        """
+        check_extras(self.context, site, extras)
+        commitments, part = body_parts(self.context, site, body)
+        add_ring(self.ring, part)
+        return commitments
+
+    def total(self) -> bytes:
+        """The sum of the integers, still masked."""
+        return self.ring.to_bytes()
+
+
+def new_sum(context: RoundContext, key: Key) -> MaskedSum:
+    """An empty sum."""
+    return MaskedSum(context, zero_ring(context.shape.sizes))
+
+
+def help_open(
+    context: RoundContext,
+    site: Participant,
+    survivors: tuple[SiteId, ...],
+    total: bytes,
+    extras: Mapping[SiteId, bytes],
+) -> bytes:
+    """Give the shares that open the survivors' sum, locked until enough others help to open the same one.
+
+    Raises:
+        WireError: survivors or shares are not those of this round.
+        TooFewSitesError: fewer survivors than may be opened.
+    """
+    pair_secret = site.pair_secrets()
+    body = opening_shares(context, site.name, pair_secret, survivors, extras)
+    return agreement.lock(context, site.name, pair_secret, survivors, body)
+
+
+@dataclass
+class CollectedShares:
+    """Shares of the survivors' seeds.
+
+    Attributes:
+        commitments: by survivor, as its body began.
+        total: the sum, masked.
+        missing: by survivor, how many more shares of its secrets are needed; empty when enough has come.
+        around: by site, how many of its holders have helped; enough of them unlock its help.
+    """
+
+    context: RoundContext
+    commitments: Mapping[SiteId, bytes]
+    total: bytes
+    bodies: dict[SiteId, bytes] = field(default_factory=dict)
+    missing: dict[SiteId, int] = field(default_factory=dict)
+    around: dict[SiteId, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.graph = Graph(self.context)
+        self.survivors = frozenset(self.commitments)
+        self.missing = dict.fromkeys(self.survivors, self.graph.threshold)
+
+    def add(self, site: SiteId, body: bytes) -> None:
+        """Take a site's shares.
+
+        Raises:
+            WireError: they are of another length than its shares have.
+        """
+        check_help(self.context, self.survivors, site, body)
+        new = site not in self.bodies
+        self.bodies[site] = body
+        if new:
+            self._count(site)
+
+    def _count(self, helper: SiteId) -> None:
+        """After one more helper: unlock the help that now can be, and update what is missing."""
+        threshold = self.graph.threshold
+        for site in self.graph.holders(helper):
+            self.around[site] = self.around.get(site, 0) + 1
+            just_enough = self.around[site] == threshold and site in self.bodies
+            if just_enough or (site == helper and self.around[site] > threshold):
+                self._unlocked(site)
+
+    def _unlocked(self, helper: SiteId) -> None:
+        for site in self.graph.holders(helper):
+            if site in self.missing:
+                self.missing[site] -= 1
+                if self.missing[site] == 0:
+                    del self.missing[site]
+
+    @property
+    def enough(self) -> bool:
+        """Whether the shares open every survivor's secrets, if all of them are true."""
+        return bool(self.bodies) and not self.missing
+
+    def open(self) -> Ring:
+        """Remove the masks.
+
+        Raises:
+            RoundError: a helper's shares are false, and too few true ones are left.
+        """
+        unlocked = agreement.unlock(self.context, self.bodies)
+        shares = UnmaskingShares(self.context, self.survivors, self.commitments, unlocked)
+        return open_sum(shares, ring_from_bytes(self.total, self.context.shape.sizes))
+
+
+def can_open(context: RoundContext, survivors: Collection[SiteId]) -> bool:
+    """Whether enough holders of each survivor's shares survive."""
+    return Graph(context).can_open(survivors, survivors)
+
+
+MASKS = Protection(
+    seal=seal,
+    new_sum=new_sum,
+    opening=OpeningExchange(alone=False, help=help_open, helps=CollectedShares),
+    can_open=can_open,
+)

@@ -1,6 +1,7 @@
-"""Who masks with whom: everybody, or in large studies a random regular graph (Bell et al. 2020).
+"""Neighbours, who mask with each other: all sites, or in large studies a random regular graph
+(Bell et al. 2020).
 
-Up to 21 sites all are neighbours. Above that the sites stand on a ring in an order
+Up to 21 sites all are neighbours. Above that the sites stand on a circle in an order
 drawn from study and attempt, and each is a neighbour of the 10 before and the 10
 behind it (a Harary graph under a random permutation, eprint 2020/704, section 3).
 Rounds of one attempt number share a graph, so that sites reuse their pairs' secrets;
@@ -9,7 +10,7 @@ A site's round secrets are shared among its neighbours and itself, its *holders*
 
 Why the sum cannot be split: to open a site, more than half of its neighbours must be
 honest survivors. Two groups of survivors without an edge between them would then both
-go all around the ring with gaps of at most 10, and so lie within 10 of each other
+go all around the circle with gaps of at most 10, and so lie within 10 of each other
 somewhere: there is an edge (docs/decisions/0005).
 """
 
@@ -27,8 +28,8 @@ MOST_COLLUDERS = MAX_NEIGHBOURS // 2 - 1
 
 
 @dataclass(frozen=True)
-class Ring:
-    """The sites in order, and each site's holders and neighbours, sorted."""
+class Circle:
+    """The sites in circular order, and each site's holders and neighbours, sorted."""
 
     order: tuple[SiteId, ...]
     holders: dict[SiteId, tuple[SiteId, ...]]
@@ -36,7 +37,7 @@ class Ring:
 
 
 @lru_cache(maxsize=8)
-def _ring(study_hash: str, attempt: int, roster: tuple[SiteId, ...]) -> Ring:
+def _circle(study_hash: str, attempt: int, roster: tuple[SiteId, ...]) -> Circle:
     n, reach = len(roster), MAX_NEIGHBOURS // 2
     if n <= MAX_NEIGHBOURS + 1:
         order = tuple(sorted(roster))
@@ -48,32 +49,35 @@ def _ring(study_hash: str, attempt: int, roster: tuple[SiteId, ...]) -> Ring:
             site: tuple(sorted(order[(place + step) % n] for step in range(-reach, reach + 1)))
             for place, site in enumerate(order)
         }
-    others = {site: tuple(other for other in found if other != site) for site, found in holders.items()}
-    return Ring(order, holders, others)
+    others = {
+        site: tuple(other for other in site_holders if other != site)
+        for site, site_holders in holders.items()
+    }
+    return Circle(order, holders, others)
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The neighbours of one attempt at one round, which every site derives alike."""
+    """The neighbours of one attempt at one round, which every site derives in the same way."""
 
     context: RoundContext
 
     @cached_property
-    def _ring(self) -> Ring:
-        return _ring(self.context.study_hash, self.context.attempt, self.context.roster)
+    def _circle(self) -> Circle:
+        return _circle(self.context.study_hash, self.context.attempt, self.context.roster)
 
     @property
-    def ring(self) -> tuple[SiteId, ...]:
+    def circle(self) -> tuple[SiteId, ...]:
         """The sites in the order of this attempt; sorted when all are neighbours anyway."""
-        return self._ring.order
+        return self._circle.order
 
     def holders(self, site: SiteId) -> tuple[SiteId, ...]:
         """Neighbours and the site itself, sorted; a holder's place is that of its share."""
-        return self._ring.holders[site]
+        return self._circle.holders[site]
 
     def neighbours(self, site: SiteId) -> tuple[SiteId, ...]:
         """The sites that share a mask with this one, sorted."""
-        return self._ring.neighbours[site]
+        return self._circle.neighbours[site]
 
     @cached_property
     def threshold(self) -> int:
@@ -82,7 +86,7 @@ class Graph:
         Raises:
             StudyError: no threshold guards against so many colluders.
         """
-        n, colluders = len(self.ring), self.context.colluders
+        n, colluders = len(self.circle), self.context.colluders
         if n <= MAX_NEIGHBOURS + 1:
             return majority(n, colluders)
         if colluders > MOST_COLLUDERS:
@@ -95,7 +99,7 @@ class Graph:
         return min(MAX_NEIGHBOURS + 1, max(majority(MAX_NEIGHBOURS + 1, colluders), connected))
 
     def usable(self, helpers: Collection[SiteId]) -> set[SiteId]:
-        """Those whose help opens, since enough of their holders help, too (`agreement`)."""
+        """Helpers whose help can be unlocked, since enough of their holders help, too (`agreement`)."""
         there = frozenset(helpers)
         return {site for site in there if len(there.intersection(self.holders(site))) >= self.threshold}
 

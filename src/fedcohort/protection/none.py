@@ -1,7 +1,7 @@
 """Protection `none`: the coordinator sees each site's vector.
 
-The neutral element of the family: it seals by leaving the integers as they are and
-opens by reading the sum, so that everything above is the same with and without.
+The neutral element of the protections: it seals by leaving the integers unchanged and
+opens by reading the sum, so that the layers above are the same with and without protection.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from fedcohort.protection.fixed_point import Ring, add_ring, ring_from_bytes, ze
 
 @dataclass
 class PlainSum:
-    """Integers that add up in place: two vectors in memory however many sites."""
+    """The sum of integers, in place: two vectors in memory for any number of sites."""
 
     ring: Ring
 

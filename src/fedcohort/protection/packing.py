@@ -102,7 +102,7 @@ _NO_SUM = "what was opened is not the sum of these sites' values; compare the si
 
 
 def _values(run: _Run, plaintexts: Plaintexts, n_contributors: int) -> NDArray[np.uint64]:
-    """What a run's slots hold, less what every contributor had raised its values by, mod 2^64."""
+    """A run's sums, without the half range that each contributor added to its values, mod 2^64."""
     slots = np.zeros((run.rows * run.per_row, 16), np.uint8)
     slots[:, : run.width] = plaintexts.reshape(-1, run.width)
     low, high = slots.view("<u8").astype(np.uint64, copy=False).T
@@ -129,7 +129,7 @@ def _runs(shape: Shape, capacity: int) -> Iterator[_Run]:
 
 
 def _runs_of(segment: Segment, width: int, first: int, position: int, capacity: int) -> Iterator[_Run]:
-    """A segment fills up the row that was begun, then whole rows, and begins one."""
+    """A segment's runs: the rest of the row that was begun, whole rows, and the beginning of one."""
     left = segment.count
     while left:
         row, column = divmod(position, capacity)

@@ -149,24 +149,24 @@ def _ciphertexts(public: PublicKey, shape: Shape, data: bytes) -> list[mpz]:
     size = public.ciphertext_bytes
     if len(data) != body_bytes(public.bits, shape):
         raise WireError(f"a sealed vector of {len(data)} bytes; {body_bytes(public.bits, shape)} are needed")
-    found = [mpz.from_bytes(data[start : start + size]) for start in range(0, len(data), size)]
+    ciphertexts = [mpz.from_bytes(data[start : start + size]) for start in range(0, len(data), size)]
     product = mpz(1)
-    for c in found:
+    for c in ciphertexts:
         product = product * c % public.n
-    if any(c >= public.n_squared for c in found) or gmpy2.gcd(product, public.n) != 1:
+    if any(c >= public.n_squared for c in ciphertexts) or gmpy2.gcd(product, public.n) != 1:
         raise WireError("a sealed vector holds a number that is no Paillier ciphertext under this key")
-    return found
+    return ciphertexts
 
 
 def _encrypt(side: _Side, plaintexts: list[mpz]) -> list[mpz]:
     """(1 + n)^plaintext times a fresh random residue, mod prime^2."""
-    found = []
+    residues = []
     for start in range(0, len(plaintexts), _BATCH):
         batch = plaintexts[start : start + _BATCH]
         draws = np.frombuffer(secrets.token_bytes(2 * len(batch) * side.n_rows), "<u2")
         digits = (draws >> (16 - _WINDOW)).reshape(len(batch), side.n_rows)
-        found += _residues(side, digits, [plaintext * side.other for plaintext in batch])
-    return found
+        residues += _residues(side, digits, [plaintext * side.other for plaintext in batch])
+    return residues
 
 
 def _residues(side: _Side, digits: NDArray[np.integer], logs: list[mpz]) -> list[mpz]:
@@ -174,15 +174,15 @@ def _residues(side: _Side, digits: NDArray[np.integer], logs: list[mpz]) -> list
     entries = digits + (np.arange(side.n_rows) << _WINDOW)
     read, square = mpz.from_bytes, side.square
     sums = side.logs[entries].sum(axis=1, dtype=np.uint64)
-    found = []
+    residues = []
     for factors, words, log in zip(side.units[entries].tolist(), sums, logs, strict=True):
         unit = mpz(1)
         for factor in factors:
             unit = unit * read(factor, "little") % square
         even, odd = (read(words[first::2].tobytes(), "little") for first in (0, 1))
         total = (log + even + (odd << 32)) % side.prime
-        found.append((unit + side.prime * (unit * total % side.prime)) % square)
-    return found
+        residues.append((unit + side.prime * (unit * total % side.prime)) % square)
+    return residues
 
 
 def _decrypt(key: SecretKey, ciphertexts: list[mpz]) -> tuple[list[mpz], list[mpz]]:

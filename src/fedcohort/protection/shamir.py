@@ -63,15 +63,15 @@ def _lanes(value: int, count: int, lane: int) -> bytes:
 def weights(holders: Sequence[int]) -> list[int]:
     """Lagrange's weights at zero for the shares of these holders, counted from 0."""
     points = [holder + 1 for holder in holders]
-    found = []
+    lagrange = []
     for x in points:
         numerator = denominator = 1
         for other in points:
             if other != x:
                 numerator = numerator * other % PRIME
                 denominator = denominator * (other - x) % PRIME
-        found.append(numerator * pow(denominator, -1, PRIME) % PRIME)
-    return found
+        lagrange.append(numerator * pow(denominator, -1, PRIME) % PRIME)
+    return lagrange
 
 
 def recover(shares: Mapping[int, bytes], lagrange: Sequence[int] | None = None) -> bytes:

@@ -1,6 +1,6 @@
-"""What studies, their readers and hospitals' policies must know of a protection, without computing by it.
+"""What studies, their readers and hospitals' policies must know of each protection.
 
-The record that computes (`protection.contract`) stands in `protection.registry` under the same name.
+The record of its functions (`protection.contract`) is in `protection.registry` under the same name.
 """
 
 from dataclasses import dataclass
