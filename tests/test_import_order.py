@@ -26,8 +26,8 @@ TREES = {
 LAYERS = (
     {"errors"},
     {
-        "arrays", "audit.chain", "columns", "field_faults", "known", "logs", "pixels", "questions",
-        "protection.words", "refusals", "study", "table", "vector", "versions",
+        "arrays", "audit.chain", "columns", "field_faults", "figures", "known", "logs", "pixels", "questions",
+        "protection.words", "refusals", "sampling_intervals", "study", "table", "vector", "versions",
     },
     {"storage"},
     {"analyses", "audit", "models", "privacy", "protection", "wire", "sources", "sources.catalogue"},

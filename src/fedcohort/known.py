@@ -7,6 +7,8 @@ Everything that shows figures (command line, notebook, HTML report, pages) asks 
 from collections.abc import Mapping
 from typing import Any
 
+METRICS = ("loss", "accuracy", "auc", "mae", "r2")
+"""Those that have a name in every language, in the order in which they are shown."""
 SHARES = frozenset({"accuracy", "auc"})
 """Metrics between 0 and 1."""
 MOST = 0.5

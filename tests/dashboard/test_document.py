@@ -15,10 +15,10 @@ from playwright.sync_api import Browser
 import fedcohort as fc
 from fedcohort.dashboard.federation.document import MAX_POINTS, Finished, document, finished
 from fedcohort.dashboard.federation.figures import importance_bars, importance_png
-from fedcohort.dashboard.federation.intervals import accuracy_interval, auc_interval, mean_interval
 from fedcohort.dashboard.shared.svg import Axes, Bar, Line, bar_chart, line_chart
 from fedcohort.dashboard.shared.texts import load_texts
 from fedcohort.researcher.result import Result
+from fedcohort.sampling_intervals import accuracy_interval, auc_interval, mean_interval
 from fedcohort.study import Study
 from tests.processes.support import (
     Group,

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from fedcohort.dashboard.federation.metrics import NAMES, is_row
+from fedcohort.dashboard.federation.metrics import is_row
+from fedcohort.known import METRICS
 
 MOST_POINTS = 480
 """Of one curve; a chart is some 500 pixels wide."""
@@ -83,7 +84,7 @@ class Curves:
 
 def add_row(kept: Kept, row: Mapping[str, Any]) -> None:
     """Add a round's row of one split; a round that comes again replaces what came since it first did."""
-    for name in NAMES:
+    for name in METRICS:
         if isinstance(row.get(name), int | float):
             point = [row["round"], row[name], row.get(f"{name}_low"), row.get(f"{name}_high")]
             _append(kept.curves.setdefault((str(row["split"]), name), []), point)

@@ -15,15 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedcohort.dashboard.federation.figures import importance_bars
-from fedcohort.dashboard.federation.intervals import mean_interval, sampling_interval
 from fedcohort.dashboard.shared.explained import explained, sentence
 from fedcohort.dashboard.shared.svg import Axes, Line, Points, bar_chart, histogram_chart, line_chart
 from fedcohort.dashboard.shared.texts import date
 from fedcohort.explain import explain
-from fedcohort.known import column_name, ends_of, is_known, metric_name
+from fedcohort.known import METRICS, column_name, ends_of, is_known, metric_name
+from fedcohort.sampling_intervals import mean_interval, sampling_interval
 from fedcohort.study import parse_study
 
-METRICS = ("loss", "accuracy", "auc", "mae", "r2")
 MAX_POINTS = 500
 """Of one curve: a study of thousands of rounds is thinned out, its ends stay."""
 MOST_BARS = 40

@@ -1,6 +1,6 @@
 """A study's metrics as lists by round, for `/training_metrics`."""
 
-NAMES = ("loss", "accuracy", "auc", "mae", "r2")
+from fedcohort.known import METRICS
 
 Lists = dict[str, object]
 
@@ -22,7 +22,7 @@ def training_metrics(body: dict[str, object]) -> Lists:
     return {
         "split": split,
         "round": rounds,
-        **{name: [by_round[number].get(name) for number in rounds] for name in NAMES},
+        **{name: [by_round[number].get(name) for number in rounds] for name in METRICS},
     }
 
 
