@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks.harness import at_least_times_faster, emit, median, reported
-from fedcohort.privacy.noise import Backend, discrete_gaussian, discrete_laplace
+from fedcohort.privacy.samplers import Backend, discrete_gaussian, discrete_laplace
 
 SIZE, REPEATS = 10_000, 9
 Draw = Callable[..., object]

@@ -35,7 +35,7 @@ from fedcohort.models.local import local_model
 from fedcohort.models.pieces import cut
 from fedcohort.models.private import private_model
 from fedcohort.models.start import start_tensorflow
-from fedcohort.privacy.noise import discrete_gaussian, poisson_sample
+from fedcohort.privacy.samplers import discrete_gaussian, poisson_sample
 
 HEAD = Head("binary", 1)
 SHAPES: dict[str, tuple[int, ...]] = {"mlp": (13,), "cnn": (28, 28, 1)}

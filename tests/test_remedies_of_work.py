@@ -21,8 +21,8 @@ from fedcohort.engines.local import run_local
 from fedcohort.handed_in import check_handed_in
 from fedcohort.privacy.accounting import check_budget, epsilon, noise_multiplier
 from fedcohort.privacy.events import GaussianRelease, LaplaceRelease, Release, Schedule
-from fedcohort.privacy.noise import discrete_gaussian, poisson_sample
 from fedcohort.privacy.plan import plan_noise
+from fedcohort.privacy.samplers import discrete_gaussian, poisson_sample
 from fedcohort.privacy.shares import honest_shares, integer_sensitivity
 from fedcohort.protection import paillier
 from fedcohort.protection.fixed_point import Segment, Shape, ring_bits, to_ring

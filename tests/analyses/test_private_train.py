@@ -24,8 +24,8 @@ from fedcohort.errors import StudyError, WireError
 from fedcohort.node.answer import answer
 from fedcohort.node.noise import step_of
 from fedcohort.privacy.accounting import epsilon
-from fedcohort.privacy.noise import poisson_sample
 from fedcohort.privacy.plan import plan_noise
+from fedcohort.privacy.samplers import poisson_sample
 from fedcohort.protection.fixed_point import to_ring
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.sources.cohort.patients import held_out

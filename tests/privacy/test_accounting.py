@@ -24,7 +24,7 @@ from fedcohort.privacy.events import (
     Release,
     Schedule,
 )
-from fedcohort.privacy.shares import alone
+from fedcohort.privacy.shares import seen_by_colluders
 from tests.patience import PATIENCE_SECONDS
 
 
@@ -173,10 +173,10 @@ def test_what_is_not_a_release_is_refused() -> None:
 
 def test_if_all_other_sites_collude_the_own_share_alone_protects() -> None:
     shared = [GaussianRelease("g", 1000.0, 64_000.0, 10, 200, shares=4)]
-    assert epsilon(alone(shared), 1e-5) == pytest.approx(
+    assert epsilon(seen_by_colluders(shared), 1e-5) == pytest.approx(
         epsilon([GaussianRelease("g", 1000.0, 32_000.0, 10, 200)], 1e-5)
     )
-    assert epsilon(alone(shared), 1e-5) > 2 * epsilon(shared, 1e-5)
+    assert epsilon(seen_by_colluders(shared), 1e-5) > 2 * epsilon(shared, 1e-5)
 
 
 def training(schedule: Schedule) -> Callable[[float], Sequence[Release]]:

@@ -23,7 +23,7 @@ from fedcohort.analyses.private_metrics import LEAST_PATIENTS
 from fedcohort.analyses.train.private import STEP_PHASES, private_train
 from fedcohort.coordinator.noise import noise_in_sum
 from fedcohort.node.noise import Drawn, StepNoise, draw_noise
-from fedcohort.privacy.noise import poisson_sample
+from fedcohort.privacy.samplers import poisson_sample
 from fedcohort.protection.fixed_point import from_ring, to_ring
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Study

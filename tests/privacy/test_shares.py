@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fedcohort.errors import StudyError
 from fedcohort.privacy.events import GaussianRelease, LaplaceRelease
-from fedcohort.privacy.shares import alone, honest_shares, integer_sensitivity, share_sigma
+from fedcohort.privacy.shares import honest_shares, integer_sensitivity, seen_by_colluders, share_sigma
 
 
 @given(st.floats(0.1, 1e9), st.integers(1, 200))
@@ -39,7 +39,7 @@ def test_noise_that_nobody_is_sure_to_add_is_refused(n: int, dropouts: int, coll
 def test_alone_a_site_has_only_its_own_share() -> None:
     shared = GaussianRelease("g", 1.0, 30.0, shares=9)
     laplace = LaplaceRelease("l", 1.0, 2.0)
-    assert alone([shared, laplace]) == (GaussianRelease("g", 1.0, 10.0), laplace)
+    assert seen_by_colluders([shared, laplace]) == (GaussianRelease("g", 1.0, 10.0), laplace)
 
 
 @given(

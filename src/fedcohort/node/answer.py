@@ -43,8 +43,8 @@ from fedcohort.node.ledger import added_cost
 from fedcohort.node.noise import NOT_DRAWN, draw_noise, noise_plan, step_of
 from fedcohort.node.phases import count_phase, phases_text
 from fedcohort.node.records import HelpGiven, NodeStore, Spending, Stored, StudyKey
-from fedcohort.privacy.noise import discrete_gaussian, poisson_sample
 from fedcohort.privacy.plan import TEST_STEPS
+from fedcohort.privacy.samplers import discrete_gaussian, poisson_sample
 from fedcohort.protection.contract import Key, SharedKey
 from fedcohort.protection.fixed_point import shape_from_text, shape_of, to_ring
 from fedcohort.study import Cohort, Study, parse_study

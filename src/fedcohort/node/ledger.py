@@ -18,7 +18,7 @@ from fedcohort.node.policy import SitePolicy
 from fedcohort.node.records import Cost, Limit, NodeStore, Reservation
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.events import GaussianRelease, LaplaceRelease, from_record, to_record
-from fedcohort.privacy.shares import alone
+from fedcohort.privacy.shares import seen_by_colluders
 from fedcohort.study import Privacy, Study, parse_study
 
 DEFAULT_DELTA: float = Privacy.model_fields["delta"].default
@@ -153,7 +153,7 @@ def released(cost: Cost) -> tuple[Counted, ...]:
 def epsilons(cost: Cost) -> tuple[float, float]:
     """Epsilon of what was released, and what it would be if all other sites colluded."""
     releases = released(cost)
-    return epsilon(releases, cost.delta), epsilon(alone(releases), cost.delta)
+    return epsilon(releases, cost.delta), epsilon(seen_by_colluders(releases), cost.delta)
 
 
 @dataclass(frozen=True)

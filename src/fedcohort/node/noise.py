@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from fedcohort.analyses.contract import Analysis, PrivateAnalysis, SiteState, State
 from fedcohort.errors import PolicyError, WireError
 from fedcohort.privacy.events import GaussianRelease
-from fedcohort.privacy.noise import discrete_gaussian
 from fedcohort.privacy.plan import NoisePlan, plan_noise
+from fedcohort.privacy.samplers import discrete_gaussian
 from fedcohort.study import Study
 
 

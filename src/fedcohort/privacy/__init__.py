@@ -1,1 +1,1 @@
-"""What a study releases, what that costs in privacy, and the noise that pays for it."""
+"""Differential privacy: what a study releases, the epsilon that it costs, and samplers of its noise."""

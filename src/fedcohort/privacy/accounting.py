@@ -1,4 +1,4 @@
-"""What releases cost: epsilon at a delta, and the noise that a whole study needs.
+"""Privacy accounting: epsilon of releases at a delta, and the noise that a whole study needs.
 
 Neighbours are two data sets that differ by one patient, added or removed. Costs are composed as privacy
 loss distributions by dp_accounting (Doroshenko et al. 2022, arXiv 2207.04380), always rounded against us;
@@ -38,7 +38,7 @@ SLACK = 2 * 2.1 * math.exp(-2 * math.pi**2 * SMOOTHING)
 """At least log((1 + e(r)) / (1 - e(r)))."""
 
 MIN_DELTA, DELTA_ERROR = 1e-10, 1e-13
-"""The smallest delta that is accounted; what of it is kept for rounding errors of Fourier transforms."""
+"""The smallest delta that is accounted; its part that covers rounding errors of Fourier transforms."""
 
 _OCTAVE = 2**11
 """Multipliers between a power of two and the next."""
@@ -65,7 +65,7 @@ def check_budget(epsilon: float, delta: float) -> None:
 
 
 def epsilon(releases: Iterable[Release], delta: float) -> float:
-    """What all releases together cost any one patient.
+    """The epsilon that all releases together cost any one patient.
 
     Releases of differently named parts show different patients, so the costliest part counts.
 
@@ -78,11 +78,11 @@ def epsilon(releases: Iterable[Release], delta: float) -> float:
     """
     if delta != 0:
         check_budget(1.0, delta)
-    told = tuple(releases)
-    parts = {release.part for release in told} - {None} or {None}
+    all_releases = tuple(releases)
+    parts = {release.part for release in all_releases} - {None} or {None}
     return max(
         (
-            _epsilon(tuple(release for release in told if release.part in (None, part)), delta)
+            _epsilon(tuple(release for release in all_releases if release.part in (None, part)), delta)
             for part in parts
         ),
         default=0.0,
@@ -94,7 +94,7 @@ def noise_multiplier(
 ) -> float:
     """The least noise multiplier with which the whole study stays within (epsilon, delta).
 
-    Multipliers lie on a grid of 12 significant bits, so that every node finds the very same one, though its
+    Multipliers lie on a grid of 12 significant bits, so that every node finds the same one, though its
     processor may round otherwise; epsilon comes within a thousandth or so of the target, and never above.
 
     Args:
@@ -105,8 +105,8 @@ def noise_multiplier(
     check_budget(target_epsilon, delta)
 
     def excess(index: int) -> float:
-        found = epsilon(releases(_multiplier(index)), delta)
-        return math.log(max(found, 1e-300) / target_epsilon)
+        cost = epsilon(releases(_multiplier(index)), delta)
+        return math.log(max(cost, 1e-300) / target_epsilon)
 
     if excess(_index(_HIGHEST)) > 0:
         raise StudyError(
@@ -121,14 +121,14 @@ def _search(excess: Callable[[int], float], guess: int) -> int:
     low, high = (_index(_LOWEST), math.nan), (_index(_HIGHEST), math.nan)
     index = min(max(guess, low[0] + 1), high[0] - 1)
     while high[0] - low[0] > 1:
-        found = excess(index)
-        low, high = ((index, found), high) if found > 0 else (low, (index, found))
+        excess_here = excess(index)
+        low, high = ((index, excess_here), high) if excess_here > 0 else (low, (index, excess_here))
         index = min(max(_next(low, high), low[0] + 1), high[0] - 1)
     return high[0]
 
 
 def _next(low: tuple[int, float], high: tuple[int, float]) -> int:
-    """Where to look next between a multiplier that is too small and one that is not."""
+    """The next index to try between a multiplier that is too small and one that is not."""
     if math.isfinite(low[1]) and math.isfinite(high[1]):
         return math.ceil(low[0] + (high[0] - low[0]) * low[1] / (low[1] - high[1]))
     # One side is known: go to it and somewhat beyond, as if epsilon fell like 1 / multiplier.
@@ -141,20 +141,20 @@ def _next(low: tuple[int, float], high: tuple[int, float]) -> int:
 
 
 def _guess(releases: Callable[[float], Sequence[Release]], target_epsilon: float, delta: float) -> int:
-    """The index at which the central limit theorem sees the target (Dong, Roth, Su 2019, 1905.02383)."""
+    """The index at which the central limit theorem puts the target (Dong, Roth, Su 2019, 1905.02383)."""
     from dp_accounting.gaussian_mechanism import get_sigma_gaussian
 
     wanted = 1 / get_sigma_gaussian(target_epsilon, delta)
     low, high = _index(_LOWEST), _index(_HIGHEST)
     while high - low > 1:
         middle = (low + high) // 2
-        told = releases(_multiplier(middle))
-        low, high = (middle, high) if math.sqrt(sum(map(_square, told))) > wanted else (low, middle)
+        planned = releases(_multiplier(middle))
+        low, high = (middle, high) if math.sqrt(sum(map(_square, planned))) > wanted else (low, middle)
     return high
 
 
 def _square(release: Release) -> float:
-    """What the release adds to mu^2, roughly."""
+    """The release's part of mu^2, approximately."""
     if isinstance(release, GaussianRelease):
         mu = release.sensitivity / release.sigma
         sampled = release.sampling_probability
@@ -182,21 +182,22 @@ def _epsilon(releases: tuple[Release, ...], delta: float) -> float:
     gaussian = [release for release in releases if isinstance(release, GaussianRelease)]
     if len(pure) + len(gaussian) < len(releases):
         raise StudyError("a release of unknown kind cannot be accounted, so it may not be released")
-    simply = sum(one.epsilon * one.count for one in pure)
+    added = sum(release.epsilon * release.count for release in pure)
     if not gaussian and (delta == 0 or not pure):
-        return simply
-    slack = sum(SLACK * one.shares * one.dimension * one.count for one in gaussian if one.discrete)
+        return added
+    discrete = [release for release in gaussian if release.discrete]
+    slack = sum(SLACK * release.shares * release.dimension * release.count for release in discrete)
     left = delta * math.exp(-slack) - DELTA_ERROR
     if left <= 0:
         return math.inf
-    full = sum(one.count * _mu(one) ** 2 for one in gaussian if one.sampling_probability == 1)
+    full = sum(release.count * _mu(release) ** 2 for release in gaussian if release.sampling_probability == 1)
     sampled = [
-        Sampled(_mu(one), one.sampling_probability, one.count)
-        for one in gaussian
-        if one.sampling_probability < 1
+        Sampled(_mu(release), release.sampling_probability, release.count)
+        for release in gaussian
+        if release.sampling_probability < 1
     ]
-    found = composed(full, sampled, pure, left) + 2 * slack
-    return found if gaussian else min(simply, found)
+    cost = composed(full, sampled, pure, left) + 2 * slack
+    return cost if gaussian else min(added, cost)
 
 
 def _mu(release: GaussianRelease) -> float:
@@ -222,5 +223,5 @@ def _pure(release: LaplaceRelease) -> float:
 
 
 def forget() -> None:
-    """Drop the costs that are remembered, so that a benchmark measures them."""
+    """Clear the cache of costs, so that a benchmark measures them."""
     _epsilon.cache_clear()

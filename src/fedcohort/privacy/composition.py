@@ -1,4 +1,4 @@
-"""Composes privacy loss distributions with dp_accounting, on a grid as fine as the releases need.
+"""Composition of privacy loss distributions by dp_accounting, on a grid as fine as the releases need.
 
 Doroshenko, Ghazi, Kamath, Kumar, Manurangsi 2022 (arXiv 2207.04380): the privacy losses of each release
 are rounded to a grid so that epsilon can only grow, and composed by Fourier transforms. dp_accounting
@@ -37,14 +37,14 @@ class Pure:
 
 
 def composed(full: float, sampled: Sequence[Sampled], pure: Sequence[Pure], delta: float) -> float:
-    """Epsilon of all together, never below the true one.
+    """Epsilon of all releases together, never below the true one.
 
     Args:
         full: sum of mu^2 over the plain Gaussians.
         delta: positive.
     """
-    costly = sum(one.epsilon * one.count for one in pure if one.epsilon > MOST_PURE)
-    pure = [one for one in pure if one.epsilon <= MOST_PURE]
+    costly = sum(release.epsilon * release.count for release in pure if release.epsilon > MOST_PURE)
+    pure = [release for release in pure if release.epsilon <= MOST_PURE]
     if costly:
         return costly + (composed(full, sampled, pure, delta) if full or sampled or pure else 0.0)
     if not sampled and not pure:
@@ -56,35 +56,35 @@ def composed(full: float, sampled: Sequence[Sampled], pure: Sequence[Pure], delt
     from dp_accounting.pld import common, privacy_loss_distribution
 
     step = _grid(full, sampled, pure)
-    parts: list[Any] = []
+    losses: list[Any] = []
     if full:
         sigma = 1 / math.sqrt(full)
-        parts.append(
+        losses.append(
             privacy_loss_distribution.from_gaussian_mechanism(sigma, value_discretization_interval=step)
         )
-    for some in sampled:
-        one = privacy_loss_distribution.from_gaussian_mechanism(
-            1 / some.mu, value_discretization_interval=step, sampling_prob=some.probability
+    for gaussian in sampled:
+        loss = privacy_loss_distribution.from_gaussian_mechanism(
+            1 / gaussian.mu, value_discretization_interval=step, sampling_prob=gaussian.probability
         )
-        parts.append(one.self_compose(some.count))
-    for always in pure:
+        losses.append(loss.self_compose(gaussian.count))
+    for release in pure:
         # What is private at delta 0 is never worse than randomised response (Kairouz et al. 2015).
-        limits = common.DifferentialPrivacyParameters(always.epsilon, 0)
-        one = privacy_loss_distribution.from_privacy_parameters(limits, value_discretization_interval=step)
-        parts.append(one.self_compose(always.count))
-    total = parts[0]
-    for part in parts[1:]:
-        total = total.compose(part)
+        limits = common.DifferentialPrivacyParameters(release.epsilon, 0)
+        loss = privacy_loss_distribution.from_privacy_parameters(limits, value_discretization_interval=step)
+        losses.append(loss.self_compose(release.count))
+    total = losses[0]
+    for loss in losses[1:]:
+        total = total.compose(loss)
     return float(total.get_epsilon_for_delta(delta))
 
 
 def _grid(full: float, sampled: Sequence[Sampled], pure: Sequence[Pure]) -> float:
     """The step between privacy losses: a tenth of one release's spread, where MAX_POINTS allow."""
     spreads = [math.sqrt(full)] if full else []
-    spreads += [one.probability * math.sqrt(math.expm1(min(one.mu**2, 4.0))) for one in sampled]
-    spreads += [one.epsilon for one in pure]
+    spreads += [part.probability * math.sqrt(math.expm1(min(part.mu**2, 4.0))) for part in sampled]
+    spreads += [release.epsilon for release in pure]
     # Mean privacy loss of all, from which the whole distribution's width follows.
-    mean = full / 2 + sum(one.count * one.epsilon * min(one.epsilon, 1.0) for one in pure)
-    mean += sum(one.count * one.probability * one.mu**2 / 2 for one in sampled)
-    widest = max([mean + 10 * math.sqrt(2 * mean), *(one.mu**2 / 2 + 10 * one.mu for one in sampled)])
+    mean = full / 2 + sum(release.count * release.epsilon * min(release.epsilon, 1.0) for release in pure)
+    mean += sum(part.count * part.probability * part.mu**2 / 2 for part in sampled)
+    widest = max([mean + 10 * math.sqrt(2 * mean), *(part.mu**2 / 2 + 10 * part.mu for part in sampled)])
     return max(min(0.1 * min(spreads), 2e-3), widest / MAX_POINTS)

@@ -1,12 +1,12 @@
-"""A release is data: what leaves, how far one patient moves it, and how much noise hides that.
+"""Privacy events: a release is data, namely its sensitivity to one patient and its noise.
 
-What it costs is computed in `accounting`, so that a ledger can store releases and reckon anew. After
+Its cost is computed in `accounting`, so that a ledger can store releases and account them again. After
 dp_accounting's DpEvent (Google, Apache 2.0): frozen records, and a kind that accounting does not know is
 refused rather than guessed.
 
-Two patients' parts: a release of `part` None may show any patient; releases of differently named parts
+Parts of patients: a release of `part` None may show any patient; releases of differently named parts
 show different patients (the held-out ones are drawn by a keyed hash of patient_id, whoever else takes
-part), so that they compose in parallel: a patient pays for the own part only.
+part), so that they compose in parallel: a patient pays for the patient's own part only.
 """
 
 import math
@@ -17,7 +17,7 @@ from typing import Literal
 from fedcohort.errors import StudyError
 
 LEVELS = 5
-"""Noise multipliers that a decaying schedule goes through."""
+"""The number of noise multipliers of a decaying schedule."""
 
 _GRID = 2**11
 
@@ -127,7 +127,7 @@ class Schedule:
         runs = min(LEVELS, self.rounds)
         shares = [self.final ** (run / max(1, runs - 1)) for run in range(runs)]
         ends = [self.rounds * run // runs for run in range(runs + 1)]
-        # Powers may differ in the last bit between machines; the grid makes them alike.
+        # Powers may differ in the last bit between machines; the grid makes them equal.
         return tuple(
             (round(share * _GRID) / _GRID, ends[run + 1] - ends[run]) for run, share in enumerate(shares)
         )
@@ -143,13 +143,13 @@ class Schedule:
         return self._begun(index + 1)[-1][0]
 
     def _begun(self, rounds: int) -> list[tuple[float, int]]:
-        """The levels of the first so many rounds."""
-        told: list[tuple[float, int]] = []
+        """The levels of the first `rounds` rounds."""
+        levels: list[tuple[float, int]] = []
         left = rounds
         for share, count in self.levels():
-            told += [(share, min(count, left))] if left > 0 else []
+            levels += [(share, min(count, left))] if left > 0 else []
             left -= count
-        return told
+        return levels
 
     def releases(
         self,
@@ -165,7 +165,7 @@ class Schedule:
 
         Args:
             noise_multiplier: sigma of the first rounds over `sensitivity`.
-            begun: only the first so many rounds, where a study ended early; None is all.
+            begun: only so many first rounds, where a study ended early; None is all.
             what, sensitivity, dimension, shares, part: as in GaussianRelease.
         """
         return tuple(

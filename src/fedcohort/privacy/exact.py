@@ -1,4 +1,4 @@
-"""Exact comparisons of a random number with exp(-gamma), for the few that floating point cannot decide.
+"""Exact comparisons of a uniform number with exp(-gamma), for the few that floating point cannot decide.
 
 A uniform number in [0, 1) is drawn 64 bits at a time, as many as the comparison needs; exp(-gamma) is
 bracketed by partial sums of its alternating series, in integers as long as needed. Both ends come closer

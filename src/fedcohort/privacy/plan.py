@@ -22,7 +22,7 @@ from functools import lru_cache
 from fedcohort.errors import StudyError
 from fedcohort.privacy.accounting import check_budget, epsilon, noise_multiplier
 from fedcohort.privacy.events import GaussianRelease, Schedule
-from fedcohort.privacy.shares import alone, honest_shares, integer_sensitivity, share_sigma
+from fedcohort.privacy.shares import honest_shares, integer_sensitivity, seen_by_colluders, share_sigma
 from fedcohort.study import Privacy, Study
 from fedcohort.vector import Block, Noisy
 
@@ -129,7 +129,7 @@ def _plan(
     return NoisePlan(
         tuple(releases),
         epsilon(releases, privacy.delta),
-        epsilon(alone(releases), privacy.delta),
+        epsilon(seen_by_colluders(releases), privacy.delta),
         sigmas,
         {one.block.name: _schedule(privacy, one) for one in noisy if one.steps},
         {one.inside: one for one in noisy if one.inside is not None},

@@ -1,9 +1,9 @@
-"""Noise that sites add in shares, and how far one patient moves what they add it to.
+"""Shared noise: sigma of each site's share, and the sensitivity of the sum that it is added to.
 
 With shared noise every site adds a discrete Gaussian of variance sigma^2 / (n - dropouts - colluders), so
 that the sum still has variance sigma^2 when the announced number of sites drop out and as many as
-announced tell the coordinator their own shares (Kairouz, Liu, Steinke 2021, arXiv 2102.06387). A sum over
-fewer than n - dropouts sites must not be opened.
+announced reveal their own shares to the coordinator (Kairouz, Liu, Steinke 2021, arXiv 2102.06387). A
+sum over fewer than n - dropouts sites must not be opened.
 """
 
 import math
@@ -15,8 +15,8 @@ from fedcohort.errors import StudyError
 from fedcohort.privacy.events import GaussianRelease, Release, is_number
 
 
-def alone(releases: Iterable[Release]) -> tuple[Release, ...]:
-    """The releases as all other sites together see them: they know their own shares of the noise."""
+def seen_by_colluders(releases: Iterable[Release]) -> tuple[Release, ...]:
+    """The releases as seen by all other sites together, who know their own shares of the noise."""
     return tuple(
         replace(release, sigma=release.sigma / math.sqrt(release.shares), shares=1)
         if isinstance(release, GaussianRelease)

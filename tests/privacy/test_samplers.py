@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fedcohort.errors import StudyError
-from fedcohort.privacy import noise
-from fedcohort.privacy.noise import Backend, discrete_gaussian, discrete_laplace, poisson_sample
+from fedcohort.privacy import samplers
+from fedcohort.privacy.samplers import Backend, discrete_gaussian, discrete_laplace, poisson_sample
 from tests.patience import PATIENCE_SECONDS
 
 CHANCE = 1e-9
@@ -102,7 +102,7 @@ def test_opendp_draws_from_the_same_distribution(
 
 
 def test_numpy_s_exp_is_close_enough_here() -> None:
-    assert noise.exp_is_close()
+    assert samplers.exp_is_close()
 
 
 @pytest.mark.parametrize("place", [0, 40, 66])
@@ -121,18 +121,18 @@ def test_where_numpy_s_exp_is_not_exact_enough_opendp_draws(
         asked.append(arguments)
         return draw(*arguments)  # type: ignore[arg-type]
 
-    draw = noise._opendp
-    noise.exp_is_close.cache_clear()
+    draw = samplers._opendp
+    samplers.exp_is_close.cache_clear()
     with monkeypatch.context() as other_machine:
         other_machine.setattr(np, "exp", inexact)
-        assert not noise.exp_is_close()
-    monkeypatch.setattr(noise, "_opendp", opendp)
+        assert not samplers.exp_is_close()
+    monkeypatch.setattr(samplers, "_opendp", opendp)
     drawn = discrete_gaussian(30.0, (20, 50))
     assert chi_squared(discrete_gaussian, 30.0, drawn.ravel()) > CHANCE
     assert discrete_laplace(3.0, 5).shape == (5,)
     assert asked == [("gaussian", 30.0, (20, 50)), ("laplace", 3.0, (5,))]
     assert "OpenDP's sampler draws it" in caplog.text
-    noise.exp_is_close.cache_clear()
+    samplers.exp_is_close.cache_clear()
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.7, 1234.5, 1e6])
@@ -143,16 +143,16 @@ def test_floating_point_decides_as_exact_arithmetic_does(
     results = []
     for margin in (2.0**-40, 0.5):
         stream = np.random.default_rng(3)
-        monkeypatch.setattr(noise, "MARGIN", margin)
-        monkeypatch.setattr(noise, "_words", lambda n, s=stream: s.integers(0, 2**64, n, np.uint64))
+        monkeypatch.setattr(samplers, "MARGIN", margin)
+        monkeypatch.setattr(samplers, "_words", lambda n, s=stream: s.integers(0, 2**64, n, np.uint64))
         results.append(sampler(scale, 3000))
     assert np.array_equal(results[0], results[1])
 
 
 def test_a_word_that_equals_a_power_of_e_is_decided_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = np.array([*noise._POWERS, 2**64 - 1], np.uint64)
-    monkeypatch.setattr(noise, "_words", lambda n: words[:n])
-    values = noise._geometric(len(words))
+    words = np.array([*samplers._POWERS, 2**64 - 1], np.uint64)
+    monkeypatch.setattr(samplers, "_words", lambda n: words[:n])
+    values = samplers._geometric(len(words))
     assert values[-1] == 0
     assert values[0] >= 44, "a word of zero leaves 2^-64 to the tail"
     # v = 44, ..., 1 and a number within 2^-64 of e^-v: on one side or the other of it.
@@ -213,7 +213,7 @@ def test_two_calls_and_threads_draw_different_numbers() -> None:
 def test_a_forked_process_draws_other_numbers_than_its_parent() -> None:
     program = """
 import os
-from fedcohort.privacy.noise import discrete_gaussian
+from fedcohort.privacy.samplers import discrete_gaussian
 discrete_gaussian(1e9, 3)
 child = os.fork()
 line = " ".join(str(value) for value in discrete_gaussian(1e9, 20)) + os.linesep

@@ -7,7 +7,7 @@ contains exp(-gamma), if numpy's exp errs by less than 2^-41 of itself; the few 
 lie inside the interval are decided by drawing more bits and computing with rationals, in `exact`. So the
 distribution is the discrete Gaussian's own, not an approximation: no floating-point number ever decides
 by itself. Sigma, a float, is a rational number and is taken as exactly that number. Whether numpy's exp
-is as exact as that is tried before a process draws first; where it is not, OpenDP's sampler draws.
+is as exact as that is tested before a process first draws; where it is not, OpenDP's sampler draws.
 
 Randomness: AES-256-CTR with a key from the operating system, new for every call, so that nothing is
 shared by processes after a fork. No seed exists.
@@ -81,8 +81,8 @@ def discrete_gaussian(sigma: float, shape: int | tuple[int, ...], backend: Backe
     scale = math.floor(sigma) + 1
 
     def candidates(count: int) -> Integers:
-        found = _laplace(scale, 0, count)
-        return found[_keep(found, sigma, scale)]
+        drawn = _laplace(scale, 0, count)
+        return drawn[_keep(drawn, sigma, scale)]
 
     return _draw(candidates, size)
 
@@ -113,8 +113,8 @@ def exp_is_close() -> bool:
     Where it does not (a processor or a build of numpy that nobody has tried), the interval would not surely
     contain exp(-gamma), and the distribution would be another one: OpenDP's sampler, slow and exact, draws.
     """
-    found = [Fraction(float(power)) for power in np.exp(-_PROBES)]
-    for gamma, power in zip(_PROBES, found, strict=True):
+    powers = [Fraction(float(power)) for power in np.exp(-_PROBES)]
+    for gamma, power in zip(_PROBES, powers, strict=True):
         low, high = bracket_exp(Fraction(float(gamma)), 64 + 2 * math.ceil(gamma))
         if not low * (1 - _HALF) < power < high * (1 + _HALF):
             log.warning("numpy's exp is too inexact on this machine for noise; OpenDP's sampler draws it")
@@ -150,12 +150,12 @@ def _checked(value: float, name: str, shape: int | tuple[int, ...]) -> tuple[flo
 
 
 def _draw(candidates: Callable[[int], Integers], shape: tuple[int, ...]) -> Integers:
-    """Fill an array with what survives of independent candidates, in their order."""
+    """Fill an array with the independent candidates that are accepted, in their order."""
     wanted = math.prod(shape)
     parts: list[Integers] = []
     missing = wanted
     while missing > 0:
-        # 0.48 of the candidates survive where sigma is large; a little more, lest another batch be needed.
+        # 0.48 of the candidates survive where sigma is large; a little more, so that one batch suffices.
         enough = int(2.1 * missing + 4 * math.sqrt(missing)) + 16
         parts.append(candidates(min(enough, _CHUNK))[:missing])
         missing -= len(parts[-1])
@@ -243,7 +243,7 @@ def _bernoulli_exp(gammas: Floats, exact: Callable[[int], Fraction]) -> NDArray[
 
 
 def _opendp(kind: Literal["gaussian", "laplace"], scale: float, shape: tuple[int, ...]) -> Integers:
-    """OpenDP's own sampler, the reference."""
+    """OpenDP's sampler, the reference."""
     import opendp.prelude as dp
 
     dp.enable_features("contrib")
