@@ -194,7 +194,7 @@ OBEYED: dict[str, tuple[str, ...]] = {
     "models/test_memory.py::test_a_kernel_as_large_as_the_picture_is_refused_before_it_asks_for_memory": (
         "take smaller convolution kernels, or reduce the picture first",
     ),
-    "models/test_places.py::test_a_compiled_model_that_fails_is_refused_and_what_is_printed_helps": (
+    "models/test_invariance.py::test_a_compiled_model_that_fails_is_refused_and_what_is_printed_helps": (
         "start this process with {}, and without a GPU (CUDA_VISIBLE_DEVICES=-1)",
     ),
     "models/test_sequences.py::test_an_input_that_does_not_fit_its_column_is_refused_with_a_remedy_that"

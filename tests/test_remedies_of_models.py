@@ -15,10 +15,10 @@ import fedcohort as fc
 from fedcohort.dashboard.hospital.app import build_hospital_page
 from fedcohort.dashboard.shared.application import close_app
 from fedcohort.models import start
+from fedcohort.models.allowed_layers import check_row_wise
 from fedcohort.models.build import build_model
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import Part
-from fedcohort.models.row_wise import check_row_wise
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.researcher.inference import load_predictor
 from fedcohort.researcher.result import Result

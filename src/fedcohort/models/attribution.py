@@ -1,9 +1,9 @@
-"""How much each feature moves one prediction: integrated gradients (Sundararajan, Taly, Yan 2017).
+"""Integrated gradients (Sundararajan, Taly, Yan 2017): how much each feature moves one prediction.
 
-The gradient is averaged along the straight way from a baseline to the patient. What the
-features are given adds up to the difference between the two predictions (completeness);
-for a linear model it is exact, for others up to the number of steps. A level that enters as
-an integer, through an Embedding, has no gradient: it is switched at the way's beginning.
+The gradient is averaged along the straight line from a baseline to the patient. The features'
+attributions add up to the difference between the two predictions (completeness): exactly for
+a linear model, for others up to the number of steps. A level that enters as an integer, through
+an Embedding, has no gradient: it is switched at the beginning of the line.
 """
 
 from collections.abc import Mapping
@@ -45,17 +45,17 @@ def integrated_gradients(
         tape.watch(moving)
         predicted = model(packed(model, list(points.values())), training=False)[:, output]
     gradients = tape.gradient(predicted, moving, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    found = {
+    attributed = {
         name: (x[name] - baseline[name]) * np.tensordot(weights, gradient.numpy().astype(np.float64), 1) / 2
         for name, gradient in zip(numbers, gradients, strict=True)
     }
-    return {**found, **_switched(model, x, baseline, output)}
+    return {**attributed, **_switched(model, x, baseline, output)}
 
 
 def _switched(
     model: Any, x: Mapping[str, Floats], baseline: Mapping[str, Floats], output: int
 ) -> dict[str, NDArray[np.float64]]:
-    """What levels that enter as integers move: after all numbers, one by one, so that sums stay whole."""
+    """Attributions of levels that enter as integers, one by one after all numbers: sums stay whole."""
     levels = [name for name, values in x.items() if values.dtype.kind != "f"]
     if not levels:
         return {}

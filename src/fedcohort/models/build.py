@@ -1,11 +1,11 @@
-"""The models by name, and a researcher's own from its configuration."""
+"""Building a model: a named one, or a researcher's own from its configuration."""
 
 from typing import Any
 
 from fedcohort.errors import StudyError
+from fedcohort.models.custom import build_custom, seeded
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import InputShape, Part, parts_of
-from fedcohort.models.own import build_own, seeded
 from fedcohort.models.start import start_tensorflow
 
 _ACTIVATION = {"binary": "sigmoid", "classes": "softmax", "number": "linear"}
@@ -24,7 +24,7 @@ def build_model(model: str | dict[str, Any], input_shape: InputShape, head: Head
     """
     start_tensorflow()
     if isinstance(model, dict):
-        return build_own(model, input_shape, head, seed)
+        return build_custom(model, input_shape, head, seed)
     parts = parts_of(input_shape)
     if model == "image_and_record":
         with seeded(seed):
@@ -69,7 +69,7 @@ def _cnn_medical(input_shape: tuple[int, ...], head: Head) -> Any:
 
     if len(input_shape) == 3:
         image = keras.Input(input_shape)
-        return keras.Model(image, _output(head)(_seen(image)), name="cnn_medical")
+        return keras.Model(image, _output(head)(_image_features(image)), name="cnn_medical")
     layers = [
         keras.layers.Reshape((*input_shape, 1)),
         keras.layers.Conv1D(16, 3, strides=2, padding="same", activation="relu"),
@@ -81,16 +81,16 @@ def _cnn_medical(input_shape: tuple[int, ...], head: Head) -> Any:
     return keras.Sequential([keras.Input(input_shape), *layers], name="cnn_medical")
 
 
-def _seen(image: Any) -> Any:
-    """What three convolutions, each halving the picture, find in it: each filter's mean and its maximum.
+def _image_features(image: Any) -> Any:
+    """Features of an image: mean and maximum of each filter after three convolutions that halve it.
 
-    Normalised by groups, which know one picture at a time (Wu and He 2018, arXiv 1803.08494): batch
-    statistics would mix patients, and sites. A finding counts wherever in the picture it lies.
+    Normalised by groups, which see one image at a time (Wu and He 2018, arXiv 1803.08494): batch
+    statistics would mix patients, and sites. A finding counts wherever in the image it lies.
     SiLU (Elfwing, Uchibe and Doya 2018, arXiv 1702.03118) is smooth where ReLU has its kink.
     """
     from keras import layers
 
-    edge = "valid" if min(image.shape[1:3]) >= 16 else "same"  # of a small picture nothing would be left
+    edge = "valid" if min(image.shape[1:3]) >= 16 else "same"  # of a small image nothing would be left
     for filters, size, stride, groups in ((16, 5, 2, 4), (32, 3, 1, 8), (64, 3, 1, 8)):
         settings = {"strides": stride, "padding": "same", "kernel_initializer": "he_normal"}
         image = layers.Conv2D(filters, size, **settings)(image)
@@ -101,7 +101,7 @@ def _seen(image: Any) -> Any:
 
 
 def _image_and_record(parts: tuple[Part, ...], head: Head) -> Any:
-    """What the convolutions find in one image, beside a hidden layer over the record."""
+    """The convolutions over one image, concatenated with a hidden layer over the record."""
     import keras
 
     images = [part for part in parts if len(part.shape) == 3]
@@ -113,9 +113,9 @@ def _image_and_record(parts: tuple[Part, ...], head: Head) -> Any:
         )
     image = keras.Input(images[0].shape, name=images[0].name)
     record = keras.Input(records[0].shape, name=records[0].name)
-    seen = keras.layers.Dense(32, activation="relu")(_seen(image))
-    known = keras.layers.Dense(32, activation="relu")(record)
-    both = keras.layers.Concatenate()([seen, known])
+    image_features = keras.layers.Dense(32, activation="relu")(_image_features(image))
+    record_features = keras.layers.Dense(32, activation="relu")(record)
+    both = keras.layers.Concatenate()([image_features, record_features])
     return keras.Model([image, record], _output(head)(both), name="image_and_record")
 
 

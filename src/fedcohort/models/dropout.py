@@ -1,6 +1,6 @@
 """Dropout from 16 random bits a value: what Keras' layer does, with half the random numbers.
 
-In a step of a small model drawing the mask is the dearest operation but for the largest product: Keras
+In a step of a small model only the largest product costs more than drawing the mask: Keras
 draws a float of 32 random bits for each value and selects by it, forwards and backwards. Here two values
 share 32 bits, and the mask is a factor. The probability of dropping is the nearest multiple of 2^-16, and
 what is kept is scaled by the inverse of exactly that, so that the expectation is the input (Srivastava et
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fedcohort.models.row_wise import layers_of
+from fedcohort.models.allowed_layers import layers_of
 from fedcohort.models.start import start_tensorflow
 
 Tensor = Any
@@ -28,7 +28,7 @@ QUIET = np.array([-(2**62), 0], np.int64)
 
 
 def use_quick_dropout(model: Any, silenced: bool = False) -> Any:
-    """Let the model's dropout layers draw so; layers with a shape of noise of their own draw as Keras does.
+    """Let the model's dropout layers draw so; layers with a `noise_shape` draw as Keras does.
 
     Args:
         silenced: let all layers that draw obey a seed below zero.
@@ -73,5 +73,5 @@ def _mask(layer: Any, inputs: Tensor, silenced: bool) -> Tensor:
     dropped = tf.cast(seed[0] >= 0, tf.uint16) * most if silenced else most
     bits = tf.random.stateless_uniform((rows, pairs), seed, None, None, tf.uint32)
     draws = tf.reshape(tf.bitcast(bits, tf.uint16), [rows, 2 * pairs])[:, :width]
-    kept = tf.cast(draws >= dropped, inputs.dtype) * (_SIDES / (_SIDES - most))
-    return tf.reshape(kept, tf.shape(inputs))
+    factor = tf.cast(draws >= dropped, inputs.dtype) * (_SIDES / (_SIDES - most))
+    return tf.reshape(factor, tf.shape(inputs))

@@ -16,17 +16,19 @@ from typing import Any
 
 import numpy as np
 
+from fedcohort.models.allowed_layers import check_row_wise, layers_of
 from fedcohort.models.ghost_layers import (
     CLIP_MARGIN,
     LayerGradient,
     Use,
+    group_norm_gradient,
+    is_group_norm,
     is_matrix_layer,
     matrix_gradient,
     vectorized_gradient,
 )
-from fedcohort.models.ghost_norms import group_gradient, is_scaled_by_group
+from fedcohort.models.graphs import split_weights
 from fedcohort.models.head import Head
-from fedcohort.models.row_wise import check_row_wise, layers_of
 from fedcohort.models.start import start_tensorflow
 
 Tensor = Any
@@ -57,7 +59,7 @@ def clipped_gradient_sum(
         and 0.0 for padding; clip a float32; the result counts in `unit`, a float64; seed is two int64.
         It gives (n_weights,) float64, zero for weights that are not trained. A patient whose gradient is
         not finite adds nothing, and changes no bit of another's gradient. A patient adds at most `clip` in
-        L2 norm, rounding included, where the bits of the others stay the same, as `places.py` tries.
+        L2 norm, rounding included, where the bits of the others stay the same, as `invariance.py` tries.
     Raises:
         StudyError: a layer mixes patients; it is named.
     """
@@ -115,18 +117,11 @@ def _sum_clipped(
 ) -> Tensor:
     """(n_weights,) float64: the sum over patients, of whom those that are not finite add nothing."""
     tf = start_tensorflow()
-    found = _layer_gradients(passes)
-    factors = _factors(found, clip) / unit
-    sums = {id(v): part for layer in found for v, part in layer.weighted_sum(factors)}
+    layers = _layer_gradients(passes)
+    factors = _factors(layers, clip) / unit
+    sums = {id(v): part for layer in layers for v, part in layer.weighted_sum(factors)}
     pairs = zip(variables, shapes, strict=True)
     return tf.concat([_flat(sums.get(id(v)), shape) for v, shape in pairs], 0)
-
-
-def split_weights(weights: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
-    """A flat vector as the weights it holds."""
-    tf = start_tensorflow()
-    parts = tf.split(weights, [prod(shape) for shape in shapes])
-    return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _flat(part: Tensor | None, shape: tuple[int, ...]) -> Tensor:
@@ -134,14 +129,14 @@ def _flat(part: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     return tf.zeros([prod(shape)], tf.float64) if part is None else tf.reshape(part, [-1])
 
 
-def _factors(found: Sequence[LayerGradient], clip: Tensor) -> Tensor:
+def _factors(layers: Sequence[LayerGradient], clip: Tensor) -> Tensor:
     """(patients,) float64: min(1, clip / norm); 0 where the norm is not a number or beyond float32.
 
     Layers are added in float64: TensorFlow adds float32 in another order in a graph of one piece than in
     a loop, and a patient's bits would depend on how many others there are.
     """
     tf = start_tensorflow()
-    square_norms = tf.add_n([tf.cast(layer.square_norms, tf.float64) for layer in found])
+    square_norms = tf.add_n([tf.cast(layer.square_norms, tf.float64) for layer in layers])
     limit = tf.cast(clip, tf.float64) * (1.0 - CLIP_MARGIN)
     factors = tf.minimum(tf.constant(1.0, tf.float64), limit * tf.math.rsqrt(square_norms))
     return tf.where(square_norms <= tf.float32.max, factors, tf.constant(0.0, tf.float64))
@@ -203,8 +198,8 @@ def _layer_gradient(
     layer = uses[0].layer
     if is_matrix_layer(layer):
         return matrix_gradient(uses, derivatives, rows)
-    if is_scaled_by_group(layer):
-        return group_gradient(uses, derivatives, rows)
+    if is_group_norm(layer):
+        return group_norm_gradient(uses, derivatives, rows)
     frozen = [(v, values[id(v)]) for v in layer.non_trainable_variables]
 
     def call(inputs: Tensor, own: Sequence[Tensor]) -> Tensor:

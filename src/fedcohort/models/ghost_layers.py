@@ -1,12 +1,14 @@
 """Each patient's squared gradient norm for one layer, and the weighted sum of gradients, layer by layer.
 
-A Dense or Conv layer multiplies what stands at each position of a row (a pixel, a step in time; one
+A Dense or Conv layer multiplies the inputs at each position of a row (a pixel, a step in time; one
 for a vector) by its kernel, so that a patient's gradient is U^T D: U holds the inputs and D the
 loss's derivatives by the outputs at the patient's positions. Where there is one position the norm
 is |u| |d| (Goodfellow 2015, arXiv 1510.01799). Where there are few, it is the sum of U U^T * D D^T
 (Li, Tramer, Liang, Hashimoto 2021, arXiv 2110.05679; convolutions: Bu, Mao, Xu 2022, arXiv
 2205.10683). Where there are many, U^T D itself is smaller. A layer used twice has its positions
-of both uses. Every other layer's gradient is differentiated patient by patient.
+of both uses. A GroupNormalization's gradient by its scale is the sum over positions of derivative times
+normalised input, by its shift that of the derivative alone (Wu and He 2018, arXiv 1803.08494, equation 6).
+Every other layer's gradient is differentiated patient by patient.
 
 In float32 the norm may come out too small by a rounding, or because a square is too small for float32, so
 each is pushed up: see CLIP_MARGIN, GRAM_MARGIN and _VANISHED; no weights, however chosen, hide a gradient.
@@ -73,7 +75,7 @@ def is_matrix_layer(layer: Any) -> bool:
 
 
 def held_values(layer: Any) -> int:
-    """Numbers that a row's gradient by one layer takes, beside the layer's inputs and outputs.
+    """Numbers that a row's gradient by one layer takes, in addition to the layer's inputs and outputs.
 
     Of a convolution: what stands under the kernel at every position, and the smaller of both ways to a norm.
     Of a layer that is differentiated patient by patient: its weights.
@@ -290,8 +292,8 @@ def _places_under(layer: Any, shape: Sequence[int]) -> NDArray[np.int32]:
             counts, layer.strides, layer.kernel_size, layer.dilation_rate, strict=True
         )
     ]
-    one = axes[0] if len(axes) == 1 else (axes[0][:, None, :, None], axes[1][None, :, None, :])
-    chosen: NDArray[np.int32] = padded[one].reshape(prod(counts), -1)
+    grid = axes[0] if len(axes) == 1 else (axes[0][:, None, :, None], axes[1][None, :, None, :])
+    chosen: NDArray[np.int32] = padded[grid].reshape(prod(counts), -1)
     return chosen
 
 
@@ -303,3 +305,46 @@ def _padding(kind: str, size: int, span: int, stride: int) -> tuple[int, int]:
         return span, 0
     total = max((-(-size // stride) - 1) * stride + span + 1 - size, 0)
     return total // 2, total - total // 2
+
+
+def is_group_norm(layer: Any) -> bool:
+    """Whether the layer is a GroupNormalization over channels that come last."""
+    return type(layer).__name__ == "GroupNormalization" and layer.axis in (-1, len(layer.input.shape) - 1)
+
+
+def group_norm_gradient(uses: Sequence[Use], derivatives: Sequence[Tensor], rows: int) -> LayerGradient:
+    """The gradient by scale and shift, a patient's rows and all uses of the layer together.
+
+    Args:
+        uses: of one layer, all calls of it.
+        derivatives: by each use's outputs.
+        rows: of a patient; a patient's rows follow each other.
+    """
+    tf = start_tensorflow()
+    layer, channels = uses[0].layer, derivatives[0].shape[-1]
+
+    def by_patient(tensor: Tensor) -> Tensor:
+        positions = rows * prod(tensor.shape[1:-1])
+        return tf.reduce_sum(tf.reshape(tensor, [-1, positions, channels]), 1)
+
+    gradients = []
+    if layer.scale:
+        normal = [_normalised(layer, use.inputs) for use in uses]
+        scaled = [by_patient(d * n) for d, n in zip(derivatives, normal, strict=True)]
+        gradients.append((layer.gamma, tf.add_n(scaled)))
+    if layer.center:
+        gradients.append((layer.beta, tf.add_n([by_patient(derivative) for derivative in derivatives])))
+
+    def weighted_sum(factors: Tensor) -> list[tuple[Any, Tensor]]:
+        return [(variable, sum_rows(factors, part)) for variable, part in gradients]
+
+    return LayerGradient(tf.add_n([squares(part) for _, part in gradients]), weighted_sum)
+
+
+def _normalised(layer: Any, inputs: Tensor) -> Tensor:
+    """Mean 0 and variance 1 within each group of channels of each row."""
+    tf = start_tensorflow()
+    channels = inputs.shape[-1]
+    groups = tf.reshape(inputs, [-1, prod(inputs.shape[1:-1]), layer.groups, channels // layer.groups])
+    mean, variance = tf.nn.moments(groups, [1, 3], keepdims=True)
+    return tf.reshape((groups - mean) * tf.math.rsqrt(variance + layer.epsilon), tf.shape(inputs))

@@ -1,13 +1,12 @@
 """The traced graphs of one model: a loop of SGD steps, a sum of gradients, and predictions.
 
-Weights are an argument and the result, one flat vector; the model's own are scratch space.
+Weights are an argument and the result, as one flat vector; the model's variables are scratch space.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
-
-import numpy as np
 
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import Part, caller, signature
@@ -22,7 +21,7 @@ class Graphs:
     """The traced functions of one model.
 
     Attributes:
-        more: goes on with the steps of `train` where it ended, on other rows; nothing may come between.
+        more: continues `train` where it ended, on other rows; no other graph may run in between.
     """
 
     train: Callable[..., Tensor]
@@ -89,7 +88,8 @@ def _training(model: Any, step: Step) -> tuple[Callable[..., Tensor], Callable[.
     def more(
         weights: Tensor, x: Tensor, y: Tensor, batches: Tensor, rate: Tensor, l2: Tensor, mu: Tensor
     ) -> Tensor:
-        by_id = dict(zip(map(id, model.weights), split_weights(model, weights), strict=True))
+        values = split_weights(weights, [variable.shape for variable in model.weights])
+        by_id = dict(zip(map(id, model.weights), values, strict=True))
         return steps([by_id[id(v)] for v in model.trainable_variables], x, y, batches, rate, l2, mu)
 
     return train, more
@@ -105,8 +105,8 @@ def _weight_gradient(model: Any, step: Step) -> Callable[..., tuple[Tensor, Tens
         gradients, loss = step(x, y, l2)
         n = tf.cast(tf.shape(y)[0], tf.float32)
         by_variable = {id(v): g for v, g in zip(model.trainable_variables, gradients, strict=True)}
-        found = [by_variable.get(id(v), tf.zeros(v.shape)) for v in model.weights]
-        return n * tf.concat([tf.reshape(part, [-1]) for part in found], 0), n * loss
+        parts = [by_variable.get(id(v), tf.zeros(v.shape)) for v in model.weights]
+        return n * tf.concat([tf.reshape(part, [-1]) for part in parts], 0), n * loss
 
     return gradient
 
@@ -177,17 +177,17 @@ def row_losses(head: Head, y: Tensor, predicted: Tensor) -> Tensor:
     return keras.losses.binary_crossentropy(y[:, None], predicted)
 
 
-def split_weights(model: Any, weights: Tensor) -> list[Tensor]:
-    """A flat vector as the weights of a model."""
+def split_weights(weights: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """A flat vector as weights of these shapes."""
     tf = start_tensorflow()
-    sizes = [int(np.prod(v.shape)) for v in model.weights]
-    parts = zip(model.weights, tf.split(weights, sizes), strict=True)
-    return [tf.reshape(part, variable.shape) for variable, part in parts]
+    parts = tf.split(weights, [prod(shape) for shape in shapes])
+    return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _assign(model: Any, weights: Tensor) -> None:
-    for variable, part in zip(model.weights, split_weights(model, weights), strict=True):
-        variable.value.assign(part)
+    values = split_weights(weights, [variable.shape for variable in model.weights])
+    for variable, value in zip(model.weights, values, strict=True):
+        variable.value.assign(value)
 
 
 def _reseed(model: Any, seed: Tensor) -> None:

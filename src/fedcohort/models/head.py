@@ -1,4 +1,4 @@
-"""What a model's last layer predicts."""
+"""The head of a model: what its last layer predicts."""
 
 from dataclasses import dataclass
 from typing import Literal

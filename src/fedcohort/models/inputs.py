@@ -1,8 +1,7 @@
-"""What a model takes of a site's rows: the record, and images that are read when they are needed.
+"""The inputs of a model from a site's rows: the record, and images that are read when they are needed.
 
 The record is all ordinary columns as one vector; every image column is an input of its own. An
-image goes to the graph as the bytes that it is, and is brought to 0 to 1 there, by its declared
-range and not by data.
+image enters the graph as bytes, and is scaled to 0 to 1 there, by its declared range and not by data.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.errors import StudyError
-from fedcohort.models.jitter import jittered
+from fedcohort.models.augment import augmented
 from fedcohort.models.start import start_tensorflow
 from fedcohort.pixels import Pixels
 
@@ -33,7 +32,7 @@ Tensor = Any
 
 @dataclass(frozen=True)
 class Part:
-    """How one input's rows look.
+    """One input: its name, and what a row of it is.
 
     Attributes:
         name: `record`, or the image column's.
@@ -92,12 +91,12 @@ class Inputs:
         record[:, part] = 0.0
         return Inputs({**self.parts, RECORD: record})
 
-    def jittered(self, kinds: Collection[str], generator: np.random.Generator) -> "Inputs":
-        """The same rows with every image mirrored or moved, as drawn; without kinds as they are."""
+    def augmented(self, kinds: Collection[str], generator: np.random.Generator) -> "Inputs":
+        """The same rows with every image mirrored or shifted at random; without kinds unchanged."""
         if not kinds:
             return self
         images = {name: data for name, data in self.parts.items() if isinstance(data, Pixels)}
-        seen = {name: jittered(data, kinds, generator) for name, data in images.items()}
+        seen = {name: augmented(data, kinds, generator) for name, data in images.items()}
         return Inputs({**self.parts, **seen})
 
     def take(self, rows: NDArray[Any] | slice = slice(None)) -> tuple[NDArray[Any], ...]:
@@ -122,12 +121,12 @@ Rows = Floats | Inputs
 
 
 def as_inputs(x: Rows) -> Inputs:
-    """Features alone are the record."""
+    """Rows as Inputs; an array of features is the record."""
     return x if isinstance(x, Inputs) else Inputs({RECORD: x})
 
 
 def signature(parts: Sequence[Part]) -> tuple[Any, ...]:
-    """What a graph is given of the rows."""
+    """The TensorFlow signature of rows by input."""
     tf = start_tensorflow()
     return tuple(
         tf.TensorSpec((None, *part.shape), tf.uint8 if part.pixels else tf.float32) for part in parts
@@ -136,10 +135,10 @@ def signature(parts: Sequence[Part]) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Feed:
-    """What one of a model's inputs takes.
+    """The source of one of a model's inputs.
 
     Attributes:
-        name: as it is called in messages and in what `LocalModel.arranged` gives.
+        name: of the input in messages and in what `LocalModel.arranged` gives.
         part: its place among the parts.
         features: of the record, where the input is of one column; None: the whole part.
         is_index: the place of the level (an integer, the last one for a missing value), as an Embedding takes
@@ -178,7 +177,7 @@ def caller(model: Any, parts: Sequence[Part]) -> Callable[[Sequence[Tensor], boo
 
 
 def packed(model: Any, tensors: Sequence[Tensor]) -> Any:
-    """One tensor an input as the model wants to be called: alone, or in its own list or mapping."""
+    """One tensor an input, in the structure of the model's `input`: a tensor, a list or a mapping."""
     import keras
 
     return tensors[0] if len(tensors) == 1 else keras.tree.pack_sequence_as(model.input, list(tensors))

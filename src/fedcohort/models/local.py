@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.models.allowed_layers import check_row_wise
 from fedcohort.models.build import build_model
+from fedcohort.models.custom import row_values
 from fedcohort.models.dropout import use_quick_dropout
 from fedcohort.models.graphs import Graphs, trace
 from fedcohort.models.head import Head
@@ -32,9 +34,7 @@ from fedcohort.models.inputs import (
     parts_of,
     read_ahead,
 )
-from fedcohort.models.own import row_values
-from fedcohort.models.places import try_rows
-from fedcohort.models.row_wise import check_row_wise
+from fedcohort.models.invariance import try_rows
 from fedcohort.models.start import check_started_for_privacy, start_tensorflow
 
 PIECE_ROWS, PIECE_VALUES = 4096, 2**24
@@ -59,7 +59,7 @@ class LocalModel:
         shapes: of each weight, in Keras' order.
         trainable_mask: (n_weights,) bool; False for moving statistics.
         piece_rows: rows in memory at once for gradients and predictions.
-        tried: sizes of pieces in which the graph of predictions was tried; see `places.py`.
+        tried: sizes of pieces in which the graph of predictions was tried; see `invariance.py`.
     """
 
     model: Any

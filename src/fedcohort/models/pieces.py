@@ -1,4 +1,4 @@
-"""Pieces of patients: each step's sample as row indices of one size, padded by -1, and the rows they name."""
+"""Pieces of patients: each step's sample as arrays of row indices of one size, padded by -1."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,10 +38,11 @@ def n_filled(pieces: NDArray[np.int32]) -> int:
 
 
 def in_turn(steps: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Pieces that hold somebody, and an empty one for a step of nobody, in turn; and what each is.
+    """All steps' pieces in order, without empty ones, but one for a step without patients.
 
     Returns:
-        (n, patients, rows), and (n, 3): its step, where dropout's counters stand, and 1 if its step ends.
+        the pieces (n, patients, rows), and of each (n, 3) its step, the value of dropout's counters, and 1
+        where its step ends.
     """
     pieces = np.array([max(1, n_filled(step)) for step in steps], np.int64)
     padded = steps if steps.shape[1] else np.full((len(steps), 1, *steps.shape[2:]), -1, np.int32)
@@ -60,7 +61,7 @@ def nobody(inputs: Inputs, pieces: NDArray[np.int32]) -> tuple[Any, ...]:
 
 
 def with_rows(inputs: Inputs, y: Floats, indices: NDArray[np.int32]) -> tuple[Any, ...]:
-    """The rows that a graph needs for these indices: all as they are, or of many images their own."""
+    """The rows that a graph needs for these indices: all, or where images are many only the indexed ones."""
     if inputs.fits:
         return inputs.take(), y, indices
     rows, own = renumbered(indices)

@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.errors import StudyError
+from fedcohort.models.allowed_layers import layers_of
 from fedcohort.models.build import build_model
+from fedcohort.models.custom import row_values
 from fedcohort.models.dropout import QUIET, use_quick_dropout
 from fedcohort.models.ghost import clipped_gradient_sum
 from fedcohort.models.ghost_layers import held_values
@@ -32,10 +34,9 @@ from fedcohort.models.inputs import (
     caller,
     parts_of,
 )
+from fedcohort.models.invariance import Read, piece_alignment, try_sums
 from fedcohort.models.local import seed_pair
-from fedcohort.models.own import row_values
 from fedcohort.models.pieces import in_turn, n_filled, nobody, steps_at_once, with_rows
-from fedcohort.models.places import Read, piece_alignment, try_sums
 from fedcohort.models.private_graphs import (
     USES_IN_A_PIECE,
     USES_IN_A_STEP,
@@ -43,7 +44,6 @@ from fedcohort.models.private_graphs import (
     Shape,
     private_graphs,
 )
-from fedcohort.models.row_wise import layers_of
 from fedcohort.models.start import check_started_for_privacy
 
 LEAST_CLIP, LARGEST_CLIP = 1e-6, 1e6
@@ -88,7 +88,7 @@ class PrivateModel:
         rows_per_patient: rows of a patient at most.
         most_patients: in one piece.
         alignment: a piece's patients are a multiple of it; others are padded.
-        tried: of graphs that have been tried, what they are; see `places.py`.
+        tried: of graphs that have been tried, what they are; see `invariance.py`.
     """
 
     n_weights: int

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.models.ghost import split_weights
+from fedcohort.models.graphs import split_weights
 from fedcohort.models.inputs import Part, signature
 from fedcohort.models.start import start_tensorflow
 

@@ -1,4 +1,4 @@
-"""Trained weights as text, and as a Keras model to take away."""
+"""Trained weights as text, and as a Keras model."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Import tensorflow once, quietly, and so that the same numbers give the same bits.
+"""The import of tensorflow: once, quietly, and with settings by which the same numbers give the same bits.
 
 Eigen splits a sum over as many parts as there are threads, so that another number of
 cores means other last bits: one thread is fixed, which is also fastest for models of a
@@ -6,7 +6,7 @@ few thousand weights. A site that trains large images may set TF_NUM_INTRAOP_THR
 
 TensorFlow's products of matrices come from oneDNN's kernels even when oneDNN is off, and these are
 chosen by processor. That for AVX2 computes the last rows of a block in another order, so that a
-patient's last bits depend on who else is there; that for AVX does not, and costs 3 to 13 % more.
+patient's last bits depend on the other patients; that for AVX does not, and costs 3 to 13 % more.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from typing import Any
 from fedcohort.errors import StudyError
 
 SETTINGS = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_NUM_INTRAOP_THREADS": "1", "ONEDNN_MAX_CPU_ISA": "AVX"}
-"""What TensorFlow reads of the environment, once; a value that is there already is left alone."""
+"""Environment variables that TensorFlow reads once; values that are set already are kept."""
 
 
 @cache

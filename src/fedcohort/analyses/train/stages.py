@@ -145,7 +145,7 @@ class TrainAnalysis:
         self, weights: NDArray[np.float32], site: Site, share: float, draw: Draw
     ) -> NDArray[np.float64]:
         train, rows, seed = self.train, site.train_rows, draw.number("dropout")
-        x = site.x.jittered(train.augment, draw.generator("augment"))
+        x = site.x.augmented(train.augment, draw.generator("augment"))
         if train.algorithm == "fedsgd":
             gradient, _ = self.model.gradient(weights, x[rows], site.y[rows], l2=train.l2, seed=seed)
             step: NDArray[np.float64] = gradient.astype(np.float64) * (

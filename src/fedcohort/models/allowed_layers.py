@@ -1,8 +1,12 @@
-"""Which models compute each patient's rows apart from all others': the ground that clipping stands on.
+"""The Keras layers that a model may have: no code, and under privacy only layers that work row by row.
+
+A configuration from outside names classes, of which Keras would import any. Only those below pass,
+before Keras reads the configuration, and Keras' own safe mode stays on. Constraints on weights do not
+pass, in whatever form they are written: a mean of constrained weights need not obey the constraint.
 
 A patient's gradient can be clipped only if it depends on no other patient. So under privacy every
-layer is of a class that is known to work row by row, along axes other than the batch; what is not
-known is refused by its name.
+layer is of a class that is known to work row by row, along axes other than the batch's; any other
+class is refused by its name.
 """
 
 from collections.abc import Iterator
@@ -61,8 +65,113 @@ ROW_WISE = frozenset(
         "Softmax",
     }
 )
-"""Classes of keras.layers whose output for a row depends on that row alone, unless `axis` is 0; each is let
-in from outside, too (`safety`)."""
+"""Classes of keras.layers whose output for a row depends on that row alone, unless `axis` is 0."""
+
+MAX_DEPTH = 40
+MAX_OBJECTS = 2_000
+MAX_LAYERS = 200
+MAX_ROW_VALUES = 50_000_000
+
+_MODELS = frozenset({"Sequential", "Functional", "Model"})
+_LAYERS = ROW_WISE | {
+    "BatchNormalization",
+    "LSTM",
+    "GRU",
+    "SimpleRNN",
+    "Bidirectional",
+    "Embedding",
+    "RepeatVector",
+}
+_PARTS = frozenset(
+    {
+        "DTypePolicy",
+        "GlorotUniform",
+        "GlorotNormal",
+        "HeUniform",
+        "HeNormal",
+        "LecunUniform",
+        "LecunNormal",
+        "Zeros",
+        "Ones",
+        "Constant",
+        "RandomNormal",
+        "RandomUniform",
+        "TruncatedNormal",
+        "VarianceScaling",
+        "Orthogonal",
+        "Identity",
+        "IdentityInitializer",
+        "L1",
+        "L2",
+        "L1L2",
+    }
+)
+_INSIDE = frozenset({"__keras_tensor__"})
+_ALLOWED = _MODELS | _LAYERS | _PARTS | _INSIDE
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Refuse a configuration that names anything but known layers and their parts.
+
+    Raises:
+        StudyError: names the class, and says what is allowed.
+    """
+    objects = layers = 0
+    for node in _walk(config, 0):
+        _check_constraints(node)
+        if "class_name" not in node:
+            continue
+        name = node["class_name"]
+        objects += 1
+        layers += isinstance(name, str) and name in _LAYERS
+        if objects > MAX_OBJECTS or layers > MAX_LAYERS:
+            raise StudyError(f"analysis.model: more than {MAX_LAYERS} layers or {MAX_OBJECTS} objects")
+        if not isinstance(name, str) or name not in _ALLOWED or not _is_keras(node.get("module")):
+            raise StudyError(
+                f"analysis.model: {str(name)[:64]!r} is not allowed; docs/models.md lists the layers that are"
+            )
+        _check_recurrent(name, node.get("config"))
+        if node.get("registered_name") not in (None, name):
+            raise StudyError(f"analysis.model: {str(name)[:64]!r} is a registered class of somebody's own")
+    if config.get("class_name") not in _MODELS:
+        raise StudyError("analysis.model: not a model's configuration; give what model.to_json() returns")
+
+
+def _check_constraints(node: dict[str, Any]) -> None:
+    """Keras takes a constraint as a name, too, such as "non_neg", without the class of one."""
+    for key, value in node.items():
+        if key.endswith("constraint") and isinstance(value, str):
+            raise StudyError(
+                f"analysis.model: {key} is not allowed, for the mean of sites' weights need not obey it; "
+                "leave it out, or penalise weights (kernel_regularizer)"
+            )
+
+
+def _check_recurrent(name: str, config: object) -> None:
+    if not isinstance(config, dict):
+        return
+    for word, why in (
+        ("stateful", "what one batch leaves to the next"),
+        ("unroll", "a graph a step in time"),
+    ):
+        if config.get(word) is True:
+            raise StudyError(f"analysis.model: {name} with {word}=True is not allowed ({why}); leave it out")
+
+
+def _is_keras(module: object) -> bool:
+    return module is None or (isinstance(module, str) and (module == "keras" or module.startswith("keras.")))
+
+
+def _walk(value: object, depth: int) -> Iterator[dict[str, Any]]:
+    if depth > MAX_DEPTH:
+        raise StudyError(f"analysis.model: the configuration is nested deeper than {MAX_DEPTH}")
+    if isinstance(value, dict):
+        yield value
+        for part in value.values():
+            yield from _walk(part, depth + 1)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _walk(part, depth + 1)
 
 
 def check_row_wise(model: Any) -> None:
@@ -104,7 +213,7 @@ def layers_of(model: Any) -> Iterator[Any]:
 
 
 def _operations(model: Any) -> Iterator[Any]:
-    """What a model calls: layers, and operations of keras.ops that are none."""
+    """The layers that a model calls, and the operations of keras.ops."""
     for operation in getattr(model, "operations", model.layers):
         if hasattr(operation, "layers"):
             yield from _operations(operation)
@@ -119,7 +228,7 @@ def _check_activation(layer: Any, name: str) -> None:
 
 
 def _check_noise(layer: Any, name: str) -> None:
-    """A mask that patients share is another one for whoever a patient more moves to the next piece."""
+    """Refuse masks that patients share: one patient more would move others to a piece with another mask."""
     shape = getattr(layer, "noise_shape", None)
     if shape is not None and (not shape or shape[0] is not None):
         raise StudyError(

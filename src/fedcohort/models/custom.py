@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from fedcohort.errors import StudyError
+from fedcohort.models.allowed_layers import MAX_ROW_VALUES, check_config
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import InputShape, caller, matched, parts_of
-from fedcohort.models.safety import MAX_ROW_VALUES, check_config
 from fedcohort.models.start import start_tensorflow
 from fedcohort.questions import MAX_WEIGHTS
 
 
-def build_own(config: dict[str, Any], input_shape: InputShape, head: Head, seed: int) -> Any:
-    """Build a configuration; what it was compiled with is left out, for the study says how to train.
+def build_custom(config: dict[str, Any], input_shape: InputShape, head: Head, seed: int) -> Any:
+    """Build a configuration; its compile settings are left out, since the study says how to train.
 
     Raises:
         StudyError: a class that is not allowed, too large, or shapes or types that do not fit.
@@ -68,7 +68,7 @@ def _load(text: str) -> Any:
 
 @contextmanager
 def _keras_errors(verb: str) -> Iterator[None]:
-    """Keras answers a wrong configuration with whatever its layers happen to raise."""
+    """Raise as StudyError whatever Keras' layers raise on a wrong configuration."""
     tf = start_tensorflow()
     wrong = (TypeError, ValueError, LookupError, AttributeError, RuntimeError, ArithmeticError)
     try:
@@ -95,7 +95,7 @@ def _check_shapes(model: Any, input_shape: InputShape, head: Head) -> None:
 
 
 def _check_outputs(model: Any, input_shape: InputShape, head: Head) -> None:
-    """Try it on made-up rows: what cannot be a probability came without sigmoid or softmax."""
+    """Run the model on made-up rows: outputs that are no probabilities lack sigmoid or softmax."""
     draw, parts = np.random.default_rng(0), parts_of(input_shape)
     rows = [
         draw.integers(0, 256, (16, *part.shape), np.uint8)
@@ -134,7 +134,7 @@ GATE_VALUES = 8
 
 
 def _gate_values(layer: Any) -> int:
-    """What a recurrent layer holds beside its output: its gates at every step in time."""
+    """Numbers that a recurrent layer holds in addition to its output: its gates at every step in time."""
     inner = getattr(layer, "forward_layer", layer)
     if not hasattr(inner, "return_sequences"):
         return 0
@@ -151,7 +151,7 @@ def _layers(model: Any) -> Iterator[Any]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed Keras' initialisers, and give Python's and NumPy's own generators their states back."""
+    """Seed Keras' initialisers, and restore the states of Python's and NumPy's generators."""
     import keras
 
     python_state, numpy_state = random.getstate(), np.random.get_state()

@@ -4,9 +4,8 @@ import keras
 import pytest
 
 from fedcohort.errors import StudyError
+from fedcohort.models.allowed_layers import _LAYERS, ROW_WISE, check_row_wise
 from fedcohort.models.private import private_model
-from fedcohort.models.row_wise import ROW_WISE, check_row_wise
-from fedcohort.models.safety import _LAYERS
 from tests.models.private_support import BINARY, json_of
 
 layers = keras.layers

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import Part
+from fedcohort.models.invariance import Arrays, Floats, Pieces, try_rows, try_sums
 from fedcohort.models.pieces import cut
-from fedcohort.models.places import Arrays, Floats, Pieces, try_rows, try_sums
 from fedcohort.models.private import private_model
 from fedcohort.models.start import SETTINGS
 from tests.models.attack_on_bits import CLIP, WIDTH, steep_model

@@ -1,8 +1,8 @@
-"""Whether a compiled model gives a row the same bits at every place of a piece, whoever stands beside it.
+"""Position invariance: whether a compiled model gives a row the same bits at every place of a piece.
 
-Under privacy one patient more must move no bit of the others: with weights made for it a last bit decides
-about whole clips, or on which side of an edge a score lies. Patients stand where they come to stand, so
-every place has to compute alike. That follows from no document of the libraries: which kernel is taken
+Under privacy one patient more must change no bit of the others: with weights made for it a last bit decides
+about whole clips, or on which side of an edge a score lies. A patient may come to any place, so every
+place has to compute the same. No documentation of the libraries promises that: which kernel is taken
 depends on processor, sizes, threads and settings, never on values. So each graph is tried, before its first
 answer, in the shape in which it answers, on made-up rows and on weights of usual and of steep size: one row
 at every place, all rows in other orders, and pieces one after another. A graph that fails answers nothing.
@@ -34,7 +34,7 @@ STEEP = (1.0, 6.0)
 """How much larger than usual the weights of each trial are."""
 
 CHUNK = 64
-"""Places that hold one row at once, so that a single last bit stands out of their sum."""
+"""Places that hold one row at once, few enough that a single last bit shows in their sum."""
 
 LIMIT = 2.0**-40
 """Of the largest part of a patient: how far a sum may be from what it should be, for each patient in it."""
@@ -46,9 +46,9 @@ are left over go through other code."""
 
 @cache
 def piece_alignment() -> int:
-    """Of what number of rows a product of matrices computes all alike on this processor, if of any.
+    """The number of rows of which a matrix product computes all in the same way on this processor.
 
-    It only chooses sizes; whether they are right each graph's own trial says.
+    It only chooses sizes; each graph's own trial decides whether they are right.
     """
     tf = start_tensorflow()
     generator = np.random.default_rng(0)
