@@ -83,8 +83,8 @@ def write_capture(file: Path, pixels: NDArray[np.uint8], patient: str, finding: 
 
 def imported(folder: Path, database: Path) -> Path:
     """Import a hospital's images; its key is fixed, so that patients have the same order in every run."""
+    from fedcohort.sources.deidentify.rule_set import RuleSet
     from fedcohort.sources.deidentify.rules import Rules
-    from fedcohort.sources.deidentify.source import Deidentifier, deidentified
     from fedcohort.sources.dicom.columns import DicomColumn
     from fedcohort.sources.dicom.options import DicomOptions
     from fedcohort.sources.dicom.pixels import Rendering
@@ -97,10 +97,7 @@ def imported(folder: Path, database: Path) -> Path:
     }
     options = DicomOptions(table=TABLE, rendering=Rendering(height=SIZE, width=SIZE), columns=columns)
     source, keys = dicom_source(folder, options), {TABLE: [IMAGE_ID]}
-    deidentifier = Deidentifier(Rules(), b"k" * 32, source.tables, keys=keys)
-    report = import_source(
-        deidentified(source, deidentifier), database, keys=keys, identity=deidentifier.identity
-    )
+    report = import_source(source, database, RuleSet(Rules(), b"k" * 32), keys=keys)
     if report.refused.total():
         raise SystemExit(f"{folder}: {report.refused.total()} images refused")
     return database

@@ -1,6 +1,6 @@
 """`imports`: CSV into SQLite against sqlite3's own .import, in turns; and memory at more and more records.
 
-The road alone, as with `--keep-identifiers`, and with the de-identification that the command has by default.
+The importer alone, as with `--keep-identifiers`, and with the de-identification that the command does.
 """
 
 import argparse
@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import at_least_times_faster, emit, median, reported, unavailable
+from fedcohort.sources.deidentify.rule_set import RuleSet
 from fedcohort.sources.deidentify.rules import Rules
-from fedcohort.sources.deidentify.source import Deidentifier, deidentified
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.pipeline import import_source
 
 ROWS, NUMBERS, REPEATS = 500_000, 16, 5
@@ -26,8 +27,9 @@ SEVERAL = 10_000
 SHARE = 0.7
 PEAK = (
     "import sys; from fedcohort.sources.importer.csv.source import csv_source; "
+    "from fedcohort.sources.importer.deidentification import MADE_UP; "
     "from fedcohort.sources.importer.pipeline import import_source; from pathlib import Path; "
-    "import_source(csv_source(Path(sys.argv[1]), 'big', None), sys.argv[2]); "
+    "import_source(csv_source(Path(sys.argv[1]), 'big', None), sys.argv[2], MADE_UP); "
     "print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) / 1024)"
 )
 
@@ -62,7 +64,7 @@ def ours(path: Path, folder: Path) -> float:
     database = folder / "ours.db"
     database.unlink(missing_ok=True)
     began = time.perf_counter()
-    import_source(csv_source(path, "big", None), database)
+    import_source(csv_source(path, "big", None), database, MADE_UP)
     return time.perf_counter() - began
 
 
@@ -72,13 +74,7 @@ def ours_deidentified(path: Path, folder: Path) -> float:
     database.unlink(missing_ok=True)
     began = time.perf_counter()
     source = csv_source(path, "big", None)
-    deidentifier = Deidentifier(Rules(), b"k" * 32, source.tables)
-    import_source(
-        deidentified(source, deidentifier),
-        database,
-        context=deidentifier.digest,
-        identity=deidentifier.identity,
-    )
+    import_source(source, database, RuleSet(Rules(), b"k" * 32))
     return time.perf_counter() - began
 
 

@@ -202,6 +202,9 @@ OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
             "has no image; leave such rows out by `where`, as in: scan IS NOT NULL",
         ),
     },
+    "sources/importer/test_deidentification.py": {
+        "test_a_permission_says_why_and_by_whom": ("identifiers are kept: say why, and who allows it",),
+    },
     "sources/importer/test_long_tables.py": {
         "test_a_view_on_a_table_that_would_go_is_named_on_postgresql": (
             "has a view on the table; drop the view first, and make it again afterwards",

@@ -19,6 +19,7 @@ from fedcohort.node.store import SqlNodeStore
 from fedcohort.researcher.client import explicit, load_study
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "readiness.md").read_text(encoding="utf-8")
@@ -46,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         }
         for n in range(20)
     ]
-    write_rows(tmp_path / "ward.db", wide_table("ward", COLUMNS), COLUMNS, rows)
+    write_rows(tmp_path / "ward.db", wide_table("ward", COLUMNS), COLUMNS, rows, MADE_UP)
     (tmp_path / "site.toml").write_text(SITE)
     (tmp_path / "study.toml").write_text(STUDY)
     monkeypatch.chdir(tmp_path)

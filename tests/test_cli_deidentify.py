@@ -9,6 +9,7 @@ from fedcohort.cli.app import app
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.sources.catalogue.schema import Declared, wide_table
 from fedcohort.sources.deidentify.pseudonym import load_or_create_key, masked_file_name
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 
 SITE = 'id = "hospital_a"\ndata = "ward.db"\ncoordinator = "ws://localhost:8760"\n[tables]\nward = "*"\n'
@@ -22,7 +23,7 @@ def site(tmp_path: Path) -> Path:
         {"patient_id": "b", "age": 40.0, "sex": "f"},
         {"patient_id": "c", "age": 41.0, "sex": "m"},
     ]
-    write_rows(tmp_path / "ward.db", wide_table("ward", columns), columns, rows)
+    write_rows(tmp_path / "ward.db", wide_table("ward", columns), columns, rows, MADE_UP)
     (tmp_path / "site.toml").write_text(SITE)
     return tmp_path / "site.toml"
 

@@ -31,6 +31,7 @@ from fedcohort.sources.cohort.resolve import resolve_cohort
 from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.sources.cohort.where.kinds import check_kinds
 from fedcohort.sources.cohort.where.parse import parse_where
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.storage import timeouts
 from fedcohort.storage.backup import back_up
@@ -70,7 +71,7 @@ def server() -> Iterator[Postgres]:
 def ward(name: str = "ward.db", **changed: object) -> Path:
     """The small ward; changed in its first patient."""
     rows = [{**WARD_ROWS[0], **changed}, *WARD_ROWS[1:]]
-    write_rows(name, wide_table("ward", WARD), WARD, rows)
+    write_rows(name, wide_table("ward", WARD), WARD, rows, MADE_UP)
     return Path(name)
 
 
@@ -107,7 +108,7 @@ def vectors(name: str, features: object) -> None:
     rows: list[dict[str, object]] = [
         {"patient_id": "a", "diagnosis": "I10", "features": features, "label": 0.0}
     ]
-    write_rows(name, Base.metadata.tables[RECORDS], RECORD_COLUMNS, rows)
+    write_rows(name, Base.metadata.tables[RECORDS], RECORD_COLUMNS, rows, MADE_UP)
 
 
 def read_vectors(name: str) -> None:
@@ -215,7 +216,7 @@ COHORTS = [
           right) for right in (
         load,
         lambda: (write_rows("new.db", wide_table("ward", {"aeg": WARD["age"]}), {"aeg": WARD["age"]},
-                            [{"patient_id": "a", "aeg": 5.0}]),
+                            [{"patient_id": "a", "aeg": 5.0}], MADE_UP),
                  load("new.db", columns={"aeg": fc.Numeric(0, 9)}, offered={"ward": ["aeg"]})))],
     Row("table {}: its patients are in {}; leave cohort.patient_id out",
         lambda: (ward(), load(patient_id="set", offered={"ward": ["age", "set"]})), load),
@@ -283,7 +284,7 @@ def newer() -> None:
 def broken(content: bytes) -> None:
     """A database of which there is a copy, damaged."""
     rows = [{**WARD_ROWS[0], "patient_id": f"p{n}"} for n in range(2000)]
-    write_rows("ward.db", wide_table("ward", WARD), WARD, rows)
+    write_rows("ward.db", wide_table("ward", WARD), WARD, rows, MADE_UP)
     back_up(Path("copy"), [], Path("ward.db"))
     if content:
         Path("ward.db").write_bytes(content)

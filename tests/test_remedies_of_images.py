@@ -28,6 +28,7 @@ from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.sources.dicom.file import MAX_FILE_BYTES, read_bytes
 from fedcohort.sources.dicom.guard import Limits
 from fedcohort.sources.dicom.scp import OUT_OF_RESOURCES, SUCCESS, Receiver
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.study import Cohort
 
@@ -330,7 +331,7 @@ def scans(database: str, value: object) -> None:
     """A table of images, of which one may be stored as a text by SQLite."""
     columns = {"scan": SIZE}
     rows: list[dict[str, object]] = [{"patient_id": "p1", "scan": value if isinstance(value, bytes) else b""}]
-    write_rows(database, wide_table("scans", columns), columns, rows)
+    write_rows(database, wide_table("scans", columns), columns, rows, MADE_UP)
     if not isinstance(value, bytes):
         with contextlib.closing(sqlite3.connect(database)) as connection, connection:
             connection.execute("UPDATE scans SET scan = ?", (value,))

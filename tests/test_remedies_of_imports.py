@@ -23,6 +23,7 @@ from fedcohort.sources.deidentify.pseudonym import alias, load_or_create_key
 from fedcohort.sources.deidentify.rules import read_rules
 from fedcohort.sources.importer import files, parquet
 from fedcohort.sources.importer.batch import Batch, Part, Source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.mapping import read_mapping
 from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.undo import undo
@@ -462,13 +463,15 @@ ANOTHER = "{}: table {} holds something else; import into a new database"
 
 
 def test_columns_that_come_late_go_into_a_table_of_their_own() -> None:
-    refusal(LATE_COLUMN, lambda: import_source(of_columns("a", "b"), "ward.db"))
+    refusal(LATE_COLUMN, lambda: import_source(of_columns("a", "b"), "ward.db", MADE_UP))
     late = of_columns("b")
     parts: Any = late.parts
     (part,) = parts
     batches = [Batch("u", batch.columns, batch.read) for batch in part.batches(0)]
     import_source(
-        Source({"u": {}}, [Part("b", "u", part.digest, lambda done: iter(batches[done:]))]), "ward.db"
+        Source({"u": {}}, [Part("b", "u", part.digest, lambda done: iter(batches[done:]))]),
+        "ward.db",
+        MADE_UP,
     )
 
 
@@ -476,11 +479,11 @@ def test_a_whole_data_set_goes_into_a_new_database_as_told() -> None:
     columns = {"x": Declared(Numeric(0, 9))}
     table, rows = wide_table("t", columns), [{"patient_id": "p1", "x": 1.0}]
     own(TABLE)
-    refusal(HELD, lambda: write_rows("own.db", table, columns, rows))
-    write_rows("new.db", table, columns, rows)
+    refusal(HELD, lambda: write_rows("own.db", table, columns, rows, MADE_UP))
+    write_rows("new.db", table, columns, rows, MADE_UP)
     other = [{"patient_id": "p1", "x": 2.0}]
-    refusal(ANOTHER, lambda: write_rows("new.db", table, columns, other))
-    write_rows("third.db", table, columns, other)
+    refusal(ANOTHER, lambda: write_rows("new.db", table, columns, other, MADE_UP))
+    write_rows("third.db", table, columns, other, MADE_UP)
 
 
 def test_a_column_that_is_left_out_stays_by_the_rule_that_the_report_names() -> None:
@@ -506,7 +509,7 @@ def ward(*rows: tuple[str, float, float]) -> None:
     columns = {name: Declared(Numeric(0, 100)) for name in ("age", "weight")}
     values = [{"patient_id": p, "age": age, "weight": weight} for p, age, weight in rows]
     Path("ward.db").unlink(missing_ok=True)
-    write_rows("ward.db", wide_table("ward", columns), columns, values)
+    write_rows("ward.db", wide_table("ward", columns), columns, values, MADE_UP)
 
 
 ALONE = [("p1", 40.0, 1.0), ("p2", 40.0, 2.0), ("p3", 50.0, 3.0), ("p4", 50.0, 4.0)]

@@ -13,6 +13,7 @@ from fedcohort.node.keys import enrol
 from fedcohort.researcher.client import connect
 from fedcohort.researcher.result import Result
 from fedcohort.sources.catalogue.schema import wide_table
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from tests.dashboard.accounts import csrf_in
 from tests.deploy.guide import Machine
@@ -64,7 +65,7 @@ def hospital(group: Group, site: str, index: int) -> Machine:
     (home / "etc").mkdir(parents=True)
     (home / "backup").mkdir()
     database = write_ward(home / "ward.db", ward_rows(index))
-    write_rows(database, wide_table("other", COLUMNS), COLUMNS, ward_rows(index, 5))
+    write_rows(database, wide_table("other", COLUMNS), COLUMNS, ward_rows(index, 5), MADE_UP)
     path = home / "etc" / "site.toml"
     path.write_text(
         f'id = "{site}"\ndata = "{database}"\ncoordinator = "ws://127.0.0.1:{group.port}"\n'

@@ -23,6 +23,7 @@ from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue.schema import wide_table
 from fedcohort.sources.cohort.frame import table_from_frame
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.storage.durable import MOST_EQUAL_ENTRIES
 from fedcohort.study import Cohort, Study
@@ -196,7 +197,7 @@ def test_a_site_that_sets_a_budget_while_a_study_without_privacy_runs_releases_n
 
 
 def test_a_live_node_holds_every_study_against_its_site_toml(tmp_path: Path) -> None:
-    write_rows(tmp_path / "a.db", wide_table("ward", COLUMNS), COLUMNS, ward_rows(0))
+    write_rows(tmp_path / "a.db", wide_table("ward", COLUMNS), COLUMNS, ward_rows(0), MADE_UP)
     policy = SitePolicy(
         id="a", data=str(tmp_path / "a.db"), tables={"ward": "*"}, coordinator="ws://x",
         state=tmp_path / "state", roster=tmp_path / "roster", budget={"ward": Budget(epsilon=1.0)},

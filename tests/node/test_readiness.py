@@ -24,6 +24,7 @@ from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue.schema import Declared, wide_table
 from fedcohort.sources.datasets.mock import make_mock
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.storage.database import writing
 from fedcohort.study import Cohort, Describe, Privacy, Study, Train
@@ -56,7 +57,7 @@ def patient(number: int) -> dict[str, object]:
 @pytest.fixture
 def site(tmp_path: Path) -> SitePolicy:
     path = tmp_path / "ward.db"
-    write_rows(path, wide_table("ward", COLUMNS), COLUMNS, [patient(number) for number in range(20)])
+    write_rows(path, wide_table("ward", COLUMNS), COLUMNS, [patient(number) for number in range(20)], MADE_UP)
     return SitePolicy.model_validate(
         {
             "id": "a",

@@ -28,6 +28,7 @@ from fedcohort.node.keys import enrol
 from fedcohort.researcher.client import Federation, Handle, connect, simulate
 from fedcohort.researcher.result import Result
 from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.study import Binary, Cohort, Describe, Study, Train
 from fedcohort.wire.identity import new_identity
@@ -63,7 +64,7 @@ def ward_rows(site: int, n_patients: int = 60) -> list[dict[str, object]]:
 def write_ward(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     """A site's database of one table, `ward`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_rows(path, wide_table(TABLE, COLUMNS), COLUMNS, rows)
+    write_rows(path, wide_table(TABLE, COLUMNS), COLUMNS, rows, MADE_UP)
     return path
 
 

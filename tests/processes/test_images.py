@@ -15,6 +15,7 @@ from fedcohort.researcher.client import simulate
 from fedcohort.researcher.result import Result
 from fedcohort.sources.catalogue.schema import Declared, wide_table
 from fedcohort.sources.catalogue.stored_images import encode_image
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.study import Binary, Cohort, Image, Numeric, Study, Train
 from tests.processes.support import TABLE, Group, comparable, random_name
@@ -58,7 +59,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
         for index, site in enumerate(SITES):
             database = running.folder / "data" / f"{site}.db"
             database.parent.mkdir(exist_ok=True)
-            write_rows(database, wide_table(TABLE, COLUMNS), COLUMNS, scans(index))
+            write_rows(database, wide_table(TABLE, COLUMNS), COLUMNS, scans(index), MADE_UP)
             running.add(site, database, "", f'{TABLE} = "*"', "--preload")
         running.coordinator.start()
         running.wait_linked()

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fedcohort.errors import FedcohortError, StudyFailedError
 from fedcohort.sources.catalogue.schema import Declared, wide_table
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.study import Categorical, Describe, Numeric, Study
 from tests.patience import until
@@ -46,7 +47,7 @@ def plant(path: Path, site: str, index: int) -> Path:
     patient = f"planted-{site}-9d2f"
     rows = [*ward_rows(index), {"patient_id": patient, "age": AGE, "bp": BAD_BP, "sex": "f", "ill": 1}]
     path.parent.mkdir(exist_ok=True)
-    write_rows(path, wide_table(TABLE, DECLARED), DECLARED, rows)
+    write_rows(path, wide_table(TABLE, DECLARED), DECLARED, rows, MADE_UP)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("ALTER TABLE ward ADD COLUMN diagnosis TEXT")
         connection.execute("UPDATE ward SET diagnosis = 'I10'")

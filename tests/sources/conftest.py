@@ -8,6 +8,7 @@ import pytest
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.sources.catalogue.schema import RECORDS, Base, Declared, wide_table
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from tests.postgres import Postgres, postgres
 
@@ -45,7 +46,7 @@ def write_ward(tmp_path: Path) -> WriteWard:
         name: str = "ward.db",
     ) -> Path:
         path = tmp_path / name
-        write_rows(path, wide_table("ward", columns), columns, rows)
+        write_rows(path, wide_table("ward", columns), columns, rows, MADE_UP)
         return path
 
     return write
@@ -60,7 +61,7 @@ def records(tmp_path: Path) -> Path:
         {"patient_id": "b", "diagnosis": "I20", "features": [60, None], "label": 1.0},
         {"patient_id": "c", "diagnosis": None, "features": [80, 150], "label": 1.0},
     ]
-    write_rows(path, Base.metadata.tables[RECORDS], RECORD_COLUMNS, rows)
+    write_rows(path, Base.metadata.tables[RECORDS], RECORD_COLUMNS, rows, MADE_UP)
     return path
 
 

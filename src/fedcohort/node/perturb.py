@@ -28,11 +28,13 @@ from fedcohort.privacy.events import LaplaceRelease
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.sources.catalogue.schema import Declared, wide_table
 from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.importer.deidentification import NoIdentifiers
 from fedcohort.sources.importer.whole_dataset import ImportReport, write_rows
 from fedcohort.study import Cohort
 from fedcohort.wire.identity import load_or_create
 
 LEAST_DELTA = 1e-5
+NOISY = NoIdentifiers("noisy rows, numbered in random order")
 """Laplace's mechanism needs no delta; this one is only looked at, to check epsilon with the same words."""
 
 
@@ -143,5 +145,5 @@ def _write(
     secrets.SystemRandom().shuffle(rows)
     for index, row in enumerate(rows):
         row["patient_id"] = f"noisy-{index}"
-    name, written = write_rows(into, wide_table(table, declared), declared, rows)
+    name, written = write_rows(into, wide_table(table, declared), declared, rows, NOISY)
     return ImportReport(name, table, n, written, written)

@@ -28,6 +28,7 @@ from fedcohort.researcher.client import connect
 from fedcohort.sources.catalogue.schema import PATIENT_ID, RECORDS, Declared, wide_table
 from fedcohort.sources.datasets import breast_cancer, heart_disease
 from fedcohort.sources.datasets.synthetic import FEATURES, simulated_rows, synthesize
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import declare_numeric, write_rows
 from fedcohort.study import Cohort, Study, Train
 from fedcohort.wire.identity import load_or_create
@@ -87,7 +88,7 @@ def write_records(databases: Iterable[str | Path]) -> None:
     columns["disease"] = Declared(Categorical((0, 1)))
     for index, database in enumerate(databases):
         rows = [_record(row) for row in simulated_rows(index, RECORD_PATIENTS, 0)]
-        write_rows(database, wide_table(RECORDS, columns), columns, rows)
+        write_rows(database, wide_table(RECORDS, columns), columns, rows, MADE_UP)
 
 
 def _record(row: Mapping[str, Any]) -> dict[str, object]:

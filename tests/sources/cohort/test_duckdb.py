@@ -13,6 +13,7 @@ from fedcohort.errors import SchemaError, StoreError
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.sql import key_of, sql_source
 from fedcohort.storage import timeouts
@@ -60,14 +61,14 @@ def test_a_table_and_a_view_come_in_by_their_keys(file: Path, tmp_path: Path) ->
     url = f"duckdb:///{file}"
     assert key_of(url, "labs", None) == ("lab",)
     keys = {"labs": key_of(url, "labs", None)}
-    report = import_source(sql_source(url, "labs", "labs", None), tmp_path / "s.db", keys=keys)
+    report = import_source(sql_source(url, "labs", "labs", None), tmp_path / "s.db", MADE_UP, keys=keys)
     assert report.written["labs"] == 3
     assert stored(tmp_path / "s.db", "labs", "patient_id, value, size") == [
         ("a", None, "small"),
         ("b", 2.5, "large"),
         ("c", 9.0, None),
     ]
-    import_source(sql_source(url, "recent", "recent", None), tmp_path / "s.db")
+    import_source(sql_source(url, "recent", "recent", None), tmp_path / "s.db", MADE_UP)
     assert stored(tmp_path / "s.db", "recent", "patient_id") == [("b",), ("c",)]
     with pytest.raises(SchemaError, match="it has labs"):
         sql_source(url, "nothing", "labs", None)
@@ -125,4 +126,4 @@ def test_a_file_that_another_program_writes_is_told(file: Path) -> None:
 def test_imports_are_not_written_to_it(file: Path, tmp_path: Path) -> None:
     source = csv_source(write(tmp_path / "a.csv", ROWS), "records", None)
     with pytest.raises(StoreError, match="imports are written to SQLite and PostgreSQL"):
-        import_source(source, f"duckdb:///{file}")
+        import_source(source, f"duckdb:///{file}", MADE_UP)

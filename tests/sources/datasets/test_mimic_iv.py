@@ -11,8 +11,9 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.errors import ConfigError, SchemaError
-from fedcohort.sources.datasets.mimic_iv import TABLES, Share, import_mimic
+from fedcohort.sources.datasets.mimic_iv import TABLES, Share, StandIns, import_mimic
 from fedcohort.sources.deidentify.pseudonym import code_pseudonym, pseudonym
+from fedcohort.sources.importer.deidentification import PUBLIC
 from tests.test_examples import EXAMPLES, run_on
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -25,7 +26,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     if not FOLDER.is_dir():
         pytest.skip(f"needs MIMIC-IV's demo in {FOLDER}; set FEDCOHORT_DATA")
     into = tmp_path_factory.mktemp("mimic")
-    return [Path(report.database) for report in import_mimic(FOLDER, into, 2, KEY)]
+    return [Path(report.database) for report in import_mimic(FOLDER, into, 2, StandIns(KEY))]
 
 
 def ask(database: Path, query: str) -> list[tuple[object, ...]]:
@@ -78,7 +79,7 @@ def test_no_number_of_mimics_patients_admissions_or_staff_is_stored(databases: l
 
 
 def test_the_sites_are_the_same_whatever_the_key(databases: list[Path], tmp_path: Path) -> None:
-    plain = [Path(report.database) for report in import_mimic(FOLDER, tmp_path, 2)]
+    plain = [Path(report.database) for report in import_mimic(FOLDER, tmp_path, 2, PUBLIC)]
     for kept, path in zip(plain, databases, strict=True):
         patients = {pseudonym(KEY, str(row[0])) for row in ask(kept, "SELECT patient_id FROM patients")}
         assert patients == {row[0] for row in ask(path, "SELECT patient_id FROM patients")}
@@ -87,7 +88,7 @@ def test_the_sites_are_the_same_whatever_the_key(databases: list[Path], tmp_path
 def test_the_same_import_again_changes_nothing(databases: list[Path], tmp_path: Path) -> None:
     for path in databases:
         shutil.copy(path, tmp_path)
-    reports = import_mimic(FOLDER, tmp_path, 2, KEY)
+    reports = import_mimic(FOLDER, tmp_path, 2, StandIns(KEY))
     assert [report.read for report in reports] == [0, 0]
     for path in databases:
         assert ask(tmp_path / path.name, "SELECT * FROM mortality") == ask(path, "SELECT * FROM mortality")
@@ -102,10 +103,10 @@ def test_the_example_learns_from_two_sites(databases: list[Path]) -> None:
 
 def test_a_folder_without_admissions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no file, or a folder without any"):
-        import_mimic(tmp_path, tmp_path, 1)
+        import_mimic(tmp_path, tmp_path, 1, PUBLIC)
     (tmp_path / "patients.csv").write_text("subject_id\n1\n")
     with pytest.raises(ConfigError, match="has no admissions, icustays"):
-        import_mimic(tmp_path, tmp_path, 1)
+        import_mimic(tmp_path, tmp_path, 1, PUBLIC)
 
 
 def test_shares_are_about_equal_and_never_overlap() -> None:
@@ -124,7 +125,7 @@ def test_an_admission_that_cannot_be_is_refused_and_the_others_are_kept(tmp_path
     }
     for name, content in tables.items():
         (tmp_path / f"{name}.csv").write_text(content, encoding="utf-8")
-    (report,) = import_mimic(tmp_path, tmp_path, 1)
+    (report,) = import_mimic(tmp_path, tmp_path, 1, PUBLIC)
     database = tmp_path / "mimic_a.db"
     assert ask(database, "SELECT patient_id, age, icu_first_day FROM mortality") == [("3", 61.0, 1)]
     assert {(one.file, one.position, one.field) for one in report.refusals} == {
@@ -134,12 +135,14 @@ def test_an_admission_that_cannot_be_is_refused_and_the_others_are_kept(tmp_path
     (tmp_path / "icustays.csv").write_text(tables["icustays"].splitlines()[0] + "\n", encoding="utf-8")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SchemaError, match="no record of icustays"):
-        import_mimic(tmp_path, tmp_path / "empty", 1)
+        import_mimic(tmp_path, tmp_path / "empty", 1, PUBLIC)
     (tmp_path / "icustays.csv").write_text(tables["icustays"], encoding="utf-8")
     (tmp_path / "patients.csv").rename(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match=r"has no patients\.csv; give the folder"):
-        import_mimic(tmp_path, tmp_path / "whole", 1)
+        import_mimic(tmp_path, tmp_path / "whole", 1, PUBLIC)
     (tmp_path / "elsewhere").rename(tmp_path / "patients.csv")
     (tmp_path / "whole").mkdir()
-    import_mimic(tmp_path, tmp_path / "whole", 1)  # the remedies of both: the folder with whole tables
+    import_mimic(
+        tmp_path, tmp_path / "whole", 1, PUBLIC
+    )  # the remedies of both: the folder with whole tables
     assert len(ask(tmp_path / "whole" / "mimic_a.db", "SELECT patient_id FROM mortality")) == 1

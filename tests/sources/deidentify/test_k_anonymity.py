@@ -13,6 +13,7 @@ from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import CohortError, ConfigError, SchemaError
 from fedcohort.sources.catalogue.schema import Declared, wide_table
 from fedcohort.sources.deidentify.k_anonymity import k_anonymity
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 
 WriteWard = Callable[..., Path]
@@ -38,7 +39,11 @@ QUASI = ("age", "sex", "zip3")
 def write(path: Path, rows: list[tuple[object, ...]]) -> Path:
     names = ("patient_id", *COLUMNS)
     write_rows(
-        path, wide_table("ward", COLUMNS), COLUMNS, [dict(zip(names, row, strict=True)) for row in rows]
+        path,
+        wide_table("ward", COLUMNS),
+        COLUMNS,
+        [dict(zip(names, row, strict=True)) for row in rows],
+        MADE_UP,
     )
     return path
 

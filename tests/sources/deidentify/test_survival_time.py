@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fedcohort.errors import SchemaError
+from fedcohort.sources.deidentify.rule_set import RuleSet
 from fedcohort.sources.deidentify.rules import Rule, Rules
-from fedcohort.sources.deidentify.source import Deidentifier, deidentified
 from fedcohort.sources.importer.csv.source import csv_source
 from fedcohort.sources.importer.pipeline import import_source
 
@@ -17,8 +17,7 @@ def brought(folder: Path, name: str, times: list[float], rules: Rules) -> list[f
     rows = "".join(f"p{n},{time},{n % 2}\n" for n, time in enumerate(times))
     (folder / "records.csv").write_text(f"patient_id,{name},status\n{rows}")
     source = csv_source(folder / "records.csv", "records", None)
-    made = Deidentifier(rules, bytes(range(32)), source.tables)
-    import_source(deidentified(source, made), folder / "s.db", identity=made.identity)
+    import_source(source, folder / "s.db", RuleSet(rules, bytes(range(32))))
     with closing(sqlite3.connect(folder / "s.db")) as connection:
         return [row[0] for row in connection.execute(f'SELECT "{name}" FROM records ORDER BY id')]
 

@@ -26,6 +26,7 @@ from fedcohort.sources.dicom.options import DicomOptions, columns_of
 from fedcohort.sources.dicom.pixels import Rendering
 from fedcohort.sources.dicom.source import dicom_source
 from fedcohort.sources.importer.batch import Refusal
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.pipeline import import_source
 from tests.patience import until
 from tests.sources.dicom.files import PIXELS, image, sample, write
@@ -315,7 +316,7 @@ def test_images_of_several_patients_with_one_uid_are_not_one_row(tmp_path: Path)
     source = dicom_source(tmp_path / "in", DicomOptions(rendering=Rendering(height=2, width=2)))
     refused: list[Refusal] = []
     keys = {"images": (dicom.IMAGE_ID,)}
-    report = import_source(source, tmp_path / "h.db", keys=keys, on_refusal=refused.append)
+    report = import_source(source, tmp_path / "h.db", MADE_UP, keys=keys, on_refusal=refused.append)
     assert report.written["images"] == 1
     assert len(refused) == 2
     assert all("SOPInstanceUID of another patient's image" in one.reason for one in refused)

@@ -12,9 +12,10 @@ from sqlalchemy import text
 import fedcohort as fc
 from fedcohort.errors import StudyError
 from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.deidentify.rule_set import RuleSet
 from fedcohort.sources.deidentify.rules import Rules
-from fedcohort.sources.deidentify.source import Deidentifier, deidentified
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.mapping import read_mapping
 from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.storage.database import writing
@@ -70,8 +71,7 @@ def test_a_file_is_imported_and_read(engine: str, tmp_path: Path, request: pytes
     if engine == "postgresql":
         url = request.getfixturevalue("postgres_server").create("names2")
     source = csv_source(tmp_path / "records.csv", "records", None)
-    made = Deidentifier(Rules(), bytes(range(32)), source.tables)
-    assert import_source(deidentified(source, made), url, identity=made.identity).written["records"] == 4
+    assert import_source(source, url, RuleSet(Rules(), bytes(range(32)))).written["records"] == 4
     read = load_cohort(url, COHORT, 0, {"records": NAMES})
     assert sorted(read.columns["HbA1c (%)"].tolist()) == [6.0, 7.0]
 
@@ -81,7 +81,7 @@ def test_the_remedy_for_other_names_works(tmp_path: Path) -> None:
     mapped = "[tables.records.columns.pct_predicted]\nfrom = '% predicted'\n"
     (tmp_path / "mapping.toml").write_text(mapped)
     mapping = read_mapping(tmp_path / "mapping.toml")["records"]
-    import_source(csv_source(tmp_path / "records.csv", "records", mapping), tmp_path / "s.db")
+    import_source(csv_source(tmp_path / "records.csv", "records", mapping), tmp_path / "s.db", MADE_UP)
     cohort = fc.Cohort(columns={"pct_predicted": fc.Numeric(0, 200)}, split=None)
     read = load_cohort(tmp_path / "s.db", cohort, 0, {"records": ["pct_predicted"]})
     assert read.columns["pct_predicted"].tolist() == [80.0]

@@ -8,6 +8,7 @@ import pytest
 
 from fedcohort.errors import ConfigError, DataError
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.mapping import MappedTable
 from fedcohort.sources.importer.parquet import parquet_source
 from fedcohort.sources.importer.pipeline import import_source
@@ -26,7 +27,7 @@ def test_a_header_is_found_behind_what_programs_write_before_it(
     text = (before + TABLE).replace("71,5", "71").replace("\n", end)
     (tmp_path / "a.csv").write_bytes(text.encode(encoding))
     source = csv_source(tmp_path / "a.csv", "records", None)
-    assert not import_source(source, tmp_path / "s.db").refused
+    assert not import_source(source, tmp_path / "s.db", MADE_UP).refused
     assert stored(tmp_path / "s.db", columns="patient_id, age, ward") == [("p1", 63, "A"), ("p2", 71, "B")]
     count = before.count("\n")
     told = [f"a.csv: the header is line {count + 1}; what stands before it is no record"] if count else []

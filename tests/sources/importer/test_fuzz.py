@@ -23,6 +23,7 @@ from fedcohort.sources.importer.batch import Source
 from fedcohort.sources.importer.csv import fast as csv_fast
 from fedcohort.sources.importer.csv import source as csv_files
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.parquet import parquet_source
 from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.report import Imported
@@ -77,7 +78,7 @@ def check(source: Source, database: Path) -> Imported:
 
     What is refused of a file as a whole, such as its damaged end, is no record.
     """
-    report = import_source(source, database)
+    report = import_source(source, database, MADE_UP)
     written = report.written.total()
     assert written <= report.read <= written + report.refused.total()
     assert all(one.file and one.position and one.reason for one in report.refusals)
@@ -108,7 +109,7 @@ def test_a_mutated_csv_file_is_read_or_refused_record_by_record(
         began = time.process_time()
         with suppress(FedcohortError):
             check(csv_source(file, "t", None), Path(name) / "s.db")
-            again = import_source(csv_source(file, "t", None), Path(name) / "s.db")
+            again = import_source(csv_source(file, "t", None), Path(name) / "s.db", MADE_UP)
             assert not again.written.total()
         assert time.process_time() - began < PATIENCE_SECONDS
 
@@ -137,7 +138,9 @@ def test_a_mutated_parquet_file_is_read_or_refused(edits: list[tuple[str, float,
         began = time.process_time()
         with suppress(FedcohortError):
             check(parquet_source(file, "t", None), Path(name) / "s.db")
-            assert not import_source(parquet_source(file, "t", None), Path(name) / "s.db").written.total()
+            assert not import_source(
+                parquet_source(file, "t", None), Path(name) / "s.db", MADE_UP
+            ).written.total()
         assert time.process_time() - began < PATIENCE_SECONDS
 
 
@@ -212,7 +215,7 @@ def test_a_mutated_table_of_mimic_is_read_or_refused(
             else:
                 data = packed(data, "gzip")
             (folder / f"{name}.csv.gz").write_bytes(data)
-        reports = import_mimic(folder, folder, 2)
+        reports = import_mimic(folder, folder, 2, MADE_UP)
         for report in reports:
             with closing(sqlite3.connect(report.database)) as connection:
                 counted = connection.execute("SELECT count(*) FROM mortality").fetchone()[0]

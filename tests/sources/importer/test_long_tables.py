@@ -13,8 +13,8 @@ from fedcohort.errors import StoreError
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.sources.deidentify.pseudonym import pseudonym
+from fedcohort.sources.deidentify.rule_set import RuleSet
 from fedcohort.sources.deidentify.rules import Rule, Rules
-from fedcohort.sources.deidentify.source import Deidentifier, deidentified
 from fedcohort.sources.importer.csv.source import csv_source
 from fedcohort.sources.importer.mapping import read_mapping
 from fedcohort.sources.importer.pipeline import import_source
@@ -50,7 +50,7 @@ def bring_labs(folder: Path, database: str | Path, rows: list[str]) -> None:
     file = write(folder / f"labs{len(rows)}.csv", rows, "patient_id,item,drawn,value")
     source = csv_source(file, "labs", mapping)
     rules = Rules(columns={"drawn": Rule(role="date")})
-    import_source(deidentified(source, Deidentifier(rules, b"k" * 32, source.tables)), database)
+    import_source(source, database, RuleSet(rules, b"k" * 32))
 
 
 def firsts(database: Path) -> dict[str, list[float]]:

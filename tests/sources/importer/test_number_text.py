@@ -15,6 +15,7 @@ from fedcohort.sources.importer.batch import Source
 from fedcohort.sources.importer.csv import fast as csv_fast
 from fedcohort.sources.importer.csv import source as csv_files
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.mapping import MappedTable, writing_of
 from fedcohort.sources.importer.numbers import (
     MISSING_MARKS,
@@ -91,7 +92,7 @@ def test_the_usual_marks_are_missing_among_numbers_and_told_and_stay_in_a_text(
     source = csv_source(
         file, "records", MappedTable.model_validate({"others": True, "columns": {"note": {"text": True}}})
     )
-    report = import_source(source, tmp_path / "s.db")
+    report = import_source(source, tmp_path / "s.db", MADE_UP)
     assert not report.refused
     found = stored(tmp_path / "s.db", columns="x, note")
     assert [x for x, _ in found[: len(marks) + 2]] == [5, *[None] * len(marks), 7.5]
@@ -136,7 +137,7 @@ def test_numbers_of_two_meanings_are_asked_about_and_every_answer_gives_its_valu
         decimal, thousands = (answer[-1], None) if "decimal" in answer else (None, answer[-1])
         writing = writing_of(decimal_mark(decimal), thousands_mark(thousands))
         source = csv_source(file, "records", None, writing=writing)
-        import_source(source, tmp_path / f"{number}.db")
+        import_source(source, tmp_path / f"{number}.db", MADE_UP)
         assert stored(tmp_path / f"{number}.db", columns="x") == [(value,) for value in expected]
 
 
@@ -428,9 +429,9 @@ def test_three_digits_behind_every_point_are_asked_about_whatever_the_texts_come
     ]
     for number, (more, values) in enumerate(answers):
         database = tmp_path / f"{number}.db"
-        assert not import_source(texts_in(texts, mapped(**more)), database).refused
+        assert not import_source(texts_in(texts, mapped(**more)), database, MADE_UP).refused
         assert [row[0] for row in stored(database, columns="x")] == values
-    assert not import_source(texts_in([*texts, "36.6"], mapped()), tmp_path / "told.db").refused
+    assert not import_source(texts_in([*texts, "36.6"], mapped()), tmp_path / "told.db", MADE_UP).refused
 
 
 @WAYS
@@ -439,7 +440,7 @@ def test_texts_declared_to_be_numbers_are_read_by_one_grammar_whatever_they_come
 ) -> None:
     mapping = MappedTable.model_validate({"columns": {"x": {"missing": ["NA"]}}})
     texts = ["1E2", "0389", " 7.5 ", "NA", "12_3", "１２", "<0.5", "265,000", "N/A", "lots"]
-    report = import_source(texts_in(texts, mapping), tmp_path / "s.db")
+    report = import_source(texts_in(texts, mapping), tmp_path / "s.db", MADE_UP)
     assert [row[0] for row in stored(tmp_path / "s.db", columns="x")] == [100, 389, 7.5, None]
     assert [(one.position, one.reason.partition(":")[0]) for one in report.refusals] == [
         ("record 5", "is not a number"),
@@ -458,7 +459,7 @@ def test_bytes_that_a_driver_gives_for_texts_are_read_as_texts_are(
     mapping = MappedTable.model_validate({"columns": {"x": {"missing": ["NA"]}}})
     with pytest.raises(SchemaError, match="three digits stand behind every point"):
         texts_in([b"150.000"], mapping)
-    report = import_source(texts_in([b"7.5", b"NA", b"12_3", b"\xff"], mapping), tmp_path / "s.db")
+    report = import_source(texts_in([b"7.5", b"NA", b"12_3", b"\xff"], mapping), tmp_path / "s.db", MADE_UP)
     assert [row[0] for row in stored(tmp_path / "s.db", columns="x")] == [7.5, None]
     assert [one.position for one in report.refusals] == ["record 3", "record 4"]
 
@@ -496,12 +497,12 @@ def test_a_key_of_more_digits_than_a_double_has_never_makes_one_record_of_two(
     columns: dict[str, dict[str, object]] = {"lab": {}, "x": {}}
     number = MappedTable.model_validate({"columns": columns, "key": ["lab"]})
     keys = {"records": ("lab",)}
-    report = import_source(long_numbers(tmp_path, way, number), tmp_path / "number.db", keys=keys)
+    report = import_source(long_numbers(tmp_path, way, number), tmp_path / "number.db", MADE_UP, keys=keys)
     (refused,) = report.refusals
     assert (refused.field, refused.position) == ("lab", "record 2")
     assert "text = true" in refused.reason
     as_text = MappedTable.model_validate({"columns": columns | {"lab": {"text": True}}, "key": ["lab"]})
-    import_source(long_numbers(tmp_path, way, as_text), tmp_path / "text.db", keys=keys)
+    import_source(long_numbers(tmp_path, way, as_text), tmp_path / "text.db", MADE_UP, keys=keys)
     assert stored(tmp_path / "text.db", columns="lab, x") == [(str(LONG[0]), 0), (str(LONG[1]), 1)]
 
 
@@ -509,7 +510,7 @@ def test_a_key_of_more_digits_than_a_double_has_never_makes_one_record_of_two(
 def test_undeclared_numbers_of_more_digits_than_a_double_has_are_texts_or_refused_and_never_rounded(
     tmp_path: Path, way: str
 ) -> None:
-    report = import_source(long_numbers(tmp_path, way, None), tmp_path / "s.db")
+    report = import_source(long_numbers(tmp_path, way, None), tmp_path / "s.db", MADE_UP)
     found = [row[0] for row in stored(tmp_path / "s.db", columns="lab")]
     if way == "csv":
         assert found == list(map(str, LONG))

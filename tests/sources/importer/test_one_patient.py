@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from fedcohort.sources.catalogue.normal_form import FORM
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.sources.deidentify.pseudonym import pseudonym
+from fedcohort.sources.deidentify.rule_set import RuleSet
 from fedcohort.sources.deidentify.rules import Rules
-from fedcohort.sources.deidentify.source import Deidentifier, deidentified
 from fedcohort.sources.dicom.options import DicomOptions
 from fedcohort.sources.dicom.pixels import Rendering
 from fedcohort.sources.dicom.source import dicom_source
 from fedcohort.sources.importer.batch import Source
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP, DeidentifiedSource, Keys
 from fedcohort.sources.importer.identity import form_of
 from fedcohort.sources.importer.mapping import MappedTable
 from fedcohort.sources.importer.pipeline import import_source
@@ -145,11 +147,10 @@ def test_every_source_and_type_gives_one_patient(
     """All pairs at once: each of them gives what a person would write."""
     kept, hidden = tmp_path / "kept.db", tmp_path / "hidden.db"
     source = source_of(way, kind, value)
-    report = import_source(source, kept)
+    report = import_source(source, kept, MADE_UP)
     assert report.refusals == []
     assert stored(kept) == ["23"]
-    made = Deidentifier(Rules(), KEY, source.tables)
-    import_source(deidentified(source_of(way, kind, value), made), hidden, identity=made.identity)
+    import_source(source_of(way, kind, value), hidden, RuleSet(Rules(), KEY))
     assert stored(hidden) == [pseudonym(KEY, "23")]
 
 
@@ -183,22 +184,31 @@ def older(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
     return path, request.param
 
 
-def more(folder: Path, name: str, form: int) -> tuple[Source, str]:
+@dataclass(frozen=True)
+class InForm:
+    """The rules of a site with pseudonyms of a form that need not be the database's."""
+
+    rules: RuleSet
+    form: int
+
+    def apply(self, source: Source, keys: Keys, form: int) -> DeidentifiedSource:
+        return self.rules.apply(source, keys, self.form)
+
+
+def more(folder: Path) -> Source:
     path = folder / "more.csv"
     path.write_text("patient_id,age\n" + "".join(f"{one},60\n" for one in IDS), encoding="utf-8")
-    source = csv_source(path, "records", None)
-    if name == "kept":
-        return source, "identifiers kept"
-    made = Deidentifier(Rules(), KEY, source.tables, named=["more.csv"], form=form)
-    return deidentified(source, made), made.identity
+    return csv_source(path, "records", None)
+
+
+RULES = RuleSet(Rules(), KEY, named=["more.csv"])
 
 
 def test_an_older_import_goes_on_in_its_form(older: tuple[Path, str], tmp_path: Path) -> None:
     database, name = older
     before = stored(database)
     assert form_of(database) == 1
-    source, identity = more(tmp_path, name, form_of(database))
-    import_source(source, database, identity=identity)
+    import_source(more(tmp_path), database, MADE_UP if name == "kept" else RULES)
     assert stored(database) == [*before, *before]
     read = load_cohort(database, COHORT, 0, OFFERED).patient_ids
     assert len(np.unique(read)) == 5
@@ -206,23 +216,20 @@ def test_an_older_import_goes_on_in_its_form(older: tuple[Path, str], tmp_path: 
 
 def test_an_older_import_takes_no_patients_of_another_form(older: tuple[Path, str], tmp_path: Path) -> None:
     database, _ = older
-    source, identity = more(tmp_path, "pseudonyms", FORM)
     with pytest.raises(StoreError, match="identifiers of form 2; they would not be the same patients"):
-        import_source(source, database, identity=identity)
+        import_source(more(tmp_path), database, InForm(RULES, FORM))
 
 
 def test_a_new_import_of_the_same_file_is_in_the_new_form(tmp_path: Path) -> None:
     database = tmp_path / "new.db"
-    source, identity = more(tmp_path, "kept", FORM)
-    import_source(source, database, identity=identity)
+    import_source(more(tmp_path), database, MADE_UP)
     assert stored(database) == ["1", "23", "23", "M\u00fc", "12345"]
     assert form_of(database) == FORM
 
 
 def test_a_later_version_s_import_is_left_alone(tmp_path: Path) -> None:
     database = tmp_path / "later.db"
-    source, identity = more(tmp_path, "kept", FORM)
-    import_source(source, database, identity=identity)
+    import_source(more(tmp_path), database, MADE_UP)
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
             "UPDATE fedcohort_identity SET identity = 'identifiers kept, identifiers of form 3'"
@@ -236,7 +243,7 @@ def test_an_identifier_without_a_text_refuses_its_record(tmp_path: Path) -> None
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE patients (patient_id, age INTEGER)")
         connection.execute("INSERT INTO patients VALUES (?, 1), (x'ff', 2), ('7', 3)", ["x" * 129])
-    report = import_source(sql_source(path, "patients", "records", None), tmp_path / "s.db")
+    report = import_source(sql_source(path, "patients", "records", None), tmp_path / "s.db", MADE_UP)
     assert [one.reason for one in report.refusals] == [
         "is longer than 128 characters; give another column",
         "is neither text nor number; cast it in a view of the source",
@@ -255,7 +262,7 @@ def test_a_text_that_is_not_utf_8_refuses_its_record_alone(tmp_path: Path) -> No
     for number, column in enumerate(({"text": True}, {"levels": ["x", "y"]})):
         mapping = MappedTable.model_validate({"columns": {"word": column}})
         source = parquet_source(tmp_path / "r.parquet", "records", mapping)
-        report = import_source(source, tmp_path / f"{number}.db")
+        report = import_source(source, tmp_path / f"{number}.db", MADE_UP)
         assert stored(tmp_path / f"{number}.db") == ["1", "3"]
         assert [(one.position, one.field) for one in report.refusals] == [("record 2", "word")]
 
@@ -343,7 +350,7 @@ def test_patients_that_were_rounded_are_refused_and_not_made_one(tmp_path: Path)
     assert table_from_frame(frame, cohort, 0, private=True).n_rows == 0
     arrow = pytest.importorskip("pyarrow", reason="needs the extra [parquet]")
     value = arrow.array([float(CODES[0])])
-    report = import_source(by_parquet(tmp_path, (value,)), tmp_path / "s.db")
+    report = import_source(by_parquet(tmp_path, (value,)), tmp_path / "s.db", MADE_UP)
     assert [one.reason.partition(",")[0] for one in report.refusals] == [
         "is a number with a decimal point of 16 digits or more"
     ]
@@ -360,6 +367,6 @@ def test_whole_numbers_beside_missing_ones_come_in_from_parquet_to_the_last_digi
         arrow.table({"patient_id": patients, "age": [40.0, 41.0, 42.0]}), tmp_path / "r.parquet"
     )
     source = parquet_source(tmp_path / "r.parquet", "records", None)
-    report = import_source(source, tmp_path / "s.db")
+    report = import_source(source, tmp_path / "s.db", MADE_UP)
     assert stored(tmp_path / "s.db") == [str(CODES[1]), str(CODES[0])]
     assert [(one.position, one.reason) for one in report.refusals] == [("record 3", "is missing")]

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.mapping import MappedTable
 from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.storage.database import reading
@@ -30,7 +31,7 @@ def brought(folder: Path, rows: str, database: str, key: list[str]) -> tuple[lis
     path.write_text(rows)
     columns = {"visit": {"text": True}, "age": {}}
     mapping = MappedTable.model_validate({"key": key, "columns": columns})
-    report = import_source(csv_source(path, "records", mapping), database, keys={"records": key})
+    report = import_source(csv_source(path, "records", mapping), database, MADE_UP, keys={"records": key})
     with reading(database) as connection:
         return [tuple(row) for row in connection.execute(text(ASKED))], str(report)
 

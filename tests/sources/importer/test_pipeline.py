@@ -24,6 +24,7 @@ from fedcohort.sources.importer import checkpoint as how_far
 from fedcohort.sources.importer.csv import source as csv_files
 from fedcohort.sources.importer.csv.opening import Dialect
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.mapping import MappedColumn, MappedTable, read_mapping
 from fedcohort.sources.importer.parquet import parquet_source
 from fedcohort.sources.importer.pipeline import import_source
@@ -50,7 +51,7 @@ def stored(database: Path, table: str = "records", columns: str = "*") -> list[t
 
 def bring(file: Path, database: Path, mapping: MappedTable | None = None) -> Imported:
     keys = {"records": mapping.key} if mapping else {}
-    return import_source(csv_source(file, "records", mapping), database, keys=keys)
+    return import_source(csv_source(file, "records", mapping), database, MADE_UP, keys=keys)
 
 
 @pytest.fixture
@@ -157,10 +158,10 @@ def test_the_same_content_twice_changes_nothing_whatever_the_file_is_called(tmp_
 def test_one_file_goes_into_two_tables_and_under_another_reading_into_neither(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", ROWS)
     bring(file, tmp_path / "s.db")
-    other = import_source(csv_source(file, "again", None), tmp_path / "s.db")
+    other = import_source(csv_source(file, "again", None), tmp_path / "s.db", MADE_UP)
     assert (other.unchanged, other.written["again"]) == (0, 3)
     with pytest.raises(StoreError, match=r"a\.csv: was imported under another mapping"):
-        import_source(csv_source(file, "records", None), tmp_path / "s.db", context="other units")
+        import_source(csv_source(file, "records", None), tmp_path / "s.db", MADE_UP, context="other units")
     assert stored(tmp_path / "s.db", columns="count(*)") == [(3,)]
 
 
@@ -172,7 +173,7 @@ def test_a_corrected_mapping_replaces_records_by_their_key(tmp_path: Path, mappi
     )
     corrected = mapping.model_copy(update={"columns": {**mapping.columns, "glucose": glucose}})
     source = csv_source(file, "records", corrected)
-    import_source(source, tmp_path / "s.db", keys={"records": mapping.key}, context="corrected")
+    import_source(source, tmp_path / "s.db", MADE_UP, keys={"records": mapping.key}, context="corrected")
     assert stored(tmp_path / "s.db", columns="glucose") == [(pytest.approx(9.0),)]
 
 
@@ -216,7 +217,7 @@ def test_a_folder_s_files_come_in_whatever_is_between_them(tmp_path: Path) -> No
 def test_encodings_are_told_by_their_mark_or_declared(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.csv").write_text(f"{HEADER}\np1,63,f,Jürgen\n", encoding=encoding)
     dialect = Dialect(encoding="cp1252" if encoding == "cp1252" else None)
-    import_source(csv_source(tmp_path / "a.csv", "records", None, dialect), tmp_path / "s.db")
+    import_source(csv_source(tmp_path / "a.csv", "records", None, dialect), tmp_path / "s.db", MADE_UP)
     assert stored(tmp_path / "s.db", columns="note") == [("Jürgen",)]
 
 
@@ -311,7 +312,7 @@ def test_parquet_comes_in_as_csv_does(tmp_path: Path, mapping: MappedTable) -> N
     }
     parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
     source = parquet_source(tmp_path / "a.parquet", "records", mapping)
-    report = import_source(source, tmp_path / "s.db", keys={"records": mapping.key})
+    report = import_source(source, tmp_path / "s.db", MADE_UP, keys={"records": mapping.key})
     assert stored(tmp_path / "s.db", columns="patient_id, glucose, sex") == [
         ("7", pytest.approx(5.0), "f"), ("8", None, "m")
     ]  # fmt: skip
@@ -320,7 +321,7 @@ def test_parquet_comes_in_as_csv_does(tmp_path: Path, mapping: MappedTable) -> N
     with pytest.raises(DataError, match="not a Parquet file"):
         parquet_source(tmp_path / "b.parquet", "records", None)
     broken = parquet_source(tmp_path, "records", mapping)
-    assert "not a Parquet file" in import_source(broken, tmp_path / "t.db").refusals[-1].reason
+    assert "not a Parquet file" in import_source(broken, tmp_path / "t.db", MADE_UP).refusals[-1].reason
 
 
 def test_a_hospital_s_table_comes_in_by_its_key_and_a_changed_row_again(tmp_path: Path) -> None:
@@ -335,7 +336,7 @@ def test_a_hospital_s_table_comes_in_by_its_key_and_a_changed_row_again(tmp_path
 
     def bring_labs() -> Imported:
         keys = {"labs": key_of(url, "labs", None)}
-        return import_source(sql_source(url, "labs", "labs", None), tmp_path / "s.db", keys=keys)
+        return import_source(sql_source(url, "labs", "labs", None), tmp_path / "s.db", MADE_UP, keys=keys)
 
     assert bring_labs().written["labs"] == 50_001
     assert bring_labs().unchanged == 1
@@ -369,7 +370,7 @@ def test_progress_is_told_by_file_and_record_as_batches_are_written(
     file = write(tmp_path / "a.csv", [*ROWS, "p4,50", "p5,51,m,"])
     told: list[tuple[str, int]] = []
     source = csv_source(file, "records", None)
-    import_source(source, tmp_path / "s.db", progress=lambda name, done: told.append((name, done)))
+    import_source(source, tmp_path / "s.db", MADE_UP, progress=lambda name, done: told.append((name, done)))
     assert told == [("a.csv", done) for done in (0, 2, 4, 5)]
 
 

@@ -19,6 +19,7 @@ from fedcohort.sources.catalogue.schema import Declared, read_declarations
 from fedcohort.sources.importer.batch import Batch, Part, Source
 from fedcohort.sources.importer.csv import source as csv_files
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.mapping import MappedTable, read_mapping
 from fedcohort.sources.importer.parquet import parquet_source
 from fedcohort.sources.importer.pipeline import import_source
@@ -154,10 +155,10 @@ def test_after_an_interruption_the_report_and_the_list_of_refusals_have_those_be
     file, database = write(tmp_path / "a.csv", rows), tmp_path / "s.db"
     mapping = {"numbers": ["age"]}
     with pytest.raises(KeyboardInterrupt):
-        import_source(interrupted(csv_source(file, "records", None, **mapping), 4), database)  # type: ignore[arg-type]
+        import_source(interrupted(csv_source(file, "records", None, **mapping), 4), database, MADE_UP)  # type: ignore[arg-type]
     told: list[str] = []
     source = csv_source(file, "records", None, numbers=["age"])
-    report = import_source(source, database, on_refusal=lambda one: told.append(one.position))
+    report = import_source(source, database, MADE_UP, on_refusal=lambda one: told.append(one.position))
     assert told == [f"record {n + 1}" for n in range(0, 100, 5)]
     assert (report.read, report.written["records"], report.refused["age is not a number"]) == (100, 80, 20)
     with closing(sqlite3.connect(database)) as connection:
@@ -198,7 +199,7 @@ def test_a_text_in_a_column_of_dates_stays_a_text_and_out_of_every_message(tmp_p
         "CREATE TABLE t (patient_id TEXT, seen DATE, at DATETIME, hb NUMERIC(5, 2))",
         [("p1", "2020-02-03", "2020-02-03 10:00:00", 12.5), ("p2", JANE, JANE, 11)],
     )
-    import_source(sql_source(origin, "t", "records", None), tmp_path / "s.db")
+    import_source(sql_source(origin, "t", "records", None), tmp_path / "s.db", MADE_UP)
     assert stored(tmp_path / "s.db", columns="patient_id, seen, at, hb") == [
         ("p1", "2020-02-03", "2020-02-03 10:00:00", 12.5), ("p2", JANE, JANE, 11),
     ]  # fmt: skip
@@ -210,7 +211,7 @@ def test_a_text_outside_utf_8_is_one_records_fault(tmp_path: Path) -> None:
     with closing(sqlite3.connect(origin)) as connection:
         connection.execute("UPDATE t SET note = CAST(x'ff41' AS TEXT) WHERE patient_id = 'p2'")
         connection.commit()
-    report = import_source(sql_source(origin, "t", "records", None), tmp_path / "s.db")
+    report = import_source(sql_source(origin, "t", "records", None), tmp_path / "s.db", MADE_UP)
     assert patients(tmp_path / "s.db") == ["p1", "p3"]
     assert (report.refusals[0].position, report.refusals[0].field) == ("record 2", "note")
 
@@ -242,7 +243,7 @@ def test_columns_that_cannot_stand_in_one_table_are_named_before_anything_is_wri
 @pytest.mark.parametrize("name", ["sqlite_x", "fedcohort_imports", "pg_class"])
 def test_a_table_may_not_have_a_name_of_the_databases_own(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="choose another"):
-        import_source(csv_source(write(tmp_path / "a.csv", ROWS), name, None), tmp_path / "s.db")
+        import_source(csv_source(write(tmp_path / "a.csv", ROWS), name, None), tmp_path / "s.db", MADE_UP)
 
 
 def test_a_files_name_is_a_name_and_no_markup(tmp_path: Path) -> None:
@@ -326,10 +327,11 @@ def test_a_line_of_three_hundred_megabytes_is_not_held_in_memory(tmp_path: Path)
         out.write("\np2,6,m,y\n")
     script = (
         "import sys; from pathlib import Path; from fedcohort.sources.importer.csv.source import csv_source\n"
+        "from fedcohort.sources.importer.deidentification import MADE_UP\n"
         "from fedcohort.sources.importer.pipeline import import_source\n"
         "def peak(): return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
         "import pyarrow.csv, fedcohort.sources.importer.csv.fast; before = peak()\n"
-        "report = import_source(csv_source(Path(sys.argv[1]), 'records', None), sys.argv[2])\n"
+        "report = import_source(csv_source(Path(sys.argv[1]), 'records', None), sys.argv[2], MADE_UP)\n"
         "print(report.written['records'], (peak() - before) // 1024)\n"
     )
     command = [sys.executable, "-c", script, str(file), str(tmp_path / "s.db")]
@@ -356,7 +358,7 @@ class TestParquet:
         return write_file
 
     def bring(self, path: Path) -> Imported:
-        return import_source(parquet_source(path, "records", None), path.parent / "s.db")
+        return import_source(parquet_source(path, "records", None), path.parent / "s.db", MADE_UP)
 
     def test_a_dictionary_bomb_is_refused_before_it_unpacks(self, save: Callable[..., Path]) -> None:
         import pyarrow
@@ -404,13 +406,15 @@ class TestParquet:
         for words, hours in (({"unit": "hour"}, 1.5), ({"unit": "min", "local_unit": "s"}, 90.0)):
             mapping = MappedTable.model_validate({"columns": {"stay": words}})
             database = path.parent / f"{hours}.db"
-            import_source(parquet_source(path, "records", mapping), database)
+            import_source(parquet_source(path, "records", mapping), database, MADE_UP)
             assert [row[0] for row in stored(database, columns="stay")] == [
                 pytest.approx(hours), None, pytest.approx(hours / 2)
             ]  # fmt: skip
         for words, why in (({}, 'write unit = "hour"'), ({"unit": "mmol/L"}, "cannot be converted")):
             mapping = MappedTable.model_validate({"columns": {"stay": words}})
-            report = import_source(parquet_source(path, "records", mapping), path.parent / f"{why[0]}.db")
+            report = import_source(
+                parquet_source(path, "records", mapping), path.parent / f"{why[0]}.db", MADE_UP
+            )
             assert why in report.refusals[0].reason
 
     def test_other_columns_come_in_beside_mapped_ones(self, save: Callable[..., Path]) -> None:
@@ -418,7 +422,7 @@ class TestParquet:
         sex = {"levels": ["f", "m"], "codes": {"W": "f", "M": "m"}}
         words = {"patient_id": "mrn", "others": True, "columns": {"sex": sex}}
         source = parquet_source(path, "records", MappedTable.model_validate(words))
-        import_source(source, path.parent / "s.db")
+        import_source(source, path.parent / "s.db", MADE_UP)
         assert stored(path.parent / "s.db", columns="patient_id, sex, age, note") == [
             ("1", "f", 60, "a"), ("2", "m", 70, None)
         ]  # fmt: skip
@@ -438,7 +442,7 @@ class TestParquet:
         folder.mkdir()
         (folder / "a.parquet").write_bytes(b"PAR1 nothing")
         path.rename(folder / "b.parquet")
-        report = import_source(parquet_source(folder, "records", None), path.parent / "s.db")
+        report = import_source(parquet_source(folder, "records", None), path.parent / "s.db", MADE_UP)
         assert report.written["records"] == 1
         assert [one.file for one in report.refusals] == ["a.parquet"]
 

@@ -10,6 +10,7 @@ from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import SchemaError
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.sources.cohort.select import load_cohort
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.mapping import MappedTable
 from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.sql import sql_source
@@ -45,7 +46,7 @@ def test_one_infinite_date_ends_no_import_and_what_is_left_out_is_told(hospital:
     assert source.notes[0] == (
         "paid is left out: it is MONEY; cast it to a number or a text in a view, and name that view"
     )
-    report = import_source(source, tmp_path / "s.db")
+    report = import_source(source, tmp_path / "s.db", MADE_UP)
     assert (report.written["records"], report.refusals) == (2, [])
     with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
         rows = connection.execute("SELECT patient_id, age, seen, at, clock, host FROM records").fetchall()
@@ -63,7 +64,7 @@ def test_what_the_note_says_to_do_works(hospital: str, tmp_path: Path) -> None:
         )
     source = sql_source(hospital, "paid", "records", None)
     assert source.notes == []
-    assert import_source(source, tmp_path / "s.db").written["records"] == 2
+    assert import_source(source, tmp_path / "s.db", MADE_UP).written["records"] == 2
 
 
 def test_a_mapping_cannot_name_a_column_that_is_not_read(hospital: str) -> None:
@@ -79,7 +80,10 @@ def test_a_materialised_view_is_a_table(hospital: str, tmp_path: Path) -> None:
     read = load_cohort(hospital, cohort, 0, {"ages": ["age", "more"]})
     assert read.columns["age"].tolist() == [40.0, 41.0]
     assert (
-        import_source(sql_source(hospital, "ages", "records", None), tmp_path / "s.db").written.total() == 2
+        import_source(
+            sql_source(hospital, "ages", "records", None), tmp_path / "s.db", MADE_UP
+        ).written.total()
+        == 2
     )
 
 
@@ -105,7 +109,7 @@ def test_an_expression_in_a_view_of_sqlite_is_read(tmp_path: Path) -> None:
     assert source.notes[0] == (
         "bmi is read as text, for the source gives it no type; name it in a mapping if it holds numbers"
     )
-    assert import_source(source, tmp_path / "s.db").written["records"] == 2
+    assert import_source(source, tmp_path / "s.db", MADE_UP).written["records"] == 2
 
 
 def test_another_patient_column_needs_no_mapping_of_all_columns(tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_another_patient_column_needs_no_mapping_of_all_columns(tmp_path: Path) 
         connection.execute("CREATE TABLE t (mrn INTEGER, age INTEGER, word TEXT)")
         connection.execute("INSERT INTO t VALUES (7, 40, 'x')")
     mapping = MappedTable.model_validate({"patient_id": "mrn", "others": True})
-    import_source(sql_source(path, "t", "records", mapping), tmp_path / "s.db")
+    import_source(sql_source(path, "t", "records", mapping), tmp_path / "s.db", MADE_UP)
     with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
         assert connection.execute("SELECT patient_id, age, word FROM records").fetchall() == [
             ("7", 40.0, "x")
@@ -130,7 +134,7 @@ def test_a_table_without_patients_is_numbered_as_the_refusal_says(tmp_path: Path
         sql_source(path, "t", "records", None)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(str(refused.value).partition("in a view: ")[2])
-    import_source(sql_source(path, "numbered", "records", None), tmp_path / "s.db")
+    import_source(sql_source(path, "numbered", "records", None), tmp_path / "s.db", MADE_UP)
     with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
         found = connection.execute("SELECT patient_id, age FROM records ORDER BY id").fetchall()
     assert found == [("1", 40.0), ("2", 50.0)]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from fedcohort.sources.importer import transactions as pen
-from fedcohort.sources.importer.transactions import Pen
+from fedcohort.sources.importer import transactions as batcher
+from fedcohort.sources.importer.transactions import TransactionBatcher
 
 
 @pytest.fixture
@@ -25,30 +25,30 @@ def rows(engine: Engine) -> list[int]:
         return [int(row[0]) for row in connection.execute(text("SELECT x FROM t ORDER BY x"))]
 
 
-def write(writing: Pen, value: int, weight: int = 1) -> None:
+def write(writing: TransactionBatcher, value: int, weight: int = 1) -> None:
     with writing.turn() as connection:
         connection.execute(text("INSERT INTO t VALUES (:x)"), {"x": value})
         writing.weight += weight
 
 
 def test_small_turns_share_a_transaction_and_a_large_one_ends_it(engine: Engine) -> None:
-    with Pen(engine) as writing:
+    with TransactionBatcher(engine) as writing:
         write(writing, 1)
         assert rows(engine) == []
-        write(writing, 2, weight=pen.ROWS)
+        write(writing, 2, weight=batcher.ROWS)
         assert rows(engine) == [1, 2]
         write(writing, 3)
     assert rows(engine) == [1, 2, 3]
 
 
 def test_a_transaction_ends_after_a_while(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pen, "SECONDS", 0.0)
-    with Pen(engine) as writing:
+    monkeypatch.setattr(batcher, "SECONDS", 0.0)
+    with TransactionBatcher(engine) as writing:
         write(writing, 1)
         assert rows(engine) == [1]
 
 
-def fail(writing: Pen, value: int, *, within: bool) -> None:
+def fail(writing: TransactionBatcher, value: int, *, within: bool) -> None:
     with writing:
         write(writing, value)
         if within:
@@ -60,8 +60,8 @@ def fail(writing: Pen, value: int, *, within: bool) -> None:
 
 def test_what_fails_between_turns_loses_none_and_within_one_what_is_not_yet_kept(engine: Engine) -> None:
     with pytest.raises(KeyError):
-        fail(Pen(engine), 1, within=False)
+        fail(TransactionBatcher(engine), 1, within=False)
     assert rows(engine) == [1]
     with pytest.raises(KeyError):
-        fail(Pen(engine), 2, within=True)
+        fail(TransactionBatcher(engine), 2, within=True)
     assert rows(engine) == [1]

@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from fedcohort.cli.app import app
 from fedcohort.errors import StoreError
 from fedcohort.sources.deidentify import lost_columns
+from fedcohort.sources.deidentify.rule_set import RuleSet
 from fedcohort.sources.deidentify.rules import Rules
-from fedcohort.sources.deidentify.source import Deidentifier, deidentified
 from fedcohort.sources.importer.batch import Batch, Part, Source
 from fedcohort.sources.importer.csv import source as csv_files
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.dry_run import try_source
 from fedcohort.sources.importer.mapping import MappedTable
 from fedcohort.sources.importer.pipeline import import_source
@@ -51,16 +52,18 @@ def test_an_import_is_taken_back_whole_and_the_file_can_be_imported_another_way(
     before = content(database)
     as_text = MappedTable.model_validate({"columns": {"x": {"text": True}}})
     as_number = MappedTable.model_validate({"columns": {"x": {}}})
-    assert import_source(csv_source(file, "t", as_number), database, context="a").refused.total() == 1
+    assert (
+        import_source(csv_source(file, "t", as_number), database, MADE_UP, context="a").refused.total() == 1
+    )
     with pytest.raises(StoreError, match=r"was imported under another mapping.*take that import back"):
-        import_source(csv_source(file, "t", as_text), database, context="b")
+        import_source(csv_source(file, "t", as_text), database, MADE_UP, context="b")
     assert [str(one).partition("  ")[2][18:] for one in imports_of(database)] == [
         "b.csv: 3 into records",
         "a.csv: 1 into t",
     ]
     assert [one.number for one in undo(database, 2)] == [2]
     assert content(database) == before
-    import_source(csv_source(file, "t", as_text), database, context="b")
+    import_source(csv_source(file, "t", as_text), database, MADE_UP, context="b")
     assert stored(database, "t", "patient_id, x") == [("p1", "5"), ("p2", "lots")]
 
 
@@ -80,11 +83,12 @@ def test_the_last_import_that_is_taken_back_leaves_a_database_that_takes_any_oth
     tmp_path: Path,
 ) -> None:
     database = tmp_path / "s.db"
-    import_source(csv_source(write(tmp_path / "a.csv", ROWS), "records", None), database, identity="one key")
+    source = csv_source(write(tmp_path / "a.csv", ROWS), "records", None)
+    import_source(source, database, RuleSet(Rules(), bytes(range(32))))
     undo(database, 1)
     assert "records" not in content(database)
     other = write(tmp_path / "b.csv", ["p1,1"], "patient_id,weight")
-    import_source(csv_source(other, "records", None), database, identity="another key")
+    import_source(csv_source(other, "records", None), database, RuleSet(Rules(), bytes(32)))
     assert stored(database, columns="weight") == [(1.0,)]
 
 
@@ -142,7 +146,7 @@ def test_an_import_that_was_interrupted_is_taken_back_with_what_went_on_with_it(
     (part,) = source.parts
     half = Source(source.tables, [Part(part.name, part.table, part.digest, cut, part.size, part.prefix)])  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
-        import_source(half, database)
+        import_source(half, database, MADE_UP)
     assert len(stored(database)) == 2
     assert bring(file, database).written["records"] == 5
     assert [one.number for one in imports_of(database)] == [1, 2]
@@ -179,7 +183,7 @@ def attempt(database: Path, file: Path, *, trial: bool) -> Imported:
     source = csv_source(
         file, "records", MappedTable.model_validate({"columns": {"age": {"low": 0, "high": 70}}})
     )
-    return (try_source if trial else import_source)(source, database)
+    return (try_source if trial else import_source)(source, database, MADE_UP)
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -201,11 +205,13 @@ def test_a_trial_stops_where_the_import_would(tmp_path: Path) -> None:
     bring(write(tmp_path / "a.csv", ROWS), database)
     other = csv_source(write(tmp_path / "b.csv", ["p9,1"], "patient_id,weight"), "records", None)
     with pytest.raises(StoreError, match="stands there with other columns"):
-        try_source(other, database)
+        try_source(other, database, MADE_UP)
     with pytest.raises(StoreError, match="would not be the same patients"):
-        try_source(csv_source(tmp_path / "a.csv", "records", None), database, identity="another")
+        try_source(
+            csv_source(tmp_path / "a.csv", "records", None), database, RuleSet(Rules(), bytes(range(32)))
+        )
     with pytest.raises(StoreError, match="not a file in an existing folder"):
-        try_source(other, tmp_path / "nowhere" / "s.db")
+        try_source(other, tmp_path / "nowhere" / "s.db", MADE_UP)
 
 
 def test_the_commands_try_tell_and_take_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,8 +241,8 @@ def test_on_postgresql_an_import_is_tried_and_taken_back_alike(
     url = postgres_server.create("undone")
     for name in "ab":
         file = write(tmp_path / f"{name}.csv", [f"{name}1,5,f,", f"{name}2,6,m,"])
-        assert try_source(csv_source(file, "records", None), url).written["records"] == 2
-        assert import_source(csv_source(file, "records", None), url).written["records"] == 2
+        assert try_source(csv_source(file, "records", None), url, MADE_UP).written["records"] == 2
+        assert import_source(csv_source(file, "records", None), url, MADE_UP).written["records"] == 2
     undo(url, 1)
     with reading(url) as connection:
         found = connection.execute(text("SELECT patient_id FROM records ORDER BY 1")).scalars().all()
@@ -263,18 +269,18 @@ def test_what_was_made_missing_is_counted_of_the_whole_import_whichever_run_did_
         return csv_source(tmp_path, "records", mapping)
 
     whole = {"age is outside 0 to 70": 4, "age is a limit such as <0.5": 1}
-    assert try_source(source(), database).made_missing == whole
+    assert try_source(source(), database, MADE_UP).made_missing == whole
     with pytest.raises(KeyboardInterrupt):
-        import_source(cut_off(source(), 1), database)
+        import_source(cut_off(source(), 1), database, MADE_UP)
     for _ in range(2):
-        tried = try_source(source(), database)
+        tried = try_source(source(), database, MADE_UP)
         assert (tried.made_missing, tried.refused.total()) == (whole, 1)
-    done = import_source(source(), database)
+    done = import_source(source(), database, MADE_UP)
     assert (done.made_missing, done.refused.total(), done.written["records"]) == (whole, 1, 5)
-    assert import_source(source(), database).made_missing == whole
+    assert import_source(source(), database, MADE_UP).made_missing == whole
     undo(database, 2)
-    assert try_source(source(), database).made_missing == whole
-    assert import_source(source(), database).made_missing == whole
+    assert try_source(source(), database, MADE_UP).made_missing == whole
+    assert import_source(source(), database, MADE_UP).made_missing == whole
 
 
 def test_what_de_identification_cannot_read_is_counted_of_the_whole_import_too(
@@ -288,18 +294,18 @@ def test_what_de_identification_cannot_read_is_counted_of_the_whole_import_too(
     write(tmp_path / "a.csv", rows, "patient_id,seen_date,zip_code")
 
     def source() -> Source:
-        read = csv_source(tmp_path, "visits", None)
-        return deidentified(read, Deidentifier(Rules(), bytes(range(32)), read.tables))
+        return csv_source(tmp_path, "visits", None)
 
+    rules = RuleSet(Rules(), bytes(range(32)))
     whole = {"seen_date cannot be read as a date": 2, "zip_code cannot be read as a ZIP code": 1}
-    assert try_source(source(), database).made_missing == whole
+    assert try_source(source(), database, rules).made_missing == whole
     with pytest.raises(KeyboardInterrupt):
-        import_source(cut_off(source(), 2), database)
-    assert try_source(source(), database).made_missing == whole
-    done = import_source(source(), database)
+        import_source(cut_off(source(), 2), database, rules)
+    assert try_source(source(), database, rules).made_missing == whole
+    done = import_source(source(), database, rules)
     assert done.made_missing == whole
     assert "\n  2 made missing: seen_date cannot be read as a date" in str(done)
-    assert import_source(source(), database).made_missing == whole, "nothing of it is read again"
+    assert import_source(source(), database, rules).made_missing == whole, "nothing of it is read again"
     undo(database, 1)
     assert "fedcohort_made_missing" in content(database)
     assert content(database)["fedcohort_made_missing"] == []

@@ -1,7 +1,7 @@
-"""De-identification on the command line: on every import's way, and what people may look up afterwards."""
+"""De-identification on the command line: what an import is asked to do, and what people may look up later."""
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,9 @@ from fedcohort.cli.support import SiteFile, console, error_console
 from fedcohort.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fedcohort.cli.data.imports import Named
     from fedcohort.sources.importer.batch import Source
+    from fedcohort.sources.importer.deidentification import Deidentification, IdentifiersKept
 
 RulesFile = Annotated[
     Path | None,
@@ -28,7 +30,7 @@ KeepIdentifiers = Annotated[
 
 DEFAULT_KEY = Path("deid.key")
 KEY_BYTES = 32
-NOT_DEIDENTIFIED = "NOT de-identified: --keep-identifiers was said, and patients stand there as they came"
+SAID = "--keep-identifiers was said, and patients stand there as they came"
 
 
 @dataclass(frozen=True)
@@ -41,51 +43,20 @@ class How:
     is_trial: bool = False
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A source as it may be imported.
+def deidentification_of(how: How, source: "Source", named: "Named") -> "Deidentification":
+    """What an import was asked to do about identifiers.
 
-    Attributes:
-        source: de-identified, unless identifiers are kept.
-        context, identity: for `import_source`.
-        told: what was done, when it is done.
-    """
-
-    source: "Source"
-    context: str
-    identity: str
-    told: Callable[[], str]
-
-
-def passage(
-    source: "Source",
-    how: How,
-    keys: Mapping[str, Sequence[str]],
-    origins: Mapping[str, Mapping[str, str]],
-    named: Collection[str],
-    dates: Collection[str] = (),
-    form: int | None = None,
-) -> Passage:
-    """De-identify a source on its way, as every import does unless it is told not to.
-
-    Args:
-        keys, origins, named: as `Deidentifier` takes them.
-        dates: columns that the source knows to be dates; a rule of the site's comes first.
-        form: of the database's identifiers, as `form_of` reads it; that of this program without.
     Raises:
-        ConfigError: the words exclude each other, or a rule does not fit.
+        ConfigError: the words exclude each other, or the rules cannot be read.
         KeyFileError: the key cannot be read or made.
     """
-    from fedcohort.sources.catalogue.normal_form import FORM
-    from fedcohort.sources.deidentify.rules import Rule, Rules, read_rules
-    from fedcohort.sources.deidentify.source import Deidentifier, deidentified
-    from fedcohort.sources.importer.identity import IDENTIFIERS_KEPT
+    from fedcohort.sources.deidentify.rule_set import RuleSet
+    from fedcohort.sources.deidentify.rules import Rules, read_rules
 
     key = key_of(how)
     if key is None:
-        return Passage(source, "", IDENTIFIERS_KEPT, lambda: NOT_DEIDENTIFIED)
+        return identifiers_kept()
     rules = Rules() if how.rules is None else read_rules(how.rules)
-    known = {name: Rule(role="date") for name in dates}
     if absent := sorted(rules.tables.keys() - source.tables.keys()):
         # One file of rules may serve several imports; a mistyped name would protect nothing.
         error_console.print(
@@ -94,9 +65,20 @@ def passage(
             markup=False,
             highlight=False,
         )
-    rules = rules.model_copy(update={"columns": {**known, **rules.columns}})
-    made = Deidentifier(rules, key, source.tables, keys=keys, origins=origins, named=named, form=form or FORM)
-    return Passage(deidentified(source, made), made.digest, made.identity, lambda: str(made.report()))
+    return RuleSet(rules, key, named.origins, named.parts, named.dates)
+
+
+def identifiers_kept() -> "IdentifiersKept":
+    """That the identifiers of patients are kept, as the account that runs this command allows it."""
+    import getpass
+
+    from fedcohort.sources.importer.deidentification import IdentifiersKept
+
+    try:
+        account = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # as in some containers
+        account = "an account without a name"
+    return IdentifiersKept(SAID, account)
 
 
 def key_of(how: How) -> bytes | None:

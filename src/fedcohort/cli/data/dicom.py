@@ -17,7 +17,7 @@ from fedcohort.cli.data.deidentify import (
     site_key,
     tell_of_stand_ins,
 )
-from fedcohort.cli.data.imports import DryRun, From, Into, Named, RefusedFile, bring_in, bring_in_some
+from fedcohort.cli.data.imports import DryRun, From, Into, Named, RefusedFile, bring_in, import_not_nothing
 from fedcohort.cli.support import console, error_console
 from fedcohort.errors import ConfigError
 from fedcohort.logs import LogFormat, log_to_stderr
@@ -70,7 +70,7 @@ def import_dicom(
     made = read_options(options, _said(words), tuple(column or ()))
     named = _named(made, [place.name] if place.is_file() else [])
     how = How(rules, key, keep_identifiers, dry_run)
-    bring_in_some(dicom_source(place, made), into, named, how, refused)
+    import_not_nothing(dicom_source(place, made), into, named, how, refused)
 
 
 def deidentify_dicom(

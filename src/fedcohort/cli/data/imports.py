@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedcohort.cli.data.deidentify import (
-    NOT_DEIDENTIFIED,
     How,
     KeepIdentifiers,
     KeyFile,
     RulesFile,
+    deidentification_of,
+    identifiers_kept,
     key_of,
-    passage,
     tell_of_stand_ins,
 )
 from fedcohort.cli.data.import_report import listing, print_report
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 import_app = typer.Typer(help="Import files, databases and public data sets.", no_args_is_help=True)
 
-_PUBLIC = "not de-identified: public data without identifiers, whose patients are numbered here"
 From = Annotated[Path, typer.Option("--from", help="A file, or a folder of them.")]
 Into = Annotated[str, typer.Option("--into", help="The site's database: a path, or an SQLAlchemy URL.")]
 TableName = Annotated[str, typer.Option("--table", help="Table of the site's database.")]
@@ -88,7 +87,7 @@ def import_csv(
     said = [*([decimal, thousands] if writing.is_said else []), *([NUMBERED] if number_patients else [])]
     reading = " ".join(map(str, (encoding, delimiter, *said)))
     named = Named(table, mapped, _typed(place), reading=reading)
-    bring_in_some(source, into, named, how, refused)
+    import_not_nothing(source, into, named, how, refused)
 
 
 @import_app.command("parquet")
@@ -113,7 +112,7 @@ def import_parquet(
     mapped = _mapped(mapping, table, number_patients)
     how = How(rules, key, keep_identifiers, dry_run)
     named = Named(table, mapped, _typed(place), reading=reading)
-    bring_in_some(parquet_source(place, table, mapped, patient), into, named, how, refused)
+    import_not_nothing(parquet_source(place, table, mapped, patient), into, named, how, refused)
 
 
 @import_app.command("sql")
@@ -136,7 +135,7 @@ def import_sql(
     source = sql_source(database, origin, table, mapped)
     typed = [part.name for part in source.parts]
     named = Named(table, mapped, typed, key_of(database, origin, mapped))
-    bring_in_some(source, into, named, How(rules, key, keep_identifiers, dry_run), refused)
+    import_not_nothing(source, into, named, How(rules, key, keep_identifiers, dry_run), refused)
 
 
 @import_app.command("mimic-iv")
@@ -148,15 +147,16 @@ def import_mimic_iv(
     keep_identifiers: KeepIdentifiers = False,
 ) -> None:
     """MIMIC-IV's tables, and one row an admission: mimic_a.db, mimic_b.db and so on."""
-    from fedcohort.sources.datasets.mimic_iv import identity
+    from fedcohort.sources.datasets.mimic_iv import StandIns
     from fedcohort.sources.datasets.mimic_iv import import_mimic as make
 
     secret = key_of(How(None, key, keep_identifiers))
+    deidentification = identifiers_kept() if secret is None else StandIns(secret)
     into.mkdir(parents=True, exist_ok=True)
-    for report in make(folder, into, sites, secret):
+    reports = make(folder, into, sites, deidentification)
+    for report in reports:
         print_report(report, None)
-    told = f"de-identified: {identity(secret)}" if secret else NOT_DEIDENTIFIED
-    console.print(told, markup=False, highlight=False)
+    console.print(reports[0].deidentification, markup=False, highlight=False)
 
 
 @import_app.command("heart-disease")
@@ -166,21 +166,23 @@ def import_heart_disease(
 ) -> None:
     """The four hospitals of UCI Heart Disease: 740 patients after cleaning."""
     from fedcohort.sources.datasets.heart_disease import import_heart_disease as make
+    from fedcohort.sources.importer.deidentification import PUBLIC
 
     into.mkdir(parents=True, exist_ok=True)
     for report in make(folder, into):
         console.print(str(report), markup=False, highlight=False)
-    console.print(_PUBLIC, highlight=False)
+    console.print(str(PUBLIC), highlight=False)
 
 
 @import_app.command("breast-cancer")
 def import_breast_cancer(into: Folder = Path()) -> None:
     """The 569 patients that come with scikit-learn, split over three hospitals."""
     from fedcohort.sources.datasets.breast_cancer import import_breast_cancer as make
+    from fedcohort.sources.importer.deidentification import PUBLIC
 
     for report in make(into):
         console.print(str(report), markup=False, highlight=False)
-    console.print(_PUBLIC, highlight=False)
+    console.print(str(PUBLIC), highlight=False)
 
 
 def _mapped(path: Path | None, table: str, number_patients: bool = False) -> "MappedTable | None":
@@ -229,7 +231,7 @@ class Named:
     @property
     def context(self) -> str:
         """What decides how values are read: with another, the same file is not the same import."""
-        return f"{self.reading}\n{self.mapped.context if self.mapped else ''}"
+        return f"\n{self.reading}\n{self.mapped.context if self.mapped else ''}"
 
     @property
     def keys(self) -> Mapping[str, Sequence[str]]:
@@ -243,7 +245,7 @@ class Named:
         return {self.table: {name: column.source or name for name, column in columns.items()}}
 
 
-def bring_in_some(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> None:
+def import_not_nothing(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> None:
     """Bring a source in, and fail where that leaves nothing: nobody reads a report that says success.
 
     Raises:
@@ -268,25 +270,24 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
     from rich.text import Text
 
     from fedcohort.sources.importer.dry_run import try_source
-    from fedcohort.sources.importer.identity import form_of
     from fedcohort.sources.importer.pipeline import import_source
 
     for line in source.notes:
         error_console.print(f"  {line}", markup=False, highlight=False)
-    way = passage(source, how, named.keys, named.origins, named.parts, named.dates, form_of(into))
+    deidentification = deidentification_of(how, source, named)
     with listing(refused) as note, console.status("") as status:
         report = (try_source if how.is_trial else import_source)(
-            way.source,
+            source,
             into,
+            deidentification,
             keys=named.keys,
-            context=f"{way.context}\n{named.context}",
-            identity=way.identity,
+            context=named.context,
             progress=lambda name, done: status.update(Text(f"{name}: {done} records")),
             on_refusal=note,
         )
     print_report(report, refused)
     tell_of_stand_ins((one.file for one in report.refusals), how.key)
-    console.print(way.told(), markup=False, highlight=False)
+    console.print(report.deidentification, markup=False, highlight=False)
     if report.number and report.written.total():
         words = f"fedcohort data undo --into {into} --import {report.number}"
         console.print(f"import {report.number}; to take it back: {words}", markup=False, highlight=False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from fedcohort.columns import Categorical
 from fedcohort.errors import ConfigError, SchemaError
 from fedcohort.sources.catalogue.schema import PATIENT_ID, Declared, wide_table
+from fedcohort.sources.importer.deidentification import PUBLIC
 from fedcohort.sources.importer.whole_dataset import ImportReport, Row, declare_numeric, write_rows
 
 TABLE = "breast_cancer"
@@ -74,7 +75,7 @@ def import_hospital(hospital: str, database: str | Path) -> ImportReport:
     if hospital not in HOSPITALS:
         raise SchemaError(f"breast-cancer: no hospital {hospital!r}; choose {', '.join(HOSPITALS)}")
     rows = hospital_rows(hospital)
-    name, written = write_rows(database, wide_table(TABLE, COLUMNS), COLUMNS, rows)
+    name, written = write_rows(database, wide_table(TABLE, COLUMNS), COLUMNS, rows, PUBLIC)
     return ImportReport(name, TABLE, len(rows), written, len(rows))
 
 

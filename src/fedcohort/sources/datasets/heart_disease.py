@@ -16,6 +16,7 @@ from pathlib import Path
 from fedcohort.columns import Categorical
 from fedcohort.errors import SchemaError
 from fedcohort.sources.catalogue.schema import PATIENT_ID, Declared, wide_table
+from fedcohort.sources.importer.deidentification import PUBLIC
 from fedcohort.sources.importer.whole_dataset import ImportReport, Row, declare_numeric, sort_out, write_rows
 
 TABLE = "heart_disease"
@@ -72,7 +73,7 @@ def import_centre(folder: str | Path, centre: str, database: str | Path) -> Impo
     kept, refused = sort_out([row for row, _ in parsed], columns, [reason for _, reason in parsed])
     if not kept:
         raise SchemaError(f"processed.{centre}.data: holds no usable row; fetch the original files again")
-    name, written = write_rows(database, wide_table(TABLE, columns), columns, kept)
+    name, written = write_rows(database, wide_table(TABLE, columns), columns, kept, PUBLIC)
     return ImportReport(name, TABLE, len(lines), written, len(kept), refused)
 
 

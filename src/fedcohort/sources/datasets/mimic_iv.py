@@ -7,24 +7,30 @@ number of the patient, so that nobody is in two of them, whatever the key.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 from sqlalchemy import inspect, text
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import ConfigError, SchemaError
-from fedcohort.sources.catalogue.schema import PATIENT_ID, Declared, wide_table, write_declarations
+from fedcohort.sources.catalogue.schema import PATIENT_ID, Declared, wide_table
 from fedcohort.sources.deidentify.pseudonym import code_pseudonym, key_id, pseudonym
 from fedcohort.sources.importer.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.deidentification import (
+    Deidentification,
+    DeidentifiedSource,
+    Keys,
+    NoIdentifiers,
+)
 from fedcohort.sources.importer.files import files_of
-from fedcohort.sources.importer.identity import IDENTIFIERS_KEPT
 from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.report import SHOWN_REFUSALS, Imported
 from fedcohort.sources.importer.values import Field, refusals_of, shaped
+from fedcohort.sources.importer.writer import write_table
 from fedcohort.storage.database import writing
 
 SUBJECT = "subject_id"
@@ -55,6 +61,7 @@ COLUMNS = {
 }  # fmt: skip
 """Of the table `mortality`: what is known on the first day, and whether the patient died in hospital."""
 
+DERIVED = NoIdentifiers("derived from the tables of this database")
 _ROWS = """
 SELECT a.patient_id,
   min(91.0, p.anchor_age + strftime('%Y', a.admittime) - p.anchor_year) AS age,
@@ -89,34 +96,52 @@ class Share:
         return replace(batch, columns=columns)
 
 
-def mimic_source(folder: Path, share: Share, key: bytes | None = None) -> Source:
+def mimic_source(folder: Path, share: Share) -> Source:
     """The tables that speak of patients, one site's share of them.
 
-    Args:
-        key: of the stand-ins for MIMIC's identifiers; None keeps them.
     Raises:
         ConfigError: a table that the analysis needs is missing.
     """
-    found = {path.name.split(".")[0]: path for path in files_of(folder, ".csv", ".csv.gz")}
-    missing = [name for name in NEEDED if name not in found]
+    files = {path.name.split(".")[0]: path for path in files_of(folder, ".csv", ".csv.gz")}
+    missing = [name for name in NEEDED if name not in files]
     if missing:
         raise ConfigError(f"{folder}: has no {', '.join(missing)}.csv; give the folder that has hosp and icu")
-    present = [name for name in TABLES if name in found]
-    sources = [csv_source(found[name], name, None, patient=SUBJECT, numbers=NUMBERS) for name in present]
+    present = [name for name in TABLES if name in files]
+    sources = [csv_source(files[name], name, None, patient=SUBJECT, numbers=NUMBERS) for name in present]
     tables = {name: columns for source in sources for name, columns in source.tables.items()}
-    return Source(tables, [_shared(part, share, key) for source in sources for part in source.parts])
+    parts = [_mapped(part, share.only) for source in sources for part in source.parts]
+    return Source(tables, parts)
 
 
-def _shared(part: Part, share: Share, key: bytes | None) -> Part:
-    def batches(done: int) -> Iterator[Batch]:
-        kept = map(share.only, part.batches(done))
-        return kept if key is None else (_disguised(batch, key) for batch in kept)
-
-    return replace(part, batches=batches)
+def _mapped(part: Part, change: Callable[[Batch], Batch]) -> Part:
+    return replace(part, batches=lambda done: map(change, part.batches(done)))
 
 
-def _disguised(batch: Batch, key: bytes) -> Batch:
-    """A batch whose identifiers are keyed stand-ins, alike in all columns of one name."""
+@dataclass(frozen=True)
+class StandIns:
+    """De-identification of MIMIC, whose dates are shifted: its identifiers become keyed stand-ins.
+
+    Attributes:
+        key: the site's; in no representation.
+    """
+
+    key: bytes = field(repr=False)
+
+    @property
+    def identity(self) -> str:
+        """How patients are known afterwards."""
+        return f"pseudonyms of key {key_id(self.key)}, dates as MIMIC shifted them"
+
+    def apply(self, source: Source, keys: Keys, form: int) -> DeidentifiedSource:
+        """Every batch of the source with stand-ins in its columns of identifiers."""
+        parts = [_mapped(part, partial(_with_stand_ins, key=self.key)) for part in source.parts]
+        return DeidentifiedSource(
+            replace(source, parts=parts), self.identity, lambda: f"de-identified: {self.identity}"
+        )
+
+
+def _with_stand_ins(batch: Batch, key: bytes) -> Batch:
+    """A batch whose identifiers are keyed stand-ins, the same in all columns of one name."""
     columns: dict[str, Sequence[object]] = dict(batch.columns)
     for name in (name for name in columns if name.endswith(IDENTIFIER_ENDING)):
         columns[name] = [value if value is None else _stand_in(key, name)(value) for value in columns[name]]
@@ -130,26 +155,19 @@ def _stand_in(key: bytes, column: str) -> Callable[[object], str]:
     return lru_cache(maxsize=100_000)(lambda value: code_pseudonym(key, column, str(value)))
 
 
-def identity(key: bytes | None) -> str:
-    """How patients are known afterwards, for the report and the database."""
-    if key is None:
-        return IDENTIFIERS_KEPT
-    return f"pseudonyms of key {key_id(key)}, dates as MIMIC shifted them"
-
-
-def import_mimic(folder: Path, into: Path, sites: int, key: bytes | None = None) -> list[Imported]:
+def import_mimic(folder: Path, into: Path, sites: int, deidentification: Deidentification) -> list[Imported]:
     """Write mimic_a.db, mimic_b.db and so on, each with MIMIC's tables and `mortality`.
 
     Args:
-        key: of the stand-ins for MIMIC's identifiers; None keeps them.
+        deidentification: `StandIns`, or why identifiers are kept.
     Raises:
         ConfigError: a table is missing. SchemaError: one is empty. StoreError: a database cannot be written.
     """
     reports = []
     for index in range(sites):
         database = into / f"mimic_{chr(ord('a') + index)}.db"
-        source = mimic_source(folder, Share(index, sites), key)
-        report = import_source(source, database, context=f"{index} of {sites}", identity=identity(key))
+        source = mimic_source(folder, Share(index, sites))
+        report = import_source(source, database, deidentification, context=f"{index} of {sites}")
         report.written[MORTALITY], refusals = _admissions(database)
         report.refused.update(f"{MORTALITY}.{one.field} {one.reason}" for one in refusals)
         report.refusals += refusals[: max(0, SHOWN_REFUSALS - len(report.refusals))]
@@ -172,9 +190,5 @@ def _admissions(database: Path) -> tuple[int, list[Refusal]]:
             fields, {one.name: values for one, values in zip(fields, columns, strict=True)}
         )
         table.drop(connection, checkfirst=True)
-        table.create(connection)
-        kept = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
-        if kept:
-            connection.execute(table.insert(), kept)
-        write_declarations(connection, MORTALITY, COLUMNS)
-    return len(kept), refusals_of(MORTALITY, range(1, len(rows) + 1), faults)
+        written = write_table(connection, table, COLUMNS, found, DERIVED)
+    return written, refusals_of(MORTALITY, range(1, len(rows) + 1), faults)

@@ -20,13 +20,15 @@ from sqlglot import exp
 
 from fedcohort.columns import Binary, Categorical, Classes, Image, Level, Number, Numeric, Survival
 from fedcohort.errors import CohortError, ConfigError, StoreError
-from fedcohort.sources.catalogue.schema import Declared, Kind, sql_type, write_declarations
+from fedcohort.sources.catalogue.schema import Declared, Kind, sql_type
 from fedcohort.sources.catalogue.stored_images import encode_image
 from fedcohort.sources.cohort.explicit import check_explicit
 from fedcohort.sources.cohort.frame import selected_rows
 from fedcohort.sources.cohort.resolve import kinds_of_label
 from fedcohort.sources.cohort.where.parse import columns_asked, parse_where
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import ImportReport
+from fedcohort.sources.importer.writer import write_table
 from fedcohort.storage.database import writing
 from fedcohort.study import Cohort
 
@@ -73,9 +75,7 @@ def make_mock(path: Path, cohort: Cohort, patients: int, missing: float, seed: i
     with writing(path) as connection:
         if inspect(connection).get_table_names():
             raise StoreError(f"{path}: is there already; name a new file")
-        table.create(connection)
-        connection.execute(table.insert(), _rows(named))
-        write_declarations(connection, cohort.table, columns)
+        write_table(connection, table, columns, named, MADE_UP)
     return ImportReport(str(path), cohort.table, patients, patients, patients)
 
 
@@ -86,10 +86,6 @@ def _images(kinds: Mapping[str, Kind], n: int, draw: np.random.Generator) -> dic
         for name, kind in kinds.items()
         if isinstance(kind, Image)
     }
-
-
-def _rows(columns: Mapping[str, Sequence[object]]) -> list[dict[str, object]]:
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _kinds(cohort: Cohort) -> dict[str, Kind]:

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from fedcohort.columns import Categorical
 from fedcohort.errors import ConfigError
 from fedcohort.sources.catalogue.schema import PATIENT_ID, RECORDS, Base, Declared
+from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import ImportReport, Row, declare_numeric, write_rows
 
 MAX_PATIENTS = 10_000_000
@@ -114,7 +115,7 @@ def synthesize(url: str | Path, site_index: int, n_patients: int, seed: int) -> 
     if not 1 <= n_patients <= MAX_PATIENTS or site_index < 0 or seed < 0:
         raise ConfigError(f"synthesize: patients from 1 to {MAX_PATIENTS:,}, site and seed from 0")
     rows = simulated_rows(site_index, n_patients, seed)
-    name, written = write_rows(url, Base.metadata.tables[RECORDS], COLUMNS, rows)
+    name, written = write_rows(url, Base.metadata.tables[RECORDS], COLUMNS, rows, MADE_UP)
     return ImportReport(name, RECORDS, n_patients, written, n_patients)
 
 

@@ -1,7 +1,7 @@
 """Trying an import: everything is read and checked as it would be, and nothing is written."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,34 +11,30 @@ from sqlalchemy import Connection, Engine
 from fedcohort.sources.catalogue.normal_form import FORM
 from fedcohort.sources.importer.batch import Part, Refusal, Source
 from fedcohort.sources.importer.checkpoint import begin
-from fedcohort.sources.importer.identity import IDENTIFIERS_KEPT
+from fedcohort.sources.importer.deidentification import Deidentification, Keys
+from fedcohort.sources.importer.identity import form_of
 from fedcohort.sources.importer.pipeline import (
+    Importer,
     Progress,
-    Road,
-    all_keyed,
     begun_report,
     check_tables,
     digest_of,
     has_rows,
-    mark_of,
     prepare,
-    table_of,
-    tell,
-    tell_earlier,
-    tell_unchanged,
 )
 from fedcohort.sources.importer.report import Imported
-from fedcohort.sources.importer.transactions import Pen
+from fedcohort.sources.importer.transactions import TransactionBatcher
+from fedcohort.sources.importer.writer import RowWriter
 from fedcohort.storage.database import database_url, importing
 
 
 def try_source(
     source: Source,
     database: str | Path,
+    deidentification: Deidentification,
     *,
-    keys: Mapping[str, Sequence[str]] | None = None,
+    keys: Keys | None = None,
     context: str = "",
-    identity: str = IDENTIFIERS_KEPT,
     progress: Progress = lambda _name, _done: None,
     on_refusal: Callable[[Refusal], None] = lambda _refusal: None,
 ) -> Imported:
@@ -51,23 +47,26 @@ def try_source(
         ConfigError, SchemaError, StoreError: as of `import_source`.
     """
     check_tables(source)
-    report = begun_report(database, keys or {})
+    report, keys = begun_report(database, keys or {}), keys or {}
     report.is_trial = True
-    with _stand_in(database) as place, importing(place) as engine, Pen(engine) as pen:
-        context, form = digest_of(context), source.form or FORM
-        road = Road(pen, source.tables, keys or {}, context, form, report, progress, on_refusal)
-        prepared = partial(prepare, name=report.database, identity=identity, form=source.form)
+    safe = deidentification.apply(source, keys, form_of(database))
+    with _empty_if_missing(database) as place, importing(place) as engine:
+        transactions, writer = TransactionBatcher(engine), RowWriter(safe.source.tables, keys)
+        decides, form = digest_of(safe.digest + context), safe.source.form or FORM
+        importer = Importer(transactions, writer, decides, form, report, progress, on_refusal)
+        prepared = partial(prepare, name=report.database, safe=safe)
         seen: set[str] = set()
-        for part in source.parts:
-            _try_part(road, engine, part, prepared, seen)
+        for part in safe.source.parts:
+            _try_part(importer, engine, part, prepared, seen)
         if not report.written.total():
             with _taken_back(engine) as connection:
-                report.empty = not any(has_rows(connection, table) for table in source.tables)
+                report.empty = not any(has_rows(connection, table) for table in safe.source.tables)
+    report.deidentification = safe.report()
     return report
 
 
 @contextmanager
-def _stand_in(database: str | Path) -> Iterator[str | Path]:
+def _empty_if_missing(database: str | Path) -> Iterator[str | Path]:
     """The database itself; an empty one in its place where there is none, which an import would make."""
     url = database_url(database)
     path = Path(url.database or "")
@@ -89,25 +88,25 @@ def _taken_back(engine: Engine) -> Iterator[Connection]:
 
 
 def _try_part(
-    road: Road, engine: Engine, part: Part, prepared: Callable[[Connection], int], seen: set[str]
+    importer: Importer, engine: Engine, part: Part, prepared: Callable[[Connection], int], seen: set[str]
 ) -> None:
-    mark = mark_of(road, part)
+    mark, writer = importer.mark(part), importer.writer
     with _taken_back(engine) as connection:
         prepared(connection)
-        begun = begin(connection, part, mark, keyed=all_keyed(road))
+        begun = begin(connection, part, mark, keyed=writer.all_keyed)
         if begun is None or mark.digest in seen:
-            tell_unchanged(road, connection, mark)
+            importer.note_unchanged(connection, mark)
             return
     seen.add(mark.digest)
-    road.report.parts += 1
-    tell_earlier(road, part, begun)
+    importer.report.parts += 1
+    importer.note_earlier(part, begun)
     done = begun.done
     for batch in part.batches(done):
         count = len(next(iter(batch.columns.values()))) if batch.columns else 0
-        if count and batch.table not in road.tables:
+        if count and batch.table not in writer.tables:
             with _taken_back(engine) as connection:
                 prepared(connection)
-                table_of(road, connection, batch)
-        tell(road, batch, count, batch.read - done)
+                writer.table(connection, batch)
+        importer.note(batch, count, batch.read - done)
         done = batch.read
-        road.progress(part.name, done)
+        importer.progress(part.name, done)

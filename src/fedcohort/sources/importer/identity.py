@@ -7,17 +7,29 @@ until its data are imported again into a new one.
 """
 
 import re
+import time
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, inspect, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    inspect,
+    select,
+    text,
+)
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.catalogue.normal_form import FORM
 from fedcohort.sources.catalogue.schema import OURS
 from fedcohort.sources.importer.checkpoint import IMPORTS
+from fedcohort.sources.importer.deidentification import IDENTIFIERS_KEPT, IdentifiersKept
 from fedcohort.storage.database import IMPORTED_INTO, database_url, reading
-
-IDENTIFIERS_KEPT = "identifiers kept"
 
 _identity = Table(
     f"{OURS}identity",
@@ -25,6 +37,15 @@ _identity = Table(
     Column("id", Integer, primary_key=True),
     Column("identity", String(256), nullable=False),
 )
+_permissions = Table(
+    f"{OURS}identifiers_kept",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("because", Text, nullable=False),
+    Column("allowed_by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+"""Why a database holds identifiers, and who allowed it, for whoever is responsible for data protection."""
 _IN_FORM = re.compile(r"(.*), identifiers of form ([0-9]{1,9})", re.DOTALL)
 
 
@@ -51,10 +72,20 @@ def bind(connection: Connection, name: str, identity: str, form: int, *, filled:
     connection.execute(_identity.insert(), {"id": 1, "identity": asked})
 
 
+def note_permission(connection: Connection, permission: IdentifiersKept) -> None:
+    """Write down once why identifiers are kept, and who allows it."""
+    _permissions.create(connection, checkfirst=True)
+    given = {"because": permission.because, "allowed_by": permission.allowed_by}
+    same = (_permissions.c[name] == value for name, value in given.items())
+    if connection.execute(select(_permissions.c.id).where(*same).limit(1)).first() is None:
+        connection.execute(_permissions.insert(), {**given, "at": int(time.time())})
+
+
 def forget(connection: Connection) -> None:
     """No patient is left: the next import may know them in another way."""
-    _identity.create(connection, checkfirst=True)
-    connection.execute(_identity.delete())
+    for table in (_identity, _permissions):
+        table.create(connection, checkfirst=True)
+        connection.execute(table.delete())
 
 
 def form_in(connection: Connection, name: str) -> int:

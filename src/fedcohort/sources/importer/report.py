@@ -29,6 +29,7 @@ class Imported:
         number: the import's, by which it can be undone; 0 where nothing of it is noted.
         empty: nothing was written, and no table of the source has a row from before.
         is_trial: nothing was written at all; `written` counts what would have been.
+        deidentification: what was done about identifiers, in words.
     """
 
     database: str
@@ -44,6 +45,7 @@ class Imported:
     number: int = 0
     empty: bool = False
     is_trial: bool = False
+    deidentification: str = ""
 
     def __str__(self) -> str:
         """A line for people, and one more for every reason of refusal."""

@@ -25,18 +25,18 @@ ROWS, SECONDS = 20_000, 1.0
 """A transaction ends when so many rows are written, or it has been open so long."""
 
 
-class Pen:
-    """Turns at writing, each of them in a transaction whole; small ones share one.
+class TransactionBatcher:
+    """Turns at writing, each whole in one transaction; small ones share a transaction.
 
     Attributes:
         weight: rows written in the transaction that is open.
-        n_transactions: so many were begun; within one nobody else writes.
+        number: of the transaction that is open, the first being 1; within one nobody else writes.
         at_end: what has to be written before a transaction ends.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.weight = 0
-        self.n_transactions = 0
+        self.number = 0
         self.at_end: Callable[[Connection], None] = lambda _connection: None
         self._engine = engine
         self._connection: Connection | None = None
@@ -58,7 +58,7 @@ class Pen:
         if self._connection is None:
             self._connection = self._engine.connect()
             self._connection.begin()
-            self.n_transactions += 1
+            self.number += 1
             self.weight, self._began = 0, time.monotonic()
         try:
             yield self._connection

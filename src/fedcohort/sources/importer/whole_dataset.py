@@ -10,14 +10,10 @@ from sqlalchemy import Connection, Table, inspect, select
 from fedcohort.columns import Categorical, Image, Numeric
 from fedcohort.errors import SchemaError, StoreError
 from fedcohort.sources.catalogue.normal_form import level_key
-from fedcohort.sources.catalogue.schema import (
-    DECLARATIONS,
-    PATIENT_ID,
-    Declared,
-    read_declarations,
-    write_declarations,
-)
+from fedcohort.sources.catalogue.schema import DECLARATIONS, PATIENT_ID, Declared, read_declarations
 from fedcohort.sources.catalogue.stored_images import decode_image
+from fedcohort.sources.importer.deidentification import IdentifiersKept, NoIdentifiers
+from fedcohort.sources.importer.writer import write_table
 from fedcohort.storage.database import database_url, display, writing
 
 Row = Mapping[str, object]
@@ -93,15 +89,20 @@ def misfit(row: Row, columns: Mapping[str, Declared]) -> str | None:
 
 
 def write_rows(
-    database: str | Path, table: Table, columns: Mapping[str, Declared], rows: Sequence[Row]
+    database: str | Path,
+    table: Table,
+    columns: Mapping[str, Declared],
+    rows: Sequence[Row],
+    deidentification: IdentifiersKept | NoIdentifiers,
 ) -> tuple[str, int]:
     """Write a table with its declarations in one transaction, unless it stands there already.
 
     Args:
         database: SQLAlchemy URL, or a path of a SQLite file, made when missing.
-        table: its columns are those of the rows, besides the key `id`.
+        table: its columns are those of the rows, and the key `id`.
         columns: what is declared about them.
         rows: column to value, patient_id among them.
+        deidentification: why the rows may be stored as they are.
     Returns:
         The database's name for messages, and the number of rows written: 0 when all stood there.
     Raises:
@@ -113,10 +114,13 @@ def write_rows(
         if inspect(connection).has_table(table.name):
             _check_same(connection, name, table, columns, rows)
             return name, 0
-        table.create(connection)
-        connection.execute(table.insert(), [dict(row) for row in rows])
-        write_declarations(connection, table.name, columns)
-    return name, len(rows)
+        written = write_table(connection, table, columns, by_column(rows), deidentification)
+    return name, written
+
+
+def by_column(rows: Sequence[Row]) -> dict[str, list[object]]:
+    """Rows, all of the same columns, as columns."""
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
 def _check_ours(connection: Connection, name: str, table: str) -> None:

@@ -86,7 +86,7 @@ class _Rows:
 
 
 @dataclass
-class Written:
+class WrittenRows:
     """One import's account of the rows that it writes.
 
     Attributes:
