@@ -26,6 +26,7 @@ def trained() -> fc.Result:
     return run(study(fc.Train(model="logistic", rounds=4)))
 
 
+@pytest.mark.training
 def test_metrics_have_a_row_for_each_round_and_split(trained: fc.Result) -> None:
     assert list(trained.metrics.columns[:6]) == ["round", "split", "loss", "accuracy", "auc", "seconds"]
     assert trained.metrics["round"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
@@ -34,6 +35,7 @@ def test_metrics_have_a_row_for_each_round_and_split(trained: fc.Result) -> None
 
 
 # Keras' own writer of weights is not yet at home in NumPy 2.
+@pytest.mark.training
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 def test_a_saved_result_can_be_evaluated_from_its_folder(trained: fc.Result, tmp_path: Path) -> None:
     folder = trained.save(tmp_path / "result")
@@ -44,6 +46,7 @@ def test_a_saved_result_can_be_evaluated_from_its_folder(trained: fc.Result, tmp
     assert fc.load_study(folder / "study.json") == trained.study
 
 
+@pytest.mark.training
 def test_a_folder_that_cannot_be_written_is_named_and_the_result_is_kept(
     trained: fc.Result, tmp_path: Path
 ) -> None:
@@ -55,6 +58,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_the_result_is_kept(
     assert trained.metrics["round"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
+@pytest.mark.training
 def test_a_result_draws_and_shows_itself(trained: fc.Result) -> None:
     assert [axes.get_title() for axes in trained.plot().axes] == ["loss", "accuracy", "auc"]
     assert "test auc" in repr(trained)
@@ -114,6 +118,7 @@ def test_a_cohort_that_selects_nobody_is_refused() -> None:
         run(study(fc.Describe(), where="age > 200"))
 
 
+@pytest.mark.training
 def test_hospitals_without_a_training_row_cannot_train() -> None:
     with pytest.raises(FedcohortError, match="train"):
         run(study(fc.Train(model="logistic", rounds=1)), {"a": FRAMES["a"].assign(set="test")})
@@ -180,6 +185,7 @@ def test_every_public_name_is_there() -> None:
         fc.nothing  # noqa: B018
 
 
+@pytest.mark.training
 @pytest.mark.filterwarnings("ignore:__array__")  # of Keras, which converts its variables in an old way
 def test_a_saved_folder_loads_as_the_result_that_it_was(tmp_path: Path) -> None:
     frames = {site: ward_frame(number) for number, site in enumerate("ab")}
@@ -202,6 +208,7 @@ def test_a_saved_folder_loads_as_the_result_that_it_was(tmp_path: Path) -> None:
         fc.load_result(tmp_path)
 
 
+@pytest.mark.training
 def test_a_hold_out_of_nobody_is_no_split_in_python_and_in_toml(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(

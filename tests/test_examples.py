@@ -58,6 +58,7 @@ def test_describe_runs_on_simulated_hospitals(tmp_path: Path) -> None:
     assert 40 <= report["describe"]["age"]["mean"] < 80
 
 
+@pytest.mark.training
 def test_breastmnist_trains_on_the_images_of_three_hospitals(tmp_path: Path) -> None:
     folder = Path(os.environ.get("FEDCOHORT_DATA", DATA))
     if not (folder / "medmnist").is_dir():
@@ -84,6 +85,7 @@ def assert_every_pixel_came_through(folder: Path, databases: dict[str, str]) -> 
     assert found == sorted(published)
 
 
+@pytest.mark.training
 def test_heart_disease_trains_on_the_four_hospitals(tmp_path: Path) -> None:
     folder = Path(os.environ.get("FEDCOHORT_DATA", DATA)) / "heart_disease"
     if not folder.is_dir():
@@ -101,6 +103,7 @@ def test_the_site_file_is_valid() -> None:
     assert Path(policy.data).parent == EXAMPLES
 
 
+@pytest.mark.processes
 def test_the_script_runs() -> None:
     command = [sys.executable, str(EXAMPLES / "simulate.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
@@ -108,6 +111,7 @@ def test_the_script_runs() -> None:
     assert "test auc 0.9" in done.stdout
 
 
+@pytest.mark.processes
 def test_the_notebook_compares_federated_pooled_and_single_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         KernelSpecManager().get_kernel_spec("python3")
@@ -122,6 +126,7 @@ def test_the_notebook_compares_federated_pooled_and_single_hospitals(monkeypatch
     assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
+@pytest.mark.processes
 def test_a_notebook_shows_progress_without_asking_for_widgets() -> None:
     try:
         KernelSpecManager().get_kernel_spec("python3")

@@ -50,6 +50,7 @@ def frames(n: int) -> dict[str, pd.DataFrame]:
     return made
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("noise", ["shared", "site"])
 def test_what_was_foreseen_is_what_the_report_tells(noise: str) -> None:
     train = fc.Train.private(rounds=20, importance=False)

@@ -133,11 +133,13 @@ def test_no_function_is_longer_than_sixty_lines() -> None:
     assert too_long == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("module", ["fedcohort", "fedcohort.study", "fedcohort.researcher.client"])
 def test_importing_it_does_not_load_tensorflow(module: str) -> None:
     assert loaded_by(f"import {module}") & {"tensorflow", "keras", "sklearn", "matplotlib"} == set()
 
 
+@pytest.mark.processes
 def test_the_help_loads_nothing_that_computes_or_reads_data() -> None:
     program = "import contextlib, io, fedcohort.cli.app\nsys.argv = ['fedcohort', '--help']\n"
     program += "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"

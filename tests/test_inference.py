@@ -20,6 +20,8 @@ from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.table import Table
 from tests.processes.support import cli, cohort, frame_of, ward_rows, write_ward
 
+pytestmark = pytest.mark.training
+
 VALUES = {"age": 81, "bp": 150, "sex": "m"}
 
 

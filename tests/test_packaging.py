@@ -114,6 +114,7 @@ def test_the_licence_is_mit() -> None:
     assert "Permission is hereby granted, free of charge" in (ROOT / "LICENSE").read_text(encoding="utf-8")
 
 
+@pytest.mark.processes
 def test_no_file_of_others_is_committed() -> None:
     folders = re.compile(r"(^|/)(vendor|node_modules|site-packages|third_party)/")
     built = re.compile(r"\.(min\.js|min\.css|whl|tgz|so|dll|dylib)$")
@@ -126,6 +127,7 @@ def test_the_changelog_starts_with_what_is_unreleased() -> None:
     assert all(re.fullmatch(r"## \[\d+\.\d+\.\d+\] - \d{4}-\d{2}-\d{2}", line) for line in headings[1:])
 
 
+@pytest.mark.processes
 def test_no_document_names_a_registry_or_a_path_outside_the_project() -> None:
     # Put together here, so that this file names none itself.
     hosts = [
@@ -135,11 +137,13 @@ def test_no_document_names_a_registry_or_a_path_outside_the_project() -> None:
     assert {name: written.findall(text) for name, text in documents().items() if written.search(text)} == {}
 
 
+@pytest.mark.processes
 def test_every_link_between_documents_leads_to_a_file_of_the_project() -> None:
     assert [link for link in local_links() if not link[1].exists()] == []
     assert [link for link in local_links() if not link[1].resolve().is_relative_to(ROOT)] == []
 
 
+@pytest.mark.processes
 def test_every_extra_that_a_remedy_names_is_installed_by_that_remedy() -> None:
     """The command that errors print, obeyed in the project's folder without a network: all is there."""
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")]

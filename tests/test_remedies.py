@@ -224,6 +224,7 @@ def as_account(server: Postgres, user: str, password: str, database: str) -> str
     return url.render_as_string(hide_password=False)
 
 
+@pytest.mark.processes
 def test_postgresql_down_and_a_wrong_password_are_two_messages(server: Postgres) -> None:
     server.create("ward")
     server.run(
@@ -249,6 +250,7 @@ def refusal(url: str) -> str:
     return str(refused.value)
 
 
+@pytest.mark.processes
 def test_a_reading_account_s_predictions_go_into_another_database(server: Postgres, tmp_path: Path) -> None:
     server.create("predicted")
     server.run(

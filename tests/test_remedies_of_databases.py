@@ -507,6 +507,7 @@ REFUSED = "cannot be reached or refused the query; check address, account, and t
 STOPPING = "is starting or stopping; wait a moment, and try again"
 
 
+@pytest.mark.processes
 def test_postgresql_answers_once_it_is_asked_as_told(
     server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -541,6 +542,7 @@ def test_postgresql_answers_once_it_is_asked_as_told(
 UNSEEN = "{}: this account cannot read {}; grant it SELECT on that table"
 
 
+@pytest.mark.processes
 def test_an_account_that_imports_is_granted_what_it_is_told(server: Postgres) -> None:
     url = server.create("granted")
     write("ward.csv", CSV)
@@ -556,6 +558,7 @@ def test_an_account_that_imports_is_granted_what_it_is_told(server: Postgres) ->
     assert "2 into records" in bring(line)
 
 
+@pytest.mark.processes
 def test_a_server_that_stops_is_asked_again_as_told() -> None:
     with postgres() as own:
         url = own.url("postgres")

@@ -30,6 +30,8 @@ from .remedies_obeyed_work import Lacks, install
 from .remedy_rows import Row, obey, pattern, refusal
 from .test_remedies_of_sites import run
 
+pytestmark = pytest.mark.training
+
 layers = keras.layers
 SCAN, RECORD = Part("scan", (8, 8, 1), pixels=True), Part("record", (4,))
 BOTH, PICTURE, NUMBERS = (SCAN, RECORD), (SCAN,), (RECORD,)

@@ -330,6 +330,7 @@ def test_what_lacks_a_package_works_once_it_is_there(one: Lacks, monkeypatch: py
     install(one, monkeypatch)
 
 
+@pytest.mark.processes
 def test_ckks_encrypts_once_tenseal_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is imported by a process of its own, which finds it on its path."""
     folder_at("absent")

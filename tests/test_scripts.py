@@ -14,9 +14,10 @@ from tests.patience import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parent.parent
 BASH = shutil.which("bash") or "bash"
-pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="the scripts need bash; Windows calls set_up.py"
-)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(sys.platform == "win32", reason="the scripts need bash; Windows calls set_up.py"),
+]
 
 PYPROJECT = """\
 [build-system]

@@ -86,6 +86,7 @@ def test_a_refusal_names_the_site_that_it_comes_from() -> None:
         run_local(asked, loaders, lambda _: None)
 
 
+@pytest.mark.training
 def test_an_interrupt_ends_a_simulation_and_nothing_computes_on() -> None:
     """As Ctrl-C does, and Jupyter's stop: the signal comes to the main thread, which only waits."""
     main, rounds = threading.main_thread().ident, []
@@ -137,6 +138,7 @@ def test_what_is_no_study_is_refused_in_words(given: Any, words: str) -> None:
         fc.simulate([A, B]).run(given)
 
 
+@pytest.mark.training
 def test_the_class_of_a_model_is_not_a_model() -> None:
     keras = pytest.importorskip("keras")
     with pytest.raises(fc.StudyError, match="model: write the name of a model, such as logistic, or give a"):

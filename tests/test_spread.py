@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.patience import PATIENCE_SECONDS
+
+pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = """\

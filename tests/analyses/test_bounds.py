@@ -22,6 +22,7 @@ def with_an_age_of(age: float, split: str) -> dict[str, pd.DataFrame]:
     return {**FRAMES, "b": frame}
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("kind", ["describe", "train", "evaluate"])
 def test_a_value_outside_is_refused(
@@ -31,6 +32,7 @@ def test_a_value_outside_is_refused(
         run(study(analyses[kind]), with_an_age_of(101.0, split))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", ["describe", "train", "evaluate"])
 def test_a_value_on_the_bound_is_inside(
     analyses: dict[str, fc.Describe | fc.Train | fc.Evaluate], kind: str

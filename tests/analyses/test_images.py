@@ -13,6 +13,8 @@ from fedcohort.errors import StudyError
 from fedcohort.explain import explain
 from fedcohort.sources.catalogue.stored_images import encode_image
 
+pytestmark = pytest.mark.training
+
 layers = keras.layers
 SPLIT = ["train", "train", "test"]
 

@@ -1,6 +1,7 @@
 """FedAvg over one hospital is stochastic gradient descent, written out here in NumPy."""
 
 import numpy as np
+import pytest
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw
@@ -13,6 +14,7 @@ FIRST_TRAINING_ROUND = 1
 """Round 0 sums the moments."""
 
 
+@pytest.mark.training
 def test_one_hospital_is_plain_sgd_on_its_training_rows() -> None:
     frame = FRAMES["a"].sort_values("patient_id")
     numbers = frame.loc[frame["set"] == "train", ["age", "pressure"]]

@@ -78,6 +78,7 @@ def report(asked: Study, frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     return fc.simulate(dict(frames)).run(asked, progress=False).report
 
 
+@pytest.mark.training
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 39), st.integers(1, 3), st.sampled_from([*LABELS]))
 def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
@@ -125,6 +126,7 @@ def test_a_study_without_a_split_measures_everybody_once() -> None:
     assert {one.part for one in analysis.planned({})} == {"train"}
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("protection", ["masks", "none"])
 def test_it_says_what_the_exact_evaluation_says_within_its_intervals(protection: str) -> None:
     frames = {site: rows(12000, index) for index, site in enumerate("abcd")}
@@ -143,6 +145,7 @@ def test_it_says_what_the_exact_evaluation_says_within_its_intervals(protection:
     assert 1.49 < noisy["privacy"]["epsilon_spent"] <= 1.5
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", ["classes", "number"])
 def test_classes_and_numbers_are_measured_too(kind: str) -> None:
     frames = {site: rows(2000, index) for index, site in enumerate("abc")}
@@ -155,6 +158,7 @@ def test_classes_and_numbers_are_measured_too(kind: str) -> None:
     assert {f"{name}_change", f"{name}_change_low", f"{name}_change_high"} == set(found["importance"]["age"])
 
 
+@pytest.mark.training
 def test_an_interval_of_importance_covers_what_noise_did() -> None:
     asked = study()
     analysis = private_evaluate(asked)
@@ -176,6 +180,7 @@ def test_an_interval_of_importance_covers_what_noise_did() -> None:
     assert min(hits.values()) >= 85
 
 
+@pytest.mark.training
 def test_a_value_beyond_its_bounds_counts_as_the_bound() -> None:
     frame = rows(200)
     beyond, bound = frame.assign(age=1e9), frame.assign(age=90.0)
@@ -220,6 +225,7 @@ def test_a_hospital_reads_what_leaves() -> None:
     assert "epsilon 1.5" in text
 
 
+@pytest.mark.training
 def test_a_row_of_metrics_for_each_split_goes_to_the_page() -> None:
     result = fc.simulate({site: rows(500, index) for index, site in enumerate("abc")}).run(
         study(), progress=False
@@ -231,6 +237,7 @@ def test_a_row_of_metrics_for_each_split_goes_to_the_page() -> None:
         assert row["auc_low"] <= row["auc"] <= row["auc_high"]
 
 
+@pytest.mark.training
 def test_a_privately_trained_model_is_measured_as_it_was_trained() -> None:
     frames = {site: rows(800, index) for index, site in enumerate("abc")}
     cohort = study().cohort

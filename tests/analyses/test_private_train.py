@@ -77,6 +77,7 @@ def states(analysis: PrivateTrain) -> list[State]:
     return [State("count"), *(State(phase, 1, arrays) for phase in ("train", "measured", "evaluate"))]
 
 
+@pytest.mark.training
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), who=st.integers(0, 59), per_patient=st.sampled_from((1, 3)))
 def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
@@ -105,6 +106,7 @@ def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
             assert np.linalg.norm(moved) <= plan.release(block.name, 0).sensitivity
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("edge", EDGES[0])
 def test_scores_on_the_very_edge_of_a_bin_do_not_move_when_one_patient_more_is_there(edge: float) -> None:
     """Whoever chooses the weights can give all patients a score whose last bit decides where it is counted.
@@ -127,6 +129,7 @@ def test_scores_on_the_very_edge_of_a_bin_do_not_move_when_one_patient_more_is_t
         assert np.linalg.norm(np.asarray(more) - np.asarray(less)) * 2**16 <= limit
 
 
+@pytest.mark.training
 def test_a_model_that_mixes_patients_is_not_even_measured(caplog: pytest.LogCaptureFixture) -> None:
     """A coordinator may ask for the evaluation first, before any gradient has refused the model."""
     import keras
@@ -145,6 +148,7 @@ def test_a_model_that_mixes_patients_is_not_even_measured(caplog: pytest.LogCapt
     assert node.store.cost(asked.hash) is None
 
 
+@pytest.mark.training
 def test_what_is_released_is_what_was_planned_and_costs_no_more_than_epsilon() -> None:
     """Every contribution's bytes are those of blocks that the ledger has charged."""
     asked = study(rounds=7)
@@ -164,6 +168,7 @@ def test_what_is_released_is_what_was_planned_and_costs_no_more_than_epsilon() -
     assert [row["round"] for row in outcome.rows] == [2, 4, 6, 7]
 
 
+@pytest.mark.training
 def test_a_study_without_held_out_patients_measures_nothing() -> None:
     asked = study()
     asked = Study.model_validate(
@@ -178,6 +183,7 @@ def test_a_study_without_held_out_patients_measures_nothing() -> None:
     assert {one.part for one in private_train(asked).planned({})} == {"train"}
 
 
+@pytest.mark.training
 def test_noise_is_as_large_as_planned_and_differs_every_time() -> None:
     asked = study(rounds=1)
     frames = {site: rows(30, index) for index, site in enumerate("abc")}
@@ -193,6 +199,7 @@ def test_noise_is_as_large_as_planned_and_differs_every_time() -> None:
     assert plan.site_sigma("gradient", 0) == pytest.approx(plan.sigmas["gradient"] / np.sqrt(2))
 
 
+@pytest.mark.training
 def test_two_sites_share_as_much_noise_as_each_adds_alone() -> None:
     asked = study()
     alone = Study.model_validate(
@@ -203,6 +210,7 @@ def test_two_sites_share_as_much_noise_as_each_adds_alone() -> None:
     assert shared.site_sigma("gradient", 0) == pytest.approx(own.site_sigma("gradient", 0), rel=1e-3)
 
 
+@pytest.mark.training
 def test_without_noise_the_sites_learn_what_pooled_rows_teach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "fedcohort.node.noise.discrete_gaussian", lambda sigma, size: np.zeros(size, np.int64)
@@ -218,6 +226,7 @@ def test_without_noise_the_sites_learn_what_pooled_rows_teach(monkeypatch: pytes
     assert apart.report["test"]["accuracy"] == together.report["test"]["accuracy"]  # type: ignore[index]
 
 
+@pytest.mark.training
 def test_the_model_is_the_mean_of_the_second_half_or_of_as_many_rounds_as_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -338,6 +347,7 @@ def test_it_is_a_private_analysis() -> None:
 FEDAVG: dict[str, Any] = {"algorithm": "fedavg", "batch_size": 16, "learning_rate": 0.5, "local_epochs": 2}
 
 
+@pytest.mark.training
 def test_fedavg_takes_noisy_steps_at_each_site_and_pays_for_every_one() -> None:
     asked = study(rounds=3, **FEDAVG)
     assert not asked.shares_noise
@@ -358,6 +368,7 @@ def test_fedavg_takes_noisy_steps_at_each_site_and_pays_for_every_one() -> None:
     assert epsilon([one for one in plan.releases if one.what == "gradient"], 0.95e-3) <= 0.95 * 1.5
 
 
+@pytest.mark.training
 def test_with_a_loose_promise_fedavg_learns_the_rule() -> None:
     asked = study(
         rounds=12, privacy=fc.Privacy(epsilon=1e4, delta=1e-3, noise="site", evaluate_every=12), **FEDAVG
@@ -367,6 +378,7 @@ def test_with_a_loose_promise_fedavg_learns_the_rule() -> None:
     assert report["auc"] > 0.8  # type: ignore[index]
 
 
+@pytest.mark.training
 def test_steps_at_a_site_are_not_taken_before_the_count_that_their_sampling_follows_from() -> None:
     """Or rounds of two plans would add up to what neither of them was solved for."""
     asked = study(rounds=2, **FEDAVG)
@@ -384,6 +396,7 @@ def test_steps_at_a_site_are_not_taken_before_the_count_that_their_sampling_foll
     assert not isinstance(answer(node, Task(asked.hash, 1, 0, "train", arrays, b"3" * 32, ("a",))), Event)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("phase", ["train", "measured", "evaluate"])
 @pytest.mark.parametrize("algorithm", [FEDAVG, {}], ids=["fedavg", "fedsgd"])
 def test_a_state_of_another_model_is_refused_alike_whether_there_are_patients_or_not(
@@ -407,6 +420,7 @@ def test_a_state_of_another_model_is_refused_alike_whether_there_are_patients_or
                 local(state, {"patients": np.array([30.0])}, Draw(1, "a", 1, {}, poisson_sample))
 
 
+@pytest.mark.training
 def test_an_update_is_the_same_whoever_else_was_sampled_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sample of nobody moves by noise alone: no patient, no gradient, and the divisor is not the sample."""
     asked = study(rounds=1, **FEDAVG)
@@ -420,6 +434,7 @@ def test_an_update_is_the_same_whoever_else_was_sampled_away(monkeypatch: pytest
     assert not vector["update"].any()
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("algorithm", [FEDAVG, {}], ids=["fedavg", "fedsgd"])
 def test_a_local_round_is_one_graph_call_whatever_its_steps_and_pieces(algorithm: dict[str, Any]) -> None:
     asked = study(rounds=1, **algorithm)
@@ -446,6 +461,7 @@ def test_a_local_round_is_one_graph_call_whatever_its_steps_and_pieces(algorithm
     assert steps > 100 or not algorithm
 
 
+@pytest.mark.training
 def test_an_oversized_sample_is_taken_in_pieces_and_nobody_is_left_out() -> None:
     """Sixteen patients are expected; all two hundred come, as Poisson sampling may have it."""
     asked = study(rounds=1, model="logistic", **{**FEDAVG, "local_epochs": 1})
@@ -463,6 +479,7 @@ def test_an_oversized_sample_is_taken_in_pieces_and_nobody_is_left_out() -> None
     np.testing.assert_allclose(update, -0.5 * gradient / 16.0, atol=1e-4)
 
 
+@pytest.mark.training
 def test_a_state_that_skips_ahead_in_the_noise_schedule_is_refused() -> None:
     asked = changed(study(rounds=6), {"schedule": "decaying"})
     analysis = private_train(asked)

@@ -127,6 +127,7 @@ def asked(analysis: Any) -> fc.Study:
     return fc.Study(name="rare", cohort=cohort, analysis=analysis)
 
 
+@pytest.mark.training
 def test_training_tells_the_auc_of_a_rare_outcome_and_what_each_column_gives_it() -> None:
     sites = frames(0.005, 20_000)
     train = fc.Train(model="logistic", algorithm="fedsgd", rounds=60, learning_rate=4.0)
@@ -156,6 +157,7 @@ def test_private_counts_tell_a_rare_outcome_apart() -> None:
     assert np.float32(0.5) in EDGES[0]
 
 
+@pytest.mark.training
 @pytest.mark.skipif("FEDCOHORT_DATA" not in os.environ, reason="FEDCOHORT_DATA names no data sets")
 def test_heart_diseases_auc_is_scikit_learns() -> None:
     names = ["age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak"]

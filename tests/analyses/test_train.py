@@ -26,6 +26,7 @@ def _sets(label: str = "disease") -> tuple[np.ndarray, np.ndarray, np.ndarray, n
     return x[train], y[train], x[~train], y[~train]
 
 
+@pytest.mark.training
 def test_fedsgd_equals_gradient_descent_on_the_pooled_rows() -> None:
     rounds, rate = 40, 0.5
     result = run(study(fc.Train(model="logistic", algorithm="fedsgd", rounds=rounds, learning_rate=rate)))
@@ -42,6 +43,7 @@ def test_fedsgd_equals_gradient_descent_on_the_pooled_rows() -> None:
     np.testing.assert_allclose(bias[0], b, atol=2e-5)
 
 
+@pytest.mark.training
 def test_features_are_standardised_by_the_training_rows_of_all_hospitals() -> None:
     result = run(study(fc.Train(model="logistic", rounds=1)))
     mean, deviation = train_moments()
@@ -49,6 +51,7 @@ def test_features_are_standardised_by_the_training_rows_of_all_hospitals() -> No
     np.testing.assert_allclose(result.arrays["deviation"], deviation, rtol=1e-6)
 
 
+@pytest.mark.training
 def test_predictions_come_in_the_order_of_the_frame() -> None:
     result = run(study(fc.Train(model="logistic", rounds=1)))
     shuffled = POOLED.sample(frac=1.0, random_state=0)
@@ -56,6 +59,7 @@ def test_predictions_come_in_the_order_of_the_frame() -> None:
     np.testing.assert_allclose(result.predict(shuffled.head(3)), result.predict(shuffled)[:3], rtol=1e-6)
 
 
+@pytest.mark.training
 def test_the_metrics_are_scikit_learns_on_the_pooled_held_out_rows() -> None:
     result = run(study(fc.Train(model="mlp_medical", rounds=5)))
     _, _, x, y = _sets()
@@ -72,6 +76,7 @@ def test_the_metrics_are_scikit_learns_on_the_pooled_held_out_rows() -> None:
     assert last["auc"] == pytest.approx(report["auc"])
 
 
+@pytest.mark.training
 def test_a_hospital_without_training_rows_changes_nothing() -> None:
     alone = run(study(fc.Train(model="logistic", rounds=3)), {"a": FRAMES["a"]})
     idle = FRAMES["b"].assign(set="test")
@@ -79,6 +84,7 @@ def test_a_hospital_without_training_rows_changes_nothing() -> None:
     np.testing.assert_allclose(both.arrays["weights"], alone.arrays["weights"], atol=1e-6)
 
 
+@pytest.mark.training
 def test_fedprox_holds_each_hospital_near_the_common_model() -> None:
     free = run(study(fc.Train(model="logistic", rounds=1, local_epochs=5)))
     held = run(study(fc.Train(model="logistic", rounds=1, local_epochs=5, proximal_mu=9.0)))
@@ -114,6 +120,7 @@ def test_moving_statistics_take_the_mean_as_it_is() -> None:
     np.testing.assert_allclose(weights, [0.5, 1.0])
 
 
+@pytest.mark.training
 def test_the_mean_of_the_last_rounds_is_the_models() -> None:
     def after(rounds: int, last: int | None = None) -> np.ndarray:
         train = fc.Train(model="logistic", rounds=rounds, average_rounds=last, server_optimizer="momentum")
@@ -125,6 +132,7 @@ def test_the_mean_of_the_last_rounds_is_the_models() -> None:
     assert not np.array_equal(after(7, 3), path[-1])
 
 
+@pytest.mark.training
 def test_the_finished_model_is_measured_and_not_its_last_step() -> None:
     result = run(study(fc.Train(model="logistic", rounds=6, average_rounds=6)))
     _, _, x, y = _sets()
@@ -147,6 +155,7 @@ def test_the_mean_so_far_is_of_the_last_so_many(last: int) -> None:
     np.testing.assert_allclose(kept["average"], path[-last:].mean(0), rtol=1e-12)
 
 
+@pytest.mark.training
 def test_three_stages_are_measured_one_against_the_rest() -> None:
     asked = study(fc.Train(model="logistic", rounds=10), fc.Classes("stage", [0, 1, 2]))
     result = run(asked)
@@ -160,6 +169,7 @@ def test_three_stages_are_measured_one_against_the_rest() -> None:
     np.testing.assert_array_equal(report["confusion"], confusion_matrix(y, score.argmax(1)))
 
 
+@pytest.mark.training
 def test_a_number_is_measured_in_its_own_unit() -> None:
     asked = study(fc.Train(model="logistic", rounds=20), fc.Number(column="days", low=0, high=30))
     result = run(asked)
@@ -171,6 +181,7 @@ def test_a_number_is_measured_in_its_own_unit() -> None:
     assert report["accuracy"] is None
 
 
+@pytest.mark.training
 def test_importance_is_what_shuffling_costs() -> None:
     draw = np.random.default_rng(5)
     frame = pd.DataFrame({"signal": draw.normal(size=400), "noise": draw.normal(size=400)})
@@ -183,6 +194,7 @@ def test_importance_is_what_shuffling_costs() -> None:
     assert abs(importance["noise"]["loss_increase"]) < 0.05
 
 
+@pytest.mark.training
 def test_a_model_evaluated_again_gives_the_metrics_it_had() -> None:
     trained = run(study(fc.Train(model="mlp_medical", rounds=3)))
     again = run(study(fc.Evaluate(model=trained)))
@@ -190,6 +202,7 @@ def test_a_model_evaluated_again_gives_the_metrics_it_had() -> None:
     assert again.report["test"]["confusion"] == trained.report["test"]["confusion"]
 
 
+@pytest.mark.training
 def test_training_that_diverges_is_an_error_and_never_cut() -> None:
     with pytest.raises(StudyFailedError, match=r"saturation|value-out-of-range"):
         run(study(fc.Train(model="logistic", rounds=5, learning_rate=100.0, local_epochs=50)))
@@ -203,6 +216,7 @@ def test_an_epoch_has_every_row_once() -> None:
         assert sorted(epoch[epoch >= 0].tolist()) == [3, 5, 7, 9, 11]
 
 
+@pytest.mark.training
 def test_the_same_study_has_the_same_bits_whatever_the_order_of_the_sites() -> None:
     asked = study(fc.Train(model="mlp_medical", rounds=3))
     first = run(asked)
@@ -211,6 +225,7 @@ def test_the_same_study_has_the_same_bits_whatever_the_order_of_the_sites() -> N
     assert first.report == second.report
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("bounds", [(), (-1e9, 1e9)], ids=["no bounds", "bounds far too wide"])
 def test_features_are_standardised_alike_whatever_bounds_are_declared(bounds: tuple[float, float]) -> None:
     """The deviation of ages within -1e9 to 1e9 was lost in a sum of squares, and with it the AUC."""

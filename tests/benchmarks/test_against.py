@@ -34,6 +34,7 @@ def test_a_claim_that_both_print_is_a_ratio_with_an_interval(capsys: pytest.Capt
     assert "old (ms): not claimed by both" in capsys.readouterr().err
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone of git")
 def test_another_revision_runs_its_own_code_and_leaves_nothing_behind(tmp_path: Path) -> None:
     worktrees = ["git", "-C", str(ROOT), "worktree", "list"]
@@ -50,6 +51,7 @@ def test_another_revision_runs_its_own_code_and_leaves_nothing_behind(tmp_path: 
     assert subprocess.run(worktrees, capture_output=True, check=True).stdout == before
 
 
+@pytest.mark.processes
 def test_an_unknown_revision_is_told_in_words() -> None:
     command = [sys.executable, "-m", "benchmarks.against", "local_engine", "no-such-revision"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

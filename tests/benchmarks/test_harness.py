@@ -76,6 +76,7 @@ def test_a_missing_data_folder_says_how_to_name_one(tmp_path: Path) -> None:
         data_folder(str(tmp_path / "none"))
 
 
+@pytest.mark.processes
 def test_the_script_lists_its_benchmarks_and_refuses_others() -> None:
     listed = subprocess.run(
         [ROOT / "scripts" / "bench", "--list"], capture_output=True, text=True, check=True

@@ -33,7 +33,7 @@ def server() -> Iterator[Postgres]:
         yield running
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
     if request.param == "sqlite":
@@ -240,6 +240,7 @@ def test_a_store_says_whether_it_can_be_written(store: CoordinatorStore, place: 
     assert store.database.n_failures == 0
 
 
+@pytest.mark.processes
 def test_a_second_coordinator_on_one_server_is_turned_away(
     server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +255,7 @@ def test_a_second_coordinator_on_one_server_is_turned_away(
     CoordinatorStore(url, exclusive=True).close()
 
 
+@pytest.mark.processes
 def test_a_servers_end_is_told_in_words_and_the_store_goes_on_when_it_is_back(server: Postgres) -> None:
     with closing(CoordinatorStore(server.create("back"), exclusive=True)) as store:
         store.submit(SUBMISSION)
@@ -268,6 +270,7 @@ def test_a_servers_end_is_told_in_words_and_the_store_goes_on_when_it_is_back(se
         assert store.verify() == 2
 
 
+@pytest.mark.processes
 def test_a_database_that_must_not_sync_commits_is_told_to(server: Postgres) -> None:
     url = server.create("hasty")
     server.run("psql", "-d", "hasty", "-c", "ALTER DATABASE hasty SET synchronous_commit = off")
@@ -275,6 +278,7 @@ def test_a_database_that_must_not_sync_commits_is_told_to(server: Postgres) -> N
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
 
 
+@pytest.mark.processes
 def test_an_older_database_on_postgresql_comes_up_to_date(server: Postgres) -> None:
     url = server.create("older")
     with closing(CoordinatorStore(url)) as store:

@@ -72,6 +72,7 @@ def trained() -> Result:
     return fc.simulate(frames).run(study, progress=False)
 
 
+@pytest.mark.training
 def test_it_holds_question_results_figures_promises_and_hash(trained: Result) -> None:
     reader = Reader(document(ended(trained), load_texts()))
     words = " ".join(reader.words)
@@ -87,6 +88,7 @@ def test_it_holds_question_results_figures_promises_and_hash(trained: Result) ->
     assert document(ended(trained), load_texts()).count("<svg") == 6
 
 
+@pytest.mark.training
 def test_a_chinese_report_says_everything_but_names_in_chinese(trained: Result) -> None:
     reader = Reader(document(ended(trained), load_texts("zh")))
     shown = [word for word in reader.words if re.search(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}", word)]
@@ -94,6 +96,7 @@ def test_a_chinese_report_says_everything_but_names_in_chinese(trained: Result) 
     assert "协调方只能看到各医院的总和，绝不会看到本院的向量。" in reader.words
 
 
+@pytest.mark.training
 def test_exact_results_have_the_intervals_of_these_patients_and_private_ones_of_the_noise(
     trained: Result,
 ) -> None:
@@ -110,6 +113,7 @@ def test_exact_results_have_the_intervals_of_these_patients_and_private_ones_of_
     assert "Wilson" not in words
 
 
+@pytest.mark.training
 def test_a_private_description_shows_deviations_with_intervals_and_the_error_of_counts(
     trained: Result,
 ) -> None:
@@ -131,6 +135,7 @@ def test_a_private_description_shows_deviations_with_intervals_and_the_error_of_
     assert "beyond (2 lie below what is drawn, 1 above. Each part within ± 3.5, as 95 % of" in shown
 
 
+@pytest.mark.training
 def test_it_says_which_level_counts_as_yes_and_how_far_the_area_may_be_off(trained: Result) -> None:
     named = {"column": "outcome", "positive": "case", "negative": "control"}
     test = {**trained.report["test"], "auc_error": 0.00042}
@@ -185,6 +190,7 @@ CUT = """() => [...document.querySelectorAll('svg text')].filter((each) => {
 }).map((each) => each.textContent)"""
 
 
+@pytest.mark.training
 def test_nothing_in_it_is_fetched_or_run(trained: Result) -> None:
     text = document(ended(trained), load_texts())
     reader = Reader(text)
@@ -195,6 +201,7 @@ def test_nothing_in_it_is_fetched_or_run(trained: Result) -> None:
     assert "@import" not in text
 
 
+@pytest.mark.training
 def test_whatever_a_researcher_or_a_site_writes_stays_text(trained: Result) -> None:
     study = trained.study.model_copy(update={"name": HOSTILE})
     report = {**trained.report, "importance": {HOSTILE: {"loss_increase": 1.0}}}
@@ -216,6 +223,7 @@ def test_a_description_is_a_table_with_its_intervals() -> None:
     assert "Epsilon if all other hospitals told their share of the noise" in words
 
 
+@pytest.mark.training
 def test_thousands_of_rounds_are_thinned_out_to_their_ends(trained: Result) -> None:
     rows = [{"round": number, "split": "test", "loss": 1 / number} for number in range(1, 5001)]
     text = document(ended(Result(trained.study, trained.report, rows)), load_texts())
@@ -241,6 +249,7 @@ def test_a_bar_ends_at_its_value_and_its_line_at_its_interval() -> None:
     assert chart.count("<path") == 2
 
 
+@pytest.mark.training
 def test_what_noise_leaves_open_of_an_importance_is_drawn(trained: Result) -> None:
     entry = {"loss_increase": 0.2, "loss_increase_low": 0.1, "loss_increase_high": 0.3}
     exact, noisy = ({**trained.report, "importance": {"age": one}} for one in ({"loss_increase": 0.2}, entry))
@@ -252,6 +261,7 @@ def test_what_noise_leaves_open_of_an_importance_is_drawn(trained: Result) -> No
     assert importance_png("s", "x", bars[0]) != importance_png("s", "x", bars[1])
 
 
+@pytest.mark.training
 def test_it_says_what_it_was_computed_with(trained: Result) -> None:
     words = " ".join(Reader(document(ended(trained), load_texts())).words)
     assert {"fedcohort", "python", "numpy", "keras"} <= trained.report["versions"].keys()

@@ -8,6 +8,8 @@ from playwright.sync_api import Browser
 from .browser import PHONE, Watched, watched
 from .standin import FIRST_STUDY, StandIn
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture
 def watch(browser: Browser) -> Iterator[Watched]:

@@ -124,6 +124,7 @@ def test_another_pages_request_is_not_signed(coordinator: Running, serve: Serve,
         assert (answer.status_code, answer.json()["code"]) == (403, "not-own-page")
 
 
+@pytest.mark.browser
 def test_of_two_words_the_form_asks_which_counts_as_yes(
     store: StandIn, dashboard: str, watch: Watched
 ) -> None:
@@ -149,6 +150,7 @@ def test_of_two_words_the_form_asks_which_counts_as_yes(
     assert study.cohort.label == Binary("sex", positive="m", negative="f")
 
 
+@pytest.mark.browser
 def test_the_toml_is_shown_as_the_form_is_filled(store: StandIn, dashboard: str, watch: Watched) -> None:
     store.catalogues = {"hospital_a": CATALOGUE, "hospital_b": CATALOGUE}
     watch.page.goto(f"{dashboard}new")
@@ -178,6 +180,7 @@ def test_the_toml_is_shown_as_the_form_is_filled(store: StandIn, dashboard: str,
     assert watch.complaints == []
 
 
+@pytest.mark.browser
 def test_a_study_of_the_form_runs_at_real_hospitals(serve: Serve, watch: Watched, tmp_path: Path) -> None:
     with wards(tmp_path / "wards", 2) as group:
         key = tmp_path / "researcher.key"
@@ -214,6 +217,7 @@ STRICT = {
 }  # fmt: skip
 
 
+@pytest.mark.browser
 def test_a_form_offers_nothing_that_every_site_refuses_and_its_study_is_taken(
     store: StandIn, dashboard: str, watch: Watched
 ) -> None:
@@ -240,6 +244,7 @@ def test_a_form_offers_nothing_that_every_site_refuses_and_its_study_is_taken(
     assert watch.complaints == []
 
 
+@pytest.mark.browser
 def test_a_private_training_of_the_form_takes_what_private_training_needs(
     store: StandIn, dashboard: str, watch: Watched
 ) -> None:

@@ -67,6 +67,7 @@ def test_another_tarball_is_refused_before_it_is_opened(
     assert not (tmp_path / "vendor").exists()
 
 
+@pytest.mark.processes
 def test_without_a_registry_the_build_says_what_to_do(
     hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

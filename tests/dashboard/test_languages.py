@@ -62,6 +62,7 @@ def test_a_language_that_is_not_there_changes_nothing(client: httpx.Client) -> N
     assert (_lang(answer), "set-cookie" in answer.headers) == ("en", False)
 
 
+@pytest.mark.browser
 def test_the_switch_leads_to_the_same_study(store: StandIn, dashboard: str, watch: Watched) -> None:
     store.add_study(name="first")
     store.add_study("cd" * 32, name="second")
@@ -76,6 +77,7 @@ def test_the_switch_leads_to_the_same_study(store: StandIn, dashboard: str, watc
     assert watch.complaints == []
 
 
+@pytest.mark.browser
 def test_numbers_and_dates_are_written_as_the_language_does(
     store: StandIn, dashboard: str, watch: Watched
 ) -> None:
@@ -85,6 +87,7 @@ def test_numbers_and_dates_are_written_as_the_language_does(
     assert "2026年11月20日" in watch.text("#study-asked")
 
 
+@pytest.mark.browser
 def test_nothing_on_the_page_is_left_untranslated(store: StandIn, dashboard: str, watch: Watched) -> None:
     store.add_study()
     store.add_round(1)

@@ -14,6 +14,8 @@ from .standin import StandIn
 from .test_form import CATALOGUE
 from .test_languages import untranslated
 
+pytestmark = pytest.mark.browser
+
 PICTURES = Path(__file__).parents[2] / "docs" / "images"
 COLOURS = 160
 """A picture of flat colours needs no more, and is small."""

@@ -54,6 +54,7 @@ def key(trained: Result) -> str:
     return trained.study.hash[:12]
 
 
+@pytest.mark.training
 def test_a_program_asks_about_a_patient_and_hears_what_the_result_itself_says(
     trained: Result, client: FlaskClient, key: str
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_program_asks_about_a_patient_and_hears_what_the_result_itself_says(
     assert found["baseline"] + sum(found["contributions"].values()) == pytest.approx(found["value"], abs=1e-6)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "body",
     [
@@ -91,6 +93,7 @@ def test_values_that_do_not_fit_are_refused_in_words_without_them(
     assert "old" not in answer.text
 
 
+@pytest.mark.training
 def test_what_is_no_json_or_too_long_or_for_no_model_is_refused(client: FlaskClient, key: str) -> None:
     asked = f"/api/models/{key}/predict"
     assert client.post(asked, data="{}", content_type="text/plain", **HERE).status_code == 415
@@ -100,17 +103,20 @@ def test_what_is_no_json_or_too_long_or_for_no_model_is_refused(client: FlaskCli
     assert client.get("/models/0123", **HERE).status_code == 404
 
 
+@pytest.mark.training
 def test_the_form_is_taken_from_its_own_page_only(client: FlaskClient, key: str) -> None:
     away = {"Origin": "http://evil.example"}
     assert client.post(f"/models/{key}", data={"column.age": "60"}, headers=away, **HERE).status_code == 403
 
 
+@pytest.mark.training
 def test_a_form_says_what_is_wrong_in_its_readers_language(client: FlaskClient, key: str) -> None:
     answer = client.post(f"/models/{key}?language=zh", data={"column.age": "181"}, **HERE)
     assert answer.status_code == 400
     assert "age：在 18 到 100 之外；请检查该值" in answer.text
 
 
+@pytest.mark.training
 def test_a_form_names_what_is_wrong_and_a_hostile_name_stays_text(client: FlaskClient, key: str) -> None:
     answer = client.post(f"/models/{key}", data={"column.age": "181"}, **HERE)
     assert answer.status_code == 400
@@ -127,6 +133,7 @@ def with_units(trained: Result) -> Predictor:
     return Predictor(trained.study.model_copy(update={"cohort": asked}), trained.saved_model)
 
 
+@pytest.mark.training
 def test_the_form_says_unit_and_range_of_each_number_and_what_its_classes_are_called(
     trained: Result, tmp_path: Path
 ) -> None:
@@ -155,6 +162,7 @@ def test_the_form_says_unit_and_range_of_each_number_and_what_its_classes_are_ca
     close_app(app)
 
 
+@pytest.mark.training
 def test_neither_values_nor_answers_are_kept_or_logged(
     client: FlaskClient, key: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,6 +174,7 @@ def test_neither_values_nor_answers_are_kept_or_logged(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.training
 def test_a_picture_comes_as_a_png_file(tmp_path: Path) -> None:
     draw = np.random.default_rng(3)
     frame = pd.DataFrame({"patient_id": [f"p{n}" for n in range(40)], "ill": [n % 2 for n in range(40)]})
@@ -225,6 +234,7 @@ def test_a_clinician_fills_the_form_and_reads_the_answer(
         close_app(app)
 
 
+@pytest.mark.training
 def test_with_accounts_people_log_in_to_ask_and_programs_show_the_token(
     trained: Result, key: str, tmp_path: Path
 ) -> None:

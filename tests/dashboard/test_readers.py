@@ -10,6 +10,8 @@ from .finished import full_store
 from .standin import StandIn
 from .test_form import CATALOGUE
 
+pytestmark = pytest.mark.browser
+
 NARROW = ViewportSize(width=375, height=812)
 PAGES = ("", "?study=cdcdcd", "new")
 READY = "document.querySelectorAll('[data-study], #columns input').length > 0"

@@ -10,6 +10,8 @@ from .browser import Watched, watched
 from .finished import full_store
 from .standin import FIRST_STUDY, StandIn
 
+pytestmark = pytest.mark.browser
+
 READY = "!document.querySelector('#study-whole').hidden && !document.querySelector('#files').hidden"
 
 

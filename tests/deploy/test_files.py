@@ -81,6 +81,7 @@ def test_units_name_commands_options_and_secrets_that_exist(path: Path) -> None:
     assert "TOKEN=" not in text.replace("_FILE=", "")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
 def test_units_are_sound_and_expose_little(path: Path, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
@@ -96,6 +97,7 @@ def test_units_are_sound_and_expose_little(path: Path, tmp_path: Path) -> None:
     assert rated.returncode == 0, rated.stdout
 
 
+@pytest.mark.processes
 def test_accounts_are_ones_that_sysusers_can_make(tmp_path: Path) -> None:
     if shutil.which("systemd-sysusers") is None:
         pytest.skip("needs systemd-sysusers: apt-get install systemd")

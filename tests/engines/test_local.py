@@ -64,6 +64,7 @@ def test_an_analysis_of_one_s_own_runs_over_nodes() -> None:
     assert outcome.state.finished
 
 
+@pytest.mark.training
 def test_the_same_study_twice_has_the_same_bits() -> None:
     asked = study(fc.Train(model="mlp_medical", rounds=2))
     first, second = run(asked), run(asked, dict(reversed(list(FRAMES.items()))))
@@ -71,6 +72,7 @@ def test_the_same_study_twice_has_the_same_bits() -> None:
     assert first.report == second.report
 
 
+@pytest.mark.training
 def test_a_hospital_without_training_rows_is_measured_and_moves_nothing() -> None:
     asked = study(fc.Train(model="logistic", rounds=2, importance=False))
     two = {"a": FRAMES["a"], "b": FRAMES["b"]}

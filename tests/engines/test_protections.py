@@ -16,8 +16,10 @@ from tests.processes.support import describe_study, explicit
 
 from .support import Disturb, Play, StuckError
 
-HIDDEN = [name for name, one in PROTECTIONS.items() if one.opening is not None]
-KEYED = [name for name, one in PROTECTIONS.items() if one.setup is not None]
+IN_A_PROCESS = {"ckks": pytest.mark.processes}
+MARKED = {name: pytest.param(name, marks=IN_A_PROCESS.get(name, ())) for name in PROTECTIONS}
+HIDDEN = [MARKED[name] for name, one in PROTECTIONS.items() if one.opening is not None]
+KEYED = [MARKED[name] for name, one in PROTECTIONS.items() if one.setup is not None]
 
 
 def study(protection: str, **changes: object) -> Study:
@@ -34,6 +36,7 @@ def lose(*lost: SiteId, phase: type[Message]) -> Disturb:
     return disturb
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("lost", [(), ("e",)], ids=["nobody lost", "one lost"])
 def test_every_protection_gives_the_same_report(lost: tuple[SiteId, ...]) -> None:
     reports = {}
@@ -245,6 +248,7 @@ def test_what_is_no_answer_costs_a_site_its_part_and_nobody_else_anything(protec
     assert len(play.errors) == 6
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("n_sites", [1, 2, 3])
 def test_few_sites_are_summed_under_every_protection(n_sites: int) -> None:
     sites = tuple("abc"[:n_sites])

@@ -58,6 +58,7 @@ def test_the_order_in_which_sites_are_asked_and_answer_does_not_matter() -> None
     assert reports[0] == reports[1] == reports[2]
 
 
+@pytest.mark.training
 def test_help_and_requests_of_one_round_do_nothing_in_the_next() -> None:
     study = explicit(train_study("replayed", 1, protection="masks"))
     play = Replayed(study)

@@ -8,6 +8,8 @@ from fedcohort.models.allowed_layers import _LAYERS, ROW_WISE, check_row_wise
 from fedcohort.models.private import private_model
 from tests.models.private_support import BINARY, json_of
 
+pytestmark = pytest.mark.training
+
 layers = keras.layers
 
 REFUSED: dict[str, tuple[keras.layers.Layer, str]] = {

@@ -7,6 +7,8 @@ from fedcohort.models.augment import AugmentedPixels, augmented
 from fedcohort.models.inputs import RECORD, Inputs
 from fedcohort.pixels import Pixels, stored
 
+pytestmark = pytest.mark.training
+
 
 def pictures(n: int = 40, shape: tuple[int, int, int] = (28, 14, 2)) -> Pixels:
     draw = np.random.default_rng(0)

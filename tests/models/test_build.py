@@ -9,6 +9,8 @@ from fedcohort.errors import StudyError
 from fedcohort.models.build import build_model
 from fedcohort.models.head import Head
 
+pytestmark = pytest.mark.training
+
 BINARY, CLASSES, NUMBER = Head("binary", 1), Head("classes", 4), Head("number", 1)
 
 

@@ -12,6 +12,8 @@ from fedcohort.errors import StudyError
 from fedcohort.models.build import build_model
 from fedcohort.models.head import Head
 
+pytestmark = pytest.mark.training
+
 Config = dict[str, Any]
 layers = keras.layers
 

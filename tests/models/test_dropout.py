@@ -12,6 +12,8 @@ from fedcohort.models.build import build_model
 from fedcohort.models.dropout import use_quick_dropout
 from fedcohort.models.head import Head
 
+pytestmark = pytest.mark.training
+
 
 def _one(rate: float, shape: tuple[int, ...] = (101,), **settings: Any) -> Any:
     layer = layers.Dropout(rate, seed=7, **settings)

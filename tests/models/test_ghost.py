@@ -25,6 +25,8 @@ from tests.models.private_support import (
     weights_of,
 )
 
+pytestmark = pytest.mark.training
+
 layers = keras.layers
 
 

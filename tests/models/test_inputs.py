@@ -19,6 +19,8 @@ from fedcohort.models.private import private_model
 from fedcohort.pixels import stored
 from tests.models.private_support import BINARY, clip_and_add, json_of, one_each, weights_of
 
+pytestmark = pytest.mark.training
+
 layers = keras.layers
 SHAPE = (8, 6, 1)
 RECORD, IMAGE = Part("record", (3,)), Part("scan", SHAPE, pixels=True)

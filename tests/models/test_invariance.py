@@ -19,6 +19,8 @@ from tests.models.attack_on_bits import CLIP, WIDTH, steep_model
 from tests.models.private_support import BINARY, chain, made_up_rows, one_each
 from tests.models.test_start_tensorflow import run
 
+pytestmark = pytest.mark.training
+
 layers = keras.layers
 PARTS, SHAPES, PIECE = (Part("record", (5,)),), [(5, 1), (1,)], (32, 1)
 ONE_BIT = np.float32(1 + 2.0**-22)

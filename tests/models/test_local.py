@@ -14,6 +14,8 @@ from fedcohort.models.head import Head
 from fedcohort.models.local import LocalModel, local_model
 from fedcohort.models.start import start_tensorflow
 
+pytestmark = pytest.mark.training
+
 Floats = NDArray[np.float32]
 
 BINARY, CLASSES, NUMBER = Head("binary", 1), Head("classes", 3), Head("number", 1)

@@ -13,6 +13,8 @@ from fedcohort.models.pieces import cut
 from fedcohort.models.private import _HELD_VALUES, private_model
 from fedcohort.node.noise import StepNoise
 
+pytestmark = pytest.mark.training
+
 layers = keras.layers
 BINARY = Head("binary", 1)
 

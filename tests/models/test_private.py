@@ -11,6 +11,8 @@ from fedcohort.models.pieces import cut
 from fedcohort.models.private import private_model
 from tests.models.private_support import BINARY, MODELS, built, made_up_rows, one_each, weights_of
 
+pytestmark = pytest.mark.training
+
 
 def test_dropout_follows_from_the_seed_and_differs_by_seed_piece_and_step() -> None:
     private = private_model("mlp_medical", (13,), BINARY, 0)

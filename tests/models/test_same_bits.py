@@ -16,6 +16,8 @@ from fedcohort.models.local import local_model
 from fedcohort.models.start import start_tensorflow
 from tests.patience import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.training
+
 
 def digest() -> str:
     """Digest initial weights, a local round, a gradient and predictions of two models."""

@@ -12,6 +12,8 @@ from fedcohort.models.head import Head
 from fedcohort.models.local import local_model
 from fedcohort.models.saved import to_keras, weights_from_base64, weights_to_base64
 
+pytestmark = pytest.mark.training
+
 BINARY = Head("binary", 1)
 
 

@@ -12,6 +12,8 @@ import fedcohort as fc
 from fedcohort.analyses import build_analysis
 from fedcohort.errors import StudyError
 
+pytestmark = pytest.mark.training
+
 layers = keras.layers
 LEVELS = ("a", "b", "c")
 COLUMNS: dict[str, Any] = {

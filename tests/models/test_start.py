@@ -17,9 +17,10 @@ from fedcohort.questions import MOST_START_WEIGHTS
 from fedcohort.study import parse_study
 
 layers = keras.layers
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+]
 COHORT = fc.Cohort(columns={"a": fc.Numeric(0, 1), "b": fc.Numeric(0, 1)}, label=fc.Binary("ill"), split=None)
 
 

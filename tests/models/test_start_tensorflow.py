@@ -8,6 +8,8 @@ import pytest
 
 from fedcohort.models.start import SETTINGS
 
+pytestmark = pytest.mark.training
+
 # It says first what TensorFlow was started with, so that one start serves for that, too.
 ATTACK = """
 import os

@@ -95,6 +95,7 @@ def test_after_a_write_off_nothing_is_given_back_for_its_rounds_may_be_among_wha
     assert left(site)[0] == 1.5
 
 
+@pytest.mark.processes
 def test_the_command_says_what_is_free_again(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(
         'id = "a"\ndata = "a.db"\ncoordinator = "ws://127.0.0.1:1"\n[tables]\nrecords = "*"\n'

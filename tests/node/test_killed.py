@@ -25,6 +25,8 @@ from fedcohort.wire.messages import Approval, Contribution, Task
 from fedcohort.wire.signing import state_digest
 from tests.patience import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.processes
+
 Moment = Literal["before it is spent", "after it was spent"]
 
 

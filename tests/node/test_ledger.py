@@ -207,6 +207,7 @@ def test_studies_that_cost_next_to_nothing_are_refused_for_each_tells_whether_a_
     assert propose(site, study("fair", 0.05)).approved
 
 
+@pytest.mark.processes
 def test_processes_that_spend_at_once_do_not_both_get_the_last(tmp_path: Path) -> None:
     SqlNodeStore(tmp_path / "node.db").close()
     context = multiprocessing.get_context("spawn")

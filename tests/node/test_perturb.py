@@ -106,6 +106,7 @@ def test_what_cannot_be_copied_is_refused_before_it_is_charged(tmp_path: Path) -
         assert store.costs() == []
 
 
+@pytest.mark.processes
 def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
     site = policy(tmp_path)
     (tmp_path / "site.toml").write_text(

@@ -479,6 +479,7 @@ def test_a_copy_from_between_a_study_s_beginning_and_its_end_is_found_out(
         assert older.cost(PRIVATE.hash) is None
 
 
+@pytest.mark.training
 def test_the_next_private_study_shows_what_one_that_was_cancelled_released(
     running: Running, peers: Peers, tmp_path: Path
 ) -> None:

@@ -223,6 +223,7 @@ def test_a_study_that_no_noise_can_save_is_refused() -> None:
         noise_multiplier(study, 1.5, 1e-5)
 
 
+@pytest.mark.processes
 def test_another_process_finds_the_very_same_multiplier() -> None:
     program = """
 from fedcohort.privacy.accounting import noise_multiplier
@@ -260,6 +261,7 @@ def test_a_delta_that_promises_nothing_is_refused(bad: Any) -> None:
             epsilon([gaussian(3.0)], bad)
 
 
+@pytest.mark.processes
 def test_importing_it_loads_neither_dp_accounting_nor_scipy() -> None:
     program = "import sys, fedcohort.privacy.accounting\nprint(*sys.modules)"
     done = subprocess.run(

@@ -134,6 +134,7 @@ def test_the_bound_is_that_of_the_paper() -> None:
     assert epsilon_at_least(120, 80, 80, 1e-6) < epsilon_at_least(120, 80, 80, 0.0)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("algorithm", ["fedsgd", "fedavg"])
 @pytest.mark.parametrize("epsilon", [0.5, 1.5, 4.0])
 def test_what_an_attacker_can_show_stays_below_the_promise(epsilon: float, algorithm: str) -> None:
@@ -141,12 +142,14 @@ def test_what_an_attacker_can_show_stays_below_the_promise(epsilon: float, algor
     assert bound < epsilon
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("algorithm", ["fedsgd", "fedavg"])
 def test_six_thousand_canaries_show_some_of_the_promise_and_no_more(algorithm: str) -> None:
     bound, _ = audit(study(1.5, algorithm), runs=RUNS)
     assert 0 < bound < 1.5
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("algorithm", ["fedsgd", "fedavg"])
 def test_without_noise_the_same_attack_finds_every_patient(algorithm: str) -> None:
     """So the attack is able to, and the tests above are not empty: far above the promise of 1.5."""
@@ -155,5 +158,6 @@ def test_without_noise_the_same_attack_finds_every_patient(algorithm: str) -> No
     assert bound > 4 * 1.5
 
 
+@pytest.mark.training
 def test_the_attack_sees_more_where_more_is_allowed() -> None:
     assert audit(study(20.0))[0] > 1.0

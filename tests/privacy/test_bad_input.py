@@ -132,6 +132,7 @@ def test_missing_bounds_are_named_wherever_they_are_found_missing(tmp_path: Path
         assert propose(at, json.dumps(raw).encode()).code == "study-invalid"
 
 
+@pytest.mark.training
 def test_a_private_study_over_too_few_patients_of_one_site_is_answered_and_pays() -> None:
     """A refusal would tell without noise, and for nothing, whether a patient is the tenth."""
     asked, federation = study(), Simulated()

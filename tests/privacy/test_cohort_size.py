@@ -73,6 +73,7 @@ ANALYSES: dict[str, Callable[[], Any]] = {
     "mlp": lambda: fc.Train.private("mlp_medical", rounds=2),
     "evaluate": lambda: fc.Evaluate(model=saved()),
 }
+NAMES = [pytest.param(name, marks=() if name == "describe" else pytest.mark.training) for name in ANALYSES]
 
 
 class Site:
@@ -116,7 +117,7 @@ def test_a_site_answers_alike_whether_its_cohort_is_small_or_large(site: Site, n
     assert len(site.store.costs()) == 1
 
 
-@pytest.mark.parametrize("name", ANALYSES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_site_with_nobody_contributes_its_own_true_sum_of_nobody(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +152,7 @@ def test_a_database_that_selects_nobody_is_a_table_without_rows(tmp_path: Path, 
         load_cohort(database, cohort, 0, offered)
 
 
-@pytest.mark.parametrize("name", ANALYSES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_study_of_too_few_ends_in_words_on_its_noisy_count(name: str) -> None:
     asked = study(ANALYSES[name](), where="age > 200", protection="masks", epsilon=1000.0)
     loaders = {site: partial(table_from_frame, FRAME) for site in "abc"}
@@ -204,6 +205,7 @@ def test_the_outcome_of_the_test_is_drawn_with_its_own_noise(site: Site) -> None
     assert set(outcomes) == {"answered", "cohort-too-small"}
 
 
+@pytest.mark.training
 def test_the_study_s_epsilon_holds_with_the_test_and_all_else() -> None:
     for changes in (
         {},

@@ -101,10 +101,13 @@ def blocks(asked: Study, task: Task) -> Layout:
 @pytest.mark.parametrize(
     "asked",
     [
-        study(),
-        study(changes={"algorithm": "fedavg", "batch_size": 16, "learning_rate": 0.5}),
+        pytest.param(study(), marks=pytest.mark.training),
+        pytest.param(
+            study(changes={"algorithm": "fedavg", "batch_size": 16, "learning_rate": 0.5}),
+            marks=pytest.mark.training,
+        ),
         description(),
-        evaluation(),
+        pytest.param(evaluation(), marks=pytest.mark.training),
     ],
     ids=["fedsgd", "fedavg", "describe", "evaluate"],
 )
@@ -137,6 +140,7 @@ def test_every_byte_that_leaves_is_of_a_block_that_the_ledger_has_charged(
         assert epsilons(cost)[0] <= EPSILON
 
 
+@pytest.mark.training
 def test_under_masks_nothing_else_leaves_whose_length_depends_on_the_data(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -161,6 +165,7 @@ def test_under_masks_nothing_else_leaves_whose_length_depends_on_the_data(
     assert lengths[0] == lengths[1]
 
 
+@pytest.mark.training
 def test_a_block_that_was_not_planned_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger charges what is planned, and a node sends nothing else."""
     planned = PrivateTrain.layout
@@ -171,6 +176,7 @@ def test_a_block_that_was_not_planned_does_not_leave(monkeypatch: pytest.MonkeyP
         sent(monkeypatch, study(), dict.fromkeys(SITES, 30))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("large", [40, 400])
 def test_a_hospital_s_weight_is_the_same_whatever_its_count_of_patients(
     monkeypatch: pytest.MonkeyPatch, large: int

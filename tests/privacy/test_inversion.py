@@ -33,6 +33,8 @@ from fedcohort.study import Study
 from fedcohort.vector import Vector
 from fedcohort.wire.messages import Contribution, Message, Task
 
+pytestmark = pytest.mark.training
+
 Floats = NDArray[np.float64]
 BOUNDS = {"age": (18, 90), "bmi": (15, 45), "bp": (80, 200), "chol": (100, 400), "glucose": (50, 250)}
 """Values are spread evenly within them, so that no guess is better than another."""

@@ -12,10 +12,13 @@ import math
 import keras
 import numpy as np
 import pandas as pd
+import pytest
 from numpy.typing import NDArray
 
 import fedcohort as fc
 from fedcohort.study import Study
+
+pytestmark = pytest.mark.training
 
 COLUMNS, PATIENTS, REPEATS = 60, 20, 5
 """Columns; patients of each of three hospitals, and as many others; studies of new patients."""

@@ -83,7 +83,11 @@ def reply(asked: Study, rows: pd.DataFrame) -> str:
 
 
 @pytest.mark.parametrize(("column", "value"), ODD.values(), ids=ODD)
-@pytest.mark.parametrize("analysis", [fc.Describe(), fc.Train.private(rounds=2)], ids=["describe", "train"])
+@pytest.mark.parametrize(
+    "analysis",
+    [fc.Describe(), pytest.param(fc.Train.private(rounds=2), marks=pytest.mark.training)],
+    ids=["describe", "train"],
+)
 def test_one_patient_whose_values_do_not_fit_changes_no_answer(
     column: str, value: object, analysis: Any
 ) -> None:

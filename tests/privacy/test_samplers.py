@@ -209,6 +209,7 @@ def test_two_calls_and_threads_draw_different_numbers() -> None:
     assert len(np.unique(np.concatenate(parts))) > 390
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_process_draws_other_numbers_than_its_parent() -> None:
     program = """

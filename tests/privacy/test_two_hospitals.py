@@ -53,7 +53,7 @@ def at_one(asked: fc.Study) -> dict[str, float]:
     return {one.what: one.sensitivity for one in plan_noise(asked, private(asked).planned({}), 3).releases}
 
 
-@pytest.mark.parametrize("kind", ["describe", "fedsgd"])
+@pytest.mark.parametrize("kind", ["describe", pytest.param("fedsgd", marks=pytest.mark.training)])
 def test_a_patient_of_two_hospitals_is_promised_less_by_a_study_that_counts_on_one(kind: str) -> None:
     asked = study(kind)
     plan = plan_noise(asked, private(asked).planned({}), 3)
@@ -61,7 +61,7 @@ def test_a_patient_of_two_hospitals_is_promised_less_by_a_study_that_counts_on_o
     assert epsilon(of_two(plan.releases), DELTA) == pytest.approx(3.26, abs=0.02)
 
 
-@pytest.mark.parametrize("kind", ["describe", "fedsgd"])
+@pytest.mark.parametrize("kind", ["describe", pytest.param("fedsgd", marks=pytest.mark.training)])
 @pytest.mark.parametrize("k", [2, 3])
 def test_shared_noise_covers_a_patient_of_as_many_hospitals_as_are_declared(kind: str, k: int) -> None:
     asked = study(kind, k)
@@ -72,6 +72,7 @@ def test_shared_noise_covers_a_patient_of_as_many_hospitals_as_are_declared(kind
     assert 1.45 < plan.epsilon == epsilon(plan.releases, DELTA) <= 1.5
 
 
+@pytest.mark.training
 def test_training_at_one_hospital_and_held_out_at_the_other_costs_no_more() -> None:
     plan = plan_noise(study("fedsgd", 2), private(study("fedsgd", 2)).planned({}), 3)
     half = tuple(replace(one, sensitivity=one.sensitivity / 2, part=None) for one in plan.releases)
@@ -79,7 +80,7 @@ def test_training_at_one_hospital_and_held_out_at_the_other_costs_no_more() -> N
     assert epsilon(half, DELTA) <= 1.5
 
 
-@pytest.mark.parametrize("kind", ["describe", "fedsgd"])
+@pytest.mark.parametrize("kind", ["describe", pytest.param("fedsgd", marks=pytest.mark.training)])
 def test_noise_at_each_site_is_accounted_as_so_many_releases(kind: str) -> None:
     asked, alone = study(kind, 2, noise="site"), study(kind, noise="site")
     plan = plan_noise(asked, private(asked).planned({}), 3)
@@ -92,6 +93,7 @@ def test_noise_at_each_site_is_accounted_as_so_many_releases(kind: str) -> None:
     assert plan.release(block, 0).count == 2  # what the ledger is charged for one sum
 
 
+@pytest.mark.training
 def test_steps_at_sites_of_different_size_cost_no_more_than_epsilon_together() -> None:
     """Each site samples by a count of its own, so that no two sites' plans are the same."""
     asked = study("fedavg", 2)
@@ -104,7 +106,7 @@ def test_steps_at_sites_of_different_size_cost_no_more_than_epsilon_together() -
     assert epsilon([replace(one, part=None) for one in (*own[0], *own[1])], DELTA) <= 1.5
 
 
-@pytest.mark.parametrize("kind", ["describe", "fedsgd"])
+@pytest.mark.parametrize("kind", ["describe", pytest.param("fedsgd", marks=pytest.mark.training)])
 def test_one_patient_at_two_hospitals_moves_the_opened_integers_by_no_more_than_declared(kind: str) -> None:
     """The noise is left out; a patient whose values are extreme is added at two hospitals at once."""
     asked = study(kind, 2)

@@ -17,6 +17,8 @@ from fedcohort.protection.ckks_process import TensealProcess
 from fedcohort.protection.fixed_point import Ring, Segment, Shape, add_ring, zero_ring
 from tests.patience import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.processes
+
 # TenSEAL itself is never loaded here, because TensorFlow may be, and both at once crash.
 if importlib.util.find_spec("tenseal") is None:
     pytest.skip("TenSEAL is not installed: pip install 'fedcohort[ckks]'", allow_module_level=True)

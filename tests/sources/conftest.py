@@ -80,3 +80,12 @@ def postgres_server() -> Iterator[Postgres]:
     """A real server on loopback."""
     with postgres() as running:
         yield running
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Who asks for the server, by name or by a parameter, starts processes."""
+    if not isinstance(item, pytest.Function):
+        return
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    if "postgres_server" in item.fixturenames or any(str(one).startswith("postgresql") for one in parameters):
+        item.add_marker("processes")

@@ -17,6 +17,8 @@ from fedcohort.storage.database import reading, writing
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
 
+pytestmark = pytest.mark.processes
+
 pytest.importorskip("duckdb_engine", reason="DuckDB needs the extra duckdb")
 
 OFFERED = {"t": ["n", "day", "seen", "dx"]}

@@ -155,6 +155,7 @@ def test_an_upgrade_that_fails_midway_leaves_the_old_database(
     assert rows(path) == before
 
 
+@pytest.mark.processes
 def test_a_database_that_is_up_to_date_is_opened_without_alembic(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom pathlib import Path\nfrom fedcohort.node.store import SqlNodeStore\n"

@@ -10,6 +10,8 @@ import pytest
 import fedcohort.wire
 from tests.patience import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.processes
+
 WIRE = Path(fedcohort.wire.__file__).parent
 
 

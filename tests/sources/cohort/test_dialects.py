@@ -23,6 +23,8 @@ from fedcohort.storage.database import reading, writing
 from fedcohort.study import Cohort
 from tests.postgres import Postgres
 
+pytestmark = pytest.mark.processes
+
 ODD = 'Größe "x" %s'
 WARD = Table(
     "ward",

@@ -112,6 +112,7 @@ def test_what_is_no_duckdb_file_is_told(tmp_path: Path) -> None:
     assert not (tmp_path / "none.duckdb").exists()
 
 
+@pytest.mark.processes
 def test_a_file_that_another_program_writes_is_told(file: Path) -> None:
     held = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", held, str(file)]

@@ -198,6 +198,7 @@ print(table.n_rows, process.memory_info().rss - before, total, named)
 """
 
 
+@pytest.mark.processes
 def test_memory_stays_flat_with_many_images_and_no_picture_stands_in_a_folder(tmp_path: Path) -> None:
     declared = {"scan": Declared(Image(256, 256))}
     table = wide_table("scans", declared)

@@ -94,6 +94,7 @@ def test_the_same_import_again_changes_nothing(databases: list[Path], tmp_path: 
         assert ask(tmp_path / path.name, "SELECT * FROM mortality") == ask(path, "SELECT * FROM mortality")
 
 
+@pytest.mark.training
 def test_the_example_learns_from_two_sites(databases: list[Path]) -> None:
     study = fc.load_study(EXAMPLES / "mimic_mortality.toml")
     report = run_on({path.stem: str(path) for path in databases}, study)

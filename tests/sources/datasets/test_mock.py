@@ -98,6 +98,7 @@ def test_images_are_noise_of_the_declared_size(tmp_path: Path) -> None:
     assert table.images["scan"].take().shape == (20, 4, 6, 1)
 
 
+@pytest.mark.training
 def test_a_study_runs_on_two_twins_and_learns(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         make_mock(tmp_path / f"{name}.db", cohort(), 300, 0.05, seed)

@@ -111,6 +111,7 @@ def traces(folder: Path, *shown: str) -> list[str]:
     return [secret for secret in SECRETS if any(secret.encode() in text for text in texts)]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("kind", "write", "name", "more"),
     [
@@ -140,6 +141,7 @@ def test_a_planted_patient_stands_nowhere_in_clear(
     assert patient[5][:10] != "2017-09-23"
 
 
+@pytest.mark.processes
 def test_without_a_mapping_it_stands_nowhere_either(folder: Path) -> None:
     write_csv(folder / "in" / "Quillfeather.csv")
     done = cli("data", "import", "csv", "--from", "in", "--into", "site.db", cwd=folder)
@@ -147,6 +149,7 @@ def test_without_a_mapping_it_stands_nowhere_either(folder: Path) -> None:
     assert traces(folder, done.stdout, done.stderr) == []
 
 
+@pytest.mark.processes
 def test_a_text_that_a_rule_keeps_stops_at_the_marker_and_leaves_no_trace(folder: Path) -> None:
     write_csv(folder / "in" / "Quillfeather.csv")
     (folder / "rules.toml").write_text('[columns]\nnote = "keep"\n')
@@ -157,6 +160,7 @@ def test_a_text_that_a_rule_keeps_stops_at_the_marker_and_leaves_no_trace(folder
     assert traces(folder, done.stdout, done.stderr) == []
 
 
+@pytest.mark.processes
 def test_two_imports_link_their_patients_and_two_keys_do_not_meet_in_one_database(folder: Path) -> None:
     write_csv(folder / "in" / "a.csv")
     (folder / "again.csv").write_text(f"patient_id,weight\n{MARKER['patient_id']},71\n9,80\n")
@@ -173,6 +177,7 @@ def test_two_imports_link_their_patients_and_two_keys_do_not_meet_in_one_databas
         assert "holds patients with pseudonyms of key" in " ".join(refused.stderr.split())
 
 
+@pytest.mark.processes
 def test_who_keeps_identifiers_says_so_and_is_told_so(folder: Path) -> None:
     write_csv(folder / "in" / "a.csv")
     asked = ("data", "import", "csv", "--from", "in", "--into", "site.db", "--keep-identifiers")

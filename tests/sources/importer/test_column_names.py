@@ -87,6 +87,7 @@ def test_the_remedy_for_other_names_works(tmp_path: Path) -> None:
     assert read.columns["pct_predicted"].tolist() == [80.0]
 
 
+@pytest.mark.training
 def test_a_model_is_trained_on_such_columns() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({name: rng.uniform(0, 100, 60) for name in NAMES})

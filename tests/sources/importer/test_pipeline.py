@@ -424,6 +424,7 @@ def _progress(database: Path) -> int:
             return 0
 
 
+@pytest.mark.processes
 def test_the_command_reports_and_writes_what_was_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", [*ROWS, "p4,50", "=p5,51"])
     done = cli(

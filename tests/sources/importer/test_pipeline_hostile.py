@@ -165,6 +165,7 @@ def test_after_an_interruption_the_report_and_the_list_of_refusals_have_those_be
         assert connection.execute("SELECT count(*) FROM fedcohort_refusals").fetchone() == (20,)
 
 
+@pytest.mark.processes
 def test_the_list_of_refusals_never_takes_the_place_of_another_file(tmp_path: Path) -> None:
     file = write(tmp_path / "g.csv", [*ROWS, "p9,1"])
     before = file.read_bytes()
@@ -246,6 +247,7 @@ def test_a_table_may_not_have_a_name_of_the_databases_own(tmp_path: Path, name: 
         import_source(csv_source(write(tmp_path / "a.csv", ROWS), name, None), tmp_path / "s.db", MADE_UP)
 
 
+@pytest.mark.processes
 def test_a_files_name_is_a_name_and_no_markup(tmp_path: Path) -> None:
     folder = tmp_path / "in [red]"
     folder.mkdir()
@@ -315,6 +317,7 @@ def test_nan_in_a_column_of_numbers_means_missing(tmp_path: Path, keyed: MappedT
     assert "3 into records (each key once)" in str(report)
 
 
+@pytest.mark.processes
 def test_a_line_of_three_hundred_megabytes_is_not_held_in_memory(tmp_path: Path) -> None:
     """Measured in a process of its own by the kernel's own mark; Linux only, as /proc is."""
     if not Path("/proc/self/status").exists():
