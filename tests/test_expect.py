@@ -1,6 +1,7 @@
 """What a private study will find out is foreseen from the study alone, and comes out so."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def study(analysis: Any, label: Any = None, **privacy: Any) -> fc.Study:
     return fc.Study(name="s", cohort=cohort, analysis=analysis, privacy=fc.Privacy(**privacy))
 
 
-def widths(sentences: list[str]) -> list[float]:
+def widths(sentences: Sequence[str]) -> list[float]:
     return [float(re.findall(r"known to about ([\d.e-]+)", one)[0]) for one in sentences]
 
 

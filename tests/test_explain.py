@@ -40,7 +40,7 @@ def test_what_is_not_decided_yet_is_not_told_as_a_number_and_a_description_holds
     words = explain(short)
     assert "age: a number from 0 to 90\n" in words
     assert "ward: what the hospitals declare of it, which the study takes when it is handed in\n" in words
-    assert "without declared bounds" not in words
+    assert ": a number without declared bounds" not in words
     kinds: dict[str, Any] = {"ward": fc.Categorical(["a", "b"]), "age": fc.Numeric(0, 120)}
     here = explain(short, filled=fc.Cohort(columns=kinds))
     assert "ward: one of a, b\n" in here

@@ -24,6 +24,7 @@ TREES = {
     if not path.name.endswith("_pb2.py")
 }
 LAYERS = (
+    {"texts"},
     {"errors"},
     {
         "arrays", "audit.chain", "columns", "field_faults", "figures", "known", "logs", "pixels", "questions",
@@ -51,7 +52,7 @@ LAYERS = (
 )  # fmt: skip
 """From the top of the house down: files and folders, and parts of folders that have a place of their own."""
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
-WORDS = LAYERS[1]
+WORDS = LAYERS[2]
 APART = {"analyses", "audit", "models", "privacy", "protection", "wire", "sources"}
 """They never meet, whatever their rank, but in words; training alone is made of models."""
 

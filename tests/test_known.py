@@ -6,9 +6,9 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.dashboard.federation.document import Finished, document
-from fedcohort.dashboard.shared.texts import load_texts
 from fedcohort.known import is_known, told, told_levels
 from fedcohort.researcher.result import Result
+from fedcohort.texts.look_up import page_texts
 
 SMALL = {
     "accuracy": 1.0,
@@ -65,7 +65,13 @@ def small() -> Result:
     study = fc.Study(
         name="five", cohort=cohort, analysis=fc.Train(), privacy=fc.Privacy(epsilon=1.0, delta=1e-3)
     )
-    report = {"test": SMALL, "privacy": {"words": []}, "protection": {"words": []}, "versions": {}}
+    report = {
+        "test": SMALL,
+        "privacy": {"words": []},
+        "protection": {"words": []},
+        "versions": {},
+        "sites": ["a", "b"],
+    }
     return Result(study, report, [])
 
 
@@ -81,7 +87,7 @@ def test_the_report_shows_no_number_that_is_not_known(language: str, word: str) 
     found = small()
     about = {"id": "ab" * 32, "name": "five", "researcher": "r", "created_at": "2026-01-01T00:00:00+00:00",
              "study": json.loads(found.study.canonical), "sites": []}  # fmt: skip
-    text = document(Finished(about, found.report, [], "0"), load_texts(language))
+    text = document(Finished(about, found.report, [], "0"), page_texts(language))
     assert text.count(f'<td class="number">{word}</td>') == 2
     assert "0.0000 – 1.0000" in text
     assert ">1.0000<" not in text

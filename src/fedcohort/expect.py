@@ -23,11 +23,14 @@ from fedcohort.errors import StudyError
 from fedcohort.known import IN_LABEL_UNITS
 from fedcohort.privacy.plan import NoisePlan, plan_noise
 from fedcohort.study import Study, missing_bounds
+from fedcohort.texts import Text, say
 from fedcohort.vector import Block, Noisy
 
 PATIENTS = (300, 3_000, 30_000)
 """At all hospitals together: what is told where nobody says how many there are."""
 SITES = 3
+METRICS = {"auc": say("AUC"), "accuracy": say("accuracy"), "mae": say("mean absolute error")}
+"""By which a model is foreseen: the first that it has."""
 _SEPARATION = 1.2
 """Distance of the log-odds of the two outcomes in their deviations: a model with an AUC of about .8."""
 _NORMAL = 1.96
@@ -35,7 +38,7 @@ _HELD_OUT = 0.2
 """Of the patients, where a column of the data says which are held out."""
 
 
-def expected(study: Study, sites: int = SITES, patients: Sequence[int] = PATIENTS) -> list[str]:
+def expected(study: Study, sites: int = SITES, patients: Sequence[int] = PATIENTS) -> list[Text]:
     """Sentences for a researcher and an approver; none for a study without [privacy].
 
     Args:
@@ -44,14 +47,14 @@ def expected(study: Study, sites: int = SITES, patients: Sequence[int] = PATIENT
     if study.privacy is None or not patients:
         return []
     if missing := missing_bounds(study.cohort):
-        return [f"Nothing can be released yet: {missing}."]
+        return [say("Nothing can be released yet: {why}.", why=missing)]
     try:
         return _sentences(study, max(sites, study.min_sites), patients)
     except StudyError as error:
-        return [f"With this epsilon nothing can be released: {error}."]
+        return [say("With this epsilon nothing can be released: {why}.", why=error)]
 
 
-def _sentences(study: Study, sites: int, patients: Sequence[int]) -> list[str]:
+def _sentences(study: Study, sites: int, patients: Sequence[int]) -> list[Text]:
     analysis = build_analysis(study)
     match analysis:
         case PrivateDescribe():
@@ -60,7 +63,7 @@ def _sentences(study: Study, sites: int, patients: Sequence[int]) -> list[str]:
         case PrivateTrain():
             releases, share = analysis.measurements, _held_out(study)
             if not releases:
-                return ["No patient is held out, so that nobody will know how good the model is."]
+                return [say("No patient is held out, so that nobody will know how good the model is.")]
         case PrivateEvaluate():
             releases, share = analysis.planned({}), _held_out(study)
         case _:
@@ -88,19 +91,20 @@ def _sigma(plan: NoisePlan, block: Block, sites: int) -> float:
     return plan.site_sigma(block.name, 0) * math.sqrt(sites) * block.resolution
 
 
-def _measured(task: Task, sigma: float, patients: int, measured: int, unit: str) -> str:
+def _measured(task: Task, sigma: float, patients: int, measured: int, unit: str) -> Text:
     found = noisy_metrics(task, _made_up(task, measured), sigma, 0)
-    name, words = next(
-        (key, said)
-        for key, said in (("auc", "AUC"), ("accuracy", "accuracy"), ("mae", "mean absolute error"))
-        if key in found
-    )
-    about = f"With {patients:,} patients, {measured:,} of them measured, the {words}"
+    name = next(name for name in METRICS if name in found)
+    counts = {"n": patients, "m": measured, "metric": METRICS[name]}
     low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
     if low is None or high is None:
-        return f"{about} will not be known."
-    in_unit = unit if name in IN_LABEL_UNITS else ""
-    return f"{about} will be known to about {(high - low) / 2:.2g}{in_unit}, as far as the noise goes."
+        return say("With {n:,} patients, {m:,} of them measured, the {metric} will not be known.", **counts)
+    return say(
+        "With {n:,} patients, {m:,} of them measured, the {metric} will be known to about {x:.2g}{unit}, as "
+        "far as the noise goes.",
+        **counts,
+        x=(high - low) / 2,
+        unit=unit if name in IN_LABEL_UNITS else "",
+    )
 
 
 def _made_up(task: Task, n: int) -> NDArray[np.float64]:
@@ -116,10 +120,15 @@ def _made_up(task: Task, n: int) -> NDArray[np.float64]:
     return counts.reshape(2, BINS)
 
 
-def _described(analysis: PrivateDescribe, plan: NoisePlan, patients: int, sites: int) -> str:
+def _described(analysis: PrivateDescribe, plan: NoisePlan, patients: int, sites: int) -> Text:
     sigma = {block.name: _sigma(plan, block, sites) for block in analysis.layout(State("sums"))}
-    count = f"With {patients:,} patients a count will be known to about {_NORMAL * sigma['patients']:,.2g}"
+    count = {"n": patients, "x": _NORMAL * sigma["patients"]}
     if "sum" not in sigma:
-        return f"{count}, as far as the noise goes."
-    mean = min(1.0, _NORMAL * sigma["sum"] / patients / 2)
-    return f"{count}, and a mean to about {mean:.2g} of its declared range, as far as the noise goes."
+        template = "With {n:,} patients a count will be known to about {x:,.2g}, as far as the noise goes."
+        return say(template, **count)
+    return say(
+        "With {n:,} patients a count will be known to about {x:,.2g}, and a mean to about {y:.2g} of its "
+        "declared range, as far as the noise goes.",
+        **count,
+        y=min(1.0, _NORMAL * sigma["sum"] / patients / 2),
+    )

@@ -1,14 +1,34 @@
 """A study in plain words: what is asked, what leaves, when, and how it is protected."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from fedcohort.columns import Binary, Categorical, Classes, Holdout, Image, Number, Numeric
+from fedcohort.columns import Binary, Categorical, Classes, Column, Holdout, Image, Number, Numeric
 from fedcohort.expect import PATIENTS, SITES, expected
 from fedcohort.protection.context import majority
 from fedcohort.protection.words import WORDS
 from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Survival, Train
+from fedcohort.texts import Text, in_a_row, say
+from fedcohort.texts.look_up import translated
 from fedcohort.wire.identity import fingerprint
+
+
+@dataclass(frozen=True)
+class Section:
+    """Sentences under a heading."""
+
+    heading: Text
+    lines: Sequence[Text]
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """What an analysis says of a study that asks for it: what is asked, and what leaves the hospital."""
+
+    asked: Callable[[Study, Any], list[Text]]
+    released: Callable[[Study, Any], list[Text]]
 
 
 def explain(
@@ -20,6 +40,7 @@ def explain(
     filled: Cohort | None = None,
     sites: int = SITES,
     patients: Sequence[int] = PATIENTS,
+    language: str = "en",
 ) -> str:
     """What a hospital agrees to when it approves this study.
 
@@ -27,236 +48,319 @@ def explain(
         units: by column, what the hospital that reads this declares; a study's own come first.
         filled: the study's cohort with what that hospital declares, where the study says nothing.
         sites, patients: for which the results of a private study are foreseen (`expect`).
+        language: of the reader (`texts.look_up.languages`).
     Returns:
         lines of text for a clinician or a data-protection officer.
     """
-    lines = [f"Study: {study.name}", f"Hash:  {study.hash}"]
+    lines = [say("Study: {name}", name=study.name), say("Hash:  {hash}", hash=study.hash)]
     if researcher is not None and researcher_key is not None:
-        lines.append(f"Asked by: {researcher} (key {fingerprint(researcher_key)})")
-    lines += ["", "What is asked", *(f"  {line}" for line in _question(study))]
-    lines += [
-        "",
-        "Which patients and columns",
-        *(f"  {line}" for line in _cohort(study, units or {}, filled or study.cohort)),
+        by = {"researcher": researcher, "key": fingerprint(researcher_key)}
+        lines.append(say("Asked by: {researcher} (key {key})", **by))
+    parts = ["\n".join(translated(line, language) for line in lines)]
+    for section in sections(study, units, filled=filled, sites=sites, patients=patients):
+        said = (translated(line, language) for line in (section.heading, *section.lines))
+        parts.append("\n  ".join(said))
+    return "\n\n".join(parts)
+
+
+def sections(
+    study: Study,
+    units: Mapping[str, str] | None = None,
+    *,
+    filled: Cohort | None = None,
+    sites: int = SITES,
+    patients: Sequence[int] = PATIENTS,
+) -> list[Section]:
+    """The question, patients and columns, what leaves, how it is protected, and what to expect of privacy.
+
+    Args:
+        units, filled, sites, patients: as of `explain`.
+    """
+    sentences = ANALYSES[study.analysis.kind]
+    never = say("Never a row: each release is one vector of sums over this hospital's patients.")
+    found = [
+        Section(say("What is asked"), sentences.asked(study, study.analysis)),
+        Section(say("Which patients and columns"), _cohort(study, units or {}, filled or study.cohort)),
+        Section(say("What leaves the hospital"), [never, *sentences.released(study, study.analysis)]),
+        Section(say("How it is protected"), _protection(study)),
     ]
-    lines += ["", "What leaves the hospital", *(f"  {line}" for line in _releases(study))]
-    lines += ["", "How it is protected", *(f"  {line}" for line in _protection(study))]
     whole = study if filled is None else study.model_copy(update={"cohort": filled})
-    if whole.cohort.is_explicit and (found := expected(whole, sites, patients)):
-        lines += ["", "What to expect", *(f"  {line}" for line in found)]
-    return "\n".join(lines)
+    if whole.cohort.is_explicit and (foreseen := expected(whole, sites, patients)):
+        found.append(Section(say("What to expect"), foreseen))
+    return found
 
 
-def _question(study: Study) -> list[str]:
-    match study.analysis:
-        case Describe():
-            return ["Counts, mean, deviation, and histogram or levels of each column, over all hospitals."]
-        case Train() as train:
-            model = train.model if isinstance(train.model, str) else "the researcher's own Keras model"
-            steps = (
-                f"{train.local_epochs} pass(es) over its rows"
-                if train.algorithm == "fedavg"
-                else "one gradient"
-            )
-            begins = ["Training begins with weights that the study brings."] if train.weights else []
-            return [
-                f"Train a model ({model}) in {train.rounds} rounds by {train.algorithm}.",
-                *begins,
-                f"In each round the hospital computes {steps}, in batches of {train.batch_size}.",
-            ]
-        case Evaluate():
-            return ["Measure a trained model, which is part of the study, on the hospital's patients."]
-
-
-def _cohort(study: Study, units: Mapping[str, str], filled: Cohort) -> list[str]:
+def _cohort(study: Study, units: Mapping[str, str], filled: Cohort) -> list[Text]:
     cohort = study.cohort
     lines = [
-        f"Table {cohort.table}; rows where {cohort.where}."
+        say("Table {table}; rows where {where}.", table=cohort.table, where=cohort.where)
         if cohort.where
-        else f"Table {cohort.table}; all rows."
+        else say("Table {table}; all rows.", table=cohort.table)
     ]
     for name, own in cohort.schema_.items():
         said = isinstance(cohort.columns, dict) or name in cohort.bounds
         kind = own if said else filled.schema_[name] if filled.is_explicit else None
-        if kind is None:
-            lines.append(
-                f"{name}: what the hospitals declare of it, which the study takes when it is handed in"
-            )
-        elif isinstance(kind, Categorical):
-            lines.append(f"{name}: one of {', '.join(str(level) for level in kind.levels)}")
-        elif isinstance(kind, Image):
-            colour = "in colour" if kind.channels == 3 else "grey"
-            lines.append(f"{name}: an image of {kind.height} x {kind.width} pixels, {colour}")
-        elif kind.bounds:
-            unit = f" {kind.unit or units[name]}" if kind.unit or name in units else ""
-            lines.append(f"{name}: a number from {kind.bounds[0]:g} to {kind.bounds[1]:g}{unit}")
-        else:
-            here = f", in {units[name]} here" if name in units else ""
-            unit = f", in {kind.unit}" if kind.unit else here
-            lines.append(f"{name}: a number without declared bounds{unit}")
+        lines.append(_column(name, kind, units.get(name)))
     lines += _label(filled, units)
     if isinstance(study.analysis, Describe):
         return lines
     if isinstance(cohort.split, Holdout):
-        lines.append(f"{cohort.split.fraction:.0%} of the patients are held out for testing.")
+        share = cohort.split.fraction
+        lines.append(say("{share:.0%} of the patients are held out for testing.", share=share))
     elif cohort.split:
-        lines.append(f"The column {cohort.split} says who is held out for testing.")
+        lines.append(say("The column {split} says who is held out for testing.", split=cohort.split))
     return lines
 
 
-def _label(cohort: Cohort, units: Mapping[str, str]) -> list[str]:
-    lines = [f"Label: {', '.join(cohort.label_columns)}"] if cohort.label_columns else []
+def _column(name: str, kind: Column | None, declared: str | None) -> Text:
+    """What a column holds; `declared` is the unit of the hospital that reads this."""
+    match kind:
+        case None:
+            template = "{name}: what the hospitals declare of it, which the study takes when it is handed in"
+            return say(template, name=name)
+        case Categorical():
+            return say("{name}: one of {levels}", name=name, levels=", ".join(map(str, kind.levels)))
+        case Image():
+            size = {"height": kind.height, "width": kind.width}
+            if kind.channels == 3:
+                return say("{name}: an image of {height} x {width} pixels, in colour", name=name, **size)
+            return say("{name}: an image of {height} x {width} pixels, grey", name=name, **size)
+    return _number(name, kind, declared)
+
+
+def _number(name: str, kind: Numeric, declared: str | None) -> Text:
+    if kind.bounds is not None:
+        low, high = kind.bounds
+        unit = _after(kind.unit or declared)
+        return say(
+            "{name}: a number from {low:g} to {high:g}{unit}", name=name, low=low, high=high, unit=unit
+        )
+    if kind.unit:
+        return say("{name}: a number without declared bounds, in {unit}", name=name, unit=kind.unit)
+    if declared:
+        return say("{name}: a number without declared bounds, in {unit} here", name=name, unit=declared)
+    return say("{name}: a number without declared bounds", name=name)
+
+
+def _after(unit: str | None) -> str:
+    """A unit as it stands behind a number."""
+    return f" {unit}" if unit else ""
+
+
+def _label(cohort: Cohort, units: Mapping[str, str]) -> list[Text]:
+    columns = ", ".join(cohort.label_columns)
+    lines = [say("Label: {label}", label=columns)] if columns else []
     match cohort.label:
         case Binary(positive=positive, negative=negative):
-            lines.append(f"Counts as yes: {positive}; as no: {negative}")
+            lines.append(
+                say("Counts as yes: {positive}; as no: {negative}", positive=positive, negative=negative)
+            )
         case Classes(levels=levels):
-            lines.append(f"Its classes: {', '.join(str(level) for level in levels)}")
+            lines.append(say("Its classes: {levels}", levels=", ".join(str(level) for level in levels)))
         case Number(column=column, low=low, high=high, unit=own):
-            unit = f" {own or units[column]}" if own or column in units else ""
-            lines.append(f"It is a number from {low:g} to {high:g}{unit}")
+            template = "It is a number from {low:g} to {high:g}{unit}"
+            lines.append(say(template, low=low, high=high, unit=_after(own or units.get(column))))
     return lines
 
 
-def _releases(study: Study) -> list[str]:
-    always = "Never a row: each release is one vector of sums over this hospital's patients."
-    if study.privacy is not None and isinstance(study.analysis, Train):
-        return [always, *_private_releases(study, study.analysis, study.privacy)]
-    match study.analysis:
-        case Describe() if study.privacy is not None:
-            rows = study.privacy.rows_per_patient
-            return [
-                always,
-                "Once, all with noise: how many patients there are; for each number how many are known, a",
-                "  sum, a sum of squares, and how many lie in each tenth of its range; for each level how",
-                "  many have it.",
-                f"A patient counts with {_rows(rows)}; a value beyond its bounds counts as the bound.",
-                *_noise_of_bounds(study),
-            ]
-        case Describe():
-            return [always, *_described(study), *_images(study)]
-        case Train() as train:
-            lines = [
-                always,
-                "Once: rows by split; for each number count, sum and sum of squares over the training rows.",
-                f"{train.rounds} times: the change of the model's weights, times the hospital's share;",
-                f"  with it the number of training rows and, by split, {_measured(study)}.",
-                "At the end, once more, for the finished model:",
-            ]
-            return [*lines, *_evaluated(study, train.importance)]
-        case Evaluate() as evaluation if study.privacy is not None:
-            hidden = ["  of held-out patients the same with each column hidden;"]
-            return [
-                always,
-                "Once, for the model in the study, all with noise:",
-                "  by split, patients by outcome and score, or by how far the model is off;",
-                *(hidden if evaluation.importance else []),
-                "  a patient counts with one row; a value beyond its bounds counts as the bound.",
-            ]
-        case Evaluate() as evaluation:
-            first = (
-                "First: rows of the measured split by score and outcome, to place finer parts of the scores."
-            )
-            scored = [] if isinstance(study.cohort.label, Number) else [first]
-            once = "Once, for the model in the study:"
-            return [always, *scored, once, *_evaluated(study, evaluation.importance)]
+def _describe_asked(study: Study, describe: Describe) -> list[Text]:
+    return [say("Counts, mean, deviation, and histogram or levels of each column, over all hospitals.")]
 
 
-def _private_releases(study: Study, train: Train, privacy: Privacy) -> list[str]:
-    rows = _rows(privacy.rows_per_patient)
-    if train.algorithm == "fedavg":
-        learned = [
-            f"{train.rounds} times: where the model's weights went in steps taken at this hospital, each of",
-            "  them from a random sample of patients, with noise in every step;",
+def _describe_released(study: Study, describe: Describe) -> list[Text]:
+    if study.privacy is not None:
+        return [
+            say(
+                "Once, all with noise: how many patients there are; for each number how many are known, a "
+                "sum, a sum of squares, and how many lie in each tenth of its range; for each level how many "
+                "have it."
+            ),
+            say(
+                "A patient counts with {rows}; a value beyond its bounds counts as the bound.",
+                rows=_rows(study.privacy.rows_per_patient),
+            ),
+            *_noise_of_bounds(study),
         ]
-    else:
-        learned = [f"{train.rounds} times: a sum of the patients' gradients, with noise;"]
-    lines = [
-        "Once: the number of patients to learn from, with noise.",
-        *learned,
-        f"  a patient counts with {rows} and at most {privacy.clip:g} (L2 norm); a value beyond its declared "
-        "bounds counts as the bound.",
-        *(_SCALED_BY_BOUNDS if any(isinstance(k, Numeric) for k in study.cohort.schema_.values()) else []),
+    images = [name for name, kind in study.cohort.schema_.items() if isinstance(kind, Image)]
+    none = say("Nothing of {images}: images are not described.", images=", ".join(images))
+    return [*_described(study), *([none] if images else [])]
+
+
+def _described(study: Study) -> list[Text]:
+    survival = isinstance(study.cohort.label, Survival)
+    if not survival and all(kind.bounds for kind in _numbers(study)):
+        return [
+            say(
+                "Once: how many rows and patients there are; for each number how many are known, a sum, a "
+                "sum of squares, and how many lie in each twentieth of its range; or a count for each level."
+            )
+        ]
+    return [
+        say(
+            "Once: how many rows and patients there are; for each number how many are known, a sum and a sum "
+            "of squares; or a count for each level."
+        ),
+        say(
+            "Then once: for each number how many lie in each twentieth of its range; of a number without "
+            "declared bounds the range lies about the mean of all hospitals, and how many lie beyond it is "
+            "told too."
+        ),
     ]
+
+
+def _numbers(study: Study) -> list[Numeric]:
+    return [kind for kind in study.cohort.schema_.values() if isinstance(kind, Numeric)]
+
+
+def _noise_of_bounds(study: Study) -> list[Text]:
+    """Only of numbers: a mean's and deviation's noise is a share of what the bounds allow."""
+    words = say(
+        "The noise on a number goes with its declared bounds: bounds ten times as wide make its mean and "
+        "deviation ten times as uncertain."
+    )
+    return [words] if _numbers(study) else []
+
+
+def _train_asked(study: Study, train: Train) -> list[Text]:
+    asked = {"rounds": train.rounds, "algorithm": train.algorithm}
+    lines = [
+        say("Train a model ({model}) in {rounds} rounds by {algorithm}.", model=train.model, **asked)
+        if isinstance(train.model, str)
+        else say(
+            "Train a model (the researcher's own Keras model) in {rounds} rounds by {algorithm}.", **asked
+        )
+    ]
+    if train.weights:
+        lines.append(say("Training begins with weights that the study brings."))
+    size = train.batch_size
+    if train.algorithm == "fedavg":
+        each = "In each round the hospital computes {passes} pass(es) over its rows, in batches of {size}."
+        lines.append(say(each, passes=train.local_epochs, size=size))
+    else:
+        lines.append(
+            say("In each round the hospital computes one gradient, in batches of {size}.", size=size)
+        )
+    return lines
+
+
+def _train_released(study: Study, train: Train) -> list[Text]:
+    if study.privacy is not None:
+        return _private_train_released(study, train, study.privacy)
+    return [
+        say("Once: rows by split; for each number count, sum and sum of squares over the training rows."),
+        say(
+            "{rounds} times: the change of the model's weights, times the hospital's share; with it the "
+            "number of training rows and, by split, {measured}.",
+            rounds=train.rounds,
+            measured=_measured(study),
+        ),
+        say(
+            "At the end, once more, for the finished model: {parts}.",
+            parts=_evaluated(study, train.importance),
+        ),
+    ]
+
+
+def _private_train_released(study: Study, train: Train, privacy: Privacy) -> list[Text]:
+    counts = {
+        "rounds": train.rounds, "rows": _rows(privacy.rows_per_patient), "clip": privacy.clip,
+    }  # fmt: skip
+    lines = [
+        say("Once: the number of patients to learn from, with noise."),
+        say(
+            "{rounds} times: where the model's weights went in steps taken at this hospital, each of them "
+            "from a random sample of patients, with noise in every step; a patient counts with {rows} and at "
+            "most {clip:g} (L2 norm); a value beyond its declared bounds counts as the bound.",
+            **counts,
+        )
+        if train.algorithm == "fedavg"
+        else say(
+            "{rounds} times: a sum of the patients' gradients, with noise; a patient counts with {rows} and "
+            "at most {clip:g} (L2 norm); a value beyond its declared bounds counts as the bound.",
+            **counts,
+        ),
+    ]
+    if _numbers(study):
+        lines.append(
+            say(
+                "A number is scaled by its declared bounds, not by its deviation: where they are much wider "
+                "than the values, the model learns less from it."
+            )
+        )
     if study.cohort.split is None:
-        return [*lines, "No patient is held out, so that nothing is measured."]
-    every = f"Every {privacy.evaluate_every} rounds and at the end"
-    lines.append(f"{every}: held-out patients by outcome and score, with noise.")
-    importance = "At the end, for each column: the same counts with that column hidden, with noise."
-    return [*lines, importance] if train.importance else lines
+        return [*lines, say("No patient is held out, so that nothing is measured.")]
+    template = "Every {n} rounds and at the end: held-out patients by outcome and score, with noise."
+    lines.append(say(template, n=privacy.evaluate_every))
+    if train.importance:
+        lines.append(say("At the end, for each column: the same counts with that column hidden, with noise."))
+    return lines
 
 
-_SCALED_BY_BOUNDS = [
-    "A number is scaled by its declared bounds, not by its deviation: where they are much wider than the",
-    "  values, the model learns less from it.",
-]
+def _evaluate_asked(study: Study, evaluation: Evaluate) -> list[Text]:
+    return [say("Measure a trained model, which is part of the study, on the hospital's patients.")]
 
 
-def _rows(most: int) -> str:
-    return "one row" if most == 1 else f"at most {most} rows"
+def _evaluate_released(study: Study, evaluation: Evaluate) -> list[Text]:
+    if study.privacy is not None:
+        parts = [
+            say("by split, patients by outcome and score, or by how far the model is off"),
+            *(
+                [say("of held-out patients the same with each column hidden")]
+                if evaluation.importance
+                else []
+            ),
+            say("a patient counts with one row"),
+            say("a value beyond its bounds counts as the bound"),
+        ]
+        template = "Once, for the model in the study, all with noise: {parts}."
+        return [say(template, parts=in_a_row("; ", parts))]
+    first = say("First: rows of the measured split by score and outcome, to place finer parts of the scores.")
+    once = say("Once, for the model in the study: {parts}.", parts=_evaluated(study, evaluation.importance))
+    return [once] if isinstance(study.cohort.label, Number) else [first, once]
 
 
-def _measured(study: Study) -> str:
+ANALYSES = {
+    "describe": Sentences(_describe_asked, _describe_released),
+    "train": Sentences(_train_asked, _train_released),
+    "evaluate": Sentences(_evaluate_asked, _evaluate_released),
+}
+"""By the kind of a study's analysis."""
+
+
+def _rows(most: int) -> Text:
+    return say("one row") if most == 1 else say("at most {n} rows", n=most)
+
+
+def _measured(study: Study) -> Text:
     if isinstance(study.cohort.label, Number):
-        return "rows, sums of squared and absolute errors, sum and sum of squares of the label"
-    return "the sum of losses, correct rows, and rows by score and outcome"
+        return say("rows, sums of squared and absolute errors, sum and sum of squares of the label")
+    return say("the sum of losses, correct rows, and rows by score and outcome")
 
 
-def _evaluated(study: Study, importance: bool) -> list[str]:
-    lines = [f"  by split, {_measured(study)};"]
+def _evaluated(study: Study, importance: bool) -> Text:
+    parts = [say("by split, {measured}", measured=_measured(study))]
+    shuffled = say("for each column the loss after shuffling it")
     match study.cohort.typed_label:
         case Binary():
-            lines.append("  rows by predicted and true class, and by calibration bin with the sum of scores;")
-            shuffled = "  for each column the loss, and rows by score and outcome, after shuffling it;"
+            parts.append(
+                say("rows by predicted and true class, and by calibration bin with the sum of scores")
+            )
+            shuffled = say("for each column the loss, and rows by score and outcome, after shuffling it")
         case Classes():
-            lines.append("  rows by predicted and true class;")
-            shuffled = "  for each column the loss after shuffling it;"
-        case _:
-            shuffled = "  for each column the loss after shuffling it;"
-    lines += [shuffled] if importance else []
-    return [*lines[:-1], lines[-1].removesuffix(";") + "."]
+            parts.append(say("rows by predicted and true class"))
+    return in_a_row("; ", [*parts, shuffled] if importance else parts)
 
 
-def _images(study: Study) -> list[str]:
-    images = [name for name, kind in study.cohort.schema_.items() if isinstance(kind, Image)]
-    return [f"Nothing of {', '.join(images)}: images are not described."] if images else []
-
-
-def _described(study: Study) -> list[str]:
-    lines = ["Once: how many rows and patients there are;"]
-    kinds = study.cohort.schema_.values()
-    survival = isinstance(study.cohort.label, Survival)
-    if not survival and all(kind.bounds for kind in kinds if isinstance(kind, Numeric)):
-        return [
-            *lines,
-            "  for each number how many are known, a sum, a sum of squares, and how many lie in each",
-            "  twentieth of its range; or a count for each level.",
-        ]
+def _protection(study: Study) -> list[Text]:
     return [
-        *lines,
-        "  for each number how many are known, a sum and a sum of squares; or a count for each level.",
-        "Then once: for each number how many lie in each twentieth of its range; of a number without",
-        "  declared bounds the range lies about the mean of all hospitals, and how many lie beyond it is",
-        "  told too.",
+        say("Protection: {name}.", name=study.protection),
+        *protection_words(study),
+        *privacy_words(study),
+        say("At least {n} hospitals take part, or the round has no result.", n=study.min_sites),
     ]
 
 
-def _noise_of_bounds(study: Study) -> list[str]:
-    """Only of numbers: a mean's and deviation's noise is a share of what the bounds allow."""
-    if not any(isinstance(kind, Numeric) for kind in study.cohort.schema_.values()):
-        return []
-    return [
-        "The noise on a number goes with its declared bounds: bounds ten times as wide make its mean and",
-        "  deviation ten times as uncertain.",
-    ]
-
-
-def _protection(study: Study) -> list[str]:
-    lines = [f"Protection: {study.protection}.", *protection_words(study)]
-    lines += privacy_words(study)
-    return [*lines, f"At least {study.min_sites} hospitals take part, or the round has no result."]
-
-
-def protection_words(study: Study, n_sites: int | None = None) -> list[str]:
+def protection_words(study: Study, n_sites: int | None = None) -> list[Text]:
     """What the study's protection hides from whom, and on what that rests (docs/threat-model.md).
 
     Args:
@@ -264,20 +368,26 @@ def protection_words(study: Study, n_sites: int | None = None) -> list[str]:
     """
     words = WORDS[study.protection]
     if not words.hides:
-        return ["The coordinator sees this hospital's vector, not only the sum."]
-    quorum = "more than half of the hospitals" if n_sites is None else _quorum(study, n_sites)
+        return [say("The coordinator sees this hospital's vector, not only the sum.")]
     lines = [
-        "The coordinator sees only the sum over the hospitals, never this hospital's vector.",
-        words.rests_on.format(colluders=study.colluders, quorum=quorum),
+        say("The coordinator sees only the sum over the hospitals, never this hospital's vector."),
+        say(words.rests_on, colluders=study.colluders, quorum=_quorum(study, n_sites)),
     ]
     if n_sites is None or n_sites == 2:
         lines.append(
-            "With two hospitals each can subtract its own part from the sum, whatever the protection."
+            say("With two hospitals each can subtract its own part from the sum, whatever the protection.")
         )
     return lines
 
 
-def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
+def _quorum(study: Study, n_sites: int | None) -> Text:
+    if n_sites is None:
+        return say("more than half of the hospitals")
+    some = max(study.min_sites, majority(n_sites, study.colluders))
+    return say("{some} of {all} hospitals", some=some, all=n_sites)
+
+
+def privacy_words(study: Study, n_sites: int | None = None) -> list[Text]:
     """What differential privacy promises a patient, and on whose noise that rests (docs/privacy.md).
 
     Args:
@@ -285,62 +395,86 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[str]:
     """
     privacy = study.privacy
     if privacy is None:
-        exact = (
-            "No differential privacy: the results are exact, and may tell something about single patients."
-        )
-        return [exact, *([_READABLE] if isinstance(study.analysis, Train) else [])]
-    rows = _rows(privacy.rows_per_patient)
+        return _without_privacy(study)
     lines = [
-        f"Differential privacy: epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, for all that the study "
-        f"releases. Any one patient's data, which count with {rows}, make an outcome "
-        f"{_times_as_likely(privacy.epsilon)}, but for a chance of {privacy.delta:g}.",
+        say(
+            "Differential privacy: epsilon {epsilon:g}, delta {delta:g}, for all that the study releases. "
+            "Any one patient's data, which count with {rows}, make an outcome {likely}, but for a chance of "
+            "{delta:g}.",
+            epsilon=privacy.epsilon,
+            delta=privacy.delta,
+            rows=_rows(privacy.rows_per_patient),
+            likely=_times_as_likely(privacy.epsilon),
+        ),
         _counted_at(privacy.sites_per_patient),
         *_tested(privacy),
-        "Not hidden: that this hospital takes part, and how long it computes, unless its site.toml sets "
-        "answer_slot.",
+        say(
+            "Not hidden: that this hospital takes part, and how long it computes, unless its site.toml sets "
+            "answer_slot."
+        ),
     ]
     if not study.shares_noise:
-        return [*lines, "Each hospital adds all of the noise itself and need not trust anybody for it."]
-    lines.append(
-        f"The hospitals add the noise in shares: the promise holds as long as no more than {study.colluders} "
-        f"of them tell their share, and {_lost(privacy.dropouts)} lost in a round."
-    )
+        return [*lines, say("Each hospital adds all of the noise itself and need not trust anybody for it.")]
+    lines.append(_shared(study.colluders, privacy.dropouts))
     if n_sites == 2:
-        lines.append("With two hospitals a share is as much noise as each would add alone.")
+        lines.append(say("With two hospitals a share is as much noise as each would add alone."))
     return lines
 
 
-def _lost(most: int) -> str:
-    return "none of them is" if most == 0 else f"no more than {most} of them are"
+def _without_privacy(study: Study) -> list[Text]:
+    lines = [
+        say("No differential privacy: the results are exact, and may tell something about single patients.")
+    ]
+    if isinstance(study.analysis, Train):
+        lines.append(
+            say(
+                "Who chooses the weights of a model in training can read whole records of patients out of a "
+                "sum, though not whose they are: this study trusts the coordinator not to, or needs "
+                "[privacy]."
+            )
+        )
+    return lines
 
 
-_READABLE = (
-    "Who chooses the weights of a model in training can read whole records of patients out of a sum, though "
-    "not whose they are: this study trusts the coordinator not to, or needs [privacy]."
-)
+def _shared(colluders: int, dropouts: int) -> Text:
+    if dropouts == 0:
+        return say(
+            "The hospitals add the noise in shares: the promise holds as long as no more than {tell} of them "
+            "tell their share, and none of them is lost in a round.",
+            tell=colluders,
+        )
+    return say(
+        "The hospitals add the noise in shares: the promise holds as long as no more than {tell} of them "
+        "tell their share, and no more than {lost} of them are lost in a round.",
+        tell=colluders,
+        lost=dropouts,
+    )
 
 
-def _tested(privacy: Privacy) -> list[str]:
+def _tested(privacy: Privacy) -> list[Text]:
     if not privacy.cohort_test:
         return []
     return [
-        "A hospital may test once, with noise of its own, whether it has enough patients: "
-        f"{privacy.cohort_test:.0%} of epsilon is kept for that."
+        say(
+            "A hospital may test once, with noise of its own, whether it has enough patients: {share:.0%} of "
+            "epsilon is kept for that.",
+            share=privacy.cohort_test,
+        )
     ]
 
 
-def _counted_at(sites: int) -> str:
+def _counted_at(sites: int) -> Text:
     if sites == 1:
-        return "A patient counts at one hospital: whoever has data at two of them is promised less."
-    return f"A patient counts at up to {sites} hospitals: the promise holds for whoever has data at so many."
+        return say("A patient counts at one hospital: whoever has data at two of them is promised less.")
+    return say(
+        "A patient counts at up to {n} hospitals: the promise holds for whoever has data at so many.", n=sites
+    )
 
 
-def _times_as_likely(epsilon: float) -> str:
+def _times_as_likely(epsilon: float) -> Text:
     """What an epsilon means; one beyond 10 hardly means anything."""
-    if epsilon <= 10:
-        return f"at most {math.exp(epsilon):.{3 if epsilon < 0.1 else 1}f} times as likely"
-    return "more than 20,000 times as likely, which is next to no promise"
-
-
-def _quorum(study: Study, n_sites: int) -> str:
-    return f"{max(study.min_sites, majority(n_sites, study.colluders))} of {n_sites} hospitals"
+    if epsilon > 10:
+        return say("more than 20,000 times as likely, which is next to no promise")
+    if epsilon < 0.1:
+        return say("at most {times:.3f} times as likely", times=math.exp(epsilon))
+    return say("at most {times:.1f} times as likely", times=math.exp(epsilon))

@@ -51,6 +51,7 @@ from fedcohort.questions import (
     Train,
     read_saved_model,
 )
+from fedcohort.texts import Text, say
 
 __all__ = [
     "Binary",
@@ -250,14 +251,15 @@ def _check_private(study: Study, privacy: Privacy) -> None:
         raise ValueError(missing)
 
 
-def missing_bounds(cohort: Cohort) -> str | None:
+def missing_bounds(cohort: Cohort) -> Text | None:
     """Which numbers privacy has no declared bounds for, and what to do; nothing where all have."""
     names = [k for k, kind in cohort.schema_.items() if isinstance(kind, Numeric) and kind.bounds is None]
     if not names:
         return None
-    return (
-        f"cohort.bounds: privacy needs declared bounds for {', '.join(names)}, such as the "
-        "clinical range; bounds that are looked up in the data would tell about patients"
+    return say(
+        "cohort.bounds: privacy needs declared bounds for {names}, such as the clinical range; bounds that "
+        "are looked up in the data would tell about patients",
+        names=", ".join(names),
     )
 
 

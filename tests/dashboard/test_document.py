@@ -16,10 +16,10 @@ import fedcohort as fc
 from fedcohort.dashboard.federation.document import MAX_POINTS, Finished, document, finished
 from fedcohort.dashboard.federation.figures import importance_bars, importance_png
 from fedcohort.dashboard.shared.svg import Axes, Bar, Line, bar_chart, line_chart
-from fedcohort.dashboard.shared.texts import load_texts
 from fedcohort.researcher.result import Result
 from fedcohort.sampling_intervals import accuracy_interval, auc_interval, mean_interval
 from fedcohort.study import Study
+from fedcohort.texts.look_up import page_texts
 from tests.processes.support import (
     Group,
     cohort,
@@ -74,7 +74,7 @@ def trained() -> Result:
 
 @pytest.mark.training
 def test_it_holds_question_results_figures_promises_and_hash(trained: Result) -> None:
-    reader = Reader(document(ended(trained), load_texts()))
+    reader = Reader(document(ended(trained), page_texts()))
     words = " ".join(reader.words)
     assert trained.study.hash in words
     assert "Train a model (logistic) in 4 rounds by fedavg." in words
@@ -85,12 +85,12 @@ def test_it_holds_question_results_figures_promises_and_hash(trained: Result) ->
     report = hashlib.sha256(json.dumps(trained.report, indent=2).encode()).hexdigest()
     assert {report, "7be1 04a9", "c0de c0de"} <= set(reader.words)
     # loss, accuracy and AUC by round, ROC, calibration, importance
-    assert document(ended(trained), load_texts()).count("<svg") == 6
+    assert document(ended(trained), page_texts()).count("<svg") == 6
 
 
 @pytest.mark.training
 def test_a_chinese_report_says_everything_but_names_in_chinese(trained: Result) -> None:
-    reader = Reader(document(ended(trained), load_texts("zh")))
+    reader = Reader(document(ended(trained), page_texts("zh")))
     shown = [word for word in reader.words if re.search(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}", word)]
     assert [word for word in shown if "font" not in word and word != trained.study.name] == []
     assert "协调方只能看到各医院的总和，绝不会看到本院的向量。" in reader.words
@@ -100,14 +100,14 @@ def test_a_chinese_report_says_everything_but_names_in_chinese(trained: Result) 
 def test_exact_results_have_the_intervals_of_these_patients_and_private_ones_of_the_noise(
     trained: Result,
 ) -> None:
-    words = " ".join(Reader(document(ended(trained), load_texts())).words)
+    words = " ".join(Reader(document(ended(trained), page_texts())).words)
     test = trained.report["test"]
     low, high = accuracy_interval(test["accuracy"], test["rows"]) or (0, 0)
     assert f"{low:.4f} – {high:.4f}" in words
     assert "Wilson" in words
     study = trained.study.model_copy(update={"privacy": fc.Privacy(epsilon=1.0)})
     noisy = {**trained.report, "test": {"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "rows": 54}}
-    words = " ".join(Reader(document(ended(Result(study, noisy, [])), load_texts())).words)
+    words = " ".join(Reader(document(ended(Result(study, noisy, [])), page_texts())).words)
     assert "0.7000 – 0.9000" in words
     assert "95 % of other draws of the same noise" in words
     assert "Wilson" not in words
@@ -128,10 +128,10 @@ def test_a_private_description_shows_deviations_with_intervals_and_the_error_of_
     described = {"spread": spread, "hidden": hidden, "sex": sex, "beyond": beyond}
     report = {**trained.report, "describe": described}
     for language, words in (("en", "hidden by the noise: at most 6.5"), ("zh", "被噪声掩盖：至多 6.5")):
-        shown = " ".join(Reader(document(ended(Result(study, report, [])), load_texts(language))).words)
+        shown = " ".join(Reader(document(ended(Result(study, report, [])), page_texts(language))).words)
         for expected in ("12.5 (9.25 – 15)", "60 ± 9.5", "f: 31 ± 7.5, m: 29 ± 7.5", words):
             assert expected in shown
-    shown = " ".join(Reader(document(ended(Result(study, report, [])), load_texts())).words)
+    shown = " ".join(Reader(document(ended(Result(study, report, [])), page_texts())).words)
     assert "beyond (2 lie below what is drawn, 1 above. Each part within ± 3.5, as 95 % of" in shown
 
 
@@ -143,7 +143,7 @@ def test_it_says_which_level_counts_as_yes_and_how_far_the_area_may_be_off(train
     about = {**asked, "cohort": {**asked["cohort"], "label": named}}
     report = {**trained.report, "label": named, "test": test}
     shown = " ".join(
-        Reader(document(ended(Result(trained.study, report, []), study=about), load_texts())).words
+        Reader(document(ended(Result(trained.study, report, []), study=about), page_texts())).words
     )
     assert "case counts as yes, control as no (outcome)." in shown
     assert "may be off by 0.00042 for it" in shown
@@ -173,7 +173,7 @@ def test_it_prints_on_few_pages_and_nothing_is_cut_off(
     trained: Result, browser: Browser, tmp_path: Path, language: str
 ) -> None:
     file = tmp_path / "report.html"
-    file.write_text(document(ended(trained), load_texts(language)), encoding="utf-8")
+    file.write_text(document(ended(trained), page_texts(language)), encoding="utf-8")
     with watched(browser, viewport={"width": 658, "height": 1000}) as watch:  # A4 less its margins
         watch.page.goto(file.as_uri())
         watch.page.emulate_media(media="print")
@@ -192,7 +192,7 @@ CUT = """() => [...document.querySelectorAll('svg text')].filter((each) => {
 
 @pytest.mark.training
 def test_nothing_in_it_is_fetched_or_run(trained: Result) -> None:
-    text = document(ended(trained), load_texts())
+    text = document(ended(trained), page_texts())
     reader = Reader(text)
     assert reader.tags <= ALLOWED
     assert not {name for name in reader.attributes if name.startswith("on")}
@@ -208,7 +208,7 @@ def test_whatever_a_researcher_or_a_site_writes_stays_text(trained: Result) -> N
     hostile = Result(study, report, trained.rows)
     sites = [{"id": HOSTILE, "state": HOSTILE, "code": HOSTILE}]
     found = ended(hostile, researcher=HOSTILE, sites=sites)
-    reader = Reader(document(found, load_texts()))
+    reader = Reader(document(found, page_texts()))
     assert reader.tags <= ALLOWED
     assert HOSTILE in "".join(reader.words)
 
@@ -216,8 +216,8 @@ def test_whatever_a_researcher_or_a_site_writes_stays_text(trained: Result) -> N
 def test_a_description_is_a_table_with_its_intervals() -> None:
     study = describe_study("in private", privacy=fc.Privacy(epsilon=2.0))
     result = simulate_wards(study)
-    words = " ".join(Reader(document(ended(result), load_texts())).words)
-    assert document(ended(result), load_texts()).count("<svg") == 2
+    words = " ".join(Reader(document(ended(result), page_texts())).words)
+    assert document(ended(result), page_texts()).count("<svg") == 2
     row = result.report["describe"]["age"]
     assert f"{row['mean']:.4g} ({row['mean_low']:.4g} – {row['mean_high']:.4g})" in words
     assert "Epsilon if all other hospitals told their share of the noise" in words
@@ -226,7 +226,7 @@ def test_a_description_is_a_table_with_its_intervals() -> None:
 @pytest.mark.training
 def test_thousands_of_rounds_are_thinned_out_to_their_ends(trained: Result) -> None:
     rows = [{"round": number, "split": "test", "loss": 1 / number} for number in range(1, 5001)]
-    text = document(ended(Result(trained.study, trained.report, rows)), load_texts())
+    text = document(ended(Result(trained.study, trained.report, rows)), page_texts())
     assert len(text) < 200_000
     (curve,) = re.findall(r'<path d="(M[^"]*)" fill="none" stroke="#0072B2"', text)[:1]
     assert curve.count("L") <= MAX_POINTS
@@ -254,7 +254,7 @@ def test_what_noise_leaves_open_of_an_importance_is_drawn(trained: Result) -> No
     entry = {"loss_increase": 0.2, "loss_increase_low": 0.1, "loss_increase_high": 0.3}
     exact, noisy = ({**trained.report, "importance": {"age": one}} for one in ({"loss_increase": 0.2}, entry))
     both = (Result(trained.study, report, trained.rows) for report in (exact, noisy))
-    drawn = [document(ended(one), load_texts()) for one in both]
+    drawn = [document(ended(one), page_texts()) for one in both]
     assert drawn[1].count("<path") == drawn[0].count("<path") + 1
     bars = [importance_bars(one) for one in (exact, noisy)]
     assert bars[1] == (Bar("age", 0.2, (0.1, 0.3)),)
@@ -263,14 +263,14 @@ def test_what_noise_leaves_open_of_an_importance_is_drawn(trained: Result) -> No
 
 @pytest.mark.training
 def test_it_says_what_it_was_computed_with(trained: Result) -> None:
-    words = " ".join(Reader(document(ended(trained), load_texts())).words)
+    words = " ".join(Reader(document(ended(trained), page_texts())).words)
     assert {"fedcohort", "python", "numpy", "keras"} <= trained.report["versions"].keys()
     assert any(name.startswith("tensorflow") for name in trained.report["versions"])
     for name, version in trained.report["versions"].items():
         assert f"{name} {version}" in words
     older = {name: value for name, value in trained.report.items() if name != "versions"}
     found = replace(ended(Result(trained.study, older, trained.rows)), version="0.0.9")
-    assert "fedcohort 0.0.9" in " ".join(Reader(document(found, load_texts())).words)
+    assert "fedcohort 0.0.9" in " ".join(Reader(document(found, page_texts())).words)
 
 
 @pytest.fixture(scope="module")
@@ -287,4 +287,4 @@ def test_the_command_writes_the_file(group: Group, tmp_path: Path) -> None:
     done = group.cli("report", handle.id[:8], "--into", file, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rest = group.connect().rest
-    assert file.read_text(encoding="utf-8") == document(finished(handle.id, rest.get), load_texts())
+    assert file.read_text(encoding="utf-8") == document(finished(handle.id, rest.get), page_texts())

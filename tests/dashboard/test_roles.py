@@ -74,6 +74,7 @@ def filled(app: Flask, rule: str) -> str:
     """An address of a route."""
     places = {
         "<path:filename>": "icon.svg",
+        "<language>": "zh",
         "<study_id>": FIRST_STUDY,
         "<key>": "0123456789ab",
         "<table>": "ward",

@@ -10,9 +10,11 @@ import pytest
 
 from fedcohort.dashboard.login.roles import ROLES
 from fedcohort.dashboard.shared.application import HERE
-from fedcohort.dashboard.shared.texts import LANGUAGES, load_texts
+from fedcohort.dashboard.shared.texts import LANGUAGES
 from fedcohort.node.consent import REFUSALS
 from fedcohort.node.readiness_words import Verdict
+from fedcohort.texts.look_up import HERE as TEXTS
+from fedcohort.texts.look_up import page_texts
 
 BUILT = re.compile(
     r"(state|sentence|answer|metric|site|link|part|protected|protection|code|matrix|role|people\.state|reason"
@@ -28,7 +30,8 @@ HALF_WIDTH = re.compile(r"[\u4e00-\u9fff}]\s*[,;:()?!]|[,;:()?!]\s*[\u4e00-\u9ff
 
 
 def _sources() -> str:
-    files = [*HERE.glob("templates/*.html"), *HERE.glob("static/js/*.js"), *HERE.rglob("*.py")]
+    scripts = [*HERE.rglob("*.py"), *TEXTS.glob("*.py")]
+    files = [*HERE.glob("templates/*.html"), *HERE.glob("static/js/*.js"), *scripts]
     return "\n".join(file.read_text("utf-8") for file in files)
 
 
@@ -36,13 +39,13 @@ def test_every_text_that_a_page_asks_for_exists() -> None:
     asked = set(re.findall(r"""(?:\bt\(|\bt\[|texts\[|spoken\(\)\[)["']([a-z_.0-9]+)["']""", _sources()))
     assert len(asked) > 40
     built = {name for name in asked if name.endswith(".")}
-    assert asked - built - load_texts().keys() == set()
+    assert asked - built - page_texts().keys() == set()
 
 
 @pytest.mark.parametrize(
     "path",
-    sorted([*HERE.glob("shared/*.json"), *HERE.glob("static/texts/*.json")]),
-    ids=lambda path: path.name,
+    sorted([*HERE.glob("shared/*.json"), *TEXTS.glob("*/*.json")]),
+    ids=lambda path: "/".join(path.parts[-2:]),
 )
 def test_no_text_is_written_twice_under_one_name(path: Path) -> None:
     """Of two JSON takes the last, and the other page shows that."""
@@ -52,15 +55,15 @@ def test_no_text_is_written_twice_under_one_name(path: Path) -> None:
 
 def test_no_text_is_left_over() -> None:
     sources = _sources()
-    unused = [name for name in load_texts() if f'"{name}"' not in sources and f"'{name}'" not in sources]
+    unused = [name for name in page_texts() if f'"{name}"' not in sources and f"'{name}'" not in sources]
     assert [name for name in unused if not BUILT.fullmatch(name)] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_language_has_every_text_and_no_other(language: str) -> None:
-    assert list(load_texts(language)) == list(load_texts()), "one order, so that a file is easy to compare"
-    assert load_texts(language)["language"] == language
-    assert [name for name, text in load_texts(language).items() if not text.strip()] == []
+    assert list(page_texts(language)) == list(page_texts()), "one order, so that a file is easy to compare"
+    assert page_texts(language)["language"] == language
+    assert [name for name, text in page_texts(language).items() if not text.strip()] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -69,14 +72,14 @@ def test_a_translation_has_the_same_places_for_values(language: str) -> None:
         return Counter(re.findall(r"\{(\w+)\}", text))
 
     wrong = [
-        name for name, text in load_texts().items() if places(text) != places(load_texts(language)[name])
+        name for name, text in page_texts().items() if places(text) != places(page_texts(language)[name])
     ]
     assert wrong == []
 
 
 def test_every_chinese_text_is_chinese_with_chinese_punctuation() -> None:
-    texts = load_texts("zh")
-    english = load_texts()
+    texts = page_texts("zh")
+    english = page_texts()
     untranslated = [
         name for name, text in texts.items() if text == english[name] and name not in SAME | SIGNS
     ]
@@ -105,4 +108,4 @@ def test_every_role_state_verdict_and_reason_has_words() -> None:
     names = [f"role.{role}" for role in ROLES] + [f"reason.{code}" for code in REFUSALS]
     names += [f"verdict.{verdict}" for verdict in verdicts]
     names += [f"people.state.{state}" for state in ("active", "invited", "disabled")]
-    assert [name for name in names if name not in load_texts()] == []
+    assert [name for name in names if name not in page_texts()] == []

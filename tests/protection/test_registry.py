@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import fedcohort
-from fedcohort.dashboard.shared.texts import LANGUAGES, load_texts
+from fedcohort.dashboard.shared.texts import LANGUAGES
 from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.protection.words import WORDS
+from fedcohort.texts.look_up import page_texts
 
 HOUSE = Path(fedcohort.__file__).parent
 
@@ -72,7 +73,7 @@ def test_every_protection_has_its_words() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_protection_has_its_texts_on_the_pages(language: str) -> None:
-    texts = load_texts(language)
+    texts = page_texts(language)
     assert [
         name for name in WORDS if not (texts.get(f"protection.{name}") and texts.get(f"protected.{name}"))
     ] == []

@@ -19,7 +19,7 @@ def report(
     """Write a finished study's question, results and promises as one HTML file that prints well."""
     try:
         from fedcohort.dashboard.federation.document import document, finished
-        from fedcohort.dashboard.shared.texts import load_texts
+        from fedcohort.texts.look_up import page_texts
     except ModuleNotFoundError:
         raise ConfigError(
             "a report needs the dashboard's parts: "
@@ -27,6 +27,6 @@ def report(
         ) from None
 
     rest = open_federation(coordinator, token, ca_file).rest
-    text = document(finished(study, rest.get), load_texts())
+    text = document(finished(study, rest.get), page_texts())
     into.write_text(text, encoding="utf-8")
     console.print(f"written to {into}", markup=False, highlight=False)

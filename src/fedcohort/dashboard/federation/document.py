@@ -15,13 +15,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedcohort.dashboard.federation.figures import importance_bars
-from fedcohort.dashboard.shared.explained import explained, sentence
 from fedcohort.dashboard.shared.svg import Axes, Line, Points, bar_chart, histogram_chart, line_chart
 from fedcohort.dashboard.shared.texts import date
-from fedcohort.explain import explain
+from fedcohort.explain import privacy_words, protection_words, sections
 from fedcohort.known import METRICS, column_name, ends_of, is_known, metric_name
 from fedcohort.sampling_intervals import mean_interval, sampling_interval
-from fedcohort.study import parse_study
+from fedcohort.study import Study, parse_study
+from fedcohort.texts.look_up import translated
 
 MAX_POINTS = 500
 """Of one curve: a study of thousands of rounds is thinned out, its ends stay."""
@@ -71,7 +71,7 @@ def document(found: Finished, texts: Texts) -> str:
     """The file's text.
 
     Args:
-        texts: of the language, by name (`dashboard.app.load_texts`).
+        texts: of the language, by name (`texts.look_up.page_texts`).
     """
     environment = Environment(
         loader=PackageLoader("fedcohort.dashboard"), autoescape=True, undefined=StrictUndefined
@@ -102,30 +102,28 @@ def _told(found: Finished, texts: Texts) -> dict[str, Any]:
     """What is said in words: the question, who took part, with how many, and what is protected."""
     report, language = found.report, texts["language"]
     # A printed report tells what came out; what was to be expected would be computed for nothing.
-    told = explain(parse_study(dict(found.study["study"])), patients=())
-    question = explained(told, language).split("\n\n")[1:4]
-    words = [*report["protection"]["words"], *report["privacy"]["words"]]
+    study = parse_study(dict(found.study["study"]))
+    question = sections(study, patients=())[:3]
     sites = [
         (one["id"], texts.get(f"answer.{one['state']}", one["state"]), one["code"])
         for one in found.study["sites"]
     ]
     return {
-        "question": [_paragraphs(part) for part in question],
+        "question": [
+            [translated(line, language) for line in (part.heading, *part.lines)] for part in question
+        ],
         "sites": [(*one, found.fingerprints.get(one[0], "")) for one in sites],
         "sizes": _sizes(report, texts),
-        "promises": [sentence(one, language) for one in words],
+        "promises": _promises(study, report, language),
     }
 
 
-def _paragraphs(part: str) -> list[str]:
-    """Heading and sentences; a line that is indented further goes on with the one before."""
-    found: list[str] = []
-    for line in part.split("\n"):
-        if line.startswith("    "):
-            found[-1] += f" {line.strip()}"
-        else:
-            found.append(line.strip())
-    return found
+def _promises(study: Study, report: Json, language: str) -> list[str]:
+    """What the report says of protection and privacy; words of an earlier version stay as they are."""
+    n_sites = len(report["sites"])
+    today = {str(one): one for one in (*protection_words(study, n_sites), *privacy_words(study, n_sites))}
+    words = [*report["protection"]["words"], *report["privacy"]["words"]]
+    return [translated(today.get(one, one), language) for one in words]
 
 
 def _measured(report: Json) -> Json:

@@ -14,7 +14,6 @@ from flask import Flask, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from fedcohort.dashboard.login.access import visitor
-from fedcohort.dashboard.shared.explained import explained
 from fedcohort.dashboard.shared.texts import spoken
 from fedcohort.errors import FedcohortError, NotFoundError
 from fedcohort.explain import explain
@@ -86,8 +85,8 @@ def proposal_view(found: StoredProposal, data: str | None = None) -> dict[str, A
     """A proposal as pages show it, with the units that the database `data` declares."""
     study = parse_study(found.study)
     units = {} if data is None else units_of(data, study.cohort.table)
-    text = explain(study, found.researcher, found.researcher_key, units)
-    words = explained(text, spoken()["language"])
+    language = spoken()["language"]
+    words = explain(study, found.researcher, found.researcher_key, units, language=language)
     return {
         "name": study.name,
         "hash": found.study_hash,

@@ -12,7 +12,8 @@ from flask import Flask, Response, request
 
 LEAST_BYTES = 1024
 KINDS = frozenset({"text/javascript", "text/css", "application/json", "image/svg+xml"})
-OPEN = frozenset({"static", "study_curves"})
+FILES = frozenset({"static", "texts"})
+OPEN = FILES | {"study_curves"}
 """Endpoints that answer all who may ask alike."""
 
 
@@ -31,7 +32,7 @@ def _zipped(response: Response) -> Response:
     plain = response.get_data()
     if len(plain) < LEAST_BYTES:
         return response
-    response.set_data(_kept(plain) if request.endpoint == "static" else gzip.compress(plain, 6, mtime=0))
+    response.set_data(_kept(plain) if request.endpoint in FILES else gzip.compress(plain, 6, mtime=0))
     response.headers["Content-Encoding"] = "gzip"
     etag, _ = response.get_etag()
     if etag:

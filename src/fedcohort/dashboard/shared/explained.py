@@ -1,4 +1,4 @@
-"""The plain words of `explain`, of readiness and of errors in the reader's language, sentence by sentence.
+"""The plain words of readiness and of errors in the reader's language, sentence by sentence.
 
 All are written once, in English; files beside this one have what each sentence is in another language.
 A sentence without a translation stays English, and fails a test.
@@ -13,23 +13,15 @@ PLACE = re.compile(r"\{(\w+)(?::(words|number|rest))?\}")
 """A value's place; one of `words` is a sentence's part, and translated like one."""
 _VALUES = {"number": r"[+-]?\d[\d.,e+-]*", "rest": ".*"}
 """What may stand there; elsewhere one letter or more."""
-EXPLAINED, READINESS, FAULTS = "explained", "readiness", "faults"
+READINESS, FAULTS = "readiness", "faults"
 """Books of sentences."""
 SEMICOLON, COLON = {"zh": "；"}, {"zh": "："}
 
 Template = tuple[re.Pattern[str], str, frozenset[str]]
 
 
-def explained(text: str, language: str) -> str:
-    """The text of `explain` in a language; the English one as it is."""
-    if language == "en":
-        return text
-    parts = [_joined(part.split("\n")) for part in text.split("\n\n")]
-    return "\n\n".join("\n".join(_line(line, language) for line in part) for part in parts)
-
-
-def sentence(words: str, language: str, book: str = EXPLAINED) -> str:
-    """One sentence of it, or of another book."""
+def sentence(words: str, language: str, book: str) -> str:
+    """One sentence of a book."""
     return words if language == "en" else _said(words, language, book)
 
 
@@ -46,22 +38,6 @@ def _fault(words: str, language: str) -> str:
         return told
     place, colon, rest = words.partition(": ")
     return place + COLON[language] + _fault(rest, language) if colon else words
-
-
-def _joined(lines: list[str]) -> list[str]:
-    """Lines that are indented further go on with the one before."""
-    found: list[str] = []
-    for line in lines:
-        if line.startswith("    "):
-            found[-1] += f" {line.strip()}"
-        else:
-            found.append(line)
-    return found
-
-
-def _line(line: str, language: str) -> str:
-    indent = line[: len(line) - len(line.lstrip())]
-    return indent + _said(line.strip(), language, EXPLAINED)
 
 
 def _said(words: str, language: str, book: str) -> str:

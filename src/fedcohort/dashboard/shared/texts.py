@@ -1,4 +1,4 @@
-"""Every text of the pages and of documents, by name: one file a language, which the browser reads too.
+"""The language in which a page answers, and every answer in it.
 
 A reader's language is the one chosen on the page, kept in a cookie, or else the browser's
 (RFC 9110, section 12.5.4, "Accept-Language"), or else English.
@@ -7,34 +7,22 @@ A reader's language is the one chosen on the page, kept in a cookie, or else the
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import SupportsInt
 from urllib.parse import urlencode
 
-from flask import Flask, Response, request
+from flask import Flask, Response, request, send_from_directory
 
 from fedcohort.dashboard.shared.explained import fault
+from fedcohort.texts.look_up import HERE, PAGES, languages, page_texts
 
-TEXTS = Path(__file__).parents[1] / "static" / "texts"
-LANGUAGES = {"en": "English", "zh": "中文"}
-"""Each by its own name, so that whoever reads no other can find it."""
+LANGUAGES = languages()
 COOKIE = "fedcohort_language"
 COOKIE_SECONDS = 365 * 24 * 3600
 
-Texts = dict[str, str]
 
-
-@cache
-def load_texts(language: str = "en") -> Texts:
-    """A language's texts; `language` is one of LANGUAGES."""
-    texts: Texts = json.loads((TEXTS / f"{language}.json").read_text("utf-8"))
-    return texts
-
-
-def spoken() -> Texts:
+def spoken() -> dict[str, str]:
     """The texts of the language in which this request is answered."""
-    return load_texts(_language())
+    return page_texts(_language())
 
 
 def speak(app: Flask) -> None:
@@ -43,8 +31,14 @@ def speak(app: Flask) -> None:
     app.add_template_filter(lambda iso: date(iso, spoken()), "date")
     app.add_template_filter(whole, "whole")
     app.add_template_filter(lambda message: fault(message, _language()), "fault")
+    app.add_url_rule("/static/texts/<language>.json", "texts", _file)
     app.after_request(_translated)
     app.after_request(_remember)
+
+
+def _file(language: str) -> Response:
+    """The pages' own texts, for scripts in a browser."""
+    return send_from_directory(HERE, f"{language}/{PAGES}")
 
 
 def date(iso: str, texts: Mapping[str, str], form: str = "date.whole") -> str:
@@ -83,7 +77,7 @@ def _translated(response: Response) -> Response:
     """What is wrong, where an answer says so: with a request, or with the study that it is about."""
     language = _language()
     whole = response.is_json and not response.is_streamed and "Content-Encoding" not in response.headers
-    if language == "en" or not whole or request.endpoint == "static":
+    if language == "en" or not whole or request.endpoint == "texts":
         return response
     body = response.get_json()
     faults = [body, body.get("error")] if isinstance(body, dict) else []

@@ -1,4 +1,4 @@
-// Every word of the page comes from the file of its language, static/texts/LANGUAGE.json.
+// Every word of the page comes from the file of its language, texts/LANGUAGE/pages.json of the program.
 
 const response = await fetch(new URL(`../texts/${document.documentElement.lang}.json`, import.meta.url));
 const texts = await response.json();
