@@ -25,7 +25,7 @@ from benchmarks.heart import (
     pooled_rows,
 )
 from fedcohort.analyses.model_of import model_of
-from fedcohort.analyses.train.server_optimizer import server_step
+from fedcohort.analyses.algorithms.server import server_step
 from fedcohort.engines.local import run_local
 from fedcohort.study import Study, Train
 

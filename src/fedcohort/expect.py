@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.analyses import build_analysis
-from fedcohort.analyses.contract import State
-from fedcohort.analyses.describe.private import PrivateDescribe
-from fedcohort.analyses.evaluate.private import PrivateEvaluate
+from fedcohort.analyses.contract import Sums
+from fedcohort.analyses.describe.stages import DescribeAnalysis
+from fedcohort.analyses.evaluate.stages import EvaluateAnalysis
+from fedcohort.analyses.measure import BINS, EDGES, Measure
 from fedcohort.analyses.metrics import Task
-from fedcohort.analyses.private_metrics import BINS, EDGES, noisy_metrics
-from fedcohort.analyses.train.private import PrivateTrain
+from fedcohort.analyses.train.stages import TrainAnalysis
 from fedcohort.columns import Holdout, Number
 from fedcohort.errors import StudyError
 from fedcohort.known import IN_LABEL_UNITS
 from fedcohort.privacy.plan import NoisePlan, plan_noise
 from fedcohort.study import Study, missing_bounds
 from fedcohort.texts import Text, say
-from fedcohort.vector import Block, Noisy
+from fedcohort.vector import FixedPoint
 
 PATIENTS = (300, 3_000, 30_000)
 """At all hospitals together: what is told where nobody says how many there are."""
@@ -55,30 +55,26 @@ def expected(study: Study, sites: int = SITES, patients: Sequence[int] = PATIENT
 
 
 def _sentences(study: Study, sites: int, patients: Sequence[int]) -> list[Text]:
-    analysis = build_analysis(study)
+    analysis, share = build_analysis(study), _held_out(study)
     match analysis:
-        case PrivateDescribe():
-            plan = plan_noise(study, analysis.planned({}), sites)
+        case DescribeAnalysis():
+            plan = plan_noise(study, analysis.planned, sites)
             return [_described(analysis, plan, n, sites) for n in patients]
-        case PrivateTrain():
-            releases, share = analysis.measurements, _held_out(study)
-            if not releases:
+        case TrainAnalysis():
+            if analysis.evaluation is None:
                 return [say("No patient is held out, so that nobody will know how good the model is.")]
-        case PrivateEvaluate():
-            releases, share = analysis.planned({}), _held_out(study)
+            evaluation, released = analysis.evaluation, analysis.measurements
+        case EvaluateAnalysis():
+            evaluation = analysis.evaluation
+            released = dict.fromkeys(evaluation.blocks, 1)
         case _:
             return []
-    task = analysis.task if isinstance(analysis, PrivateTrain) else analysis.evaluation.task
-    scores = next(one.block for one in releases if one.block.name.startswith("scores"))
-    sigma = _sigma(plan_noise(study, _of_part(releases, scores), sites), scores, sites)
+    scores = next(iter(released))
+    ours = {block: times for block, times in released.items() if block.part == scores.part}
+    sigma = _sigma(plan_noise(study, ours, sites), scores.fixed_point(private=True), sites)
     label = study.cohort.label
     unit = f" {label.unit}" if isinstance(label, Number) and label.unit else ""
-    return [_measured(task, sigma, n, round(share * n), unit) for n in patients]
-
-
-def _of_part(releases: Sequence[Noisy], block: Block) -> tuple[Noisy, ...]:
-    part = next(one.part for one in releases if one.block.name == block.name)
-    return tuple(one for one in releases if one.part == part)
+    return [_measured(evaluation.measure, sigma, n, round(share * n), unit) for n in patients]
 
 
 def _held_out(study: Study) -> float:
@@ -86,13 +82,14 @@ def _held_out(study: Study) -> float:
     return split.fraction if isinstance(split, Holdout) else 1.0 if split is None else _HELD_OUT
 
 
-def _sigma(plan: NoisePlan, block: Block, sites: int) -> float:
+def _sigma(plan: NoisePlan, block: FixedPoint, sites: int) -> float:
     """Of the sum over all sites, in the block's own units."""
     return plan.site_sigma(block.name, 0) * math.sqrt(sites) * block.resolution
 
 
-def _measured(task: Task, sigma: float, patients: int, measured: int, unit: str) -> Text:
-    found = noisy_metrics(task, _made_up(task, measured), sigma, 0)
+def _measured(measure: Measure, sigma: float, patients: int, measured: int, unit: str) -> Text:
+    sums = Sums({"scores/test": _made_up(measure.task, measured)[None]}, {"scores/test": sigma})
+    found = measure.metrics(sums, "test") or {}
     name = next(name for name in METRICS if name in found)
     counts = {"n": patients, "m": measured, "metric": METRICS[name]}
     low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
@@ -120,8 +117,8 @@ def _made_up(task: Task, n: int) -> NDArray[np.float64]:
     return counts.reshape(2, BINS)
 
 
-def _described(analysis: PrivateDescribe, plan: NoisePlan, patients: int, sites: int) -> Text:
-    sigma = {block.name: _sigma(plan, block, sites) for block in analysis.layout(State("sums"))}
+def _described(analysis: DescribeAnalysis, plan: NoisePlan, patients: int, sites: int) -> Text:
+    sigma = {block.name: _sigma(plan, block, sites) for block in analysis.layout(analysis.start())}
     count = {"n": patients, "x": _NORMAL * sigma["patients"]}
     if "sum" not in sigma:
         template = "With {n:,} patients a count will be known to about {x:,.2g}, as far as the noise goes."

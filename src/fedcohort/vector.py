@@ -1,8 +1,8 @@
 """Vector: the one thing that leaves a hospital each round, as named blocks of numbers.
 
-A layout says, before a round starts, what blocks its vectors have and how far
-each coordinate may lie from zero; from that follow the integers that are
-really sent (see `protection.fixed_point`).
+A stage of an analysis declares its blocks before the first round: how far one row may move each of them,
+or how far a whole site's part may lie from zero. From that follow the integers that are really sent (see
+`protection.fixed_point`) and, under privacy, the noise (see `privacy.plan`).
 """
 
 import math
@@ -18,23 +18,26 @@ Vector = Mapping[str, NDArray[np.floating | np.integer]]
 
 MAX_ROWS = 2**24
 """Rows of one cohort at one site that the ranges of sums are sized for (16.7 million)."""
+STEPS_PER_ROW = 2.0**16
+"""Steps of the derived resolution in what one row may add: rounding costs little beside any noise, the noise
+of a small study, less than a patient wide, is still many steps, and 63 bits hold the rows of 2^20 sites."""
 
 
 @dataclass(frozen=True)
-class Block:
-    """One named part of a vector.
+class FixedPoint:
+    """How a block's numbers become integers.
 
     Attributes:
         bound: no site's coordinate may lie farther from zero; beyond is an error, never silent.
         resolution: the step between two neighbouring values, a power of two; 1 for counts.
-        sensitivity: L2 distance that one patient can move the block; None when it has no such bound.
+        noisy: whether noise is added, which needs as much room again.
     """
 
     name: str
     shape: tuple[int, ...]
     bound: float
     resolution: float = 1.0
-    sensitivity: float | None = None
+    noisy: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.bound) and self.bound > 0):
@@ -48,40 +51,82 @@ class Block:
         return math.prod(self.shape)
 
 
-Layout = tuple[Block, ...]
-
-
-def counts(name: str, *shape: int) -> Block:
-    """A block of exact counts of rows."""
-    return Block(name, shape, bound=MAX_ROWS)
+Layout = tuple[FixedPoint, ...]
 
 
 @dataclass(frozen=True)
-class Noisy:
-    """Releases of one block that a private study has planned, all with the same noise.
+class Steps:
+    """Noisy steps of a site's own, on patients whom it samples; what is released is where they led.
 
     Attributes:
-        block: its name in the layout.
-        part: the patients that it is computed from; differently named parts have no patient in common.
-        count: how many times it is released.
-        weight: of this block's privacy loss against others of the part; noise goes with 1 / sqrt(weight).
-        sampling_probability: of each patient, each time.
-        steps: whether the count follows the study's noise schedule.
-        whole: whether all values are multiples of the resolution, so that rounding moves nothing.
-        inside: the block of the sum that is computed from these releases; the noise is then added at
-            every one of the site's own steps, and none to the sum.
-        a_round: how many of the releases each such sum takes.
-        apart: of the part's epsilon and delta, what this release costs beside the others, which may then
-            depend on what it showed (basic composition); 0 where all are accounted together.
+        block: the sum of one step, to which its noise is added.
+        a_round: how many are taken for one sum.
+        probability: of each patient, in each step.
     """
 
-    block: Block
-    part: str
-    count: int
-    weight: float = 1.0
-    sampling_probability: float = 1.0
-    steps: bool = False
-    whole: bool = False
-    inside: str | None = None
-    a_round: int = 1
-    apart: float = 0.0
+    block: "Block"
+    a_round: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Block:
+    """One named part of a sum over patients, as a stage declares it.
+
+    Attributes:
+        row: L2 norm that one row may add, or one patient where `once`; None: a sum over sites, which has no
+            such norm, and which privacy refuses unless it follows from `steps`.
+        share: of the privacy loss, against one release of other blocks of the same part.
+        resolution: the step between two neighbouring values, a power of two. Derived where `row` is given
+            and this is None, and always under privacy.
+        part: the patients it is computed from, by split; different parts have no patient in common.
+        apart: of the part's epsilon and delta, what this block costs beside the others, which may then
+            depend on what it showed (basic composition); None where all are accounted together.
+        scheduled: whether its noise follows the study's schedule.
+        once: whether a patient adds to it once, however many rows the patient has.
+        proved: whether a stage adds it up itself and proves its norm: it is then rounded once a site, and
+            not row by row, which moves each coordinate by up to half a step.
+        bound: no site's coordinate may lie farther from zero; derived where `row` is given and this is None.
+        steps: under privacy, the noisy steps that it is the outcome of.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    row: float | None = None
+    share: float = 1.0
+    resolution: float | None = None
+    part: str = "all"
+    apart: float | None = None
+    scheduled: bool = False
+    once: bool = False
+    proved: bool = False
+    bound: float | None = None
+    steps: Steps | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return math.prod(self.shape)
+
+    @property
+    def derived_resolution(self) -> float:
+        """The power of two at or below `row` / STEPS_PER_ROW."""
+        if self.row is None:
+            raise ValueError(f"block {self.name}: a sum over sites needs a resolution")
+        return 2.0 ** math.floor(math.log2(self.row / STEPS_PER_ROW))
+
+    def fixed_point(self, private: bool) -> FixedPoint:
+        """Its integers, without and with noise."""
+        noisy = private and self.steps is None
+        resolution = self.derived_resolution if noisy or self.resolution is None else self.resolution
+        bound = self.bound
+        if bound is None:
+            if self.row is None:
+                raise ValueError(f"block {self.name}: a sum over sites needs a bound")
+            bound = MAX_ROWS * self.row
+        return FixedPoint(self.name, self.shape, bound, resolution, noisy)
+
+
+def counts(name: str, *shape: int, part: str = "all", share: float = 1.0, once: bool = False) -> Block:
+    """A block of counts, of which a row adds to one; without privacy they are exact."""
+    return Block(name, shape, 1.0, share, resolution=1.0, part=part, once=once, bound=MAX_ROWS)

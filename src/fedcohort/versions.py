@@ -4,7 +4,7 @@ import platform
 from functools import cache
 from importlib import metadata
 
-RULES = 2
+RULES = 3
 """Version of what no study says and every result rests on: how `where` is evaluated and values are read, how
 means, deviations and scores are computed. Sites that add up must compute by the same rules, so proposals and
 approvals carry the number; it is no part of a study's hash. 1 was before the first that carried one."""

@@ -5,7 +5,7 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw
-from fedcohort.analyses.train.stages import epoch_batches
+from fedcohort.analyses.algorithms.fedavg import epoch_batches
 
 from .support import FRAMES, encoded, run, study
 

@@ -1,19 +1,104 @@
-"""What every analysis is: a state, its next sum's layout, a site's part, and what follows from the sum."""
+"""What every analysis is: stages, each of which says what rows add to a sum, and what follows from the sum.
+
+No stage does I/O, reads a clock or draws noise. What its blocks declare is held to, clipped, rounded and
+noised below, once for all (`site_sum`, `privacy.plan`): the same stages serve with and without privacy.
+"""
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.table import Table
-from fedcohort.vector import Array, Layout, Noisy, Vector
+from fedcohort.errors import StudyError
+from fedcohort.vector import Array, Block, Layout
+
+if TYPE_CHECKING:
+    from fedcohort.analyses.rows import Rows
+    from fedcohort.study import Privacy
 
 Row = Mapping[str, float | int | str | None]
 Report = dict[str, object]
 SiteState = Mapping[str, Array]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Each row falls into a cell, and adds a short vector to it.
+
+    What one row adds has the norm of its vector, whatever the number of cells.
+
+    Attributes:
+        values: (n, d), what each row adds; None: 1 in its cell, or in its cell of each column of `cell`.
+        cell: (n,) the cell of each row, whose block is (cells, d) long; or (n, d), a cell for each of its
+            numbers, whose block is (d, cells) long; None: there is one cell. -1: the row adds nothing there.
+        rows: (n,) indices in the table of the rows that are meant, each with its patient; None: all.
+    """
+
+    values: NDArray[np.floating | np.integer | np.bool_] | None = None
+    cell: NDArray[np.integer] | None = None
+    rows: NDArray[np.integer] | None = None
+
+
+@dataclass(frozen=True)
+class Proved:
+    """A sum that the stage has made itself: it proves its norm, or the block declares none.
+
+    Attributes:
+        values: of the block's shape.
+    """
+
+    values: Array
+
+
+Contribution = Tally | Proved
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What one round's sum over all sites shows.
+
+    Attributes:
+        values: by block, of its shape.
+        sigma: by block, the standard deviation of the noise in one coordinate, in the block's own units; a
+            block without noise has none.
+        n_sites: how many sites' contributions it is of.
+    """
+
+    values: Mapping[str, Array]
+    sigma: Mapping[str, float] = field(default_factory=dict)
+    n_sites: int = 1
+
+    def __getitem__(self, block: str) -> Array:
+        """A block's sum."""
+        return self.values[block]
+
+    def __contains__(self, block: object) -> bool:
+        return block in self.values
+
+    def noise(self, block: str) -> float:
+        """Standard deviation of the noise in each coordinate of a block; 0 where there is none."""
+        return self.sigma.get(block, 0.0)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """As a store keeps them."""
+        sigmas = {f"{name}/sigma": np.array(value) for name, value in self.sigma.items()}
+        return {**self.values, **sigmas, "sites": np.array([self.n_sites])}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> "Sums":
+        """What `to_arrays` made; other arrays among them count as sums."""
+        sigma = {
+            name.removesuffix("/sigma"): float(v) for name, v in arrays.items() if name.endswith("/sigma")
+        }
+        values = {name: v for name, v in arrays.items() if not name.endswith("/sigma") and name != "sites"}
+        return cls(values, sigma, int(arrays["sites"][0]) if "sites" in arrays else 1)
 
 
 @dataclass(frozen=True)
@@ -21,9 +106,11 @@ class State:
     """Where a study is: `arrays` travel to the sites, `kept` stays at the coordinator.
 
     Attributes:
-        phase: what the next sum is for, such as `moments` or `train`.
-        round: exchanges done so far, which is the number of the next one.
+        phase: the stage whose sum is next.
+        round: its place in the analysis' sequence, which is asked once.
         rows: metrics that the last update produced.
+        settled: the stage needs no more of its rounds; what is left of them is never asked.
+        sums: at the end, the last sum.
     """
 
     phase: str
@@ -32,11 +119,8 @@ class State:
     kept: Mapping[str, Array] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
     finished: bool = False
-
-    def ended(self, total: Vector, rows: tuple[Row, ...] = ()) -> "State":
-        """What follows from the last sum: it is kept for the report, and nothing is asked any more."""
-        kept = {name: np.asarray(values) for name, values in total.items()}
-        return replace(self, phase="done", round=self.round + 1, kept=kept, rows=rows, finished=True)
+    settled: bool = False
+    sums: Sums | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +131,7 @@ class Draw:
     site: str
     round: int
     noise: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Under privacy, by block: integers in steps of its resolution, of the sum; or a slice at a time, (steps,
-    size) of the site's own steps."""
+    """Of a site's own noisy steps, by block: (steps, size) integers of its resolution, a slice at a time."""
     sample: Callable[[int, float], NDArray[np.bool_]] | None = None
     """Under privacy: which of so many patients are drawn, each with this probability, from the OS."""
 
@@ -62,49 +145,157 @@ class Draw:
         return np.random.Generator(np.random.PCG64(self.number(purpose)))
 
 
-Local = Callable[[State, SiteState, Draw], tuple[Vector, SiteState]]
+class Stage(Protocol):
+    """One kind of sum, asked `times` times at most, one round after the other."""
 
-
-class Analysis(Protocol):
-    """Pure mathematics: no I/O, no clock, no global."""
-
-    def start(self) -> State:
-        """The state before the first round."""
+    @property
+    def name(self) -> str:
+        """Of the phase, in tasks and states."""
         ...
 
-    def phases(self) -> Mapping[str, int]:
-        """How often a study asks each phase: a site answers none more often."""
+    @property
+    def times(self) -> int:
+        """How often it is asked at most."""
         ...
 
-    def layout(self, state: State) -> Layout:
-        """The blocks of the next sum, which coordinator and sites derive alike."""
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What its sums hold."""
         ...
 
-    def prepare(self, table: Table) -> Local:
-        """A site's part, made once a study: encode, compile, trace."""
+    def contribute(self, state: State, rows: "Rows", draw: Draw) -> Mapping[str, Contribution]:
+        """What a site's rows add."""
         ...
 
-    def update(self, state: State, total: Vector) -> State:
-        """The state after the sum `total`; `finished` ends the study."""
+    def update(self, state: State, sums: Sums) -> State:
+        """What follows from the sum: other arrays, what is kept, metrics. It sets no phase or round."""
         ...
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Stages that share a round: their blocks stand side by side, and the sum updates one after the other."""
+
+    name: str
+    times: int
+    stages: tuple[Stage, ...]
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Of all of them."""
+        return tuple(block for stage in self.stages for block in stage.blocks)
+
+    def contribute(self, state: State, rows: "Rows", draw: Draw) -> Mapping[str, Contribution]:
+        """What rows add to each."""
+        return {
+            name: part for stage in self.stages for name, part in stage.contribute(state, rows, draw).items()
+        }
+
+    def update(self, state: State, sums: Sums) -> State:
+        """Each sees the same sum; a later one the state that an earlier one left."""
+        for stage in self.stages:
+            state = stage.update(state, sums)
+        return state
+
+
+class Analysis:
+    """A question as a sequence of stages. Subclasses are frozen dataclasses."""
+
+    privacy: "Privacy | None" = None
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """In the order in which they are asked; one may stand there several times."""
+        raise NotImplementedError
+
+    def first_arrays(self) -> Mapping[str, Array]:
+        """What the sites are told before the first sum.
+
+        Raises:
+            StudyError: the study cannot be carried out, whatever the data.
+        """
+        return {}
+
+    def prepare(self, rows: "Rows") -> None:
+        """Make ready at a site, once a process, what can be: encode, compile, check values."""
+
+    def remembered(self, site_state: SiteState, released: Callable[[], Mapping[str, Array]]) -> SiteState:
+        """What a site keeps for its later rounds.
+
+        Args:
+            released: its own part of a sum as it leaves, noise included.
+        """
+        return site_state
+
+    def for_privacy(self, privacy: "Privacy") -> "Analysis":
+        """The same question with another grain.
+
+        Raises:
+            StudyError: it cannot be asked privately.
+        """
+        raise StudyError(f"privacy: {type(self).__name__} cannot be asked privately; leave out [privacy]")
+
+    def at_site(self, site_state: SiteState) -> "Analysis":
+        """The same analysis, as what a site has remembered makes it."""
+        return self
 
     def report(self, state: State) -> Report:
         """What the researcher reads, from the finished state."""
-        ...
+        raise NotImplementedError
 
+    # --- what follows from the stages ---------------------------------------------------------
 
-@runtime_checkable
-class PrivateAnalysis(Analysis, Protocol):
-    """An analysis all of whose blocks have a sensitivity, and which knows beforehand what it releases."""
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        return tuple(accumulate(stage.times for stage in self.stages))
 
-    def planned(self, site_state: SiteState) -> tuple[Noisy, ...]:
-        """Every release of the whole study, at a site with this state; the coordinator's state is empty."""
-        ...
+    @property
+    def n_rounds(self) -> int:
+        """How many sums the analysis asks for at most."""
+        return self._ends[-1]
 
-    def step(self, state: State) -> int:
-        """How many rounds of the noise schedule came before this one, as the state says."""
-        ...
+    def stage_at(self, number: int) -> Stage | None:
+        """The stage that a round belongs to; None where the sequence has no such round."""
+        return self.stages[bisect_right(self._ends, number)] if 0 <= number < self.n_rounds else None
 
-    def steps_asked(self, phases: Mapping[str, int]) -> int:
-        """How many rounds of the noise schedule a site has been asked for, by phase."""
-        ...
+    def layout(self, state: State) -> Layout:
+        """The integers of a round, which coordinator and sites derive alike."""
+        stage = self.stage_at(state.round)
+        private = self.privacy is not None
+        return () if stage is None else tuple(block.fixed_point(private) for block in stage.blocks)
+
+    @cached_property
+    def planned(self) -> Mapping[Block, int]:
+        """Every block of the whole study, and how often it is released at most."""
+        found: dict[Block, int] = {}
+        for stage in self.stages:
+            for block in stage.blocks:
+                found[block] = found.get(block, 0) + stage.times
+        return found
+
+    @cached_property
+    def _scheduled(self) -> tuple[int, ...]:
+        """How many rounds of the noise schedule came before each run of a stage."""
+        counts = [stage.times * any(block.scheduled for block in stage.blocks) for stage in self.stages]
+        return tuple(accumulate(counts, initial=0))
+
+    def schedule_step(self, number: int) -> int:
+        """How many rounds of the noise schedule came before a round."""
+        run = bisect_right(self._ends, number)
+        begin = self._ends[run - 1] if run else 0
+        before = self._scheduled[run]
+        return before + (number - begin if self._scheduled[run + 1] > before else 0)
+
+    def start(self) -> State:
+        """The state before the first round."""
+        return State(self.stages[0].name, 0, self.first_arrays())
+
+    def update(self, state: State, sums: Sums) -> State:
+        """The state after a round's sum; `finished` ends the study, with the sum that ended it."""
+        run = bisect_right(self._ends, state.round)
+        found = self.stages[run].update(replace(state, rows=()), sums)
+        number = self._ends[run] if found.settled else state.round + 1
+        stage = self.stage_at(number)
+        if stage is None:
+            return replace(found, phase="done", round=number, finished=True, settled=False, sums=sums)
+        return replace(found, phase=stage.name, round=number, settled=False)

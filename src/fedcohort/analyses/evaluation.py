@@ -1,172 +1,293 @@
 """The whole measure of one model: metrics, confusion, calibration and permutation importance.
 
-Importance is how much the loss grows when one column's values are shuffled among
-the rows of each site (Breiman 2001; Fisher, Rudin, Dominici 2019), measured on
-held-out rows, the mean of several shuffles.
+Importance is how much worse the model is without what one column says (Breiman 2001; Fisher, Rudin, Dominici
+2019), measured on held-out rows: the mean of several shuffles among the rows of each site; or under privacy,
+where one row may say nothing of another, with the column hidden.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.analyses.contract import Draw, Report
+from fedcohort.analyses.contract import Contribution, Draw, Proved, Report, Row, State, Sums, Tally
 from fedcohort.analyses.exact_sums import VALUES, limbs, totals
+from fedcohort.analyses.measure import Measure
 from fedcohort.analyses.metrics import (
     LOSS_RESOLUTION,
     MAX_LOSS,
     Task,
     auc_from_counts,
-    metrics_layout,
-    metrics_of,
     predicted_class,
     row_losses,
-    score_counts,
+    score_cells,
     sum_errors,
-    sum_metrics,
 )
-from fedcohort.analyses.score_bins import Edges, coarser, coarser_counts, tie_error
+from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.score_bins import Edges, coarser, coarser_counts, placed_edges, tie_error
 from fedcohort.models.inputs import Inputs
-from fedcohort.table import SPLITS
-from fedcohort.vector import MAX_ROWS, Block, Layout, Vector, counts
+from fedcohort.vector import MAX_ROWS, Block, counts
 
 N_SHUFFLES = 5
 CALIBRATION_BINS = 10
 
+Floats = NDArray[np.float64]
+Targets = NDArray[np.float32]
+Indices = NDArray[np.int64]
 Predict = Callable[[Inputs], NDArray[np.float32]]
+NO_EDGES = np.zeros((0, 0), np.float32)
+
+
+class Subject(Protocol):
+    """A model that is measured, and how it reads a site's rows."""
+
+    def data(self, rows: Rows, state: State) -> tuple[Inputs, Targets]:
+        """Inputs and targets of all rows of a table."""
+        ...
+
+    def predict(self, state: State) -> Predict:
+        """The model with its weights."""
+        ...
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is measured: a task, and the columns that importance shuffles (none: leave it out).
+    """What is measured: a task, and the columns of which the importance is asked (none: leave it out).
 
     Attributes:
-        columns: to where they are in the record; None for an image, which is shuffled as a whole.
+        columns: to where they are in the record; None for an image, which is shuffled or hidden as a whole.
+        splits: on which the model is measured.
+        importance_share: of the privacy loss, against that of one measure.
     """
 
-    task: Task
-    columns: dict[str, slice | None]
+    measure: Measure
+    columns: Mapping[str, slice | None]
+    splits: tuple[str, ...]
+    importance_share: float = 1.0
+
+    @property
+    def task(self) -> Task:
+        """What the model predicts."""
+        return self.measure.task
 
     @property
     def split(self) -> str:
         """Confusion, calibration and importance are measured on held-out rows, or on all when none are."""
-        return "test" if "test" in self.task.splits else "train"
+        return "test" if "test" in self.splits else "train"
 
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Of the finished model."""
+        found = [block for split in self.splits for block in self.measure.blocks(split, self.task.final_bins)]
+        if self.measure.private:
+            n, share = len(self.columns), self.importance_share
+            block = self.measure.private_block("importance", self.split, n, share) if n else None
+            return (*found, *([block] if block else []))
+        return (*found, *self._exact_blocks)
 
-def evaluation_layout(evaluation: Evaluation) -> Layout:
-    """The blocks of `sum_evaluation`."""
-    task, n_columns = evaluation.task, len(evaluation.columns)
-    blocks = list(metrics_layout(task, task.final_bins))
-    if task.n_classes:
-        blocks.append(counts("confusion", task.n_classes, task.n_classes))
-    if task.is_binary:
-        blocks += [
-            counts("calibration/rows", CALIBRATION_BINS, 2),
-            Block("calibration/scores", (CALIBRATION_BINS,), MAX_ROWS, LOSS_RESOLUTION),
-        ]
-    if n_columns:
-        blocks.append(
-            Block("importance/loss", (n_columns,), MAX_ROWS * MAX_LOSS, LOSS_RESOLUTION)
-            if task.n_classes
-            else limbs("importance/loss", n_columns, VALUES)
-        )
-    if n_columns and task.is_binary:
-        blocks.append(counts("importance/scores", n_columns, N_SHUFFLES, 2, task.round_bins))
-    return tuple(blocks)
+    @property
+    def _exact_blocks(self) -> tuple[Block, ...]:
+        task, n_columns = self.task, len(self.columns)
+        blocks = [counts("confusion", task.n_classes, task.n_classes)] if task.n_classes else []
+        if task.is_binary:
+            scores = Block(
+                "calibration/scores", (CALIBRATION_BINS,), resolution=LOSS_RESOLUTION, bound=MAX_ROWS
+            )
+            blocks += [counts("calibration/rows", CALIBRATION_BINS, 2), scores]
+        if n_columns:
+            bound = MAX_ROWS * MAX_LOSS
+            blocks.append(
+                Block("importance/loss", (n_columns,), resolution=LOSS_RESOLUTION, bound=bound)
+                if task.n_classes
+                else limbs("importance/loss", n_columns, VALUES)
+            )
+        if n_columns and task.is_binary:
+            blocks.append(counts("importance/scores", n_columns, N_SHUFFLES, 2, task.round_bins))
+        return tuple(blocks)
 
+    def contribute(
+        self, predict: Predict, x: Inputs, y: Targets, rows: Rows, edges: Edges, draw: Draw
+    ) -> dict[str, Contribution]:
+        """One site's part.
 
-def sum_evaluation(
-    evaluation: Evaluation,
-    predict: Predict,
-    x: Inputs,
-    y: NDArray[np.float32],
-    split: NDArray[np.int8],
-    edges: Edges,
-    draw: Draw,
-) -> Vector:
-    """One site's part.
+        Args:
+            predict: n rows to (n, outputs) float32.
+            x, y: inputs and targets of all rows.
+            edges: between the bins of scores, where they are not fixed.
+        """
+        found = self.measured(predict, x, y, rows, edges, finished=True)
+        held = self.measure.rows(rows, self.split)
+        if self.columns and self.measure.private:
+            hidden = [predict(x[held].hidden(name, part)) for name, part in self.columns.items()]
+            found[f"importance/{self.split}"] = self.measure.private_tally(hidden, y[held], held)
+        elif self.columns:
+            found |= self._sum_importance(predict, x[held], y[held], edges, draw)
+        return found
 
-    Args:
-        predict: n rows to (n, outputs) float32.
-        x, y: inputs and targets of all rows, as `Encoder` gives them.
-        edges: between the bins of scores.
-    """
-    task = evaluation.task
-    predicted = predict(x)
-    held = np.flatnonzero(split == SPLITS[evaluation.split])
-    vector = dict(sum_metrics(task, predicted, y, split, edges))
-    if task.n_classes:
-        pairs = y[held].astype(np.int64) * task.n_classes + predicted_class(task, predicted[held])
-        confusion = np.bincount(pairs, minlength=task.n_classes**2)
-        vector["confusion"] = confusion.reshape(task.n_classes, task.n_classes)
-    if task.is_binary:
-        vector |= _sum_calibration(predicted[held, 0].astype(np.float64), y[held])
-    if evaluation.columns:
-        vector |= _sum_importance(evaluation, predict, x[held], y[held], edges, draw)
-    return vector
+    def measured(
+        self, predict: Predict, x: Inputs, y: Targets, rows: Rows, edges: Edges, finished: bool = False
+    ) -> dict[str, Contribution]:
+        """What counts for metrics by split; of the finished model confusion and calibration, too."""
+        found: dict[str, Contribution] = {}
+        # Without privacy all at once; with it each part alone: no patient's bits follow from others.
+        everyone = None if self.measure.private else predict(x)
+        for split in self.splits:
+            ours = self.measure.rows(rows, split)
+            predicted = predict(x[ours]) if everyone is None else everyone[ours]
+            found |= self.measure.contribute(predicted, y[ours], ours, split, edges)
+            if finished and split == self.split and not self.measure.private:
+                found |= self._sum_held(predicted, y[ours], ours)
+        return found
 
+    def _sum_held(self, predicted: NDArray[np.float32], y: Targets, rows: Indices) -> dict[str, Contribution]:
+        """Confusion and calibration of the held-out rows."""
+        task = self.task
+        found: dict[str, Contribution] = {}
+        if task.n_classes:
+            pairs = y.astype(np.int64) * task.n_classes + predicted_class(task, predicted)
+            found["confusion"] = Tally(cell=pairs, rows=rows)
+        if task.is_binary:
+            score = predicted[:, 0].astype(np.float64)
+            bins = np.clip((score * CALIBRATION_BINS).astype(np.int64), 0, CALIBRATION_BINS - 1)
+            found["calibration/rows"] = Tally(cell=bins * 2 + (y > 0), rows=rows)
+            found["calibration/scores"] = Tally(score[:, None], bins, rows)
+        return found
 
-def _sum_calibration(score: NDArray[np.float64], y: NDArray[np.float32]) -> Vector:
-    bins = np.clip((score * CALIBRATION_BINS).astype(np.int64), 0, CALIBRATION_BINS - 1)
-    rows = np.bincount(bins * 2 + (y > 0), minlength=2 * CALIBRATION_BINS).reshape(CALIBRATION_BINS, 2)
-    return {
-        "calibration/rows": rows,
-        "calibration/scores": np.bincount(bins, weights=score, minlength=CALIBRATION_BINS),
-    }
+    def _sum_importance(
+        self, predict: Predict, x: Inputs, y: Targets, edges: Edges, draw: Draw
+    ) -> dict[str, Contribution]:
+        task, n_columns = self.task, len(self.columns)
+        losses = np.zeros((n_columns, N_SHUFFLES, len(x)))
+        scores = np.zeros((n_columns, N_SHUFFLES, 2 * task.round_bins), np.int64)
+        generator = draw.generator("importance")
+        for index, (name, part) in enumerate(self.columns.items()):
+            for shuffle in range(N_SHUFFLES):
+                predicted = predict(x.moved(name, part, generator.permutation(len(x))))
+                losses[index, shuffle] = row_losses(task, predicted, y) / N_SHUFFLES
+                if task.is_binary:
+                    cells = score_cells(task, predicted, y, coarser(edges, task.round_bins))[:, 0]
+                    scores[index, shuffle] = np.bincount(cells, minlength=2 * task.round_bins)
+        if not task.n_classes:
+            return {"importance/loss": Proved(sum_errors(losses.reshape(n_columns, -1).T))}
+        found: dict[str, Contribution] = {"importance/loss": Proved(losses.sum((1, 2)))}
+        shape = (n_columns, N_SHUFFLES, 2, task.round_bins)
+        return found | ({"importance/scores": Proved(scores.reshape(shape))} if task.is_binary else {})
 
+    def metric_rows(self, sums: Sums, step: int) -> tuple[Row, ...]:
+        """The metrics of each split that has rows, as those of a round."""
+        measured = ((split, self.measure.metrics(sums, split)) for split in self.splits)
+        return tuple({"round": step, "split": split, **found} for split, found in measured if found)
 
-def _sum_importance(
-    evaluation: Evaluation,
-    predict: Predict,
-    x: Inputs,
-    y: NDArray[np.float32],
-    edges: Edges,
-    draw: Draw,
-) -> Vector:
-    task, n_columns = evaluation.task, len(evaluation.columns)
-    losses = np.zeros((n_columns, N_SHUFFLES, len(x)))
-    scores = np.zeros((n_columns, N_SHUFFLES, 2, task.round_bins), np.int64)
-    generator = draw.generator("importance")
-    for index, (name, part) in enumerate(evaluation.columns.items()):
-        for shuffle in range(N_SHUFFLES):
-            predicted = predict(x.moved(name, part, generator.permutation(len(x))))
-            losses[index, shuffle] = row_losses(task, predicted, y) / N_SHUFFLES
-            if task.is_binary:
-                scores[index, shuffle] = score_counts(task, predicted, y, coarser(edges, task.round_bins))[0]
-    if not task.n_classes:
-        return {"importance/loss": sum_errors(losses.reshape(n_columns, -1).T)}
-    return {"importance/loss": losses.sum((1, 2))} | ({"importance/scores": scores} if task.is_binary else {})
-
-
-def evaluation_report(evaluation: Evaluation, total: Vector) -> Report:
-    """Metrics by split, then confusion, calibration and importance on the held-out rows."""
-    task = evaluation.task
-    report: Report = dict(task.told)
-    for index, name in enumerate(task.splits):
-        metrics = metrics_of(task, total, index)
-        if metrics is not None:
-            report[name] = {**metrics, "rows": _rows(task, total, index)}
-    held = report.get(evaluation.split)
-    if not isinstance(held, dict):
+    def report(self, sums: Sums) -> Report:
+        """Metrics by split, then confusion, calibration and importance on the held-out rows."""
+        report: Report = dict(self.task.told)
+        for split in self.splits:
+            metrics = self.measure.metrics(sums, split)
+            if metrics is not None:
+                report[split] = {**metrics, "rows": self.measure.n_rows(sums, split)}
+        held = report.get(self.split)
+        if not isinstance(held, dict):
+            return report
+        if self.measure.private:
+            columns = tuple(self.columns)
+            if columns:
+                report["importance"] = self.measure.private_importance(sums, self.split, columns)
+            return report
+        if self.task.n_classes:
+            held["confusion"] = np.asarray(sums["confusion"]).astype(int).tolist()
+        if self.task.is_binary:
+            held["calibration"] = _calibration(sums)
+            held["roc"] = _roc(np.asarray(sums[f"scores/{self.split}"][0], np.float64))
+        if self.columns:
+            report["importance"] = self._importance(sums, held)
         return report
-    if task.n_classes:
-        held["confusion"] = np.asarray(total["confusion"]).astype(int).tolist()
-    if task.is_binary:
-        held["calibration"] = _calibration(total)
-        held["roc"] = _roc(np.asarray(total["scores"][task.splits.index(evaluation.split)][0], np.float64))
-    if evaluation.columns:
-        report["importance"] = _importance(evaluation, total, held)
-    return report
+
+    def _importance(self, sums: Sums, held: Mapping[str, object]) -> dict[str, dict[str, float]]:
+        task, n = self.task, self.measure.n_rows(sums, self.split)
+        summed = sums["importance/loss"]
+        losses = [float(loss) for loss in (summed if task.n_classes else totals(summed, VALUES))]
+        importance = {}
+        for column, name in enumerate(self.columns):
+            entry = {"loss_increase": losses[column] / n - float(str(held["loss"]))}
+            if task.is_binary and held["auc"] is not None:
+                scores = np.asarray(sums[f"scores/{self.split}"][0], np.float64)
+                whole = coarser_counts(scores, task.round_bins)
+                entry |= _auc_drop(whole, np.asarray(sums["importance/scores"][column], np.float64))
+            importance[name] = entry
+        return importance
 
 
-def _rows(task: Task, total: Vector, index: int) -> int:
-    """How many rows a split has."""
-    return int(np.sum(total["scores"][index][0]) if task.n_classes else total["rows"][index])
+@dataclass(frozen=True)
+class MeasureStage:
+    """The metrics of a model in training, beside a step of it: of the weights before that step."""
+
+    evaluation: Evaluation
+    subject: Subject
+    rounds: int
+    name: str = "measured"
+    times: int = 1
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """By split."""
+        measure, splits = self.evaluation.measure, self.evaluation.splits
+        return tuple(block for split in splits for block in measure.blocks(split, measure.task.round_bins))
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """What a site's rows add."""
+        x, y = self.subject.data(rows, state)
+        return self.evaluation.measured(
+            self.subject.predict(state), x, y, rows, state.arrays.get("edges", NO_EDGES)
+        )
+
+    def update(self, state: State, sums: Sums) -> State:
+        """Metrics, and where the bins of the next scores lie."""
+        step, evaluation = int(state.arrays["step"][0]), self.evaluation
+        task, arrays = evaluation.task, dict(state.arrays)
+        if "edges" in arrays and task.n_classes:
+            n_bins = task.round_bins if step + 1 < self.rounds else task.final_bins
+            arrays["edges"] = placed_edges(arrays["edges"], sums[f"scores/{evaluation.split}"], n_bins)
+        rows = evaluation.metric_rows(sums, step) if step else ()
+        return replace(state, arrays=arrays, rows=(*state.rows, *rows))
 
 
-def _calibration(total: Vector) -> list[dict[str, float | int]]:
-    rows, scores = np.asarray(total["calibration/rows"]), np.asarray(total["calibration/scores"])
+@dataclass(frozen=True)
+class EvaluateStage:
+    """The whole measure of one model, once.
+
+    Attributes:
+        step: the round that its metrics are of; None: they are in the report alone.
+    """
+
+    evaluation: Evaluation
+    subject: Subject
+    step: int | None = None
+    name: str = "evaluate"
+    times: int = 1
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All that is measured."""
+        return self.evaluation.blocks
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """What a site's rows add."""
+        predict, edges = self.subject.predict(state), state.arrays.get("edges", NO_EDGES)
+        x, y = self.subject.data(rows, state)
+        return self.evaluation.contribute(predict, x, y, rows, edges, draw)
+
+    def update(self, state: State, sums: Sums) -> State:
+        """Metrics by split."""
+        if self.step is None:
+            return state
+        return replace(state, rows=(*state.rows, *self.evaluation.metric_rows(sums, self.step)))
+
+
+def _calibration(sums: Sums) -> list[dict[str, float | int]]:
+    rows, scores = np.asarray(sums["calibration/rows"]), np.asarray(sums["calibration/scores"])
     return [
         {"rows": int(n), "predicted": float(score) / float(n), "observed": float(positive) / float(n)}
         for n, positive, score in zip(rows.sum(1), rows[:, 1], scores, strict=True)
@@ -174,7 +295,7 @@ def _calibration(total: Vector) -> list[dict[str, float | int]]:
     ]
 
 
-def _roc(curve: NDArray[np.float64]) -> dict[str, list[float]]:
+def _roc(curve: Floats) -> dict[str, list[float]]:
     """True against false positive rate at up to 64 thresholds."""
     sides = np.concatenate([np.zeros((2, 1)), np.cumsum(curve[:, ::-1], axis=1)], axis=1)
     rates = sides / np.maximum(sides[:, -1:], 1)
@@ -182,29 +303,7 @@ def _roc(curve: NDArray[np.float64]) -> dict[str, list[float]]:
     return {"false_positive": rates[0, picked].tolist(), "true_positive": rates[1, picked].tolist()}
 
 
-def _importance(
-    evaluation: Evaluation, total: Vector, held: dict[str, object]
-) -> dict[str, dict[str, float]]:
-    task = evaluation.task
-    index = task.splits.index(evaluation.split)
-    n = _rows(task, total, index)
-    losses = _importance_losses(task, total)
-    importance = {}
-    for column, name in enumerate(evaluation.columns):
-        entry = {"loss_increase": losses[column] / n - float(str(held["loss"]))}
-        if task.is_binary and held["auc"] is not None:
-            whole = coarser_counts(np.asarray(total["scores"][index][0], np.float64), task.round_bins)
-            entry |= _auc_drop(whole, np.asarray(total["importance/scores"][column], np.float64))
-        importance[name] = entry
-    return importance
-
-
-def _importance_losses(task: Task, total: Vector) -> list[float]:
-    found = total["importance/loss"]
-    return [float(loss) for loss in (found if task.n_classes else totals(found, VALUES))]
-
-
-def _auc_drop(whole: NDArray[np.float64], shuffles: NDArray[np.float64]) -> dict[str, float]:
+def _auc_drop(whole: Floats, shuffles: Floats) -> dict[str, float]:
     """Counted in the same bins with and without shuffling, so that what changes nothing drops by nothing."""
     auc = auc_from_counts(*whole) or 0.0
     drops = [auc - (auc_from_counts(*curve) or 0.0) for curve in shuffles]

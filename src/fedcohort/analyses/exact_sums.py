@@ -41,7 +41,7 @@ VALUES, SQUARES = Grid(-192, 11), Grid(-384, 22)
 
 def limbs(name: str, n: int, grid: Grid) -> Block:
     """The block of `n` exact sums: (n, n_limbs)."""
-    return Block(name, (n, grid.n_limbs), 2.0**LIMB_BITS)
+    return Block(name, (n, grid.n_limbs), resolution=1.0, bound=2.0**LIMB_BITS)
 
 
 def sum_values(columns: Floats) -> Ints:

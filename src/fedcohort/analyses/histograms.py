@@ -14,21 +14,17 @@ PART_OF_DEVIATION = 0.3
 """Of a standard deviation, at least so wide is a part; 20 of them reach 3 to 6 deviations to both sides."""
 
 
-def count_bins(scaled: Floats, n_bins: int) -> Ints:
-    """Count scaled values by part of [-1, 1], each of which begins with its lower edge; 1 is in the last.
+def bin_of(scaled: Floats, n_bins: int) -> Ints:
+    """Of scaled values the part of [-1, 1], each of which begins with its lower edge; 1 is in the last.
 
     Args:
         scaled: (n_rows, n_columns), NaN where missing.
     Returns:
-        (n_columns, 2 + n_bins): below -1, by part, and above 1.
+        (n_rows, n_columns): 0 below -1, the parts from 1, n_bins + 1 above 1; -1 where missing.
     """
-    found = np.zeros((scaled.shape[1], n_bins + 2), np.int64)
-    for index, column in enumerate(scaled.T):
-        known = column[~np.isnan(column)]
-        places = np.clip(np.floor((known + 1) / 2 * n_bins), -1, n_bins) + 1
-        places[known == 1] = n_bins
-        found[index] = np.bincount(places.astype(np.int64), minlength=n_bins + 2)
-    return found
+    places = np.clip(np.floor((scaled + 1) / 2 * n_bins), -1, n_bins) + 1
+    places[scaled == 1] = n_bins
+    return np.where(np.isnan(places), -1, places).astype(np.int64)
 
 
 def open_range(moments: Moments, index: int, n_bins: int) -> tuple[float, float]:

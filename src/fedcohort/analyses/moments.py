@@ -13,10 +13,12 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.analyses.contract import Contribution, Proved, Sums, Tally
 from fedcohort.analyses.exact_sums import SQUARES, VALUES, limbs, sum_squares, sum_values, totals
+from fedcohort.analyses.intervals import Estimates, drawn, ends
 from fedcohort.columns import Numeric
 from fedcohort.errors import ValueRangeError
-from fedcohort.vector import Layout, Vector, counts
+from fedcohort.vector import MAX_ROWS, Block, Vector, counts
 
 Floats = NDArray[np.float64]
 
@@ -69,22 +71,123 @@ def refuse_outside(values: Floats, columns: Mapping[str, Numeric]) -> None:
             )
 
 
-def moments_layout(n_columns: int) -> Layout:
-    """Counts, and exact sums of values and of squares."""
-    return (
-        counts("n", n_columns),
-        limbs("sum", n_columns, VALUES),
-        limbs("squares", n_columns, SQUARES),
-    )
+@dataclass(frozen=True)
+class ExactMoments:
+    """Sums of values and squares as they stand, to the last bit; privacy has no bound on them."""
+
+    columns: Mapping[str, Numeric]
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Counts, and exact sums of values and of squares."""
+        n = len(self.columns)
+        return counts("n", n), limbs("sum", n, VALUES), limbs("squares", n, SQUARES)
+
+    def contribute(self, values: Floats, rows: NDArray[np.int64]) -> dict[str, Contribution]:
+        """What values, (n_rows, n_columns), add; NaN is left out.
+
+        Raises:
+            ValueRangeError: a value is beyond 2^127.
+        """
+        return {
+            "n": Proved((~np.isnan(values)).sum(0)),
+            "sum": Proved(sum_values(values)),
+            "squares": Proved(sum_squares(values)),
+        }
+
+    def check(self, values: Floats) -> None:
+        """Hold values, (n_rows, n_columns), to what their columns declare.
+
+        Raises:
+            ValueRangeError: a value lies outside its column's bounds.
+        """
+        refuse_outside(values, self.columns)
+
+    def figures(self, sums: Sums) -> list[dict[str, float | None]]:
+        """Mean and deviation by column; `std` divides by n - 1, as pandas does."""
+        moments = moments_from_sums(sums.values)
+        return [
+            {
+                "mean": float(mean) if n else None,
+                "std": float(deviation * np.sqrt(n / (n - 1))) if n > 1 else None,
+            }
+            for n, mean, deviation in zip(moments.n, moments.mean, moments.deviation, strict=True)
+        ]
 
 
-def sum_moments(values: Floats) -> Vector:
-    """Sum values, (n_rows, n_columns), leaving out NaN.
+@dataclass(frozen=True)
+class BoundedMoments:
+    """Sums of values scaled to [-1, 1] by their declared bounds; one beyond counts as the bound."""
 
-    Raises:
-        ValueRangeError: a value is beyond 2^127.
+    columns: Mapping[str, Numeric]
+
+    @property
+    def scaling(self) -> Scaling:
+        """Of the declared bounds, which all columns have."""
+        scaling = declared_scaling(self.columns)
+        if scaling is None:
+            raise ValueError("a column without bounds")
+        return scaling
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """A row adds at most 1 to each column of each."""
+        n = len(self.columns)
+        names = ("n", "sum", "squares") if n else ()
+        return tuple(Block(name, (n,), math.sqrt(n), bound=MAX_ROWS) for name in names)
+
+    def check(self, values: Floats) -> None:
+        """Nothing to refuse."""
+
+    def contribute(self, values: Floats, rows: NDArray[np.int64]) -> dict[str, Contribution]:
+        """What rows, (n_rows, n_columns), add; NaN adds nothing."""
+        scaled = np.clip((values - self.scaling.centre) / self.scaling.scale, -1.0, 1.0)
+        filled = np.nan_to_num(scaled, nan=0.0)
+        parts = {"n": ~np.isnan(scaled), "sum": filled, "squares": np.square(filled)}
+        return {name: Tally(part, rows=rows) for name, part in parts.items()}
+
+    def figures(self, sums: Sums) -> list[dict[str, float | None]]:
+        """Mean and deviation by column with their intervals."""
+        found = self._estimates(sums)
+        ranges = {name: np.stack(ends(others)) for name, others in drawn(self._estimates, sums).items()}
+        return [
+            {
+                **_interval("mean", found["mean"][index], ranges["mean"][:, index]),
+                **_deviation(found["variance"][index], ranges["variance"][:, index], scale),
+            }
+            if round(float(sums["n"][index])) >= 1
+            else {"mean": None, "std": None}
+            for index, scale in enumerate(self.scaling.scale)
+        ]
+
+    def _estimates(self, sums: Sums) -> Estimates:
+        """Mean, held within the declared bounds, and variance in units of the squared half range.
+
+        A variance is as the noise leaves it, which may be negative.
+        """
+        n = np.maximum(np.asarray(sums["n"], np.float64), 1.0)
+        mean = sums["sum"] / n
+        variance = sums["squares"] / n - np.square(mean)
+        return {
+            "mean": np.clip(mean, -1, 1) * self.scaling.scale + self.scaling.centre,
+            "variance": variance,
+        }
+
+
+def _interval(name: str, value: float, limits: Floats) -> dict[str, float | None]:
+    return {name: float(value), f"{name}_low": float(limits[0]), f"{name}_high": float(limits[1])}
+
+
+def _deviation(variance: float, limits: Floats, scale: float) -> dict[str, float | None]:
+    """The deviation with its interval; none where noise hides it, which leaves the interval alone.
+
+    A deviation lies between 0 and half of the range. Where noise has made the variance negative the
+    true one is less than what noise adds to it, so that the interval still holds it.
     """
-    return {"n": (~np.isnan(values)).sum(0), "sum": sum_values(values), "squares": sum_squares(values)}
+    high = max(variance, 0.0) + max(float(limits[1]) - variance, 0.0)
+    low, high = (math.sqrt(min(max(float(end), 0.0), 1.0)) * scale for end in (limits[0], high))
+    shown = math.sqrt(min(variance, 1.0)) * scale if variance > 0 else None
+    return {"std": shown, "std_low": low, "std_high": high}
 
 
 def moments_from_sums(total: Vector) -> Moments:

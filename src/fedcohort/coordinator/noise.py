@@ -2,22 +2,19 @@
 
 import math
 
-import numpy as np
-
-from fedcohort.analyses.contract import Analysis, PrivateAnalysis, State
+from fedcohort.analyses.contract import Analysis, State
 from fedcohort.explain import privacy_words
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.study import Study
-from fedcohort.vector import Array
 
 
 def privacy_report(study: Study, analysis: Analysis, n_sites: int) -> dict[str, object]:
     """What a report says of a study's privacy; nothing where it has none."""
-    if study.privacy is None or not isinstance(analysis, PrivateAnalysis):
+    if study.privacy is None:
         return {"words": privacy_words(study, n_sites)}
-    plan = plan_noise(study, analysis.planned({}), n_sites)
+    plan = plan_noise(study, analysis.planned, n_sites)
     spent, alone = plan.epsilon, plan.epsilon_alone
-    if plan.inside:
+    if plan.steps:
         # Steps at a site follow from its own count: what they came to, up to the whole, its ledger knows.
         spent = alone = study.privacy.epsilon
     return {
@@ -35,18 +32,14 @@ def privacy_report(study: Study, analysis: Analysis, n_sites: int) -> dict[str, 
 
 def noise_in_sum(
     study: Study, analysis: Analysis, state: State, n_sites: int, n_survivors: int
-) -> dict[str, Array]:
-    """By `BLOCK/sigma`, the noise's standard deviation in one coordinate, in the block's own units.
-
-    `sites` is how many sites the sum is of.
-    """
-    if not isinstance(analysis, PrivateAnalysis):
+) -> dict[str, float]:
+    """By block, the noise's standard deviation in one coordinate of the sum, in the block's own units."""
+    if study.privacy is None:
         return {}
-    plan = plan_noise(study, analysis.planned({}), n_sites)
-    step, n = analysis.step(state), math.sqrt(n_survivors)
-    sigmas = {
-        f"{block.name}/sigma": np.array(plan.site_sigma(block.name, step) * n * block.resolution)
+    plan = plan_noise(study, analysis.planned, n_sites)
+    step, n = analysis.schedule_step(state.round), math.sqrt(n_survivors)
+    return {
+        block.name: plan.site_sigma(block.name, step) * n * block.resolution
         for block in analysis.layout(state)
-        if block.name not in plan.inside
+        if block.name not in plan.steps
     }
-    return {**sigmas, "sites": np.array([n_survivors])}

@@ -11,7 +11,7 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 
-from fedcohort.analyses.contract import Row, State
+from fedcohort.analyses.contract import Row, State, Sums
 from fedcohort.coordinator.collect import Sites, collect, round_context
 from fedcohort.coordinator.noise import noise_in_sum
 from fedcohort.coordinator.opening import Opening, attempt_of, open_round, opening_from_record, opening_of
@@ -70,9 +70,8 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
         opened = await _round(run, state, begun)
         begun, survivors = None, opened.survivors
         total = from_ring(plan.analysis.layout(state), opened.ring, len(plan.roster))
-        if plan.study.privacy is not None:
-            total |= noise_in_sum(plan.study, plan.analysis, state, len(plan.roster), len(survivors))
-        state = plan.analysis.update(state, total)
+        sigma = noise_in_sum(plan.study, plan.analysis, state, len(plan.roster), len(survivors))
+        state = plan.analysis.update(state, Sums(total, sigma, len(survivors)))
         seconds = round(time.monotonic() - began, 6)
         spent: Row = {"exchange": state.round, "seconds": seconds, **opened.seconds}
         rows: list[Row] = [{**row, **spent} for row in state.rows]

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, func, select, update
 
-from fedcohort.analyses.contract import Row, State
+from fedcohort.analyses.contract import Row, State, Sums
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
 from fedcohort.audit.chain import GENESIS, Detail, detail_text
 from fedcohort.coordinator import tables
@@ -198,7 +198,10 @@ class CoordinatorStore:
         if row is None:
             return None
         arrays, kept = arrays_from_bytes(row.arrays), arrays_from_bytes(row.kept)
-        return State(row.phase, row.round, arrays, kept, finished=bool(row.finished))
+        ended = bool(row.finished)
+        # The last sum stands among what is kept, and is of use to the report alone.
+        sums = Sums.from_arrays(kept) if ended else None
+        return State(row.phase, row.round, arrays, kept, finished=ended, sums=sums)
 
     def save_round(
         self, study_id: str, state: State, survivors: tuple[str, ...], rows: list[Row], spent: Row
@@ -214,7 +217,7 @@ class CoordinatorStore:
             "round": state.round,
             "finished": int(state.finished),
             "arrays": arrays_to_bytes(state.arrays),
-            "kept": arrays_to_bytes(state.kept),
+            "kept": arrays_to_bytes({**state.kept, **(state.sums.to_arrays() if state.sums else {})}),
         }
         with self.database.hot_transaction() as connection:
             if not self._update_state.run(connection, {**values, "key": study_id}).rowcount:

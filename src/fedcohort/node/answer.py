@@ -11,10 +11,12 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fedcohort.analyses import build_analysis
-from fedcohort.analyses.contract import Analysis, Draw, Local, SiteState, State
+from fedcohort.analyses.contract import Analysis, Draw, SiteState, Stage, State
+from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.site_sum import site_sum
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
 from fedcohort.errors import (
     ApprovalExpiredError,
@@ -40,13 +42,12 @@ from fedcohort.logs import about
 from fedcohort.node import protect
 from fedcohort.node.keys import Keys
 from fedcohort.node.ledger import added_cost
-from fedcohort.node.noise import NOT_DRAWN, draw_noise, noise_plan, step_of
-from fedcohort.node.phases import count_phase, phases_text
+from fedcohort.node.noise import NOT_DRAWN, draw_noise, noise_plan
 from fedcohort.node.records import HelpGiven, NodeStore, Spending, Stored, StudyKey
 from fedcohort.privacy.plan import TEST_STEPS
 from fedcohort.privacy.samplers import discrete_gaussian, poisson_sample
 from fedcohort.protection.contract import Key, SharedKey
-from fedcohort.protection.fixed_point import shape_from_text, shape_of, to_ring
+from fedcohort.protection.fixed_point import from_ring, shape_from_text, shape_of, to_ring
 from fedcohort.study import Cohort, Study, parse_study
 from fedcohort.table import Table
 from fedcohort.wire.messages import Approval, Contribution, Event, Help, Message, OpenRequest, Setup, Task
@@ -80,7 +81,7 @@ class Prepared:
 
     study: Study
     analysis: Analysis
-    local: Local
+    rows: Rows = field(repr=False)
     n_patients: int = field(repr=False)
     spending: Spending | None = None
 
@@ -175,7 +176,7 @@ def is_last(node: Node, reply: Contribution | Help) -> bool:
         return False
     prepared = node.prepared.get(study.hash)
     analysis = node.build(study) if prepared is None else prepared.analysis
-    return reply.round + 1 >= sum(analysis.phases().values())
+    return reply.round + 1 >= analysis.n_rounds
 
 
 def _note_refusal(node: Node, study_hash: str, code: str) -> None:
@@ -340,8 +341,9 @@ def prepare(node: Node, study_hash: str) -> Prepared:
                 f"the cohort has fewer than min_patients = {node.min_patients} patients"
             )
         analysis = node.build(study)
-        local = analysis.prepare(table)
-        node.prepared[study_hash] = Prepared(study, analysis, local, table.n_patients, spending)
+        rows = Rows(table, study.privacy.rows_per_patient if study.privacy else None)
+        analysis.prepare(rows)
+        node.prepared[study_hash] = Prepared(study, analysis, rows, table.n_patients, spending)
     return node.prepared[study_hash]
 
 
@@ -374,30 +376,44 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
     prepared = prepare(node, task.study_hash)
     if before is not None:
         _check_roster(before, task.roster_lines)
-    phases = count_phase(prepared.analysis, before, task.phase)
+    study, analysis, stage = prepared.study, prepared.analysis, _stage(prepared.analysis, task)
     state = State(task.phase, task.round, task.arrays)
-    layout, n_sites = prepared.analysis.layout(state), len(task.roster)
-    draw = Draw(prepared.study.seed, node.site, task.round)
+    layout, n_sites = analysis.layout(state), len(task.roster)
+    draw = Draw(study.seed, node.site, task.round)
     kept = arrays_from_bytes(before.site_state) if before else {}
     drawn, cost = NOT_DRAWN, None
-    if prepared.study.privacy is not None:
+    if study.privacy is not None:
         # Who knows the seed of dropout sees through the noise: it is the site's secret.
         _test_cohort(node, prepared, kept, n_sites)
-        step = step_of(prepared.analysis, phases, state)
-        drawn = draw_noise(prepared.study, prepared.analysis, state, kept, step, n_sites)
-        noise = {**drawn.noise, **drawn.inside}
-        draw = Draw(secrets.randbits(62), node.site, task.round, noise, poisson_sample)
-        cost = added_cost(prepared.study, node.store.cost(task.study_hash), drawn.releases)
-    vector, site_state = prepared.local(state, kept, draw)
+        drawn = draw_noise(study, analysis, state, kept, n_sites)
+        draw = Draw(secrets.randbits(62), node.site, task.round, drawn.inside, poisson_sample)
+        cost = added_cost(study, node.store.cost(task.study_hash), drawn.releases)
+    rows = replace(prepared.rows, site_state=kept)
+    contributed = stage.contribute(state, rows, draw)
+    vector = site_sum(stage.blocks, contributed, rows, study.privacy is not None)
+    ring = to_ring(layout, vector, n_sites, drawn.noise)
     stored = Stored(
         task.study_hash,
         task.round,
         task.state_digest,
-        to_ring(layout, vector, n_sites, drawn.noise).to_bytes(),
+        ring.to_bytes(),
         shape_of(layout, n_sites).text,
         task.roster_lines,
-        phases_text(phases),
-        arrays_to_bytes(site_state),
+        arrays_to_bytes(analysis.remembered(kept, lambda: from_ring(layout, ring, n_sites))),
     )
     node.store.keep(stored, cost, prepared.spending)
     return stored
+
+
+def _stage(analysis: Analysis, task: Task) -> Stage:
+    """What a round asks: each round stands for one sum of the study's sequence, and is answered once.
+
+    Raises:
+        WireError: the sequence has no such round, or another sum in its place.
+    """
+    stage = analysis.stage_at(task.round)
+    if stage is None or stage.name != task.phase:
+        raise WireError(
+            f"round {task.round} asks for {task.phase[:64]!r}, which the study does not have there"
+        )
+    return stage

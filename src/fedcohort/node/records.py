@@ -20,8 +20,6 @@ class Stored:
     """Of the integers, as `Shape.to_text`."""
     roster: str
     """The study's sites in order, one a line: they are the same in every round."""
-    phases: str
-    """JSON: how often this site has answered each phase of the study."""
     site_state: bytes = b""
 
 

@@ -32,7 +32,6 @@ contributions = Table(
     Column("integers", LargeBinary, nullable=False),
     Column("shape", Text, nullable=False),
     Column("roster", Text, nullable=False),
-    Column("phases", Text, nullable=False),
     Column("site_state", LargeBinary, nullable=False),
 )
 helps = Table(

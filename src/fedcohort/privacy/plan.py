@@ -15,7 +15,7 @@ composition, Dwork and Roth 2014, theorem 3.16).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -24,7 +24,7 @@ from fedcohort.privacy.accounting import check_budget, epsilon, noise_multiplier
 from fedcohort.privacy.events import GaussianRelease, Schedule
 from fedcohort.privacy.shares import honest_shares, integer_sensitivity, seen_by_colluders, share_sigma
 from fedcohort.study import Privacy, Study
-from fedcohort.vector import Block, Noisy
+from fedcohort.vector import Block, FixedPoint, Steps
 
 Made = Callable[[float], tuple[GaussianRelease, ...]]
 
@@ -40,10 +40,10 @@ class NoisePlan:
     """Noise by block, in integer steps of the block's resolution.
 
     Attributes:
-        inside: by block of a sum, the releases that it is computed from.
         releases: all that the study releases, for the ledger.
         epsilon: what they cost at the study's delta; `epsilon_alone` if all other sites colluded.
         sigmas: by block, of the sum of all honest shares, for a schedule's first rounds.
+        steps: by block that is the outcome of noisy steps, those steps: the noise is in each of them.
         n_shares: how many equal shares make up such a sigma.
         fold: sites that release the same of one patient, each with noise of its own; `releases` count
             them all.
@@ -56,7 +56,7 @@ class NoisePlan:
     epsilon_alone: float
     sigmas: dict[str, float]
     schedules: dict[str, Schedule]
-    inside: dict[str, Noisy]
+    steps: dict[str, Steps]
     n_shares: int
     fold: int = 1
     test: GaussianRelease | None = None
@@ -67,13 +67,13 @@ class NoisePlan:
         Raises:
             StudyError: the study did not plan it.
         """
-        hidden = self.inside.get(block)
-        name, count = (hidden.block.name, hidden.a_round) if hidden else (block, 1)
+        steps = self.steps.get(block)
+        name, count = (steps.block.name, steps.a_round) if steps else (block, 1)
         if name not in self.sigmas:
             raise StudyError(f"block {block}: not among the releases that the study has planned")
         schedule = self.schedules.get(name)
         sigma = self.sigmas[name] * (schedule.share(step * count) if schedule else 1.0)
-        planned = next(one for one in self.releases if one.what == name)
+        planned = next(release for release in self.releases if release.what == name)
         return replace(planned, sigma=sigma, count=count * self.fold)
 
     def site_sigma(self, block: str, step: int) -> float:
@@ -81,39 +81,66 @@ class NoisePlan:
         return share_sigma(self.release(block, step).sigma, self.n_shares)
 
 
-def plan_noise(study: Study, noisy: Sequence[Noisy], n_sites: int) -> NoisePlan:
+@dataclass(frozen=True)
+class _Planned:
+    """Releases of one block, all with the same noise: of a sum, or of the noisy steps that it comes from.
+
+    Attributes:
+        block: what noise is added to.
+        count: how many times it is released.
+        probability: of each patient, each time.
+        steps: the steps, where it is one of them.
+    """
+
+    block: Block
+    count: int
+    probability: float = 1.0
+    steps: Steps | None = None
+
+
+def plan_noise(study: Study, blocks: Mapping[Block, int], n_sites: int) -> NoisePlan:
     """Solve a private study's noise; remembered, since every site of a simulation asks the same.
 
     Args:
-        noisy: every release, as the study's analysis has planned it.
+        blocks: all that the study's analysis sums, and how often.
     Raises:
-        StudyError: no amount of noise is enough, or no share of it would be sure.
+        StudyError: no amount of noise is enough, no share of it would be sure, or a block has no bound on
+            what one patient can change.
     """
     if study.privacy is None:
         raise StudyError("a study without [privacy] has no noise")
-    return _plan(study.privacy, tuple(noisy), n_sites, study.colluders, study.shares_noise)
+    return _plan(study.privacy, tuple(blocks.items()), n_sites, study.colluders, study.shares_noise)
+
+
+def _planned(block: Block, times: int) -> _Planned:
+    if block.steps is None:
+        return _Planned(block, times)
+    return _Planned(block.steps.block, times * block.steps.a_round, block.steps.probability, block.steps)
 
 
 @lru_cache(maxsize=64)
 def _plan(
-    privacy: Privacy, noisy: tuple[Noisy, ...], n_sites: int, colluders: int, shared: bool
+    privacy: Privacy, blocks: tuple[tuple[Block, int], ...], n_sites: int, colluders: int, shared: bool
 ) -> NoisePlan:
     check_budget(privacy.epsilon, privacy.delta)
+    planned = [_planned(block, times) for block, times in blocks]
     n_shares = honest_shares(n_sites, privacy.dropouts, colluders) if shared else 1
     fold = 1 if shared else privacy.sites_per_patient
     farther = privacy.sites_per_patient if shared else 1
-    sampled = any(one.sampling_probability < 1 or one.inside is not None for one in noisy)
+    sampled = any(part.steps is not None for part in planned)
     paid = fold if sampled else 1
     test = _test(privacy)
     kept = 1.0 - privacy.cohort_test
     releases: list[GaussianRelease] = [] if test is None else [test]
     sigmas: dict[str, float] = {}
-    for part in dict.fromkeys(one.part for one in noisy):
-        for share, ours in _paid_together([one for one in noisy if one.part == part]):
+    for patients in dict.fromkeys(part.block.part for part in planned):
+        for share, together in _paid_together([part for part in planned if part.block.part == patients]):
 
-            def of(multiplier: float, ours: tuple[Noisy, ...] = ours) -> tuple[GaussianRelease, ...]:
-                found = (_releases(privacy, one, multiplier, n_shares, farther) for one in ours)
-                return tuple(made for some in found for made in some)
+            def of(
+                multiplier: float, together: tuple[_Planned, ...] = together
+            ) -> tuple[GaussianRelease, ...]:
+                made = (_releases(privacy, part, multiplier, n_shares, farther) for part in together)
+                return tuple(release for some in made for release in some)
 
             def solved(multiplier: float, of: Made = of) -> tuple[GaussianRelease, ...]:
                 return of(multiplier) if sampled else _folded(of(multiplier), fold)
@@ -122,17 +149,17 @@ def _plan(
                 solved, privacy.epsilon * kept * share / paid, privacy.delta * kept * share / paid
             )
             releases += _folded(of(multiplier), fold)
-            sigmas |= {one.block.name: _sigma(one, multiplier, farther) for one in ours}
-    for one in noisy:
-        if one.inside is None:
-            _check_room(one.block, share_sigma(sigmas[one.block.name], n_shares))
+            sigmas |= {part.block.name: _sigma(privacy, part, multiplier, farther) for part in together}
+    for part in planned:
+        if part.steps is None:
+            _check_room(part.block.fixed_point(private=True), share_sigma(sigmas[part.block.name], n_shares))
     return NoisePlan(
         tuple(releases),
         epsilon(releases, privacy.delta),
         epsilon(seen_by_colluders(releases), privacy.delta),
         sigmas,
-        {one.block.name: _schedule(privacy, one) for one in noisy if one.steps},
-        {one.inside: one for one in noisy if one.inside is not None},
+        {part.block.name: _schedule(privacy, part) for part in planned if part.block.scheduled},
+        {block.name: block.steps for block, _ in blocks if block.steps is not None},
         n_shares,
         fold,
         test,
@@ -155,46 +182,48 @@ def _folded(releases: tuple[GaussianRelease, ...], fold: int) -> tuple[GaussianR
     return tuple(replace(one, count=one.count * fold) for one in releases)
 
 
-def _paid_together(noisy: Sequence[Noisy]) -> list[tuple[float, tuple[Noisy, ...]]]:
+def _paid_together(planned: Sequence[_Planned]) -> list[tuple[float, tuple[_Planned, ...]]]:
     """Shares of a part's budget: each release that is paid apart, and what is left for all others."""
-    apart = [(one.apart, (one,)) for one in noisy if one.apart]
-    others = tuple(one for one in noisy if not one.apart)
+    apart = [(part.block.apart, (part,)) for part in planned if part.block.apart]
+    others = tuple(part for part in planned if not part.block.apart)
     return [*apart, (1.0 - sum(share for share, _ in apart), others)]
 
 
-def _schedule(privacy: Privacy, one: Noisy) -> Schedule:
-    return Schedule(one.count, one.sampling_probability, privacy.schedule)
+def _schedule(privacy: Privacy, part: _Planned) -> Schedule:
+    return Schedule(part.count, part.probability, privacy.schedule)
 
 
-def _sensitivity(one: Noisy, farther: int) -> float:
-    """In integer steps, rounding at each of `farther` sites included."""
-    block = one.block
-    if block.sensitivity is None:
+def _sensitivity(privacy: Privacy, block: Block, farther: int) -> float:
+    """L2 distance in integer steps that one patient moves the block, at `farther` sites."""
+    if block.row is None:
         raise StudyError(f"block {block.name}: it has no bound on what one patient can change")
-    if one.whole:
-        return farther * block.sensitivity / block.resolution
-    return farther * integer_sensitivity(block.sensitivity, block.resolution, block.size)
+    resolution = block.derived_resolution
+    if block.proved:
+        return farther * integer_sensitivity(block.row, resolution, block.size)
+    rows = 1 if block.once else privacy.rows_per_patient
+    return farther * rows * block.row / resolution
 
 
-def _sigma(one: Noisy, multiplier: float, farther: int) -> float:
-    return multiplier * _sensitivity(one, farther) / math.sqrt(one.weight)
+def _sigma(privacy: Privacy, part: _Planned, multiplier: float, farther: int) -> float:
+    return multiplier * _sensitivity(privacy, part.block, farther) / math.sqrt(part.block.share)
 
 
 def _releases(
-    privacy: Privacy, one: Noisy, multiplier: float, n_shares: int, farther: int
+    privacy: Privacy, part: _Planned, multiplier: float, n_shares: int, farther: int
 ) -> tuple[GaussianRelease, ...]:
-    schedule = _schedule(privacy, one) if one.steps else Schedule(one.count, one.sampling_probability)
+    block = part.block
+    schedule = _schedule(privacy, part) if block.scheduled else Schedule(part.count, part.probability)
     return schedule.releases(
-        multiplier / math.sqrt(one.weight),
-        one.block.name,
-        _sensitivity(one, farther),
-        one.block.size,
+        multiplier / math.sqrt(block.share),
+        block.name,
+        _sensitivity(privacy, block, farther),
+        block.size,
         n_shares,
-        one.part,
+        block.part,
     )
 
 
-def _check_room(block: Block, sigma: float) -> None:
+def _check_room(block: FixedPoint, sigma: float) -> None:
     if ROOM * sigma * block.resolution > block.bound:
         raise StudyError(
             f"block {block.name}: noise of {sigma * block.resolution:.3g} has no room beside values up to "

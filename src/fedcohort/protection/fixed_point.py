@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.errors import SaturationError, StudyError, ValueRangeError, WireError
-from fedcohort.vector import Block, Layout, Vector
+from fedcohort.vector import FixedPoint, Layout, Vector
 
 _Integer = TypeVar("_Integer", np.uint32, np.uint64)
 Noise = Mapping[str, NDArray[np.int64]]
@@ -78,17 +78,17 @@ def shape_from_text(text: str) -> Shape:
     return Shape(tuple(Segment(*segment) for segment in segments), n_sites)
 
 
-def half_range(block: Block) -> int:
+def half_range(block: FixedPoint) -> int:
     """The largest integer that a site can send: its rounded value, and as much again for noise.
 
     Noise has at least 40 standard deviations of room (`privacy.plan`), so that it wraps with a
     probability below 2^-1000.
     """
     largest = math.floor(block.bound / block.resolution) + 1
-    return largest if block.sensitivity is None else 2 * largest
+    return 2 * largest if block.noisy else largest
 
 
-def ring_bits(block: Block, n_sites: int) -> int:
+def ring_bits(block: FixedPoint, n_sites: int) -> int:
     """32 or 64: the smallest ring in which the sum of `n_sites` vectors cannot wrap.
 
     Raises:
@@ -105,12 +105,12 @@ def ring_bits(block: Block, n_sites: int) -> int:
 
 # A round asks a thousand simulated sites, or one node's rounds, of one layout.
 @lru_cache(maxsize=64)
-def _split(layout: Layout, n_sites: int) -> tuple[list[Block], list[Block]]:
+def _split(layout: Layout, n_sites: int) -> tuple[list[FixedPoint], list[FixedPoint]]:
     wide = [block for block in layout if ring_bits(block, n_sites) == 64]
     return wide, [block for block in layout if block not in wide]
 
 
-def _integers(block: Block, vector: Vector) -> NDArray[np.int32] | NDArray[np.int64]:
+def _integers(block: FixedPoint, vector: Vector) -> NDArray[np.int32] | NDArray[np.int64]:
     """A block's values in steps of its resolution; as int32 where every value within the bound fits."""
     values = np.asarray(vector[block.name])
     if values.shape != block.shape:
@@ -157,12 +157,12 @@ def to_ring(layout: Layout, vector: Vector, n_sites: int, noise: Noise = _NO_NOI
     )
 
 
-def _wide(block: Block, vector: Vector, noise: Noise) -> NDArray[np.int64]:
+def _wide(block: FixedPoint, vector: Vector, noise: Noise) -> NDArray[np.int64]:
     integers = _integers(block, vector).astype(np.int64, copy=False)
     return integers + noise[block.name].reshape(-1) if block.name in noise else integers
 
 
-def _narrow(block: Block, vector: Vector, noise: Noise) -> NDArray[np.uint32]:
+def _narrow(block: FixedPoint, vector: Vector, noise: Noise) -> NDArray[np.uint32]:
     if block.name in noise:
         # The tail of noise has no bound: reduced to the ring, not cast.
         return _wide(block, vector, noise).astype(np.uint32)

@@ -1,100 +1,138 @@
 """Evaluate: measure a trained model on the cohort, in two sums: where its scores lie, and how good they are.
 
-A number, which has no scores, is measured at once.
+A number, which has no scores, is measured at once; and so is every model under privacy, where bins stay where
+they are, a patient counts with one row, and the splits, which have no patient in common, may each spend the
+whole epsilon (parallel composition).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from fedcohort.analyses.columns_of import numeric_columns, numeric_matrix
-from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
-from fedcohort.analyses.encode import Encoder, feature_slices
-from fedcohort.analyses.evaluation import Evaluation, evaluation_layout, evaluation_report, sum_evaluation
-from fedcohort.analyses.metrics import score_counts
-from fedcohort.analyses.model_of import model_of, task_of
+from fedcohort.analyses.contract import Analysis, Contribution, Draw, Report, Stage, State, Sums, Tally
+from fedcohort.analyses.encode import feature_slices
+from fedcohort.analyses.enough import check_enough
+from fedcohort.analyses.evaluation import EvaluateStage, Evaluation
+from fedcohort.analyses.measure import Measure
+from fedcohort.analyses.metrics import score_cells
+from fedcohort.analyses.model_of import task_of
 from fedcohort.analyses.moments import refuse_outside
+from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import even_edges, placed_edges
+from fedcohort.analyses.subjects import Subject
 from fedcohort.columns import Numeric
 from fedcohort.errors import StudyError
-from fedcohort.study import Evaluate, SavedModel, Study
-from fedcohort.table import SPLITS, Table
-from fedcohort.vector import Layout, Vector, counts
-
-if TYPE_CHECKING:
-    from fedcohort.models.local import LocalModel
+from fedcohort.study import Evaluate, Privacy, SavedModel, Study, missing_bounds
+from fedcohort.vector import Array, Block, counts
 
 
 @dataclass(frozen=True)
-class EvaluateAnalysis:
+class ScoresStage:
+    """Scores are counted evenly first, to place bins of which each holds few of them."""
+
+    evaluation: Evaluation
+    subject: Subject
+    name: str = "scores"
+    times: int = 1
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Scores of the held-out rows alone."""
+        task = self.evaluation.task
+        return (counts("scores", task.n_curves, 2, task.round_bins),)
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """Each row's bin."""
+        x, y = self.subject.data(rows, state)
+        held = rows.of(self.evaluation.split)
+        predicted = self.subject.predict(state)(x[held])
+        cells = score_cells(self.evaluation.task, predicted, y[held], state.arrays["edges"])
+        return {"scores": Tally(cell=cells, rows=held)}
+
+    def update(self, state: State, sums: Sums) -> State:
+        """Bins for the next sum."""
+        edges = placed_edges(state.arrays["edges"], sums["scores"], self.evaluation.task.final_bins)
+        return replace(state, arrays={"edges": edges})
+
+
+@dataclass(frozen=True)
+class EvaluateAnalysis(Analysis):
     """The model, its weights and its encoding are part of the study, and so of what a hospital approves."""
 
     study: Study
     saved: SavedModel
     evaluation: Evaluation
+    privacy: Privacy | None = None
 
-    @cached_property
-    def model(self) -> "LocalModel":
-        """The compiled model; tensorflow is imported here and not before."""
-        return model_of(self.study, self.saved.model)
-
-    def start(self) -> State:
-        """Scores are counted evenly first, to place bins of which each holds few of them."""
-        task = self.evaluation.task
-        edges = {"edges": even_edges(task.n_curves, task.round_bins)}
-        return State("scores" if task.n_classes else "evaluate", 0, edges)
-
-    def phases(self) -> Mapping[str, int]:
-        """How often each phase is asked."""
-        return {"scores": 1, "evaluate": 1}
-
-    def layout(self, state: State) -> Layout:
-        """Scores alone, or metrics, confusion, calibration and importance."""
-        task = self.evaluation.task
-        if state.phase == "scores":
-            return (counts("scores", task.n_curves, 2, task.round_bins),)
-        return evaluation_layout(self.evaluation)
-
-    def prepare(self, table: Table) -> Local:
-        """Encode as the model was trained, and read its weights.
+    def for_privacy(self, privacy: Privacy) -> "EvaluateAnalysis":
+        """With fixed bins, and noise.
 
         Raises:
-            ValueRangeError: a value of any split lies outside its column's declared bounds.
+            StudyError: a number has no declared bounds.
         """
-        from fedcohort.models.saved import weights_from_base64
+        if missing := missing_bounds(self.study.cohort):
+            raise StudyError(missing)
+        measure = replace(self.evaluation.measure, private=True)
+        return replace(self, evaluation=replace(self.evaluation, measure=measure), privacy=privacy)
 
-        columns = numeric_columns(self.study.cohort.schema_)
-        refuse_outside(numeric_matrix(table, self.study.cohort, list(columns)), columns)
-        encoder = Encoder(self.study.cohort, np.array(self.saved.mean), np.array(self.saved.deviation))
-        x, y = encoder.inputs(table), encoder.targets(table)
-        predict = partial(self.model.predict, weights_from_base64(self.saved.weights, self.model.n_weights))
+    @cached_property
+    def subject(self) -> Subject:
+        """The model with the study's weights and encoding."""
+        scaling = np.array(self.saved.mean), np.array(self.saved.deviation)
+        return Subject(self.study, self.saved.model, self.privacy is not None, self.saved.weights, scaling)
 
-        def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
-            edges, task = state.arrays["edges"], self.evaluation.task
-            if state.phase == "scores":
-                held = np.flatnonzero(table.split == SPLITS[self.evaluation.split])
-                return {"scores": score_counts(task, predict(x[held]), y[held], edges)}, site_state
-            return sum_evaluation(self.evaluation, predict, x, y, table.split, edges, draw), site_state
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Scores alone, where bins have to be placed; then metrics, confusion, calibration and importance."""
+        step = None if self.privacy is None else 1
+        last = EvaluateStage(self.evaluation, self.subject, step)
+        placed = self.privacy is None and self.evaluation.task.n_classes > 0
+        return (ScoresStage(self.evaluation, self.subject), last) if placed else (last,)
 
-        return local
+    def first_arrays(self) -> Mapping[str, Array]:
+        """Where scores are counted first."""
+        task = self.evaluation.task
+        return {"edges": even_edges(task.n_curves, task.round_bins)} if self.privacy is None else {}
 
-    def update(self, state: State, total: Vector) -> State:
-        """Scores place the bins; then it is done."""
-        if state.phase == "scores":
-            edges = placed_edges(state.arrays["edges"], total["scores"], self.evaluation.task.final_bins)
-            return State("evaluate", state.round + 1, {"edges": edges})
-        return state.ended(total)
+    def prepare(self, rows: Rows) -> None:
+        """Encode as the model was trained.
+
+        Raises:
+            ValueRangeError: without privacy a value of any split lies outside its column's declared bounds.
+        """
+        if self.privacy is None:
+            columns = numeric_columns(self.study.cohort.schema_)
+            refuse_outside(numeric_matrix(rows.table, self.study.cohort, list(columns)), columns)
+        self.subject.predict(self.start())
+        self.subject.data(rows, self.start())
+
+    def update(self, state: State, sums: Sums) -> State:
+        """The end, where there are patients enough.
+
+        Raises:
+            CohortTooSmallError: too few patients, by noisy counts.
+        """
+        if self.privacy is not None:
+            names = [f"scores/{split}" for split in self.evaluation.splits]
+            n = sum(self.evaluation.measure.n_rows(sums, split) for split in self.evaluation.splits)
+            cells = sum(np.size(sums[name]) for name in names)
+            check_enough(n, sums.noise(names[0]) * np.sqrt(cells))
+        return super().update(state, sums)
 
     def report(self, state: State) -> Report:
         """Metrics by split, confusion, calibration and importance."""
-        return evaluation_report(self.evaluation, state.kept)
+        return self.evaluation.report(state.sums or Sums({}))
 
 
 def evaluate(study: Study) -> EvaluateAnalysis:
-    """The analysis of `fc.Evaluate(model=...)`."""
+    """The analysis of `fc.Evaluate(model=...)`.
+
+    Raises:
+        StudyError: the model was made for other columns.
+    """
     if not isinstance(study.analysis, Evaluate):
         raise StudyError("analysis: not an evaluation")
     task = task_of(study.cohort)
@@ -103,4 +141,4 @@ def evaluate(study: Study) -> EvaluateAnalysis:
     if len(saved.mean) != n_numeric or len(saved.deviation) != n_numeric:
         raise StudyError(f"analysis.model: made for other columns than the cohort's {n_numeric} numeric ones")
     columns = feature_slices(study.cohort) if study.analysis.importance else {}
-    return EvaluateAnalysis(study, saved, Evaluation(task, columns))
+    return EvaluateAnalysis(study, saved, Evaluation(Measure(task), columns, task.splits))

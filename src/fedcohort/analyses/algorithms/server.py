@@ -4,18 +4,49 @@ Reddi et al. 2021, "Adaptive federated optimization", algorithm 2 (arXiv 2003.00
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.analyses.contract import State
 from fedcohort.study import Train
-from fedcohort.vector import Array
+from fedcohort.vector import Array, Block
 
 MOMENTUM = 0.9
 BETA_1, BETA_2, TAU = 0.9, 0.99, 1e-3
 DEFAULT_RATE = {"sgd": 1.0, "momentum": 1.0, "adam": 0.01}
 
 Floats = NDArray[np.float64]
+
+
+def update_block(n_weights: int) -> Block:
+    """A weight that moves by more than the bound in one round belongs to a training that diverged."""
+    return Block("update", (n_weights,), resolution=2.0**-22, part="train", bound=16.0)
+
+
+@dataclass(frozen=True)
+class Server:
+    """The coordinator's part of a training round.
+
+    Attributes:
+        average: over how many of the last rounds the finished weights are a mean; None: they are the last.
+    """
+
+    train: Train
+    average: int | None = None
+
+    def advance(self, state: State, update: Floats, trainable: NDArray[np.bool_]) -> State:
+        """The weights moved by the mean update; after the last round those that the study ends with."""
+        step, rounds = int(state.arrays["step"][0]) + 1, self.train.rounds
+        weights = state.arrays["weights"].astype(np.float64)
+        moved, memory = server_step(self.train, weights, update, state.kept, trainable)
+        kept = {**state.kept, **memory}
+        if self.average is not None:
+            kept |= mean_so_far(moved, state.kept, step, rounds, self.average)
+            moved = moved if step < rounds else np.asarray(kept["average"], np.float64)
+        arrays = {**state.arrays, "weights": moved.astype(np.float32), "step": np.array([step])}
+        return replace(state, arrays=arrays, kept=kept)
 
 
 def server_step(

@@ -1,0 +1,54 @@
+"""Intervals of all that is computed from sums: the same arithmetic on sums as they might have been.
+
+What noise leaves uncertain shows where the sums are drawn again with noise of the same deviation; what other
+patients of the same population would show, where the analysis can draw other patients first (`redraw`). It is
+the parametric bootstrap for private releases (Ferrando, Wang, Sheldon 2022, arXiv 2006.07749).
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.contract import Sums
+
+DRAWS, COVERAGE = 200, 0.95
+NORMAL = 1.96
+"""Of the noise's standard deviation, how far 95 % of draws stay within."""
+
+Floats = NDArray[np.float64]
+Estimates = Mapping[str, Floats]
+"""Figures by name, each a number or an array; NaN where there is none."""
+Estimate = Callable[[Sums], Estimates]
+Redraw = Callable[[Sums, np.random.Generator], Sums]
+
+
+def drawn(
+    estimate: Estimate, sums: Sums, redraw: Redraw | None = None, draws: int = DRAWS
+) -> dict[str, Floats]:
+    """By name, (draws, …): each estimate from sums that are drawn again; the draws are not secret."""
+    generator = np.random.default_rng(0)
+    found: dict[str, list[Floats]] = {}
+    for _ in range(draws):
+        others = sums if redraw is None else redraw(sums, generator)
+        for name, value in estimate(_noised(others, generator)).items():
+            found.setdefault(name, []).append(np.asarray(value, np.float64))
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def _noised(sums: Sums, generator: np.random.Generator) -> Sums:
+    values = {
+        name: value + sums.noise(name) * generator.standard_normal(np.shape(value))
+        if sums.noise(name)
+        else value
+        for name, value in sums.values.items()
+    }
+    return Sums(values, sums.sigma, sums.n_sites)
+
+
+def ends(others: Floats) -> tuple[Floats, Floats]:
+    """Between which values COVERAGE of draws lie, along the first axis; NaN where there is none."""
+    missing = np.isnan(others).all(0)
+    filled = np.where(missing, 0.0, others)
+    low, high = np.nanquantile(filled, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0)
+    return np.where(missing, np.nan, low), np.where(missing, np.nan, high)

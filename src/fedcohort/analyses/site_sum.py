@@ -1,0 +1,130 @@
+"""What a site's rows add up to: the one place where contributions of rows become a bounded sum.
+
+Without privacy a row that adds more than its block declares is an error in the analysis. With privacy each
+row is held to what is declared, a patient to so many rows of the block's part, and what a row adds is rounded
+before it is added, so that one patient moves the integers by no more than rows times norm, whatever the other
+patients are: noise is sized for that alone (`privacy.plan`), and added to the integers.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.contract import Contribution, Proved, Tally
+from fedcohort.analyses.rows import Rows
+from fedcohort.errors import ValueRangeError
+from fedcohort.table import SPLITS
+from fedcohort.vector import Array, Block
+
+ROUNDING = 1 + 1e-9
+"""Beyond a declared norm by more than this is an error."""
+
+Floats = NDArray[np.float64]
+Cells = NDArray[np.integer] | None
+
+
+def site_sum(
+    blocks: tuple[Block, ...], contributed: Mapping[str, Contribution], rows: Rows, private: bool
+) -> dict[str, Array]:
+    """Add up what a stage's rows contribute.
+
+    Returns:
+        by block, of its shape; under privacy multiples of its resolution, but for what is `Proved`.
+    Raises:
+        ValueRangeError: without privacy a row adds more than its block declares.
+    """
+    return {block.name: _sum_of(block, contributed[block.name], rows, private) for block in blocks}
+
+
+def _sum_of(block: Block, part: Contribution, rows: Rows, private: bool) -> Array:
+    if isinstance(part, Proved):
+        if private and block.row is not None and not block.proved:
+            raise ValueError(f"block {block.name}: a sum of rows, of which the stage has made the sum")
+        return part.values
+    if private:
+        part = _private(block, part, rows)
+    elif part.values is not None and block.row is not None and part.values.size:
+        longest = float(np.max(_norms(np.asarray(part.values, np.float64))))
+        if not longest <= block.row * ROUNDING:
+            raise ValueRangeError(
+                f"block {block.name}: a row adds more than {block.row:g}, which it declares"
+            )
+    return added(block, part)
+
+
+def _private(block: Block, part: Tally, rows: Rows) -> Tally:
+    """The same rows, each held to the block's norm in whole steps, so many of a patient as may count."""
+    indices = rows.of(block.part) if part.rows is None else part.rows
+    owners = rows.owner[indices]
+    most = 1 if block.once else rows.most or 1
+    if owners.size and int(np.bincount(owners).max()) > most:
+        raise ValueError(f"block {block.name}: a patient has more than {most} rows in it")
+    if block.part != "all" and np.any(rows.part_of_patient[owners] != SPLITS[block.part]):
+        raise ValueError(f"block {block.name}: a patient of another part than {block.part}")
+    if block.row is None:
+        raise ValueError(f"block {block.name}: a sum over sites, under privacy")
+    values = _ones(part, len(indices)) if part.values is None else np.asarray(part.values, np.float64)
+    if len(values) != len(indices):
+        raise ValueError(f"block {block.name}: values of {len(values)} rows, and {len(indices)} rows")
+    return Tally(_whole_steps(values, block), part.cell, indices)
+
+
+def _ones(part: Tally, n: int) -> Floats:
+    """(n, d): 1 for each cell that a row falls into."""
+    if part.cell is None:
+        return np.ones((n, 1))
+    return (part.cell.reshape(n, -1) >= 0).astype(np.float64)
+
+
+def _whole_steps(values: Floats, block: Block) -> Floats:
+    """Each row within its norm, as multiples of the resolution; what is not a number counts as 0.
+
+    Where rounding to the nearest step lengthens a row beyond the norm, its numbers are rounded towards 0.
+    """
+    step, most = block.derived_resolution, block.row or 0.0
+    safe = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    norms = _norms(safe)
+    long = norms > most
+    if np.any(long):
+        safe = np.where(long[:, None], safe * (most / np.where(long, norms, 1.0))[:, None], safe)
+    steps = np.rint(safe / step)
+    # In whole numbers below 2^53, exactly: (row / step)^2 is at most 2^34.
+    long = np.square(steps).sum(1) > math.floor((most / step) ** 2)
+    if np.any(long):
+        steps[long] = np.trunc(safe[long] / step * (1 - 2.0**-40))
+    return steps * step
+
+
+def _norms(values: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        norms: Floats = np.sqrt(np.square(values.reshape(len(values), -1)).sum(1))
+    return norms
+
+
+def added(block: Block, part: Tally) -> Array:
+    """The sum of a tally's rows, of the block's shape; counts are whole numbers."""
+    values, cell = part.values, part.cell
+    if values is not None and values.dtype.kind == "b":
+        values = values.astype(np.int64)
+    if cell is None:
+        total = np.array([0 if part.rows is None else len(part.rows)]) if values is None else values.sum(0)
+        return total.reshape(block.shape)
+    if cell.ndim == 1:
+        d = 1 if values is None else values.shape[1]
+        cells = block.size // d
+        columns = [_in_cells(cell, None if values is None else values[:, j], cells) for j in range(d)]
+        return np.stack(columns, axis=1).reshape(block.shape)
+    cells = block.size // cell.shape[1]
+    lines = [
+        _in_cells(cell[:, j], None if values is None else values[:, j], cells) for j in range(cell.shape[1])
+    ]
+    return np.stack(lines).reshape(block.shape)
+
+
+def _in_cells(cell: NDArray[np.integer], values: Array | None, cells: int) -> Array:
+    inside = cell >= 0
+    if not inside.all():
+        cell, values = cell[inside], None if values is None else values[inside]
+    return np.bincount(cell, weights=values, minlength=cells)

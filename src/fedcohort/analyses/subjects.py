@@ -1,0 +1,105 @@
+"""A model as it is measured and trained at a site: how it reads the table, and with which weights."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.columns_of import numeric_columns
+from fedcohort.analyses.contract import State
+from fedcohort.analyses.encode import Encoder
+from fedcohort.analyses.evaluation import Predict, Targets
+from fedcohort.analyses.model_of import model_of
+from fedcohort.analyses.moments import declared_scaling
+from fedcohort.analyses.rows import Rows
+from fedcohort.errors import StudyError, WireError
+from fedcohort.models.inputs import Inputs
+from fedcohort.study import Cohort, Study, missing_bounds
+from fedcohort.table import Table
+from fedcohort.vector import Array
+
+if TYPE_CHECKING:
+    from fedcohort.models.local import LocalModel
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model whose weights, and mean and deviation of its columns, the state says where they are not given.
+
+    Attributes:
+        spec: the model's name or configuration.
+        private: a value beyond its declared bounds counts as the bound, and each row is computed apart.
+        weights: of a model that is trained already, in base64.
+        scaling: mean and deviation by numeric column.
+    """
+
+    study: Study
+    spec: str | dict[str, Any]
+    private: bool = False
+    weights: str | None = None
+    scaling: tuple[Array, Array] | None = None
+
+    @cached_property
+    def model(self) -> "LocalModel":
+        """The compiled model; tensorflow is imported here and not before."""
+        return model_of(self.study, self.spec)
+
+    @cached_property
+    def _own_weights(self) -> NDArray[np.float32] | None:
+        from fedcohort.models.saved import weights_from_base64
+
+        return None if self.weights is None else weights_from_base64(self.weights, self.model.n_weights)
+
+    def data(self, rows: Rows, state: State) -> tuple[Inputs, Targets]:
+        """Inputs and targets of all rows, made once for one mean and deviation."""
+        mean, deviation = self.scaling or (state.arrays["mean"], state.arrays["deviation"])
+        key = np.asarray(mean).tobytes() + np.asarray(deviation).tobytes()
+        before = rows.made.get("data")
+        if not isinstance(before, tuple) or before[0] != key:
+            table = within_bounds(rows.table, self.study.cohort) if self.private else rows.table
+            encoder = Encoder(self.study.cohort, np.asarray(mean), np.asarray(deviation))
+            before = rows.made["data"] = (key, encoder.inputs(table), encoder.targets(table))
+        return before[1], before[2]
+
+    def weights_of(self, state: State) -> NDArray[np.float32]:
+        """The model's weights, looked at before any patient is.
+
+        Raises:
+            WireError: those that the coordinator has sent are not the model's. Told only where there are
+                patients to compute with, this would say without noise whether there are any.
+        """
+        if self._own_weights is not None:
+            return self._own_weights
+        weights = np.asarray(state.arrays.get("weights", ()))
+        if weights.shape != (self.model.n_weights,) or weights.dtype.kind != "f":
+            raise WireError("a state without as many weights as the model has")
+        return weights.astype(np.float32, copy=False)
+
+    def predict(self, state: State) -> Predict:
+        """The model with its weights."""
+        return partial(
+            self.model.predict_apart if self.private else self.model.predict, self.weights_of(state)
+        )
+
+
+def bounds_scaling(cohort: Cohort) -> tuple[Array, Array]:
+    """The mean and deviation with which declared bounds become -1 and 1.
+
+    Raises:
+        StudyError: a number has no declared bounds.
+    """
+    scaling = declared_scaling(numeric_columns(cohort.schema_))
+    if scaling is None:
+        raise StudyError(missing_bounds(cohort) or "cohort.bounds: privacy needs declared bounds")
+    return scaling.centre, scaling.scale
+
+
+def within_bounds(table: Table, cohort: Cohort) -> Table:
+    """A value beyond its declared bounds counts as the bound; without privacy it would be refused."""
+    columns = dict(table.columns)
+    for name, kind in numeric_columns(cohort.schema_).items():
+        if kind.bounds is not None:
+            columns[name] = np.clip(columns[name].astype(np.float64), *kind.bounds)
+    return replace(table, columns=columns)
