@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Sums
 from fedcohort.analyses.describe.stages import DescribeAnalysis
 from fedcohort.analyses.evaluate.stages import EvaluateAnalysis

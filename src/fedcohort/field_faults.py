@@ -5,13 +5,14 @@ these are of the file that a person has before them.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
+from pydantic_core import PydanticKnownError
 
 IDENTIFIER = r"^[^\W\d][\w .\-/()%+#&,:°]*$"
 """What a table or a column may be called."""
@@ -60,8 +61,8 @@ _IN_WORDS = {
     "fc.Number(column, low, high) or fc.Survival(time, event)",
     "split": "write a column's name, or fc.Holdout(0.2)",
     "columns": "write a list of names, or names with a kind each, such as {age = {low = 18, high = 90}}",
-    "analysis": "write fc.Describe(), fc.Train() or fc.Evaluate(model); in TOML [analysis] with "
-    'kind = "describe", kind = "train" or kind = "evaluate"',
+    "analysis": "write a question, such as fc.Describe() or fc.Train(); in TOML [analysis] with its kind, "
+    'such as kind = "describe"',
     "model": "write the name of a model, such as logistic, or give a Keras model",
     "levels": "write each level as a whole number or as text",
 }
@@ -76,6 +77,18 @@ _ABSENT = {"missing", "string_too_short", "too_short", "greater_than_equal"}
 """What is said of a key that nobody wrote; some objects give such a one an empty value."""
 _LIKE = 0.7
 """How alike a key and a known one must be: three wrong letters of twelve."""
+
+
+def one_of(known: Collection[str], name: object) -> str:
+    """Check a name as a Literal of all known ones would, which cannot be written before they are known.
+
+    Raises:
+        PydanticKnownError: it is none of them.
+    """
+    if isinstance(name, str) and name in known:
+        return name
+    *others, last = map(repr, known)
+    raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
 
 
 def describe_errors(where: str, error: ValidationError, model: type[BaseModel]) -> str:

@@ -1,178 +1,77 @@
-"""What a study asks and what it promises: the kinds of analysis, and `[privacy]`."""
+"""What a study asks and what it promises: what every kind of question has, and `[privacy]`."""
 
-import base64
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field
 
-from fedcohort.columns import Frozen, Real
-from fedcohort.errors import StudyError
-from fedcohort.field_faults import describe_errors
+from fedcohort.columns import Frozen, Survival
+
+if TYPE_CHECKING:
+    from fedcohort.study import Study
 
 MAX_STUDY_BYTES = 64 * 2**20
 """A study with a saved model inside is still one small file."""
-MOST_START_WEIGHTS = MAX_STUDY_BYTES * 9 // 10 // 16 * 3
-"""float32 in base64, beside the rest of the study."""
-MAX_WEIGHTS = 50_000_000
-"""Of a model that is trained, kept and used."""
 
 
-class Describe(Frozen):
-    """Count, missing, mean, standard deviation and levels by column."""
+class Question(Frozen):
+    """The words of one kind of analysis, in its folder's question.py; `analyses.kinds` lists them.
 
-    kind: Literal["describe"] = "describe"
-
-
-def _keras_config(model: Any) -> object:  # noqa: ANN401
-    """Take a Keras model as its JSON configuration; names and mappings pass through."""
-    return json.loads(model.to_json()) if _is_keras_model(model) else model
-
-
-def _is_keras_model(model: Any) -> bool:  # noqa: ANN401
-    """Whether it is one, by what it can do, for keras takes seconds to import; its class is none."""
-    return hasattr(model, "to_json") and not isinstance(model, type)
-
-
-def _keras_weights(model: Any) -> str | None:  # noqa: ANN401
-    """The weights of a Keras model that is given as such: training begins there.
-
-    Raises:
-        ValueError: it was compiled, or has more weights than a study can carry.
-    """
-    import numpy as np
-
-    if getattr(model, "compiled", False):
-        optimizer, loss = type(model.optimizer).__name__, getattr(model, "loss", None)
-        raise ValueError(
-            f"model: compiled with optimizer {optimizer} and loss {str(loss)[:64]!r}, which training over "
-            "sites does not take: learning_rate, server_optimizer and the cohort's label say it; leave out "
-            "model.compile(...), or load it by keras.models.load_model(path, compile=False)"
-        )
-    weights = [np.asarray(values, "<f4") for values in model.get_weights()] if model.built else []
-    n_weights = sum(values.size for values in weights)
-    if n_weights > MOST_START_WEIGHTS:
-        raise ValueError(
-            f"model: {n_weights:,} weights to begin with, and a study carries at most "
-            f"{MOST_START_WEIGHTS:,}; to begin with fresh ones give its configuration, "
-            "model=json.loads(model.to_json())"
-        )
-    return base64.b64encode(b"".join(values.tobytes() for values in weights)).decode() if weights else None
-
-
-ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record"]
-Model = Annotated[ModelName | dict[str, Any], BeforeValidator(_keras_config)]
-
-
-class Train(Frozen):
-    """Train a Keras model; features are standardised by the federated mean and deviation.
-
-    `fedavg` (McMahan et al. 2017) takes `local_epochs` of SGD at each site and averages;
-    `fedsgd` takes one gradient over all training rows a round. `proximal_mu` is FedProx
-    (Li et al. 2020); `server_optimizer` momentum or adam is FedAvgM or FedAdam (Reddi et al. 2021).
-    The finished model's weights are the mean of those after the last `average_rounds` rounds (Izmailov
-    et al. 2018): None is the last alone, and under privacy the second half. `augment` lets training see
-    each image mirrored or moved a little, another way in every round. A Keras model that is given brings the
-    `weights` that training begins with (float32, little endian, in its order, in base64); a name or a
-    configuration begins with what the seed gives.
+    Attributes:
+        splits: the parts of the patients that it tells apart; none where it asks of all alike.
+        trains: whether a model comes of it.
     """
 
-    kind: Literal["train"] = "train"
-    model: Model = "mlp_medical"
-    algorithm: Literal["fedavg", "fedsgd"] = "fedavg"
-    rounds: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 30
-    local_epochs: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 1
-    batch_size: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 32
-    learning_rate: Annotated[float, Field(strict=True, gt=0, le=100)] = 0.1
-    l2: Annotated[float, Field(strict=True, ge=0, le=1_000)] = 0.0
-    proximal_mu: Annotated[float, Field(strict=True, ge=0, le=1_000)] = 0.0
-    server_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
-    server_learning_rate: Annotated[float, Field(strict=True, gt=0, le=100)] | None = None
-    # Left out where they say nothing, so that a study of an earlier version keeps its hash.
-    average_rounds: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = Field(
-        default=None, exclude_if=lambda value: value is None
-    )
-    augment: tuple[Literal["mirror", "shift"], ...] = Field(
-        default=(), max_length=2, exclude_if=lambda value: not value
-    )
-    importance: Annotated[bool, Field(strict=True)] = True
-    weights: Annotated[str, Field(max_length=MAX_STUDY_BYTES)] | None = Field(
-        default=None, exclude_if=lambda value: value is None
-    )
+    kind: str
+    splits: ClassVar[tuple[str, ...]] = ()
+    trains: ClassVar[bool] = False
 
-    @model_validator(mode="before")
-    @classmethod
-    def _begun(cls, data: object) -> object:
-        if not isinstance(data, dict) or not _is_keras_model(data.get("model")):
-            return data
-        own = {} if data.get("weights") is not None else {"weights": _keras_weights(data["model"])}
-        return {**data, **own}
+    @property
+    def one_sum(self) -> bool:
+        """Whether sites take no steps of their own, so that noise may be added in shares."""
+        return True
 
-    @classmethod
-    def private(cls, model: object = "logistic", **changes: object) -> Self:
-        """What private training needs in place of the defaults, whatever the data: many cheap rounds.
+    @property
+    def n_steps(self) -> int:
+        """How many rounds its metrics count."""
+        return 1
 
-        One clipped gradient a round over all patients, and steps that suit `Privacy`'s default clip.
+    @property
+    def asked_model(self) -> object:
+        """The name or configuration of the model that it is about; None where it is about none."""
+        return None
+
+    def check(self, study: "Study") -> None:
+        """What the rest of the study has to be for this question.
+
+        Raises:
+            ValueError: names the field, and what to write.
         """
-        chosen = {"algorithm": "fedsgd", "rounds": 200, "learning_rate": 2.0, **changes}
-        return cls.model_validate({"model": model, **chosen})
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.algorithm == "fedsgd" and (self.local_epochs != 1 or self.proximal_mu):
-            raise ValueError(
-                "algorithm fedsgd takes one gradient a round: leave out local_epochs and proximal_mu"
-            )
-        if self.average_rounds is not None and self.average_rounds > self.rounds:
-            raise ValueError(f"average_rounds: {self.average_rounds} of {self.rounds} rounds; give no more")
-        return self
+    def check_private(self, study: "Study", privacy: "Privacy") -> None:
+        """What [privacy] says that the question would not heed: one that releases once learns by no steps.
 
-
-class SavedModel(Frozen):
-    """A trained model inside a study: configuration, weights and how features are encoded."""
-
-    model: Model
-    weights: Annotated[str, Field(max_length=-(-MAX_WEIGHTS * 4 // 3) * 4)]
-    """float32, little endian, layer after layer, in base64."""
-    mean: tuple[Real, ...]
-    deviation: tuple[Real, ...]
+        Raises:
+            ValueError: names the field.
+        """
+        if isinstance(study.cohort.label, Survival):
+            raise ValueError("cohort.label: privacy needs declared bounds, and a survival time has none")
+        fields = Privacy.model_fields
+        for name in ("clip", "schedule", "evaluate_every"):
+            if getattr(privacy, name) != fields[name].default:
+                raise ValueError(f"privacy.{name}: {self.kind} learns nothing by steps; leave it out")
 
 
-class Evaluate(Frozen):
-    """Measure a trained model on the cohort's held-out patients; `model` is a Result or its folder."""
-
-    kind: Literal["evaluate"] = "evaluate"
-    model: SavedModel
-    importance: Annotated[bool, Field(strict=True)] = True
-
-    def __init__(self, model: object = None, **extra: object) -> None:
-        super().__init__(model=model, **extra)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _saved(cls, data: object) -> object:
-        if not isinstance(data, dict) or "model" not in data:
-            return data
-        model = data["model"]
-        if isinstance(model, str | Path):
-            return {**data, "model": read_saved_model(Path(model))}
-        return {**data, "model": getattr(model, "saved_model", model)}
-
-
-def read_saved_model(folder: Path) -> SavedModel:
-    """Read what `result.save(folder)` wrote.
+def check_predicted(study: "Study") -> None:
+    """A model predicts a label that is binary, a class or a number.
 
     Raises:
-        StudyError: the folder holds no saved model, or it is damaged.
+        ValueError: there is none.
     """
-    path = folder / "model.json"
-    try:
-        return SavedModel.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise StudyError(f"{path}: {error.strerror}; give the folder that result.save wrote") from error
-    except ValidationError as error:
-        raise StudyError(describe_errors(str(path), error, SavedModel)) from None
+    kind = study.analysis.kind
+    if study.cohort.label is None:
+        raise ValueError(f"cohort.label: {kind} needs a label")
+    if isinstance(study.cohort.label, Survival):
+        raise ValueError(f"cohort.label: {kind} cannot use a survival label; describe can")
 
 
 LEAST_EPSILON, LARGEST_EPSILON = 1e-6, 1e4

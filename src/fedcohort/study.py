@@ -8,7 +8,8 @@ message names, and what cannot change afterwards.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import (
     AfterValidator,
@@ -19,8 +20,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticKnownError
 
+from fedcohort.analyses.describe.question import Describe
+from fedcohort.analyses.evaluate.question import Evaluate, SavedModel, read_saved_model
+from fedcohort.analyses.kinds import KINDS
+from fedcohort.analyses.train.question import Train
 from fedcohort.columns import (
     AnyLabel,
     AnySplit,
@@ -41,16 +45,9 @@ from fedcohort.columns import (
     validated,
 )
 from fedcohort.errors import StudyError
+from fedcohort.field_faults import one_of
 from fedcohort.protection.words import WORDS
-from fedcohort.questions import (
-    MAX_STUDY_BYTES,
-    Describe,
-    Evaluate,
-    Privacy,
-    SavedModel,
-    Train,
-    read_saved_model,
-)
+from fedcohort.questions import MAX_STUDY_BYTES, Privacy, Question
 from fedcohort.texts import Text, say
 
 __all__ = [
@@ -153,16 +150,14 @@ class Cohort(Frozen):
         return isinstance(self.columns, dict) and not isinstance(self.label, str)
 
 
-def _known(name: object) -> str:
-    """As a Literal of all protections would check it, which cannot be written before they are known."""
-    if isinstance(name, str) and name in WORDS:
-        return name
-    *others, last = map(repr, WORDS)
-    raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
-
-
-ProtectionName = Annotated[str, PlainValidator(_known)]
+ProtectionName = Annotated[str, PlainValidator(partial(one_of, WORDS))]
 """One of `protection.words`."""
+
+
+if TYPE_CHECKING:
+    AnyQuestion = Question
+else:
+    AnyQuestion = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
 
 
 class Study(Frozen):
@@ -174,7 +169,7 @@ class Study(Frozen):
 
     name: Name
     cohort: Cohort
-    analysis: Annotated[Describe | Train | Evaluate, Field(discriminator="kind")]
+    analysis: AnyQuestion
     privacy: Privacy | None = None
     protection: ProtectionName = "masks"
     colluders: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 1
@@ -187,17 +182,9 @@ class Study(Frozen):
     def _possible(self) -> Self:
         if self.privacy is not None:
             _check_private(self, self.privacy)
-        if isinstance(self.analysis, Train) and self.analysis.augment:
-            _check_augmented(self)
         if not WORDS[self.protection].sized_key and self.key_bits != 3072:
             raise ValueError(f"key_bits: {self.protection} has no key of a size to choose; leave it out")
-        if not isinstance(self.analysis, Describe):
-            if self.cohort.label is None:
-                raise ValueError(f"cohort.label: {self.analysis.kind} needs a label")
-            if isinstance(self.cohort.label, Survival):
-                raise ValueError(
-                    f"cohort.label: {self.analysis.kind} cannot use a survival label; describe can"
-                )
+        self.analysis.check(self)
         return self
 
     @property
@@ -205,8 +192,7 @@ class Study(Frozen):
         """Whether the sites' noise is private only as a sum."""
         if self.privacy is None:
             return False
-        one_sum = not isinstance(self.analysis, Train) or self.analysis.algorithm == "fedsgd"
-        possible = WORDS[self.protection].hides and one_sum
+        possible = WORDS[self.protection].hides and self.analysis.one_sum
         return possible if self.privacy.noise is None else self.privacy.noise == "shared"
 
     def least_sites(self, n_sites: int) -> int:
@@ -227,22 +213,8 @@ class Study(Frozen):
         return hashlib.sha256(self.canonical).hexdigest()
 
 
-def _check_augmented(study: Study) -> None:
-    if study.privacy is not None:
-        raise ValueError("analysis.augment: under privacy an image counts as it is; leave it out")
-    if study.cohort.is_explicit and not any(isinstance(k, Image) for k in study.cohort.schema_.values()):
-        raise ValueError("analysis.augment: the cohort has no image column; leave it out")
-
-
 def _check_private(study: Study, privacy: Privacy) -> None:
-    asked = study.analysis
-    if not isinstance(asked, Train):
-        _check_private_once(study, privacy)
-    elif privacy.noise == "shared" and asked.algorithm != "fedsgd":
-        raise ValueError(
-            'privacy.noise: shared noise needs one sum a round: take analysis.algorithm = "fedsgd", as '
-            'fc.Train.private() does, or noise = "site"'
-        )
+    study.analysis.check_private(study, privacy)
     if privacy.noise == "shared" and not WORDS[study.protection].hides:
         raise ValueError(
             'privacy.noise: without a protection the coordinator would see a share alone; take noise = "site"'
@@ -261,18 +233,6 @@ def missing_bounds(cohort: Cohort) -> Text | None:
         "are looked up in the data would tell about patients",
         names=", ".join(names),
     )
-
-
-def _check_private_once(study: Study, privacy: Privacy) -> None:
-    """What a description or an evaluation, which release once, would not heed."""
-    if isinstance(study.cohort.label, Survival):
-        raise ValueError("cohort.label: privacy needs declared bounds, and a survival time has none")
-    fields, kind = Privacy.model_fields, study.analysis.kind
-    for name in ("clip", "schedule", "evaluate_every"):
-        if getattr(privacy, name) != fields[name].default:
-            raise ValueError(f"privacy.{name}: {kind} learns nothing by steps; leave it out")
-    if kind == "evaluate" and privacy.rows_per_patient != 1:
-        raise ValueError("privacy.rows_per_patient: evaluate counts a patient with one row; leave it out")
 
 
 def parse_study(data: bytes | Mapping[str, Any], where: str = "study") -> Study:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses.contract import Draw
 from fedcohort.analyses.algorithms.fedavg import epoch_batches
+from fedcohort.analyses.contract import Draw
 
 from .support import FRAMES, encoded, run, study
 

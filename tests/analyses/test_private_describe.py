@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fedcohort.analyses.describe.private import private_describe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw, PrivateAnalysis
-from fedcohort.analyses.describe.private import private_describe
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
 from fedcohort.privacy.accounting import epsilon

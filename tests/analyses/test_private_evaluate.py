@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fedcohort.analyses.evaluate.private import private_evaluate
+from fedcohort.analyses.private_metrics import noisy_importance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw, PrivateAnalysis
-from fedcohort.analyses.evaluate.private import private_evaluate
-from fedcohort.analyses.private_metrics import noisy_importance
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
 from fedcohort.privacy.accounting import epsilon

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fedcohort.analyses.patients import patients_of
+from fedcohort.analyses.private_metrics import EDGES, measure, noisy_metrics
+from fedcohort.analyses.train.rows import Sampling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fedcohort as fc
 from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
-from fedcohort.analyses.patients import patients_of
-from fedcohort.analyses.private_metrics import EDGES, measure, noisy_metrics
 from fedcohort.analyses.train.private import PrivateTrain, private_train
-from fedcohort.analyses.train.rows import Sampling
 from fedcohort.coordinator.noise import privacy_report
 from fedcohort.engines.local import Outcome, Simulated, run_local, simulated_node
 from fedcohort.errors import StudyError, WireError

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fedcohort.analyses.private_metrics import EDGES, measure, noisy_metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -14,7 +15,6 @@ from sklearn.metrics import roc_auc_score
 
 import fedcohort as fc
 from fedcohort.analyses.metrics import Task, auc_from_counts, score_counts
-from fedcohort.analyses.private_metrics import EDGES, measure, noisy_metrics
 from fedcohort.analyses.score_bins import (
     FINAL_BINS,
     ROUND_BINS,

@@ -13,8 +13,8 @@ from sklearn.metrics import (
 )
 
 import fedcohort as fc
-from fedcohort.analyses.algorithms.server import mean_so_far, server_step
 from fedcohort.analyses.algorithms.fedavg import epoch_batches
+from fedcohort.analyses.algorithms.server import mean_so_far, server_step
 from fedcohort.errors import StudyFailedError
 
 from .support import FRAMES, POOLED, encoded, run, study, train_moments

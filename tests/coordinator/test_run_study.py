@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Analysis, Row, State
 from fedcohort.analyses.describe.stages import DescribeAnalysis, describe
 from fedcohort.coordinator.plan import Plan, Receive

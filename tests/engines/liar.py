@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State
 from fedcohort.coordinator.collect import round_context
 from fedcohort.coordinator.opening import HelpInbox, Opening, help_inbox

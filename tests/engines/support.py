@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Report, Row
 from fedcohort.coordinator.plan import Plan, Receive
 from fedcohort.coordinator.run_study import run_study

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.coordinator.collect import Inbox, round_context
 from fedcohort.coordinator.opening import help_inbox, opening_of
 from fedcohort.coordinator.plan import Plan

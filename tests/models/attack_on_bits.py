@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Draw, State
 from fedcohort.models.local import local_model
 from fedcohort.sources.cohort.frame import table_from_frame

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.errors import StudyError
 
 pytestmark = pytest.mark.training

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.train.question import MOST_START_WEIGHTS
 from fedcohort.errors import StudyError
 from fedcohort.handed_in import check_handed_in
-from fedcohort.questions import MOST_START_WEIGHTS
 from fedcohort.study import parse_study
 
 layers = keras.layers

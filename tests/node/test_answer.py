@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Analysis
 from fedcohort.engines.local import Simulated
 from fedcohort.errors import PrivacyRequiredError, StoreError

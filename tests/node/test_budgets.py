@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.cli.app import app
 from fedcohort.engines.local import Simulated
 from fedcohort.errors import BudgetError, ConfigError, NotFoundError, PrivacyRequiredError

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.coordinator.plan import TRANSIENT_CODES
 from fedcohort.errors import LedgerBehindError, LinkClosedError, StoreError, ValueRangeError
 from fedcohort.node import link_heads, process

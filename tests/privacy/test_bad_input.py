@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.engines.local import Simulated, run_nodes, simulated_node
 from fedcohort.errors import ConfigError, FedcohortError, StudyError
 from fedcohort.node.budgets import Budget

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.engines.local import FAR_FUTURE, Simulated, run_local
 from fedcohort.errors import CohortTooSmallError, FedcohortError, PolicyError
 from fedcohort.explain import explain

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State
 from fedcohort.analyses.train.private import PrivateTrain
 from fedcohort.engines import local as engine

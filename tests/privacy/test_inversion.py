@@ -21,7 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State
 from fedcohort.analyses.train.private import PrivateTrain
 from fedcohort.analyses.train.stages import TrainAnalysis

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.engines.local import Simulated, simulated_node
 from fedcohort.errors import CohortError, DataError
 from fedcohort.node.answer import answer

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
 from fedcohort.coordinator.noise import privacy_report
 from fedcohort.errors import PolicyError

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from functools import partial
 
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State
 from fedcohort.coordinator.heads import held_heads
 from fedcohort.coordinator.hub import Hub
@@ -26,7 +26,7 @@ from fedcohort.errors import AuthenticationError, FedcohortError, StoreError, St
 from fedcohort.handed_in import check_handed_in
 from fedcohort.logs import about
 from fedcohort.sources.cohort.resolve import check_units
-from fedcohort.study import Study, Train, parse_study
+from fedcohort.study import Study, parse_study
 from fedcohort.wire.identity import verify
 from fedcohort.wire.messages import SiteId
 from fedcohort.wire.signing import study_signing_bytes
@@ -78,8 +78,8 @@ class Lifecycle:
         check_handed_in(study)
         if not resume:
             self._check_not_cancelled(study)
-        rounds = study.analysis.rounds if isinstance(study.analysis, Train) else 1
-        submission = Submission(study.hash, study.name, study.canonical, researcher, key, signature, rounds)
+        steps = study.analysis.n_steps
+        submission = Submission(study.hash, study.name, study.canonical, researcher, key, signature, steps)
         self.checking[study.hash] = submission
         self.news.wake()
         try:

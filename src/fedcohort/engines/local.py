@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Analysis, Report, Row, State
 from fedcohort.coordinator.plan import Plan, Receive
 from fedcohort.coordinator.run_study import run_study

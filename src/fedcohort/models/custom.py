@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from fedcohort.analyses.evaluate.question import MAX_WEIGHTS
 from fedcohort.errors import StudyError
 from fedcohort.models.allowed_layers import MAX_ROW_VALUES, check_config
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import InputShape, caller, matched, parts_of
 from fedcohort.models.start import start_tensorflow
-from fedcohort.questions import MAX_WEIGHTS
 
 
 def build_custom(config: dict[str, Any], input_shape: InputShape, head: Head, seed: int) -> Any:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Analysis, Draw, SiteState, Stage, State
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.site_sum import site_sum

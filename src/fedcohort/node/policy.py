@@ -3,11 +3,14 @@
 import math
 import tomllib
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
+from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.kinds import KINDS
 from fedcohort.columns import Frozen, Identifier, validated
 from fedcohort.errors import (
     BudgetError,
@@ -17,18 +20,20 @@ from fedcohort.errors import (
     SchemaError,
     StudyError,
 )
+from fedcohort.field_faults import one_of
 from fedcohort.node.budgets import Budget, Group, groups_of
 from fedcohort.node.budgets import objection as budget_objection
 from fedcohort.node.records import Reservation, Spending
 from fedcohort.protection.words import WORDS
 from fedcohort.sources.catalogue.schema import PATIENT_ID
 from fedcohort.sources.cohort.where.parse import check_plain
-from fedcohort.study import Cohort, Describe, Privacy, ProtectionName, Study, Train
+from fedcohort.study import Cohort, Privacy, ProtectionName, Study
 from fedcohort.wire.messages import SITE_NAME
 
 SiteName = Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
 Whole = Annotated[int, Field(strict=True, ge=1)]
-AnalysisName = Literal["describe", "train", "evaluate"]
+AnalysisName = Annotated[str, PlainValidator(partial(one_of, KINDS))]
+"""One of `analyses.kinds`."""
 ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record", "own"]
 
 
@@ -56,7 +61,7 @@ class SitePolicy(Frozen):
     state: Path = Path("state")
     counter: Path | None = None
     """A file outside `state` that tells an older copy of the ledger where too few sites can countersign."""
-    analyses: tuple[AnalysisName, ...] = ("describe", "train", "evaluate")
+    analyses: tuple[AnalysisName, ...] = tuple(KINDS)
     roster: Path = Path("roster")
     """Folder of the other sites' confirmed keys, which `fedcohort roster` writes."""
     protections: tuple[ProtectionName, ...] = tuple(name for name, words in WORDS.items() if words.hides)
@@ -190,15 +195,15 @@ def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError |
     yield "budget", _budget_objection(policy, study)
     yield "patients", _patients_objection(policy, study.cohort)
     yield "sites", _sites_objection(policy, study)
-    if not isinstance(analysis, Describe):
-        model = analysis.model if isinstance(analysis, Train) else analysis.model.model
+    model = analysis.asked_model
+    if model is not None:
         name = model if isinstance(model, str) else "own"
         objection = allowed("models", name, policy.models, another)
         if objection is None and privacy is not None:
             objection = allowed("private_models", name, policy.private_models, another)
         yield "model", objection
-    if isinstance(analysis, Train):
-        enough = analysis.rounds + 3 <= policy.max_rounds
+    if analysis.n_steps > 1:
+        enough = build_analysis(study).n_rounds <= policy.max_rounds
         told = (
             f"site.toml: max_rounds {policy.max_rounds} is less than the study needs; raise max_rounds in "
             "site.toml, or let the study take fewer rounds"

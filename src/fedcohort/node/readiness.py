@@ -208,7 +208,7 @@ def _row_lines(
 
     observed = _read(load, cohort, policy.min_patients)
     if isinstance(observed, Observed):
-        yield from observe(observed, policy.min_patients, study.analysis.kind)
+        yield from observe(observed, policy.min_patients, study.analysis.splits)
     else:
         yield from observed
 

@@ -10,7 +10,7 @@ from fedcohort.columns import Binary, Categorical, Classes, Image, Numeric
 from fedcohort.node.readiness_words import Line, Verdict
 from fedcohort.sources.cohort.resolve import Kind, kinds_of_label
 from fedcohort.study import Cohort
-from fedcohort.table import TEST, TRAIN, Table
+from fedcohort.table import SPLITS, Table
 
 BANDS = ((0.05, "under 5 %"), (0.2, "5 to 20 %"), (0.5, "20 to 50 %"), (1.0, "over 50 %"))
 MUCH, MOST = 0.05, 0.5
@@ -39,7 +39,7 @@ def band(share: float) -> str:
     return next(words for limit, words in BANDS if share < limit)
 
 
-def observe(observed: Observed, min_patients: int, analysis: str) -> Iterator[Line]:
+def observe(observed: Observed, min_patients: int, splits: tuple[str, ...]) -> Iterator[Line]:
     """Tell about the rows; of a cohort that is too small, nothing else."""
     labelled = _labelled(observed)
     patients = len(np.unique(observed.table.patient_ids[labelled]))
@@ -56,8 +56,8 @@ def observe(observed: Observed, min_patients: int, analysis: str) -> Iterator[Li
     if observed.cohort.label is not None:
         yield _label_there(labelled)
         yield from _classes(observed, labelled)
-    if analysis != "describe" and observed.cohort.split is not None:
-        yield _sides(observed.table.split[labelled], analysis)
+    if splits and observed.cohort.split is not None:
+        yield _sides(observed.table.split[labelled], splits)
 
 
 def too_small(min_patients: int) -> Line:
@@ -116,8 +116,9 @@ def _classes(observed: Observed, labelled: Bools) -> Iterator[Line]:
         yield Line("classes", "not ready" if len(found) == 0 else "warning", told, remedy)
 
 
-def _sides(split: NDArray[np.int8], analysis: str) -> Line:
-    wanted = {"training": TRAIN, "held-out": TEST} if analysis == "train" else {"held-out": TEST}
+def _sides(split: NDArray[np.int8], splits: tuple[str, ...]) -> Line:
+    names = {"train": "training", "test": "held-out"}
+    wanted = {names[name]: SPLITS[name] for name in splits}
     absent = [name for name, code in wanted.items() if not (split == code).any()]
     if not absent:
         return Line("split", "ready", "training and held-out patients are there", "")

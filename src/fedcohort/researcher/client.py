@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.arrays import arrays_from_bytes
 from fedcohort.coordinator.report import study_report
 from fedcohort.engines.local import run_local
@@ -23,7 +23,7 @@ from fedcohort.researcher.rest import Rest, open_rest
 from fedcohort.researcher.result import Result
 from fedcohort.sources.cohort.frame import catalogue_of_frame, frames_by_site, table_from_frame
 from fedcohort.sources.cohort.resolve import resolve_cohort
-from fedcohort.study import Study, Train, parse_study
+from fedcohort.study import Study, parse_study
 from fedcohort.versions import RULES
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import study_signing_bytes
@@ -112,7 +112,7 @@ class Simulation:
         loaders = {site: partial(table_from_frame, frame) for site, frame in self.frames.items()}
         with follow(study, enabled=progress) as follower:
             outcome = run_local(study, loaders, follower.rows)
-        arrays = outcome.state.arrays if isinstance(study.analysis, Train) else {}
+        arrays = outcome.state.arrays if study.analysis.trains else {}
         kept = {name: arrays[name] for name in MODEL_ARRAYS if name in arrays}
         sites = sorted(self.frames)
         report = study_report(study, study.hash, build_analysis(study), sites, outcome.report)
@@ -228,7 +228,7 @@ class Handle:
         report = self.rest.get(f"/api/studies/{self.id}/report")
         rows = self.rest.get(f"/api/studies/{self.id}/metrics")["rows"]
         arrays = {}
-        if isinstance(study.analysis, Train):
+        if study.analysis.trains:
             arrays = arrays_from_bytes(self.rest.get_bytes(f"/api/studies/{self.id}/model"))
         return Result(study, report, rows, arrays)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fedcohort.known import metric_name
-from fedcohort.study import Number, Study, Train
+from fedcohort.study import Number, Study
 
 Show = Callable[[int | None, str | None], None]
 """Shows rounds that are done and what is said; None leaves either as it is."""
@@ -50,7 +50,7 @@ def printable(text: str, console: Console) -> str:
 @contextmanager
 def follow(study: Study, *, enabled: bool) -> Iterator[Follower]:
     """Show rounds, the newest metrics and what a study waits for; at a good end the bar is full."""
-    rounds = study.analysis.rounds if isinstance(study.analysis, Train) else 1
+    rounds = study.analysis.n_steps
     label = study.cohort.label
     unit, console = label.unit if isinstance(label, Number) else None, Console()
     if enabled and console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:

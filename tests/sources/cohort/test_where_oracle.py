@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses import build_analysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.engines.local import Simulated, simulated_node
 from fedcohort.errors import FedcohortError
 from fedcohort.node.answer import answer

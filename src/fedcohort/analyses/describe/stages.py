@@ -307,7 +307,7 @@ def _ranges(columns: Mapping[str, Numeric], moments: Moments) -> tuple[Floats, F
     return centre, scale
 
 
-def describe(study: Study) -> DescribeAnalysis:
+def build(study: Study) -> DescribeAnalysis:
     """The analysis of `fc.Describe()`."""
     columns = described_columns(study.cohort)
     return DescribeAnalysis(study.cohort, numeric_columns(columns), categorical_columns(columns))

@@ -127,7 +127,7 @@ class EvaluateAnalysis(Analysis):
         return self.evaluation.report(state.sums or Sums({}))
 
 
-def evaluate(study: Study) -> EvaluateAnalysis:
+def build(study: Study) -> EvaluateAnalysis:
     """The analysis of `fc.Evaluate(model=...)`.
 
     Raises:

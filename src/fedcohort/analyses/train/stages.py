@@ -268,7 +268,7 @@ class TrainAnalysis(Analysis):
         return {"rounds": self.train.rounds, **measured}
 
 
-def train(study: Study) -> TrainAnalysis:
+def build(study: Study) -> TrainAnalysis:
     """The analysis of `fc.Train(...)`."""
     if not isinstance(study.analysis, Train):
         raise StudyError("analysis: not a training")

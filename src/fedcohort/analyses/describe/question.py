@@ -1,0 +1,11 @@
+"""The words of `fc.Describe()`."""
+
+from typing import Literal
+
+from fedcohort.questions import Question
+
+
+class Describe(Question):
+    """Count, missing, mean, standard deviation and levels by column."""
+
+    kind: Literal["describe"] = "describe"

@@ -1,0 +1,17 @@
+"""The kinds of question there are, each in a folder of its name.
+
+A folder holds `question` (its words), `stages` (the sums, and `build`), `figures` (what is drawn of its
+report) and `explain` (its sentences). Only the words are read here: all of the package knows them.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from fedcohort.analyses.describe.question import Describe
+from fedcohort.analyses.evaluate.question import Evaluate
+from fedcohort.analyses.train.question import Train
+from fedcohort.questions import Question
+
+KINDS: Mapping[str, type[Question]] = MappingProxyType(
+    {"describe": Describe, "train": Train, "evaluate": Evaluate}
+)
