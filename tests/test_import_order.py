@@ -27,7 +27,7 @@ LAYERS = (
     {"texts"},
     {"errors"},
     {
-        "arrays", "audit.chain", "columns", "field_faults", "figures", "known", "logs", "pixels", "questions",
+        "analyses.kinds", "analyses.question", "arrays", "audit.chain", "columns", "field_faults", "figures", "known", "logs", "pixels", "questions",
         "protection.words", "refusals", "sampling_intervals", "study", "table", "vector", "versions",
     },
     {"storage"},
@@ -58,8 +58,13 @@ APART = {"analyses", "audit", "models", "privacy", "protection", "wire", "source
 
 
 def room_of(module: str) -> str | None:
-    """The narrowest room of a module, named without `fedcohort.`; None for what is none of ours."""
+    """The narrowest room of a module, named without `fedcohort.`; None for what is none of ours.
+
+    The words of every kind of question are one room, each in its analysis' folder.
+    """
     parts = module.split(".")
+    if parts[0] == "analyses" and parts[2:3] == ["question"]:
+        return "analyses.question"
     names = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
     return next((name for name in names if name in RANK), None)
 
