@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fedcohort.analyses.kinds import Describe, Evaluate, KaplanMeier, Train
     from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
     from fedcohort.researcher.client import Federation, Handle, Simulation, connect, load_study, simulate
     from fedcohort.researcher.result import Result, load_result
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
         Categorical,
         Classes,
         Cohort,
-        Describe,
-        Evaluate,
         Holdout,
         Image,
         Number,
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
         Privacy,
         Study,
         Survival,
-        Train,
     )
 
 __version__ = "0.1.0"
@@ -38,6 +36,7 @@ __all__ = [
     "Handle",
     "Holdout",
     "Image",
+    "KaplanMeier",
     "Number",
     "Numeric",
     "Privacy",
@@ -53,7 +52,13 @@ __all__ = [
     "load_study",
     "simulate",
 ]
-_HOMES = ("fedcohort.study", "fedcohort.errors", "fedcohort.researcher.client", "fedcohort.researcher.result")
+_HOMES = (
+    "fedcohort.study",
+    "fedcohort.analyses.kinds",
+    "fedcohort.errors",
+    "fedcohort.researcher.client",
+    "fedcohort.researcher.result",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -55,6 +55,14 @@ class Question(Frozen):
         """
         if isinstance(study.cohort.label, Survival):
             raise ValueError("cohort.label: privacy needs declared bounds, and a survival time has none")
+        self.refuse_steps(privacy)
+
+    def refuse_steps(self, privacy: "Privacy") -> None:
+        """Refuse what only training heeds.
+
+        Raises:
+            ValueError: names the field.
+        """
         fields = Privacy.model_fields
         for name in ("clip", "schedule", "evaluate_every"):
             if getattr(privacy, name) != fields[name].default:

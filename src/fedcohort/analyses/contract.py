@@ -246,17 +246,17 @@ class Analysis:
     # --- what follows from the stages ---------------------------------------------------------
 
     @cached_property
-    def _ends(self) -> tuple[int, ...]:
+    def _stage_ends(self) -> tuple[int, ...]:
         return tuple(accumulate(stage.times for stage in self.stages))
 
     @property
     def n_rounds(self) -> int:
         """How many sums the analysis asks for at most."""
-        return self._ends[-1]
+        return self._stage_ends[-1]
 
     def stage_at(self, number: int) -> Stage | None:
         """The stage that a round belongs to; None where the sequence has no such round."""
-        return self.stages[bisect_right(self._ends, number)] if 0 <= number < self.n_rounds else None
+        return self.stages[bisect_right(self._stage_ends, number)] if 0 <= number < self.n_rounds else None
 
     def layout(self, state: State) -> Layout:
         """The integers of a round, which coordinator and sites derive alike."""
@@ -281,8 +281,8 @@ class Analysis:
 
     def schedule_step(self, number: int) -> int:
         """How many rounds of the noise schedule came before a round."""
-        run = bisect_right(self._ends, number)
-        begin = self._ends[run - 1] if run else 0
+        run = bisect_right(self._stage_ends, number)
+        begin = self._stage_ends[run - 1] if run else 0
         before = self._scheduled[run]
         return before + (number - begin if self._scheduled[run + 1] > before else 0)
 
@@ -292,9 +292,9 @@ class Analysis:
 
     def update(self, state: State, sums: Sums) -> State:
         """The state after a round's sum; `finished` ends the study, with the sum that ended it."""
-        run = bisect_right(self._ends, state.round)
+        run = bisect_right(self._stage_ends, state.round)
         found = self.stages[run].update(replace(state, rows=()), sums)
-        number = self._ends[run] if found.settled else state.round + 1
+        number = self._stage_ends[run] if found.settled else state.round + 1
         stage = self.stage_at(number)
         if stage is None:
             return replace(found, phase="done", round=number, finished=True, settled=False, sums=sums)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from fedcohort.analyses.contract import Sums
 
 DRAWS, COVERAGE = 200, 0.95
+NORMAL_EXACT = 1.959963984540054
 NORMAL = 1.96
-"""Of the noise's standard deviation, how far 95 % of draws stay within."""
+"""Of the noise's standard deviation, how far 95 % of draws stay within; as reports have it."""
 
 Floats = NDArray[np.float64]
 Estimates = Mapping[str, Floats]
@@ -52,3 +53,9 @@ def ends(others: Floats) -> tuple[Floats, Floats]:
     filled = np.where(missing, 0.0, others)
     low, high = np.nanquantile(filled, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0)
     return np.where(missing, np.nan, low), np.where(missing, np.nan, high)
+
+
+def centred(found: Floats, others: Floats) -> tuple[Floats, Floats]:
+    """The interval of an estimate that is as far off as other draws are off their mean (basic bootstrap)."""
+    low, high = ends(others - others.mean(0))
+    return found - high, found - low

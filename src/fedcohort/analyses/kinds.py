@@ -9,9 +9,12 @@ from types import MappingProxyType
 
 from fedcohort.analyses.describe.question import Describe
 from fedcohort.analyses.evaluate.question import Evaluate
+from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.analyses.train.question import Train
 from fedcohort.questions import Question
 
+__all__ = ["KINDS", "Describe", "Evaluate", "KaplanMeier", "Train"]
+
 KINDS: Mapping[str, type[Question]] = MappingProxyType(
-    {"describe": Describe, "train": Train, "evaluate": Evaluate}
+    {"describe": Describe, "train": Train, "evaluate": Evaluate, "survival": KaplanMeier}
 )

@@ -1,0 +1,1 @@
+"""Survival: Kaplan-Meier curves, numbers at risk and the log-rank test, over all hospitals."""

@@ -1,0 +1,94 @@
+"""What a survival analysis shows: the curves with the numbers at risk below, and a table of the groups."""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from fedcohort.figures import Axis, Column, Curve, Figure, Key, Line, Point, Row, Table, Value
+
+SECTION = "survival"
+MOST_PLACES = 6
+"""Times at which the numbers at risk are shown where the study names none."""
+COLUMNS = (
+    Column("n", format="count"),
+    Column("events", Key("survival.events"), "count"),
+    Column("median", Key("survival.median")),
+)
+
+Json = Mapping[str, Any]
+
+
+def figures(report: Json, study: Json) -> tuple[Figure, ...]:
+    """Curves, and what is known of each group."""
+    found = report["survival"]
+    places = _places(found["grid"], study["analysis"].get("at", ()))
+    return _curves(found, places), _groups(report, found, places)
+
+
+def _places(grid: list[float], at: list[float]) -> list[int]:
+    """Indices in the grid, of the last time that has come by each time asked for."""
+    if at:
+        return [max(sum(time <= asked for time in grid) - 1, 0) for asked in at]
+    step = max(1, -(-len(grid) // MOST_PLACES))
+    return list(range(step - 1, len(grid), step))
+
+
+def _curves(found: Json, places: list[int]) -> Curve:
+    grid, groups = found["grid"], found["groups"]
+    lines = tuple(Line(_name(found, name), tuple(_points(grid, group))) for name, group in groups.items())
+    at_risk = Table(
+        name="at-risk",
+        section=SECTION,
+        title=Key("survival.at_risk"),
+        index=Column("group"),
+        columns=tuple(Column(f"{grid[place]:g}", format="count") for place in places),
+        rows=tuple(
+            Row(name, tuple(Value(group["at_risk"][place]) for place in places), _name(found, name))
+            for name, group in groups.items()
+        ),
+    )
+    return Curve(
+        name="survival",
+        section=SECTION,
+        x=Axis(Key("survival.time"), 0.0, grid[-1]),
+        y=Axis(Key("survival.share"), 0.0, 1.0, "share"),
+        lines=lines,
+        steps=True,
+        below=at_risk,
+        spoken=Key("survival.spoken"),
+    )
+
+
+def _points(grid: list[float], group: Json) -> chain[Point]:
+    places = zip(grid, group["survival"], group["low"], group["high"], group["at_risk"], strict=True)
+    return chain((Point(0.0, 1.0, n=group["n"]),), (Point(*place) for place in places))
+
+
+def _groups(report: Json, found: Json, places: list[int]) -> Table:
+    times = tuple(Column(f"survival_{found['grid'][p]:g}", _at(found["grid"][p]), "share") for p in places)
+    rows = []
+    for name, group in found["groups"].items():
+        cells = [Value(group["n"]), Value(group["events"])]
+        cells.append(Value(group["median"], group["median_low"], group["median_high"]))
+        cells += [Value(group["survival"][p], group["low"][p], group["high"][p]) for p in places]
+        rows.append(Row(name, tuple(cells), _name(found, name)))
+    notes = [Key("survival.patients", {"n": report["patients"], "missing": report["missing"]})]
+    if "logrank" in found:
+        notes.append(Key("survival.logrank", {"p": f"{found['logrank']['p']:.2g}"}))
+    return Table(
+        name="groups",
+        section=SECTION,
+        notes=tuple(notes),
+        index=Column("group", Key("survival.group")),
+        columns=(*COLUMNS, *times),
+        rows=tuple(rows),
+    )
+
+
+def _at(time: float) -> Key:
+    return Key("survival.at", {"time": f"{time:g}"})
+
+
+def _name(found: Json, level: str) -> str | Key:
+    """A group by its column and level."""
+    return f"{found['by']} {level}" if "by" in found else Key("survival.everyone")

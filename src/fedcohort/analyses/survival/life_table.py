@@ -1,0 +1,145 @@
+"""Survival from counts of who left when: arithmetic alone, over any number of groups and of redrawn counts.
+
+Counts are (…, groups, times + 1, 2): patients that left at each time of a grid, without and with the event;
+at the last place stand those whose observation went on beyond the grid. Kaplan and Meier 1958; Greenwood's
+variance, with the interval of log(-log S) (Kalbfleisch and Prentice 2002, section 1.4); the log-rank test
+(Mantel 1966). Under privacy who is lost between two times counts for half of it (the life table of Cutler and
+Ederer 1958), since a private grid is coarse.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.intervals import NORMAL_EXACT as NORMAL
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LifeTable:
+    """What follows from the counts.
+
+    Attributes:
+        halved: whether those who are lost count for half of the time in which they are.
+    """
+
+    counts: Floats
+    halved: bool = False
+
+    @property
+    def events(self) -> Floats:
+        """(…, groups, times)."""
+        return self.counts[..., :-1, 1]
+
+    @property
+    def at_risk(self) -> Floats:
+        """(…, groups, times): patients who were still observed just before each time."""
+        left = self.counts.sum(-1)
+        here: Floats = np.flip(np.flip(left, -1).cumsum(-1), -1)[..., :-1]
+        if self.halved:
+            here -= self.counts[..., :-1, 0] / 2
+        return here
+
+    @property
+    def survival(self) -> Floats:
+        """(…, groups, times): just after each time; where noise makes it rise, the nearest that does not."""
+        risk = np.maximum(self.at_risk, 1.0)
+        curve = np.cumprod(1 - np.clip(self.events / risk, -0.5, 1.0), axis=-1).astype(np.float64)
+        falling: Floats = np.clip(_not_rising(curve), 0.0, 1.0)
+        return falling
+
+    def greenwood(self) -> tuple[Floats, Floats]:
+        """95 % interval of an exact curve: NaN where it has not begun to fall, or is at its end."""
+        risk, events, curve = self.at_risk, self.events, self.survival
+        left = risk * (risk - events)
+        variance = np.cumsum(np.where(left > 0, events / np.where(left > 0, left, 1.0), 0.0), axis=-1)
+        inside = (curve > 0) & (curve < 1)
+        log = np.log(np.where(inside, curve, 0.5))
+        spread = NORMAL * np.sqrt(variance) / np.abs(log)
+        ends = (np.exp(log * np.exp(sign * spread)) for sign in (1, -1))
+        low, high = (np.where(inside, end, np.nan) for end in ends)
+        return low, high
+
+    def logrank(self) -> tuple[float, float]:
+        """Chi-squared of the log-rank test over exact counts, and its p-value."""
+        events, risk = self.events, self.at_risk
+        total, everyone = events.sum(0), risk.sum(0)
+        share = risk / np.maximum(everyone, 1)
+        excess = (events - total * share).sum(1)[:-1]
+        factor = total * np.where(everyone > 1, (everyone - total) / np.maximum(everyone - 1, 1), 0.0)
+        variance: Floats = np.diag((factor * share).sum(1)) - np.einsum("t,gt,ht->gh", factor, share, share)
+        statistic = float(excess @ np.linalg.pinv(variance[:-1, :-1]) @ excess)
+        return statistic, chi_squared_tail(statistic, len(excess))
+
+    @property
+    def excess(self) -> Floats:
+        """(…, groups): events that were observed above those expected if all groups had one hazard."""
+        events, risk = self.events, np.maximum(self.at_risk, 1.0)
+        share = risk / risk.sum(-2, keepdims=True)
+        found: Floats = (events - events.sum(-2, keepdims=True) * share).sum(-1)
+        return found
+
+    def expected(self, one_hazard: bool = False) -> Floats:
+        """Counts as they may have been without noise, none of them negative.
+
+        Args:
+            one_hazard: as if all groups had one hazard of the event.
+        """
+        counts: Floats = np.maximum(self.counts, 0.0)
+        kept = np.clip(self.counts.sum((-2, -1)) / np.maximum(counts.sum((-2, -1)), 1e-12), 0.0, None)
+        counts *= kept[:, None, None]
+        if not one_hazard:
+            return counts
+        table = LifeTable(counts, self.halved)
+        risk = np.maximum(table.at_risk, 1.0)
+        hazard = np.clip(table.events.sum(0) / risk.sum(0), 0.0, 1.0)
+        lost = np.clip(counts[:, :-1, 0] / risk, 0.0, 1.0)
+        found: Floats = np.zeros_like(counts)
+        left = counts.sum((-2, -1))
+        for time, rate in enumerate(hazard):
+            found[:, time, 0] = left * lost[:, time]
+            here = left - found[:, time, 0] / 2 if self.halved else left
+            found[:, time, 1] = np.minimum(here * rate, left - found[:, time, 0])
+            left = np.maximum(left - found[:, time].sum(-1), 0.0)
+        found[:, -1, 0] = left
+        return found
+
+
+def _not_rising(curves: Floats) -> Floats:
+    """By least squares the nearest curves that do not rise along the last axis (pool adjacent violators)."""
+    if not np.any(np.diff(curves, axis=-1) > 0):
+        return curves
+    lines = curves.reshape(-1, curves.shape[-1])
+    found = np.empty_like(lines)
+    for line, values in enumerate(lines):
+        pools: list[tuple[float, int]] = []
+        for value in values.tolist():
+            mean, n = value, 1
+            while pools and pools[-1][0] < mean:
+                before, many = pools.pop()
+                mean, n = (mean * n + before * many) / (n + many), n + many
+            pools.append((mean, n))
+        found[line] = np.repeat(*map(np.array, zip(*pools, strict=True)))
+    return found.reshape(curves.shape)
+
+
+def median(grid: Floats, curve: Floats) -> float | None:
+    """The first time at which half of the patients are gone; None where more of them are left at the end."""
+    reached = np.flatnonzero(curve <= 0.5)
+    return float(grid[reached[0]]) if reached.size else None
+
+
+def chi_squared_tail(statistic: float, degrees: int) -> float:
+    """Probability of a larger value of chi-squared, for whole degrees of freedom.
+
+    From Q(1/2, z) = erfc(sqrt z) and Q(1, z) = exp(-z) by Q(a + 1, z) = Q(a, z) + z^a exp(-z) / Gamma(a + 1).
+    """
+    z = max(statistic, 0.0) / 2
+    a, tail = (0.5, math.erfc(math.sqrt(z))) if degrees % 2 else (1.0, math.exp(-z))
+    while a < degrees / 2:
+        tail += math.exp(a * math.log(z) - z - math.lgamma(a + 1)) if z > 0 else 0.0
+        a += 1
+    return min(tail, 1.0)

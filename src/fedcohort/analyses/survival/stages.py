@@ -1,0 +1,188 @@
+"""Kaplan-Meier from one sum: how many patients left at each time of a grid, by group, and if by the event.
+
+A patient falls into one cell, so that one patient moves the sum by 1, however fine the grid and however many
+the groups. All else is arithmetic on the counts (`life_table`); under privacy intervals and the p-value come
+from counts that are drawn again, patients (Poisson) and noise, as of the curve that was found.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+
+from fedcohort.analyses.columns_of import values_of
+from fedcohort.analyses.contract import (
+    Analysis,
+    Contribution,
+    Draw,
+    Floats,
+    Report,
+    Stage,
+    State,
+    Sums,
+    Tally,
+)
+from fedcohort.analyses.enough import check_enough
+from fedcohort.analyses.intervals import Estimates, centred, drawn
+from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.survival.life_table import LifeTable, median
+from fedcohort.analyses.survival.question import KaplanMeier
+from fedcohort.columns import Categorical
+from fedcohort.errors import StudyError
+from fedcohort.study import Cohort, Privacy, Study
+from fedcohort.vector import Block, counts
+
+ALL = "all"
+"""The group's name where there is one."""
+
+
+@dataclass(frozen=True)
+class ExitsStage:
+    """Who left when, by group; and those of whom group, time or event is missing."""
+
+    cohort: Cohort
+    question: KaplanMeier
+    levels: tuple[str | int, ...]
+    name: str = "exits"
+    times: int = 1
+
+    @property
+    def n_cells(self) -> int:
+        """Of one group: each time without and with the event, and what is beyond the grid, twice."""
+        return 2 * (len(self.question.grid) + 1)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """A patient is in one cell; the last is that of the missing."""
+        return (counts("exits", len(self.levels) * self.n_cells + 1, once=True),)
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """Each patient's cell."""
+        ours, table = rows.patients("all"), rows.table
+        if table.label is None or table.event is None:
+            raise StudyError("cohort.label: survival needs fc.Survival(time, event)")
+        time, event = table.label[ours], table.event[ours]
+        group = np.zeros(len(ours))
+        if self.question.by is not None:
+            group = values_of(table, self.cohort, self.question.by)[ours]
+        known = ~(np.isnan(time) | np.isnan(event) | np.isnan(group)) & (np.nan_to_num(time) >= 0)
+        place = np.searchsorted(self.question.grid, np.where(known, time, 0.0), side="left")
+        beyond = place == len(self.question.grid)
+        cell = np.nan_to_num(group).astype(np.int64) * self.n_cells + 2 * place
+        cell += np.where(beyond, 0, np.nan_to_num(event)).astype(np.int64)
+        return {"exits": Tally(cell=np.where(known, cell, len(self.levels) * self.n_cells), rows=ours)}
+
+    def update(self, state: State, sums: Sums) -> State:
+        """The report reads the counts.
+
+        Raises:
+            CohortTooSmallError: too few patients, by noisy counts.
+        """
+        exits = np.asarray(sums["exits"], np.float64)[:-1]
+        check_enough(float(exits.sum()), sums.noise("exits") * float(np.sqrt(exits.size)))
+        return state
+
+
+@dataclass(frozen=True)
+class SurvivalAnalysis(Analysis):
+    """Curves by group."""
+
+    cohort: Cohort
+    question: KaplanMeier
+    levels: tuple[str | int, ...]
+    privacy: Privacy | None = None
+
+    def for_privacy(self, privacy: Privacy) -> "SurvivalAnalysis":
+        """The same counts; who is lost between two times of the grid counts for half of it."""
+        return replace(self, privacy=privacy)
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """One sum."""
+        return (ExitsStage(self.cohort, self.question, self.levels),)
+
+    def table(self, sums: Sums) -> LifeTable:
+        """The counts, by group."""
+        exits = np.asarray(sums["exits"], np.float64)[:-1]
+        return LifeTable(exits.reshape(len(self.levels), -1, 2), halved=self.privacy is not None)
+
+    def report(self, state: State) -> Report:
+        """Curves with intervals, numbers at risk, medians, and the log-rank test of more groups than one."""
+        sums = state.sums or Sums({})
+        table, grid = self.table(sums), np.array(self.question.grid)
+        curve, (low, high) = table.survival, self._ends(sums)
+        groups: dict[str, object] = {}
+        for index, level in enumerate(self.levels):
+            groups[str(level)] = {
+                "n": max(0, round(float(table.counts[index].sum()))),
+                "events": max(0, round(float(table.events[index].sum()))),
+                "median": median(grid, curve[index]),
+                "median_low": median(grid, np.nan_to_num(low[index], nan=1.0)),
+                "median_high": median(grid, np.nan_to_num(high[index], nan=1.0)),
+                "survival": curve[index].tolist(),
+                "low": _numbers(low[index]),
+                "high": _numbers(high[index]),
+                "at_risk": [max(0, round(float(n))) for n in table.at_risk[index]],
+            }
+        found: dict[str, object] = {"grid": list(self.question.grid), "groups": groups}
+        found |= {} if self.question.by is None else {"by": self.question.by}
+        if len(self.levels) > 1:
+            found["logrank"] = self._logrank(sums)
+        missing = max(0, round(float(sums["exits"][-1])))
+        patients = sum(int(str(group["n"])) for group in groups.values() if isinstance(group, dict))
+        return {"patients": patients, "missing": missing, "survival": found}
+
+    def _ends(self, sums: Sums) -> tuple[Floats, Floats]:
+        """95 % intervals: Greenwood's, or of the counts drawn again."""
+        if self.privacy is None:
+            return self.table(sums).greenwood()
+        others = drawn(self._curves, sums, partial(self._redraw, one_hazard=False))["survival"]
+        low, high = centred(self.table(sums).survival, others)
+        return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+
+    def _logrank(self, sums: Sums) -> dict[str, float]:
+        if self.privacy is None:
+            statistic, p = self.table(sums).logrank()
+            return {"statistic": statistic, "degrees": len(self.levels) - 1, "p": p}
+        others = drawn(self._excess, sums, partial(self._redraw, one_hazard=True), draws=P_DRAWS)["excess"]
+        middle = others.mean(0)
+        spread = np.linalg.pinv(np.cov(others[:, :-1].T).reshape(len(middle) - 1, -1))
+
+        def distance(excess: Floats) -> Floats:
+            off = (excess - middle)[..., :-1]
+            found: Floats = np.einsum("...g,gh,...h->...", off, spread, off)
+            return found
+
+        far = distance(self.table(sums).excess)
+        as_far = int((distance(others) >= far).sum())
+        return {"statistic": float(far), "p": (1 + as_far) / (P_DRAWS + 1)}
+
+    def _curves(self, sums: Sums) -> Estimates:
+        return {"survival": self.table(sums).survival}
+
+    def _excess(self, sums: Sums) -> Estimates:
+        return {"excess": self.table(sums).excess}
+
+    def _redraw(self, sums: Sums, generator: np.random.Generator, one_hazard: bool) -> Sums:
+        """Other patients of the same population."""
+        expected = self.table(sums).expected(one_hazard).reshape(-1)
+        exits = generator.poisson(np.append(expected, max(0.0, float(sums["exits"][-1])))).astype(np.float64)
+        return replace(sums, values={"exits": exits})
+
+
+P_DRAWS = 1000
+"""Of counts as they would be if all groups had one hazard."""
+
+
+def _numbers(values: Floats) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def build(study: Study) -> SurvivalAnalysis:
+    """The analysis of `fc.KaplanMeier(...)`."""
+    if not isinstance(study.analysis, KaplanMeier):
+        raise StudyError("analysis: not a survival curve")
+    kind = study.cohort.schema_.get(study.analysis.by) if study.analysis.by else None
+    levels = kind.levels if isinstance(kind, Categorical) else (ALL,)
+    return SurvivalAnalysis(study.cohort, study.analysis, tuple(levels))
