@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
+from fedcohort.analyses.kinds import KINDS
 from fedcohort.dashboard.shared.application import HEADERS
 from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, StudyError
 from fedcohort.researcher.client import load_study
@@ -180,7 +181,9 @@ def test_no_proxy_is_shown_the_token_for_this_machine(
 
 def test_every_public_name_is_there() -> None:
     assert sorted(fc.__all__) == fc.__all__
-    assert all(getattr(fc, name).__doc__ for name in fc.__all__)
+    questions = {question.__name__ for question in KINDS.values()}
+    assert questions <= set(dir(fc))
+    assert all(getattr(fc, name).__doc__ for name in {*fc.__all__, *questions})
     with pytest.raises(AttributeError):
         fc.nothing  # noqa: B018
 

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fedcohort.analyses.kinds import Describe, Evaluate, KaplanMeier, Train
+    from fedcohort.analyses.kinds import *  # noqa: F403  each kind of question, by its class's name
     from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
     from fedcohort.researcher.client import Federation, Handle, Simulation, connect, load_study, simulate
     from fedcohort.researcher.result import Result, load_result
@@ -29,14 +29,11 @@ __all__ = [
     "Categorical",
     "Classes",
     "Cohort",
-    "Describe",
-    "Evaluate",
     "FedcohortError",
     "Federation",
     "Handle",
     "Holdout",
     "Image",
-    "KaplanMeier",
     "Number",
     "Numeric",
     "Privacy",
@@ -46,15 +43,15 @@ __all__ = [
     "StudyError",
     "StudyFailedError",
     "Survival",
-    "Train",
     "connect",
     "load_result",
     "load_study",
     "simulate",
 ]
+_QUESTIONS = "fedcohort.analyses.kinds"
 _HOMES = (
     "fedcohort.study",
-    "fedcohort.analyses.kinds",
+    _QUESTIONS,
     "fedcohort.errors",
     "fedcohort.researcher.client",
     "fedcohort.researcher.result",
@@ -63,7 +60,7 @@ _HOMES = (
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `import fedcohort` stays light."""
-    if name in __all__:
+    if not name.startswith("_") and name in (*__all__, *import_module(_QUESTIONS).__all__):
         for home in _HOMES:
             module = import_module(home)
             if name in vars(module):
@@ -72,4 +69,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, *import_module(_QUESTIONS).__all__, "__version__"]

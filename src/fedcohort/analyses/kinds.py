@@ -13,7 +13,7 @@ from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.analyses.train.question import Train
 from fedcohort.questions import Question
 
-__all__ = ["KINDS", "Describe", "Evaluate", "KaplanMeier", "Train"]
+__all__ = ["Describe", "Evaluate", "KaplanMeier", "Train"]
 
 KINDS: Mapping[str, type[Question]] = MappingProxyType(
     {"describe": Describe, "train": Train, "evaluate": Evaluate, "survival": KaplanMeier}
