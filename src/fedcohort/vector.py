@@ -22,6 +22,9 @@ STEPS_PER_ROW = 2.0**16
 """Steps of the derived resolution in what one row may add: rounding costs little beside any noise, the noise
 of a small study, less than a patient wide, is still many steps, and 63 bits hold the rows of 2^20 sites."""
 
+ULPS = 1 + 2.0**-50
+"""What the rounding of a declared norm, such as a square root, may hide of it."""
+
 
 @dataclass(frozen=True)
 class FixedPoint:

@@ -8,6 +8,7 @@ patients are: noise is sized for that alone (`privacy.plan`), and added to the i
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,12 @@ from fedcohort.analyses.contract import Contribution, Proved, Tally
 from fedcohort.analyses.rows import Rows
 from fedcohort.errors import ValueRangeError
 from fedcohort.table import SPLITS
-from fedcohort.vector import Array, Block
+from fedcohort.vector import ULPS, Array, Block
 
 ROUNDING = 1 + 1e-9
 """Beyond a declared norm by more than this is an error."""
+LARGEST = 1e100
+"""Of a number whose square is to be finite."""
 
 Floats = NDArray[np.float64]
 Cells = NDArray[np.integer] | None
@@ -44,9 +47,9 @@ def _sum_of(block: Block, part: Contribution, rows: Rows, private: bool) -> Arra
             raise ValueError(f"block {block.name}: a sum of rows, of which the stage has made the sum")
         return part.values
     if private:
-        part = _private(block, part, rows)
-    elif part.values is not None and block.row is not None and part.values.size:
-        longest = float(np.max(_norms(np.asarray(part.values, np.float64))))
+        return _private_sum(block, part, rows)
+    if part.values is not None and block.row is not None and part.values.size:
+        longest = math.sqrt(float(np.max(_squares(np.asarray(part.values, np.float64)))))
         if not longest <= block.row * ROUNDING:
             raise ValueRangeError(
                 f"block {block.name}: a row adds more than {block.row:g}, which it declares"
@@ -54,8 +57,8 @@ def _sum_of(block: Block, part: Contribution, rows: Rows, private: bool) -> Arra
     return added(block, part)
 
 
-def _private(block: Block, part: Tally, rows: Rows) -> Tally:
-    """The same rows, each held to the block's norm in whole steps, so many of a patient as may count."""
+def _private_sum(block: Block, part: Tally, rows: Rows) -> Array:
+    """Of the same rows, each held to the block's norm in whole steps, so many of a patient as may count."""
     indices = rows.of(block.part) if part.rows is None else part.rows
     owners = rows.owner[indices]
     most = 1 if block.once else rows.most or 1
@@ -65,10 +68,26 @@ def _private(block: Block, part: Tally, rows: Rows) -> Tally:
         raise ValueError(f"block {block.name}: a patient of another part than {block.part}")
     if block.row is None:
         raise ValueError(f"block {block.name}: a sum over sites, under privacy")
+    if any(values is not None and len(values) != len(indices) for values in (part.values, part.cell)):
+        raise ValueError(f"block {block.name}: not as many values or cells as the {len(indices)} rows")
+    if _is_counted(block, block.row, part):
+        return added(block, replace(part, rows=indices))
     values = _ones(part, len(indices)) if part.values is None else np.asarray(part.values, np.float64)
-    if len(values) != len(indices):
-        raise ValueError(f"block {block.name}: values of {len(values)} rows, and {len(indices)} rows")
-    return Tally(_whole_steps(values, block), part.cell, indices)
+    steps = _whole_steps(values, block, block.row)
+    return added(block, Tally(steps, part.cell, indices)) * block.derived_resolution
+
+
+def _is_counted(block: Block, most: float, part: Tally) -> bool:
+    """Whether rows add ones alone, which are whole steps, and none of them more than the norm."""
+    if block.derived_resolution > 1 or (part.values is not None and part.values.dtype.kind != "b"):
+        return False
+    if part.values is not None:
+        ones = part.values
+    elif part.cell is not None and part.cell.ndim == 2:
+        ones = part.cell >= 0
+    else:
+        return most >= 1
+    return not ones.size or bool(ones.sum(1).max() <= math.floor(most**2 * ULPS))
 
 
 def _ones(part: Tally, n: int) -> Floats:
@@ -78,29 +97,33 @@ def _ones(part: Tally, n: int) -> Floats:
     return (part.cell.reshape(n, -1) >= 0).astype(np.float64)
 
 
-def _whole_steps(values: Floats, block: Block) -> Floats:
-    """Each row within its norm, as multiples of the resolution; what is not a number counts as 0.
+def _whole_steps(values: Floats, block: Block, most: float) -> Floats:
+    """Each row within its norm, in whole steps of the resolution; what is not a number counts as 0.
 
     Where rounding to the nearest step lengthens a row beyond the norm, its numbers are rounded towards 0.
     """
-    step, most = block.derived_resolution, block.row or 0.0
-    safe = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    norms = _norms(safe)
-    long = norms > most
+    step = block.derived_resolution
+    norms = _squares(values)
+    if not np.all(np.isfinite(norms)):
+        values = np.clip(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), -LARGEST, LARGEST)
+        norms = _squares(values)
+    long = norms > most**2
     if np.any(long):
-        safe = np.where(long[:, None], safe * (most / np.where(long, norms, 1.0))[:, None], safe)
-    steps = np.rint(safe / step)
+        values = values.copy()
+        values[long] *= (most / np.sqrt(norms[long]))[:, None]
+    steps = values * (1 / step)
+    np.rint(steps, out=steps)
     # In whole numbers below 2^53, exactly: (row / step)^2 is at most 2^34.
-    long = np.square(steps).sum(1) > math.floor((most / step) ** 2)
+    long = _squares(steps) > math.floor((most / step) ** 2 * ULPS)
     if np.any(long):
-        steps[long] = np.trunc(safe[long] / step * (1 - 2.0**-40))
-    return steps * step
+        steps[long] = np.trunc(values[long] / step * (1 - 2.0**-40))
+    return steps
 
 
-def _norms(values: Floats) -> Floats:
-    with np.errstate(over="ignore"):
-        norms: Floats = np.sqrt(np.square(values.reshape(len(values), -1)).sum(1))
-    return norms
+def _squares(values: Floats) -> Floats:
+    """Of each row the sum of squares."""
+    found: Floats = np.einsum("ij,ij->i", values, values)
+    return found
 
 
 def added(block: Block, part: Tally) -> Array:

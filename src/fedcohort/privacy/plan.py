@@ -24,7 +24,7 @@ from fedcohort.privacy.accounting import check_budget, epsilon, noise_multiplier
 from fedcohort.privacy.events import GaussianRelease, Schedule
 from fedcohort.privacy.shares import honest_shares, integer_sensitivity, seen_by_colluders, share_sigma
 from fedcohort.study import Privacy, Study
-from fedcohort.vector import Block, FixedPoint, Steps
+from fedcohort.vector import ULPS, Block, FixedPoint, Steps
 
 Made = Callable[[float], tuple[GaussianRelease, ...]]
 
@@ -201,7 +201,7 @@ def _sensitivity(privacy: Privacy, block: Block, farther: int) -> float:
     if block.proved:
         return farther * integer_sensitivity(block.row, resolution, block.size)
     rows = 1 if block.once else privacy.rows_per_patient
-    return farther * rows * block.row / resolution
+    return farther * rows * block.row / resolution * ULPS
 
 
 def _sigma(privacy: Privacy, part: _Planned, multiplier: float, farther: int) -> float:
