@@ -94,7 +94,8 @@ def _ones(part: Tally, n: int) -> Floats:
     """(n, d): 1 for each cell that a row falls into."""
     if part.cell is None:
         return np.ones((n, 1))
-    return (part.cell.reshape(n, -1) >= 0).astype(np.float64)
+    inside = (part.cell >= 0).astype(np.float64)
+    return inside[:, None] if inside.ndim == 1 else inside
 
 
 def _whole_steps(values: Floats, block: Block, most: float) -> Floats:

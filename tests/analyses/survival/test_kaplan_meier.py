@@ -1,0 +1,254 @@
+"""Survival curves over hospitals are those of all patients; under privacy near them, with intervals."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import chi2
+
+import fedcohort as fc
+from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.contract import State, Sums
+from fedcohort.analyses.survival.life_table import LifeTable, chi_squared_tail
+from fedcohort.errors import StudyError, ValueRangeError
+
+TREATED = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
+PLACEBO = "1 1 2 2 3 4 4 5 5 8 8 8 8 11 11 12 12 15 17 22 23"
+"""Weeks of remission, + where it went on (Freireich et al. 1963, Blood 21:699)."""
+WEEKS = [float(week) for week in range(1, 36)]
+
+
+def freireich() -> pd.DataFrame:
+    rows = [
+        {"arm": arm, "weeks": float(week.rstrip("+")), "relapse": int(not week.endswith("+"))}
+        for arm, weeks in (("drug", TREATED), ("placebo", PLACEBO))
+        for week in weeks.split()
+    ]
+    return pd.DataFrame(rows).assign(patient_id=[f"p{row:02d}" for row in range(len(rows))])
+
+
+COHORT = fc.Cohort(
+    columns={"arm": fc.Categorical(["drug", "placebo"])}, label=fc.Survival("weeks", "relapse")
+)
+
+
+def ask(frame: pd.DataFrame, cohort: fc.Cohort = COHORT, sites: int = 3, **words: Any) -> dict[str, Any]:
+    privacy = words.pop("privacy", None)
+    asked = fc.Study(
+        name="km", cohort=cohort, analysis=fc.KaplanMeier(**{"grid": WEEKS, **words}), privacy=privacy
+    )
+    frames = {f"site{index}": frame.iloc[index::sites] for index in range(sites)}
+    return fc.simulate(frames).run(asked, progress=False).report
+
+
+def pooled(time: np.ndarray, event: np.ndarray) -> dict[float, tuple[float, float]]:
+    """By time of an event the survival after it and Greenwood's sum, patient by patient."""
+    found, survival, greenwood = {}, 1.0, 0.0
+    for when in sorted(set(time[event == 1])):
+        risk, died = int((time >= when).sum()), int(((time == when) & (event == 1)).sum())
+        survival *= 1 - died / risk
+        greenwood += died / (risk * (risk - died)) if risk > died else 0.0
+        found[when] = survival, greenwood
+    return found
+
+
+def test_published_figures_of_the_leukaemia_trial() -> None:
+    """Survival of the treated and the log-rank test as textbooks have them (Collett 2015; Klein 2003)."""
+    found = ask(freireich(), by="arm")["survival"]
+    drug = dict(zip(found["grid"], found["groups"]["drug"]["survival"], strict=True))
+    published = {6: 0.857, 7: 0.807, 10: 0.753, 13: 0.690, 16: 0.627, 22: 0.538, 23: 0.448}
+    assert {week: round(drug[week], 3) for week in published} == published
+    assert found["groups"]["drug"]["median"] == 23
+    assert found["groups"]["placebo"]["median"] == 8
+    assert round(found["logrank"]["statistic"], 2) == 16.79
+    assert found["logrank"]["p"] == pytest.approx(chi2.sf(found["logrank"]["statistic"], 1), rel=1e-9)
+
+
+@pytest.mark.parametrize("sites", [2, 3, 5])
+def test_hospitals_together_find_what_all_patients_show(sites: int) -> None:
+    draw = np.random.default_rng(sites)
+    n = 200
+    time, event = np.ceil(draw.exponential(20, n)), draw.integers(0, 2, n)
+    frame = pd.DataFrame(
+        {"arm": "drug", "weeks": time, "relapse": event, "patient_id": [f"p{i}" for i in range(n)]}
+    )
+    report = ask(frame, sites=sites)
+    group = report["survival"]["groups"]["all"]
+    inside = time <= WEEKS[-1]
+    expected = pooled(time, np.where(inside, event, 0))
+    for place, week in enumerate(WEEKS):
+        survival, greenwood = next(
+            (value for when, value in reversed(expected.items()) if when <= week), (1.0, 0.0)
+        )
+        assert group["survival"][place] == pytest.approx(survival, abs=1e-12)
+        assert group["at_risk"][place] == int((time >= week).sum())
+        if 0 < survival < 1:
+            spread = 1.959963984540054 * math.sqrt(greenwood) / abs(math.log(survival))
+            assert group["low"][place] == pytest.approx(survival ** math.exp(spread), abs=1e-12)
+            assert group["high"][place] == pytest.approx(survival ** math.exp(-spread), abs=1e-12)
+        else:
+            assert group["low"][place] is None
+    assert report["patients"] == n
+    assert group["n"] == n
+
+
+def test_the_same_bits_under_every_protection() -> None:
+    frames = {f"site{index}": freireich().iloc[index::3] for index in range(3)}
+    reports = []
+    for protection in ("none", "masks"):
+        asked = fc.Study(
+            name="km", cohort=COHORT, analysis=fc.KaplanMeier(grid=WEEKS, by="arm"), protection=protection
+        )
+        reports.append(fc.simulate(frames).run(asked, progress=False).report["survival"])
+    assert reports[0] == reports[1]
+
+
+def test_who_has_no_group_is_missing_and_who_has_no_time_is_not_in_the_cohort() -> None:
+    frame = freireich()
+    frame.loc[0, "weeks"] = np.nan
+    frame.loc[30, "arm"] = None
+    report = ask(frame, by="arm")
+    assert (report["patients"], report["missing"]) == (40, 1)
+    groups = report["survival"]["groups"]
+    assert (groups["drug"]["n"], groups["placebo"]["n"]) == (20, 20)
+
+
+def test_a_negative_time_is_refused_and_under_privacy_missing() -> None:
+    frame = freireich()
+    frame.loc[0, "weeks"] = -1.0
+    with pytest.raises(ValueRangeError, match="negative time"):
+        ask(frame)
+    assert ask(frame, privacy=fc.Privacy(epsilon=100.0))["missing"] <= 3
+
+
+def test_a_patient_with_two_rows_counts_once() -> None:
+    frame = freireich()
+    twice = pd.concat([frame, frame.assign(weeks=1.0)], ignore_index=True)
+    later = twice.sort_values("patient_id", kind="stable", ignore_index=True)
+    frames = {"a": later.iloc[:40], "b": later.iloc[40:]}
+    asked = fc.Study(name="km", cohort=COHORT, analysis=fc.KaplanMeier(grid=WEEKS))
+    found = fc.simulate(frames).run(asked, progress=False).report
+    assert found["patients"] == 42
+    group = found["survival"]["groups"]["all"]
+    assert (group["n"], group["events"]) == (42, ask(frame)["survival"]["groups"]["all"]["events"])
+
+
+def test_what_lies_beyond_the_grid_is_observed_to_its_end() -> None:
+    group = ask(freireich(), grid=[5.0, 10.0])["survival"]["groups"]["all"]
+    assert group["survival"][0] == pytest.approx(1 - 9 / 42)
+    assert group["events"] == 9 + 9
+
+
+def many(n: int, seed: int) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
+    arm = np.array(["drug", "placebo"])[draw.integers(0, 2, n)]
+    time = np.ceil(draw.exponential(np.where(arm == "drug", 25.0, 12.0)))
+    lost = np.ceil(draw.uniform(5, 60, n))
+    frame = pd.DataFrame({"arm": arm, "weeks": np.minimum(time, lost), "relapse": (time <= lost).astype(int)})
+    return frame.assign(patient_id=[f"p{seed}-{row}" for row in range(n)])
+
+
+def test_under_privacy_the_curve_is_near_the_exact_one_and_its_intervals_hold_it() -> None:
+    frame, grid = many(3000, 1), [5.0 * step for step in range(1, 8)]
+    privacy = fc.Privacy(epsilon=2.0)
+    report = ask(frame, by="arm", grid=grid, privacy=privacy)
+    exact = ask(frame, by="arm")["survival"]["groups"]
+    for level, group in report["survival"]["groups"].items():
+        true = [exact[level]["survival"][WEEKS.index(week)] for week in grid]
+        assert np.max(np.abs(np.array(group["survival"]) - true)) < 0.06
+        held = [
+            low <= value <= high for low, value, high in zip(group["low"], true, group["high"], strict=True)
+        ]
+        assert sum(held) >= len(grid) - 1
+    assert report["survival"]["logrank"]["p"] < 0.01
+    assert report["privacy"]["epsilon_spent"] <= 2.0
+
+
+def test_without_noise_a_private_curve_is_the_life_table() -> None:
+    """Who is lost within an interval counts for half of it (Cutler and Ederer 1958)."""
+    grid = [10.0, 20.0, 30.0]
+    asked = fc.Study(
+        name="km",
+        cohort=COHORT,
+        analysis=fc.KaplanMeier(grid=grid, by="arm"),
+        privacy=fc.Privacy(epsilon=1.0),
+    )
+    analysis = build_analysis(asked)
+    frame = freireich()
+    cells = np.zeros((2, 4, 2))
+    for row in frame.itertuples():
+        place = int(np.searchsorted(grid, row.weeks))
+        cells[int(row.arm == "placebo"), place, row.relapse if place < 3 else 0] += 1
+    state = State("done", 1, finished=True, sums=Sums({"exits": np.append(cells.reshape(-1), 0.0)}))
+    found = analysis.report(state)["survival"]["groups"]["drug"]  # type: ignore[index]
+    expected, left = 1.0, 21.0
+    for place in range(3):
+        lost, died = cells[0, place]
+        expected *= 1 - died / (left - lost / 2)
+        left -= lost + died
+        assert found["survival"][place] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_log_rank_test_of_arms_that_do_not_differ_is_seldom_significant() -> None:
+    """Under privacy the p-value is of patients and noise together."""
+    grid, found = [5.0 * step for step in range(1, 8)], []
+    for seed in range(20):
+        frame = many(400, seed)
+        frame["arm"] = np.random.default_rng(seed).permutation(frame["arm"].to_numpy())
+        found.append(
+            ask(frame, by="arm", grid=grid, privacy=fc.Privacy(epsilon=2.0))["survival"]["logrank"]["p"]
+        )
+    assert sum(p < 0.05 for p in found) <= 5
+    assert min(found) > 0.0005
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("statistic", [0.0, 0.3, 4.0, 40.0])
+def test_the_tail_of_chi_squared(degrees: int, statistic: float) -> None:
+    assert chi_squared_tail(statistic, degrees) == pytest.approx(chi2.sf(statistic, degrees), rel=1e-10)
+
+
+def test_noise_that_lifts_a_curve_is_smoothed_by_least_squares() -> None:
+    from scipy.optimize import isotonic_regression
+
+    draw = np.random.default_rng(3)
+    counts = draw.normal(5, 8, (2, 12, 2))
+    table = LifeTable(counts, halved=True)
+    raw = np.cumprod(1 - np.clip(table.events / np.maximum(table.at_risk, 1.0), -0.5, 1.0), axis=-1)
+    smooth = np.stack([isotonic_regression(line, increasing=False).x for line in raw])
+    assert np.allclose(table.survival, np.clip(smooth, 0, 1), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"grid": []}, "grid: name 1 or more"),
+        ({"grid": [3.0, 2.0]}, "in order"),
+        ({"grid": [0.0]}, "grid"),
+        ({"at": [99.0]}, "the grid's last"),
+        ({"by": "ward"}, "not among the cohort's columns"),
+    ],
+)
+def test_wrong_words_are_refused_with_what_to_write(words: dict[str, Any], said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        ask(freireich(), **words)
+
+
+def test_a_cohort_without_a_survival_label_is_refused() -> None:
+    cohort = fc.Cohort(columns={"arm": fc.Categorical(["drug", "placebo"])}, label="relapse")
+    with pytest.raises(StudyError, match=r"survival needs fc\.Survival"):
+        ask(freireich(), cohort)
+
+
+def test_groups_are_levels() -> None:
+    cohort = fc.Cohort(columns={"age": fc.Numeric(0, 120)}, label=fc.Survival("weeks", "relapse"))
+    with pytest.raises(StudyError, match="has no levels"):
+        ask(freireich().assign(age=60.0), cohort, by="age")
+
+
+@pytest.mark.parametrize("words", [{"clip": 1.0}, {"evaluate_every": 7}, {"rows_per_patient": 2}])
+def test_privacy_says_nothing_that_a_curve_does_not_heed(words: dict[str, Any]) -> None:
+    with pytest.raises(StudyError, match=next(iter(words))):
+        ask(freireich(), privacy=fc.Privacy(epsilon=1.0, **words))
