@@ -1,16 +1,17 @@
 """A study in plain words: what is asked, what leaves, when, and how it is protected."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
 
+from fedcohort.analyses.sentences import rows_of
 from fedcohort.columns import Binary, Categorical, Classes, Column, Holdout, Image, Number, Numeric
 from fedcohort.expect import PATIENTS, SITES, expected
 from fedcohort.protection.context import majority
 from fedcohort.protection.words import WORDS
-from fedcohort.study import Cohort, Describe, Evaluate, Privacy, Study, Survival, Train
-from fedcohort.texts import Text, in_a_row, say
+from fedcohort.study import Cohort, Privacy, Study
+from fedcohort.texts import Text, say
 from fedcohort.texts.look_up import translated
 from fedcohort.wire.identity import fingerprint
 
@@ -21,14 +22,6 @@ class Section:
 
     heading: Text
     lines: Sequence[Text]
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """What an analysis says of a study that asks for it: what is asked, and what leaves the hospital."""
-
-    asked: Callable[[Study, Any], list[Text]]
-    released: Callable[[Study, Any], list[Text]]
 
 
 def explain(
@@ -76,7 +69,7 @@ def sections(
     Args:
         units, filled, sites, patients: as of `explain`.
     """
-    sentences = ANALYSES[study.analysis.kind]
+    sentences = import_module(f"fedcohort.analyses.{study.analysis.kind}.explain")
     never = say("Never a row: each release is one vector of sums over this hospital's patients.")
     found = [
         Section(say("What is asked"), sentences.asked(study, study.analysis)),
@@ -102,7 +95,7 @@ def _cohort(study: Study, units: Mapping[str, str], filled: Cohort) -> list[Text
         kind = own if said else filled.schema_[name] if filled.is_explicit else None
         lines.append(_column(name, kind, units.get(name)))
     lines += _label(filled, units)
-    if isinstance(study.analysis, Describe):
+    if not study.analysis.splits:
         return lines
     if isinstance(cohort.split, Holdout):
         share = cohort.split.fraction
@@ -163,194 +156,6 @@ def _label(cohort: Cohort, units: Mapping[str, str]) -> list[Text]:
     return lines
 
 
-def _describe_asked(study: Study, describe: Describe) -> list[Text]:
-    return [say("Counts, mean, deviation, and histogram or levels of each column, over all hospitals.")]
-
-
-def _describe_released(study: Study, describe: Describe) -> list[Text]:
-    if study.privacy is not None:
-        return [
-            say(
-                "Once, all with noise: how many patients there are; for each number how many are known, a "
-                "sum, a sum of squares, and how many lie in each tenth of its range; for each level how many "
-                "have it."
-            ),
-            say(
-                "A patient counts with {rows}; a value beyond its bounds counts as the bound.",
-                rows=_rows(study.privacy.rows_per_patient),
-            ),
-            *_noise_of_bounds(study),
-        ]
-    images = [name for name, kind in study.cohort.schema_.items() if isinstance(kind, Image)]
-    none = say("Nothing of {images}: images are not described.", images=", ".join(images))
-    return [*_described(study), *([none] if images else [])]
-
-
-def _described(study: Study) -> list[Text]:
-    survival = isinstance(study.cohort.label, Survival)
-    if not survival and all(kind.bounds for kind in _numbers(study)):
-        return [
-            say(
-                "Once: how many rows and patients there are; for each number how many are known, a sum, a "
-                "sum of squares, and how many lie in each twentieth of its range; or a count for each level."
-            )
-        ]
-    return [
-        say(
-            "Once: how many rows and patients there are; for each number how many are known, a sum and a sum "
-            "of squares; or a count for each level."
-        ),
-        say(
-            "Then once: for each number how many lie in each twentieth of its range; of a number without "
-            "declared bounds the range lies about the mean of all hospitals, and how many lie beyond it is "
-            "told too."
-        ),
-    ]
-
-
-def _numbers(study: Study) -> list[Numeric]:
-    return [kind for kind in study.cohort.schema_.values() if isinstance(kind, Numeric)]
-
-
-def _noise_of_bounds(study: Study) -> list[Text]:
-    """Only of numbers: a mean's and deviation's noise is a share of what the bounds allow."""
-    words = say(
-        "The noise on a number goes with its declared bounds: bounds ten times as wide make its mean and "
-        "deviation ten times as uncertain."
-    )
-    return [words] if _numbers(study) else []
-
-
-def _train_asked(study: Study, train: Train) -> list[Text]:
-    asked = {"rounds": train.rounds, "algorithm": train.algorithm}
-    lines = [
-        say("Train a model ({model}) in {rounds} rounds by {algorithm}.", model=train.model, **asked)
-        if isinstance(train.model, str)
-        else say(
-            "Train a model (the researcher's own Keras model) in {rounds} rounds by {algorithm}.", **asked
-        )
-    ]
-    if train.weights:
-        lines.append(say("Training begins with weights that the study brings."))
-    size = train.batch_size
-    if train.algorithm == "fedavg":
-        each = "In each round the hospital computes {passes} pass(es) over its rows, in batches of {size}."
-        lines.append(say(each, passes=train.local_epochs, size=size))
-    else:
-        lines.append(
-            say("In each round the hospital computes one gradient, in batches of {size}.", size=size)
-        )
-    return lines
-
-
-def _train_released(study: Study, train: Train) -> list[Text]:
-    if study.privacy is not None:
-        return _private_train_released(study, train, study.privacy)
-    return [
-        say("Once: rows by split; for each number count, sum and sum of squares over the training rows."),
-        say(
-            "{rounds} times: the change of the model's weights, times the hospital's share; with it the "
-            "number of training rows and, by split, {measured}.",
-            rounds=train.rounds,
-            measured=_measured(study),
-        ),
-        say(
-            "At the end, once more, for the finished model: {parts}.",
-            parts=_evaluated(study, train.importance),
-        ),
-    ]
-
-
-def _private_train_released(study: Study, train: Train, privacy: Privacy) -> list[Text]:
-    counts = {
-        "rounds": train.rounds, "rows": _rows(privacy.rows_per_patient), "clip": privacy.clip,
-    }  # fmt: skip
-    lines = [
-        say("Once: the number of patients to learn from, with noise."),
-        say(
-            "{rounds} times: where the model's weights went in steps taken at this hospital, each of them "
-            "from a random sample of patients, with noise in every step; a patient counts with {rows} and at "
-            "most {clip:g} (L2 norm); a value beyond its declared bounds counts as the bound.",
-            **counts,
-        )
-        if train.algorithm == "fedavg"
-        else say(
-            "{rounds} times: a sum of the patients' gradients, with noise; a patient counts with {rows} and "
-            "at most {clip:g} (L2 norm); a value beyond its declared bounds counts as the bound.",
-            **counts,
-        ),
-    ]
-    if _numbers(study):
-        lines.append(
-            say(
-                "A number is scaled by its declared bounds, not by its deviation: where they are much wider "
-                "than the values, the model learns less from it."
-            )
-        )
-    if study.cohort.split is None:
-        return [*lines, say("No patient is held out, so that nothing is measured.")]
-    template = "Every {n} rounds and at the end: held-out patients by outcome and score, with noise."
-    lines.append(say(template, n=privacy.evaluate_every))
-    if train.importance:
-        lines.append(say("At the end, for each column: the same counts with that column hidden, with noise."))
-    return lines
-
-
-def _evaluate_asked(study: Study, evaluation: Evaluate) -> list[Text]:
-    return [say("Measure a trained model, which is part of the study, on the hospital's patients.")]
-
-
-def _evaluate_released(study: Study, evaluation: Evaluate) -> list[Text]:
-    if study.privacy is not None:
-        parts = [
-            say("by split, patients by outcome and score, or by how far the model is off"),
-            *(
-                [say("of held-out patients the same with each column hidden")]
-                if evaluation.importance
-                else []
-            ),
-            say("a patient counts with one row"),
-            say("a value beyond its bounds counts as the bound"),
-        ]
-        template = "Once, for the model in the study, all with noise: {parts}."
-        return [say(template, parts=in_a_row("; ", parts))]
-    first = say("First: rows of the measured split by score and outcome, to place finer parts of the scores.")
-    once = say("Once, for the model in the study: {parts}.", parts=_evaluated(study, evaluation.importance))
-    return [once] if isinstance(study.cohort.label, Number) else [first, once]
-
-
-ANALYSES = {
-    "describe": Sentences(_describe_asked, _describe_released),
-    "train": Sentences(_train_asked, _train_released),
-    "evaluate": Sentences(_evaluate_asked, _evaluate_released),
-}
-"""By the kind of a study's analysis."""
-
-
-def _rows(most: int) -> Text:
-    return say("one row") if most == 1 else say("at most {n} rows", n=most)
-
-
-def _measured(study: Study) -> Text:
-    if isinstance(study.cohort.label, Number):
-        return say("rows, sums of squared and absolute errors, sum and sum of squares of the label")
-    return say("the sum of losses, correct rows, and rows by score and outcome")
-
-
-def _evaluated(study: Study, importance: bool) -> Text:
-    parts = [say("by split, {measured}", measured=_measured(study))]
-    shuffled = say("for each column the loss after shuffling it")
-    match study.cohort.typed_label:
-        case Binary():
-            parts.append(
-                say("rows by predicted and true class, and by calibration bin with the sum of scores")
-            )
-            shuffled = say("for each column the loss, and rows by score and outcome, after shuffling it")
-        case Classes():
-            parts.append(say("rows by predicted and true class"))
-    return in_a_row("; ", [*parts, shuffled] if importance else parts)
-
-
 def _protection(study: Study) -> list[Text]:
     return [
         say("Protection: {name}.", name=study.protection),
@@ -403,7 +208,7 @@ def privacy_words(study: Study, n_sites: int | None = None) -> list[Text]:
             "{delta:g}.",
             epsilon=privacy.epsilon,
             delta=privacy.delta,
-            rows=_rows(privacy.rows_per_patient),
+            rows=rows_of(privacy.rows_per_patient),
             likely=_times_as_likely(privacy.epsilon),
         ),
         _counted_at(privacy.sites_per_patient),
@@ -425,7 +230,7 @@ def _without_privacy(study: Study) -> list[Text]:
     lines = [
         say("No differential privacy: the results are exact, and may tell something about single patients.")
     ]
-    if isinstance(study.analysis, Train):
+    if study.analysis.trains:
         lines.append(
             say(
                 "Who chooses the weights of a model in training can read whole records of patients out of a "

@@ -273,6 +273,11 @@ class Analysis:
                 found[block] = found.get(block, 0) + stage.times
         return found
 
+    @property
+    def foreseen(self) -> Mapping[Block, int]:
+        """The releases by which it can be said beforehand how well the result will be known."""
+        return self.planned
+
     @cached_property
     def _scheduled(self) -> tuple[int, ...]:
         """How many rounds of the noise schedule came before each run of a stage."""

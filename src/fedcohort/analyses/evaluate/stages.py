@@ -92,6 +92,12 @@ class EvaluateAnalysis(Analysis):
         placed = self.privacy is None and self.evaluation.task.n_classes > 0
         return (ScoresStage(self.evaluation, self.subject), last) if placed else (last,)
 
+    @property
+    def foreseen(self) -> Mapping[Block, int]:
+        """What is released of the first split; it needs no model to be known."""
+        blocks = self.evaluation.blocks
+        return {block: 1 for block in blocks if block.part == blocks[0].part}
+
     def first_arrays(self) -> Mapping[str, Array]:
         """Where scores are counted first."""
         task = self.evaluation.task

@@ -24,7 +24,7 @@ from fedcohort.analyses.contract import (
     Tally,
 )
 from fedcohort.analyses.enough import check_enough
-from fedcohort.analyses.intervals import Estimates, centred, drawn
+from fedcohort.analyses.intervals import Estimates, centred, drawn, ends
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.survival.life_table import LifeTable, median
 from fedcohort.analyses.survival.question import KaplanMeier
@@ -132,6 +132,19 @@ class SurvivalAnalysis(Analysis):
         missing = max(0, round(float(sums["exits"][-1])))
         patients = sum(int(str(group["n"])) for group in groups.values() if isinstance(group, dict))
         return {"patients": patients, "missing": missing, "survival": found}
+
+    def width(self, n_patients: int, sigma: float) -> float:
+        """Half the width of a curve's interval in the middle of the grid, of the noise alone.
+
+        Where patients are spread evenly over the groups, and half of each have the event evenly over the grid.
+        """
+        n_times = len(self.question.grid)
+        cells = np.zeros((len(self.levels), n_times + 1, 2))
+        cells[:, :-1, 1] = n_patients / len(self.levels) / 2 / n_times
+        cells[:, -1, 0] = n_patients / len(self.levels) / 2
+        exits = Sums({"exits": np.append(cells.reshape(-1), 0.0)}, {"exits": sigma})
+        low, high = ends(drawn(self._curves, exits)["survival"])
+        return float((high - low)[:, n_times // 2].max()) / 2
 
     def _ends(self, sums: Sums) -> tuple[Floats, Floats]:
         """95 % intervals: Greenwood's, or of the counts drawn again."""

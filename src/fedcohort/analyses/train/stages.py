@@ -191,7 +191,7 @@ class TrainAnalysis(Analysis):
         return Evaluation(Measure(self.task, private=True), self.columns, ("test",), share)
 
     @property
-    def measurements(self) -> dict[Block, int]:
+    def foreseen(self) -> dict[Block, int]:
         """What is released of held-out patients, and how often; it needs no model to be known."""
         if self.evaluation is None:
             return {}
