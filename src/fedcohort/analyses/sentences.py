@@ -68,13 +68,13 @@ def expected_metric(study: Study, evaluation: Evaluation, patients: int, sigma: 
     if low is None or high is None:
         return say("With {n:,} patients, {m:,} of them measured, the {metric} will not be known.", **counts)
     label = study.cohort.label
-    in_unit = metric in IN_LABEL_UNITS and isinstance(label, Number) and label.unit
+    unit = label.unit if isinstance(label, Number) and metric in IN_LABEL_UNITS else None
     return say(
         "With {n:,} patients, {m:,} of them measured, the {metric} will be known to about {x:.2g}{unit}, as "
         "far as the noise goes.",
         **counts,
         x=(high - low) / 2,
-        unit=f" {label.unit}" if in_unit else "",
+        unit=f" {unit}" if unit else "",
     )
 
 

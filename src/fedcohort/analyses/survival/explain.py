@@ -43,7 +43,5 @@ _FEW = say(
 
 def expected(study: Study, analysis: SurvivalAnalysis, patients: int, sigma: Mapping[str, float]) -> Text:
     """How well a curve will be known half-way, where half of the patients have the event within the grid."""
-    template = (
-        "With {n:,} patients a curve will be known to about {x:.2g} of the share, as far as the noise goes."
-    )
+    template = "With {n:,} patients a curve will be known to about {x:.2g}, as far as the noise goes."
     return say(template, n=patients, x=analysis.width(patients, sigma["exits"]))

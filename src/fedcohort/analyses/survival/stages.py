@@ -136,7 +136,7 @@ class SurvivalAnalysis(Analysis):
     def width(self, n_patients: int, sigma: float) -> float:
         """Half the width of a curve's interval in the middle of the grid, of the noise alone.
 
-        Where patients are spread evenly over the groups, and half of each have the event evenly over the grid.
+        Where groups are of one size, and half of each have the event, evenly over the grid.
         """
         n_times = len(self.question.grid)
         cells = np.zeros((len(self.levels), n_times + 1, 2))
