@@ -19,8 +19,10 @@ Vector = Mapping[str, NDArray[np.floating | np.integer]]
 MAX_ROWS = 2**24
 """Rows of one cohort at one site that the ranges of sums are sized for (16.7 million)."""
 STEPS_PER_ROW = 2.0**16
-"""Steps of the derived resolution in what one row may add: rounding costs little beside any noise, the noise
-of a small study, less than a patient wide, is still many steps, and 63 bits hold the rows of 2^20 sites."""
+"""Steps of a private block's resolution in what one row may add: rounding costs little beside any noise, the
+noise of a small study, less than a patient wide, is still many steps, and 63 bits hold the rows of 2^20 sites."""
+EXACT_STEPS_PER_ROW = 2.0**28
+"""The same without privacy, where nothing hides the rounding: 63 bits hold the rows of 2^9 sites."""
 
 ULPS = 1 + 2.0**-50
 """What the rounding of a declared norm, such as a square root, may hide of it."""
@@ -113,15 +115,20 @@ class Block:
 
     @property
     def derived_resolution(self) -> float:
-        """The power of two at or below `row` / STEPS_PER_ROW."""
+        """Under privacy: the power of two at or below `row` / STEPS_PER_ROW."""
+        return self._below(STEPS_PER_ROW)
+
+    def _below(self, steps: float) -> float:
         if self.row is None:
             raise ValueError(f"block {self.name}: a sum over sites needs a resolution")
-        return 2.0 ** math.floor(math.log2(self.row / STEPS_PER_ROW))
+        return 2.0 ** math.floor(math.log2(self.row / steps))
 
     def fixed_point(self, private: bool) -> FixedPoint:
         """Its integers, without and with noise."""
         noisy = private and self.steps is None
-        resolution = self.derived_resolution if noisy or self.resolution is None else self.resolution
+        resolution = self.resolution
+        if noisy or resolution is None:
+            resolution = self._below(STEPS_PER_ROW if noisy else EXACT_STEPS_PER_ROW)
         bound = self.bound
         if bound is None:
             if self.row is None:

@@ -47,6 +47,23 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Gram:
+    """Each row adds its weight times the outer product with itself; all rows are one matrix product.
+
+    The block is (d, d), and `row` bounds the weight times the square of the row's length.
+
+    Attributes:
+        values: (n, d).
+        weights: (n,), none of them negative; None: all are 1.
+        rows: as of a Tally.
+    """
+
+    values: NDArray[np.floating]
+    weights: NDArray[np.floating] | None = None
+    rows: NDArray[np.integer] | None = None
+
+
+@dataclass(frozen=True)
 class Proved:
     """A sum that the stage has made itself: it proves its norm, or the block declares none.
 
@@ -57,7 +74,7 @@ class Proved:
     values: Array
 
 
-Contribution = Tally | Proved
+Contribution = Tally | Gram | Proved
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.analyses.contract import Contribution, Proved, Tally
+from fedcohort.analyses.contract import Contribution, Gram, Proved, Tally
 from fedcohort.analyses.rows import Rows
 from fedcohort.errors import ValueRangeError
 from fedcohort.table import SPLITS
@@ -48,17 +48,47 @@ def _sum_of(block: Block, part: Contribution, rows: Rows, private: bool) -> Arra
         return part.values
     if private:
         return _private_sum(block, part, rows)
-    if part.values is not None and block.row is not None and part.values.size:
-        longest = math.sqrt(float(np.max(_squares(np.asarray(part.values, np.float64)))))
-        if not longest <= block.row * ROUNDING:
-            raise ValueRangeError(
-                f"block {block.name}: a row adds more than {block.row:g}, which it declares"
-            )
+    if isinstance(part, Gram):
+        _check_row(block, _lengths(part))
+        weighted = part.values if part.weights is None else part.values * part.weights[:, None]
+        product: Array = weighted.T @ part.values
+        return product
+    if part.values is not None:
+        _check_row(block, np.sqrt(_squares(np.asarray(part.values, np.float64))))
     return added(block, part)
 
 
-def _private_sum(block: Block, part: Tally, rows: Rows) -> Array:
+def _check_row(block: Block, norms: Floats) -> None:
+    if block.row is None or not norms.size or float(np.max(norms)) <= block.row * ROUNDING:
+        return
+    raise ValueRangeError(f"block {block.name}: a row adds more than {block.row:g}, which it declares")
+
+
+def _private_sum(block: Block, part: Tally | Gram, rows: Rows) -> Array:
     """Of the same rows, each held to the block's norm in whole steps, so many of a patient as may count."""
+    if block.row is None:
+        raise ValueError(f"block {block.name}: a sum over sites, under privacy")
+    indices = _counting(block, part, rows)
+    step = block.derived_resolution
+    if isinstance(part, Gram):
+        # Of whole numbers below 2^53 the product is exact, in whatever order a library adds.
+        side = 2.0 ** math.ceil(math.log2(step) / 2)
+        roots = (
+            np.sqrt(np.maximum(np.nan_to_num(part.weights), 0.0))[:, None]
+            if part.weights is not None
+            else 1.0
+        )
+        steps = _whole_steps(np.asarray(part.values, np.float64) * roots, side, math.sqrt(block.row))
+        product: Array = (steps.T @ steps) * side**2
+        return product
+    if _is_counted(block, block.row, part):
+        return added(block, replace(part, rows=indices))
+    values = _ones(part, len(indices)) if part.values is None else np.asarray(part.values, np.float64)
+    return added(block, Tally(_whole_steps(values, step, block.row), part.cell, indices)) * step
+
+
+def _counting(block: Block, part: Tally | Gram, rows: Rows) -> NDArray[np.integer]:
+    """The rows that are meant, of which each patient has so many as may count, all of the block's part."""
     indices = rows.of(block.part) if part.rows is None else part.rows
     owners = rows.owner[indices]
     most = 1 if block.once else rows.most or 1
@@ -66,15 +96,16 @@ def _private_sum(block: Block, part: Tally, rows: Rows) -> Array:
         raise ValueError(f"block {block.name}: a patient has more than {most} rows in it")
     if block.part != "all" and np.any(rows.part_of_patient[owners] != SPLITS[block.part]):
         raise ValueError(f"block {block.name}: a patient of another part than {block.part}")
-    if block.row is None:
-        raise ValueError(f"block {block.name}: a sum over sites, under privacy")
-    if any(values is not None and len(values) != len(indices) for values in (part.values, part.cell)):
-        raise ValueError(f"block {block.name}: not as many values or cells as the {len(indices)} rows")
-    if _is_counted(block, block.row, part):
-        return added(block, replace(part, rows=indices))
-    values = _ones(part, len(indices)) if part.values is None else np.asarray(part.values, np.float64)
-    steps = _whole_steps(values, block, block.row)
-    return added(block, Tally(steps, part.cell, indices)) * block.derived_resolution
+    beside = (part.values, part.weights if isinstance(part, Gram) else part.cell)
+    if any(values is not None and len(values) != len(indices) for values in beside):
+        raise ValueError(f"block {block.name}: not as many values as the {len(indices)} rows")
+    return indices
+
+
+def _lengths(part: Gram) -> Floats:
+    """Of each row its weight times its squared length, the norm of what it adds."""
+    squares = _squares(np.asarray(part.values, np.float64))
+    return squares if part.weights is None else squares * np.abs(part.weights)
 
 
 def _is_counted(block: Block, most: float, part: Tally) -> bool:
@@ -98,12 +129,11 @@ def _ones(part: Tally, n: int) -> Floats:
     return inside[:, None] if inside.ndim == 1 else inside
 
 
-def _whole_steps(values: Floats, block: Block, most: float) -> Floats:
+def _whole_steps(values: Floats, step: float, most: float) -> Floats:
     """Each row within its norm, in whole steps of the resolution; what is not a number counts as 0.
 
     Where rounding to the nearest step lengthens a row beyond the norm, its numbers are rounded towards 0.
     """
-    step = block.derived_resolution
     norms = _squares(values)
     if not np.all(np.isfinite(norms)):
         values = np.clip(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), -LARGEST, LARGEST)
