@@ -19,8 +19,8 @@ Vector = Mapping[str, NDArray[np.floating | np.integer]]
 MAX_ROWS = 2**24
 """Rows of one cohort at one site that the ranges of sums are sized for (16.7 million)."""
 STEPS_PER_ROW = 2.0**16
-"""Steps of a private block's resolution in what one row may add: rounding costs little beside any noise, the
-noise of a small study, less than a patient wide, is still many steps, and 63 bits hold the rows of 2^20 sites."""
+"""Steps of a private block's resolution in what one row may add: rounding costs little beside any noise, that
+of a small study, less than a patient wide, is still many steps, and 63 bits hold the rows of 2^20 sites."""
 EXACT_STEPS_PER_ROW = 2.0**28
 """The same without privacy, where nothing hides the rounding: 63 bits hold the rows of 2^9 sites."""
 

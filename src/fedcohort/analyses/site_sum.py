@@ -73,12 +73,10 @@ def _private_sum(block: Block, part: Tally | Gram, rows: Rows) -> Array:
     if isinstance(part, Gram):
         # Of whole numbers below 2^53 the product is exact, in whatever order a library adds.
         side = 2.0 ** math.ceil(math.log2(step) / 2)
-        roots = (
-            np.sqrt(np.maximum(np.nan_to_num(part.weights), 0.0))[:, None]
-            if part.weights is not None
-            else 1.0
-        )
-        steps = _whole_steps(np.asarray(part.values, np.float64) * roots, side, math.sqrt(block.row))
+        values = np.asarray(part.values, np.float64)
+        if part.weights is not None:
+            values = values * np.sqrt(np.maximum(np.nan_to_num(part.weights), 0.0))[:, None]
+        steps = _whole_steps(values, side, math.sqrt(block.row))
         product: Array = (steps.T @ steps) * side**2
         return product
     if _is_counted(block, block.row, part):
