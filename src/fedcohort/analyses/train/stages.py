@@ -37,7 +37,7 @@ from fedcohort.analyses.model_of import check_capacity, first_weights, private_m
 from fedcohort.analyses.moments import ExactMoments, moments_from_sums
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import even_edges
-from fedcohort.analyses.subjects import Subject
+from fedcohort.analyses.subjects import Subject, bounds_scaling
 from fedcohort.analyses.train.private import CountStage, PrivateStage
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, StudyError
@@ -163,8 +163,14 @@ class TrainAnalysis(Analysis):
 
     @cached_property
     def subject(self) -> Subject:
-        """The model in training."""
-        return Subject(self.study, self.train.model, self.privacy is not None)
+        """The model in training; under privacy its scaling follows from the study, and not from the state.
+
+        A mean of so many rows that a coordinator sends would fit a table of so many, and no other.
+        """
+        if self.privacy is None:
+            return Subject(self.study, self.train.model)
+        scaling = bounds_scaling(self.study.cohort)
+        return Subject(self.study, self.train.model, private=True, scaling=scaling)
 
     @property
     def server(self) -> Server:
