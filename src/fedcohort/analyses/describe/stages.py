@@ -142,7 +142,8 @@ class Histograms:
             centre, scale = self.scaling.centre, self.scaling.scale
         else:
             centre, scale = state.arrays["centre"], state.arrays["scale"]
-        numbers = (values - centre) / scale
+        with np.errstate(over="ignore"):  # what no double holds lies beyond the range, too
+            numbers = (values - centre) / scale
         if self.ends:
             return Tally(cell=bin_of(numbers, self.n_bins), rows=rows)
         # NaN stays NaN: a missing value is counted nowhere.
