@@ -5,57 +5,60 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from fedcohort.analyses import ANALYSES
-from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
-from fedcohort.table import Table
-from fedcohort.vector import Block, Layout, Vector
+from fedcohort.analyses.contract import Analysis, Contribution, Draw, Proved, Report, Row, Stage, State, Sums
+from fedcohort.analyses.describe import stages
+from fedcohort.analyses.rows import Rows
+from fedcohort.vector import Array, Block
 
 STEP = np.float32(1e-3)
 
 
 @dataclass(frozen=True)
-class Echo:
-    """`size` float32 to each site and back, `rounds` times; a bound of 1/2 makes them integers of 22 bits."""
+class EchoStage:
+    """`size` float32 to each site and back, `times` times; a bound of 1/2 makes them integers of 22 bits."""
+
+    size: int
+    times: int
+    bound: float
+    name: str = "echo"
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """One block, as an update of a model has it."""
+        return (Block("update", (self.size,), resolution=2.0**-22, bound=self.bound),)
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """A quarter of the state, and a step."""
+        return {"update": Proved(state.arrays["weights"] * np.float32(0.25) + STEP)}
+
+    def update(self, state: State, sums: Sums) -> State:
+        """The sum is the next state."""
+        weights = np.clip(sums["update"], -1.0, 1.0).astype(np.float32)
+        row: Row = {"round": state.round, "split": "train", "loss": 0.0}
+        return replace(state, arrays={"weights": weights}, rows=(row,))
+
+
+@dataclass(frozen=True)
+class Echo(Analysis):
+    """One stage, all the time."""
 
     size: int
     rounds: int
     bound: float = 16.0
 
-    def start(self) -> State:
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Its rounds."""
+        return (EchoStage(self.size, self.rounds, self.bound),)
+
+    def first_arrays(self) -> Mapping[str, Array]:
         """A vector of zeros."""
-        return State("echo", 0, {"weights": np.zeros(self.size, np.float32)})
-
-    def phases(self) -> Mapping[str, int]:
-        """One, all the time."""
-        return {"echo": self.rounds}
-
-    def layout(self, state: State) -> Layout:
-        """One block, as an update of a model has it."""
-        return (Block("update", (self.size,), self.bound, 2.0**-22),)
-
-    def prepare(self, table: Table) -> Local:
-        """Nothing to prepare."""
-
-        def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
-            return {"update": state.arrays["weights"] * np.float32(0.25) + STEP}, site_state
-
-        return local
-
-    def update(self, state: State, total: Vector) -> State:
-        """The sum is the next state."""
-        weights = np.clip(total["update"], -1.0, 1.0).astype(np.float32)
-        row: dict[str, float | int | str | None] = {"round": state.round, "split": "train", "loss": 0.0}
-        return State(
-            "echo",
-            state.round + 1,
-            {"weights": weights},
-            rows=(row,),
-            finished=state.round + 1 >= self.rounds,
-        )
+        return {"weights": np.zeros(self.size, np.float32)}
 
     def report(self, state: State) -> Report:
         """Nothing to report."""
@@ -65,7 +68,7 @@ class Echo:
 def main() -> None:
     """Run the command line with this analysis in place of `describe`."""
     size, rounds = int(sys.argv[1]), int(sys.argv[2])
-    ANALYSES["describe"] = lambda study: Echo(size, rounds)
+    vars(stages)["build"] = lambda study: Echo(size, rounds)
     sys.argv = ["fedcohort", *sys.argv[3:]]
     from fedcohort.cli.app import main as run
 

@@ -24,8 +24,8 @@ from benchmarks.heart import (
     loader,
     pooled_rows,
 )
-from fedcohort.analyses.model_of import model_of
 from fedcohort.analyses.algorithms.server import server_step
+from fedcohort.analyses.model_of import model_of
 from fedcohort.engines.local import run_local
 from fedcohort.study import Study, Train
 

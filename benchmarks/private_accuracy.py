@@ -28,8 +28,9 @@ from sklearn.model_selection import train_test_split
 import fedcohort as fc
 from benchmarks.harness import Claim, at_least, data_folder, emit, reported, run_peer, unavailable
 from benchmarks.heart import explicit_study, heart_databases, loader
-from fedcohort.analyses.train.private import private_train
-from fedcohort.analyses.train.rows import encoded
+from fedcohort.analyses.encode import Encoder
+from fedcohort.analyses.model_of import model_of
+from fedcohort.analyses.subjects import bounds_scaling, within_bounds
 from fedcohort.engines.local import run_local
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Cohort, Study
@@ -51,17 +52,18 @@ Scores = tuple[float, float]
 def private_scores(study: Study, loaders: Loaders) -> Scores:
     """Test AUC and accuracy of the private model, on all sites' test rows."""
     outcome = run_local(study, loaders, lambda rows: None)
-    analysis = private_train(study)
     x, y = _rows(study, loaders, TEST)
-    score = analysis.model.predict(outcome.state.arrays["weights"], x)[:, 0]
+    model = model_of(study, study.analysis.model)
+    score = model.predict(outcome.state.arrays["weights"], x)[:, 0]
     return float(roc_auc_score(y, score)), float(((score >= 0.5) == y).mean())
 
 
 def _rows(study: Study, loaders: Loaders, split: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     tables = [load(study.cohort, study.seed, study.privacy is not None) for load in loaders.values()]
-    rows = [(*encoded(study.cohort, table), table.split) for table in tables]
-    x = np.concatenate([x.take(part == split)[0] for x, _, part in rows])
-    return x, np.concatenate([y[part == split] for _, y, part in rows])
+    encoder = Encoder(study.cohort, *bounds_scaling(study.cohort))
+    bounded = [within_bounds(table, study.cohort) for table in tables]
+    x = np.concatenate([encoder.features(table)[table.split == split] for table in bounded])
+    return x, np.concatenate([encoder.targets(table)[table.split == split] for table in bounded])
 
 
 def plain_auc(study: Study, loaders: Loaders) -> float:

@@ -6,13 +6,19 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 
 import fedcohort as fc
-from fedcohort.analyses.contract import Draw
-from fedcohort.analyses.evaluation import N_SHUFFLES, Evaluation, evaluation_report, sum_evaluation
+from fedcohort.analyses.contract import Draw, Sums
+from fedcohort.analyses.evaluation import N_SHUFFLES, Evaluation
+from fedcohort.analyses.measure import Measure
 from fedcohort.analyses.metrics import Task
+from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import FINAL_BINS, even_edges
+from fedcohort.analyses.site_sum import site_sum
 from fedcohort.models.inputs import Inputs
+from fedcohort.table import Table
+from fedcohort.vector import Array
 
-EVALUATION = Evaluation(Task(fc.Binary("sick"), ("train", "test")), {"x": slice(0, 1), "y": slice(1, 2)})
+MEASURE = Measure(Task(fc.Binary("sick"), ("train", "test")))
+EVALUATION = Evaluation(MEASURE, {"x": slice(0, 1), "y": slice(1, 2)}, MEASURE.task.splits)
 DRAW = Draw(0, "a", 4)
 EDGES = even_edges(1, FINAL_BINS)
 
@@ -33,11 +39,18 @@ def rows(n: int = 300) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArra
     return x, y, (np.arange(n) % 3 == 0).astype(np.int8)
 
 
+def measured(
+    evaluation: Evaluation, x: NDArray[np.float32], y: NDArray[np.float32], split: NDArray[np.int8]
+) -> dict[str, Array]:
+    """What the rows of one site add up to."""
+    table = Rows(Table(np.array([f"p{row:03}" for row in range(len(x))]), {}, split))
+    parts = evaluation.contribute(predict_inputs, Inputs({"record": x}), y, table, EDGES, DRAW)
+    return site_sum(evaluation.blocks, parts, table, private=False)
+
+
 def test_importance_is_the_mean_over_shuffles_computed_directly() -> None:
     x, y, split = rows()
-    report = evaluation_report(
-        EVALUATION, sum_evaluation(EVALUATION, predict_inputs, Inputs({"record": x}), y, split, EDGES, DRAW)
-    )
+    report = EVALUATION.report(Sums(measured(EVALUATION, x, y, split)))
     held_x, held_y = x[split == 1], y[split == 1]
     loss, auc = log_loss(held_y, predict(held_x)[:, 0]), roc_auc_score(held_y, predict(held_x)[:, 0])
     generator = DRAW.generator("importance")
@@ -56,16 +69,13 @@ def test_importance_is_the_mean_over_shuffles_computed_directly() -> None:
 
 def test_two_sites_added_measure_what_one_site_with_all_rows_does() -> None:
     x, y, split = rows()
-    plain = Evaluation(EVALUATION.task, {})
-    whole = sum_evaluation(plain, predict_inputs, Inputs({"record": x}), y, split, EDGES, DRAW)
-    parts = [
-        sum_evaluation(plain, predict_inputs, Inputs({"record": x[p]}), y[p], split[p], EDGES, DRAW)
-        for p in (slice(90), slice(90, None))
-    ]
+    plain = Evaluation(MEASURE, {}, MEASURE.task.splits)
+    whole = measured(plain, x, y, split)
+    parts = [measured(plain, x[p], y[p], split[p]) for p in (slice(90), slice(90, None))]
     total = {name: np.asarray(parts[0][name]) + parts[1][name] for name in parts[0]}
     for name, values in whole.items():
         np.testing.assert_allclose(total[name], values, atol=1e-9)
-    held = evaluation_report(plain, total)["test"]
+    held = plain.report(Sums(total))["test"]
     assert isinstance(held, dict)
     expected = confusion_matrix(y[split == 1], predict(x[split == 1])[:, 0] >= 0.5)
     assert held["confusion"] == expected.tolist()
@@ -73,8 +83,6 @@ def test_two_sites_added_measure_what_one_site_with_all_rows_does() -> None:
 
 def test_a_site_without_held_out_rows_adds_nothing_to_the_held_out_measure() -> None:
     x, y, split = rows()
-    vector = sum_evaluation(
-        EVALUATION, predict_inputs, Inputs({"record": x}), y, np.zeros_like(split), EDGES, DRAW
-    )
+    vector = measured(EVALUATION, x, y, np.zeros_like(split))
     for name in ("confusion", "calibration/rows", "calibration/scores", "importance/loss"):
         assert not np.any(vector[name])

@@ -1,4 +1,4 @@
-"""A private description: one patient moves no count or sum by more than is declared, and intervals hold."""
+"""A private description says what the exact one says, within intervals that hold."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,19 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fedcohort.analyses.describe.private import private_describe
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import fedcohort as fc
-from fedcohort.analyses.contract import Draw, PrivateAnalysis
+from fedcohort.analyses.build import build_analysis
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
-from fedcohort.protection.fixed_point import to_ring
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Study
+
+from .at_site import contributed, rows_of
 
 COLUMNS: dict[str, fc.Numeric | fc.Categorical] = {
     "age": fc.Numeric(18, 90),
@@ -49,34 +47,12 @@ def report(asked: Study, frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     return fc.simulate(dict(frames)).run(asked, progress=False).report
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), who=st.integers(0, 39), several=st.integers(1, 4), most=st.integers(1, 3))
-def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
-    seed: int, who: int, several: int, most: int
-) -> None:
-    asked = study(most)
-    frame = rows(40, seed, several)
-    frame.loc[who, ["age", "bp"]] = [1e6, -1e6]  # far beyond the bounds
-    others = frame[frame["patient_id"] != frame["patient_id"].iloc[who]]
-    analysis = private_describe(asked)
-    state, draw = analysis.start(), Draw(1, "a", 0)
-    plan = plan_noise(asked, analysis.planned({}), 4)
-    layout = analysis.layout(state)
-    tables = [table_from_frame(one, asked.cohort, 0) for one in (frame, others)]
-    found = [analysis.prepare(table)(state, {}, draw)[0] for table in tables]
-    for block in layout:
-        one, two = (to_ring((block,), vector, 4).wide.view(np.int64) for vector in found)
-        one_, two_ = (to_ring((block,), vector, 4).narrow.view(np.int32) for vector in found)
-        moved = np.concatenate([(one - two).astype(float), (one_ - two_).astype(float)])
-        assert np.linalg.norm(moved) <= plan.release(block.name, 0).sensitivity
-
-
 def test_sums_are_of_whole_steps_so_that_no_rounding_depends_on_who_else_is_there() -> None:
     """Were floating-point numbers added, the last bits of a sum would be those of all patients together."""
-    analysis = private_describe(study())
+    analysis = build_analysis(study())
     frame = rows(3000).assign(age=18 + 72 / 3)
-    local = analysis.prepare(table_from_frame(frame, study().cohort, 0))
-    found, _ = local(analysis.start(), {}, Draw(1, "a", 0))
+    table = table_from_frame(frame, study().cohort, 0)
+    found = contributed(analysis, rows_of(analysis, table), analysis.start())
     third, ninth = round(2**16 / 3), round(2**16 / 9)
     assert found["sum"][0] == -3000 * third / 2**16
     assert found["squares"][0] == 3000 * ninth / 2**16
@@ -84,16 +60,15 @@ def test_sums_are_of_whole_steps_so_that_no_rounding_depends_on_who_else_is_ther
 
 def test_it_releases_each_block_once_for_the_whole_epsilon() -> None:
     asked = study(2)
-    analysis = private_describe(asked)
-    assert isinstance(analysis, PrivateAnalysis)
-    plan = plan_noise(asked, analysis.planned({}), 4)
+    analysis = build_analysis(asked)
+    plan = plan_noise(asked, analysis.planned, 4)
     released = [one.what for one in plan.releases]
     assert released == [
-        "patients", "rows", "n", "sum", "squares", "histograms", "levels/sex", "levels/ill"
+        "rows", "patients", "n", "sum", "squares", "histograms", "levels/sex", "levels/ill"
     ]  # fmt: skip
     assert {one.count for one in plan.releases} == {1}
     assert 0.99 < epsilon(plan.releases, 1e-5) <= 1.0
-    assert analysis.phases() == {"sums": 1}
+    assert analysis.n_rounds == 1
 
 
 @pytest.mark.parametrize("protection", ["masks", "none"])

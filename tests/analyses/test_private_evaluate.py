@@ -1,4 +1,4 @@
-"""A private evaluation: one patient moves no count by more than is declared, and intervals hold the truth."""
+"""A private evaluation says what the exact one says, and its intervals hold the truth."""
 
 import base64
 from collections.abc import Mapping
@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fedcohort.analyses.evaluate.private import private_evaluate
-from fedcohort.analyses.private_metrics import noisy_importance
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import fedcohort as fc
-from fedcohort.analyses.contract import Draw, PrivateAnalysis
+from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.contract import Sums
+from fedcohort.analyses.measure import Measure
+from fedcohort.analyses.model_of import task_of
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
-from fedcohort.protection.fixed_point import to_ring
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import SavedModel, Study
+
+from .at_site import contributed, rows_of
 
 COLUMNS: dict[str, fc.Numeric | fc.Categorical] = {
     "age": fc.Numeric(18, 90),
@@ -78,56 +78,29 @@ def report(asked: Study, frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     return fc.simulate(dict(frames)).run(asked, progress=False).report
 
 
-@pytest.mark.training
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 39), st.integers(1, 3), st.sampled_from([*LABELS]))
-def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
-    seed: int, who: int, several: int, kind: str
-) -> None:
-    asked = study(saved(kind), kind)
-    frame = rows(40, seed, several)
-    frame.loc[who, ["age", "score"]] = [1e6, -1e6]  # far beyond the bounds
-    others = frame[frame["patient_id"] != frame["patient_id"].iloc[who]]
-    analysis = private_evaluate(asked)
-    state, draw = analysis.start(), Draw(1, "a", 0)
-    plan = plan_noise(asked, analysis.planned({}), 4)
-    tables = [table_from_frame(one, asked.cohort, 0, True) for one in (frame, others)]
-    found = [analysis.prepare(table)(state, {}, draw)[0] for table in tables]
-    touched = set()
-    for block in analysis.layout(state):
-        one, two = (to_ring((block,), vector, 4) for vector in found)
-        wide = (one.wide - two.wide).view(np.int64).astype(float)
-        narrow = (one.narrow - two.narrow).view(np.int32).astype(float)
-        moved = np.linalg.norm(np.concatenate([wide, narrow]))
-        assert moved <= plan.release(block.name, 0).sensitivity
-        touched |= {plan.release(block.name, 0).part} if moved else set()
-    assert len(touched) <= 1, "a patient is in one split"
-
-
 def test_each_split_may_spend_the_whole_epsilon_for_they_share_no_patient() -> None:
     asked = study()
-    analysis = private_evaluate(asked)
-    assert isinstance(analysis, PrivateAnalysis)
-    plan = plan_noise(asked, analysis.planned({}), 4)
+    analysis = build_analysis(asked)
+    plan = plan_noise(asked, analysis.planned, 4)
     told = {one.what: (one.part, one.count) for one in plan.releases}
     assert told == {
         "scores/train": ("train", 1), "scores/test": ("test", 1), "scores/valid": ("valid", 1),
-        "importance": ("test", 1),
+        "importance/test": ("test", 1),
     }  # fmt: skip
     assert 1.49 < epsilon(plan.releases, 1e-5) <= 1.5
     assert plan.sigmas["scores/train"] < plan.sigmas["scores/test"], "importance is paid by the held-out"
-    assert analysis.phases() == {"evaluate": 1}
+    assert [(stage.name, stage.times) for stage in analysis.stages] == [("evaluate", 1)]
 
 
 def test_a_study_without_a_split_measures_everybody_once() -> None:
     cohort = study().cohort.model_copy(update={"split": None})
-    analysis = private_evaluate(study(cohort=cohort))
-    assert [one.block.name for one in analysis.planned({})] == ["scores/train", "importance"]
-    assert {one.part for one in analysis.planned({})} == {"train"}
+    planned = build_analysis(study(cohort=cohort)).planned
+    assert [block.name for block in planned] == ["scores/train", "importance/train"]
+    assert {block.part for block in planned} == {"train"}
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("protection", ["masks", "none"])
+@pytest.mark.training
 def test_it_says_what_the_exact_evaluation_says_within_its_intervals(protection: str) -> None:
     frames = {site: rows(12000, index) for index, site in enumerate("abcd")}
     exact = report(study(privacy=None), frames)
@@ -145,8 +118,8 @@ def test_it_says_what_the_exact_evaluation_says_within_its_intervals(protection:
     assert 1.49 < noisy["privacy"]["epsilon_spent"] <= 1.5
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("kind", ["classes", "number"])
+@pytest.mark.training
 def test_classes_and_numbers_are_measured_too(kind: str) -> None:
     frames = {site: rows(2000, index) for index, site in enumerate("abc")}
     name = {"classes": "accuracy", "number": "mae"}[kind]
@@ -161,20 +134,21 @@ def test_classes_and_numbers_are_measured_too(kind: str) -> None:
 @pytest.mark.training
 def test_an_interval_of_importance_covers_what_noise_did() -> None:
     asked = study()
-    analysis = private_evaluate(asked)
-    local = analysis.prepare(table_from_frame(rows(6000), asked.cohort, 0))
-    exact, _ = local(analysis.start(), {}, Draw(1, "a", 0))
-    task, sigmas = analysis.evaluation.task, (6.0, 9.0)
-    whole, hidden = np.asarray(exact["scores/test"])[0], np.asarray(exact["importance"])[0]
-    truth = noisy_importance(task, whole, {"age": hidden}, (0.0, 0.0))["age"]
+    analysis = build_analysis(asked)
+    rows_ = rows_of(analysis, table_from_frame(rows(6000), asked.cohort, 0))
+    exact = contributed(analysis, rows_, analysis.start())
+    sigmas = {"scores/test": 6.0, "importance/test": 9.0}
+    measure = Measure(task_of(asked.cohort), private=True)
+    columns = tuple(COLUMNS)
+    truth = measure.private_importance(Sums(exact), "test", columns)["age"]
     assert truth["auc_drop_low"] == truth["auc_drop"] == truth["auc_drop_high"]
     draw, hits = np.random.default_rng(1), {"auc_drop": 0, "loss_increase": 0}
     for _ in range(100):
-        seen = [
-            counts + sigma * draw.standard_normal(counts.shape)
-            for counts, sigma in zip((whole, hidden), sigmas, strict=True)
-        ]
-        found = noisy_importance(task, seen[0], {"age": seen[1]}, sigmas)["age"]
+        seen = {
+            name: exact[name] + sigma * draw.standard_normal(np.shape(exact[name]))
+            for name, sigma in sigmas.items()
+        }
+        found = measure.private_importance(Sums(seen, sigmas), "test", columns)["age"]
         for name in hits:
             hits[name] += found[f"{name}_low"] <= truth[name] <= found[f"{name}_high"]  # type: ignore[operator]
     assert min(hits.values()) >= 85
@@ -183,11 +157,10 @@ def test_an_interval_of_importance_covers_what_noise_did() -> None:
 @pytest.mark.training
 def test_a_value_beyond_its_bounds_counts_as_the_bound() -> None:
     frame = rows(200)
-    beyond, bound = frame.assign(age=1e9), frame.assign(age=90.0)
-    analysis = private_evaluate(study())
+    analysis = build_analysis(study())
     one, two = (
-        analysis.prepare(table_from_frame(each, study().cohort, 0))(analysis.start(), {}, Draw(1, "a", 0))[0]
-        for each in (beyond, bound)
+        contributed(analysis, rows_of(analysis, table_from_frame(each, study().cohort, 0)), analysis.start())
+        for each in (frame.assign(age=1e9), frame.assign(age=90.0))
     )
     for block in one:
         np.testing.assert_array_equal(one[block], two[block])
@@ -214,7 +187,7 @@ def test_what_cannot_be_had_is_refused_in_words(changes: dict[str, Any], said: s
 def test_a_model_of_other_columns_is_refused() -> None:
     other = saved().model_copy(update={"mean": (1.0, 2.0), "deviation": (1.0, 2.0)})
     with pytest.raises(StudyError, match="made for other columns"):
-        private_evaluate(study(other))
+        build_analysis(study(other))
 
 
 def test_a_hospital_reads_what_leaves() -> None:
@@ -232,7 +205,8 @@ def test_a_row_of_metrics_for_each_split_goes_to_the_page() -> None:
     )
     assert result.metrics["split"].tolist() == ["train", "test", "valid"]
     for row in result.rows:
-        told = result.report[row["split"]]
+        told = dict(result.report[row["split"]])
+        assert abs(told.pop("rows") - 500) < 150  # a third of 1,500, and noise
         assert {name: row[name] for name in told} == told
         assert row["auc_low"] <= row["auc"] <= row["auc_high"]
 

@@ -1,4 +1,4 @@
-"""Private training: one patient moves no release by more than is declared, and nothing else is released."""
+"""Private training: what is released is what was planned, and nothing else of a patient shows."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,29 +9,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fedcohort.analyses.patients import patients_of
-from fedcohort.analyses.private_metrics import EDGES, measure, noisy_metrics
-from fedcohort.analyses.train.rows import Sampling
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import fedcohort as fc
-from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
-from fedcohort.analyses.train.private import PrivateTrain, private_train
+from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.contract import Draw, State, Sums
+from fedcohort.analyses.measure import EDGES, Measure
+from fedcohort.analyses.model_of import task_of
+from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.site_sum import site_sum
+from fedcohort.analyses.train.private import PrivateStage, Sampling, sampling_of
+from fedcohort.analyses.train.stages import TrainAnalysis
 from fedcohort.coordinator.noise import privacy_report
 from fedcohort.engines.local import Outcome, Simulated, run_local, simulated_node
 from fedcohort.errors import StudyError, WireError
 from fedcohort.node.answer import answer
-from fedcohort.node.noise import step_of
+from fedcohort.node.noise import draw_noise
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.privacy.samplers import poisson_sample
-from fedcohort.protection.fixed_point import to_ring
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.sources.cohort.patients import held_out
 from fedcohort.study import Study
-from fedcohort.table import TEST, TRAIN, Table
+from fedcohort.table import TEST, Table
 from fedcohort.wire.messages import Event, Task
+
+from .at_site import contributed, round_of, rows_of, state_of
 
 COLUMNS: dict[str, Any] = {
     "age": fc.Numeric(18, 90),
@@ -65,49 +67,18 @@ def run(asked: Study, frames: Mapping[str, pd.DataFrame]) -> Outcome:
     return run_local(asked, loaders, lambda _: None)
 
 
+def private_train(asked: Study) -> TrainAnalysis:
+    analysis = build_analysis(asked)
+    assert isinstance(analysis, TrainAnalysis)
+    return analysis
+
+
 def table_of(frame: pd.DataFrame, asked: Study) -> Table:
     return table_from_frame(frame, asked.cohort, asked.seed)
 
 
-def states(analysis: PrivateTrain) -> list[State]:
-    """One state of each phase, with weights that are not the first."""
-    draw = np.random.default_rng(3)
-    weights = draw.standard_normal(analysis.model.n_weights).astype(np.float32)
-    arrays = {"weights": weights, "step": np.array([1])}
-    return [State("count"), *(State(phase, 1, arrays) for phase in ("train", "measured", "evaluate"))]
-
-
-@pytest.mark.training
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 1000), who=st.integers(0, 59), per_patient=st.sampled_from((1, 3)))
-def test_no_patient_moves_a_block_by_more_than_its_sensitivity_in_integers(
-    seed: int, who: int, per_patient: int
-) -> None:
-    privacy = fc.Privacy(epsilon=1.5, delta=1e-3, rows_per_patient=min(per_patient, 2))
-    asked = study(privacy=privacy)
-    frame = rows(60, seed, per_patient)
-    frame.loc[who % len(frame), ["age", "bp"]] = [1e6, -1e6]  # far beyond the bounds
-    patient = frame["patient_id"].iloc[who % len(frame)]
-    analysis = private_train(asked)
-    with_, without = table_of(frame, asked), table_of(frame[frame["patient_id"] != patient], asked)
-    local, other = analysis.prepare(with_), analysis.prepare(without)
-    plan = plan_noise(asked, analysis.planned({}), 4)
-    for state in states(analysis):
-        layout, draw = analysis.layout(state), Draw(1, "a", 1, {"patients": np.zeros(1, np.int64)})
-        for block in layout:
-            one = to_ring((block,), local(state, {}, draw)[0], 4)
-            two = to_ring((block,), other(state, {}, draw)[0], 4)
-            moved = np.concatenate(
-                [
-                    (one.wide - two.wide).view(np.int64).astype(float),
-                    (one.narrow - two.narrow).view(np.int32).astype(float),
-                ]
-            )
-            assert np.linalg.norm(moved) <= plan.release(block.name, 0).sensitivity
-
-
-@pytest.mark.training
 @pytest.mark.parametrize("edge", EDGES[0])
+@pytest.mark.training
 def test_scores_on_the_very_edge_of_a_bin_do_not_move_when_one_patient_more_is_there(edge: float) -> None:
     """Whoever chooses the weights can give all patients a score whose last bit decides where it is counted.
 
@@ -119,13 +90,13 @@ def test_scores_on_the_very_edge_of_a_bin_do_not_move_when_one_patient_more_is_t
     frame = rows(400, 1)
     held = frame[held_out([str(one) for one in frame["patient_id"]], 0.3, 0)]
     first = np.float32(np.log(edge / (1 - np.float64(edge)))).view(np.int32)
-    limit = plan_noise(asked, analysis.planned({}), 4).release("scores", 0).sensitivity
-    locals_ = [analysis.prepare(table_of(held[:n], asked)) for n in (39, 40)]
+    limit = plan_noise(asked, analysis.planned, 4).release("scores/test", 0).sensitivity
+    tables = [rows_of(analysis, table_of(held[:n], asked)) for n in (39, 40)]
     for ulps in range(-4, 5):
-        weights = np.zeros(analysis.model.n_weights, np.float32)
+        weights = np.zeros(analysis.subject.model.n_weights, np.float32)
         weights[-1] = np.int32(first + ulps).view(np.float32)
-        state = State("evaluate", 1, {"weights": weights, "step": np.array([4])})
-        less, more = (local(state, {}, Draw(1, "a", 1))[0]["scores"] for local in locals_)
+        state = state_of(analysis, "evaluate", {"weights": weights})
+        less, more = (contributed(analysis, table, state)["scores/test"] for table in tables)
         assert np.linalg.norm(np.asarray(more) - np.asarray(less)) * 2**16 <= limit
 
 
@@ -140,7 +111,8 @@ def test_a_model_that_mixes_patients_is_not_even_measured(caplog: pytest.LogCapt
     asked = changed(study(model=own), protection="none")
     node = simulated_node(Simulated(), "a", asked, partial(table_from_frame, rows(60)), private_train(asked))
     weights = np.zeros(6, np.float32)
-    task = Task(asked.hash, 0, 0, "evaluate", {"weights": weights}, bytes(32), ("a", "b", "c"))
+    number = round_of(private_train(asked), "evaluate")
+    task = Task(asked.hash, number, 0, "evaluate", {"weights": weights}, bytes(32), ("a", "b", "c"))
     found = answer(node, task)
     assert isinstance(found, Event)
     assert found.code == "study-invalid"
@@ -157,11 +129,11 @@ def test_what_is_released_is_what_was_planned_and_costs_no_more_than_epsilon() -
         asked, {site: partial(table_from_frame, frame) for site, frame in frames.items()}, lambda _: None
     )
     analysis = private_train(asked)
-    plan = plan_noise(asked, analysis.planned({}), 4)
+    plan = plan_noise(asked, analysis.planned, 4)
     assert outcome.state.finished
-    assert sum(analysis.phases().values()) == outcome.state.round
+    assert analysis.n_rounds == outcome.state.round == 9
     counted = {one.what: one.count for one in plan.releases}
-    assert counted == {"patients": 1, "gradient": 7, "scores": 4, "importance": 1}
+    assert counted == {"patients": 1, "gradient": 7, "scores/test": 4, "importance/test": 1}
     assert epsilon(plan.releases, 1e-3) == plan.epsilon <= 1.5
     assert plan.epsilon > 1.45
     assert plan.epsilon_alone > plan.epsilon
@@ -180,7 +152,7 @@ def test_a_study_without_held_out_patients_measures_nothing() -> None:
     )
     assert outcome.rows == []
     assert outcome.report == {"rounds": 4, "label": {"column": "ill", "positive": 1, "negative": 0}}
-    assert {one.part for one in private_train(asked).planned({})} == {"train"}
+    assert {block.part for block in private_train(asked).planned} == {"train"}
 
 
 @pytest.mark.training
@@ -194,7 +166,7 @@ def test_noise_is_as_large_as_planned_and_differs_every_time() -> None:
         )
         found.append(outcome.state.arrays["weights"])
     assert not np.array_equal(found[0], found[1])
-    plan = plan_noise(asked, private_train(asked).planned({}), 3)
+    plan = plan_noise(asked, private_train(asked).planned, 3)
     # Three sites of which one may collude: two shares make up the planned noise.
     assert plan.site_sigma("gradient", 0) == pytest.approx(plan.sigmas["gradient"] / np.sqrt(2))
 
@@ -205,7 +177,7 @@ def test_two_sites_share_as_much_noise_as_each_adds_alone() -> None:
     alone = Study.model_validate(
         {**asked.model_dump(), "privacy": {**asked.model_dump()["privacy"], "noise": "site"}}
     )
-    planned = private_train(asked).planned({})
+    planned = private_train(asked).planned
     shared, own = plan_noise(asked, planned, 2), plan_noise(alone, planned, 2)
     assert shared.site_sigma("gradient", 0) == pytest.approx(own.site_sigma("gradient", 0), rel=1e-3)
 
@@ -244,23 +216,29 @@ def test_the_model_is_the_mean_of_the_second_half_or_of_as_many_rounds_as_asked(
     assert not np.allclose(path[-1], path.mean(0), rtol=1e-3, atol=1e-4)
 
 
-def test_a_patient_is_in_one_part_and_counts_with_some_rows() -> None:
-    ids = np.array(["b", "a", "b", "c", "b", "a"])
-    split = np.array([TRAIN, TEST, TRAIN, TRAIN, TEST, TRAIN], np.int8)
-    order = np.argsort(ids, kind="stable")
-    table = Table(ids[order], {"x": np.arange(6.0)}, split[order], np.zeros(6))
-    found = patients_of(table, 2)
-    # a is first seen in the test split, so the row of a in the training split is left out.
-    assert found.held.tolist() == [0]
-    assert found.rows.tolist() == [[2, 3], [5, -1]]
+MEASURE = Measure(task_of(study().cohort), private=True)
+
+
+def counted(score: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """What patients with these scores and outcomes add up to, without noise."""
+    people = np.arange(len(score))
+    table = Table(np.array([f"p{index:05}" for index in people]), {}, np.full(len(score), TEST, np.int8))
+    (block,) = MEASURE.blocks("test", 0)
+    part = MEASURE.contribute(score[:, None], target, people, "test", EDGES)
+    return np.asarray(site_sum((block,), part, Rows(table, 1), private=True)["scores/test"])
+
+
+def metrics_of(counts: np.ndarray, sigma: float) -> dict[str, float | None]:
+    found = MEASURE.metrics(Sums({"scores/test": counts}, {"scores/test": sigma} if sigma else {}), "test")
+    assert found is not None
+    return found
 
 
 def test_metrics_of_exact_counts_are_the_metrics() -> None:
-    analysis = private_train(study())
     draw = np.random.default_rng(0)
     score = draw.random(4000).astype(np.float32)
     target = (draw.random(4000) < score).astype(np.float32)
-    found = noisy_metrics(analysis.task, measure(analysis.task, score[:, None], target), 0.0, 0)
+    found = metrics_of(counted(score, target), 0.0)
     assert found["accuracy"] == pytest.approx(np.mean((score >= 0.5) == target), abs=1e-9)
     assert found["auc"] == pytest.approx(5 / 6, abs=0.02)
     exact = -np.mean(np.where(target > 0, np.log(score), np.log1p(-score)))
@@ -272,14 +250,13 @@ def test_metrics_of_exact_counts_are_the_metrics() -> None:
 @pytest.mark.parametrize("spread", [0.05, 0.3, 3.0], ids=["one bin", "all bins", "two bins"])
 def test_an_interval_holds_the_truth_as_often_as_it_says(sigma: float, spread: float) -> None:
     """Of few patients and large noise, too, where most bins are empty."""
-    analysis = private_train(study())
     draw = np.random.default_rng(1)
     score = np.clip(0.5 + spread * draw.standard_normal(150), 0, 1).astype(np.float32)
     target = (draw.random(150) < score).astype(np.float32)
-    exact = measure(analysis.task, score[:, None], target)
-    truth, hits = noisy_metrics(analysis.task, exact, 0.0, 0), dict.fromkeys(("loss", "accuracy", "auc"), 0)
-    for seed in range(100):
-        found = noisy_metrics(analysis.task, exact + sigma * draw.standard_normal(exact.shape), sigma, seed)
+    exact = counted(score, target)
+    truth, hits = metrics_of(exact, 0.0), dict.fromkeys(("loss", "accuracy", "auc"), 0)
+    for _ in range(100):
+        found = metrics_of(exact + sigma * draw.standard_normal(exact.shape), sigma)
         for name in hits:
             low, value, high = (found.get(f"{name}{end}") for end in ("_low", "", "_high"))
             # Unknown, where noise leaves hardly a patient of one outcome.
@@ -339,8 +316,8 @@ def test_shared_noise_opens_no_sum_of_fewer_sites_than_it_was_made_for() -> None
     assert changed(asked, {"dropouts": 2}).least_sites(5) == 3
 
 
-def test_it_is_a_private_analysis() -> None:
-    assert isinstance(private_train(study()), PrivateAnalysis)
+def test_a_private_study_is_a_private_analysis() -> None:
+    assert private_train(study()).privacy == study().privacy
     assert json.loads(study().canonical)["privacy"]["clip"] == 0.5
 
 
@@ -358,7 +335,7 @@ def test_fedavg_takes_noisy_steps_at_each_site_and_pays_for_every_one() -> None:
     told = privacy_report(asked, analysis, 3)
     assert told["epsilon_spent"] == told["epsilon_if_all_others_collude"] == 1.5
     state = {"patients": np.array([84.0])}
-    plan = plan_noise(asked, analysis.planned(state), 3)
+    plan = plan_noise(asked, analysis.at_site(state).planned, 3)
     counted = {one.what: (one.count, one.sampling_probability) for one in plan.releases}
     assert counted["gradient"] == pytest.approx((3 * 10, 16 / 84))
     assert counted["patients"] == (1, 1.0)
@@ -388,24 +365,24 @@ def test_steps_at_a_site_are_not_taken_before_the_count_that_their_sampling_foll
         return table_from_frame(rows(200), cohort, seed, private)
 
     node = simulated_node(Simulated(), "a", asked, load, analysis, 10)
-    arrays = {"weights": analysis.model.initial(), "step": np.array([0])}
-    early = answer(node, Task(asked.hash, 0, 0, "train", arrays, b"1" * 32, ("a",)))
+    arrays = {"weights": analysis.subject.model.initial()}
+    early = answer(node, Task(asked.hash, 1, 0, "train", arrays, b"1" * 32, ("a",)))
     assert isinstance(early, Event)
     assert node.store.cost(asked.hash) is None
     assert not isinstance(answer(node, Task(asked.hash, 0, 0, "count", {}, b"2" * 32, ("a",))), Event)
     assert not isinstance(answer(node, Task(asked.hash, 1, 0, "train", arrays, b"3" * 32, ("a",))), Event)
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("phase", ["train", "measured", "evaluate"])
 @pytest.mark.parametrize("algorithm", [FEDAVG, {}], ids=["fedavg", "fedsgd"])
+@pytest.mark.training
 def test_a_state_of_another_model_is_refused_alike_whether_there_are_patients_or_not(
     algorithm: dict[str, Any], phase: str
 ) -> None:
     """Where nobody was, nothing was computed with it: the refusal told of one patient, for nothing."""
     asked = study(rounds=4, **algorithm)
     analysis = private_train(asked)
-    n_weights = analysis.model.n_weights
+    n_weights = analysis.subject.model.n_weights
     wrong: list[dict[str, np.ndarray]] = [
         {},
         {"weights": np.zeros(n_weights + 1, np.float32)},
@@ -413,33 +390,54 @@ def test_a_state_of_another_model_is_refused_alike_whether_there_are_patients_or
         {"weights": np.zeros(n_weights, np.int64)},
     ]
     for n in (0, 30):
-        local = analysis.prepare(table_from_frame(rows(n), asked.cohort, 0, private=True))
+        table = table_from_frame(rows(n), asked.cohort, 0, private=True)
+        known = rows_of(analysis, table, {"patients": np.array([30.0])})
         for arrays in wrong:
-            state = State(phase, 1, {**arrays, "step": np.array([0])})
+            state = state_of(analysis, phase, arrays)
             with pytest.raises(WireError, match="without as many weights as the model has"):
-                local(state, {"patients": np.array([30.0])}, Draw(1, "a", 1, {}, poisson_sample))
+                contributed(analysis, known, state, Draw(1, "a", 1, {}, poisson_sample))
+
+
+@pytest.mark.parametrize("phase", ["train", "measured", "evaluate"])
+@pytest.mark.training
+def test_a_state_s_scaling_is_not_read_so_that_its_shape_cannot_ask_how_many_rows_there_are(
+    phase: str,
+) -> None:
+    """A mean of 30 rows fitted a table of 30 rows, and no other: each refusal told of it, for nothing."""
+    asked = study(rounds=4)
+    analysis = private_train(asked)
+    weights = {"weights": np.full(analysis.subject.model.n_weights, 0.5, np.float32)}
+    for n in (0, 29, 30):
+        table = rows_of(analysis, table_from_frame(rows(n), asked.cohort, 0, private=True))
+        expected = contributed(analysis, table, state_of(analysis, phase, weights))
+        for mean in (np.zeros((30, 2)), np.zeros(7), np.zeros(2)):
+            arrays = {**weights, "mean": mean, "deviation": np.ones_like(mean)}
+            found = contributed(analysis, table, state_of(analysis, phase, arrays))
+            for block, values in expected.items():
+                np.testing.assert_array_equal(found[block], values)
 
 
 @pytest.mark.training
-def test_an_update_is_the_same_whoever_else_was_sampled_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_update_is_the_same_whoever_else_was_sampled_away() -> None:
     """A sample of nobody moves by noise alone: no patient, no gradient, and the divisor is not the sample."""
     asked = study(rounds=1, **FEDAVG)
     analysis = private_train(asked)
-    local = analysis.prepare(table_of(rows(50), asked))
-    state = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([0])})
-    steps = analysis._sampling({"patients": np.array([50.0])}).steps
-    silent = {"gradient": np.zeros((steps, analysis.model.n_weights), np.int64)}
+    model = analysis.subject.model
+    state = state_of(analysis, "train", {"weights": model.initial()})
+    steps = sampling_of(analysis.train, 50.0).steps
+    silent = {"gradient": np.zeros((steps, model.n_weights), np.int64)}
     nobody = Draw(1, "a", 1, silent, lambda count, probability: np.zeros(count, bool))
-    vector, _ = local(state, {"patients": np.array([50.0])}, nobody)
-    assert not vector["update"].any()
+    known = rows_of(analysis, table_of(rows(50), asked), {"patients": np.array([50.0])})
+    assert not contributed(analysis, known, state, nobody)["update"].any()
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("algorithm", [FEDAVG, {}], ids=["fedavg", "fedsgd"])
+@pytest.mark.training
 def test_a_local_round_is_one_graph_call_whatever_its_steps_and_pieces(algorithm: dict[str, Any]) -> None:
     asked = study(rounds=1, **algorithm)
     analysis, calls = private_train(asked), []
-    graphs = analysis.private.graphs
+    (stage,) = (one for one in analysis.stages if isinstance(one, PrivateStage))
+    graphs = stage.model.graphs
 
     def counted(make: Callable[..., Callable[..., Any]]) -> Callable[..., Callable[..., Any]]:
         def made(*shape: Any) -> Callable[..., Any]:
@@ -448,15 +446,15 @@ def test_a_local_round_is_one_graph_call_whatever_its_steps_and_pieces(algorithm
         return made
 
     watched = replace(graphs, clipped_sum=counted(graphs.clipped_sum), train=counted(graphs.train))
-    analysis.__dict__["private"] = replace(analysis.private, graphs=watched)
-    local = analysis.prepare(table_of(rows(2500), asked))
-    state = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([0])})
-    known = {"patients": np.array([1750.0])}
-    steps = analysis._sampling(known).steps
-    noise = {"gradient": np.zeros((steps, analysis.model.n_weights), np.int64)}
-    local(state, known, Draw(1, "a", 1, noise, poisson_sample))
+    stage.__dict__["model"] = replace(stage.model, graphs=watched)
+    model = analysis.subject.model
+    state = state_of(analysis, "train", {"weights": model.initial()})
+    steps = sampling_of(analysis.train, 1750.0).steps
+    noise = {"gradient": np.zeros((steps, model.n_weights), np.int64)}
+    known = rows_of(analysis, table_of(rows(2500), asked), {"patients": np.array([1750.0])})
+    contributed(analysis, known, state, Draw(1, "a", 1, noise, poisson_sample))
     calls.clear()  # the first one was tried before it answered
-    local(state, known, Draw(1, "a", 1, noise, poisson_sample))
+    contributed(analysis, known, state, Draw(1, "a", 1, noise, poisson_sample))
     assert len(calls) == 1
     assert steps > 100 or not algorithm
 
@@ -466,24 +464,63 @@ def test_an_oversized_sample_is_taken_in_pieces_and_nobody_is_left_out() -> None
     """Sixteen patients are expected; all two hundred come, as Poisson sampling may have it."""
     asked = study(rounds=1, model="logistic", **{**FEDAVG, "local_epochs": 1})
     analysis = private_train(asked)
-    frame = rows(300)
-    local = analysis.prepare(table_of(frame, asked))
-    state = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([0])})
-    known = {"patients": np.array([16.0])}
-    assert analysis._sampling(known) == Sampling(1.0, 1, 16.0)
-    silent = {"gradient": np.zeros((1, analysis.model.n_weights), np.int64)}
+    table, model = table_of(rows(300), asked), analysis.subject.model
+    arrays = {"weights": model.initial()}
+    assert sampling_of(analysis.train, 16.0) == Sampling(1.0, 1, 16.0)
+    silent = {"gradient": np.zeros((1, model.n_weights), np.int64)}
     drawn = Draw(1, "a", 1, silent, lambda count, probability: np.ones(count, bool))
-    update = np.asarray(local(state, known, drawn)[0]["update"])
+    known = rows_of(analysis, table, {"patients": np.array([16.0])})
+    update = contributed(analysis, known, state_of(analysis, "train", arrays), drawn)["update"]
     by_sum = private_train(study(rounds=1))
-    gradient = np.asarray(by_sum.prepare(table_of(frame, asked))(state, {}, drawn)[0]["gradient"])
+    state = state_of(by_sum, "train", arrays)
+    gradient = contributed(by_sum, rows_of(by_sum, table), state, drawn)["gradient"]
     np.testing.assert_allclose(update, -0.5 * gradient / 16.0, atol=1e-4)
 
 
 @pytest.mark.training
-def test_a_state_that_skips_ahead_in_the_noise_schedule_is_refused() -> None:
+def test_a_round_has_the_noise_of_its_own_place_in_the_schedule_whatever_the_state_says() -> None:
+    """The last step's noise is half of the first's: whoever asks for it early would be answered with less."""
     asked = changed(study(rounds=6), {"schedule": "decaying"})
     analysis = private_train(asked)
-    late = State("train", 1, {"weights": analysis.model.initial(), "step": np.array([5])})
-    with pytest.raises(WireError, match="of step 5 where 0 have been taken"):
-        step_of(analysis, {"count": 1, "train": 1}, late)
-    assert step_of(analysis, {"count": 1, "train": 5, "measured": 1}, late) == 5
+    names = ["count", "train", "train", "measured", "train", "measured", "train", "evaluate"]
+    assert [analysis.stage_at(number).name for number in range(8)] == names  # type: ignore[union-attr]
+    plan = plan_noise(asked, analysis.planned, 4)
+    for step, number in enumerate(range(1, 7)):
+        late = State(names[number], number, {"step": np.array([5])})
+        release = draw_noise(asked, analysis, late, {}, 4).releases[-1]
+        assert release.sigma == plan.release("gradient", step).sigma
+    assert plan.release("gradient", 5).sigma < 0.6 * plan.release("gradient", 0).sigma
+
+
+@pytest.mark.training
+def test_a_round_is_answered_for_the_stage_that_stands_there_and_for_no_other() -> None:
+    """It counted how often a phase was asked; now a round's number is its place, and is answered once."""
+    asked = changed(study(rounds=2, privacy=fc.Privacy(epsilon=1.5, delta=1e-3)), protection="none")
+    analysis = private_train(asked)
+    node = simulated_node(Simulated(), "a", asked, partial(table_from_frame, rows(200)), analysis)
+    arrays = {"weights": analysis.subject.model.initial()}
+    order = ("count", "train", "train", "evaluate")
+    assert analysis.n_rounds == len(order)
+    for number in (*range(len(order)), len(order), len(order) + 1, 10**6):
+        for phase in ("count", "train", "evaluate", "scores", ""):
+            if number < len(order) and phase == order[number]:
+                continue
+            refused = answer(node, Task(asked.hash, number, 0, phase, arrays, b"1" * 32, ("a",)))
+            assert isinstance(refused, Event)
+            assert node.store.cost(asked.hash) is None
+    costs = []
+    for number, phase in enumerate(order):
+        task = Task(asked.hash, number, 0, phase, arrays, bytes([number]) * 32, ("a",))
+        first = answer(node, task)
+        assert not isinstance(first, Event)
+        costs.append(node.store.cost(asked.hash))
+        # The same question has the same answer, at no cost; with another state it is another question.
+        assert answer(node, replace(task, attempt=1)).body == first.body  # type: ignore[union-attr]
+        other = answer(node, replace(task, state_digest=b"9" * 32))
+        assert isinstance(other, Event)
+        assert node.store.cost(asked.hash) == costs[-1]
+        # An earlier round is not asked again.
+        if number:
+            again = Task(asked.hash, number - 1, 1, order[number - 1], arrays, b"8" * 32, ("a",))
+            assert isinstance(answer(node, again), Event)
+    assert len({str(cost) for cost in costs}) == len(order)

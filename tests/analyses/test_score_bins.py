@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fedcohort.analyses.private_metrics import EDGES, measure, noisy_metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 import fedcohort as fc
-from fedcohort.analyses.metrics import Task, auc_from_counts, score_counts
+from fedcohort.analyses.contract import Sums, Tally
+from fedcohort.analyses.measure import EDGES, Measure
+from fedcohort.analyses.metrics import Task, auc_from_counts, score_cells
 from fedcohort.analyses.score_bins import (
     FINAL_BINS,
     ROUND_BINS,
@@ -24,6 +25,8 @@ from fedcohort.analyses.score_bins import (
     placed_edges,
     tie_error,
 )
+from fedcohort.analyses.site_sum import added
+from fedcohort.vector import counts as counts_block
 
 TASK = Task(fc.Binary("ill"), ("train", "test"))
 Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -37,7 +40,9 @@ def scores(middle: float, spread: float, n: int = 10_000, seed: int = 0) -> Scor
 
 
 def counted(found: Scores, edges: Any) -> Any:
-    return score_counts(TASK, *found, edges)
+    """(1, 2, bins): rows by outcome and score."""
+    block = counts_block("scores", 1, 2, edges.shape[1] + 1)
+    return added(block, Tally(cell=score_cells(TASK, *found, edges)))
 
 
 @pytest.mark.parametrize("spread", [0.003, 0.3, 3.0])
@@ -150,15 +155,19 @@ def test_training_tells_the_auc_of_a_rare_outcome_and_what_each_column_gives_it(
 
 def test_private_counts_tell_a_rare_outcome_apart() -> None:
     found = scores(-4.5, 1.0, 50_000)
-    told = noisy_metrics(TASK, measure(TASK, *found), 0.0, 0)
+    measure = Measure(TASK, private=True)
+    (block,) = measure.blocks("test", 0)
+    part = measure.private_tally([found[0]], found[1], np.arange(len(found[1])))
+    told = measure.metrics(Sums({block.name: added(block, part)}), "test")
+    assert told is not None
     true = roc_auc_score(found[1], found[0][:, 0])
     assert told["auc"] == pytest.approx(true, abs=0.03)
     assert abs((told["auc"] or 0) - true) <= (told["auc_error"] or 0) < 0.15
     assert np.float32(0.5) in EDGES[0]
 
 
-@pytest.mark.training
 @pytest.mark.skipif("FEDCOHORT_DATA" not in os.environ, reason="FEDCOHORT_DATA names no data sets")
+@pytest.mark.training
 def test_heart_diseases_auc_is_scikit_learns() -> None:
     names = ["age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak"]
     folder = Path(os.environ["FEDCOHORT_DATA"]) / "heart_disease"

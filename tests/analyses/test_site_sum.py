@@ -167,7 +167,7 @@ def test_without_privacy_a_row_beyond_its_norm_is_an_error_and_one_within_roundi
 
 
 def test_values_of_other_rows_than_are_named_are_refused() -> None:
-    with pytest.raises(ValueError, match="block sum: values of 1 rows, and 2 rows"):
+    with pytest.raises(ValueError, match="block sum: not as many values or cells as the 2 rows"):
         added(PLAIN, Tally(np.full((1, 2), 0.5), rows=ints(0, 3)))
 
 

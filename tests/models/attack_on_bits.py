@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
-from fedcohort.analyses.contract import Draw, State
 from fedcohort.models.local import local_model
 from fedcohort.sources.cohort.frame import table_from_frame
+from tests.analyses.at_site import contributed, integers, rows_of, state_of
 from tests.models.private_support import BINARY, json_of
 
 layers = keras.layers
@@ -61,17 +61,15 @@ def clips_moved(n: int) -> float:
     analysis = build_analysis(study)
     x = np.random.default_rng(1).random((n + 1, WIDTH))
     ids = np.array([f"p{place:06}" for place in range(n + 1)])
-    (block,) = analysis.layout(State("train", 1, {"weights": weights}))
+    state = state_of(analysis, "train", {"weights": weights})
+    (block,) = analysis.layout(state)
 
-    def integers(rows: slice) -> NDArray[np.float64]:
+    def before_noise(rows: slice) -> NDArray[np.int64]:
         frame = pd.DataFrame({"patient_id": ids[rows], "ill": 0, **dict(zip(names, x[rows].T, strict=True))})
-        local = analysis.prepare(table_from_frame(frame, study.cohort, 0, private=True))
-        state = State("train", 1, {"weights": weights, "step": np.array([0])})
-        vector, _ = local(state, {}, Draw(1, "a", 1, {}, None))
-        found: NDArray[np.float64] = np.rint(np.asarray(vector["gradient"]) / block.resolution)
-        return found
+        table = table_from_frame(frame, study.cohort, 0, private=True)
+        return integers(block, contributed(analysis, rows_of(analysis, table), state))
 
-    moved = integers(slice(0, None)) - integers(slice(1, None))
+    moved = before_noise(slice(0, None)) - before_noise(slice(1, None))
     return float(np.linalg.norm(moved)) * block.resolution / CLIP
 
 

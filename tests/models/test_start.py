@@ -11,6 +11,7 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.contract import Sums
 from fedcohort.analyses.train.question import MOST_START_WEIGHTS
 from fedcohort.errors import StudyError
 from fedcohort.handed_in import check_handed_in
@@ -51,13 +52,11 @@ def test_training_begins_with_the_given_model_s_weights() -> None:
 
 
 def test_private_training_begins_with_them_too() -> None:
-    from fedcohort.analyses.contract import State
-
     private = fc.Study(
         name="s", cohort=COHORT, analysis=fc.Train.private(model()), privacy=fc.Privacy(epsilon=1.0)
     )
     analysis = build_analysis(private)
-    state = analysis.update(State("count"), {"patients": np.array([40.0])})
+    state = analysis.update(analysis.start(), Sums({"patients": np.array([40.0])}))
     assert state.arrays["weights"].tolist() == [3.0, -2.0, 0.5]
 
 
