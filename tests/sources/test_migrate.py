@@ -29,6 +29,8 @@ STORES: dict[str, type[CoordinatorStore] | type[SqlNodeStore]] = {
     "coordinator": CoordinatorStore,
     "node": SqlNodeStore,
 }
+GONE = {"contributions": {"phases"}}
+"""Columns that the newest program keeps no longer."""
 EVERY = [(path.stem.partition("-")[0], path) for path in sorted(STORED.glob("*.sql"))]
 
 
@@ -41,12 +43,14 @@ def restored(dump: Path, folder: Path) -> Path:
 
 
 def rows(path: Path) -> dict[str, list[Any]]:
-    """Every row of every table."""
+    """Every row of every table, but for the columns that are GONE."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        names = [
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        ]
-        return {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in names}
+        found = {}
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            columns = [column for _, column, *_ in connection.execute(f"PRAGMA table_info({name})")]
+            kept = ", ".join(column for column in columns if column not in GONE.get(name, ()))
+            found[name] = sorted(connection.execute(f"SELECT {kept} FROM {name}"), key=repr)
+        return found
 
 
 def version(path: Path, number: str) -> None:

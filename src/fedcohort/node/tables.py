@@ -78,5 +78,5 @@ keys = Table(
     Column("key", LargeBinary, nullable=False),
 )
 
-SCHEMA = Schema("node", metadata, "proposals", "0003", Path(__file__).parent / "migrations")
+SCHEMA = Schema("node", metadata, "proposals", "0004", Path(__file__).parent / "migrations")
 """Who changes a table above writes a migration, and its number here (CONTRIBUTING.md)."""
