@@ -12,6 +12,7 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.train.stages import TrainAnalysis
 from fedcohort.engines.local import FAR_FUTURE, Simulated, run_local
 from fedcohort.errors import CohortTooSmallError, FedcohortError, PolicyError
 from fedcohort.explain import explain
@@ -117,6 +118,42 @@ def test_a_site_answers_alike_whether_its_cohort_is_small_or_large(site: Site, n
     assert len(site.store.costs()) == 1
 
 
+@pytest.mark.training
+@pytest.mark.parametrize("name", ["fedsgd", "fedavg"])
+@pytest.mark.parametrize("lines", [0, 1, N - 1, N, N + 1])
+def test_a_mean_of_as_many_lines_as_there_are_patients_is_answered_as_any_other(
+    site: Site, name: str, lines: int
+) -> None:
+    """It would fit their rows and no other number of them: a coordinator would count patients exactly."""
+    asked = study(ANALYSES[name]())
+    analysis = build_analysis(asked)
+    node = site.node(asked)
+    assert isinstance(ask(node, asked), Contribution)
+    assert isinstance(analysis, TrainAnalysis)
+    arrays = {
+        "weights": np.zeros(analysis.subject.model.n_weights, np.float32),
+        "mean": np.zeros((lines, 1)),
+        "deviation": np.ones((lines, 1)),
+        "step": np.array([0]),
+    }
+    task = Task(asked.hash, 1, 0, "train", arrays, state_digest("train", 1, arrays), ("a",))
+    assert code(answer(node, task)) == "answered"
+
+
+@pytest.mark.training
+def test_steps_before_a_site_s_count_are_refused_and_not_charged(site: Site) -> None:
+    asked = study(ANALYSES["fedavg"]())
+    analysis = build_analysis(asked)
+    assert isinstance(analysis, TrainAnalysis)
+    arrays = {"weights": np.zeros(analysis.subject.model.n_weights, np.float32)}
+    task = Task(asked.hash, 1, 0, "train", arrays, state_digest("train", 1, arrays), ("a",))
+    node = site.node(asked)
+    assert code(answer(node, task)) == "message-invalid"
+    assert (site.store.costs(), site.store.last(asked.hash)) == ([], None)
+    assert isinstance(ask(node, asked), Contribution)
+    assert isinstance(answer(node, task), Contribution)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_site_with_nobody_contributes_its_own_true_sum_of_nobody(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -215,7 +252,7 @@ def test_the_study_s_epsilon_holds_with_the_test_and_all_else() -> None:
     ):
         for analysis in (fc.Describe(), fc.Train.private("logistic", rounds=5)):
             asked = study(analysis, protection="masks", cohort_test=0.1, epsilon=1.5, **changes)
-            planned = build_analysis(asked).planned({})  # type: ignore[attr-defined]
+            planned = build_analysis(asked).planned
             plan = plan_noise(asked, planned, 5)
             assert plan.test is not None
             assert plan.test in plan.releases

@@ -54,7 +54,7 @@ class Subject:
 
     def data(self, rows: Rows, state: State) -> tuple[Inputs, Targets]:
         """Inputs and targets of all rows, made once for one mean and deviation."""
-        mean, deviation = self.scaling or (state.arrays["mean"], state.arrays["deviation"])
+        mean, deviation = self._scaling_of(state)
         key = np.asarray(mean).tobytes() + np.asarray(deviation).tobytes()
         before = rows.made.get("data")
         if not isinstance(before, tuple) or before[0] != key:
@@ -62,6 +62,21 @@ class Subject:
             encoder = Encoder(self.study.cohort, np.asarray(mean), np.asarray(deviation))
             before = rows.made["data"] = (key, encoder.inputs(table), encoder.targets(table))
         return before[1], before[2]
+
+    def _scaling_of(self, state: State) -> tuple[Array, Array]:
+        """Mean and deviation by numeric column.
+
+        Raises:
+            WireError: those that the coordinator has sent are not one a column. A mean of as many lines as
+                a site has rows would fit its rows, and any other would not: the answer would tell how many.
+        """
+        if self.scaling is not None:
+            return self.scaling
+        shape = (len(numeric_columns(self.study.cohort.schema_)),)
+        mean, deviation = (np.asarray(state.arrays.get(name, ())) for name in ("mean", "deviation"))
+        if mean.shape != shape or deviation.shape != shape:
+            raise WireError("a state without a mean and a deviation of each numeric column")
+        return mean, deviation
 
     def weights_of(self, state: State) -> NDArray[np.float32]:
         """The model's weights, looked at before any patient is.
