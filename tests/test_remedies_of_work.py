@@ -33,7 +33,7 @@ from fedcohort.researcher.client import load_study
 from fedcohort.researcher.rest import Rest
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Study, parse_study
-from fedcohort.vector import Block
+from fedcohort.vector import FixedPoint
 from fedcohort.wire.address import loopback_addresses
 from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import load_or_create
@@ -98,8 +98,8 @@ PRIVACY = [
 ]  # fmt: skip
 
 
-def block(bound: float = 10.0) -> Block:
-    return Block("w", (1,), bound, 2.0**-22)
+def block(bound: float = 10.0) -> FixedPoint:
+    return FixedPoint("w", (1,), bound, 2.0**-22)
 
 
 def sent(value: float, bound: float = 10.0) -> object:

@@ -12,6 +12,7 @@ from fedcohort.coordinator.store import CoordinatorStore, Submission
 from fedcohort.coordinator.telemetry import Telemetry
 from fedcohort.errors import RulesError
 from fedcohort.study import Cohort, Describe, Numeric, Study
+from fedcohort.versions import RULES
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.messages import Approval, Proposal
@@ -56,7 +57,7 @@ def test_sites_are_asked_again_about_a_study_that_had_not_begun(approvals: Appro
     approvals.store.record_answer(STUDY.hash, "a", "approved", "", encode(signed(SITE, 1)))
     approvals.forget_outdated(STUDY.hash)
     assert approvals.store.answers(STUDY.hash) == {}
-    approvals.record("a", signed(SITE, 2))
+    approvals.record("a", signed(SITE, RULES))
     approvals.forget_outdated(STUDY.hash)
     approvals.check_rules_of(STUDY.hash, ("a",))
 

@@ -9,7 +9,7 @@ import pytest
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Analysis, Row, State
-from fedcohort.analyses.describe.stages import DescribeAnalysis, describe
+from fedcohort.analyses.describe.stages import DescribeAnalysis, build
 from fedcohort.coordinator.plan import Plan, Receive
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.engines.local import Simulated, simulated_node
@@ -18,7 +18,7 @@ from fedcohort.node.answer import Node, answer
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
-from fedcohort.vector import Block, Layout
+from fedcohort.vector import FixedPoint, Layout
 from fedcohort.wire.messages import Contribution, Event, Message, SiteId, Task
 from tests.processes.support import describe_study, explicit, frame_of, ward_rows
 
@@ -217,7 +217,7 @@ def test_a_second_contribution_is_not_added_twice() -> None:
 
 
 def test_what_fits_no_ring_ends_the_study_before_any_site_is_asked() -> None:
-    run = Run(make=lambda study: TooWide(**vars(describe(study))))
+    run = Run(make=lambda study: TooWide(**vars(build(study))))
     with pytest.raises(StudyError, match=r"block wide.*do not fit in 64 bits"):
         run.go()
     assert (run.asked, run.log.survivors) == ([], [])
@@ -227,7 +227,7 @@ class TooWide(DescribeAnalysis):
     """A description with a block that three sites cannot add up."""
 
     def layout(self, state: State) -> Layout:
-        return (Block("wide", (1,), 2.0**62),)
+        return (FixedPoint("wide", (1,), 2.0**62),)
 
 
 def test_a_finished_state_is_not_run_again() -> None:

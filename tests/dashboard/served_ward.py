@@ -58,8 +58,8 @@ def fill(site: Site, store: SqlNodeStore) -> list[str]:
     hashes = [ask(site, PRIVATE, epsilon=1.0), ask(site, EXACT)]
     release = GaussianRelease("sums", 1.0, 6.0, dimension=3)
     cost = added_cost(ward_study(PRIVATE, 1.0), None, [release])
-    store.keep(Stored(hashes[0], 1, bytes(32), bytes(12_345), "", "a", "{}"), cost)
-    store.keep(Stored(hashes[1], 1, bytes(32), bytes(8), "", "a", "{}"))
+    store.keep(Stored(hashes[0], 1, bytes(32), bytes(12_345), "", "a"), cost)
+    store.keep(Stored(hashes[1], 1, bytes(32), bytes(8), "", "a"))
     store.settle(Reservation(hashes[1], "ward", 0.0, 0.0), "nobody but the test's patients")
     store.keep_help(HelpGiven(hashes[1], 1, bytes(32), b"help"), 3)
     return hashes

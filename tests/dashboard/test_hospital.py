@@ -44,7 +44,7 @@ def client(tmp_path: Path) -> Iterator[FlaskClient]:
     asked = study("first")
     release = GaussianRelease("gradient", 1.0, 8.0, dimension=3, part="train")
     cost = added_cost(asked, None, [release])
-    store.keep(Stored(asked.hash, 4, bytes(32), b"12345678", "", "a", "{}"), cost)
+    store.keep(Stored(asked.hash, 4, bytes(32), b"12345678", "", "a"), cost)
     app = build_hospital_page(site.policy, store)
     yield app.test_client()
     close_app(app)
@@ -98,8 +98,8 @@ def test_each_release_costs_what_it_has_added_and_an_exact_one_has_no_bound(tmp_
     release, cost = GaussianRelease("gradient", 1.0, 8.0, part="train"), None
     for number in range(3):
         cost = added_cost(private, cost, [release])
-        store.keep(Stored(private.hash, number, bytes(32), b"1", "", "a", "{}"), cost)
-    store.keep(Stored(exact.hash, 0, bytes(32), b"2", "", "a", "{}"))
+        store.keep(Stored(private.hash, number, bytes(32), b"1", "", "a"), cost)
+    store.keep(Stored(exact.hash, 0, bytes(32), b"2", "", "a"))
     store.keep_help(HelpGiven(exact.hash, 0, bytes(32), b"h"), 3)
     rows = what_left(store)
     alone = f"{epsilon([release], 1e-5):.6g}"

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State
 from fedcohort.coordinator.collect import round_context
@@ -42,8 +44,9 @@ class Liar:
         return signed(node.keys.identity, answer(node, question))
 
     def task(self, attempt: int = 0, nudge: float = 0.0, roster: tuple[SiteId, ...] = ALL) -> Task:
+        """A task of the first round; of another state where it is nudged."""
         start = build_analysis(self.study).start()
-        arrays = {name: array + nudge for name, array in start.arrays.items()}
+        arrays = {**start.arrays, **({"nudge": np.array([nudge])} if nudge else {})}
         digest = state_digest(start.phase, 0, arrays)
         return Task(self.study.hash, 0, attempt, start.phase, arrays, digest, roster)
 

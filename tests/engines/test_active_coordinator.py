@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -63,7 +64,7 @@ class Altered(Play):
         for site in "de":
             task = messages.get(site)
             if isinstance(task, Task):
-                arrays = {name: array + 1 for name, array in task.arrays.items()}
+                arrays = {**task.arrays, "altered": np.ones(1)}
                 digest = state_digest(task.phase, task.round, arrays)
                 told[site] = replace(task, arrays=arrays, state_digest=digest)
         await super().exchange(told, receive, enough, timeout)

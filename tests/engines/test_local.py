@@ -2,9 +2,9 @@
 
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from types import FrameType
 
 import numpy as np
@@ -12,41 +12,74 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
-from fedcohort.analyses.contract import Draw, Local, Report, SiteState, State
+from fedcohort.analyses.contract import (
+    Analysis,
+    Contribution,
+    Draw,
+    Proved,
+    Report,
+    SiteState,
+    Stage,
+    State,
+    Sums,
+    Tally,
+)
+from fedcohort.analyses.rows import Rows
 from fedcohort.engines.local import Simulated, run_nodes, simulated_node
 from fedcohort.errors import StudyFailedError
 from fedcohort.node.answer import prepare
 from fedcohort.sources.cohort.frame import table_from_frame
-from fedcohort.table import Table
-from fedcohort.vector import Layout, Vector, counts
+from fedcohort.vector import Array, Block, counts
 
 from ..analyses.support import FRAMES, POOLED, run, study
 
 
-class RowsAndVisits:
+@dataclass(frozen=True)
+class RowsStage:
+    """Counts rows."""
+
+    times: int = 1
+    name: str = "rows"
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return (counts("rows", 1),)
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        return {"rows": Tally(rows=rows.of("all"))}
+
+    def update(self, state: State, sums: Sums) -> State:
+        return replace(state, kept=dict(sums.values))
+
+
+@dataclass(frozen=True)
+class VisitsStage:
+    """Counts visits by the sites' own memory."""
+
+    times: int = 1
+    name: str = "visits"
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return (counts("visits", 1),)
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        return {"visits": Proved(rows.site_state["visits"] + 1)}
+
+    def update(self, state: State, sums: Sums) -> State:
+        return replace(state, kept={**state.kept, **sums.values})
+
+
+@dataclass(frozen=True)
+class RowsAndVisits(Analysis):
     """Counts rows in one round, then visits by the sites' own memory in a second."""
 
-    def start(self) -> State:
-        return State("rows")
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        return RowsStage(), VisitsStage()
 
-    def phases(self) -> Mapping[str, int]:
-        return {"rows": 1, "visits": 1}
-
-    def layout(self, state: State) -> Layout:
-        return (counts(state.phase, 1),)
-
-    def prepare(self, table: Table) -> Local:
-        def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
-            visits = site_state.get("visits", np.array([0])) + 1
-            value = np.array([table.n_rows]) if state.phase == "rows" else visits
-            return {state.phase: value}, {"visits": visits}
-
-        return local
-
-    def update(self, state: State, total: Vector) -> State:
-        kept = {**state.kept, state.phase: np.asarray(total[state.phase])}
-        done = state.phase == "visits"
-        return replace(state, phase="visits", round=state.round + 1, kept=kept, finished=done)
+    def remembered(self, site_state: SiteState, released: Callable[[], Mapping[str, Array]]) -> SiteState:
+        return {"visits": site_state.get("visits", np.array([0])) + 1}
 
     def report(self, state: State) -> Report:
         return {name: int(value[0]) for name, value in state.kept.items()}
@@ -94,23 +127,15 @@ def test_a_cohort_below_the_site_s_limit_is_refused_by_its_code() -> None:
         run_nodes(asked, analysis, [node], lambda _: None)
 
 
-class ManyRounds(RowsAndVisits):
+@dataclass(frozen=True)
+class ManyRounds(Analysis):
     """Counts the rows again and again."""
 
-    def __init__(self, rounds: int) -> None:
-        self.rounds = rounds
+    rounds: int
 
-    def phases(self) -> Mapping[str, int]:
-        return {"rows": self.rounds}
-
-    def prepare(self, table: Table) -> Local:
-        def local(state: State, site_state: SiteState, draw: Draw) -> tuple[Vector, SiteState]:
-            return {"rows": np.array([table.n_rows])}, site_state
-
-        return local
-
-    def update(self, state: State, total: Vector) -> State:
-        return replace(state, round=state.round + 1, finished=state.round + 1 == self.rounds)
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        return (RowsStage(self.rounds),)
 
     def report(self, state: State) -> Report:
         return {}

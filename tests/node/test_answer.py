@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Analysis
 from fedcohort.engines.local import Simulated
@@ -79,11 +81,28 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         store.close()
 
 
-def task(study: Study = STUDY, number: int = 0, attempt: int = 0, nudge: float = 0.0) -> Task:
-    state = build_analysis(study).start()
-    arrays = {name: array + nudge for name, array in state.arrays.items()}
-    digest = state_digest(state.phase, number, arrays)
-    return Task(study.hash, number, attempt, state.phase, arrays, digest, ("a", "b"))
+def task(study: Study = STUDY, number: int = 0, attempt: int = 0, phase: str = "", **more: Any) -> Task:
+    """What the study asks in a round, or another phase in its place, of a state with more arrays."""
+    analysis = build_analysis(study)
+    stage = analysis.stage_at(number)
+    phase = phase or (stage.name if stage else "moments")
+    arrays = {**analysis.start().arrays, **{name: np.asarray(array) for name, array in more.items()}}
+    digest = state_digest(phase, number, arrays)
+    return Task(study.hash, number, attempt, phase, arrays, digest, ("a", "b"))
+
+
+def two_sums() -> Study:
+    """Of a number without bounds: `moments`, then `histograms` about them."""
+    columns = {"age": fc.Numeric()}
+    asked = fc.Study(
+        name="two", cohort=fc.Cohort(columns=columns), analysis=fc.Describe(), protection="none", min_sites=2
+    )
+    assert [stage.name for stage in build_analysis(asked).stages] == ["moments", "histograms"]
+    return explicit(asked)
+
+
+TWO = two_sums()
+ABOUT = {"centre": [50.0], "scale": [30.0]}
 
 
 def code_of(message: object) -> str:
@@ -129,9 +148,46 @@ def test_a_round_has_one_answer_whatever_state_is_asked_of_it_later(bench: Bench
 
 
 def test_a_round_that_has_passed_is_not_answered(bench: Bench) -> None:
-    node = bench.approved()
-    assert isinstance(answer(node, task(number=1)), Contribution)
-    assert code_of(answer(node, task(number=0))) == "message-invalid"
+    node = bench.approved(TWO)
+    assert isinstance(answer(node, task(TWO, 1, **ABOUT)), Contribution)
+    assert code_of(answer(node, task(TWO, 0))) == "message-invalid"
+
+
+@pytest.mark.parametrize(
+    ("number", "phase"),
+    [
+        (0, "histograms"),
+        (1, "moments"),
+        (0, "train"),
+        (0, "done"),
+        (2, "moments"),
+        (2, "histograms"),
+        (2, "done"),
+        (4, "histograms"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("answered", [0, 1, 2], ids="{} answered".format)
+def test_a_round_is_asked_for_the_sum_that_stands_in_its_place_and_for_nothing_else(
+    bench: Bench, answered: int, number: int, phase: str
+) -> None:
+    """Moments once more, of another roster or after a patient was entered, would tell by subtraction."""
+    node = bench.approved(TWO)
+    honest = [answer(node, task(TWO, place, **ABOUT)) for place in range(answered)]
+    assert all(isinstance(reply, Contribution) for reply in honest)
+    before = node.store.last(TWO.hash)
+    asked = task(TWO, number, phase=phase, **ABOUT)
+    assert code_of(answer(node, asked)) == "message-invalid"
+    assert node.store.last(TWO.hash) == before
+
+
+def test_a_sum_that_was_asked_is_not_asked_in_a_later_round_whatever_it_is_called(bench: Bench) -> None:
+    node = bench.approved(TWO)
+    assert isinstance(answer(node, task(TWO, 0)), Contribution)
+    for number in (1, 2, 3, 4):
+        assert code_of(answer(node, task(TWO, number, phase="moments"))) == "message-invalid"
+    assert isinstance(answer(node, task(TWO, 1, **ABOUT)), Contribution)
+    assert code_of(answer(node, task(TWO, 1, **{**ABOUT, "centre": [51.0]}))) == "message-invalid"
 
 
 def test_a_study_that_nobody_approved_is_not_answered(bench: Bench) -> None:
@@ -267,7 +323,7 @@ def test_the_integers_are_those_of_the_same_patients_at_any_time(bench: Bench, t
     assert first.body == second.body
 
 
-def test_a_study_keeps_its_roster_and_a_phase_is_not_asked_more_often_than_the_study_has_it(
+def test_a_study_keeps_its_roster_and_asks_nothing_beyond_its_last_round(
     bench: Bench,
 ) -> None:
     """A second roster, or the means once more without some sites, would tell by subtraction."""

@@ -29,7 +29,7 @@ def release(at: Site, name: str) -> None:
     """As a round of the study does."""
     asked = study(name)
     cost = added_cost(asked, None, [GaussianRelease("patients", 1.0, 10.0)])
-    at.store.keep(Stored(asked.hash, 0, bytes(32), b"", "", "a", "{}"), cost)
+    at.store.keep(Stored(asked.hash, 0, bytes(32), b"", "", "a"), cost)
 
 
 def test_a_study_that_never_began_gives_back_all_of_it_and_is_ended(site: Site) -> None:

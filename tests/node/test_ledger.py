@@ -155,7 +155,7 @@ def test_what_an_earlier_program_released_without_a_reservation_counts_and_is_sh
     asked = study("before", 2.0)
     assert propose(free, asked).approved
     release = GaussianRelease("gradient", 1.0, 1000.0, part="train")
-    store.keep(Stored(asked.hash, 0, bytes(32), b"", "", "a", "{}"), added_cost(asked, None, [release]))
+    store.keep(Stored(asked.hash, 0, bytes(32), b"", "", "a"), added_cost(asked, None, [release]))
     copied = LaplaceRelease("perturbed age", 1.0, 4.0)
     store.charge(cost_of("ab" * 32, "records", 0.0, [copied]))
     with closing(sqlite3.connect(tmp_path / "node.db")) as connection, connection:
@@ -228,7 +228,7 @@ def test_what_was_released_stands_in_the_ledger_before_and_after_a_restart(tmp_p
     cost = None
     for number in range(3):
         cost = added_cost(asked, cost, [release])
-        store.keep(Stored(asked.hash, number, bytes(32), b"", "", "a", "{}"), cost)
+        store.keep(Stored(asked.hash, number, bytes(32), b"", "", "a"), cost)
     store.close()
     again = SqlNodeStore(tmp_path / "node.db")
     found = again.cost(asked.hash)

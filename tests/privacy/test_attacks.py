@@ -9,7 +9,8 @@ that patient the same epsilon and delta.
 
 import math
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ import pytest
 from scipy.stats import binom
 
 import fedcohort as fc
-from fedcohort.analyses.contract import Draw, SiteState, State
-from fedcohort.analyses.private_metrics import LEAST_PATIENTS
-from fedcohort.analyses.train.private import STEP_PHASES, private_train
+from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.contract import Draw, SiteState, State, Sums
+from fedcohort.analyses.enough import LEAST_PATIENTS
+from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.site_sum import site_sum
 from fedcohort.coordinator.noise import noise_in_sum
 from fedcohort.node.noise import Drawn, StepNoise, draw_noise
 from fedcohort.privacy.samplers import poisson_sample
@@ -63,27 +66,28 @@ def canaries(inside: np.ndarray) -> pd.DataFrame:
 
 def released(asked: Study, inside: np.ndarray, noisy: bool) -> np.ndarray:
     """What an attacker adds up: by canary, how far all sums moved along its own column."""
-    analysis = private_train(asked)
-    local = analysis.prepare(table_from_frame(canaries(inside), asked.cohort, asked.seed))
+    analysis = build_analysis(asked)
+    rows = Rows(table_from_frame(canaries(inside), asked.cohort, asked.seed), most=1)
+    analysis.prepare(rows)
     state: State = analysis.start()
     kept: SiteState = {}
-    phases: dict[str, int] = {}
     moved = np.zeros(CANARIES)
     while not state.finished:
-        before = analysis.steps_asked(phases)
-        phases[state.phase] = phases.get(state.phase, 0) + 1
-        drawn = draw_noise(asked, analysis, state, kept, before, 1)
+        stage, layout = analysis.stage_at(state.round), analysis.layout(state)
+        assert stage is not None
+        drawn = draw_noise(asked, analysis, state, kept, 1)
         if not noisy:
             drawn = Drawn(_silent(drawn.noise), _silent(drawn.inside), drawn.releases)
-        draw = Draw(before, "a", state.round, {**drawn.noise, **drawn.inside}, poisson_sample)
-        vector, kept = local(state, kept, draw)
-        layout = analysis.layout(state)
-        total = from_ring(layout, to_ring(layout, vector, 1, drawn.noise), 1)
-        if state.phase in STEP_PHASES:
+        draw = Draw(state.round, "a", state.round, drawn.inside, poisson_sample)
+        parts = stage.contribute(state, replace(rows, site_state=kept), draw)
+        ring = to_ring(layout, site_sum(stage.blocks, parts, rows, private=True), 1, drawn.noise)
+        kept = analysis.remembered(kept, partial(from_ring, layout, ring, 1))
+        total = from_ring(layout, ring, 1)
+        if state.phase == "train":
             moved += total["gradient"][:CANARIES] if "gradient" in total else -total["update"][:CANARIES]
         if state.phase == "count":  # the attacker's study goes on, whatever the noise makes of its count
             total = {"patients": np.maximum(total["patients"], LEAST_PATIENTS)}
-        state = analysis.update(state, {**total, **noise_in_sum(asked, analysis, state, 1, 1)})
+        state = analysis.update(state, Sums(total, noise_in_sum(asked, analysis, state, 1, 1)))
     return -moved
 
 

@@ -17,8 +17,8 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
-from fedcohort.analyses.contract import State
-from fedcohort.analyses.train.private import PrivateTrain
+from fedcohort.analyses.contract import State, Sums
+from fedcohort.analyses.train.stages import TrainAnalysis
 from fedcohort.engines import local as engine
 from fedcohort.errors import StudyFailedError
 from fedcohort.node.answer import Node, answer
@@ -26,7 +26,7 @@ from fedcohort.node.ledger import epsilons, released
 from fedcohort.protection.fixed_point import shape_of
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import SavedModel, Study
-from fedcohort.vector import Array, Layout, Vector, counts
+from fedcohort.vector import MAX_ROWS, Array, FixedPoint, Layout
 from fedcohort.wire.messages import Contribution, Help, Message, OpenRequest, Task
 from fedcohort.wire.signing import request_digest
 
@@ -168,10 +168,8 @@ def test_under_masks_nothing_else_leaves_whose_length_depends_on_the_data(
 @pytest.mark.training
 def test_a_block_that_was_not_planned_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger charges what is planned, and a node sends nothing else."""
-    planned = PrivateTrain.layout
-    monkeypatch.setattr(
-        PrivateTrain, "layout", lambda self, state: (*planned(self, state), counts("rows", 1))
-    )
+    planned, unplanned = TrainAnalysis.layout, FixedPoint("rows", (1,), MAX_ROWS)
+    monkeypatch.setattr(TrainAnalysis, "layout", lambda self, state: (*planned(self, state), unplanned))
     with pytest.raises(StudyFailedError, match="study-invalid"):
         sent(monkeypatch, study(), dict.fromkeys(SITES, 30))
 
@@ -199,16 +197,16 @@ def test_a_hospital_s_weight_is_the_same_whatever_its_count_of_patients(
 
     def moved(frames: dict[str, pd.DataFrame]) -> Array:
         found: list[Array] = []
-        honest = PrivateTrain.update
+        honest = TrainAnalysis.update
 
-        def update(self: PrivateTrain, state: State, total: Vector) -> State:
-            following = honest(self, state, total)
+        def update(self: TrainAnalysis, state: State, sums: Sums) -> State:
+            following = honest(self, state, sums)
             if state.phase == "train":
                 found.append(following.arrays["weights"] - state.arrays["weights"])
             return following
 
         with monkeypatch.context() as inside:
-            inside.setattr(PrivateTrain, "update", update)
+            inside.setattr(TrainAnalysis, "update", update)
             loaders = {site: partial(table_from_frame, frame) for site, frame in frames.items()}
             engine.run_local(asked, loaders, lambda _: None)
         return found[0]

@@ -12,7 +12,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import keras
 import numpy as np
@@ -22,8 +21,7 @@ from numpy.typing import NDArray
 
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
-from fedcohort.analyses.contract import State
-from fedcohort.analyses.train.private import PrivateTrain
+from fedcohort.analyses.contract import State, Sums
 from fedcohort.analyses.train.stages import TrainAnalysis
 from fedcohort.engines import local as engine
 from fedcohort.node.answer import Node, answer
@@ -93,10 +91,10 @@ class Attacker:
             self.middle = task.arrays.get("mean", self.middle)
             self.scale = task.arrays.get("deviation", self.scale)
 
-    def next_state(self, state: State, total: Vector, honest: State) -> State:
+    def next_state(self, state: State, sums: Sums, honest: State) -> State:
         """Note a sum, and ask for the next one of chosen weights, in private training again and again."""
         if state.phase == "train":
-            self.opened.append(total)
+            self.opened.append(sums.values)
         if not self.crafty or honest.phase != "train":
             return honest
         middle = honest.arrays.get("mean", self.middle)[0]
@@ -139,16 +137,15 @@ def attack(
             attacker.listen(study, message, reply)
         return reply
 
-    kind = TrainAnalysis if study.privacy is None else PrivateTrain
-    honest = kind.update
+    honest = TrainAnalysis.update
 
-    def update(self: Any, state: State, total: Vector) -> State:
-        return attacker.next_state(state, total, honest(self, state, total))
+    def update(self: TrainAnalysis, state: State, sums: Sums) -> State:
+        return attacker.next_state(state, sums, honest(self, state, sums))
 
     loaders = {site: partial(table_from_frame, frame) for site, frame in frames.items()}
     with patch.context() as inside:
         inside.setattr(engine, "answer", heard)
-        inside.setattr(kind, "update", update)  # only the coordinator calls it
+        inside.setattr(TrainAnalysis, "update", update)  # only the coordinator calls it
         engine.run_local(study, loaders, lambda _: None)
     return attacker
 

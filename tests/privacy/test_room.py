@@ -8,9 +8,10 @@ import fedcohort as fc
 from fedcohort.errors import StudyError
 from fedcohort.privacy.plan import ROOM, plan_noise
 from fedcohort.study import Study
-from fedcohort.vector import Block, Noisy
+from fedcohort.vector import Block
 
-STEP = 2.0**-6
+STEP = 2.0**-16
+"""Of a block in which a patient counts with 1."""
 MOST_VALUES = 10**9 * 10**4 * 10**4
 """Of one study: integers of a vector, sites, rounds."""
 
@@ -21,8 +22,8 @@ def study(epsilon: float) -> Study:
     return fc.Study(name="room", cohort=cohort, analysis=fc.Describe(), privacy=privacy, min_sites=3)
 
 
-def counts_up_to(bound: float) -> tuple[Noisy, ...]:
-    return (Noisy(Block("n", (2,), bound, STEP, 1.0), "patients", 1, whole=True),)
+def counts_up_to(bound: float) -> dict[Block, int]:
+    return {Block("n", (2,), 1.0, once=True, bound=bound): 1}
 
 
 def test_a_block_has_room_for_forty_deviations_of_each_sites_noise_or_the_study_is_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
-from fedcohort.analyses.contract import Draw, PrivateAnalysis, State
+from fedcohort.analyses.contract import Analysis
 from fedcohort.coordinator.noise import privacy_report
 from fedcohort.errors import PolicyError
 from fedcohort.explain import explain
@@ -19,8 +19,8 @@ from fedcohort.node.policy import check_study, read_policy
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.events import GaussianRelease
 from fedcohort.privacy.plan import plan_noise
-from fedcohort.protection.fixed_point import to_ring
 from fedcohort.sources.cohort.frame import table_from_frame
+from tests.analyses.at_site import contributed, integers, rows_of, state_of
 
 DELTA = 1e-5
 COHORT = fc.Cohort(columns={"a": fc.Numeric(0, 1)}, label=fc.Binary("ill"))
@@ -37,9 +37,9 @@ def study(kind: str, sites_per_patient: int = 1, **privacy: Any) -> fc.Study:
     return fc.Study(name="s", cohort=COHORT, analysis=ANALYSES[kind], privacy=words)
 
 
-def private(asked: fc.Study) -> PrivateAnalysis:
+def private(asked: fc.Study) -> Analysis:
     analysis = build_analysis(asked)
-    assert isinstance(analysis, PrivateAnalysis)
+    assert analysis.privacy == asked.privacy is not None
     return analysis
 
 
@@ -50,13 +50,13 @@ def of_two(releases: Releases) -> Releases:
 
 def at_one(asked: fc.Study) -> dict[str, float]:
     """By release, how far a patient moves one hospital's part."""
-    return {one.what: one.sensitivity for one in plan_noise(asked, private(asked).planned({}), 3).releases}
+    return {one.what: one.sensitivity for one in plan_noise(asked, private(asked).planned, 3).releases}
 
 
 @pytest.mark.parametrize("kind", ["describe", pytest.param("fedsgd", marks=pytest.mark.training)])
 def test_a_patient_of_two_hospitals_is_promised_less_by_a_study_that_counts_on_one(kind: str) -> None:
     asked = study(kind)
-    plan = plan_noise(asked, private(asked).planned({}), 3)
+    plan = plan_noise(asked, private(asked).planned, 3)
     assert plan.epsilon <= 1.5
     assert epsilon(of_two(plan.releases), DELTA) == pytest.approx(3.26, abs=0.02)
 
@@ -66,7 +66,7 @@ def test_a_patient_of_two_hospitals_is_promised_less_by_a_study_that_counts_on_o
 def test_shared_noise_covers_a_patient_of_as_many_hospitals_as_are_declared(kind: str, k: int) -> None:
     asked = study(kind, k)
     analysis = private(asked)
-    plan, once = plan_noise(asked, analysis.planned({}), 4), at_one(study(kind))
+    plan, once = plan_noise(asked, analysis.planned, 4), at_one(study(kind))
     for release in plan.releases:
         assert release.sensitivity == k * once[release.what]
     assert 1.45 < plan.epsilon == epsilon(plan.releases, DELTA) <= 1.5
@@ -74,7 +74,7 @@ def test_shared_noise_covers_a_patient_of_as_many_hospitals_as_are_declared(kind
 
 @pytest.mark.training
 def test_training_at_one_hospital_and_held_out_at_the_other_costs_no_more() -> None:
-    plan = plan_noise(study("fedsgd", 2), private(study("fedsgd", 2)).planned({}), 3)
+    plan = plan_noise(study("fedsgd", 2), private(study("fedsgd", 2)).planned, 3)
     half = tuple(replace(one, sensitivity=one.sensitivity / 2, part=None) for one in plan.releases)
     assert {one.part for one in plan.releases} == {"train", "test"}
     assert epsilon(half, DELTA) <= 1.5
@@ -83,8 +83,8 @@ def test_training_at_one_hospital_and_held_out_at_the_other_costs_no_more() -> N
 @pytest.mark.parametrize("kind", ["describe", pytest.param("fedsgd", marks=pytest.mark.training)])
 def test_noise_at_each_site_is_accounted_as_so_many_releases(kind: str) -> None:
     asked, alone = study(kind, 2, noise="site"), study(kind, noise="site")
-    plan = plan_noise(asked, private(asked).planned({}), 3)
-    once = plan_noise(alone, private(alone).planned({}), 3)
+    plan = plan_noise(asked, private(asked).planned, 3)
+    once = plan_noise(alone, private(alone).planned, 3)
     assert [one.count for one in plan.releases] == [2 * one.count for one in once.releases]
     assert [one.sensitivity for one in plan.releases] == [one.sensitivity for one in once.releases]
     assert 1.45 < plan.epsilon == epsilon(plan.releases, DELTA) <= 1.5
@@ -98,7 +98,9 @@ def test_steps_at_sites_of_different_size_cost_no_more_than_epsilon_together() -
     """Each site samples by a count of its own, so that no two sites' plans are the same."""
     asked = study("fedavg", 2)
     analysis = private(asked)
-    plans = [plan_noise(asked, analysis.planned({"patients": np.array([float(n)])}), 3) for n in (40, 4000)]
+    plans = [
+        plan_noise(asked, analysis.at_site({"patients": np.array([float(n)])}).planned, 3) for n in (40, 4000)
+    ]
     own = [tuple(replace(one, count=one.count // 2) for one in plan.releases) for plan in plans]
     assert {one.sampling_probability for one in own[0]} != {one.sampling_probability for one in own[1]}
     for releases in own:
@@ -112,7 +114,7 @@ def test_one_patient_at_two_hospitals_moves_the_opened_integers_by_no_more_than_
     asked = study(kind, 2)
     analysis = private(asked)
     draw = np.random.default_rng(1)
-    plan = plan_noise(asked, analysis.planned({}), 3)
+    plan = plan_noise(asked, analysis.planned, 3)
     frames = [
         pd.DataFrame({"patient_id": [f"{site}{n}" for n in range(30)], "a": draw.random(30), "ill": n_ill})
         for site, n_ill in (("x", [0, 1] * 15), ("y", [1, 1, 0] * 10))
@@ -121,18 +123,15 @@ def test_one_patient_at_two_hospitals_moves_the_opened_integers_by_no_more_than_
     for frame in frames:
         who = pd.DataFrame({"patient_id": ["who"], "a": [9.0], "ill": [1]})
         both = (frame, pd.concat([who, frame], ignore_index=True))
-        tables.append([analysis.prepare(table_from_frame(one, asked.cohort, 0)) for one in both])
+        tables.append([rows_of(analysis, table_from_frame(one, asked.cohort, 0)) for one in both])
     arrays = {"weights": np.array([3.0, -1.0], np.float32), "step": np.array([1])}
-    phases = ("sums",) if kind == "describe" else ("count", "train", "evaluate")
-    for phase in phases:
-        state = State(phase, 1, arrays if phase not in ("sums", "count") else {})
+    for name in ("moments",) if kind == "describe" else ("count", "train", "evaluate"):
+        state = state_of(analysis, name, arrays if name not in ("moments", "count") else {})
         for block in analysis.layout(state):
             moved = np.zeros(block.size)
             for without, with_ in tables:
-                silent = Draw(1, "a", 1, {"patients": np.zeros(1, np.int64)})
-                one, two = (to_ring((block,), local(state, {}, silent)[0], 3) for local in (with_, without))
-                wide, narrow = (one.wide - two.wide).view(np.int64), (one.narrow - two.narrow).view(np.int32)
-                moved = moved + np.concatenate([wide, narrow]).astype(float)
+                one, two = (integers(block, contributed(analysis, rows, state)) for rows in (with_, without))
+                moved = moved + (one - two).astype(float)
             assert np.linalg.norm(moved) <= plan.release(block.name, 0).sensitivity
 
 

@@ -18,7 +18,7 @@ from fedcohort.protection.fixed_point import (
     to_ring,
     zero_ring,
 )
-from fedcohort.vector import Block, counts
+from fedcohort.vector import MAX_ROWS, FixedPoint
 
 
 @settings(max_examples=60, deadline=None)
@@ -32,7 +32,7 @@ from fedcohort.vector import Block, counts
 def test_the_sum_is_that_of_the_rounded_values_in_any_order(
     n_sites: int, size: int, bound: float, exponent: int, seed: int
 ) -> None:
-    layout = (Block("w", (size,), bound, 2.0**exponent), counts("n", 2))
+    layout = (FixedPoint("w", (size,), bound, 2.0**exponent), FixedPoint("n", (2,), MAX_ROWS))
     draw = np.random.default_rng(seed)
     vectors: list[dict[str, Any]] = [
         {"w": draw.uniform(-bound, bound, size), "n": draw.integers(0, 1000, 2)} for _ in range(n_sites)
@@ -64,7 +64,7 @@ def test_the_sum_is_that_of_the_rounded_values_in_any_order(
 def test_the_largest_sum_of_all_sites_does_not_wrap_with_all_the_room_for_noise_used_up(
     n_sites: int, bound: float, exponent: int, sign: int, private: bool
 ) -> None:
-    block = Block("w", (1,), bound, 2.0**exponent, 1.0 if private else None)
+    block = FixedPoint("w", (1,), bound, 2.0**exponent, noisy=private)
     try:
         sizes = shape_of((block,), n_sites).sizes
     except StudyError:
@@ -92,7 +92,7 @@ def test_every_type_of_number_is_rounded_as_exact_arithmetic_rounds(
     dtype: type[np.generic], bound: float, exponent: int, n_sites: int, seed: int
 ) -> None:
     """float32 is scaled as float32, in half the memory: the integers are those of exact fractions."""
-    block = Block("w", (24,), bound, 2.0**exponent)
+    block = FixedPoint("w", (24,), bound, 2.0**exponent)
     try:
         sizes = shape_of((block,), n_sites).sizes
     except StudyError:
@@ -108,33 +108,33 @@ def test_every_type_of_number_is_rounded_as_exact_arithmetic_rounds(
 
 
 def test_a_block_takes_32_bits_where_the_sum_of_all_sites_fits() -> None:
-    block = Block("w", (1,), 16.0, 2.0**-22)
+    block = FixedPoint("w", (1,), 16.0, 2.0**-22)
     assert ring_bits(block, 31) == 32
     assert ring_bits(block, 33) == 64
-    assert ring_bits(counts("n", 1), 100) == 32
+    assert ring_bits(FixedPoint("n", (1,), MAX_ROWS), 100) == 32
 
 
 def test_what_fits_no_ring_is_refused_before_a_round_starts() -> None:
     with pytest.raises(StudyError, match=r"block w.*do not fit in 64 bits"):
-        shape_of((Block("w", (1,), 1e15, 2.0**-20),), 10)
+        shape_of((FixedPoint("w", (1,), 1e15, 2.0**-20),), 10)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_refused(value: float) -> None:
     with pytest.raises(ValueRangeError, match="block w: not a finite number"):
-        to_ring((Block("w", (1,), 1.0, 0.5),), {"w": np.array([value])}, 1)
+        to_ring((FixedPoint("w", (1,), 1.0, 0.5),), {"w": np.array([value])}, 1)
 
 
 def test_a_value_beyond_its_bound_is_an_error_and_its_value_is_not_told() -> None:
     with pytest.raises(SaturationError, match="beyond 2") as caught:
-        to_ring((Block("w", (2,), 2.0, 0.5),), {"w": np.array([0.0, 2.75])}, 1)
+        to_ring((FixedPoint("w", (2,), 2.0, 0.5),), {"w": np.array([0.0, 2.75])}, 1)
     assert "2.75" not in str(caught.value)
     with pytest.raises(SaturationError):
-        to_ring((Block("n", (1,), 3.0),), {"n": np.array([4])}, 1)
+        to_ring((FixedPoint("n", (1,), 3.0),), {"n": np.array([4])}, 1)
 
 
 def test_bytes_of_another_length_are_refused() -> None:
-    sizes = shape_of((Block("w", (3,), 1.0, 0.5),), 2).sizes
+    sizes = shape_of((FixedPoint("w", (3,), 1.0, 0.5),), 2).sizes
     assert sizes == (0, 3)
     with pytest.raises(WireError, match="11 bytes where 12"):
         ring_from_bytes(bytes(11), sizes)
@@ -142,11 +142,11 @@ def test_bytes_of_another_length_are_refused() -> None:
 
 def test_a_shape_other_than_declared_is_refused() -> None:
     with pytest.raises(ValueError, match="block w"):
-        to_ring((Block("w", (3,), 1.0, 0.5),), {"w": np.zeros(2)}, 2)
+        to_ring((FixedPoint("w", (3,), 1.0, 0.5),), {"w": np.zeros(2)}, 2)
 
 
 def test_known_integers() -> None:
-    layout = (Block("w", (2,), 4.0, 0.25), Block("big", (1,), 2.0**40, 1.0))
+    layout = (FixedPoint("w", (2,), 4.0, 0.25), FixedPoint("big", (1,), 2.0**40, 1.0))
     ring = to_ring(layout, {"w": np.array([-0.25, 1.1]), "big": np.array([2**40])}, 2)
     assert ring.narrow.tolist() == [2**32 - 1, 4]
     assert ring.wide.tolist() == [2**40]
@@ -157,4 +157,4 @@ def test_known_integers() -> None:
 @pytest.mark.parametrize(("bound", "resolution"), [(0.0, 1.0), (np.inf, 1.0), (1.0, 0.3), (1.0, 0.0)])
 def test_a_block_without_a_range_is_no_block(bound: float, resolution: float) -> None:
     with pytest.raises(ValueError, match="block w"):
-        Block("w", (1,), bound, resolution)
+        FixedPoint("w", (1,), bound, resolution)
