@@ -53,6 +53,8 @@ def private_scores(study: Study, loaders: Loaders) -> Scores:
     """Test AUC and accuracy of the private model, on all sites' test rows."""
     outcome = run_local(study, loaders, lambda rows: None)
     x, y = _rows(study, loaders, TEST)
+    if not isinstance(study.analysis, fc.Train):
+        raise TypeError("a training")
     model = model_of(study, study.analysis.model)
     score = model.predict(outcome.state.arrays["weights"], x)[:, 0]
     return float(roc_auc_score(y, score)), float(((score >= 0.5) == y).mean())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import fedcohort as fc
 from fedcohort.errors import ConfigError
 from fedcohort.quickstart.config import read_config, worker_of
 from fedcohort.quickstart.federation_files import flat_study, join_token, worker_policy
@@ -33,7 +34,7 @@ def write(folder: Path, **changes: Any) -> Path:
 def test_it_means_fedavg_with_one_local_epoch_a_round(tmp_path: Path) -> None:
     study = flat_study(read_config(write(tmp_path)))
     train = study.analysis
-    assert train.kind == "train"
+    assert isinstance(train, fc.Train)
     assert (train.model, train.algorithm, train.rounds) == ("cnn_medical", "fedavg", 10)
     assert (train.local_epochs, train.batch_size) == (1, 32)
     assert study.cohort.table == "records"

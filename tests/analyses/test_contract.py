@@ -47,7 +47,7 @@ class Counted:
     def update(self, state: State, sums: Sums) -> State:
         total = state.kept.get(self.name, np.zeros(1)) + sums[self.name]
         settled = bool(total[0] >= self.enough)
-        row = {"stage": self.name, "total": float(total[0])}
+        row: dict[str, float | int | str | None] = {"stage": self.name, "total": float(total[0])}
         return replace(state, kept={**state.kept, self.name: total}, rows=(*state.rows, row), settled=settled)
 
 

@@ -201,7 +201,7 @@ def of_the_step(block: Block, resolution: float, update: NDArray[np.int64]) -> N
     assert block.steps is not None
     assert block.steps.a_round == 1
     steps = -update * (resolution * COUNTED / block.steps.block.derived_resolution)
-    whole = np.rint(steps).astype(np.int64)
+    whole: NDArray[np.int64] = np.rint(steps).astype(np.int64)
     np.testing.assert_array_equal(whole, steps)
     return whole
 
@@ -304,8 +304,8 @@ def test_an_analysis_that_keeps_its_word_moves_as_far_as_it_may_and_no_farther()
 
 
 def test_rows_that_are_longer_than_declared_are_held_to_it() -> None:
-    for scale in (1.5, 1e6):
-        assert 0.99 < worst(SUM, lambda rows, scale=scale: Tally(values_of(rows, scale))) <= 1.0
+    assert 0.99 < worst(SUM, lambda rows: Tally(values_of(rows, 1.5))) <= 1.0
+    assert 0.99 < worst(SUM, lambda rows: Tally(values_of(rows, 1e6))) <= 1.0
     assert worst(SUM, lambda rows: Tally(values_of(rows, 1e300))) <= 1.0
 
 

@@ -81,7 +81,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         store.close()
 
 
-def task(study: Study = STUDY, number: int = 0, attempt: int = 0, phase: str = "", **more: Any) -> Task:
+def task(study: Study = STUDY, number: int = 0, attempt: int = 0, phase: str = "", **more: object) -> Task:
     """What the study asks in a round, or another phase in its place, of a state with more arrays."""
     analysis = build_analysis(study)
     stage = analysis.stage_at(number)
@@ -102,7 +102,7 @@ def two_sums() -> Study:
 
 
 TWO = two_sums()
-ABOUT = {"centre": [50.0], "scale": [30.0]}
+ABOUT: dict[str, Any] = {"centre": [50.0], "scale": [30.0]}
 
 
 def code_of(message: object) -> str:

@@ -130,7 +130,7 @@ def test_a_mean_of_as_many_lines_as_there_are_patients_is_answered_as_any_other(
     node = site.node(asked)
     assert isinstance(ask(node, asked), Contribution)
     assert isinstance(analysis, TrainAnalysis)
-    arrays = {
+    arrays: dict[str, np.ndarray[Any, Any]] = {
         "weights": np.zeros(analysis.subject.model.n_weights, np.float32),
         "mean": np.zeros((lines, 1)),
         "deviation": np.ones((lines, 1)),

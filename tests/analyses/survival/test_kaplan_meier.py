@@ -178,9 +178,9 @@ def test_without_noise_a_private_curve_is_the_life_table() -> None:
     analysis = build_analysis(asked)
     frame = freireich()
     cells = np.zeros((2, 4, 2))
-    for row in frame.itertuples():
-        place = int(np.searchsorted(grid, row.weeks))
-        cells[int(row.arm == "placebo"), place, row.relapse if place < 3 else 0] += 1
+    for arm, weeks, relapse in zip(frame["arm"], frame["weeks"], frame["relapse"], strict=True):
+        place = int(np.searchsorted(grid, float(weeks)))
+        cells[int(arm == "placebo"), place, int(relapse) if place < 3 else 0] += 1
     state = State("done", 1, finished=True, sums=Sums({"exits": np.append(cells.reshape(-1), 0.0)}))
     found = analysis.report(state)["survival"]["groups"]["drug"]  # type: ignore[index]
     expected, left = 1.0, 21.0

@@ -1,9 +1,10 @@
 """The words of `fc.KaplanMeier(...)`."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fedcohort.columns import Categorical, Identifier, Real, Survival
 from fedcohort.questions import Privacy, Question
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from fedcohort.study import Study
 
 MOST_CELLS = 100_000
+Times = Annotated[Sequence[Annotated[Real, Field(gt=0)]], AfterValidator(tuple)]
 
 
 class KaplanMeier(Question):
@@ -24,9 +26,9 @@ class KaplanMeier(Question):
     """
 
     kind: Literal["survival"] = "survival"
-    grid: tuple[Annotated[Real, Field(gt=0)], ...] = Field(min_length=1, max_length=10_000)
+    grid: Annotated[Times, Field(min_length=1, max_length=10_000)]
     by: Identifier | None = None
-    at: tuple[Annotated[Real, Field(gt=0)], ...] = Field(default=(), max_length=20)
+    at: Annotated[Times, Field(max_length=20)] = ()
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
