@@ -21,6 +21,7 @@ from fedcohort.analyses.contract import (
     Analysis,
     Contribution,
     Draw,
+    Gram,
     Proved,
     Stage,
     State,
@@ -301,6 +302,12 @@ def test_an_analysis_that_keeps_its_word_moves_as_far_as_it_may_and_no_farther()
     assert 0.99 < worst(counts("sum", 1), lambda rows: Tally(rows=rows.of("all"))) <= 1.0
     once = counts("sum", 1, once=True)
     assert 0.99 < worst(once, lambda rows: Tally(rows=rows.patients("all"))) <= 1.0
+
+
+def test_an_outer_product_moves_as_far_as_it_may_and_no_farther() -> None:
+    product = replace(SUM, shape=(2, 2))
+    for scale in (1.0, 1.5, 1e6):
+        assert 0.99 < worst(product, lambda rows, scale=scale: Gram(values_of(rows, scale))) <= 1.0
 
 
 def test_rows_that_are_longer_than_declared_are_held_to_it() -> None:

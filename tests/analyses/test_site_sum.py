@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fedcohort.analyses.contract import Proved, Tally
+from fedcohort.analyses.contract import Contribution, Gram, Proved, Tally
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.site_sum import site_sum
 from fedcohort.errors import ValueRangeError
@@ -27,7 +27,7 @@ def rows(most: int | None = 2) -> Rows:
     return Rows(Table(np.array(IDS), {"x": np.arange(6.0)}, np.array(SPLIT, np.int8)), most)
 
 
-def added(block: Block, part: Tally | Proved, private: bool = True, most: int | None = 2) -> NDArray[Any]:
+def added(block: Block, part: Contribution, private: bool = True, most: int | None = 2) -> NDArray[Any]:
     return site_sum((block,), {block.name: part}, rows(most), private)[block.name]
 
 
@@ -167,7 +167,7 @@ def test_without_privacy_a_row_beyond_its_norm_is_an_error_and_one_within_roundi
 
 
 def test_values_of_other_rows_than_are_named_are_refused() -> None:
-    with pytest.raises(ValueError, match="block sum: not as many values or cells as the 2 rows"):
+    with pytest.raises(ValueError, match="block sum: not as many values as the 2 rows"):
         added(PLAIN, Tally(np.full((1, 2), 0.5), rows=ints(0, 3)))
 
 
@@ -177,6 +177,58 @@ def test_nobody_adds_nothing() -> None:
         assert added(counts("rows", 1), Tally(rows=ints()), private).tolist() == [0]
         cells = Tally(cell=np.zeros((0, 2), np.int64), rows=ints())
         assert added(replace(counts("c", 2, 3), row=math.sqrt(2)), cells, private).tolist() == [[0] * 3] * 2
+
+
+PRODUCT = Block("product", (2, 2), row=1.0, bound=MAX_ROWS)
+
+
+def test_weighted_outer_products_are_added() -> None:
+    part = Gram(np.array([[0.5, 0.25], [0.0, 1.0]]), np.array([0.25, 0.25]), ints(0, 3))
+    for private in (False, True):
+        assert added(PRODUCT, part, private).tolist() == [[0.0625, 0.03125], [0.03125, 0.265625]]
+    with pytest.raises(ValueRangeError, match="block product: a row adds more than 1, which it declares"):
+        added(PRODUCT, replace(part, weights=np.array([0.5, 1.01])), private=False)
+    with pytest.raises(ValueError, match="block product: not as many values as the 2 rows"):
+        added(PRODUCT, replace(part, weights=np.ones(1)))
+    with pytest.raises(ValueError, match="block product: a patient has more than 1 rows in it"):
+        added(PRODUCT, replace(part, rows=ints(0, 1)), most=1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 100_000),
+    size=st.integers(1, 12),
+    row=st.sampled_from([1e-3, 0.5, 1.0, 2.0, 3.0, 17.0]),
+    scale=st.sampled_from([0.5, 1 - 1e-12, 1.0, 3.0]),
+)
+def test_rounding_cannot_lengthen_an_outer_product(seed: int, size: int, row: float, scale: float) -> None:
+    block = Block("product", (size, size), row=row, bound=MAX_ROWS)
+    draw = np.random.default_rng(seed)
+    values, weights = draw.standard_normal((1, size)), draw.uniform(0.1, 2, 1)
+    values *= math.sqrt(row * scale / weights[0]) / np.linalg.norm(values)
+    steps = added(block, Gram(values, weights, ints(0))) / block.derived_resolution
+    assert np.array_equal(steps, np.rint(steps))
+    assert np.linalg.norm(steps) <= row / block.derived_resolution * (1 + 2.0**-50)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e154, 1e308])
+def test_an_outer_product_of_no_number_or_with_no_weight_stays_within_its_norm(value: float) -> None:
+    for part in (
+        Gram(np.array([[value, 0.5]]), None, ints(0)),
+        Gram(np.array([[value, 0.5]]), np.array([1e308]), ints(0)),
+        Gram(np.array([[value, 0.5]]), np.array([0.0]), ints(0)),
+        Gram(np.array([[0.5, 0.5]]), np.array([value]), ints(0)),
+    ):
+        found = added(PRODUCT, part)
+        assert np.isfinite(found).all()
+        assert np.linalg.norm(found) <= 1.0 + 2.0**-50
+    assert added(PRODUCT, Gram(np.array([[0.5, 0.5]]), np.array([-1.0]), ints(0))).tolist() == [[0, 0]] * 2
+
+
+def test_nobody_s_outer_products_are_nothing() -> None:
+    for private in (False, True):
+        part = Gram(np.zeros((0, 2)), np.zeros(0), ints())
+        assert added(PRODUCT, part, private).tolist() == [[0, 0], [0, 0]]
 
 
 def test_a_patient_is_in_one_part_and_counts_with_some_rows() -> None:

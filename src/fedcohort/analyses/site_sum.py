@@ -75,7 +75,9 @@ def _private_sum(block: Block, part: Tally | Gram, rows: Rows) -> Array:
         side = 2.0 ** math.ceil(math.log2(step) / 2)
         values = np.asarray(part.values, np.float64)
         if part.weights is not None:
-            values = values * np.sqrt(np.maximum(np.nan_to_num(part.weights), 0.0))[:, None]
+            roots = np.sqrt(np.maximum(np.nan_to_num(part.weights), 0.0))
+            with np.errstate(over="ignore", invalid="ignore"):  # what is no number then counts as 0
+                values = values * roots[:, None]
         steps = _whole_steps(values, side, math.sqrt(block.row))
         product: Array = (steps.T @ steps) * side**2
         return product
