@@ -69,8 +69,3 @@ def numeric_matrix(table: Table, cohort: Cohort, names: list[str]) -> NDArray[np
     if not names:
         return np.zeros((table.n_rows, 0))
     return np.stack([values_of(table, cohort, name) for name in names], axis=1)
-
-
-def level_counts(values: NDArray[np.float64], n_levels: int) -> NDArray[np.int64]:
-    """(n_levels + 1,): rows by level, the missing last."""
-    return np.bincount(np.where(np.isnan(values), n_levels, values).astype(np.int64), minlength=n_levels + 1)
