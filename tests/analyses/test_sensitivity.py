@@ -306,8 +306,12 @@ def test_an_analysis_that_keeps_its_word_moves_as_far_as_it_may_and_no_farther()
 
 def test_an_outer_product_moves_as_far_as_it_may_and_no_farther() -> None:
     product = replace(SUM, shape=(2, 2))
+
+    def of(scale: float) -> Callable[[Rows], Gram]:
+        return lambda rows: Gram(values_of(rows, scale))
+
     for scale in (1.0, 1.5, 1e6):
-        assert 0.99 < worst(product, lambda rows, scale=scale: Gram(values_of(rows, scale))) <= 1.0
+        assert 0.99 < worst(product, of(scale)) <= 1.0
 
 
 def test_rows_that_are_longer_than_declared_are_held_to_it() -> None:
