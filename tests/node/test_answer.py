@@ -181,6 +181,18 @@ def test_a_round_is_asked_for_the_sum_that_stands_in_its_place_and_for_nothing_e
     assert node.store.last(TWO.hash) == before
 
 
+@pytest.mark.parametrize("lines", [0, 1, 19, 20, 21])
+def test_a_centre_of_as_many_lines_as_there_are_rows_is_refused_as_any_other(
+    bench: Bench, lines: int
+) -> None:
+    """It would fit the site's 20 rows and no other number, so that the refusals would count them."""
+    node = bench.approved(TWO)
+    for name in ABOUT:
+        strange = task(TWO, 1, **{**ABOUT, name: np.ones((lines, 1))})
+        assert code_of(answer(node, strange)) == "message-invalid"
+    assert isinstance(answer(node, task(TWO, 1, **ABOUT)), Contribution)
+
+
 def test_a_sum_that_was_asked_is_not_asked_in_a_later_round_whatever_it_is_called(bench: Bench) -> None:
     node = bench.approved(TWO)
     assert isinstance(answer(node, task(TWO, 0)), Contribution)

@@ -141,6 +141,18 @@ def test_a_mean_of_as_many_lines_as_there_are_patients_is_answered_as_any_other(
 
 
 @pytest.mark.training
+@pytest.mark.parametrize("lines", [0, 1, N - 1, N, N + 1])
+def test_without_privacy_a_mean_of_lines_is_refused_however_many_they_are(site: Site, lines: int) -> None:
+    asked = study(fc.Train(model="logistic", rounds=1)).model_copy(update={"privacy": None})
+    analysis = build_analysis(asked)
+    assert isinstance(analysis, TrainAnalysis)
+    arrays = {"weights": np.zeros(analysis.subject.model.n_weights, np.float32), "step": np.array([0])}
+    arrays |= {"rows": np.array([N]), "mean": np.zeros((lines, 1)), "deviation": np.ones((lines, 1))}
+    task = Task(asked.hash, 1, 0, "train", arrays, state_digest("train", 1, arrays), ("a",))
+    assert code(answer(site.node(asked), task)) == "message-invalid"
+
+
+@pytest.mark.training
 def test_steps_before_a_site_s_count_are_refused_and_not_charged(site: Site) -> None:
     asked = study(ANALYSES["fedavg"]())
     analysis = build_analysis(asked)

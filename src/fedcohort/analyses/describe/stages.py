@@ -49,7 +49,7 @@ from fedcohort.analyses.moments import (
 )
 from fedcohort.analyses.rows import Rows
 from fedcohort.columns import Categorical, Numeric
-from fedcohort.errors import StudyError
+from fedcohort.errors import StudyError, WireError
 from fedcohort.study import Cohort, Privacy, Study, missing_bounds
 from fedcohort.vector import MAX_ROWS, Block, counts
 
@@ -141,7 +141,10 @@ class Histograms:
         if self.scaling is not None:
             centre, scale = self.scaling.centre, self.scaling.scale
         else:
-            centre, scale = state.arrays["centre"], state.arrays["scale"]
+            centre, scale = (np.asarray(state.arrays.get(name, ())) for name in ("centre", "scale"))
+            if centre.shape != (self.n_columns,) or scale.shape != (self.n_columns,):
+                # As many lines as there are rows would fit them, and no other number: a count of rows.
+                raise WireError("a state without a centre and a scale of each numeric column")
         with np.errstate(over="ignore"):  # what no double holds lies beyond the range, too
             numbers = (values - centre) / scale
         if self.ends:
