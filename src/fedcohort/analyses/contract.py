@@ -277,9 +277,16 @@ class Analysis:
 
     def layout(self, state: State) -> Layout:
         """The integers of a round, which coordinator and sites derive alike."""
-        stage = self.stage_at(state.round)
-        private = self.privacy is not None
-        return () if stage is None else tuple(block.fixed_point(private) for block in stage.blocks)
+        run = bisect_right(self._stage_ends, state.round)
+        if run not in self._layouts:
+            blocks = self.stages[run].blocks if run < len(self.stages) else ()
+            self._layouts[run] = tuple(block.fixed_point(self.privacy is not None) for block in blocks)
+        return self._layouts[run]
+
+    @cached_property
+    def _layouts(self) -> dict[int, Layout]:
+        """By run of a stage: a small round is all calls, and each asks."""
+        return {}
 
     @cached_property
     def planned(self) -> Mapping[Block, int]:

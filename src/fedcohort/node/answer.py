@@ -388,7 +388,7 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
         drawn = draw_noise(study, analysis, state, kept, n_sites)
         draw = Draw(secrets.randbits(62), node.site, task.round, drawn.inside, poisson_sample)
         cost = added_cost(study, node.store.cost(task.study_hash), drawn.releases)
-    rows = replace(prepared.rows, site_state=kept)
+    rows = replace(prepared.rows, site_state=kept) if kept else prepared.rows
     contributed = stage.contribute(state, rows, draw)
     vector = site_sum(stage.blocks, contributed, rows, study.privacy is not None)
     ring = to_ring(layout, vector, n_sites, drawn.noise)
