@@ -15,7 +15,7 @@ import fedcohort as fc
 from fedcohort import local_token
 from fedcohort.analyses.exact_sums import sum_values
 from fedcohort.analyses.metrics import sum_errors
-from fedcohort.analyses.model_of import check_capacity, inputs_of, task_of
+from fedcohort.analyses.model_of import check_capacity, inputs_of, outcome_of
 from fedcohort.dashboard.shared.application import HEADERS
 from fedcohort.engines.local import run_local
 from fedcohort.handed_in import check_handed_in
@@ -165,7 +165,7 @@ def own_model(**more: object) -> Callable[[], object]:
 
 
 def labelled(label: object) -> Callable[[], object]:
-    return lambda: task_of(fc.Cohort(columns={"age": fc.Numeric(18, 90)}, label=label))  # type: ignore[arg-type]
+    return lambda: outcome_of(fc.Cohort(columns={"age": fc.Numeric(18, 90)}, label=label))  # type: ignore[arg-type]
 
 
 def evaluated(**privacy: Any) -> Callable[[], object]:

@@ -9,7 +9,7 @@ import fedcohort as fc
 from fedcohort.analyses.contract import Draw, Sums
 from fedcohort.analyses.evaluation import N_SHUFFLES, Evaluation
 from fedcohort.analyses.measure import Measure
-from fedcohort.analyses.metrics import Task
+from fedcohort.analyses.metrics import Outcome
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import FINAL_BINS, even_edges
 from fedcohort.analyses.site_sum import site_sum
@@ -17,8 +17,8 @@ from fedcohort.models.inputs import Inputs
 from fedcohort.table import Table
 from fedcohort.vector import Array
 
-MEASURE = Measure(Task(fc.Binary("sick"), ("train", "test")))
-EVALUATION = Evaluation(MEASURE, {"x": slice(0, 1), "y": slice(1, 2)}, MEASURE.task.splits)
+MEASURE = Measure(Outcome(fc.Binary("sick"), ("train", "test")))
+EVALUATION = Evaluation(MEASURE, {"x": slice(0, 1), "y": slice(1, 2)}, MEASURE.outcome.splits)
 DRAW = Draw(0, "a", 4)
 EDGES = even_edges(1, FINAL_BINS)
 
@@ -69,7 +69,7 @@ def test_importance_is_the_mean_over_shuffles_computed_directly() -> None:
 
 def test_two_sites_added_measure_what_one_site_with_all_rows_does() -> None:
     x, y, split = rows()
-    plain = Evaluation(MEASURE, {}, MEASURE.task.splits)
+    plain = Evaluation(MEASURE, {}, MEASURE.outcome.splits)
     whole = measured(plain, x, y, split)
     parts = [measured(plain, x[p], y[p], split[p]) for p in (slice(90), slice(90, None))]
     total = {name: np.asarray(parts[0][name]) + parts[1][name] for name in parts[0]}

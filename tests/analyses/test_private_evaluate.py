@@ -12,7 +12,7 @@ import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Sums
 from fedcohort.analyses.measure import Measure
-from fedcohort.analyses.model_of import task_of
+from fedcohort.analyses.model_of import outcome_of
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
 from fedcohort.privacy.accounting import epsilon
@@ -138,7 +138,7 @@ def test_an_interval_of_importance_covers_what_noise_did() -> None:
     rows_ = rows_of(analysis, table_from_frame(rows(6000), asked.cohort, 0))
     exact = contributed(analysis, rows_, analysis.start())
     sigmas = {"scores/test": 6.0, "importance/test": 9.0}
-    measure = Measure(task_of(asked.cohort), private=True)
+    measure = Measure(outcome_of(asked.cohort), private=True)
     columns = tuple(COLUMNS)
     truth = measure.private_importance(Sums(exact), "test", columns)["age"]
     assert truth["auc_drop_low"] == truth["auc_drop"] == truth["auc_drop_high"]

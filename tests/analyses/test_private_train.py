@@ -14,7 +14,7 @@ import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Draw, State, Sums
 from fedcohort.analyses.measure import EDGES, Measure
-from fedcohort.analyses.model_of import task_of
+from fedcohort.analyses.model_of import outcome_of
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.site_sum import site_sum
 from fedcohort.analyses.train.private import PrivateStage, Sampling, sampling_of
@@ -216,7 +216,7 @@ def test_the_model_is_the_mean_of_the_second_half_or_of_as_many_rounds_as_asked(
     assert not np.allclose(path[-1], path.mean(0), rtol=1e-3, atol=1e-4)
 
 
-MEASURE = Measure(task_of(study().cohort), private=True)
+MEASURE = Measure(outcome_of(study().cohort), private=True)
 
 
 def counted(score: np.ndarray, target: np.ndarray) -> np.ndarray:

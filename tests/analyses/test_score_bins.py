@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 import fedcohort as fc
 from fedcohort.analyses.contract import Sums, Tally
 from fedcohort.analyses.measure import EDGES, Measure
-from fedcohort.analyses.metrics import Task, auc_from_counts, score_cells
+from fedcohort.analyses.metrics import Outcome, auc_from_counts, score_cells
 from fedcohort.analyses.score_bins import (
     FINAL_BINS,
     ROUND_BINS,
@@ -28,7 +28,7 @@ from fedcohort.analyses.score_bins import (
 from fedcohort.analyses.site_sum import added
 from fedcohort.vector import counts as counts_block
 
-TASK = Task(fc.Binary("ill"), ("train", "test"))
+OUTCOME = Outcome(fc.Binary("ill"), ("train", "test"))
 Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -42,7 +42,7 @@ def scores(middle: float, spread: float, n: int = 10_000, seed: int = 0) -> Scor
 def counted(found: Scores, edges: Any) -> Any:
     """(1, 2, bins): rows by outcome and score."""
     block = counts_block("scores", 1, 2, edges.shape[1] + 1)
-    return added(block, Tally(cell=score_cells(TASK, *found, edges)))
+    return added(block, Tally(cell=score_cells(OUTCOME, *found, edges)))
 
 
 @pytest.mark.parametrize("spread", [0.003, 0.3, 3.0])
@@ -155,7 +155,7 @@ def test_training_tells_the_auc_of_a_rare_outcome_and_what_each_column_gives_it(
 
 def test_private_counts_tell_a_rare_outcome_apart() -> None:
     found = scores(-4.5, 1.0, 50_000)
-    measure = Measure(TASK, private=True)
+    measure = Measure(OUTCOME, private=True)
     (block,) = measure.blocks("test", 0)
     part = measure.private_tally([found[0]], found[1], np.arange(len(found[1])))
     told = measure.metrics(Sums({block.name: added(block, part)}), "test")

@@ -291,11 +291,11 @@ class Analysis:
     @cached_property
     def planned(self) -> Mapping[Block, int]:
         """Every block of the whole study, and how often it is released at most."""
-        found: dict[Block, int] = {}
+        releases: dict[Block, int] = {}
         for stage in self.stages:
             for block in stage.blocks:
-                found[block] = found.get(block, 0) + stage.times
-        return found
+                releases[block] = releases.get(block, 0) + stage.times
+        return releases
 
     @property
     def foreseen(self) -> Mapping[Block, int]:
@@ -322,9 +322,9 @@ class Analysis:
     def update(self, state: State, sums: Sums) -> State:
         """The state after a round's sum; `finished` ends the study, with the sum that ended it."""
         run = bisect_right(self._stage_ends, state.round)
-        found = self.stages[run].update(replace(state, rows=()), sums)
-        number = self._stage_ends[run] if found.settled else state.round + 1
+        after = self.stages[run].update(replace(state, rows=()), sums)
+        number = self._stage_ends[run] if after.settled else state.round + 1
         stage = self.stage_at(number)
         if stage is None:
-            return replace(found, phase="done", round=number, finished=True, settled=False, sums=sums)
-        return replace(found, phase=stage.name, round=number, settled=False)
+            return replace(after, phase="done", round=number, finished=True, settled=False, sums=sums)
+        return replace(after, phase=stage.name, round=number, settled=False)

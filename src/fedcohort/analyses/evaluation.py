@@ -19,7 +19,7 @@ from fedcohort.analyses.measure import Measure
 from fedcohort.analyses.metrics import (
     LOSS_RESOLUTION,
     MAX_LOSS,
-    Task,
+    Outcome,
     auc_from_counts,
     predicted_class,
     row_losses,
@@ -55,7 +55,7 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is measured: a task, and the columns of which the importance is asked (none: leave it out).
+    """What is measured: an outcome, and the columns of which the importance is asked (none: leave it out).
 
     Attributes:
         columns: to where they are in the record; None for an image, which is shuffled or hidden as a whole.
@@ -69,9 +69,9 @@ class Evaluation:
     importance_share: float = 1.0
 
     @property
-    def task(self) -> Task:
+    def outcome(self) -> Outcome:
         """What the model predicts."""
-        return self.measure.task
+        return self.measure.outcome
 
     @property
     def split(self) -> str:
@@ -81,18 +81,20 @@ class Evaluation:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """Of the finished model."""
-        found = [block for split in self.splits for block in self.measure.blocks(split, self.task.final_bins)]
+        blocks = [
+            block for split in self.splits for block in self.measure.blocks(split, self.outcome.final_bins)
+        ]
         if self.measure.private:
             n, share = len(self.columns), self.importance_share
             block = self.measure.private_block("importance", self.split, n, share) if n else None
-            return (*found, *([block] if block else []))
-        return (*found, *self._exact_blocks)
+            return (*blocks, *([block] if block else []))
+        return (*blocks, *self._exact_blocks)
 
     @property
     def _exact_blocks(self) -> tuple[Block, ...]:
-        task, n_columns = self.task, len(self.columns)
-        blocks = [counts("confusion", task.n_classes, task.n_classes)] if task.n_classes else []
-        if task.is_binary:
+        outcome, n_columns = self.outcome, len(self.columns)
+        blocks = [counts("confusion", outcome.n_classes, outcome.n_classes)] if outcome.n_classes else []
+        if outcome.is_binary:
             scores = Block(
                 "calibration/scores", (CALIBRATION_BINS,), resolution=LOSS_RESOLUTION, bound=MAX_ROWS
             )
@@ -101,11 +103,11 @@ class Evaluation:
             bound = MAX_ROWS * MAX_LOSS
             blocks.append(
                 Block("importance/loss", (n_columns,), resolution=LOSS_RESOLUTION, bound=bound)
-                if task.n_classes
+                if outcome.n_classes
                 else limbs("importance/loss", n_columns, VALUES)
             )
-        if n_columns and task.is_binary:
-            blocks.append(counts("importance/scores", n_columns, N_SHUFFLES, 2, task.round_bins))
+        if n_columns and outcome.is_binary:
+            blocks.append(counts("importance/scores", n_columns, N_SHUFFLES, 2, outcome.round_bins))
         return tuple(blocks)
 
     def contribute(
@@ -118,72 +120,72 @@ class Evaluation:
             x, y: inputs and targets of all rows.
             edges: between the bins of scores, where they are not fixed.
         """
-        found = self.measured(predict, x, y, rows, edges, finished=True)
+        parts = self.measured(predict, x, y, rows, edges, finished=True)
         held = self.measure.rows(rows, self.split)
         if self.columns and self.measure.private:
             hidden = [predict(x[held].hidden(name, part)) for name, part in self.columns.items()]
-            found[f"importance/{self.split}"] = self.measure.private_tally(hidden, y[held], held)
+            parts[f"importance/{self.split}"] = self.measure.private_tally(hidden, y[held], held)
         elif self.columns:
-            found |= self._sum_importance(predict, x[held], y[held], edges, draw)
-        return found
+            parts |= self._sum_importance(predict, x[held], y[held], edges, draw)
+        return parts
 
     def measured(
         self, predict: Predict, x: Inputs, y: Targets, rows: Rows, edges: Edges, finished: bool = False
     ) -> dict[str, Contribution]:
         """What counts for metrics by split; of the finished model confusion and calibration, too."""
-        found: dict[str, Contribution] = {}
+        parts: dict[str, Contribution] = {}
         # Without privacy all at once; with it each part alone: no patient's bits follow from others.
         everyone = None if self.measure.private else predict(x)
         for split in self.splits:
             ours = self.measure.rows(rows, split)
             predicted = predict(x[ours]) if everyone is None else everyone[ours]
-            found |= self.measure.contribute(predicted, y[ours], ours, split, edges)
+            parts |= self.measure.contribute(predicted, y[ours], ours, split, edges)
             if finished and split == self.split and not self.measure.private:
-                found |= self._sum_held(predicted, y[ours], ours)
-        return found
+                parts |= self._sum_held(predicted, y[ours], ours)
+        return parts
 
     def _sum_held(self, predicted: NDArray[np.float32], y: Targets, rows: Indices) -> dict[str, Contribution]:
         """Confusion and calibration of the held-out rows."""
-        task = self.task
-        found: dict[str, Contribution] = {}
-        if task.n_classes:
-            pairs = y.astype(np.int64) * task.n_classes + predicted_class(task, predicted)
-            found["confusion"] = Tally(cell=pairs, rows=rows)
-        if task.is_binary:
+        outcome = self.outcome
+        parts: dict[str, Contribution] = {}
+        if outcome.n_classes:
+            pairs = y.astype(np.int64) * outcome.n_classes + predicted_class(outcome, predicted)
+            parts["confusion"] = Tally(cell=pairs, rows=rows)
+        if outcome.is_binary:
             score = predicted[:, 0].astype(np.float64)
             bins = np.clip((score * CALIBRATION_BINS).astype(np.int64), 0, CALIBRATION_BINS - 1)
-            found["calibration/rows"] = Tally(cell=bins * 2 + (y > 0), rows=rows)
-            found["calibration/scores"] = Tally(score[:, None], bins, rows)
-        return found
+            parts["calibration/rows"] = Tally(cell=bins * 2 + (y > 0), rows=rows)
+            parts["calibration/scores"] = Tally(score[:, None], bins, rows)
+        return parts
 
     def _sum_importance(
         self, predict: Predict, x: Inputs, y: Targets, edges: Edges, draw: Draw
     ) -> dict[str, Contribution]:
-        task, n_columns = self.task, len(self.columns)
+        outcome, n_columns = self.outcome, len(self.columns)
         losses = np.zeros((n_columns, N_SHUFFLES, len(x)))
-        scores = np.zeros((n_columns, N_SHUFFLES, 2 * task.round_bins), np.int64)
+        scores = np.zeros((n_columns, N_SHUFFLES, 2 * outcome.round_bins), np.int64)
         generator = draw.generator("importance")
         for index, (name, part) in enumerate(self.columns.items()):
             for shuffle in range(N_SHUFFLES):
                 predicted = predict(x.moved(name, part, generator.permutation(len(x))))
-                losses[index, shuffle] = row_losses(task, predicted, y) / N_SHUFFLES
-                if task.is_binary:
-                    cells = score_cells(task, predicted, y, coarser(edges, task.round_bins))[:, 0]
-                    scores[index, shuffle] = np.bincount(cells, minlength=2 * task.round_bins)
-        if not task.n_classes:
+                losses[index, shuffle] = row_losses(outcome, predicted, y) / N_SHUFFLES
+                if outcome.is_binary:
+                    cells = score_cells(outcome, predicted, y, coarser(edges, outcome.round_bins))[:, 0]
+                    scores[index, shuffle] = np.bincount(cells, minlength=2 * outcome.round_bins)
+        if not outcome.n_classes:
             return {"importance/loss": Proved(sum_errors(losses.reshape(n_columns, -1).T))}
-        found: dict[str, Contribution] = {"importance/loss": Proved(losses.sum((1, 2)))}
-        shape = (n_columns, N_SHUFFLES, 2, task.round_bins)
-        return found | ({"importance/scores": Proved(scores.reshape(shape))} if task.is_binary else {})
+        parts: dict[str, Contribution] = {"importance/loss": Proved(losses.sum((1, 2)))}
+        shape = (n_columns, N_SHUFFLES, 2, outcome.round_bins)
+        return parts | ({"importance/scores": Proved(scores.reshape(shape))} if outcome.is_binary else {})
 
     def metric_rows(self, sums: Sums, step: int) -> tuple[Row, ...]:
         """The metrics of each split that has rows, as those of a round."""
         measured = ((split, self.measure.metrics(sums, split)) for split in self.splits)
-        return tuple({"round": step, "split": split, **found} for split, found in measured if found)
+        return tuple({"round": step, "split": split, **metrics} for split, metrics in measured if metrics)
 
     def report(self, sums: Sums) -> Report:
         """Metrics by split, then confusion, calibration and importance on the held-out rows."""
-        report: Report = dict(self.task.told)
+        report: Report = dict(self.outcome.label_report)
         for split in self.splits:
             metrics = self.measure.metrics(sums, split)
             if metrics is not None:
@@ -196,9 +198,9 @@ class Evaluation:
             if columns:
                 report["importance"] = self.measure.private_importance(sums, self.split, columns)
             return report
-        if self.task.n_classes:
+        if self.outcome.n_classes:
             held["confusion"] = np.asarray(sums["confusion"]).astype(int).tolist()
-        if self.task.is_binary:
+        if self.outcome.is_binary:
             held["calibration"] = _calibration(sums)
             held["roc"] = _roc(np.asarray(sums[f"scores/{self.split}"][0], np.float64))
         if self.columns:
@@ -206,15 +208,15 @@ class Evaluation:
         return report
 
     def _importance(self, sums: Sums, held: Mapping[str, object]) -> dict[str, dict[str, float]]:
-        task, n = self.task, self.measure.n_rows(sums, self.split)
+        outcome, n = self.outcome, self.measure.n_rows(sums, self.split)
         summed = sums["importance/loss"]
-        losses = [float(loss) for loss in (summed if task.n_classes else totals(summed, VALUES))]
+        losses = [float(loss) for loss in (summed if outcome.n_classes else totals(summed, VALUES))]
         importance = {}
         for column, name in enumerate(self.columns):
             entry = {"loss_increase": losses[column] / n - float(str(held["loss"]))}
-            if task.is_binary and held["auc"] is not None:
+            if outcome.is_binary and held["auc"] is not None:
                 scores = np.asarray(sums[f"scores/{self.split}"][0], np.float64)
-                whole = coarser_counts(scores, task.round_bins)
+                whole = coarser_counts(scores, outcome.round_bins)
                 entry |= _auc_drop(whole, np.asarray(sums["importance/scores"][column], np.float64))
             importance[name] = entry
         return importance
@@ -234,7 +236,7 @@ class MeasureStage:
     def blocks(self) -> tuple[Block, ...]:
         """By split."""
         measure, splits = self.evaluation.measure, self.evaluation.splits
-        return tuple(block for split in splits for block in measure.blocks(split, measure.task.round_bins))
+        return tuple(block for split in splits for block in measure.blocks(split, measure.outcome.round_bins))
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What a site's rows add."""
@@ -246,9 +248,9 @@ class MeasureStage:
     def update(self, state: State, sums: Sums) -> State:
         """Metrics, and where the bins of the next scores lie."""
         step, evaluation = int(state.arrays["step"][0]), self.evaluation
-        task, arrays = evaluation.task, dict(state.arrays)
-        if "edges" in arrays and task.n_classes:
-            n_bins = task.round_bins if step + 1 < self.rounds else task.final_bins
+        outcome, arrays = evaluation.outcome, dict(state.arrays)
+        if "edges" in arrays and outcome.n_classes:
+            n_bins = outcome.round_bins if step + 1 < self.rounds else outcome.final_bins
             arrays["edges"] = placed_edges(arrays["edges"], sums[f"scores/{evaluation.split}"], n_bins)
         rows = evaluation.metric_rows(sums, step) if step else ()
         return replace(state, arrays=arrays, rows=(*state.rows, *rows))

@@ -68,14 +68,14 @@ def totals(limbs: NDArray[np.floating | np.integer], grid: Grid) -> list[Fractio
 
 
 def _summed(columns: Floats, grid: Grid, part_of: Callable[[Floats], int]) -> Ints:
-    found = np.zeros((columns.shape[1], grid.n_limbs), np.int64)
+    sums = np.zeros((columns.shape[1], grid.n_limbs), np.int64)
     for index, column in enumerate(columns.T):
-        known = column[~np.isnan(column)]
-        if known.size and not np.max(np.abs(known)) <= LARGEST:
+        present = column[~np.isnan(column)]
+        if present.size and not np.max(np.abs(present)) <= LARGEST:
             raise ValueRangeError("a value is beyond 2^127; declare bounds and clean the column")
-        parts = (known[begin : begin + _AT_ONCE] for begin in range(0, len(known), _AT_ONCE))
-        found[index] = _to_limbs(sum(part_of(part) for part in parts), grid)
-    return found
+        parts = (present[begin : begin + _AT_ONCE] for begin in range(0, len(present), _AT_ONCE))
+        sums[index] = _to_limbs(sum(part_of(part) for part in parts), grid)
+    return sums
 
 
 def _to_limbs(whole: int, grid: Grid) -> list[int]:

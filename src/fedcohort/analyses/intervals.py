@@ -29,12 +29,12 @@ def drawn(
 ) -> dict[str, Floats]:
     """By name, (draws, …): each estimate from sums that are drawn again; the draws are not secret."""
     generator = np.random.default_rng(0)
-    found: dict[str, list[Floats]] = {}
+    by_name: dict[str, list[Floats]] = {}
     for _ in range(draws):
         others = sums if redraw is None else redraw(sums, generator)
         for name, value in estimate(_noised(others, generator)).items():
-            found.setdefault(name, []).append(np.asarray(value, np.float64))
-    return {name: np.stack(values) for name, values in found.items()}
+            by_name.setdefault(name, []).append(np.asarray(value, np.float64))
+    return {name: np.stack(values) for name, values in by_name.items()}
 
 
 def _noised(sums: Sums, generator: np.random.Generator) -> Sums:

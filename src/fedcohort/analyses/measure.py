@@ -21,7 +21,7 @@ from fedcohort.analyses.intervals import Estimates, drawn, ends
 from fedcohort.analyses.metrics import (
     LOSS_RESOLUTION,
     MAX_LOSS,
-    Task,
+    Outcome,
     auc_from_counts,
     predicted_class,
     row_losses,
@@ -56,13 +56,13 @@ class Measure:
         private: with fixed bins, and one row a patient.
     """
 
-    task: Task
+    outcome: Outcome
     private: bool = False
 
     @property
     def scored(self) -> bool:
         """Whether scores are counted, and not only whether a class is right or how far a number is off."""
-        return self.task.is_binary or (not self.private and self.task.n_classes > 0)
+        return self.outcome.is_binary or (not self.private and self.outcome.n_classes > 0)
 
     def rows(self, rows: Rows, split: str) -> NDArray[np.int64]:
         """Whose predictions count."""
@@ -76,12 +76,12 @@ class Measure:
         """
         if self.private:
             return (self.private_block("scores", split),)
-        if self.task.n_classes:
+        if self.outcome.n_classes:
             loss = Block(f"loss/{split}", (1,), resolution=LOSS_RESOLUTION, bound=MAX_ROWS * MAX_LOSS)
             return (
                 loss,
                 counts(f"correct/{split}", 1),
-                counts(f"scores/{split}", self.task.n_curves, 2, n_bins),
+                counts(f"scores/{split}", self.outcome.n_curves, 2, n_bins),
             )
         return (
             counts(f"rows/{split}", 1),
@@ -97,8 +97,8 @@ class Measure:
         Binary: (variants, 2, bins) rows by outcome and score. Classes: (variants, 2) right and all. A
         number: (variants, 2) half the absolute error in units of the label's half range, and all.
         """
-        shape = (variants, 2, BINS) if self.task.is_binary else (variants, 2)
-        row = math.sqrt(variants if self.task.is_binary else 2 * variants)
+        shape = (variants, 2, BINS) if self.outcome.is_binary else (variants, 2)
+        row = math.sqrt(variants if self.outcome.is_binary else 2 * variants)
         return Block(f"{name}/{split}", shape, row, share, part=split, once=True, bound=MAX_ROWS)
 
     def contribute(
@@ -119,13 +119,13 @@ class Measure:
         """
         if self.private:
             return {f"scores/{split}": self.private_tally([predicted], target, rows)}
-        losses = row_losses(self.task, predicted, target)
-        if self.task.n_classes:
-            hits = predicted_class(self.task, predicted) == target
+        losses = row_losses(self.outcome, predicted, target)
+        if self.outcome.n_classes:
+            hits = predicted_class(self.outcome, predicted) == target
             return {
                 f"loss/{split}": Proved(np.array([losses.sum()])),
                 f"correct/{split}": Tally(hits[:, None], rows=rows),
-                f"scores/{split}": Tally(cell=score_cells(self.task, predicted, target, edges), rows=rows),
+                f"scores/{split}": Tally(cell=score_cells(self.outcome, predicted, target, edges), rows=rows),
             }
         error = np.abs(predicted[:, 0].astype(np.float64) - target)
         exact = target.astype(np.float64)
@@ -144,26 +144,26 @@ class Measure:
 
         A prediction that is not finite counts as the lowest.
         """
-        safe = [np.nan_to_num(one, nan=0.0, posinf=1.0, neginf=0.0) for one in predicted]
-        if self.task.is_binary:
-            cells = [score_cells(self.task, one, target, EDGES)[:, 0] for one in safe]
+        safe = [np.nan_to_num(scores, nan=0.0, posinf=1.0, neginf=0.0) for scores in predicted]
+        if self.outcome.is_binary:
+            cells = [score_cells(self.outcome, scores, target, EDGES)[:, 0] for scores in safe]
             return Tally(cell=np.stack(cells, axis=1), rows=rows)
         parts: list[Floats] = []
-        for one in safe:
-            if self.task.n_classes:
-                part = (predicted_class(self.task, one) == target).astype(np.float64)
+        for scores in safe:
+            if self.outcome.n_classes:
+                part = (predicted_class(self.outcome, scores) == target).astype(np.float64)
             else:
-                part = np.abs(np.clip(one[:, 0].astype(np.float64), -1, 1) - np.clip(target, -1, 1)) / 2
+                part = np.abs(np.clip(scores[:, 0].astype(np.float64), -1, 1) - np.clip(target, -1, 1)) / 2
             parts += [part, np.ones(len(target))]
         return Tally(np.stack(parts, axis=1), rows=rows)
 
     def n_rows(self, sums: Sums, split: str) -> int:
         """How many rows were measured; under privacy, as the noise leaves their number."""
         if not self.private:
-            n = sums[f"scores/{split}"][0] if self.task.n_classes else sums[f"rows/{split}"]
+            n = sums[f"scores/{split}"][0] if self.outcome.n_classes else sums[f"rows/{split}"]
             return int(np.sum(n))
         counted = sums[f"scores/{split}"][0]
-        return max(0, round(float(np.sum(counted) if self.task.is_binary else counted[1])))
+        return max(0, round(float(np.sum(counted) if self.outcome.is_binary else counted[1])))
 
     def metrics(self, sums: Sums, split: str) -> Metrics | None:
         """The metrics of one split; None when it has no rows.
@@ -173,32 +173,32 @@ class Measure:
         against the rest, and so is its error. `mae` is in the label's own units.
         """
         if not self.private:
-            return exact_metrics(self.task, sums, split) if self.n_rows(sums, split) else None
+            return exact_metrics(self.outcome, sums, split) if self.n_rows(sums, split) else None
         name = f"scores/{split}"
         ours = Sums({name: sums[name]}, {name: sums.noise(name)})
         estimate = partial(self._estimates, name=name, variant=0)
-        found = with_intervals(_known(estimate(ours)), drawn(estimate, ours))
-        if found.get("auc") is not None:
+        metrics = with_intervals(_known(estimate(ours)), drawn(estimate, ours))
+        if metrics.get("auc") is not None:
             error = tie_error(*ours[name][0])
-            found["auc_error"] = None if error is None else min(max(error, 0.0), 0.5)
-        return found
+            metrics["auc_error"] = None if error is None else min(max(error, 0.0), 0.5)
+        return metrics
 
     def _estimates(self, sums: Sums, name: str, variant: int) -> Estimates:
-        found = noisy_metrics(self.task, sums[name][variant])
-        return {key: np.array(np.nan if value is None else value) for key, value in found.items()}
+        metrics = noisy_metrics(self.outcome, sums[name][variant])
+        return {key: np.array(np.nan if value is None else value) for key, value in metrics.items()}
 
     def private_importance(self, sums: Sums, split: str, columns: tuple[str, ...]) -> dict[str, Metrics]:
         """By column, how much worse the model is when it is hidden from it, with the interval of each."""
         names = (f"scores/{split}", f"importance/{split}")
         ours = Sums({name: sums[name] for name in names}, {name: sums.noise(name) for name in names})
-        found, others = (
+        drops, others = (
             self._drops(ours, split, columns),
             drawn(partial(self._drops, split=split, columns=columns), ours),
         )
-        keys = [key.partition("/")[0] for key in found if key.endswith("/0")]
+        keys = [key.partition("/")[0] for key in drops if key.endswith("/0")]
         return {
             column: with_intervals(
-                _known({key: found[f"{key}/{place}"] for key in keys}),
+                _known({key: drops[f"{key}/{place}"] for key in keys}),
                 {key: others[f"{key}/{place}"] for key in keys},
             )
             for place, column in enumerate(columns)
@@ -206,21 +206,21 @@ class Measure:
 
     def _drops(self, sums: Sums, split: str, columns: tuple[str, ...]) -> Estimates:
         whole = self._estimates(sums, f"scores/{split}", 0)
-        found: dict[str, Floats] = {}
+        drops: dict[str, Floats] = {}
         for place in range(len(columns)):
             hidden = self._estimates(sums, f"importance/{split}", place)
-            if self.task.is_binary:
-                found[f"auc_drop/{place}"] = whole["auc"] - hidden["auc"]
-                found[f"loss_increase/{place}"] = hidden["loss"] - whole["loss"]
+            if self.outcome.is_binary:
+                drops[f"auc_drop/{place}"] = whole["auc"] - hidden["auc"]
+                drops[f"loss_increase/{place}"] = hidden["loss"] - whole["loss"]
             else:
-                key = "accuracy" if self.task.n_classes else "mae"
-                found[f"{key}_change/{place}"] = hidden[key] - whole[key]
-        return found
+                key = "accuracy" if self.outcome.n_classes else "mae"
+                drops[f"{key}_change/{place}"] = hidden[key] - whole[key]
+        return drops
 
 
-def exact_metrics(task: Task, sums: Sums, split: str) -> Metrics:
+def exact_metrics(outcome: Outcome, sums: Sums, split: str) -> Metrics:
     """Of exact sums over the rows of one split, of which there are some."""
-    if task.n_classes:
+    if outcome.n_classes:
         scores = np.asarray(sums[f"scores/{split}"], np.float64)
         n = float(scores[0].sum())
         return {
@@ -230,7 +230,7 @@ def exact_metrics(task: Task, sums: Sums, split: str) -> Metrics:
             "auc_error": _mean([tie_error(*curve) for curve in scores]),
         }
     n_rows = int(sums[f"rows/{split}"][0])
-    half_range = (task.label.high - task.label.low) / 2 if isinstance(task.label, Number) else 1.0
+    half_range = (outcome.label.high - outcome.label.low) / 2 if isinstance(outcome.label, Number) else 1.0
     loss, absolute, target = (
         totals(sums[f"{name}/{split}"], VALUES)[0] for name in ("loss", "absolute", "target")
     )
@@ -244,14 +244,14 @@ def exact_metrics(task: Task, sums: Sums, split: str) -> Metrics:
     }
 
 
-def noisy_metrics(task: Task, counted: Floats) -> Metrics:
+def noisy_metrics(outcome: Outcome, counted: Floats) -> Metrics:
     """Of one variant of a `private_block`."""
-    if not task.is_binary:
+    if not outcome.is_binary:
         total = float(counted[1])
         share = min(max(float(counted[0]) / total, 0.0), 1.0) if total >= 1 else None
-        if task.n_classes:
+        if outcome.n_classes:
             return {"accuracy": share}
-        half = (task.label.high - task.label.low) / 2 if isinstance(task.label, Number) else 1.0
+        half = (outcome.label.high - outcome.label.low) / 2 if isinstance(outcome.label, Number) else 1.0
         return {"mae": None if share is None else share * 2 * half}
     negatives, positives = counted
     n_negative, n_positive = float(negatives.sum()), float(positives.sum())
@@ -268,14 +268,14 @@ def noisy_metrics(task: Task, counted: Floats) -> Metrics:
     }
 
 
-def with_intervals(found: Metrics, others: Mapping[str, Floats]) -> Metrics:
+def with_intervals(metrics: Metrics, others: Mapping[str, Floats]) -> Metrics:
     """With each known metric, between which values it lies in most of the other draws."""
     limits: Metrics = {}
-    for name, value in found.items():
+    for name, value in metrics.items():
         low, high = ends(others[name])
         if value is not None and not math.isnan(low):
             limits |= {f"{name}_low": float(low), f"{name}_high": float(high)}
-    return {**found, **limits}
+    return {**metrics, **limits}
 
 
 def _known(estimates: Estimates) -> Metrics:

@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Task:
+class Outcome:
     """What a model predicts, and on which splits it is measured."""
 
     label: Label
@@ -49,7 +49,7 @@ class Task:
         return isinstance(self.label, Binary)
 
     @property
-    def told(self) -> dict[str, object]:
+    def label_report(self) -> dict[str, object]:
         """What a report says of a yes-or-no label: which level counts as yes, and which as no."""
         if not isinstance(self.label, Binary):
             return {}
@@ -71,31 +71,31 @@ class Task:
         return 1 if self.is_binary else self.n_classes
 
 
-def row_losses(task: Task, predicted: NDArray[np.float32], target: NDArray[np.float32]) -> Floats:
+def row_losses(outcome: Outcome, predicted: NDArray[np.float32], target: NDArray[np.float32]) -> Floats:
     """(n_rows,): cross-entropy, or the squared error of the scaled label."""
     p = predicted.astype(np.float64)
-    if task.is_binary:
+    if outcome.is_binary:
         p = np.clip(p[:, 0], SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
         return -np.where(target > 0, np.log(p), np.log1p(-p))
-    if task.n_classes:
+    if outcome.n_classes:
         own = np.take_along_axis(p, target.astype(np.int64)[:, None], axis=1)[:, 0]
         return -np.log(np.clip(own, SMALLEST_PROBABILITY, 1.0))
     return np.square(p[:, 0] - target)
 
 
-def predicted_class(task: Task, predicted: NDArray[np.float32]) -> NDArray[np.int64]:
+def predicted_class(outcome: Outcome, predicted: NDArray[np.float32]) -> NDArray[np.int64]:
     """(n_rows,): 0 or 1 at the threshold one half, or the likeliest class."""
-    return (predicted[:, 0] >= 0.5).astype(np.int64) if task.is_binary else np.argmax(predicted, axis=1)
+    return (predicted[:, 0] >= 0.5).astype(np.int64) if outcome.is_binary else np.argmax(predicted, axis=1)
 
 
 def score_cells(
-    task: Task, predicted: NDArray[np.float32], target: NDArray[np.float32], edges: Edges
+    outcome: Outcome, predicted: NDArray[np.float32], target: NDArray[np.float32], edges: Edges
 ) -> NDArray[np.int64]:
     """(n_rows, n_curves): of each curve the cell of (2, bins) that a row falls into, negatives first."""
     n_bins = edges.shape[1] + 1
-    cells = np.empty((len(target), task.n_curves), np.int64)
-    for curve in range(task.n_curves):
-        positive = target > 0 if task.is_binary else target == curve
+    cells = np.empty((len(target), outcome.n_curves), np.int64)
+    for curve in range(outcome.n_curves):
+        positive = target > 0 if outcome.is_binary else target == curve
         cells[:, curve] = bin_of(edges, curve, predicted[:, curve]) + n_bins * positive
     return cells
 

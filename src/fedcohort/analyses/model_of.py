@@ -1,10 +1,10 @@
-"""Which model and which task a cohort and its label ask for."""
+"""Which model and which outcome a cohort and its label ask for."""
 
 from typing import TYPE_CHECKING, Any
 
 from fedcohort.analyses.columns_of import image_columns
 from fedcohort.analyses.encode import feature_slices, n_features
-from fedcohort.analyses.metrics import Task
+from fedcohort.analyses.metrics import Outcome
 from fedcohort.columns import Classes, Holdout, Number
 from fedcohort.errors import StudyError
 from fedcohort.models.inputs import RECORD, Part
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from fedcohort.models.private import PrivateModel
 
 
-def task_of(cohort: Cohort) -> Task:
+def outcome_of(cohort: Cohort) -> Outcome:
     """The label and the splits that metrics name."""
     label = cohort.typed_label
     if label is None or isinstance(label, Survival):
         raise StudyError("cohort.label: a model needs a binary, class or number label")
     match cohort.split:
         case None:
-            return Task(label, ("train",))
+            return Outcome(label, ("train",))
         case Holdout():
-            return Task(label, ("train", "test"))
+            return Outcome(label, ("train", "test"))
         case _:
-            return Task(label, tuple(SPLITS))
+            return Outcome(label, tuple(SPLITS))
 
 
 def model_of(study: Study, model: str | dict[str, Any]) -> "LocalModel":

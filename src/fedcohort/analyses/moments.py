@@ -149,12 +149,12 @@ class BoundedMoments:
 
     def figures(self, sums: Sums) -> list[dict[str, float | None]]:
         """Mean and deviation by column with their intervals."""
-        found = self._estimates(sums)
+        estimates = self._estimates(sums)
         ranges = {name: np.stack(ends(others)) for name, others in drawn(self._estimates, sums).items()}
         return [
             {
-                **_interval("mean", found["mean"][index], ranges["mean"][:, index]),
-                **_deviation(found["variance"][index], ranges["variance"][:, index], scale),
+                **_interval("mean", estimates["mean"][index], ranges["mean"][:, index]),
+                **_deviation(estimates["variance"][index], ranges["variance"][:, index], scale),
             }
             if round(float(sums["n"][index])) >= 1
             else {"mean": None, "std": None}
@@ -195,8 +195,8 @@ def moments_from_sums(total: Vector) -> Moments:
     """Mean and deviation in the columns' own units; NaN for a column without any value."""
     n = np.asarray(total["n"], np.float64)
     sums, squares = totals(total["sum"], VALUES), totals(total["squares"], SQUARES)
-    found = [_moments(int(rows), *both) for rows, *both in zip(n, sums, squares, strict=True)]
-    mean, deviation = np.array(found, np.float64).reshape(-1, 2).T
+    by_column = [_moments(int(rows), *both) for rows, *both in zip(n, sums, squares, strict=True)]
+    mean, deviation = np.array(by_column, np.float64).reshape(-1, 2).T
     return Moments(n, mean, deviation)
 
 

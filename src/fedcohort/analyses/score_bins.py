@@ -42,7 +42,7 @@ def placed_edges(edges: Edges, counts: NDArray[np.floating | np.integer], n_bins
         (n_curves, n_bins - 1), not decreasing.
     """
     pairs = zip(edges, np.asarray(counts, np.float64), strict=True)
-    return np.stack([_placed(*one, n_bins) for one in pairs])
+    return np.stack([_placed(*pair, n_bins) for pair in pairs])
 
 
 def _placed(edges: Edges, counts: Floats, n_bins: int) -> Edges:
@@ -86,8 +86,8 @@ def coarser_counts(counts: Floats, n_bins: int) -> Floats:
 
 def bin_of(edges: Edges, curve: int, scores: NDArray[np.float32]) -> NDArray[np.int64]:
     """Which bin each score is in; a bin begins with its lower edge. Compared as float32, to the last bit."""
-    found: NDArray[np.int64] = np.searchsorted(edges[curve], scores, side="right")
-    return found
+    bins: NDArray[np.int64] = np.searchsorted(edges[curve], scores, side="right")
+    return bins
 
 
 def tie_error(negatives: Floats, positives: Floats) -> float | None:

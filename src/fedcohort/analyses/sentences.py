@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fedcohort.analyses.contract import Sums
 from fedcohort.analyses.evaluation import Evaluation
 from fedcohort.analyses.measure import BINS, EDGES
-from fedcohort.analyses.metrics import Task
+from fedcohort.analyses.metrics import Outcome
 from fedcohort.columns import Binary, Classes, Holdout, Number, Numeric
 from fedcohort.known import IN_LABEL_UNITS
 from fedcohort.study import Study
@@ -60,11 +60,11 @@ def expected_metric(study: Study, evaluation: Evaluation, patients: int, sigma: 
     split, measure = study.cohort.split, evaluation.measure
     share = split.fraction if isinstance(split, Holdout) else 1.0 if split is None else _HELD_OUT
     n, name = round(share * patients), f"scores/{evaluation.splits[0]}"
-    sums = Sums({name: _made_up(measure.task, n)[None]}, {name: sigma[name]})
-    found = measure.metrics(sums, evaluation.splits[0]) or {}
-    metric = next(metric for metric in METRICS if metric in found)
+    sums = Sums({name: _made_up(measure.outcome, n)[None]}, {name: sigma[name]})
+    metrics = measure.metrics(sums, evaluation.splits[0]) or {}
+    metric = next(metric for metric in METRICS if metric in metrics)
     counts = {"n": patients, "m": n, "metric": METRICS[metric]}
-    low, high = found.get(f"{metric}_low"), found.get(f"{metric}_high")
+    low, high = metrics.get(f"{metric}_low"), metrics.get(f"{metric}_high")
     if low is None or high is None:
         return say("With {n:,} patients, {m:,} of them measured, the {metric} will not be known.", **counts)
     label = study.cohort.label
@@ -78,14 +78,14 @@ def expected_metric(study: Study, evaluation: Evaluation, patients: int, sigma: 
     )
 
 
-def _made_up(task: Task, n: int) -> NDArray[np.float64]:
-    """Counts of patients of whom nobody is one: half of them with each outcome, or most of them right."""
-    if not task.is_binary:
-        return np.array([0.7 * n if task.n_classes else 0.1 * n, float(n)])
+def _made_up(outcome: Outcome, n: int) -> NDArray[np.float64]:
+    """Counts of patients of made-up patients: half of them with each outcome, or most of them right."""
+    if not outcome.is_binary:
+        return np.array([0.7 * n if outcome.n_classes else 0.1 * n, float(n)])
     edges = np.log(EDGES[0].astype(np.float64)) - np.log1p(-EDGES[0].astype(np.float64))
     below = [
         np.array([0.5 * (1 + math.erf((edge - centre) / math.sqrt(2))) for edge in edges])
         for centre in (-_SEPARATION / 2, _SEPARATION / 2)
     ]
-    counts = np.array([np.diff(np.concatenate([[0.0], one, [1.0]])) for one in below]) * n / 2
+    counts = np.array([np.diff(np.concatenate([[0.0], share_below, [1.0]])) for share_below in below]) * n / 2
     return counts.reshape(2, BINS)

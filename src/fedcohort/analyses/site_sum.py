@@ -153,8 +153,8 @@ def _whole_steps(values: Floats, step: float, most: float) -> Floats:
 
 def _squares(values: Floats) -> Floats:
     """Of each row the sum of squares."""
-    found: Floats = np.einsum("ij,ij->i", values, values)
-    return found
+    squares: Floats = np.einsum("ij,ij->i", values, values)
+    return squares
 
 
 def added(block: Block, part: Tally) -> Array:

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fedcohort.analyses.encode import Encoder, feature_slices
-from fedcohort.analyses.model_of import model_of, task_of
+from fedcohort.analyses.model_of import model_of, outcome_of
 from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Number, Survival
 from fedcohort.errors import StudyError, ValueRangeError
 from fedcohort.models.inputs import RECORD, Inputs
@@ -143,7 +143,7 @@ class Predictor:
         Raises:
             StudyError: it is a survival time.
         """
-        label = task_of(self.study.cohort).label
+        label = outcome_of(self.study.cohort).label
         if isinstance(label, Survival):
             raise StudyError("cohort.label: a survival time is not predicted")
         return label

@@ -89,18 +89,18 @@ class MomentsStage:
             ours
         ]
         self.moments.check(values)
-        found: dict[str, Contribution] = {
+        parts: dict[str, Contribution] = {
             "rows": Tally(rows=ours),
             "patients": Tally(rows=rows.patients("all")),
             **self.moments.contribute(values, ours),
         }
         if self.histograms:
-            found["histograms"] = self.histograms.contribute(values, ours, state)
+            parts["histograms"] = self.histograms.contribute(values, ours, state)
         for name, kind in self.categorical.items():
             levels = values_of(table, self.cohort, name)[ours]
             cell = np.where(np.isnan(levels), len(kind.levels), levels).astype(np.int64)
-            found[f"levels/{name}"] = Tally(cell=cell, rows=ours)
-        return found
+            parts[f"levels/{name}"] = Tally(cell=cell, rows=ours)
+        return parts
 
     def update(self, state: State, sums: Sums) -> State:
         """What the report says, and where histograms lie that come after it.
@@ -251,10 +251,10 @@ class DescribeAnalysis(Analysis):
             return {}
         error, figures = _within(sums, "n"), self.moments.figures(sums)
         missing_error = math.hypot(_within(sums, whole), error)
-        found: dict[str, object] = {}
+        described: dict[str, object] = {}
         for index, (name, number) in enumerate(self.numeric.items()):
             n = _count(sums, "n", index)
-            found[name] = {
+            described[name] = {
                 **unit_of(number),
                 "n": n,
                 **self._errors(n=error),
@@ -263,7 +263,7 @@ class DescribeAnalysis(Analysis):
                 **figures[index],
                 "histogram": self._histogram(sums, index, is_open=number.bounds is None),
             }
-        return found
+        return described
 
     def _histogram(self, sums: Sums, index: int, is_open: bool) -> dict[str, object]:
         bins = [_count(sums, "histograms", index, part) for part in range(sums["histograms"].shape[1])]
@@ -275,13 +275,13 @@ class DescribeAnalysis(Analysis):
         return open_histogram(bins, *place) if is_open else histogram(bins[1:-1], *place)
 
     def _levels(self, sums: Sums) -> dict[str, object]:
-        found: dict[str, object] = {}
+        described: dict[str, object] = {}
         for name, kind in self.categorical.items():
             block = f"levels/{name}"
             *known, missing = (_count(sums, block, index) for index in range(len(kind.levels) + 1))
             levels = {str(level): count for level, count in zip(kind.levels, known, strict=True)}
             error = _within(sums, block)
-            found[name] = {
+            described[name] = {
                 "n": sum(known),
                 **self._errors(n=math.sqrt(len(known)) * error),
                 "missing": missing,
@@ -289,7 +289,7 @@ class DescribeAnalysis(Analysis):
                 "levels": levels,
                 **self._errors(levels=error),
             }
-        return found
+        return described
 
 
 def _count(sums: Sums, block: str, *place: int) -> int:

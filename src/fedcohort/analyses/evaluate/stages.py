@@ -18,7 +18,7 @@ from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.evaluation import EvaluateStage, Evaluation
 from fedcohort.analyses.measure import Measure
 from fedcohort.analyses.metrics import score_cells
-from fedcohort.analyses.model_of import task_of
+from fedcohort.analyses.model_of import outcome_of
 from fedcohort.analyses.moments import refuse_outside
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import even_edges, placed_edges
@@ -41,20 +41,20 @@ class ScoresStage:
     @property
     def blocks(self) -> tuple[Block, ...]:
         """Scores of the held-out rows alone."""
-        task = self.evaluation.task
-        return (counts("scores", task.n_curves, 2, task.round_bins),)
+        outcome = self.evaluation.outcome
+        return (counts("scores", outcome.n_curves, 2, outcome.round_bins),)
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """Each row's bin."""
         x, y = self.subject.data(rows, state)
         held = rows.of(self.evaluation.split)
         predicted = self.subject.predict(state)(x[held])
-        cells = score_cells(self.evaluation.task, predicted, y[held], state.arrays["edges"])
+        cells = score_cells(self.evaluation.outcome, predicted, y[held], state.arrays["edges"])
         return {"scores": Tally(cell=cells, rows=held)}
 
     def update(self, state: State, sums: Sums) -> State:
         """Bins for the next sum."""
-        edges = placed_edges(state.arrays["edges"], sums["scores"], self.evaluation.task.final_bins)
+        edges = placed_edges(state.arrays["edges"], sums["scores"], self.evaluation.outcome.final_bins)
         return replace(state, arrays={"edges": edges})
 
 
@@ -89,7 +89,7 @@ class EvaluateAnalysis(Analysis):
         """Scores alone, where bins have to be placed; then metrics, confusion, calibration and importance."""
         step = None if self.privacy is None else 1
         last = EvaluateStage(self.evaluation, self.subject, step)
-        placed = self.privacy is None and self.evaluation.task.n_classes > 0
+        placed = self.privacy is None and self.evaluation.outcome.n_classes > 0
         return (ScoresStage(self.evaluation, self.subject), last) if placed else (last,)
 
     @property
@@ -100,8 +100,8 @@ class EvaluateAnalysis(Analysis):
 
     def first_arrays(self) -> Mapping[str, Array]:
         """Where scores are counted first."""
-        task = self.evaluation.task
-        return {"edges": even_edges(task.n_curves, task.round_bins)} if self.privacy is None else {}
+        outcome = self.evaluation.outcome
+        return {"edges": even_edges(outcome.n_curves, outcome.round_bins)} if self.privacy is None else {}
 
     def prepare(self, rows: Rows) -> None:
         """Encode as the model was trained.
@@ -141,10 +141,10 @@ def build(study: Study) -> EvaluateAnalysis:
     """
     if not isinstance(study.analysis, Evaluate):
         raise StudyError("analysis: not an evaluation")
-    task = task_of(study.cohort)
+    outcome = outcome_of(study.cohort)
     saved = study.analysis.model
     n_numeric = sum(isinstance(kind, Numeric) for kind in study.cohort.schema_.values())
     if len(saved.mean) != n_numeric or len(saved.deviation) != n_numeric:
         raise StudyError(f"analysis.model: made for other columns than the cohort's {n_numeric} numeric ones")
     columns = feature_slices(study.cohort) if study.analysis.importance else {}
-    return EvaluateAnalysis(study, saved, Evaluation(Measure(task), columns, task.splits))
+    return EvaluateAnalysis(study, saved, Evaluation(Measure(outcome), columns, outcome.splits))

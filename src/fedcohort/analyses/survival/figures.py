@@ -20,9 +20,9 @@ Json = Mapping[str, Any]
 
 def figures(report: Json, study: Json) -> tuple[Figure, ...]:
     """Curves, and what is known of each group."""
-    found = report["survival"]
-    places = _places(found["grid"], study["analysis"].get("at", ()))
-    return _curves(found, places), _groups(report, found, places)
+    survival = report["survival"]
+    places = _places(survival["grid"], study["analysis"].get("at", ()))
+    return _curves(survival, places), _groups(report, survival, places)
 
 
 def _places(grid: list[float], at: list[float]) -> list[int]:
@@ -33,9 +33,9 @@ def _places(grid: list[float], at: list[float]) -> list[int]:
     return list(range(step - 1, len(grid), step))
 
 
-def _curves(found: Json, places: list[int]) -> Curve:
-    grid, groups = found["grid"], found["groups"]
-    lines = tuple(Line(_name(found, name), tuple(_points(grid, group))) for name, group in groups.items())
+def _curves(survival: Json, places: list[int]) -> Curve:
+    grid, groups = survival["grid"], survival["groups"]
+    lines = tuple(Line(_name(survival, name), tuple(_points(grid, group))) for name, group in groups.items())
     at_risk = Table(
         name="at-risk",
         section=SECTION,
@@ -43,7 +43,7 @@ def _curves(found: Json, places: list[int]) -> Curve:
         index=Column("group"),
         columns=tuple(Column(f"{grid[place]:g}", format="count") for place in places),
         rows=tuple(
-            Row(name, tuple(Value(group["at_risk"][place]) for place in places), _name(found, name))
+            Row(name, tuple(Value(group["at_risk"][place]) for place in places), _name(survival, name))
             for name, group in groups.items()
         ),
     )
@@ -64,17 +64,19 @@ def _points(grid: list[float], group: Json) -> chain[Point]:
     return chain((Point(0.0, 1.0, n=group["n"]),), (Point(*place) for place in places))
 
 
-def _groups(report: Json, found: Json, places: list[int]) -> Table:
-    times = tuple(Column(f"survival_{found['grid'][p]:g}", _at(found["grid"][p]), "share") for p in places)
+def _groups(report: Json, survival: Json, places: list[int]) -> Table:
+    times = tuple(
+        Column(f"survival_{survival['grid'][p]:g}", _at(survival["grid"][p]), "share") for p in places
+    )
     rows = []
-    for name, group in found["groups"].items():
+    for name, group in survival["groups"].items():
         cells = [Value(group["n"]), Value(group["events"])]
         cells.append(Value(group["median"], group["median_low"], group["median_high"]))
         cells += [Value(group["survival"][p], group["low"][p], group["high"][p]) for p in places]
-        rows.append(Row(name, tuple(cells), _name(found, name)))
+        rows.append(Row(name, tuple(cells), _name(survival, name)))
     notes = [Key("survival.patients", {"n": report["patients"], "missing": report["missing"]})]
-    if "logrank" in found:
-        notes.append(Key("survival.logrank", {"p": f"{found['logrank']['p']:.2g}"}))
+    if "logrank" in survival:
+        notes.append(Key("survival.logrank", {"p": f"{survival['logrank']['p']:.2g}"}))
     return Table(
         name="groups",
         section=SECTION,
@@ -89,6 +91,6 @@ def _at(time: float) -> Key:
     return Key("survival.at", {"time": f"{time:g}"})
 
 
-def _name(found: Json, level: str) -> str | Key:
+def _name(survival: Json, level: str) -> str | Key:
     """A group by its column and level."""
-    return f"{found['by']} {level}" if "by" in found else Key("survival.everyone")
+    return f"{survival['by']} {level}" if "by" in survival else Key("survival.everyone")

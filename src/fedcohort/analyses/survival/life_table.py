@@ -79,8 +79,8 @@ class LifeTable:
         """(…, groups): events that were observed above those expected if all groups had one hazard."""
         events, risk = self.events, np.maximum(self.at_risk, 1.0)
         share = risk / risk.sum(-2, keepdims=True)
-        found: Floats = (events - events.sum(-2, keepdims=True) * share).sum(-1)
-        return found
+        above: Floats = (events - events.sum(-2, keepdims=True) * share).sum(-1)
+        return above
 
     def expected(self, one_hazard: bool = False) -> Floats:
         """Counts as they may have been without noise, none of them negative.
@@ -89,23 +89,23 @@ class LifeTable:
             one_hazard: as if all groups had one hazard of the event.
         """
         counts: Floats = np.maximum(self.counts, 0.0)
-        kept = np.clip(self.counts.sum((-2, -1)) / np.maximum(counts.sum((-2, -1)), 1e-12), 0.0, None)
-        counts *= kept[:, None, None]
+        share = np.clip(self.counts.sum((-2, -1)) / np.maximum(counts.sum((-2, -1)), 1e-12), 0.0, None)
+        counts *= share[:, None, None]
         if not one_hazard:
             return counts
         table = LifeTable(counts, self.halved)
         risk = np.maximum(table.at_risk, 1.0)
         hazard = np.clip(table.events.sum(0) / risk.sum(0), 0.0, 1.0)
         lost = np.clip(counts[:, :-1, 0] / risk, 0.0, 1.0)
-        found: Floats = np.zeros_like(counts)
+        expected: Floats = np.zeros_like(counts)
         left = counts.sum((-2, -1))
         for time, rate in enumerate(hazard):
-            found[:, time, 0] = left * lost[:, time]
-            here = left - found[:, time, 0] / 2 if self.halved else left
-            found[:, time, 1] = np.minimum(here * rate, left - found[:, time, 0])
-            left = np.maximum(left - found[:, time].sum(-1), 0.0)
-        found[:, -1, 0] = left
-        return found
+            expected[:, time, 0] = left * lost[:, time]
+            here = left - expected[:, time, 0] / 2 if self.halved else left
+            expected[:, time, 1] = np.minimum(here * rate, left - expected[:, time, 0])
+            left = np.maximum(left - expected[:, time].sum(-1), 0.0)
+        expected[:, -1, 0] = left
+        return expected
 
 
 def _not_rising(curves: Floats) -> Floats:
@@ -113,7 +113,7 @@ def _not_rising(curves: Floats) -> Floats:
     if not np.any(np.diff(curves, axis=-1) > 0):
         return curves
     lines = curves.reshape(-1, curves.shape[-1])
-    found = np.empty_like(lines)
+    smooth = np.empty_like(lines)
     for line, values in enumerate(lines):
         pools: list[tuple[float, int]] = []
         for value in values.tolist():
@@ -122,8 +122,8 @@ def _not_rising(curves: Floats) -> Floats:
                 before, many = pools.pop()
                 mean, n = (mean * n + before * many) / (n + many), n + many
             pools.append((mean, n))
-        found[line] = np.repeat(*map(np.array, zip(*pools, strict=True)))
-    return found.reshape(curves.shape)
+        smooth[line] = np.repeat(*map(np.array, zip(*pools, strict=True)))
+    return smooth.reshape(curves.shape)
 
 
 def median(grid: Floats, curve: Floats) -> float | None:

@@ -66,12 +66,12 @@ class ExitsStage:
         group = np.zeros(len(ours))
         if self.question.by is not None:
             group = values_of(table, self.cohort, self.question.by)[ours]
-        known = ~(np.isnan(time) | np.isnan(event) | np.isnan(group)) & (np.nan_to_num(time) >= 0)
-        place = np.searchsorted(self.question.grid, np.where(known, time, 0.0), side="left")
+        complete = ~(np.isnan(time) | np.isnan(event) | np.isnan(group)) & (np.nan_to_num(time) >= 0)
+        place = np.searchsorted(self.question.grid, np.where(complete, time, 0.0), side="left")
         beyond = place == len(self.question.grid)
         cell = np.nan_to_num(group).astype(np.int64) * self.n_cells + 2 * place
         cell += np.where(beyond, 0, np.nan_to_num(event)).astype(np.int64)
-        return {"exits": Tally(cell=np.where(known, cell, len(self.levels) * self.n_cells), rows=ours)}
+        return {"exits": Tally(cell=np.where(complete, cell, len(self.levels) * self.n_cells), rows=ours)}
 
     def update(self, state: State, sums: Sums) -> State:
         """The report reads the counts.
@@ -125,13 +125,13 @@ class SurvivalAnalysis(Analysis):
                 "high": _numbers(high[index]),
                 "at_risk": [max(0, round(float(n))) for n in table.at_risk[index]],
             }
-        found: dict[str, object] = {"grid": list(self.question.grid), "groups": groups}
-        found |= {} if self.question.by is None else {"by": self.question.by}
+        survival: dict[str, object] = {"grid": list(self.question.grid), "groups": groups}
+        survival |= {} if self.question.by is None else {"by": self.question.by}
         if len(self.levels) > 1:
-            found["logrank"] = self._logrank(sums)
+            survival["logrank"] = self._logrank(sums)
         missing = max(0, round(float(sums["exits"][-1])))
         patients = sum(int(str(group["n"])) for group in groups.values() if isinstance(group, dict))
-        return {"patients": patients, "missing": missing, "survival": found}
+        return {"patients": patients, "missing": missing, "survival": survival}
 
     def width(self, n_patients: int, sigma: float) -> float:
         """Half the width of a curve's interval in the middle of the grid, of the noise alone.
@@ -164,8 +164,8 @@ class SurvivalAnalysis(Analysis):
 
         def distance(excess: Floats) -> Floats:
             off = (excess - middle)[..., :-1]
-            found: Floats = np.einsum("...g,gh,...h->...", off, spread, off)
-            return found
+            squared: Floats = np.einsum("...g,gh,...h->...", off, spread, off)
+            return squared
 
         far = distance(self.table(sums).excess)
         as_far = int((distance(others) >= far).sum())

@@ -32,8 +32,8 @@ from fedcohort.analyses.contract import (
 from fedcohort.analyses.encode import feature_slices
 from fedcohort.analyses.evaluation import EvaluateStage, Evaluation, MeasureStage
 from fedcohort.analyses.measure import Measure
-from fedcohort.analyses.metrics import Task
-from fedcohort.analyses.model_of import check_capacity, first_weights, private_model_of, task_of
+from fedcohort.analyses.metrics import Outcome
+from fedcohort.analyses.model_of import check_capacity, first_weights, outcome_of, private_model_of
 from fedcohort.analyses.moments import ExactMoments, moments_from_sums
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import even_edges
@@ -54,7 +54,7 @@ class MomentsStage:
 
     subject: Subject
     train: Train
-    task: Task
+    outcome: Outcome
     moments: ExactMoments
     name: str = "moments"
     times: int = 1
@@ -88,7 +88,7 @@ class MomentsStage:
             "deviation": moments.deviation,
             "rows": np.array([n_train]),
             "step": np.array([0]),
-            "edges": even_edges(self.task.n_curves, self.task.round_bins),
+            "edges": even_edges(self.outcome.n_curves, self.outcome.round_bins),
         }
         return replace(state, arrays=arrays)
 
@@ -145,7 +145,7 @@ class TrainAnalysis(Analysis):
     study: Study
     train: Train
     numeric: dict[str, Numeric]
-    task: Task
+    outcome: Outcome
     columns: dict[str, slice | None]
     privacy: Privacy | None = None
     site_patients: float = 0.0
@@ -182,7 +182,7 @@ class TrainAnalysis(Analysis):
     @cached_property
     def measured_rounds(self) -> tuple[int, ...]:
         """Under privacy, the rounds before which held-out patients are measured."""
-        if self.privacy is None or "test" not in self.task.splits:
+        if self.privacy is None or "test" not in self.outcome.splits:
             return ()
         return tuple(range(self.privacy.evaluate_every, self.train.rounds, self.privacy.evaluate_every))
 
@@ -190,11 +190,11 @@ class TrainAnalysis(Analysis):
     def evaluation(self) -> Evaluation | None:
         """None where nobody is held out of private training, and so nothing is measured."""
         if self.privacy is None:
-            return Evaluation(Measure(self.task), self.columns, self.task.splits)
-        if "test" not in self.task.splits:
+            return Evaluation(Measure(self.outcome), self.columns, self.outcome.splits)
+        if "test" not in self.outcome.splits:
             return None
         share = 1.0 + len(self.measured_rounds)
-        return Evaluation(Measure(self.task, private=True), self.columns, ("test",), share)
+        return Evaluation(Measure(self.outcome, private=True), self.columns, ("test",), share)
 
     @property
     def foreseen(self) -> dict[Block, int]:
@@ -215,7 +215,7 @@ class TrainAnalysis(Analysis):
         measured = MeasureStage(evaluation, subject, rounds)
         update = UpdateStage(subject, train, self.server)
         return (
-            MomentsStage(subject, train, self.task, ExactMoments(self.numeric)),
+            MomentsStage(subject, train, self.outcome, ExactMoments(self.numeric)),
             Parallel("train", rounds, (measured, update)),
             EvaluateStage(evaluation, subject, rounds),
         )
@@ -270,7 +270,11 @@ class TrainAnalysis(Analysis):
 
     def report(self, state: State) -> Report:
         """Metrics, confusion, calibration and importance of the finished model."""
-        measured = self.evaluation.report(state.sums or Sums({})) if self.evaluation else dict(self.task.told)
+        measured = (
+            self.evaluation.report(state.sums or Sums({}))
+            if self.evaluation
+            else dict(self.outcome.label_report)
+        )
         return {"rounds": self.train.rounds, **measured}
 
 
@@ -280,4 +284,4 @@ def build(study: Study) -> TrainAnalysis:
         raise StudyError("analysis: not a training")
     columns = feature_slices(study.cohort) if study.analysis.importance else {}
     numeric = numeric_columns(study.cohort.schema_)
-    return TrainAnalysis(study, study.analysis, numeric, task_of(study.cohort), columns)
+    return TrainAnalysis(study, study.analysis, numeric, outcome_of(study.cohort), columns)
