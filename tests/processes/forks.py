@@ -28,9 +28,11 @@ READ_BY_IMPORTS = (
     "LC_",
     "LD_",
     "NO_COLOR",
+    "ONEDNN_",
     "OPENBLAS",
     "PYTHON",
     "TERM",
+    "TF_",
 )
 """How names begin that Python, rich, typer or a library reads once."""
 COLUMNS = {"COLUMNS": "1000"}
@@ -39,8 +41,11 @@ COLUMNS = {"COLUMNS": "1000"}
 SERVER = """
 import importlib, json, os, runpy, socket, sys
 import fedcohort.cli.app
-for name in sys.argv[2:]:
+for name in sys.argv[3:]:
     importlib.import_module(name)
+if sys.argv[2] == "training":
+    from fedcohort.models.start import start_tensorflow
+    start_tensorflow()
 channel = socket.socket(fileno=int(sys.argv[1]))
 requests, answers = channel.makefile("r", encoding="utf-8"), channel.makefile("w", encoding="utf-8")
 for line in requests:
@@ -78,6 +83,11 @@ IMPORTS = (
     "websockets.asyncio.client",
 )
 """What nodes, coordinators and the commands of people have in common; the rest comes in each process."""
+TRAINS = ("coordinator", "node")
+"""Commands that may train: forked from a process of their own, which has imported TensorFlow, too.
+
+A forked process makes TensorFlow's context and threads itself, with its first operation.
+"""
 
 
 def _fixed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -110,10 +120,11 @@ class _Server:
 
 
 @cache
-def _server(*fixed: tuple[str, str]) -> _Server:
+def _server(training: bool, *fixed: tuple[str, str]) -> _Server:
     """Started with the first process that is asked for."""
     here, there = socket.socketpair()
-    command = [sys.executable, "-c", SERVER, str(there.fileno()), *IMPORTS]
+    what = "training" if training else "other"
+    command = [sys.executable, "-c", SERVER, str(there.fileno()), what, *IMPORTS]
     null = subprocess.DEVNULL
     process = subprocess.Popen(
         command,
@@ -171,7 +182,7 @@ def start(
     fixed = _fixed(environment)
     if sys.platform != "linux" or fixed != {**_fixed(os.environ), **COLUMNS}:
         return None
-    server = _server(*sorted(fixed.items()))
+    server = _server(any(word in TRAINS for word in arguments[:1]), *sorted(fixed.items()))
     asked = {"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}
     number = server.ask(**asked, files=[str(path) for path in files])
     assert number is not None
