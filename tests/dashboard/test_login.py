@@ -20,11 +20,18 @@ from .accounts import ORIGIN, PASSWORD, Browser, csrf_of
 NOWHERE = "http://127.0.0.1:9"
 
 
+@pytest.fixture(scope="module")
+def hash() -> str:
+    """Of PASSWORD; it costs as much as a log-in."""
+    made = Passwords().hash(PASSWORD)
+    assert made is not None
+    return made
+
+
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, hash: str) -> Path:
     """Ada, a researcher, and ops, an operator, with passwords."""
-    people, hash = People(tmp_path / "people.db"), Passwords().hash(PASSWORD)
-    assert hash is not None
+    people = People(tmp_path / "people.db")
     for name, role in (("ada", "researcher"), ("ops", "operator")):
         people.take_link(people.add(name, role), "", hash)
     people.close()

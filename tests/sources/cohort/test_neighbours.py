@@ -198,7 +198,7 @@ def test_in_duckdb_one_patient_changes_no_other(tmp_path: Path, kind: str) -> No
     def make(kind: str, values: Sequence[str], odd: str | None, place: int) -> str:
         path.unlink(missing_ok=True)
         with duckdb.connect(str(path)) as connection:
-            connection.execute(";".join(statements(kind, values, odd, place)))
+            connection.execute(";".join(["BEGIN", *statements(kind, values, odd, place), "COMMIT"]))
         return f"duckdb:///{path}"
 
     check(make, DUCKDB, kind)
