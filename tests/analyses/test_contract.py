@@ -19,11 +19,14 @@ from fedcohort.analyses.contract import (
     Sums,
     Tally,
 )
+from fedcohort.analyses.measure import Measure
+from fedcohort.analyses.metrics import Outcome
 from fedcohort.analyses.rows import Rows
-from fedcohort.errors import StudyError
+from fedcohort.analyses.score_bins import even_edges
+from fedcohort.errors import StudyError, WireError
 from fedcohort.study import Privacy
 from fedcohort.table import Table
-from fedcohort.vector import Block, counts
+from fedcohort.vector import Array, Block, counts
 
 PRIVACY = Privacy(epsilon=1.0)
 
@@ -217,3 +220,17 @@ def test_a_study_of_each_kind_has_as_many_rounds_as_it_says() -> None:
     measured = ["train", "train", "measured", "train", "measured", "train", "measured"]
     assert names == ["count", *measured, "evaluate"]
     assert [analysis.schedule_step(number) for number in range(1, 8)] == list(range(7))
+
+
+@pytest.mark.parametrize("wrong", ["none", "short", "long", "not in order", "nan", "float64"])
+def test_a_state_s_edges_are_those_of_the_sum_or_no_row_is_looked_at(wrong: str) -> None:
+    measure = Measure(Outcome(fc.Binary("ill"), ("train", "test")))
+    right = even_edges(1, 8)
+    states: dict[str, dict[str, Array]] = {
+        "none": {}, "short": {"edges": right[:, :-1]}, "long": {"edges": np.concatenate([right, right], 1)},
+        "not in order": {"edges": right[:, ::-1]}, "nan": {"edges": np.full_like(right, np.nan)},
+        "float64": {"edges": right.astype(np.float64)},
+    }  # fmt: skip
+    assert measure.edges_of(State("evaluate", 1, {"edges": right}), 8) is right
+    with pytest.raises(WireError, match="edges between 8 bins"):
+        measure.edges_of(State("evaluate", 1, states[wrong]), 8)

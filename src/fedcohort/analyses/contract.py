@@ -277,9 +277,11 @@ class Analysis:
 
     def layout(self, state: State) -> Layout:
         """The integers of a round, which coordinator and sites derive alike."""
+        if not 0 <= state.round < self.n_rounds:
+            return ()
         run = bisect_right(self._stage_ends, state.round)
         if run not in self._layouts:
-            blocks = self.stages[run].blocks if run < len(self.stages) else ()
+            blocks = self.stages[run].blocks
             self._layouts[run] = tuple(block.fixed_point(self.privacy is not None) for block in blocks)
         return self._layouts[run]
 

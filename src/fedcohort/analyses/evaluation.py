@@ -38,7 +38,6 @@ Floats = NDArray[np.float64]
 Targets = NDArray[np.float32]
 Indices = NDArray[np.int64]
 Predict = Callable[[Inputs], NDArray[np.float32]]
-NO_EDGES = np.zeros((0, 0), np.float32)
 
 
 class Subject(Protocol):
@@ -241,9 +240,8 @@ class MeasureStage:
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What a site's rows add."""
         x, y = self.subject.data(rows, state)
-        return self.evaluation.measured(
-            self.subject.predict(state), x, y, rows, state.arrays.get("edges", NO_EDGES)
-        )
+        edges = self.evaluation.measure.edges_of(state, self.evaluation.outcome.round_bins)
+        return self.evaluation.measured(self.subject.predict(state), x, y, rows, edges)
 
     def update(self, state: State, sums: Sums) -> State:
         """Metrics, and where the bins of the next scores lie."""
@@ -277,9 +275,10 @@ class EvaluateStage:
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What a site's rows add."""
-        predict, edges = self.subject.predict(state), state.arrays.get("edges", NO_EDGES)
+        predict, evaluation = self.subject.predict(state), self.evaluation
+        edges = evaluation.measure.edges_of(state, evaluation.outcome.final_bins)
         x, y = self.subject.data(rows, state)
-        return self.evaluation.contribute(predict, x, y, rows, edges, draw)
+        return evaluation.contribute(predict, x, y, rows, edges, draw)
 
     def update(self, state: State, sums: Sums) -> State:
         """Metrics by split."""

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.analyses.contract import Contribution, Proved, Sums, Tally
+from fedcohort.analyses.contract import Contribution, Proved, State, Sums, Tally
 from fedcohort.analyses.exact_sums import SQUARES, VALUES, limbs, sum_squares, sum_values, totals
 from fedcohort.analyses.intervals import Estimates, drawn, ends
 from fedcohort.analyses.metrics import (
@@ -31,6 +31,7 @@ from fedcohort.analyses.metrics import (
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import Edges, tie_error
 from fedcohort.columns import Number
+from fedcohort.errors import WireError
 from fedcohort.vector import MAX_ROWS, Block, counts
 
 LOG_ODDS = (0.25, 0.5, 0.8, 1.2, 1.8, 2.6, 3.6, 4.8, 6.2)
@@ -59,10 +60,20 @@ class Measure:
     outcome: Outcome
     private: bool = False
 
-    @property
-    def scored(self) -> bool:
-        """Whether scores are counted, and not only whether a class is right or how far a number is off."""
-        return self.outcome.is_binary or (not self.private and self.outcome.n_classes > 0)
+    def edges_of(self, state: State, n_bins: int) -> Edges:
+        """The edges between bins of scores that a state says; those of fixed bins are in no state.
+
+        Raises:
+            WireError: they are not between so many bins of each curve, in order: other cells than the sum's.
+        """
+        if self.private or not self.outcome.n_classes:
+            return EDGES
+        edges = np.asarray(state.arrays.get("edges", ()))
+        shape = (self.outcome.n_curves, n_bins - 1)
+        if edges.shape != shape or edges.dtype != np.float32 or not np.all(np.diff(edges) >= 0):
+            raise WireError(f"a state without edges between {n_bins} bins of scores")
+        checked: Edges = edges
+        return checked
 
     def rows(self, rows: Rows, split: str) -> NDArray[np.int64]:
         """Whose predictions count."""

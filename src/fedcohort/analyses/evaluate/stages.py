@@ -49,7 +49,9 @@ class ScoresStage:
         x, y = self.subject.data(rows, state)
         held = rows.of(self.evaluation.split)
         predicted = self.subject.predict(state)(x[held])
-        cells = score_cells(self.evaluation.outcome, predicted, y[held], state.arrays["edges"])
+        outcome = self.evaluation.outcome
+        edges = self.evaluation.measure.edges_of(state, outcome.round_bins)
+        cells = score_cells(outcome, predicted, y[held], edges)
         return {"scores": Tally(cell=cells, rows=held)}
 
     def update(self, state: State, sums: Sums) -> State:
