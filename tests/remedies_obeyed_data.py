@@ -205,6 +205,27 @@ OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
     "sources/importer/test_deidentification.py": {
         "test_a_permission_says_why_and_by_whom": ("identifiers are kept: say why, and who allows it",),
     },
+    "sources/importer/test_derive.py": {
+        "test_a_select_that_was_refused_is_derived_once_it_is_written_as_told": (
+            "{}: the SELECT gives {}, and declared are {}: name each column once in both",
+            "{}: nested more than {} deep; write it flatter, such as by WITH",
+            "{}: select: give {} as a table has it, such as SELECT a.{}, ...",
+            "{}: write one SELECT",
+            "{}: is not SQL of {}: {}; correct it",
+            "{}: select: {}; name columns as the tables have them",
+        ),
+        "test_a_select_that_takes_too_long_or_gives_too_much_is_ended": (
+            "{}: more than {} rows; give one a patient or visit, by GROUP BY",
+        ),
+        "test_nothing_else_is_replaced_and_nothing_is_imported_into_it": (
+            "{}: table {} stands there and was not derived; choose another name",
+            "table {}: is derived from others; import into another table",
+        ),
+        "test_a_file_that_cannot_be_is_refused_by_name": (
+            "columns.{}: every derived table has it; leave it out",
+            "{}: {}; give the file of derived tables",
+        ),
+    },
     "sources/importer/test_long_tables.py": {
         "test_a_view_on_a_table_that_would_go_is_named_on_postgresql": (
             "has a view on the table; drop the view first, and make it again afterwards",

@@ -1,6 +1,7 @@
 """MIMIC-IV's demo: every table's rows are at one site each, and the example study learns from two."""
 
 import csv
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ from fedcohort.errors import ConfigError, SchemaError
 from fedcohort.sources.datasets.mimic_iv import TABLES, Share, StandIns, import_mimic
 from fedcohort.sources.deidentify.pseudonym import code_pseudonym, pseudonym
 from fedcohort.sources.importer.deidentification import PUBLIC
+from fedcohort.sources.importer.derive import list_derived
 from tests.test_examples import EXAMPLES, run_on
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -63,6 +65,27 @@ def test_an_admission_s_row_says_what_is_known_on_the_first_day(databases: list[
     query = f"SELECT earlier_admissions FROM mortality WHERE patient_id = '{patient}'"
     found = sorted(str(row[0]) for path in databases for row in ask(path, query))
     assert found == ["0.0", "1.0", "2.0", "3.0"]
+
+
+def test_the_admissions_are_those_of_the_version_before_they_were_derived(databases: list[Path]) -> None:
+    rows = [ask(path, "SELECT * FROM mortality ORDER BY id") for path in databases]
+    assert [hashlib.sha256(repr(one).encode()).hexdigest() for one in rows] == [
+        "e1bb873b50e5ffe41b1892d1cffe0db300cfd7ed3018759a2281a780fae12602",
+        "60b403954e815e94c5a7dd8bf90b91ecf1b682816bbb26ccbe8e59ffd135f7e8",
+    ]
+
+
+def test_the_admissions_of_an_earlier_version_are_replaced_and_then_known(
+    databases: list[Path], tmp_path: Path
+) -> None:
+    for path in databases:
+        shutil.copy(path, tmp_path)
+        with closing(sqlite3.connect(tmp_path / path.name)) as connection, connection:
+            connection.execute("DROP TABLE fedcohort_derived")
+    import_mimic(FOLDER, tmp_path, 2, StandIns(KEY))
+    for path in databases:
+        assert ask(tmp_path / path.name, "SELECT * FROM mortality") == ask(path, "SELECT * FROM mortality")
+        assert [derived.split()[0] for derived in list_derived(tmp_path / path.name)] == ["mortality"]
 
 
 def test_no_number_of_mimics_patients_admissions_or_staff_is_stored(databases: list[Path]) -> None:

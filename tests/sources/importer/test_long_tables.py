@@ -16,6 +16,7 @@ from fedcohort.sources.deidentify.pseudonym import pseudonym
 from fedcohort.sources.deidentify.rule_set import RuleSet
 from fedcohort.sources.deidentify.rules import Rule, Rules
 from fedcohort.sources.importer.csv.source import csv_source
+from fedcohort.sources.importer.derive import derive, read_derivations
 from fedcohort.sources.importer.mapping import read_mapping
 from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.undo import undo
@@ -83,3 +84,19 @@ def test_a_view_on_a_table_that_would_go_is_named_on_postgresql(
     with writing(url) as connection:
         connection.execute(text("DROP VIEW first_labs"))
     assert [one.number for one in undo(url, 1)] == [1]
+
+
+def test_the_derived_table_of_the_guide_is_made_as_it_is_written_there(tmp_path: Path) -> None:
+    database = tmp_path / "s.db"
+    bring_labs(tmp_path, database, ROWS)
+    people = write(tmp_path / "patients.csv", ["1,40", "2,50"], "patient_id,age")
+    import_source(csv_source(people, "patients", None), database, RuleSet(Rules(), b"k" * 32))
+    (tmp_path / "derived.toml").write_text(of_guide("toml", "tables.first_labs"))
+    (derivation,) = read_derivations(tmp_path / "derived.toml")
+    assert derive(database, derivation).provenance.rows == 2
+    cohort = Cohort(table="first_labs", columns=["age", "glucose"], split=None)
+    columns = {"age": Numeric(0, 120, unit="years"), "glucose": Numeric(1, 600, unit="mg/dL")}
+    read = load_cohort(
+        database, cohort.model_copy(update={"columns": columns}), 0, {"first_labs": [*columns]}
+    )
+    assert sorted(read.columns["age"].tolist()) == [40.0, 50.0]

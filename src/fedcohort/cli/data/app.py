@@ -8,7 +8,7 @@ import typer
 from fedcohort.cli.data.check import check, mock
 from fedcohort.cli.data.deidentify import file_names, k_anonymity
 from fedcohort.cli.data.dicom import deidentify_dicom, import_dicom, receive_dicom
-from fedcohort.cli.data.imports import import_app
+from fedcohort.cli.data.imports import RefusedFile, import_app
 from fedcohort.cli.support import Config, SiteFile, console
 from fedcohort.quickstart.config import DEFAULT_CONFIG
 
@@ -85,6 +85,33 @@ def undo(
         lines = [f"taken back: {one}" for one in take_back(into, number)]
     for line in lines:
         console.print(line, markup=False, highlight=False)
+
+
+@data_app.command()
+def derive(
+    into: Annotated[str, typer.Option("--into", help="The site's database that was imported into.")],
+    tables: Annotated[
+        Path | None,
+        typer.Option("--tables", help="Derived tables (TOML); without, those that are there are listed."),
+    ] = None,
+    refused: RefusedFile = None,
+) -> None:
+    """Derive wide tables, a row a patient or visit, each by a declared SELECT over imported tables."""
+    from fedcohort.cli.data.import_report import listing, print_refusals
+    from fedcohort.sources.importer.derive import derive as make
+    from fedcohort.sources.importer.derive import list_derived, read_derivations
+
+    if tables is None:
+        for line in list_derived(into) or ["no derived table"]:
+            console.print(line, markup=False, highlight=False)
+        return
+    with listing(refused) as note:
+        for derivation in read_derivations(tables):
+            derived = make(into, derivation)
+            console.print(str(derived), markup=False, highlight=False)
+            print_refusals(derived.refusals, len(derived.refusals), refused)
+            for refusal in derived.refusals:
+                note(refusal)
 
 
 def _databases(sites: int | None, into: Path, config: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,11 +66,21 @@ def print_report(report: "Imported", refused: Path | None) -> None:
         refused: the file with all of them, where one is written.
     """
     console.print(str(report), markup=False, highlight=False)
-    for one in report.refusals[:SHOWN]:
-        where = " ".join(filter(None, (f"{one.file}:", one.position, one.field)))
-        also = "".join(f"; also {column} {reason}" for column, reason in one.also)
-        error_console.print(f"  {where}: {one.reason}{also}", markup=False, highlight=False)
-    rest = report.refused.total() - min(len(report.refusals), SHOWN)
+    print_refusals(report.refusals, report.refused.total(), refused)
+
+
+def print_refusals(refusals: Sequence["Refusal"], count: int, refused: Path | None) -> None:
+    """The first records that were refused, and where all of them are.
+
+    Args:
+        count: how many there are, of which `refusals` need not be all.
+        refused: the file with all of them, where one is written.
+    """
+    for refusal in refusals[:SHOWN]:
+        where = " ".join(filter(None, (f"{refusal.file}:", refusal.position, refusal.field)))
+        also = "".join(f"; also {column} {reason}" for column, reason in refusal.also)
+        error_console.print(f"  {where}: {refusal.reason}{also}", markup=False, highlight=False)
+    rest = count - min(len(refusals), SHOWN)
     if rest > 0:
-        told = f"see {refused}" if refused else "name a file by --refused to see all"
-        error_console.print(f"  and {rest} more; {told}", markup=False, highlight=False)
+        all_of_them = f"see {refused}" if refused else "name a file by --refused to see all"
+        error_console.print(f"  and {rest} more; {all_of_them}", markup=False, highlight=False)

@@ -12,26 +12,24 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect
 
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.errors import ConfigError, SchemaError
-from fedcohort.sources.catalogue.schema import PATIENT_ID, Declared, wide_table
+from fedcohort.sources.catalogue.schema import PATIENT_ID, Declared
 from fedcohort.sources.deidentify.pseudonym import code_pseudonym, key_id, pseudonym
-from fedcohort.sources.importer.batch import Batch, Part, Refusal, Source
+from fedcohort.sources.importer.batch import Batch, Part, Source
 from fedcohort.sources.importer.csv.source import csv_source
 from fedcohort.sources.importer.deidentification import (
     Deidentification,
     DeidentifiedSource,
     Keys,
-    NoIdentifiers,
 )
+from fedcohort.sources.importer.derive import Derivation, derive
 from fedcohort.sources.importer.files import files_of
 from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.report import SHOWN_REFUSALS, Imported
-from fedcohort.sources.importer.values import Field, refusals_of, shaped
-from fedcohort.sources.importer.writer import write_table
-from fedcohort.storage.database import writing
+from fedcohort.storage.database import reading
 
 SUBJECT = "subject_id"
 IDENTIFIER_ENDING = "_id"
@@ -61,8 +59,7 @@ COLUMNS = {
 }  # fmt: skip
 """Of the table `mortality`: what is known on the first day, and whether the patient died in hospital."""
 
-DERIVED = NoIdentifiers("derived from the tables of this database")
-_ROWS = """
+_SELECT = """
 SELECT a.patient_id,
   min(91.0, p.anchor_age + strftime('%Y', a.admittime) - p.anchor_year) AS age,
   p.gender AS sex, a.admission_type, a.insurance,
@@ -75,6 +72,8 @@ SELECT a.patient_id,
 FROM admissions a JOIN patients p ON p.patient_id = a.patient_id
 ORDER BY a.patient_id, a.admittime
 """
+ADMISSIONS = Derivation(MORTALITY, _SELECT, COLUMNS)
+"""One row an admission."""
 
 
 @dataclass(frozen=True)
@@ -168,27 +167,18 @@ def import_mimic(folder: Path, into: Path, sites: int, deidentification: Deident
         database = into / f"mimic_{chr(ord('a') + index)}.db"
         source = mimic_source(folder, Share(index, sites))
         report = import_source(source, database, deidentification, context=f"{index} of {sites}")
-        report.written[MORTALITY], refusals = _admissions(database)
-        report.refused.update(f"{MORTALITY}.{one.field} {one.reason}" for one in refusals)
-        report.refusals += refusals[: max(0, SHOWN_REFUSALS - len(report.refusals))]
+        _check_filled(database)
+        derived = derive(database, ADMISSIONS, adopt=True)
+        report.written[MORTALITY] = derived.provenance.rows
+        report.refused.update(f"{MORTALITY}.{one.field} {one.reason}" for one in derived.refusals)
+        report.refusals += derived.refusals[: max(0, SHOWN_REFUSALS - len(report.refusals))]
         reports.append(report)
     return reports
 
 
-def _admissions(database: Path) -> tuple[int, list[Refusal]]:
-    """Write the table `mortality` anew from the others; returns its number of rows, and what does not fit."""
-    table = wide_table(MORTALITY, COLUMNS)
-    fields = [Field(PATIENT_ID, PATIENT_ID), *(Field(name, name, kind) for name, kind in COLUMNS.items())]
-    with writing(database) as connection:
+def _check_filled(database: Path) -> None:
+    """Refuse to derive from tables of which nothing came in."""
+    with reading(database) as connection:
         present = inspect(connection).get_table_names()
-        empty = [name for name in NEEDED if name not in present]
-        if empty:
-            raise SchemaError(f"{database}: no record of {', '.join(empty)} came in; get the whole tables")
-        rows = connection.execute(text(_ROWS)).fetchall()
-        columns = zip(*rows, strict=True) if rows else ((),) * len(fields)
-        found, faults = shaped(
-            fields, {one.name: values for one, values in zip(fields, columns, strict=True)}
-        )
-        table.drop(connection, checkfirst=True)
-        written = write_table(connection, table, COLUMNS, found, DERIVED)
-    return written, refusals_of(MORTALITY, range(1, len(rows) + 1), faults)
+    if empty := [name for name in NEEDED if name not in present]:
+        raise SchemaError(f"{database}: no record of {', '.join(empty)} came in; get the whole tables")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, MetaData, Table, inspect, literal, select
 
-from fedcohort.errors import ConfigError, StoreError
+from fedcohort.errors import StoreError
 from fedcohort.sources.catalogue.normal_form import as_they_are, identifier
 from fedcohort.sources.catalogue.schema import DECLARATIONS, OURS, PATIENT_ID
 from fedcohort.sources.importer.batch import Batch, Part, Refusal, Source
@@ -34,7 +34,7 @@ from fedcohort.sources.importer.identity import bind, form_in, form_of, note_per
 from fedcohort.sources.importer.owned_keys import of_own_patients
 from fedcohort.sources.importer.report import Imported
 from fedcohort.sources.importer.transactions import TransactionBatcher
-from fedcohort.sources.importer.writer import RowWriter
+from fedcohort.sources.importer.writer import RowWriter, check_table_name
 from fedcohort.sources.importer.written_rows import WRITES_TABLE
 from fedcohort.storage.database import database_url, display, importing
 
@@ -125,8 +125,7 @@ def check_tables(source: Source) -> None:
         ConfigError: names one.
     """
     for table in source.tables:
-        if table.lower().startswith((OURS, "sqlite_", "pg_")):
-            raise ConfigError(f"--table {table}: such names are the database's own; choose another")
+        check_table_name(table)
 
 
 def begun_report(database: str | Path, keys: Keys) -> Imported:

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, MetaData, Table, delete, inspect, literal, select
 
 from fedcohort.errors import StoreError
+from fedcohort.sources.catalogue.derived_tables import derived_tables, forget_derived
 from fedcohort.sources.catalogue.schema import DECLARATIONS, OURS, write_declarations
 from fedcohort.sources.importer.checkpoint import IMPORTS_TABLE, MADE_MISSING_TABLE, REFUSALS_TABLE
 from fedcohort.sources.importer.identity import forget
@@ -134,20 +135,20 @@ def _check(connection: Connection, name: str, past: Sequence[Past], taken: Seque
             raise StoreError(
                 f"{name}: import {one.number} went on behind these records; undo {one.number} first"
             )
-    if made := sorted(_derived(connection)):
+    if made := sorted(_underived(connection)):
         raise StoreError(
             f"{name}: {', '.join(made)} was made from what imports wrote, and would stay: make the "
             "database anew"
         )
 
 
-def _derived(connection: Connection) -> set[str]:
-    """Tables that no import wrote, and that stand here with declarations: made from others."""
+def _underived(connection: Connection) -> set[str]:
+    """Tables that no import wrote and that nobody knows how to derive: made from others."""
     present = {name for name in inspect(connection).get_table_names() if not name.startswith(OURS)}
     written = set(connection.execute(select(WRITES_TABLE.c.table_name)).scalars())
     for names in connection.execute(select(IMPORTS_TABLE.c.tables)).scalars():
         written |= set(names.split(","))
-    return present - written
+    return present - written - derived_tables(connection).keys()
 
 
 def _take_back(connection: Connection, numbers: Collection[int], tables: Collection[str]) -> None:
@@ -165,6 +166,7 @@ def _take_back(connection: Connection, numbers: Collection[int], tables: Collect
             connection.execute(delete(table).where(table.c.part == part))
     for name in sorted(set(tables) & present):
         _drop_empty(connection, name)
+    _drop_derived(connection, set(tables))
     if all(name.startswith(OURS) for name in inspect(connection).get_table_names()):
         forget(connection)
 
@@ -176,3 +178,14 @@ def _drop_empty(connection: Connection, name: str) -> None:
         table.drop(connection)
         if inspect(connection).has_table(DECLARATIONS):
             write_declarations(connection, name, {})
+
+
+def _drop_derived(connection: Connection, changed: set[str]) -> None:
+    """Drop what was derived from tables that have changed; it is derived anew by the command that made it."""
+    derived = derived_tables(connection)
+    while more := {name for name, one in derived.items() if changed & one.sources.keys()} - changed:
+        changed = changed | more
+    for name in sorted(changed & derived.keys()):
+        Table(name, MetaData()).drop(connection, checkfirst=True)
+        write_declarations(connection, name, {})
+        forget_derived(connection, name)

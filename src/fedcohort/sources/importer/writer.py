@@ -12,9 +12,11 @@ from functools import lru_cache
 
 from sqlalchemy import JSON, Column, Connection, Index, Integer, MetaData, String, Table, Text, inspect
 
-from fedcohort.errors import SchemaError, StoreError
+from fedcohort.errors import ConfigError, SchemaError, StoreError
+from fedcohort.sources.catalogue.derived_tables import derived_tables
 from fedcohort.sources.catalogue.schema import (
     LONGEST_ID,
+    OURS,
     PATIENT_ID,
     Declared,
     read_declarations,
@@ -29,6 +31,16 @@ from fedcohort.sources.importer.transactions import compiled, insertion
 from fedcohort.sources.importer.written_rows import ROW, WrittenRows, lock
 
 MAX_COLUMNS = {"sqlite": 2000, "postgresql": 1600}
+
+
+def check_table_name(table: str) -> None:
+    """Refuse a name that databases keep for themselves.
+
+    Raises:
+        ConfigError: says so.
+    """
+    if table.lower().startswith((OURS, "sqlite_", "pg_")):
+        raise ConfigError(f"table {table}: such names are the database's own; choose another")
 
 
 def insert_columns(
@@ -195,6 +207,8 @@ def _check_fits(
     keys: Sequence[str],
 ) -> None:
     """Refuse to add to a table of other columns, declarations or keys."""
+    if table in derived_tables(connection):
+        raise StoreError(f"table {table}: is derived from others; import into another table")
     present = {column["name"] for column in inspect(connection).get_columns(table)}
     missing = sorted(set(columns) - present)
     if missing or read_declarations(connection, table) != dict(declared):
