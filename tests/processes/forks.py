@@ -39,13 +39,16 @@ COLUMNS = {"COLUMNS": "1000"}
 """So that no line of output is broken."""
 
 SERVER = """
-import importlib, json, os, runpy, socket, sys
+import gc, importlib, json, os, runpy, socket, sys
 import fedcohort.cli.app
 for name in sys.argv[3:]:
     importlib.import_module(name)
 if sys.argv[2] == "training":
     from fedcohort.models.start import start_tensorflow
     start_tensorflow()
+# What is imported is neither walked through nor copied by a forked process that collects its own garbage.
+gc.collect()
+gc.freeze()
 channel = socket.socket(fileno=int(sys.argv[1]))
 requests, answers = channel.makefile("r", encoding="utf-8"), channel.makefile("w", encoding="utf-8")
 for line in requests:
@@ -84,14 +87,21 @@ IMPORTS = (
 )
 """What nodes, coordinators and the commands of people have in common; the rest comes in each process."""
 TRAINS = ("coordinator", "node")
-"""Commands that may train: forked from a process of their own, which has imported TensorFlow, too.
+"""Commands that may train, by themselves and with options: not `node check`, which the end of TensorFlow's
+modules would cost more than all it does.
 
-A forked process makes TensorFlow's context and threads itself, with its first operation.
+They are forked from a process of their own, which has imported TensorFlow, too. A forked process makes
+TensorFlow's context and threads itself, with its first operation.
 """
 
 
 def _fixed(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(READ_BY_IMPORTS)}
+
+
+def _may_train(arguments: Sequence[str]) -> bool:
+    ends_at_once = "--help" in arguments or any(not word.startswith("-") for word in arguments[1:2])
+    return any(word in TRAINS for word in arguments[:1]) and not ends_at_once
 
 
 @dataclass
@@ -182,7 +192,7 @@ def start(
     fixed = _fixed(environment)
     if sys.platform != "linux" or fixed != {**_fixed(os.environ), **COLUMNS}:
         return None
-    server = _server(any(word in TRAINS for word in arguments[:1]), *sorted(fixed.items()))
+    server = _server(_may_train(arguments), *sorted(fixed.items()))
     asked = {"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}
     number = server.ask(**asked, files=[str(path) for path in files])
     assert number is not None
