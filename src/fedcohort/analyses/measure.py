@@ -37,7 +37,7 @@ from fedcohort.vector import MAX_ROWS, Block, counts
 LOG_ODDS = (0.25, 0.5, 0.8, 1.2, 1.8, 2.6, 3.6, 4.8, 6.2)
 """Edges between fixed bins, to both sides of even odds, which are one too: probabilities of .002 to .998."""
 _INNER = np.array([*(-edge for edge in reversed(LOG_ODDS)), 0.0, *LOG_ODDS])
-EDGES = (1 / (1 + np.exp(-_INNER))).astype(np.float32)[None]
+EDGES: Edges = (1 / (1 + np.exp(-_INNER))).astype(np.float32)[None]
 """(1, BINS - 1) probabilities."""
 BINS = EDGES.shape[1] + 1
 _OUTER = np.array([-7.5, *_INNER, 7.5])
@@ -68,12 +68,11 @@ class Measure:
         """
         if self.private or not self.outcome.n_classes:
             return EDGES
-        edges = np.asarray(state.arrays.get("edges", ()))
+        edges: Edges = np.asarray(state.arrays.get("edges", ()))
         shape = (self.outcome.n_curves, n_bins - 1)
         if edges.shape != shape or edges.dtype != np.float32 or not np.all(np.diff(edges) >= 0):
             raise WireError(f"a state without edges between {n_bins} bins of scores")
-        checked: Edges = edges
-        return checked
+        return edges
 
     def rows(self, rows: Rows, split: str) -> NDArray[np.int64]:
         """Whose predictions count."""
