@@ -54,6 +54,19 @@ def pooled(time: np.ndarray, event: np.ndarray) -> dict[float, tuple[float, floa
     return found
 
 
+def restricted_mean(time: np.ndarray, event: np.ndarray, horizon: float) -> tuple[float, float]:
+    """The area under the curve and its variance, step by step (Klein and Moeschberger 2003, section 4.5)."""
+    curve = pooled(time, np.where(time <= horizon, event, 0))
+    edges, heights = [0.0, *curve, horizon], [1.0, *(survival for survival, _ in curve.values())]
+    areas = [height * (edges[place + 1] - edges[place]) for place, height in enumerate(heights)]
+    variance = 0.0
+    for place, when in enumerate(curve):
+        risk, died = int((time >= when).sum()), int(((time == when) & (event == 1)).sum())
+        if risk > died:
+            variance += sum(areas[place + 1 :]) ** 2 * died / (risk * (risk - died))
+    return sum(areas), variance
+
+
 def test_published_figures_of_the_leukaemia_trial() -> None:
     """Survival of the treated and the log-rank test as textbooks have them (Collett 2015; Klein 2003)."""
     found = ask(freireich(), by="arm")["survival"]
@@ -62,6 +75,7 @@ def test_published_figures_of_the_leukaemia_trial() -> None:
     assert {week: round(drug[week], 3) for week in published} == published
     assert found["groups"]["drug"]["median"] == 23
     assert found["groups"]["placebo"]["median"] == 8
+    assert round(found["groups"]["drug"]["rmst"], 1) == 23.3
     assert round(found["logrank"]["statistic"], 2) == 16.79
     assert found["logrank"]["p"] == pytest.approx(chi2.sf(found["logrank"]["statistic"], 1), rel=1e-9)
 
@@ -92,6 +106,9 @@ def test_hospitals_together_find_what_all_patients_show(sites: int) -> None:
             assert group["low"][place] is None
     assert report["patients"] == n
     assert group["n"] == n
+    mean, variance = restricted_mean(time, event, WEEKS[-1])
+    assert group["rmst"] == pytest.approx(mean, abs=1e-10)
+    assert group["rmst_high"] - mean == pytest.approx(1.959963984540054 * math.sqrt(variance), abs=1e-10)
 
 
 def test_the_same_bits_under_every_protection() -> None:
@@ -162,6 +179,7 @@ def test_under_privacy_the_curve_is_near_the_exact_one_and_its_intervals_hold_it
             low <= value <= high for low, value, high in zip(group["low"], true, group["high"], strict=True)
         ]
         assert sum(held) >= len(grid) - 1
+        assert group["rmst_low"] < exact[level]["rmst"] < group["rmst_high"]
     assert report["survival"]["logrank"]["p"] < 0.01
     assert report["privacy"]["epsilon_spent"] <= 2.0
 

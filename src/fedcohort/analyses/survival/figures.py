@@ -65,6 +65,7 @@ def _points(grid: list[float], group: Json) -> chain[Point]:
 
 
 def _groups(report: Json, survival: Json, places: list[int]) -> Table:
+    mean = Column("rmst", Key("survival.rmst", {"time": f"{survival['grid'][-1]:g}"}))
     times = tuple(
         Column(f"survival_{survival['grid'][p]:g}", _at(survival["grid"][p]), "share") for p in places
     )
@@ -72,6 +73,7 @@ def _groups(report: Json, survival: Json, places: list[int]) -> Table:
     for name, group in survival["groups"].items():
         cells = [Value(group["n"]), Value(group["events"])]
         cells.append(Value(group["median"], group["median_low"], group["median_high"]))
+        cells.append(Value(group.get("rmst"), group.get("rmst_low"), group.get("rmst_high")))
         cells += [Value(group["survival"][p], group["low"][p], group["high"][p]) for p in places]
         rows.append(Row(name, tuple(cells), _name(survival, name)))
     notes = [Key("survival.patients", {"n": report["patients"], "missing": report["missing"]})]
@@ -82,7 +84,7 @@ def _groups(report: Json, survival: Json, places: list[int]) -> Table:
         section=SECTION,
         notes=tuple(notes),
         index=Column("group", Key("survival.group")),
-        columns=(*COLUMNS, *times),
+        columns=(*COLUMNS, mean, *times),
         rows=tuple(rows),
     )
 

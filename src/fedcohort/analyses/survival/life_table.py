@@ -53,15 +53,39 @@ class LifeTable:
 
     def greenwood(self) -> tuple[Floats, Floats]:
         """95 % interval of an exact curve: NaN where it has not begun to fall, or is at its end."""
-        risk, events, curve = self.at_risk, self.events, self.survival
-        left = risk * (risk - events)
-        variance = np.cumsum(np.where(left > 0, events / np.where(left > 0, left, 1.0), 0.0), axis=-1)
+        curve, variance = self.survival, np.cumsum(self._greenwood_terms, axis=-1)
         inside = (curve > 0) & (curve < 1)
         log = np.log(np.where(inside, curve, 0.5))
         spread = NORMAL * np.sqrt(variance) / np.abs(log)
         ends = (np.exp(log * np.exp(sign * spread)) for sign in (1, -1))
         low, high = (np.where(inside, end, np.nan) for end in ends)
         return low, high
+
+    @property
+    def _greenwood_terms(self) -> Floats:
+        """(…, groups, times): what each time adds to the variance of the logarithm of an exact curve."""
+        left = self.at_risk * (self.at_risk - self.events)
+        terms: Floats = np.where(left > 0, self.events / np.where(left > 0, left, 1.0), 0.0)
+        return terms
+
+    def mean_time(self, grid: Floats) -> Floats:
+        """(…, groups): restricted mean survival time, the area under a curve up to the grid's end."""
+        mean: Floats = self._areas(grid).sum(-1)
+        return mean
+
+    def mean_time_error(self, grid: Floats) -> Floats:
+        """(groups,): of exact counts, its standard error (Klein and Moeschberger 2003, section 4.5)."""
+        areas = self._areas(grid)
+        left = areas.sum(-1, keepdims=True) - areas.cumsum(-1)
+        error: Floats = np.sqrt((left**2 * self._greenwood_terms).sum(-1))
+        return error
+
+    def _areas(self, grid: Floats) -> Floats:
+        """Before each time; where who is lost counts for half, a curve falls evenly between two times."""
+        after = self.survival
+        before = np.concatenate([np.ones_like(after[..., :1]), after[..., :-1]], axis=-1)
+        areas: Floats = np.diff(grid, prepend=0.0) * ((before + after) / 2 if self.halved else before)
+        return areas
 
     def logrank(self) -> tuple[float, float]:
         """Chi-squared of the log-rank test over exact counts, and its p-value."""

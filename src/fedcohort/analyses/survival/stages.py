@@ -24,7 +24,7 @@ from fedcohort.analyses.contract import (
     Tally,
 )
 from fedcohort.analyses.enough import check_enough
-from fedcohort.analyses.intervals import Estimates, centred, drawn, ends
+from fedcohort.analyses.intervals import NORMAL_EXACT, Estimates, centred, drawn, ends
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.survival.life_table import LifeTable, median
 from fedcohort.analyses.survival.question import KaplanMeier
@@ -111,7 +111,7 @@ class SurvivalAnalysis(Analysis):
         """Curves with intervals, numbers at risk, medians, and the log-rank test of more groups than one."""
         sums = state.sums or Sums({})
         table, grid = self.table(sums), np.array(self.question.grid)
-        curve, (low, high) = table.survival, self._ends(sums)
+        curve, (low, high), means = table.survival, self._ends(sums), self._means(sums)
         groups: dict[str, object] = {}
         for index, level in enumerate(self.levels):
             groups[str(level)] = {
@@ -120,6 +120,7 @@ class SurvivalAnalysis(Analysis):
                 "median": median(grid, curve[index]),
                 "median_low": median(grid, np.nan_to_num(low[index], nan=1.0)),
                 "median_high": median(grid, np.nan_to_num(high[index], nan=1.0)),
+                **{name: float(values[index]) for name, values in means.items()},
                 "survival": curve[index].tolist(),
                 "low": _numbers(low[index]),
                 "high": _numbers(high[index]),
@@ -150,9 +151,22 @@ class SurvivalAnalysis(Analysis):
         """95 % intervals: Greenwood's, or of the counts drawn again."""
         if self.privacy is None:
             return self.table(sums).greenwood()
-        others = drawn(self._curves, sums, partial(self._redraw, one_hazard=False))["survival"]
-        low, high = centred(self.table(sums).survival, others)
+        low, high = centred(self.table(sums).survival, self._others(sums)["survival"])
         return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+
+    def _means(self, sums: Sums) -> dict[str, Floats]:
+        """By group the restricted mean survival time, with its interval."""
+        grid = np.array(self.question.grid)
+        mean = self.table(sums).mean_time(grid)
+        if self.privacy is None:
+            error = self.table(sums).mean_time_error(grid)
+            low, high = mean - NORMAL_EXACT * error, mean + NORMAL_EXACT * error
+        else:
+            low, high = centred(mean, self._others(sums)["mean"])
+        return {"rmst": mean, "rmst_low": np.maximum(low, 0.0), "rmst_high": np.minimum(high, grid[-1])}
+
+    def _others(self, sums: Sums) -> dict[str, Floats]:
+        return drawn(self._curves, sums, partial(self._redraw, one_hazard=False))
 
     def _logrank(self, sums: Sums) -> dict[str, float]:
         if self.privacy is None:
@@ -172,7 +186,8 @@ class SurvivalAnalysis(Analysis):
         return {"statistic": float(far), "p": (1 + as_far) / (P_DRAWS + 1)}
 
     def _curves(self, sums: Sums) -> Estimates:
-        return {"survival": self.table(sums).survival}
+        table = self.table(sums)
+        return {"survival": table.survival, "mean": table.mean_time(np.array(self.question.grid))}
 
     def _excess(self, sums: Sums) -> Estimates:
         return {"excess": self.table(sums).excess}
