@@ -21,6 +21,8 @@ MAX_ROWS = 2**24
 STEPS_PER_ROW = 2.0**16
 """Steps of a private block's resolution in what one row may add: rounding costs little beside any noise, that
 of a small study, less than a patient wide, is still many steps, and 63 bits hold the rows of 2^20 sites."""
+STEPS_PER_OUTER = 2.0**24
+"""The same of outer products, as a row is rounded and not its product: 2^12 steps in its length."""
 EXACT_STEPS_PER_ROW = 2.0**28
 """The same without privacy, where nothing hides the rounding: 63 bits hold the rows of 2^9 sites."""
 
@@ -91,6 +93,7 @@ class Block:
         once: whether a patient adds to it once, however many rows the patient has.
         proved: whether a stage adds it up itself and proves its norm: it is then rounded once a site, and
             not row by row, which moves each coordinate by up to half a step.
+        outer: whether rows add outer products (`analyses.contract.Gram`).
         bound: no site's coordinate may lie farther from zero; derived where `row` is given and this is None.
         steps: under privacy, the noisy steps that it is the outcome of.
     """
@@ -105,6 +108,7 @@ class Block:
     scheduled: bool = False
     once: bool = False
     proved: bool = False
+    outer: bool = False
     bound: float | None = None
     steps: Steps | None = None
 
@@ -115,8 +119,8 @@ class Block:
 
     @property
     def derived_resolution(self) -> float:
-        """Under privacy: the power of two at or below `row` / STEPS_PER_ROW."""
-        return self._below(STEPS_PER_ROW)
+        """Under privacy: the power of two at or below a row's norm over the steps that it is rounded to."""
+        return self._below(STEPS_PER_OUTER if self.outer else STEPS_PER_ROW)
 
     def _below(self, steps: float) -> float:
         if self.row is None:
@@ -128,7 +132,7 @@ class Block:
         noisy = private and self.steps is None
         resolution = self.resolution
         if noisy or resolution is None:
-            resolution = self._below(STEPS_PER_ROW if noisy else EXACT_STEPS_PER_ROW)
+            resolution = self.derived_resolution if noisy else self._below(EXACT_STEPS_PER_ROW)
         bound = self.bound
         if bound is None:
             if self.row is None:

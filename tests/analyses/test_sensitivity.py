@@ -305,7 +305,7 @@ def test_an_analysis_that_keeps_its_word_moves_as_far_as_it_may_and_no_farther()
 
 
 def test_an_outer_product_moves_as_far_as_it_may_and_no_farther() -> None:
-    product = replace(SUM, shape=(2, 2))
+    product = replace(SUM, shape=(2, 2), outer=True)
 
     def of(scale: float) -> Callable[[Rows], Gram]:
         return lambda rows: Gram(values_of(rows, scale))

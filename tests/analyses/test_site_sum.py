@@ -179,7 +179,7 @@ def test_nobody_adds_nothing() -> None:
         assert added(replace(counts("c", 2, 3), row=math.sqrt(2)), cells, private).tolist() == [[0] * 3] * 2
 
 
-PRODUCT = Block("product", (2, 2), row=1.0, bound=MAX_ROWS)
+PRODUCT = Block("product", (2, 2), row=1.0, outer=True, bound=MAX_ROWS)
 
 
 def test_weighted_outer_products_are_added() -> None:
@@ -202,7 +202,7 @@ def test_weighted_outer_products_are_added() -> None:
     scale=st.sampled_from([0.5, 1 - 1e-12, 1.0, 3.0]),
 )
 def test_rounding_cannot_lengthen_an_outer_product(seed: int, size: int, row: float, scale: float) -> None:
-    block = Block("product", (size, size), row=row, bound=MAX_ROWS)
+    block = Block("product", (size, size), row=row, outer=True, bound=MAX_ROWS)
     draw = np.random.default_rng(seed)
     values, weights = draw.standard_normal((1, size)), draw.uniform(0.1, 2, 1)
     values *= math.sqrt(row * scale / weights[0]) / np.linalg.norm(values)
@@ -223,6 +223,18 @@ def test_an_outer_product_of_no_number_or_with_no_weight_stays_within_its_norm(v
         assert np.isfinite(found).all()
         assert np.linalg.norm(found) <= 1.0 + 2.0**-50
     assert added(PRODUCT, Gram(np.array([[0.5, 0.5]]), np.array([-1.0]), ints(0))).tolist() == [[0, 0]] * 2
+
+
+def test_an_outer_product_s_rows_are_rounded_to_a_four_thousandth_of_their_length() -> None:
+    draw = np.random.default_rng(1)
+    values = draw.standard_normal((500, 2))
+    values /= np.linalg.norm(values, axis=1, keepdims=True) * 1.01
+    block = replace(PRODUCT, once=True)
+    found = np.asarray([added(block, Gram(one[None], None, ints(0))) for one in values])
+    exact = np.einsum("ni,nj->nij", values, values)
+    assert np.abs(found - exact).max() < 2.0**-11
+    with pytest.raises(ValueError, match="none are declared"):
+        added(replace(PRODUCT, outer=False), Gram(values[:1], None, ints(0)))
 
 
 def test_nobody_s_outer_products_are_nothing() -> None:

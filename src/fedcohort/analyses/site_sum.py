@@ -68,10 +68,12 @@ def _private_sum(block: Block, part: Tally | Gram, rows: Rows) -> Array:
     """Of the same rows, each held to the block's norm in whole steps, so many of a patient as may count."""
     if block.row is None:
         raise ValueError(f"block {block.name}: a sum over sites, under privacy")
+    if block.outer != isinstance(part, Gram):
+        raise ValueError(f"block {block.name}: outer products are declared, or none are declared")
     indices = _counting(block, part, rows)
     step = block.derived_resolution
     if isinstance(part, Gram):
-        # Of whole numbers below 2^53 the product is exact, in whatever order a library adds.
+        # A row's products are whole numbers of at most 2^25, so that sums are exact in whatever order.
         side = 2.0 ** math.ceil(math.log2(step) / 2)
         values = np.asarray(part.values, np.float64)
         if part.weights is not None:
