@@ -270,6 +270,7 @@ FACTS: dict[str, str] = {
     "this protection needs no opening": "a peer's fault",
     "private steps need the node's sampler": "a guard of the code's own",
     "a live node needs its store on disk": "a guard of the code's own",
+    "cohort.label: survival needs fc.Survival(time, event)": "a guard behind the question's words",
     "cohort.label: privacy needs declared bounds": "a guard behind study.py, whose words are obeyed",
     "cohort.bounds: privacy needs declared bounds": "a guard behind study.py, whose words are obeyed",
     "the study needs {} sites and the federation has {}, of which refused: {}": "the sites' codes say why",

@@ -13,6 +13,7 @@ import pytest
 
 import fedcohort as fc
 from fedcohort import local_token
+from fedcohort.analyses.contract import Analysis
 from fedcohort.analyses.exact_sums import sum_values
 from fedcohort.analyses.metrics import sum_errors
 from fedcohort.analyses.model_of import check_capacity, inputs_of, outcome_of
@@ -95,6 +96,35 @@ PRIVACY = [
         lambda: plan_noise(described(3.0), counts_up_to(100.0), 5)),
     Row('no share of the noise is sure; use noise = "site", or allow fewer',
         lambda: honest_shares(2, dropouts=1, colluders=1), lambda: honest_shares(2, dropouts=0, colluders=1)),
+]  # fmt: skip
+
+
+def curves(kinds: dict[str, Any] | None = None, privacy: fc.Privacy | None = None, **words: Any) -> fc.Study:
+    """A study of survival; `by` ward, which has two levels."""
+    columns = {"ward": fc.Categorical(["a", "b"])} if kinds is None else kinds
+    cohort = fc.Cohort(columns=columns, label=fc.Survival("days", "died"))
+    question = fc.KaplanMeier(**{"grid": [10.0, 20.0], "by": "ward", **words})
+    return fc.Study(name="x", cohort=cohort, analysis=question, privacy=privacy)
+
+
+WARDS = {"ward": fc.Categorical(list(range(99)))}
+DAYS = [float(day) for day in range(1, 2000)]
+SURVIVAL = [
+    Row("grid: write times in order, each once, such as [30, 60, 90]",
+        lambda: curves(grid=[60.0, 30.0]), lambda: curves(grid=[30.0, 60.0, 90.0])),
+    Row("at: a time beyond {}, the grid's last; let the grid reach farther",
+        lambda: curves(at=[30.0]), lambda: curves(at=[30.0], grid=[10.0, 30.0])),
+    Row("analysis.by: {} is not among the cohort's columns; name it there, too",
+        lambda: curves({"age": fc.Numeric(0, 120)}), curves),
+    Row("analysis.by: {} has no levels; name a categorical column",
+        lambda: curves({"ward": fc.Numeric(0, 9)}), curves),
+    Row("analysis.grid: times and levels make over {} cells; name fewer",
+        lambda: curves(WARDS, grid=DAYS), lambda: curves(WARDS, grid=DAYS[:1000])),
+    Row("privacy.rows_per_patient: survival counts a patient with one row; leave it out",
+        lambda: curves(privacy=fc.Privacy(epsilon=1.0, rows_per_patient=2)),
+        lambda: curves(privacy=fc.Privacy(epsilon=1.0))),
+    Row("privacy: {} cannot be asked privately; leave out [privacy]",
+        lambda: Analysis().for_privacy(fc.Privacy(epsilon=1.0)), Analysis),
 ]  # fmt: skip
 
 
@@ -252,7 +282,7 @@ RESEARCHER = [
         answered(401, "{}", dict(HEADERS)), answered(200, '{"studies": []}')),
 ]  # fmt: skip
 
-TABLES = [*PRIVACY, *PROTECTION, *STUDIES, *WIRE, *RESEARCHER]
+TABLES = [*PRIVACY, *SURVIVAL, *PROTECTION, *STUDIES, *WIRE, *RESEARCHER]
 
 
 @pytest.mark.parametrize("row", TABLES, ids=lambda row: row.said[:60])
