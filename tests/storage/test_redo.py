@@ -129,6 +129,7 @@ def test_another_process_finds_every_round_while_the_node_goes_on(node: SqlNodeS
     assert [event["kind"] for event in node.events(newest=2)] == ["looked", "help"]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("size", [100, 40_000, LONG])
 def test_a_killed_process_has_lost_no_round(tmp_path: Path, size: int) -> None:
     program = (

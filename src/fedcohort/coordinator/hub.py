@@ -25,6 +25,8 @@ from fedcohort.wire.signing import contribution_signing_bytes, help_signing_byte
 log = logging.getLogger("fedcohort.coordinator")
 
 
+LONG_BODY_BYTES = 2**18
+"""To hash so many bytes takes longer than to ask a thread."""
 _ANSWERS: dict[type[Message], type[Message]] = {Task: Contribution, OpenRequest: Help, Setup: Setup}
 
 
@@ -36,6 +38,12 @@ def answers(question: Message, message: Message) -> bool:
 
     kinds = (_ANSWERS[type(question)], Event)
     return isinstance(message, kinds) and about(message) == about(question)
+
+
+def _signing_bytes(message: Contribution | Help) -> bytes:
+    if isinstance(message, Contribution):
+        return contribution_signing_bytes(message)
+    return help_signing_bytes(message)
 
 
 @dataclass
@@ -136,14 +144,14 @@ class Hub:
         self.telemetry.carried.received += size
         message = decode(data)
         del data  # of a large model as large as its message, which is all that is needed from here on
-        exchange = self.open.get(getattr(message, "study_hash", ""))
         refusal = message.code if isinstance(message, Event) and message.kind == "refusal" else None
         if refusal is not None:
             self.telemetry.count_refusal("site", refusal)
+        if isinstance(message, Contribution | Help):
+            await self._check_signature(site, message)
+        exchange = self.open.get(getattr(message, "study_hash", ""))
         if exchange and site in exchange.traffic:
             exchange.traffic[site].received += size
-        if isinstance(message, Contribution | Help):
-            self._check_signature(site, message)
         if isinstance(message, Contribution | Help | Setup) or (exchange and refusal is not None):
             settled = exchange is not None and exchange.settle(site, message, self.away)
             if isinstance(message, Contribution) and not settled:
@@ -153,13 +161,13 @@ class Hub:
         else:
             await self.on_message(site, message)
 
-    def _check_signature(self, site: SiteId, message: Contribution | Help) -> None:
+    async def _check_signature(self, site: SiteId, message: Contribution | Help) -> None:
         key = self.keys.get(site) or self.key_of(site)
-        signed = (
-            contribution_signing_bytes(message)
-            if isinstance(message, Contribution)
-            else help_signing_bytes(message)
-        )
+        if len(message.body) < LONG_BODY_BYTES:
+            signed = _signing_bytes(message)
+        else:
+            # hashlib lets other threads run: another site's message comes in meanwhile, and is hashed, too.
+            signed = await asyncio.to_thread(_signing_bytes, message)
         if key is None or not verify(key, message.signature, signed):
             raise AuthenticationError(f"{site}: an answer whose signature is not by the site's key")
         self.keys[site] = key

@@ -33,10 +33,14 @@ SETTLED_NS = 2_000_000_000
 FileState = tuple[str, int, int, int, int]
 
 
-def signed(identity: Identity, reply: Message) -> Message:
-    """Sign a contribution or help; other messages are as they were."""
+def signed(identity: Identity, reply: Message, bodies: bytes | None = None) -> Message:
+    """Sign a contribution or help; other messages are as they were.
+
+    Args:
+        bodies: the contribution's `bodies_digest`, where it is known.
+    """
     if isinstance(reply, Contribution):
-        return replace(reply, signature=identity.sign(contribution_signing_bytes(reply)))
+        return replace(reply, signature=identity.sign(contribution_signing_bytes(reply, bodies)))
     if isinstance(reply, Help):
         return replace(reply, signature=identity.sign(help_signing_bytes(reply)))
     return reply

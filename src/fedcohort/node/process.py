@@ -49,6 +49,7 @@ from fedcohort.wire.messages import (
     Proposal,
     Roster,
 )
+from fedcohort.wire.signing import hashed_bodies_digest
 
 log = logging.getLogger("fedcohort.node")
 
@@ -179,7 +180,18 @@ def _reply(running: Running, message: Message) -> Message:
     """Consent for proposals, `answer()` for everything else; contributions and help are signed."""
     if isinstance(message, Proposal):
         return _consent(running.site, message)
-    return signed(running.site.identity, answer(running.node, message))
+    reply = answer(running.node, message)
+    return signed(running.site.identity, reply, _hashed_bodies(running, reply))
+
+
+def _hashed_bodies(running: Running, reply: Message) -> bytes | None:
+    """What the signature covers of integers that leave as they were stored: the store has hashed them."""
+    if not isinstance(reply, Contribution):
+        return None
+    stored = running.store.last(reply.study_hash)
+    if stored is None or reply.body is not stored.integers:
+        return None
+    return hashed_bodies_digest(stored.integers_sha256, reply.extras)
 
 
 def _consent(site: Site, proposal: Proposal) -> Message:

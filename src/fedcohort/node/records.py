@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from typing import Protocol
 
 from fedcohort.audit.chain import Detail
@@ -21,6 +23,11 @@ class Stored:
     roster: str
     """The study's sites in order, one a line: they are the same in every round."""
     site_state: bytes = b""
+
+    @cached_property
+    def integers_sha256(self) -> bytes:
+        """For the event log and, where the integers leave as they are, for the signature: hashed once."""
+        return sha256(self.integers).digest()
 
 
 @dataclass(frozen=True)

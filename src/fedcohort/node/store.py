@@ -48,7 +48,8 @@ def _upsert(table: Table) -> Insert:
 
 def _row(table: Table, record: Stored | Cost | HelpGiven) -> Change:
     """The row of a study that a record is."""
-    values = dict(vars(record))
+    # Not `vars`: a contribution also remembers what it has derived from its fields.
+    values = {name: getattr(record, name) for name in record.__dataclass_fields__}
     return Change(table.name, {"study_hash": values.pop("study_hash")}, values)
 
 
@@ -120,7 +121,7 @@ class SqlNodeStore:
         detail: dict[str, str | int | float | list[str] | None] = {
             "round": stored.round,
             "bytes": len(stored.integers),
-            "digest": digest(stored.integers),
+            "digest": stored.integers_sha256.hex(),
         }
         if cost is not None:
             detail["releases"] = cost.releases

@@ -1,8 +1,9 @@
 """Messages as Protobuf and back; whatever comes in is checked before it is believed."""
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError, EncodeError
@@ -28,7 +29,10 @@ from fedcohort.wire.messages import (
     Setup,
     Task,
 )
+from fedcohort.wire.payload import LONG_BYTES, Buffer, only, opening, take_out
 from fedcohort.wire.signing import little, state_digest
+
+M = TypeVar("M", pb.Envelope, pb.Chunk, pb.Task, pb.Array, pb.Contribution)
 
 MAX_MESSAGE_BYTES = 2**30
 MAX_ARRAYS, MAX_SHAPE = 4096, 8
@@ -36,6 +40,11 @@ CHUNK_TAG = b"\x7a"
 """First byte of an Envelope that holds a chunk: field 15, length-delimited."""
 MAX_SEQUENCE = 2**53
 DIGEST_BYTES, KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES = 32, 32, 32, 64
+
+_TASK, _CONTRIBUTION = pb.Envelope.TASK_FIELD_NUMBER, pb.Envelope.CONTRIBUTION_FIELD_NUMBER
+_CHUNK = pb.Envelope.CHUNK_FIELD_NUMBER
+_ARRAYS, _DATA = pb.Task.ARRAYS_FIELD_NUMBER, pb.Array.DATA_FIELD_NUMBER
+_BODY, _CHUNK_DATA = pb.Contribution.BODY_FIELD_NUMBER, pb.Chunk.DATA_FIELD_NUMBER
 
 HEARTBEAT = pb.Envelope(heartbeat={}).SerializeToString()
 """All that a heartbeat is."""
@@ -72,8 +81,11 @@ def encode(message: Message) -> bytes:
     Raises:
         WireError: it holds what the wire cannot carry.
     """
-    # Not `vars`: a task also remembers what it has derived from its fields.
-    fields: dict[str, Any] = {name: getattr(message, name) for name in message.__dataclass_fields__}
+    if isinstance(message, Task) and sum(array.nbytes for array in message.arrays.values()) >= LONG_BYTES:
+        return _encode_long_task(message)
+    if isinstance(message, Contribution) and len(message.body) >= LONG_BYTES:
+        return _encode_long_contribution(message)
+    fields = _fields(message)
     if isinstance(message, Roster):
         fields["cards"] = [vars(card) for card in message.cards]
     if isinstance(message, Heads):
@@ -81,23 +93,70 @@ def encode(message: Message) -> bytes:
     if isinstance(message, HeadCheck | Countersignature):
         fields["head"] = vars(message.head)
     if isinstance(message, Task):
-        fields["arrays"] = [_encode_array(name, array) for name, array in message.arrays.items()]
+        fields["arrays"] = [
+            {**_array_head(name, array), "data": little(array).tobytes()}
+            for name, array in message.arrays.items()
+        ]
     try:
         return pb.Envelope(**{_KINDS[type(message)]: fields}).SerializeToString()
     except (TypeError, ValueError, EncodeError) as error:
-        raise WireError(f"a {type(message).__name__} that the wire cannot carry: {error}") from None
+        raise _unencodable(message, error) from None
 
 
-def _encode_array(name: str, array: Array) -> dict[str, Any]:
-    ready = little(array)
-    if ready.dtype not in _CODES:
+def _fields(message: Message, but: str = "") -> dict[str, Any]:
+    """Not `vars`: a task also remembers what it has derived from its fields."""
+    names = message.__dataclass_fields__
+    return {name: getattr(message, name) for name in names if name != but}
+
+
+def _unencodable(message: Message, error: Exception) -> WireError:
+    return WireError(f"a {type(message).__name__} that the wire cannot carry: {error}")
+
+
+def _encode_long_task(task: Task) -> bytes:
+    parts: list[Buffer] = []
+    try:
+        for name, array in task.arrays.items():
+            head = pb.Array(**_array_head(name, array)).SerializeToString()
+            data = little(array).data.cast("B") if array.size else b""
+            before = head + opening(_DATA, len(data))
+            parts += [opening(_ARRAYS, len(before) + len(data)), before, data]
+        parts.append(pb.Task(**_fields(task, but="arrays")).SerializeToString())
+    except (TypeError, ValueError, EncodeError) as error:
+        raise _unencodable(task, error) from None
+    return b"".join([opening(_TASK, sum(map(len, parts))), *parts])
+
+
+def _encode_long_contribution(contribution: Contribution) -> bytes:
+    try:
+        rest = pb.Contribution(**_fields(contribution, but="body")).SerializeToString()
+    except (TypeError, ValueError, EncodeError) as error:
+        raise _unencodable(contribution, error) from None
+    before = rest + opening(_BODY, len(contribution.body))
+    size = len(before) + len(contribution.body)
+    return b"".join([opening(_CONTRIBUTION, size), before, contribution.body])
+
+
+def _array_head(name: str, array: Array) -> dict[str, Any]:
+    dtype = array.dtype.newbyteorder("<")
+    if dtype not in _CODES:
         raise WireError(f"array {name}: the wire does not carry {array.dtype}; use float64 or int64")
-    return {"name": name, "dtype": _CODES[ready.dtype], "shape": array.shape, "data": ready.tobytes()}
+    return {"name": name, "dtype": _CODES[dtype], "shape": array.shape}
 
 
-def encode_chunk(total: int, offset: int, data: bytes) -> bytes:
+@dataclass(frozen=True)
+class Chunk:
+    """A part of an encoded message of `total` bytes."""
+
+    total: int
+    offset: int
+    data: memoryview
+
+
+def encode_chunk(total: int, offset: int, data: Buffer) -> bytes:
     """Write down one part of an encoded message of `total` bytes."""
-    return pb.Envelope(chunk={"total": total, "offset": offset, "data": data}).SerializeToString()
+    before = pb.Chunk(total=total, offset=offset).SerializeToString() + opening(_CHUNK_DATA, len(data))
+    return b"".join([opening(_CHUNK, len(before) + len(data)), before, data])
 
 
 def encode_record(number: int, attempt: int, total: bytes, contributions: Iterable[Contribution]) -> bytes:
@@ -114,13 +173,20 @@ def decode_record(data: bytes) -> tuple[int, int, bytes, list[Contribution]]:
     return record.round, record.attempt, record.total, [_contribution(part) for part in record.contributions]
 
 
-def decode_chunk(frame: bytes) -> pb.Chunk | None:
-    """Read one part of a message; None when `frame` is a whole message.
+def decode_chunk(frame: bytes) -> Chunk | None:
+    """Read one part of a message, where it is; None when `frame` is a whole message.
 
     Raises:
         WireError: it cannot be read.
     """
-    return _envelope(frame).chunk if frame[:1] == CHUNK_TAG else None
+    if frame[:1] != CHUNK_TAG:
+        return None
+    inside = only(memoryview(frame), _CHUNK)
+    if inside is None:
+        raise WireError("not a message of this protocol")
+    rest, data = take_out(inside, _CHUNK_DATA)
+    head = _parsed(pb.Chunk, rest)
+    return Chunk(head.total, head.offset, data[-1] if data else memoryview(b""))
 
 
 def decode(data: bytes) -> Message:
@@ -131,16 +197,35 @@ def decode(data: bytes) -> Message:
     """
     if len(data) > MAX_MESSAGE_BYTES:
         raise MessageTooLargeError(f"a message of {len(data)} bytes; the limit is {MAX_MESSAGE_BYTES}")
-    envelope = _envelope(data)
+    if len(data) >= LONG_BYTES:
+        view = memoryview(data)
+        if (inside := only(view, _TASK)) is not None:
+            return _long_task(inside)
+        if (inside := only(view, _CONTRIBUTION)) is not None:
+            rest, bodies = take_out(inside, _BODY)
+            return _contribution(_parsed(pb.Contribution, rest), bytes(bodies[-1]) if bodies else b"")
+    envelope = _parsed(pb.Envelope, data)
     kind = envelope.WhichOneof("message")
     if kind not in _READERS:
         raise WireError("a message of an unknown kind")
     return _READERS[kind](getattr(envelope, kind))
 
 
-def _envelope(data: bytes) -> pb.Envelope:
+def _long_task(data: memoryview) -> Task:
+    """A task whose arrays are looked at where they are."""
+    rest, encoded = take_out(data, _ARRAYS)
+    if len(encoded) > MAX_ARRAYS:
+        raise _too_many(len(encoded))
+    arrays: list[tuple[pb.Array, Buffer]] = []
+    for one in encoded:
+        head, values = take_out(one, _DATA)
+        arrays.append((_parsed(pb.Array, head), values[-1] if values else b""))
+    return _task(_parsed(pb.Task, rest), arrays)
+
+
+def _parsed(kind: type[M], data: bytes) -> M:
     try:
-        return pb.Envelope.FromString(data)
+        return kind.FromString(data)
     except DecodeError:
         raise WireError("not a message of this protocol") from None
 
@@ -165,11 +250,19 @@ def _setup(m: pb.Setup) -> Setup:
     return Setup(hash_of(m.study_hash), m.round, m.attempt, parcels, m.public, roster)
 
 
-def _task(m: pb.Task) -> Task:
+def _too_many(n_arrays: int) -> WireError:
+    return WireError(f"a task with {n_arrays} arrays; the limit is {MAX_ARRAYS}")
+
+
+def _short_task(m: pb.Task) -> Task:
     if len(m.arrays) > MAX_ARRAYS:
-        raise WireError(f"a task with {len(m.arrays)} arrays; the limit is {MAX_ARRAYS}")
-    arrays = {name_of("name", array.name): _array(array) for array in m.arrays}
-    if len(arrays) != len(m.arrays):
+        raise _too_many(len(m.arrays))
+    return _task(m, [(array, array.data) for array in m.arrays])
+
+
+def _task(m: pb.Task, encoded: Sequence[tuple[pb.Array, Buffer]]) -> Task:
+    arrays = {name_of("name", array.name): _array(array, data) for array, data in encoded}
+    if len(arrays) != len(encoded):
         raise WireError("a task names an array twice")
     phase = name_of("phase", m.phase)
     if state_digest(phase, m.round, arrays) != m.state_digest:
@@ -177,20 +270,20 @@ def _task(m: pb.Task) -> Task:
     return Task(hash_of(m.study_hash), m.round, m.attempt, phase, arrays, m.state_digest, sites_of(m.roster))
 
 
-def _array(m: pb.Array) -> Array:
+def _array(m: pb.Array, data: Buffer) -> Array:
     dtype = _DTYPES.get(m.dtype)
     if dtype is None or len(m.shape) > MAX_SHAPE:
         raise WireError("an array of an unknown type or with too many axes")
-    if math.prod(m.shape) * dtype.itemsize != len(m.data):
+    if math.prod(m.shape) * dtype.itemsize != len(data):
         raise WireError("an array whose bytes do not fit its shape")
     try:
-        array: Array = np.frombuffer(m.data, dtype).reshape(tuple(m.shape))
+        array: Array = np.frombuffer(data, dtype).reshape(tuple(m.shape))
     except ValueError:
         raise WireError("an array whose shape is beyond this machine") from None
     return array
 
 
-def _contribution(m: pb.Contribution) -> Contribution:
+def _contribution(m: pb.Contribution, body: bytes | None = None) -> Contribution:
     check_sizes(
         "contribution", signature=(m.signature, SIGNATURE_BYTES), state_digest=(m.state_digest, DIGEST_BYTES)
     )
@@ -200,7 +293,7 @@ def _contribution(m: pb.Contribution) -> Contribution:
         m.attempt,
         name_of("site", m.site),
         m.state_digest,
-        m.body,
+        m.body if body is None else body,
         parcels_of(m.extras),
         m.signature,
         m.compute_us,
@@ -280,7 +373,7 @@ _READERS: dict[str, Callable[[Any], Message]] = {
     "proposal": _proposal,
     "approval": _approval,
     "setup": _setup,
-    "task": _task,
+    "task": _short_task,
     "contribution": _contribution,
     "open_request": _open_request,
     "help": _help,

@@ -15,8 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from fedcohort.errors import LinkClosedError, MessageTooLargeError, WireError
-from fedcohort.wire import fedcohort_pb2 as pb
-from fedcohort.wire.codec import HEARTBEAT, MAX_MESSAGE_BYTES, decode, decode_chunk, encode_chunk
+from fedcohort.wire.codec import HEARTBEAT, MAX_MESSAGE_BYTES, Chunk, decode, decode_chunk, encode_chunk
 from fedcohort.wire.handshake import MAX_FLIGHT_BYTES, Peer, Trust, shake_hands
 from fedcohort.wire.identity import Identity
 from fedcohort.wire.messages import Message
@@ -48,9 +47,9 @@ class Assembly:
 
     total: int = 0
     size: int = 0
-    parts: list[bytes] = field(default_factory=list)
+    parts: list[memoryview] = field(default_factory=list)
 
-    def add(self, chunk: pb.Chunk, max_bytes: int) -> bytes | None:
+    def add(self, chunk: Chunk, max_bytes: int) -> bytes | None:
         """Take the next part; returns the message when it is complete.
 
         Raises:
@@ -98,9 +97,10 @@ class Link:
         if len(data) <= CHUNK_BYTES:
             await self.channel.send(data)
             return
+        view = memoryview(data)
         async with self.sending:
             for start in range(0, len(data), CHUNK_BYTES):
-                await self.channel.send(encode_chunk(len(data), start, data[start : start + CHUNK_BYTES]))
+                await self.channel.send(encode_chunk(len(data), start, view[start : start + CHUNK_BYTES]))
                 await asyncio.sleep(0)
 
     async def receive(self) -> Message:

@@ -95,7 +95,12 @@ def request_digest(r: OpenRequest) -> bytes:
 
 def bodies_digest(body: bytes, extras: Mapping[str, bytes]) -> bytes:
     """SHA-256 over a body and its extras, in the order of their sites."""
-    digest = hashlib.sha256(hashlib.sha256(body).digest())
+    return hashed_bodies_digest(hashlib.sha256(body).digest(), extras)
+
+
+def hashed_bodies_digest(body_sha256: bytes, extras: Mapping[str, bytes]) -> bytes:
+    """The same, of a body that is hashed already."""
+    digest = hashlib.sha256(body_sha256)
     for site in sorted(extras):
         name = site.encode()
         digest.update(struct.pack("<Q", len(name)) + name + hashlib.sha256(extras[site]).digest())
