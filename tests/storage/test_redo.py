@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fedcohort.node.records import HelpGiven, Stored
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.storage.backup import copy_database
 from fedcohort.storage.redo import (
+    DURABLE_FLAG,
     FILE_BYTES,
     UNHASHED_BODY_BYTES,
     Change,
@@ -56,14 +57,20 @@ def file(tmp_path: Path) -> Iterator[RedoFile]:
         yield opened
 
 
+@pytest.mark.parametrize("flag", sorted({0, DURABLE_FLAG}))
 @pytest.mark.parametrize("size", [0, 1, 256, 257, 5000, LONG])
-def test_what_is_appended_is_read_back(file: RedoFile, tmp_path: Path, size: int) -> None:
+def test_what_is_appended_is_read_back(
+    tmp_path: Path, size: int, flag: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedcohort.storage.redo.DURABLE_FLAG", flag)
+    file = RedoFile(tmp_path / "redo")
     value = os.urandom(size)
     assert file.append((7, GENESIS), 0, row("a", value))
     assert file.append((7, GENESIS), 1, [*row("b", b"2"), Change("t", {}, {"x": 1.5}, insert=False)])
     first, second = read_records(tmp_path / "redo")
     assert (first.base, first.number, list(first.changes)) == ((7, GENESIS), 0, row("a", value))
     assert second.changes == (*row("b", b"2"), Change("t", {}, {"x": 1.5}, insert=False))
+    file.close()
 
 
 def test_a_series_ends_where_a_later_one_has_not_overwritten_an_earlier_one(
@@ -208,11 +215,11 @@ def test_a_disk_that_fails_leaves_the_round_undone(
 ) -> None:
     node.keep(contribution(0, b"first"))
 
-    def full(_descriptor: int) -> None:
+    def full(_descriptor: int, _parts: Sequence[bytes]) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fedcohort.storage.redo._sync", full)
+        patch.setattr("fedcohort.storage.redo._write_durably", full)
         with pytest.raises(StoreError, match=r"node\.db-redo: No space left on device; check the disk"):
             node.keep(contribution(1, b"lost"))
     last = node.last(STUDY)

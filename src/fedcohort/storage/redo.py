@@ -2,7 +2,7 @@
 
 To write a row of 40 kB, SQLite changes a dozen pages, and writes each with a header and a checksum of its
 own; a row of 4 MB takes it 15 ms of the processor. Here either is one write into a file that has its full
-length from the start, and one fdatasync. SQLite takes in all that is pending at the beginning of its next
+length from the start. SQLite takes in all that is pending at the beginning of its next
 transaction, in whichever process, so that every transaction sees it.
 
 A record is one transaction: an entry of the event log and the rows that belong to it are all there or none.
@@ -53,7 +53,9 @@ Value = str | int | float | bytes | None
 Base = tuple[int, bytes]
 """Number and hash of the event log's last entry."""
 
-_sync = getattr(os, "fdatasync", os.fsync)
+_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
+DURABLE_FLAG: int = getattr(os, "O_DSYNC", 0) if hasattr(os, "writev") else 0
+"""A write returns when it is on the disk (open(2)): a third less time than a write and fdatasync."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,9 @@ class RedoFile:
         """
         self._path, self._end = path, 0
         try:
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            self._descriptor = os.open(path, flags, 0o600)
-            _lengthen(self._descriptor)
+            self._plain = os.open(path, _FLAGS | os.O_CREAT, 0o600)
+            _lengthen(self._plain)
+            self._durable = os.open(path, _FLAGS | DURABLE_FLAG)
         except OSError as error:
             raise _failed(path, error) from error
 
@@ -127,7 +129,7 @@ class RedoFile:
         padding = bytes(length - len(prefix) - len(head) - size)
         try:
             if hashed:
-                self._write(self._end, b"".join([prefix, head, *body, padding]))
+                self._write(self._end, prefix, head, *body, padding)
             else:
                 self._write(self._end + len(prefix) + len(head), *body, padding)
                 self._write(self._end, prefix, head)
@@ -137,12 +139,8 @@ class RedoFile:
         return True
 
     def _write(self, start: int, *parts: bytes) -> None:
-        os.lseek(self._descriptor, start, os.SEEK_SET)
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-        _sync(self._descriptor)
+        os.lseek(self._durable, start, os.SEEK_SET)
+        _write_durably(self._durable, parts)
 
     def clear(self) -> None:
         """Begin the next series at the start: SQLite has taken this one in.
@@ -153,15 +151,32 @@ class RedoFile:
             StoreError: the disk failed.
         """
         try:
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
-            os.write(self._descriptor, bytes(PAGE_BYTES))
+            os.lseek(self._plain, 0, os.SEEK_SET)
+            os.write(self._plain, bytes(PAGE_BYTES))
         except OSError as error:
             raise _failed(self._path, error) from error
         self._end = 0
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        os.close(self._durable)
+        os.close(self._plain)
+
+
+def _write_durably(descriptor: int, parts: Sequence[bytes]) -> None:
+    """Write all parts at the file's position, and return when they are on the disk."""
+    left = [memoryview(part) for part in parts if part]
+    while DURABLE_FLAG and left:
+        written = os.writev(descriptor, left)
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if written:
+            left[0] = left[0][written:]
+    for part in left:
+        while part:
+            part = part[os.write(descriptor, part) :]  # noqa: PLW2901
+    if not DURABLE_FLAG:
+        os.fsync(descriptor)
 
 
 def read_records(path: Path) -> Iterator[Record]:
