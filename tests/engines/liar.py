@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fedcohort.analyses.build import build_analysis
-from fedcohort.analyses.contract import State
 from fedcohort.coordinator.collect import round_context
 from fedcohort.coordinator.opening import HelpInbox, Opening, help_inbox
 from fedcohort.coordinator.plan import Plan
@@ -73,9 +72,11 @@ class Liar:
 
     def context(self, task: Task) -> RoundContext:
         analysis = build_analysis(self.study)
-        state = State(task.phase, task.round, task.arrays)
-        shape = shape_from_text(self.stored("a").shape)
-        return round_context(Plan(self.study, self.study.hash, analysis, ALL), state, shape, task.attempt)
+        plan, shape = (
+            Plan(self.study, self.study.hash, analysis, ALL),
+            shape_from_text(self.stored("a").shape),
+        )
+        return round_context(plan, task.round, task.state_digest, shape, task.attempt)
 
     def stored(self, site: SiteId) -> Stored:
         """What a site has computed last."""

@@ -45,8 +45,9 @@ def summed(play: Play) -> tuple[Inbox, RoundContext]:
     """The coordinator's part of the round that was played, before any contribution."""
     plan = Plan(play.study, play.study.hash, build_analysis(play.study), SITES)
     state = plan.analysis.start()
-    context = round_context(plan, state, shape_of(plan.analysis.layout(state), len(SITES)), 0)
     task = next(question for _, question, _ in play.seen if isinstance(question, Task))
+    shape = shape_of(plan.analysis.layout(state), len(SITES))
+    context = round_context(plan, state.round, task.state_digest, shape, 0)
     keys = (reply.public for _, _, reply in play.seen if isinstance(reply, Setup))
     shared = plan.protection.setup
     public = None if shared is None else shared.load_public(next(keys))

@@ -13,6 +13,9 @@ from fedcohort.protection.fixed_point import Shape
 from fedcohort.wire.messages import Contribution, Event, Message, SiteId, Task
 from fedcohort.wire.signing import state_digest
 
+LONG_STATE_BYTES = 2**18
+"""To hash so many bytes takes longer than to ask a thread."""
+
 
 @dataclass
 class Inbox:
@@ -83,12 +86,23 @@ class Sites:
                 self.plan.refused(site, code)
 
 
-def round_context(plan: Plan, state: State, shape: Shape, attempt: int) -> RoundContext:
+def hashed(state: State) -> asyncio.Future[bytes]:
+    """A state's digest; that of a long state is computed in a thread, while the loop goes on."""
+    loop = asyncio.get_running_loop()
+    content = (state.phase, state.round, state.arrays)
+    if sum(array.nbytes for array in state.arrays.values()) >= LONG_STATE_BYTES:
+        return loop.run_in_executor(None, state_digest, *content)
+    digest: asyncio.Future[bytes] = loop.create_future()
+    digest.set_result(state_digest(*content))
+    return digest
+
+
+def round_context(plan: Plan, number: int, digest: bytes, shape: Shape, attempt: int) -> RoundContext:
     """What coordinator and sites call the same attempt at the same round."""
-    study, digest = plan.study, state_digest(state.phase, state.round, state.arrays)
+    study = plan.study
     return RoundContext(
         plan.study_hash,
-        state.round,
+        number,
         attempt,
         digest,
         plan.roster,
@@ -101,6 +115,7 @@ def round_context(plan: Plan, state: State, shape: Shape, attempt: int) -> Round
 async def collect(
     sites: Sites,
     state: State,
+    digest: bytes,
     shape: Shape,
     new_sum: Callable[[RoundContext], RunningSum],
     exchange: Exchange,
@@ -114,7 +129,7 @@ async def collect(
     """
     plan, attempt, protection = sites.plan, 0, sites.plan.protection
     while True:
-        context = round_context(plan, state, shape, attempt)
+        context = round_context(plan, state.round, digest, shape, attempt)
         task = Task(
             plan.study_hash,
             state.round,

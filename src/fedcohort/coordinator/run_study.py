@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, replace
 
 from fedcohort.analyses.contract import Row, State, Sums
-from fedcohort.coordinator.collect import Sites, collect, round_context
+from fedcohort.coordinator.collect import Sites, collect, hashed, round_context
 from fedcohort.coordinator.noise import noise_in_sum
 from fedcohort.coordinator.opening import Opening, attempt_of, open_round, opening_from_record, opening_of
 from fedcohort.coordinator.plan import Exchange, Plan, RoundLog
@@ -65,37 +65,41 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
     setup = await made_key(shared, sites, log, exchange) if shared is not None else None
     run = Run(plan, log, exchange, sites, setup)
     begun = log.load_kept(plan.study_hash, "opening") if plan.protection.opening is not None else None
+    began, digest = time.monotonic(), hashed(state)
     while not state.finished:
-        began = time.monotonic()
-        opened = await _round(run, state, begun)
+        opened = await _round(run, state, await digest, begun)
         begun, survivors = None, opened.survivors
         total = from_ring(plan.analysis.layout(state), opened.ring, len(plan.roster))
         sigma = noise_in_sum(plan.study, plan.analysis, state, len(plan.roster), len(survivors))
         state = plan.analysis.update(state, Sums(total, sigma, len(survivors)))
-        seconds = round(time.monotonic() - began, 6)
-        spent: Row = {"exchange": state.round, "seconds": seconds, **opened.seconds}
+        # To make this round durable belongs to the time of the next one, which waits for it.
+        ended = time.monotonic()
+        spent: Row = {"exchange": state.round, "seconds": round(ended - began, 6), **opened.seconds}
+        began = ended
         rows: list[Row] = [{**row, **spent} for row in state.rows]
+        digest = hashed(state)
         log.save_round(plan.study_hash, state, survivors, rows, spent)
         state = replace(state, rows=())
     return state
 
 
-async def _round(run: Run, state: State, begun: bytes | None) -> Opened:
+async def _round(run: Run, state: State, digest: bytes, begun: bytes | None) -> Opened:
     """One sum.
 
     Args:
+        digest: of the state.
         begun: the record of the last opening before this process began; it counts if it is of this round.
     """
     plan, how = run.plan, run.plan.protection.opening
     shape = shape_of(plan.analysis.layout(state), len(plan.roster))
     attempt = attempt_of(begun, state.round)
     if how is not None and begun is not None and attempt is not None:
-        opening = opening_from_record(round_context(plan, state, shape, attempt), begun)
+        opening = opening_from_record(round_context(plan, state.round, digest, shape, attempt), begun)
         return await _open(run, how, opening, {})
     if run.setup is not None:
         await hand_out(run.sites, run.setup, run.log, run.exchange)
     began = time.monotonic()
-    context, total = await collect(run.sites, state, shape, run.new_sum, run.exchange)
+    context, total = await collect(run.sites, state, digest, shape, run.new_sum, run.exchange)
     seconds = _split(time.monotonic() - began, total)
     if how is None:
         return Opened(ring_from_bytes(total.total(), shape.sizes), tuple(sorted(total.kept)), seconds)
