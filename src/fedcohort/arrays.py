@@ -19,9 +19,8 @@ def arrays_to_bytes(arrays: Mapping[str, Array]) -> bytes:
     ready = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     little = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in ready.items()}
     header = json.dumps([[name, array.dtype.str, array.shape] for name, array in little.items()]).encode()
-    return b"".join(
-        [len(header).to_bytes(4, "little"), header, *(array.tobytes() for array in little.values())]
-    )
+    contents = (array.data.cast("B") for array in little.values() if array.size)
+    return b"".join([len(header).to_bytes(4, "little"), header, *contents])
 
 
 def arrays_from_bytes(data: bytes) -> dict[str, Array]:
