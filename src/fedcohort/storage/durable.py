@@ -109,11 +109,10 @@ class DurableStore:
         self._sqlite = driver if isinstance(driver, sqlite3.Connection) else None
         self._redo: RedoLog | None = None
         self._redo_path = _redo_path(self._url)
+        self._may_append = exclusive
         try:
             with self.transaction() as connection:
                 make_current(connection, schema, display(self._url), upgrade=exclusive)
-            if exclusive and self._redo_path is not None and _has_room(self._redo_path):
-                self._redo = RedoLog(self._redo_path)
         except StoreError:
             self.close()
             raise
@@ -162,12 +161,13 @@ class DurableStore:
         Raises:
             StoreError: as for `transaction`.
         """
-        if self._redo is not None and self._sqlite is not None and check is None:
+        redo = self._opened_redo() if check is None else None
+        if redo is not None and self._sqlite is not None:
             # In the order that SQLite's write lock gives to what all processes write.
             with self._counted(), _immediate(self._sqlite):
-                last = self._redo.last_event(self._sqlite)
+                last = redo.last_event(self._sqlite)
                 event = None if entry is None else entry.after(last)
-                if self._redo.append(self._sqlite, changes, event):
+                if redo.append(self._sqlite, changes, event):
                     return
         with self.hot_transaction() as connection:
             if check is not None:
@@ -176,6 +176,14 @@ class DurableStore:
                 _write(connection, change)
             if entry is not None:
                 log.append(connection, entry.kind, entry.study_hash, entry.detail)
+
+    def _opened_redo(self) -> RedoLog | None:
+        """The redo log, made when the first round needs it; None where this store has none."""
+        with self._lock:
+            if self._redo is None and self._may_append and self._redo_path is not None:
+                self._may_append = _has_room(self._redo_path)
+                self._redo = RedoLog(self._redo_path) if self._may_append else None
+            return self._redo
 
     def pending(self, table: Table) -> list[Mapping[str, Any]]:
         """The rows of a table that are durable and that `read` does not find yet."""
@@ -251,7 +259,7 @@ class DurableStore:
             with suppress(StoreError), self.hot_transaction():
                 pass
             self._redo.close()
-            self._redo = None
+            self._redo, self._may_append = None, False
         self._connection.close()
         self._engine.dispose()
 
