@@ -22,16 +22,16 @@ from fedcohort.cli.app import app
 from fedcohort.cli.support import read_secret_files
 from fedcohort.engines.websocket import CoordinatorSettings, serve_coordinator
 from fedcohort.errors import FedcohortError, LinkClosedError
-from fedcohort.node import counter
+from fedcohort.node import heads
 from fedcohort.node.answer import answer
 from fedcohort.node.budgets import Budget
-from fedcohort.node.consent import Site, approve, find_proposal
-from fedcohort.node.give_back import give_back
+from fedcohort.node.consent import LocalSite, approve, find_proposal
 from fedcohort.node.heads import WRITTEN_OFF
 from fedcohort.node.keys import RosterFolder, confirm, make_card
 from fedcohort.node.ledger import accounts
 from fedcohort.node.perturb import perturb
 from fedcohort.node.policy import check_study, read_policy
+from fedcohort.node.refund import refund
 from fedcohort.node.settle import settle
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.protection import ckks_worker
@@ -86,8 +86,8 @@ def kept_counter(place: str, *, mended: bool = False) -> Callable[[], object]:
             if mended:
                 shutil.rmtree(path, ignore_errors=True)
                 path.unlink(missing_ok=True)
-                counter.advance(path, owner, store)
-            return counter.agrees(path, owner, store)
+                heads.advance_counter(path, owner, store)
+            return heads.counter_matches(path, owner, store)
 
     return agree
 
@@ -97,7 +97,7 @@ def advanced(place: str) -> Callable[[], object]:
         a_file("file")
         Path("folder").mkdir(exist_ok=True)
         with closing(SqlNodeStore(Path("state") / "node.db")) as store:
-            return counter.advance(Path(place), new_identity("a"), store)  # type: ignore[func-returns-value]
+            return heads.advance_counter(Path(place), new_identity("a"), store)  # type: ignore[func-returns-value]
 
     return advance
 
@@ -446,13 +446,13 @@ def test_a_study_is_answered_once_it_is_approved_as_the_log_says(
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[LocalSite]:
     store = SqlNodeStore(tmp_path / "state" / "node.db")
-    yield Site(ledger_policy(tmp_path), new_identity("a"), store)
+    yield LocalSite(ledger_policy(tmp_path), new_identity("a"), store)
     store.close()
 
 
-def test_a_study_is_found_by_what_the_list_of_studies_says(site: Site) -> None:
+def test_a_study_is_found_by_what_the_list_of_studies_says(site: LocalSite) -> None:
     for name in ("first", "second"):
         propose(site, study(name))
     refusal("{} studies begin with {}; `fedcohort approve` lists them", lambda: find_proposal(site, ""))
@@ -463,7 +463,7 @@ def test_a_study_is_found_by_what_the_list_of_studies_says(site: Site) -> None:
     assert find_proposal(site, found).study_hash == study("first").hash
 
 
-def test_a_researcher_s_next_study_is_approved_once_the_limit_is_raised(site: Site) -> None:
+def test_a_researcher_s_next_study_is_approved_once_the_limit_is_raised(site: LocalSite) -> None:
     limited = replace(site, policy=site.policy.model_copy(update={"studies_a_day": 1, "approval": "ask"}))
     raised = replace(limited, policy=limited.policy.model_copy(update={"studies_a_day": 2}))
     ada = new_identity("ada")
@@ -475,13 +475,13 @@ def test_a_researcher_s_next_study_is_approved_once_the_limit_is_raised(site: Si
     assert approve(raised, second).approved
 
 
-def test_after_a_write_off_a_larger_budget_gives_more_as_it_is_told(site: Site) -> None:
+def test_after_a_write_off_a_larger_budget_gives_more_as_it_is_told(site: LocalSite) -> None:
     propose(site, study("first"))
     site.store.note(WRITTEN_OFF, detail={"epoch": 1, "sequence": 9})
     store = site.store
     assert isinstance(store, SqlNodeStore)
     refusal("nothing is given back, and only a larger budget in site.toml gives more",
-            lambda: give_back(site, store, study("first").hash))  # fmt: skip
+            lambda: refund(site, store, study("first").hash))  # fmt: skip
     larger = site.policy.model_copy(update={"budget": {"records": Budget(epsilon=30.0, delta=1e-3)}})
     before, after = (accounts(one, store.reservations(), store.costs())[0].left
                      for one in (site.policy, larger))  # fmt: skip

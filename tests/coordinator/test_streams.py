@@ -11,7 +11,6 @@ from sqlalchemy import update
 
 from fedcohort.coordinator import streams, tables
 from fedcohort.coordinator.api import sites_view
-from fedcohort.coordinator.listed import all_studies
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore, Submission
@@ -21,6 +20,7 @@ from fedcohort.coordinator.streams import (
     federation_stream,
     study_stream,
 )
+from fedcohort.coordinator.study_list import all_studies
 from fedcohort.engines.links import Links
 from fedcohort.wire.handshake import VERSION_MAX
 from tests.patience import PATIENCE_SECONDS
@@ -79,7 +79,7 @@ async def looks_while_rounds_go_by(
     watching = asyncio.create_task(watch())
     await turns()
     for number in range(1, ROUNDS + 1):
-        service.news.wake()
+        service.changes.wake()
         if number % ROUNDS_A_PAUSE == 0:
             over.set()
         await turns()
@@ -111,7 +111,7 @@ def test_a_change_of_a_study_is_told_without_waiting_for_a_sign_of_life(
         async for text in federation_stream(service):
             if "proposed" in text:
                 service.store.set_state(SUBMISSION.id, "running")
-                service.news.wake()
+                service.changes.wake()
             if "running" in text:
                 return text
         raise AssertionError("the stream has ended")

@@ -15,7 +15,7 @@ import fedcohort as fc
 from fedcohort.dashboard.shared import explained as module
 from fedcohort.dashboard.shared.explained import READINESS, sentence
 from fedcohort.explain import explain, privacy_words, protection_words
-from fedcohort.node import readiness, readiness_rows, readiness_words, vouching
+from fedcohort.node import readiness, readiness_rows, readiness_trust, readiness_words
 from fedcohort.study import SavedModel, Study
 from fedcohort.texts.look_up import translated
 
@@ -111,7 +111,7 @@ def sentences(module: ModuleType) -> set[str]:
     return {text for text in found if re.search(r"[a-z]{2,} [a-z]{2,}", text)}
 
 
-READY = (readiness, readiness_rows, readiness_words, vouching)
+READY = (readiness, readiness_rows, readiness_words, readiness_trust)
 PIECES = {"no 7 patients", " and no ", "not ready", "; the study narrows it to 7"}
 """Of which a sentence is made, or a verdict."""
 

@@ -19,7 +19,7 @@ from fedcohort.dashboard.federation.upstream import Upstream
 from fedcohort.errors import CohortError, PolicyError, SchemaError, StudyError
 from fedcohort.node.budgets import Budget
 from fedcohort.node.policy import SitePolicy, check_study
-from fedcohort.node.told import objections, told_rules
+from fedcohort.node.published_rules import objections, published_rules
 from fedcohort.researcher.rest import Rest
 from fedcohort.study import Binary, Train
 from fedcohort.versions import RULES
@@ -291,7 +291,7 @@ def test_what_a_site_tells_of_its_rules_is_what_it_holds_a_study_to(tmp_path: Pa
         },
         protections=("masks",), patients={"ward": "mrn"},
     )  # fmt: skip
-    told = json.loads(json.dumps(told_rules(policy)))
+    told = json.loads(json.dumps(published_rules(policy)))
     assert told["budgets"] == {"ward": {"epsilon": 1.0, "delta": 1e-3, "least_epsilon": 0.05}}
     catalogues = {"a": {**CATALOGUE, "rules": told}}
     study = checked(DRAFT, catalogues)

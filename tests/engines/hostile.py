@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fedcohort.study import Study
 from fedcohort.wire.codec import decode, encode
-from fedcohort.wire.messages import Event, Head, Heads, Message, Roster
+from fedcohort.wire.messages import Event, Heads, LedgerHead, Message, Roster
 from tests.processes.support import describe_study, explicit
 
 from .support import Play
@@ -72,6 +72,6 @@ def recorded(protection: str) -> list[bytes]:
     cards = [node.keys.card for node in play.nodes.values()]
     said: list[Message] = [message for _, question, reply in play.seen for message in (question, reply)]
     # No refusal: over a site's own link that is an answer, and costs the site its part.
-    heads = Heads((Head(cards[0].site, 0, 1, bytes(32), bytes(64)),))
+    heads = Heads((LedgerHead(cards[0].site, 0, 1, bytes(32), bytes(64)),))
     said += [*cards, Roster(tuple(cards)), heads, Event("catalogue", detail=b"{}")]
     return [encode(message) for message in said]

@@ -34,9 +34,9 @@ from fedcohort.wire.messages import (
     Card,
     Contribution,
     Event,
-    Head,
     Heads,
     Help,
+    LedgerHead,
     Message,
     Roster,
     Setup,
@@ -210,8 +210,8 @@ def test_changed_rosters_put_no_card_in_the_place_of_a_confirmed_sites(tmp_path:
 def test_changed_heads_neither_stop_a_node_nor_displace_another_sites(tmp_path: Path) -> None:
     signers = {site: new_identity(site) for site in ("self", "b")}
 
-    def head(site: str, sequence: int) -> Head:
-        made = Head(site, 0, sequence, bytes(32))
+    def head(site: str, sequence: int) -> LedgerHead:
+        made = LedgerHead(site, 0, sequence, bytes(32))
         return replace(made, signature=signers[site].sign(head_signing_bytes(made)))
 
     old, new = Heads((head("b", 3),)), Heads((head("b", 9),))

@@ -18,9 +18,9 @@ from fedcohort.cli.app import app
 from fedcohort.engines.local import Simulated
 from fedcohort.errors import BudgetError, ConfigError, NotFoundError, PrivacyRequiredError
 from fedcohort.node.answer import Node, answer
-from fedcohort.node.budgets import Budget, Group, groups_of
+from fedcohort.node.budgets import Budget, BudgetGroup, groups_of
 from fedcohort.node.check import Verdict, check_node
-from fedcohort.node.consent import Site, approve, read_approval
+from fedcohort.node.consent import LocalSite, approve, read_approval
 from fedcohort.node.heads import sign_head, take_heads, write_off
 from fedcohort.node.ledger import accounts, epsilons
 from fedcohort.node.policy import SitePolicy, check_study
@@ -60,8 +60,8 @@ class Hospital:
             id="a", data="a.db", tables=TABLES, coordinator="ws://x", protections=("none",), budget=budgets
         )
 
-    def site(self, policy: SitePolicy) -> Site:
-        return Site(policy, self.keys.identity, self.store)
+    def site(self, policy: SitePolicy) -> LocalSite:
+        return LocalSite(policy, self.keys.identity, self.store)
 
     def approved(self, policy: SitePolicy, asked: Study) -> None:
         proposal = StoredProposal(asked.hash, asked.canonical, "ada", bytes(32), bytes(64))
@@ -154,7 +154,7 @@ def test_a_group_without_tables_holds_all_that_no_other_names() -> None:
     own, rest = groups_of(tables, mixed)
     assert (own.tables, own.elsewhere) == (("a",), frozenset())
     assert (rest.name, rest.tables, rest.elsewhere) == ("y", ("b", "c", "d"), frozenset("a"))
-    assert groups_of(tables, {}) == (Group("a, b, c, d", tables, None),)
+    assert groups_of(tables, {}) == (BudgetGroup("a, b, c, d", tables, None),)
 
 
 def exact_before(hospital: Hospital, name: str = "exact") -> Study:

@@ -14,7 +14,7 @@ import fedcohort as fc
 from fedcohort.cli.app import app
 from fedcohort.errors import BudgetError, PolicyError
 from fedcohort.node.budgets import Budget
-from fedcohort.node.consent import Site, approve, receive_proposal
+from fedcohort.node.consent import LocalSite, approve, receive_proposal
 from fedcohort.node.ledger import accounts, added_cost, cost_of, epsilons, released
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.records import Limit, Reservation, Stored
@@ -43,13 +43,13 @@ def policy(folder: Path) -> SitePolicy:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[LocalSite]:
     store = SqlNodeStore(tmp_path / "node.db")
-    yield Site(policy(tmp_path), new_identity("a"), store)
+    yield LocalSite(policy(tmp_path), new_identity("a"), store)
     store.close()
 
 
-def propose(site: Site, asked: Study, researcher: Identity | None = None) -> Approval:
+def propose(site: LocalSite, asked: Study, researcher: Identity | None = None) -> Approval:
     researcher = researcher or new_identity("ada")
     signature = researcher.sign(study_signing_bytes(asked.canonical))
     answer = receive_proposal(site, Proposal(asked.canonical, "ada", researcher.public_key, signature))
@@ -57,7 +57,7 @@ def propose(site: Site, asked: Study, researcher: Identity | None = None) -> App
     return answer
 
 
-def left(site: Site) -> tuple[float, float]:
+def left(site: LocalSite) -> tuple[float, float]:
     store = site.store
     assert isinstance(store, SqlNodeStore)
     (account,) = accounts(site.policy, store.reservations(), store.costs())
@@ -65,7 +65,7 @@ def left(site: Site) -> tuple[float, float]:
     return account.left
 
 
-def test_approval_reserves_the_whole_study_and_studies_add_up(site: Site) -> None:
+def test_approval_reserves_the_whole_study_and_studies_add_up(site: LocalSite) -> None:
     assert propose(site, study("first")).approved
     assert left(site) == pytest.approx((1.5, 9e-5))
     assert propose(site, study("second")).approved
@@ -74,7 +74,7 @@ def test_approval_reserves_the_whole_study_and_studies_add_up(site: Site) -> Non
     assert (refused.approved, refused.code) == (False, "budget-exhausted")
 
 
-def test_a_researcher_s_studies_of_one_day_are_limited_by_name_and_by_key(site: Site) -> None:
+def test_a_researcher_s_studies_of_one_day_are_limited_by_name_and_by_key(site: LocalSite) -> None:
     limited = replace(site, policy=site.policy.model_copy(update={"studies_a_day": 2}))
     ada = new_identity("ada")
     assert propose(limited, study("first", 0.1), ada).approved
@@ -90,7 +90,7 @@ def test_a_researcher_s_studies_of_one_day_are_limited_by_name_and_by_key(site: 
     assert propose(site, third).approved, "site.toml allows more now, and the question is looked at again"
 
 
-def test_the_same_study_is_reserved_once(site: Site) -> None:
+def test_the_same_study_is_reserved_once(site: LocalSite) -> None:
     asked = study("again")
     for _ in range(3):
         assert propose(site, asked).approved
@@ -98,14 +98,14 @@ def test_the_same_study_is_reserved_once(site: Site) -> None:
     assert left(site)[0] == 1.5
 
 
-def test_a_refusal_names_what_is_left(site: Site) -> None:
+def test_a_refusal_names_what_is_left(site: LocalSite) -> None:
     propose(site, study("first", 2.5))
     wanted = Reservation("ff" * 32, "records", 1.0, 1e-5)
     with pytest.raises(BudgetError, match=r"asks for epsilon 1 .* 0.5 \(delta 9e-05\) of 3 is left"):
         site.store.reserve(wanted, Limit("records", BUDGET.epsilon, BUDGET.delta))
 
 
-def test_delta_is_a_budget_of_its_own(site: Site) -> None:
+def test_delta_is_a_budget_of_its_own(site: LocalSite) -> None:
     assert propose(site, study("first", 0.1, 9e-5)).approved
     assert propose(site, study("second", 0.1, 2e-5)).code == "budget-exhausted"
 
@@ -116,7 +116,7 @@ def test_delta_is_a_budget_of_its_own(site: Site) -> None:
      (study("loose", 0.1, 2e-3), "policy-refused")],
 )  # fmt: skip
 def test_what_no_budget_pays_is_refused_before_anything_is_computed(
-    site: Site, asked: Study, code: str
+    site: LocalSite, asked: Study, code: str
 ) -> None:
     assert propose(site, asked).code == code
     assert left(site) == (3.0, 1e-4)
@@ -139,7 +139,7 @@ def _reserve(path: str, number: int, results: "multiprocessing.Queue[bool]") -> 
     store.close()
 
 
-def test_what_was_approved_before_there_was_a_budget_counts_against_it(site: Site) -> None:
+def test_what_was_approved_before_there_was_a_budget_counts_against_it(site: LocalSite) -> None:
     free = replace(site, policy=site.policy.model_copy(update={"budget": {}}))
     assert propose(free, study("before", 2.0)).approved
     assert left(site) == pytest.approx((1.0, 9e-5))
@@ -147,7 +147,7 @@ def test_what_was_approved_before_there_was_a_budget_counts_against_it(site: Sit
 
 
 def test_what_an_earlier_program_released_without_a_reservation_counts_and_is_shown(
-    site: Site, tmp_path: Path
+    site: LocalSite, tmp_path: Path
 ) -> None:
     store = site.store
     assert isinstance(store, SqlNodeStore)
@@ -177,7 +177,7 @@ def test_the_ledger_shows_what_was_spent_with_no_budget_as_with_one_that_is_set_
     (tmp_path / "site.toml").write_text(text)
     (tmp_path / "state").mkdir()
     with closing(SqlNodeStore(tmp_path / "state" / "node.db")) as store:
-        here = Site(policy(tmp_path).model_copy(update={"budget": {}}), new_identity("a"), store)
+        here = LocalSite(policy(tmp_path).model_copy(update={"budget": {}}), new_identity("a"), store)
         asked = study("first", 4.0)
         assert propose(here, asked).approved
     shown = CliRunner().invoke(app, ["ledger", "--site", str(tmp_path / "site.toml")])
@@ -191,7 +191,7 @@ def test_the_ledger_shows_what_was_spent_with_no_budget_as_with_one_that_is_set_
     assert "left: epsilon 6, delta 0.00099" in shown.output
 
 
-def test_a_smaller_budget_holds_at_once_and_a_larger_one_gives_more(site: Site) -> None:
+def test_a_smaller_budget_holds_at_once_and_a_larger_one_gives_more(site: LocalSite) -> None:
     assert propose(site, study("first", 1.5)).approved
     for given, code in ((1.0, "budget-exhausted"), (1.5, "budget-exhausted"), (3.5, "")):
         changed = {"records": Budget(epsilon=given, delta=1e-4)}
@@ -200,7 +200,7 @@ def test_a_smaller_budget_holds_at_once_and_a_larger_one_gives_more(site: Site) 
 
 
 def test_studies_that_cost_next_to_nothing_are_refused_for_each_tells_whether_a_cohort_is_large_enough(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: LocalSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert propose(site, study("cheap", 1e-6)).code == "budget-exhausted"
     assert "least_epsilon is 0.05, and the study asks for 1e-06" in caplog.text
@@ -241,7 +241,7 @@ def test_what_was_released_stands_in_the_ledger_before_and_after_a_restart(tmp_p
     again.close()
 
 
-def test_a_tampered_ledger_breaks_the_chain(site: Site, tmp_path: Path) -> None:
+def test_a_tampered_ledger_breaks_the_chain(site: LocalSite, tmp_path: Path) -> None:
     from fedcohort.errors import StoreError
 
     propose(site, study("first"))

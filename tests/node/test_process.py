@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedcohort.analyses.build import build_analysis
 from fedcohort.coordinator.plan import TRANSIENT_CODES
 from fedcohort.errors import LedgerBehindError, LinkClosedError, StoreError, ValueRangeError
-from fedcohort.node import link_heads, process
+from fedcohort.node import head_exchange, process
 from fedcohort.node.answer import Node, is_last, private_study
-from fedcohort.node.consent import Site, approve, read_approval
+from fedcohort.node.consent import LocalSite, approve, read_approval
 from fedcohort.node.heads import check_not_behind, no_head, take_heads
 from fedcohort.node.keys import Keys, RosterFolder, confirm
 from fedcohort.node.policy import Listen, SitePolicy
@@ -100,7 +100,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     cards: dict[str, Card] = {}
     roster = RosterFolder(tmp_path / "roster")
     keys = Keys(identity, X25519PrivateKey.generate(), cards.get, roster)
-    site = Site(policy, identity, store)
+    site = LocalSite(policy, identity, store)
     offered = {TABLE: ["age", "bp", "sex", "ill"]}
     node = Node(
         "a", 10, store, keys,
@@ -428,7 +428,7 @@ def test_the_last_sum_is_known_by_the_study_and_counted_from_the_coordinator_s_r
 def test_the_last_release_waits_until_others_know_of_it_and_is_then_the_same(
     running: Running, peers: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_heads, "WITNESS_SECONDS", 0.5)
+    monkeypatch.setattr(head_exchange, "WITNESS_SECONDS", 0.5)
     here = approved(running, PRIVATE)
 
     async def talk(coordinator: Coordinator) -> None:
@@ -521,7 +521,7 @@ def test_help_with_a_private_study_is_countersigned_as_its_contributions_are(
     running: Running, peers: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a restart the first question may be to help; an older copy would help to open another sum."""
-    monkeypatch.setattr(link_heads, "WITNESS_SECONDS", 0.2)
+    monkeypatch.setattr(head_exchange, "WITNESS_SECONDS", 0.2)
     here = approved(approved(running, PRIVATE), OPEN)
 
     async def talk(coordinator: Coordinator) -> None:
@@ -571,14 +571,14 @@ def test_nobody_countersigns_under_a_key_that_only_the_coordinator_announces(
     running.cards["d"] = Card("d", stranger.public_key, bytes(32), bytes(64))
     for site, counts in (("b", True), ("d", False)):
         check = Witnesses().ask(keys[site], stores["b"], 1)
-        assert (link_heads.countersign_for(running, check) is not None) == counts
+        assert (head_exchange.countersign_for(running, check) is not None) == counts
 
 
 def test_without_countersignatures_a_private_study_waits_and_an_exact_one_does_not(
     running: Running, peers: Peers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A coordinator that relays nothing gets no private answer, and the site is asked again."""
-    monkeypatch.setattr(link_heads, "WITNESS_SECONDS", 0.2)
+    monkeypatch.setattr(head_exchange, "WITNESS_SECONDS", 0.2)
     here, (stores, keys) = approved(approved(running, PRIVATE), OPEN), peers
 
     async def talk(coordinator: Coordinator) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from fedcohort.errors import TooManyStudiesError
 from fedcohort.node import consent
-from fedcohort.node.consent import Site, approve, receive_proposal, refuse
+from fedcohort.node.consent import LocalSite, approve, receive_proposal, refuse
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.storage.durable import MOST_EQUAL_ENTRIES
@@ -25,12 +25,12 @@ STUDY = Study(name="ages", cohort=Cohort(columns={"age": Numeric(18, 90)}), anal
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[LocalSite]:
     policy = SitePolicy(
         id="a", data="a.db", tables={"records": ("age",)}, listen=Listen(port=0), state=tmp_path
     )
     store = SqlNodeStore(tmp_path / "node.db")
-    yield Site(policy, new_identity("a"), store)
+    yield LocalSite(policy, new_identity("a"), store)
     store.close()
 
 
@@ -40,7 +40,7 @@ def signed(study: Study) -> Proposal:
     return Proposal(study.canonical, "r", researcher.public_key, signature)
 
 
-def kinds(site: Site) -> list[object]:
+def kinds(site: LocalSite) -> list[object]:
     assert isinstance(site.store, SqlNodeStore)
     return [event["kind"] for event in site.store.events()]
 
@@ -50,11 +50,11 @@ def proposal() -> Proposal:
     return signed(STUDY)
 
 
-def _with_policy(site: Site, **changes: object) -> Site:
+def _with_policy(site: LocalSite, **changes: object) -> LocalSite:
     return replace(site, policy=site.policy.model_copy(update=changes))
 
 
-def test_a_persons_no_stands(site: Site, proposal: Proposal) -> None:
+def test_a_persons_no_stands(site: LocalSite, proposal: Proposal) -> None:
     assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
     refuse(site, STUDY.hash)
     again = receive_proposal(_with_policy(site, approval="auto"), proposal)
@@ -63,7 +63,7 @@ def test_a_persons_no_stands(site: Site, proposal: Proposal) -> None:
 
 
 def test_what_the_policy_refused_is_asked_again_when_the_policy_has_changed(
-    site: Site, proposal: Proposal
+    site: LocalSite, proposal: Proposal
 ) -> None:
     refused = receive_proposal(_with_policy(site, analyses=("train",)), proposal)
     assert isinstance(refused, Approval)
@@ -72,7 +72,7 @@ def test_what_the_policy_refused_is_asked_again_when_the_policy_has_changed(
     assert site.store.approval(STUDY.hash) is None
 
 
-def test_a_yes_is_sent_again_until_it_expires(site: Site, proposal: Proposal) -> None:
+def test_a_yes_is_sent_again_until_it_expires(site: LocalSite, proposal: Proposal) -> None:
     receive_proposal(site, proposal)
     signed = approve(site, STUDY.hash)
     assert receive_proposal(site, proposal) == signed
@@ -82,7 +82,7 @@ def test_a_yes_is_sent_again_until_it_expires(site: Site, proposal: Proposal) ->
     assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
 
 
-def test_a_proposal_of_another_version_is_refused_with_a_code(site: Site, proposal: Proposal) -> None:
+def test_a_proposal_of_another_version_is_refused_with_a_code(site: LocalSite, proposal: Proposal) -> None:
     for rules in (RULES - 1, RULES + 1):
         answer = receive_proposal(site, replace(proposal, rules=rules))
         assert isinstance(answer, Approval)
@@ -90,7 +90,7 @@ def test_a_proposal_of_another_version_is_refused_with_a_code(site: Site, propos
     assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
 
 
-def test_a_yes_to_an_earlier_version_s_rules_is_asked_for_anew(site: Site, proposal: Proposal) -> None:
+def test_a_yes_to_an_earlier_version_s_rules_is_asked_for_anew(site: LocalSite, proposal: Proposal) -> None:
     receive_proposal(site, proposal)
     old = replace(approve(site, STUDY.hash), rules=1, signature=b"")
     old = replace(old, signature=site.identity.sign(approval_signing_bytes(old)))
@@ -98,7 +98,9 @@ def test_a_yes_to_an_earlier_version_s_rules_is_asked_for_anew(site: Site, propo
     assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
 
 
-def test_a_study_that_is_not_in_canonical_form_is_not_even_remembered(site: Site, proposal: Proposal) -> None:
+def test_a_study_that_is_not_in_canonical_form_is_not_even_remembered(
+    site: LocalSite, proposal: Proposal
+) -> None:
     loose = json.dumps(json.loads(proposal.study), indent=1).encode()
     researcher = new_identity("r")
     signature = researcher.sign(study_signing_bytes(loose))
@@ -108,7 +110,7 @@ def test_a_study_that_is_not_in_canonical_form_is_not_even_remembered(site: Site
     assert site.store.proposals() == []
 
 
-def test_a_study_that_waits_for_a_person_is_not_answered_by_auto(site: Site, proposal: Proposal) -> None:
+def test_a_study_that_waits_for_a_person_is_not_answered_by_auto(site: LocalSite, proposal: Proposal) -> None:
     assert receive_proposal(site, proposal) == Event("asked", STUDY.hash)
     auto = _with_policy(site, approval="auto")
     for _ in range(2):
@@ -118,7 +120,7 @@ def test_a_study_that_waits_for_a_person_is_not_answered_by_auto(site: Site, pro
 
 
 def test_an_answer_by_auto_that_was_interrupted_is_given_after_the_restart(
-    site: Site, proposal: Proposal, monkeypatch: pytest.MonkeyPatch
+    site: LocalSite, proposal: Proposal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auto = _with_policy(site, approval="auto")
     with monkeypatch.context() as context:
@@ -131,7 +133,7 @@ def test_an_answer_by_auto_that_was_interrupted_is_given_after_the_restart(
 
 
 def test_a_person_who_is_asked_after_an_interrupted_auto_stays_the_one_asked(
-    site: Site, proposal: Proposal, monkeypatch: pytest.MonkeyPatch
+    site: LocalSite, proposal: Proposal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auto = _with_policy(site, approval="auto")
     with monkeypatch.context() as context:
@@ -143,7 +145,7 @@ def test_a_person_who_is_asked_after_an_interrupted_auto_stays_the_one_asked(
 
 
 def test_a_coordinator_that_proposes_without_end_fills_no_event_log(
-    site: Site, proposal: Proposal, monkeypatch: pytest.MonkeyPatch
+    site: LocalSite, proposal: Proposal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict = _with_policy(site, analyses=("train",))
     first = receive_proposal(strict, proposal)

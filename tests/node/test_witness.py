@@ -14,10 +14,10 @@ from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.engines.links import Links
 from fedcohort.errors import ConfigError, LedgerBehindError, WireError
-from fedcohort.node import counter
+from fedcohort.node import heads
 from fedcohort.node.budgets import Budget
 from fedcohort.node.check import check_node
-from fedcohort.node.consent import Site
+from fedcohort.node.consent import LocalSite
 from fedcohort.node.heads import check_not_behind, sign_head, take_heads, write_off
 from fedcohort.node.keys import confirm
 from fedcohort.node.policy import read_policy
@@ -148,7 +148,7 @@ def test_an_older_copy_that_has_gone_on_is_told_by_what_others_hold_whatever_it_
             counts({**stores, "a": older}, asked, told)
         with pytest.raises(LedgerBehindError, match="--write-off"):
             check_not_behind(older, "a")
-        assert write_off(Site(ledger_policy(tmp_path), KEYS["a"], older), older) == 2
+        assert write_off(LocalSite(ledger_policy(tmp_path), KEYS["a"], older), older) == 2
         check_not_behind(older, "a")
         again = Witnesses().recall(KEYS["a"], 2)
         assert counts({**stores, "a": older}, again, signed_by("b", stores, again)), "a write-off goes on"
@@ -187,25 +187,27 @@ def test_a_counter_outside_the_folder_tells_an_older_copy(
 ) -> None:
     place = tmp_path / "elsewhere.counter"
     store = stores["a"]
-    assert counter.agrees(place, KEYS["a"], store), "it is made where the log begins"
+    assert heads.counter_matches(place, KEYS["a"], store), "it is made where the log begins"
     store.note("before the backup")
     with closing(older_copy(store, tmp_path / "backup")) as older:
-        assert counter.agrees(place, KEYS["a"], older)
+        assert heads.counter_matches(place, KEYS["a"], older)
         store.note("spent")
-        counter.advance(place, KEYS["a"], store)
-        assert counter.agrees(place, KEYS["a"], store)
+        heads.advance_counter(place, KEYS["a"], store)
+        assert heads.counter_matches(place, KEYS["a"], store)
         with pytest.raises(LedgerBehindError, match="lacks entry 2"):
-            counter.agrees(place, KEYS["a"], older)
-        here = Site(ledger_policy(tmp_path), KEYS["a"], older)
+            heads.counter_matches(place, KEYS["a"], older)
+        here = LocalSite(ledger_policy(tmp_path), KEYS["a"], older)
         assert write_off(here, older) == 2
-        assert counter.agrees(place, KEYS["a"], older), "the write-off that the message names lets it go on"
+        assert heads.counter_matches(place, KEYS["a"], older), (
+            "the write-off that the message names lets it go on"
+        )
 
 
 def test_a_counter_that_is_missing_beside_a_log_vouches_for_nothing(
     stores: dict[str, SqlNodeStore], tmp_path: Path
 ) -> None:
     stores["a"].note("first")
-    assert not counter.agrees(tmp_path / "gone.counter", KEYS["a"], stores["a"])
+    assert not heads.counter_matches(tmp_path / "gone.counter", KEYS["a"], stores["a"])
     assert not (tmp_path / "gone.counter").exists()
 
 
@@ -220,16 +222,18 @@ def test_what_is_no_counter_of_this_site_is_refused_in_words(
     elif what == "a folder":
         place.mkdir()
     else:
-        counter.advance(place, KEYS["b"] if what == "another site's" else new_identity("a"), stores["a"])
+        heads.advance_counter(
+            place, KEYS["b"] if what == "another site's" else new_identity("a"), stores["a"]
+        )
     with pytest.raises(ConfigError, match="counter "):
-        counter.agrees(place, KEYS["a"], stores["a"])
+        heads.counter_matches(place, KEYS["a"], stores["a"])
 
 
 def test_a_counter_that_cannot_be_written_is_told_and_leaves_nothing(
     stores: dict[str, SqlNodeStore], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="let the node's account write its folder"):
-        counter.advance(tmp_path / "no folder" / "a.counter", KEYS["a"], stores["a"])
+        heads.advance_counter(tmp_path / "no folder" / "a.counter", KEYS["a"], stores["a"])
 
 
 def site_toml(folder: Path, place: str) -> Path:
@@ -255,7 +259,7 @@ def test_a_node_does_not_start_on_an_older_copy_than_its_counter_and_takes_the_o
     running = open_node(policy)
     assert running.witnesses.by_counter
     running.store.note("later")
-    counter.advance(tmp_path / "a.counter", running.site.identity, running.store)
+    heads.advance_counter(tmp_path / "a.counter", running.site.identity, running.store)
     running.store.close()
     running.held.close()
     with closing(sqlite3.connect(tmp_path / "state" / "node.db")) as connection, connection:

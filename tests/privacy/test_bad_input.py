@@ -16,7 +16,7 @@ from fedcohort.analyses.build import build_analysis
 from fedcohort.engines.local import Simulated, run_nodes, simulated_node
 from fedcohort.errors import ConfigError, FedcohortError, StudyError
 from fedcohort.node.budgets import Budget
-from fedcohort.node.consent import Site, receive_proposal
+from fedcohort.node.consent import LocalSite, receive_proposal
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.quickstart.config import read_config
@@ -52,17 +52,17 @@ def frame(n: int = 30, name: str = "p") -> pd.DataFrame:
 
 
 @contextmanager
-def site(folder: Path, **changes: Any) -> Iterator[Site]:
+def site(folder: Path, **changes: Any) -> Iterator[LocalSite]:
     policy = SitePolicy(
         id="a", data="a.db", tables={"records": "*"}, coordinator="ws://127.0.0.1:1", state=folder,
         approval="auto", **changes,
     )  # fmt: skip
     store = SqlNodeStore(folder / "node.db")
-    yield Site(policy, new_identity("a"), store)
+    yield LocalSite(policy, new_identity("a"), store)
     store.close()
 
 
-def propose(at: Site, text: bytes) -> Approval:
+def propose(at: LocalSite, text: bytes) -> Approval:
     researcher = new_identity("ada")
     signature = researcher.sign(study_signing_bytes(text))
     reply = receive_proposal(at, Proposal(text, "ada", researcher.public_key, signature))

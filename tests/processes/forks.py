@@ -78,7 +78,7 @@ IMPORTS = (
     "fedcohort.node.check",
     "fedcohort.node.consent",
     "fedcohort.node.running",
-    "fedcohort.node.vouching",
+    "fedcohort.node.readiness_trust",
     "fedcohort.researcher.client",
     "sqlalchemy.dialects.sqlite",
     "uvicorn.protocols.http.auto",

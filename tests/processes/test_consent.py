@@ -157,7 +157,7 @@ def test_an_expired_approval_answers_nothing(asking: Group) -> None:
     handle = asked(asking, describe_study(random_name()))
     policy = read_policy(asking.folder / "a.toml")
     store = SqlNodeStore(policy.state / "node.db")
-    site = consent.Site(policy, load_or_create(policy.state / "site.key", "a"), store)
+    site = consent.LocalSite(policy, load_or_create(policy.state / "site.key", "a"), store)
     signed = consent.approve(site, handle.id)
     past = replace(signed, expires_at=int(time.time()) - 60)
     past = replace(past, signature=site.identity.sign(approval_signing_bytes(past)))

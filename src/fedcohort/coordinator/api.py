@@ -16,9 +16,9 @@ from starlette.routing import Route
 
 import fedcohort
 from fedcohort.arrays import arrays_to_bytes
-from fedcohort.coordinator.listed import Listed, all_studies, being_checked
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.streams import federation_stream, study_stream
+from fedcohort.coordinator.study_list import Listed, all_studies, being_checked
 from fedcohort.coordinator.telemetry import CONTENT_TYPE, exposition
 from fedcohort.coordinator.traffic import load_traffic
 from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError, StoreError, StudyError

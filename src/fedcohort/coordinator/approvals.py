@@ -1,4 +1,4 @@
-"""What sites said of studies: taken in once it is verified, read again when a study may start."""
+"""Sites' answers to studies: stored once they are verified, read when a study may start."""
 
 import logging
 from dataclasses import dataclass

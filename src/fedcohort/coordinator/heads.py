@@ -1,6 +1,6 @@
-"""The coordinator keeps each site's newest ledger head, and shows a site its own whenever it links.
+"""Ledger heads: the coordinator keeps each site's newest, and shows a site its own whenever it links.
 
-A node whose database is an older copy finds there what it has forgotten, and stops
+A node whose database is an older copy learns from it what it has forgotten, and stops
 (`node.heads`). Sites keep each other's heads, too, and bring them when they link: a
 coordinator that has lost its own database learns them again.
 """
@@ -12,7 +12,7 @@ from fedcohort.coordinator.members import Members
 from fedcohort.logs import about
 from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import verify
-from fedcohort.wire.messages import Head, Heads, SiteId
+from fedcohort.wire.messages import Heads, LedgerHead, SiteId
 from fedcohort.wire.signing import head_signing_bytes
 
 log = logging.getLogger("fedcohort.coordinator")
@@ -23,11 +23,11 @@ def held_heads(members: Members) -> Heads:
     return Heads(tuple(decode_head(encoded) for encoded in members.heads.all().values()))
 
 
-def take_heads(members: Members, sender: SiteId, heads: Heads) -> Iterator[Head]:
-    """Keep what is newer and signed by its site; yields what `sender` has brought of other sites."""
-    known = {head.site: head.age for head in held_heads(members).heads}
+def take_heads(members: Members, sender: SiteId, heads: Heads) -> Iterator[LedgerHead]:
+    """Keep heads that are newer and signed by their site; yields those of sites other than `sender`."""
+    newest = {head.site: head.age for head in held_heads(members).heads}
     for head in heads.heads:
-        if head.site in known and head.age <= known[head.site]:
+        if head.site in newest and head.age <= newest[head.site]:
             continue
         key = members.key_of(head.site)
         if key is None:

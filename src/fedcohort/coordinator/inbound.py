@@ -1,4 +1,4 @@
-"""What sites say that answers no round: taken in once it is verified, kept, and passed on to other sites."""
+"""Messages of sites that answer no round: verified, stored, and relayed to other sites."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ class Inbound:
     wake: Callable[[], None]
 
     async def take(self, site: SiteId, message: Message) -> None:
-        """Take one in.
+        """Process one message.
 
         Raises:
             AuthenticationError: it is not signed by the site's key.
@@ -100,8 +100,8 @@ class Inbound:
         ):
             raise AuthenticationError(f"{site}: a card that is not signed by the site's key")
         new = self.members.keep_card(site, encode(card))
-        known = [decode(encoded) for encoded in self.members.cards()]
-        roster = Roster(tuple(card for card in known if isinstance(card, Card)))
+        cards = [decode(encoded) for encoded in self.members.cards()]
+        roster = Roster(tuple(card for card in cards if isinstance(card, Card)))
         for other in list(self.hub.carrier.present) if new else [site]:
             await self.hub.send(other, roster)
 
@@ -110,9 +110,9 @@ def _catalogue(site: SiteId, detail: bytes) -> dict[str, object]:
     if len(detail) > MAX_CATALOGUE_BYTES:
         raise WireError(f"{site}: a catalogue of {len(detail)} bytes")
     try:
-        found = json.loads(detail)
+        catalogue = json.loads(detail)
     except (ValueError, RecursionError):
         raise WireError(f"{site}: a catalogue that is not JSON") from None
-    if not isinstance(found, dict) or not isinstance(found.get("tables"), dict):
+    if not isinstance(catalogue, dict) or not isinstance(catalogue.get("tables"), dict):
         raise WireError(f"{site}: a catalogue without tables")
-    return found
+    return catalogue

@@ -1,4 +1,4 @@
-"""A study's life: handed in, proposed, approved, run, and its end."""
+"""The lifecycle of a study: handed in, proposed, approved, run, and its end."""
 
 import asyncio
 import contextlib
@@ -9,10 +9,10 @@ from functools import partial
 
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State
+from fedcohort.coordinator.changes import Changes
 from fedcohort.coordinator.heads import held_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
-from fedcohort.coordinator.news import News
 from fedcohort.coordinator.plan import Plan
 from fedcohort.coordinator.report import study_report
 from fedcohort.coordinator.roster import Rosters
@@ -34,7 +34,7 @@ from fedcohort.wire.signing import study_signing_bytes
 log = logging.getLogger("fedcohort.coordinator")
 
 STORE_PAUSE_SECONDS = 5.0
-"""How long a study rests when the coordinator's own database is locked or full."""
+"""How long a study pauses when the coordinator's database is locked or full."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Lifecycle:
 
     Attributes:
         tasks: of the studies that are open.
-        checking: studies that were handed in and are not taken yet; the first that trains waits for
+        checking: studies that were handed in and are not accepted yet; the first that trains waits for
             TensorFlow.
     """
 
@@ -51,7 +51,7 @@ class Lifecycle:
     members: Members
     hub: Hub
     rosters: Rosters
-    news: News
+    changes: Changes
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     checking: dict[str, Submission] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ class Lifecycle:
     async def submit(
         self, study: Study, researcher: str, key: bytes, signature: bytes, *, resume: bool = False
     ) -> str:
-        """Take a signed study in; the same study again is the same study, and goes on if it had failed.
+        """Accept a signed study; the same study again is not a second one, and goes on if it had failed.
 
         Args:
             resume: a study that was cancelled goes on, too, from its last round.
@@ -81,16 +81,16 @@ class Lifecycle:
         steps = study.analysis.n_steps
         submission = Submission(study.hash, study.name, study.canonical, researcher, key, signature, steps)
         self.checking[study.hash] = submission
-        self.news.wake()
+        self.changes.wake()
         try:
             await asyncio.to_thread(lambda: build_analysis(study).start())
             new = self.store.submit(submission) or self.store.retry(study.hash, researcher)
         finally:
             self.checking.pop(study.hash, None)
-            self.news.wake()
+            self.changes.wake()
         if new:
             log.info("study %.12s: proposed", study.hash, extra=about(study=study.hash))
-            self.news.wake()
+            self.changes.wake()
             self._drive(study.hash)
         return study.hash
 
@@ -106,7 +106,7 @@ class Lifecycle:
         """End a study that is not finished.
 
         Raises:
-            StudyError: it is not taken yet.
+            StudyError: it is not accepted yet.
         """
         if study_id in self.checking:
             raise StudyError("this study is still being checked; cancel it once it is proposed")
@@ -115,7 +115,7 @@ class Lifecycle:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             self.store.set_state(study_id, "cancelled", CANCELLED, "the researcher cancelled it")
-            self.news.wake()
+            self.changes.wake()
 
     # --- driven to its end ------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Lifecycle:
             self._drive(study_id)
 
     async def stop(self) -> None:
-        """Let all studies rest; the store knows where to go on."""
+        """Pause all studies; the store holds where each goes on."""
         tasks = list(self.tasks.values())
         for task in tasks:
             task.cancel()
@@ -163,7 +163,7 @@ class Lifecycle:
             self.store.set_state(
                 study_id, "failed", FedcohortError.code, "an internal error; see the coordinator's log"
             )
-        self.news.wake()
+        self.changes.wake()
 
     async def _run(self, study_id: str) -> None:
         row = self.store.study(study_id)
@@ -185,11 +185,11 @@ class Lifecycle:
         self.store.finish(study_id, study_report(study, study_id, plan.analysis, roster, figures, left_out))
         log.info("study %.12s: finished", study_id, extra=about(study=study_id))
         await self._show_heads()
-        self.news.wake()
+        self.changes.wake()
 
     async def _rounds(self, plan: Plan) -> State:
         study_id = plan.study_hash
-        rounds = StoredRounds(self.store, self.news.wake, Stopwatch(self.hub.telemetry))
+        rounds = StoredRounds(self.store, self.changes.wake, Stopwatch(self.hub.telemetry))
         traffic = self.hub.traffic.setdefault(study_id, load_traffic(self.store, study_id))
         try:
             return await run_study(plan, rounds, self.hub.exchange)
@@ -211,9 +211,9 @@ class Lifecycle:
         if row and (row["state"], row["error_message"]) != (state, reason):
             log.info("study %.12s: %s", study_id, state, extra=about(study=study_id, code=code))
             self.store.set_state(study_id, state, code, reason)
-            self.news.wake()
+            self.changes.wake()
 
     def _refused(self, study_id: str, site: SiteId, code: str) -> None:
         """A site that had approved could not take part; the study goes on without it."""
         self.rosters.approvals.leave_out(study_id, site, code)
-        self.news.wake()
+        self.changes.wake()

@@ -1,4 +1,4 @@
-"""Who may connect: sites by one-time token and then by pinned key, researchers by revocable token."""
+"""Members of a federation: sites by one-time token and then by pinned key, researchers by revocable token."""
 
 import hashlib
 import json
@@ -84,7 +84,7 @@ class Members:
         return {site for site, row in self.sites().items() if row["public_key"] is not None}
 
     def catalogues(self, sites: Collection[str]) -> dict[str, dict[str, object]]:
-        """What each of these sites has told that it offers."""
+        """The catalogue of each of these sites that has sent one."""
         rows = self.sites()
         return {site: json.loads(rows[site]["catalogue"]) for site in sites if rows[site]["catalogue"]}
 
@@ -113,7 +113,7 @@ class Members:
             connection.execute(update(tables.sites).where(tables.sites.c.id == site).values(token=None))
 
     def seen(self, site: str, catalogue: dict[str, object] | None = None) -> None:
-        """Note that a site is here, and what it offers."""
+        """Record that a site is present, and its catalogue."""
         values: dict[str, object] = {"last_seen": int(time.time())}
         if catalogue is not None:
             values["catalogue"] = json.dumps(catalogue)
@@ -121,7 +121,7 @@ class Members:
             connection.execute(update(tables.sites).where(tables.sites.c.id == site).values(values))
 
     def seen_now(self, sites: Collection[str]) -> None:
-        """Note that these sites are here."""
+        """Record that these sites are present."""
         change = update(tables.sites).where(tables.sites.c.id.in_(sites))
         with self.store.database.transaction() as connection:
             connection.execute(change.values(last_seen=int(time.time())))
@@ -157,7 +157,7 @@ class Members:
         return token
 
     def keep_token(self, path: Path) -> None:
-        """See to it that the file holds a token for this machine's own user: the old one while it is good.
+        """Make the file hold a valid token for this machine's user: the old one while it is valid.
 
         Raises:
             KeyFileError: the file cannot be read or written.
@@ -168,13 +168,13 @@ class Members:
             write_token(path, self.issue_token(RESEARCHER))
 
     def researchers(self) -> set[str]:
-        """Who has a token that is good."""
+        """Researchers with a valid token."""
         with self.store.database.transaction() as connection:
             good = select(tables.tokens.c.researcher).where(tables.tokens.c.revoked == 0)
             return set(connection.execute(good).scalars())
 
     def revoke_tokens(self, researcher: str) -> int:
-        """Take a researcher's tokens back; returns how many."""
+        """Revoke a researcher's tokens; returns how many."""
         change = update(tables.tokens).where(
             tables.tokens.c.researcher == researcher, tables.tokens.c.revoked == 0
         )
@@ -194,10 +194,10 @@ class Members:
 
 
 def check_name(name: str) -> None:
-    """Refuse what is no name of a site, or of a researcher.
+    """Refuse an invalid name of a site or researcher.
 
     Raises:
-        ConfigError: says what a name is.
+        ConfigError: says what a valid name is.
     """
     if not SITE_NAME.fullmatch(name):
         raise ConfigError(

@@ -1,13 +1,13 @@
-"""Who takes part in a study: sites are asked, their answers are awaited, and then the roster is fixed."""
+"""The roster of a study: sites are asked, their answers are awaited, and then it is fixed."""
 
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
 
 from fedcohort.coordinator.approvals import Approvals
+from fedcohort.coordinator.changes import Changes
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
-from fedcohort.coordinator.news import News
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.study import Study
 from fedcohort.wire.messages import Proposal, SiteId
@@ -30,7 +30,7 @@ class Rosters:
     members: Members
     hub: Hub
     approvals: Approvals
-    news: News
+    changes: Changes
     started: set[str] = field(default_factory=set)
 
     async def wait(self, study: Study) -> tuple[SiteId, ...]:
@@ -45,7 +45,7 @@ class Rosters:
             if clock() >= ask_again:
                 await self._propose_to_silent(study.hash)
                 ask_again = clock() + PROPOSAL_SECONDS
-            news = self.news.event
+            change = self.changes.event
             approved, silent = self.approvals.of(study)
             joined = self.members.joined() if clock() <= end else set()
             silent = [site for site in silent if site in joined or site in self.hub.carrier.present]
@@ -53,7 +53,7 @@ class Rosters:
                 return approved
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
-                    await news.wait()
+                    await change.wait()
 
     async def propose_open(self, site: SiteId) -> None:
         """Propose every open study to a site that has come, unless it has said yes or no."""

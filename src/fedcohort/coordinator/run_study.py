@@ -16,7 +16,7 @@ from fedcohort.coordinator.collect import Sites, collect, hashed, round_context
 from fedcohort.coordinator.noise import noise_in_sum
 from fedcohort.coordinator.opening import Opening, attempt_of, open_round, opening_from_record, opening_of
 from fedcohort.coordinator.plan import Exchange, Plan, RoundLog
-from fedcohort.coordinator.study_key import hand_out, made_key
+from fedcohort.coordinator.study_key import distribute_key, made_key
 from fedcohort.coordinator.sums import RunningSum, new_sum
 from fedcohort.protection import contract
 from fedcohort.protection.context import RoundContext
@@ -97,7 +97,7 @@ async def _round(run: Run, state: State, digest: bytes, begun: bytes | None) -> 
         opening = opening_from_record(round_context(plan, state.round, digest, shape, attempt), begun)
         return await _open(run, how, opening, {})
     if run.setup is not None:
-        await hand_out(run.sites, run.setup, run.log, run.exchange)
+        await distribute_key(run.sites, run.setup, run.log, run.exchange)
     began = time.monotonic()
     context, total = await collect(run.sites, state, digest, shape, run.new_sum, run.exchange)
     seconds = _split(time.monotonic() - began, total)

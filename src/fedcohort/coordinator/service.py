@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fedcohort.coordinator.approvals import Approvals
+from fedcohort.coordinator.changes import Changes
 from fedcohort.coordinator.heads import held_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.inbound import Inbound
 from fedcohort.coordinator.lifecycle import Lifecycle
 from fedcohort.coordinator.members import Members
-from fedcohort.coordinator.news import News
 from fedcohort.coordinator.roster import Rosters
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.engines.carrier import Carrier
@@ -29,16 +29,16 @@ class Service:
     store: CoordinatorStore
     members: Members
     carrier: Carrier
-    news: News = field(default_factory=News)
+    changes: Changes = field(default_factory=Changes)
     watching: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         first = partial(held_heads, self.members)
         self.hub = Hub(self.carrier, self.members.key_of, first, self._on_message, self._on_change)
         approvals = Approvals(self.store, self.members, self.hub.telemetry)
-        self.rosters = Rosters(self.store, self.members, self.hub, approvals, self.news)
-        self.inbound = Inbound(self.store, self.members, self.hub, approvals, self.news.wake)
-        self.lifecycle = Lifecycle(self.store, self.members, self.hub, self.rosters, self.news)
+        self.rosters = Rosters(self.store, self.members, self.hub, approvals, self.changes)
+        self.inbound = Inbound(self.store, self.members, self.hub, approvals, self.changes.wake)
+        self.lifecycle = Lifecycle(self.store, self.members, self.hub, self.rosters, self.changes)
 
     async def resume(self) -> None:
         """Go on with every study that was open when the last process ended."""
@@ -58,7 +58,7 @@ class Service:
         self.members.seen(site)
         if here:
             await self.rosters.propose_open(site)
-        self.news.wake()
+        self.changes.wake()
 
     async def _note_who_is_here(self) -> None:
         """Remember that sites are here, for whoever asks after this process was killed."""

@@ -9,8 +9,8 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 
-from fedcohort.coordinator.listed import all_studies
 from fedcohort.coordinator.service import Service
+from fedcohort.coordinator.study_list import all_studies
 from fedcohort.errors import StoreError
 
 log = logging.getLogger("fedcohort.coordinator")
@@ -32,12 +32,12 @@ async def study_stream(service: Service, study_id: str, after: int) -> AsyncIter
     """Everything since update number `after`, then whatever comes."""
     with _ended_without_store(f"study {study_id:.12}"):
         while True:
-            news = service.news.event
+            change = service.changes.event
             if updates := service.store.updates(study_id, after):
                 after = updates[-1].sequence
                 yield "".join(event(one.kind, one.data, one.sequence) for one in updates)
             await asyncio.sleep(PAUSE_SECONDS)
-            if not await _heard(news):
+            if not await _changed(change):
                 yield ": still here\n\n"
 
 
@@ -46,14 +46,14 @@ async def federation_stream(service: Service) -> AsyncIterator[str]:
     known: dict[str, str] = {}
     with _ended_without_store("the federation"):
         while True:
-            news = service.news.event
+            change = service.changes.event
             for key, (kind, data) in _snapshot(service).items():
                 text = json.dumps(data)
                 if known.get(key) != text:
                     known[key] = text
                     yield event(kind, data)
             await asyncio.sleep(FEDERATION_PAUSE_SECONDS)
-            if not await _heard(news):
+            if not await _changed(change):
                 yield ": still here\n\n"
 
 
@@ -78,11 +78,11 @@ def _snapshot(service: Service) -> dict[str, tuple[str, dict[str, object]]]:
     return snapshot
 
 
-async def _heard(news: asyncio.Event) -> bool:
+async def _changed(change: asyncio.Event) -> bool:
     try:
-        # Python 3.11's wait_for loses a cancellation that comes together with the news.
+        # Python 3.11's wait_for loses a cancellation that comes together with the change.
         async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-            await news.wait()
+            await change.wait()
     except TimeoutError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Before the first round of a protection with a shared key: one site makes it, the others get it sealed.
+"""The shared key of a study: before the first round one site makes it, and the others get it sealed.
 
 The coordinator relays, keeps the sealed parcels for sites that come later, and
 learns the public part.
@@ -20,7 +20,7 @@ logger = logging.getLogger("fedcohort.coordinator")
 
 @dataclass
 class KeyInbox:
-    """What sites answer to a Setup."""
+    """Sites' answers to a Setup."""
 
     made: dict[SiteId, Setup] = field(default_factory=dict)
     refused: dict[SiteId, str] = field(default_factory=dict)
@@ -47,9 +47,9 @@ async def made_key(shared: SharedKey, sites: Sites, log: RoundLog, exchange: Exc
         TooFewSitesError: too many sites refused for good.
     """
     plan = sites.plan
-    kept = log.load_kept(plan.study_hash, "key")
-    if kept:
-        setup = decode(kept)
+    stored_key = log.load_kept(plan.study_hash, "key")
+    if stored_key:
+        setup = decode(stored_key)
         if isinstance(setup, Setup):
             return setup
     attempt = 0
@@ -76,7 +76,7 @@ def _is_key(shared: SharedKey, plan: Plan, maker: SiteId, setup: Setup) -> bool:
     return set(setup.parcels) == set(plan.roster) - {maker}
 
 
-async def hand_out(sites: Sites, setup: Setup, log: RoundLog, exchange: Exchange) -> None:
+async def distribute_key(sites: Sites, setup: Setup, log: RoundLog, exchange: Exchange) -> None:
     """Give the key to every site that may not have it, until enough have it; its maker has it.
 
     Raises:

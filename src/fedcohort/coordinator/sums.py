@@ -1,4 +1,4 @@
-"""The running sum of one round, and what opening it takes of each contribution: nothing here is secret."""
+"""The running sum of one round, with the parts of contributions that opening it needs; nothing is secret."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from fedcohort.wire.signing import bodies_digest
 
 @dataclass
 class RunningSum:
-    """What contributions are added to as they arrive.
+    """The sum that contributions are added to as they arrive.
 
     Attributes:
         proofs: whether a contribution is kept as the proof that it was there, by its digest and signature.

@@ -1,9 +1,9 @@
-"""Which tables of a site draw on one budget.
+"""Privacy budgets of a site, and the groups of tables that share one.
 
 Tables of one `data` may hold the same patients: a view, a copy, a noisy copy. So all of them are one
 group, unless the operator says by `tables` which groups share no patient. Budgets that name no tables,
-as earlier versions wrote them by table, hold together for all tables that no group names: the smallest of
-them, against all that was spent of any of these tables.
+as earlier versions wrote them by table, apply jointly to all tables that no group names: the smallest of
+them, against all that was spent from any of these tables.
 """
 
 import math
@@ -20,11 +20,11 @@ Positive = Annotated[float, Field(strict=True, gt=0)]
 
 
 class Budget(Frozen):
-    """What all studies together may cost the patients of a group of tables.
+    """The privacy loss that all studies together may cost the patients of a group of tables.
 
-    `tables` is the operator's word that no patient of these tables is in a table of another group; left out,
-    it is all tables that no other group names. No study costs less than `least_epsilon`. An infinite epsilon
-    is no limit, and pays for studies without privacy.
+    `tables` is the operator's statement that no patient of these tables is in a table of another group;
+    left out, it is all tables that no other group names. No study costs less than `least_epsilon`. An
+    infinite epsilon is no limit, and pays for studies without privacy.
     """
 
     epsilon: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=True)]
@@ -34,13 +34,13 @@ class Budget(Frozen):
 
 
 @dataclass(frozen=True)
-class Group:
-    """Tables that draw on one budget.
+class BudgetGroup:
+    """Tables that share one budget.
 
     Attributes:
-        tables: on offer by site.toml.
+        tables: that site.toml offers.
         budget: None where the site has set none.
-        elsewhere: tables whose patients are in no table of this group, by the operator's word.
+        elsewhere: tables whose patients are in no table of this group, by the operator's statement.
     """
 
     name: str
@@ -50,44 +50,47 @@ class Group:
 
     @property
     def limit(self) -> Limit:
-        """What the ledger holds its studies to; infinite without a budget."""
+        """The limit that the ledger enforces; infinite without a budget."""
         if self.budget is None:
             return Limit(self.name, math.inf, math.inf, self.elsewhere)
         return Limit(self.name, self.budget.epsilon, self.budget.delta, self.elsewhere)
 
 
-def groups_of(tables: Collection[str], budgets: Mapping[str, Budget]) -> tuple[Group, ...]:
+def groups_of(tables: Collection[str], budgets: Mapping[str, Budget]) -> tuple[BudgetGroup, ...]:
     """Every group of a site's tables; each table is in one of them."""
     named = {name: budget for name, budget in budgets.items() if budget.tables is not None}
-    spoken_for = {table for budget in named.values() for table in budget.tables or ()}
-    rest = tuple(sorted(set(tables) - spoken_for))
-    found = [
-        Group(
-            name, tuple(sorted(budget.tables or ())), budget, frozenset(spoken_for - {*(budget.tables or ())})
+    named_tables = {table for budget in named.values() for table in budget.tables or ()}
+    rest = tuple(sorted(set(tables) - named_tables))
+    groups = [
+        BudgetGroup(
+            name,
+            tuple(sorted(budget.tables or ())),
+            budget,
+            frozenset(named_tables - {*(budget.tables or ())}),
         )
         for name, budget in sorted(named.items())
     ]
     if rest:
-        name, budget = _smallest({name: one for name, one in budgets.items() if name not in named})
-        found.append(Group(name or ", ".join(rest), rest, budget, frozenset(spoken_for)))
-    return tuple(found)
+        name, budget = _smallest({name: budget for name, budget in budgets.items() if name not in named})
+        groups.append(BudgetGroup(name or ", ".join(rest), rest, budget, frozenset(named_tables)))
+    return tuple(groups)
 
 
 def _smallest(budgets: Mapping[str, Budget]) -> tuple[str, Budget | None]:
-    """The least that any of several budgets of the same tables allows, under the name of the smallest."""
+    """The strictest limits of several budgets of the same tables, under the name of the smallest."""
     if not budgets:
         return "", None
-    name = min(budgets, key=lambda one: (budgets[one].epsilon, one))
+    name = min(budgets, key=lambda each: (budgets[each].epsilon, each))
     least = Budget(
         epsilon=budgets[name].epsilon,
-        delta=min(one.delta for one in budgets.values()),
-        least_epsilon=max(one.least_epsilon for one in budgets.values()),
+        delta=min(budget.delta for budget in budgets.values()),
+        least_epsilon=max(budget.least_epsilon for budget in budgets.values()),
     )
     return name, least
 
 
 def objection(tables: Collection[str], budgets: Mapping[str, Budget]) -> str | None:
-    """What is wrong with the budgets of site.toml; a budget of a mistyped table would be none."""
+    """The fault of the budgets of site.toml, or None; a budget of a mistyped table would limit nothing."""
     named = [(name, table) for name, budget in budgets.items() for table in budget.tables or ()]
     for name, table in named:
         if table not in tables:

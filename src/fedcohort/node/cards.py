@@ -1,4 +1,4 @@
-"""The other sites' cards, as the coordinator announces them; only a confirmed key makes one count."""
+"""Cards of other sites, as the coordinator announces them; a card counts only under a confirmed key."""
 
 import logging
 
@@ -27,12 +27,12 @@ def take_cards(store: SqlNodeStore, keys: Keys, cards: dict[SiteId, Card], roste
     """
     here, confirmed = keys.card.site, keys.confirmed()
     for card in roster.cards:
-        known = confirmed.get(card.site, card.identity_key)
+        expected_key = confirmed.get(card.site, card.identity_key)
         if card.site == here or cards.get(card.site) == card:
             continue
         if not SITE_NAME.fullmatch(card.site) or (card.site not in cards and len(cards) >= MAX_CARDS):
             continue
-        if not is_genuine(card) or known != card.identity_key:
+        if not is_genuine(card) or expected_key != card.identity_key:
             log.warning("%s: a card of %s that its key has not signed", here, card.site, extra=about(here))
             continue
         store.keep_card(card.site, encode(card))

@@ -1,4 +1,4 @@
-"""`fedcohort node check`: can this node work? A verdict and a remedy a line, and never a patient's value."""
+"""`fedcohort node check`: tests of a node's set-up, each with verdict and remedy, without patient data."""
 
 import os
 import shutil
@@ -15,9 +15,9 @@ import httpx
 from fedcohort.errors import ConfigError, FedcohortError, StoreError
 from fedcohort.node.ledger import accounts
 from fedcohort.node.policy import SitePolicy
+from fedcohort.node.readiness_trust import countersigning, roster_line
 from fedcohort.node.settle import unsettled
 from fedcohort.node.store import opened_to_read
-from fedcohort.node.vouching import countersigning, roster_line
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.storage.durable import owner_only_folder
 from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
@@ -30,7 +30,7 @@ LEAST_FREE_BYTES = 200 * 2**20
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line: what was tested, whether it is well, and what was found or what to do."""
+    """One line: what was tested, whether it passed, and the finding or remedy."""
 
     what: str
     ok: bool
@@ -136,15 +136,15 @@ def _listening(policy: SitePolicy) -> Iterator[Verdict]:
 
 def _database(policy: SitePolicy) -> Verdict:
     try:
-        found = catalogue(policy.data, None)["tables"]
+        tables = catalogue(policy.data, None)["tables"]
     except FedcohortError as error:
         return Verdict("database", False, str(error))
     for table, columns in policy.tables.items():
-        if table not in found:
+        if table not in tables:
             return Verdict(
                 "database", False, f"no table {table}; correct [tables] in site.toml, or import the data"
             )
-        missing = [] if columns == "*" else sorted(set(columns) - set(found[table]["columns"]))
+        missing = [] if columns == "*" else sorted(set(columns) - set(tables[table]["columns"]))
         if missing:
             return Verdict(
                 "database", False, f"{table} has no column {', '.join(missing)}; correct site.toml"
@@ -153,7 +153,7 @@ def _database(policy: SitePolicy) -> Verdict:
 
 
 def _budgets(policy: SitePolicy) -> Iterator[Verdict]:
-    """What draws on one budget, where an earlier version held each table to its own."""
+    """The tables that share a budget, where an earlier version gave each table its own."""
     for group in policy.groups:
         merged = [name for name, budget in sorted(policy.budget.items()) if budget.tables is None]
         if group.budget is None or group.name not in merged or len(group.tables) == 1:
@@ -177,26 +177,26 @@ def _accounts(policy: SitePolicy) -> Iterator[Verdict]:
     if not policy.budget or not path.exists():
         return
     with opened_to_read(path) as store:
-        found = accounts(policy, store.reservations(), store.costs())
-    for account in found:
+        all_accounts = accounts(policy, store.reservations(), store.costs())
+    for account in all_accounts:
         if account.left is None:
             continue
         exact = len(unsettled(account.reserved))
         if exact:
-            told = (
+            state = (
                 f"{account.dataset}: {exact} studies without [privacy] were answered before there was a "
                 "budget, and count as infinite; `fedcohort ledger` lists them, and --settle STUDY --because "
                 "WORDS says what they count"
             )
-            yield Verdict("ledger", False, told)
+            yield Verdict("ledger", False, state)
         else:
             left, delta = account.left
-            taken = sum(one.epsilon for one in account.reserved)
-            told = f"{account.dataset}: epsilon {taken:g} is set aside, {left:g} (delta {delta:g}) is left"
+            taken = sum(reservation.epsilon for reservation in account.reserved)
+            state = f"{account.dataset}: epsilon {taken:g} is set aside, {left:g} (delta {delta:g}) is left"
             enough = left > 0 and delta > 0
             spent = "epsilon" if left <= 0 else "delta"
             remedy = "" if enough else f"; no other private study can be answered before {spent} is raised"
-            yield Verdict("ledger", enough, told + remedy)
+            yield Verdict("ledger", enough, state + remedy)
 
 
 def _roster(policy: SitePolicy) -> Verdict:
@@ -208,11 +208,11 @@ def _roster(policy: SitePolicy) -> Verdict:
 
 
 def _countersigning(policy: SitePolicy) -> Iterator[Verdict]:
-    """Whether what needs a vouched ledger, the private studies that a budget is for, will have it."""
+    """Whether private studies, which a budget is for, will have their ledger countersigned."""
     if policy.budget:
         line = countersigning(policy, max(1, policy.min_colluders))
-        told = f"{line.found}; {line.remedy}" if line.remedy else line.found
-        yield Verdict(line.what, line.verdict == "ready", told)
+        text = f"{line.found}; {line.remedy}" if line.remedy else line.found
+        yield Verdict(line.what, line.verdict == "ready", text)
 
 
 def _disk(policy: SitePolicy) -> Verdict:

@@ -1,4 +1,4 @@
-"""Consent: a site says yes or no to one study hash, with limits and an expiry, signed by its own key."""
+"""Consent: a site's signed approval or refusal of one study hash, with limits and an expiry."""
 
 import hashlib
 import logging
@@ -41,29 +41,29 @@ REFUSALS = (
 
 
 @dataclass(frozen=True)
-class Site:
-    """Who consents: the policy, the key that signs, and where it is remembered."""
+class LocalSite:
+    """This site, which consents: its policy, the key that signs, and the store of its answers."""
 
     policy: SitePolicy
     identity: Identity
     store: NodeStore
 
 
-def receive_proposal(site: Site, proposal: Proposal) -> Message:
+def receive_proposal(site: LocalSite, proposal: Proposal) -> Message:
     """Check a proposal, and answer it now (`auto`, or not allowed) or later by `fedcohort approve`.
 
     Returns:
         the signed Approval, or an event `asked`.
     Raises:
-        TooManyStudiesError: so many new studies have come today that this one is not even kept.
+        TooManyStudiesError: so many new studies were proposed today that this one is not stored.
     """
     study_hash = study_hash_of(proposal)
-    known = site.store.proposal(study_hash)
-    if known is not None and known.state != "asked":
+    earlier = site.store.proposal(study_hash)
+    if earlier is not None and earlier.state != "asked":
         answer = stored_answer(site, study_hash)
-        if stands(answer):
+        if still_holds(answer):
             return answer
-    if known is None:
+    if earlier is None:
         _check_new(site)
     try:
         _check(site.policy, proposal, study_hash)
@@ -73,7 +73,7 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
             return Event("refusal", study_hash, code=error.code)
         site.store.propose(_stored(proposal, study_hash))
         return _refuse_again(site, study_hash, error.code)
-    by_policy = site.policy.approval == "auto" and not _asked_of_person(site, known)
+    by_policy = site.policy.approval == "auto" and not _asked_of_person(site, earlier)
     site.store.propose(_stored(proposal, study_hash), by_policy=by_policy)
     if by_policy:
         try:
@@ -81,7 +81,7 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
         except PolicyError as error:
             _log_refusal(site, study_hash, error)
             return _refuse_again(site, study_hash, error.code)
-    if known is not None and not _asked_of_person(site, known):
+    if earlier is not None and not _asked_of_person(site, earlier):
         site.store.decide(study_hash, "asked", None)
     if site.policy.approval == "auto":
         words = (
@@ -89,31 +89,34 @@ def receive_proposal(site: Site, proposal: Proposal) -> Message:
             "waiting: `fedcohort approve %.12s`"
         )
         log.warning(words, site.policy.id, study_hash, study_hash, extra=about(site.policy.id, study_hash))
-    elif known is None or known.state != "asked":
+    elif earlier is None or earlier.state != "asked":
         words = "%s: study %.12s waits for an answer: `fedcohort approve %.12s` shows it"
         log.info(words, site.policy.id, study_hash, study_hash, extra=about(site.policy.id, study_hash))
     return Event("asked", study_hash)
 
 
-def _asked_of_person(site: Site, known: StoredProposal | None) -> bool:
+def _asked_of_person(site: LocalSite, earlier: StoredProposal | None) -> bool:
     """Whether a person was asked and has not answered; then site.toml no longer answers in their place."""
-    return known is not None and known.state == "asked" and not site.store.is_by_policy(known.study_hash)
+    return (
+        earlier is not None and earlier.state == "asked" and not site.store.is_by_policy(earlier.study_hash)
+    )
 
 
-def _log_refusal(site: Site, study_hash: str, error: FedcohortError) -> None:
+def _log_refusal(site: LocalSite, study_hash: str, error: FedcohortError) -> None:
     where = about(site.policy.id, study_hash)
     log.warning("%s: study %.12s is refused: %s", site.policy.id, study_hash, error, extra=where)
 
 
 def study_hash_of(proposal: Proposal) -> str:
-    """The hash of the very bytes that were proposed."""
+    """The hash of exactly the bytes that were proposed."""
     return hashlib.sha256(proposal.study).hexdigest()
 
 
-def stands(answer: Approval) -> bool:
-    """A person's no stands, and a yes until it expires; what site.toml refused is looked at again.
+def still_holds(answer: Approval) -> bool:
+    """Whether an answer still holds: a person's no always, a yes until it expires.
 
-    So is a yes to a study that was to be computed by the rules of an earlier version.
+    A refusal by site.toml is decided again, and so is a yes to a study that was to be computed by the rules
+    of an earlier version.
     """
     holds = answer.rules == RULES and answer.expires_at > time.time()
     return answer.code in REFUSALS or (answer.approved and holds)
@@ -136,11 +139,11 @@ def _stored(proposal: Proposal, study_hash: str) -> StoredProposal:
     )
 
 
-def approve(site: Site, study_hash: str, by: str = "") -> Approval:
+def approve(site: LocalSite, study_hash: str, by: str = "") -> Approval:
     """Sign yes to one study hash, for `approval_days` and `max_rounds` of the site's policy.
 
     Args:
-        by: who says so, for this site's own event log.
+        by: the person who decides, for this site's event log.
     Raises:
         NotFoundError: no such proposal.
         PolicyError: site.toml does not allow the study, or the data set's budget is spent.
@@ -163,7 +166,7 @@ def approve(site: Site, study_hash: str, by: str = "") -> Approval:
     return _decide(site, approval, "approved", by)
 
 
-def _check_rate(site: Site, proposal: StoredProposal) -> None:
+def _check_rate(site: LocalSite, proposal: StoredProposal) -> None:
     """Refuse more studies of one researcher within a day than site.toml allows."""
     most = site.policy.studies_a_day
     if most is None:
@@ -177,7 +180,7 @@ def _check_rate(site: Site, proposal: StoredProposal) -> None:
         )
 
 
-def _check_new(site: Site) -> None:
+def _check_new(site: LocalSite) -> None:
     """Refuse to keep more new studies than anybody reads: each stays in node.db and in its event log.
 
     Raises:
@@ -190,7 +193,7 @@ def _check_new(site: Site) -> None:
         )
 
 
-def _refuse_again(site: Site, study_hash: str, code: str) -> Approval:
+def _refuse_again(site: LocalSite, study_hash: str, code: str) -> Approval:
     """Sign no for site.toml; the same no again is the one that was signed, and no entry of the event log."""
     encoded = site.store.approval(study_hash)
     before = None if encoded is None else read_approval(site.identity, encoded)
@@ -199,19 +202,19 @@ def _refuse_again(site: Site, study_hash: str, code: str) -> Approval:
     return refuse(site, study_hash, code)
 
 
-def refuse(site: Site, study_hash: str, code: str = REFUSED_BY_PERSON, by: str = "") -> Approval:
+def refuse(site: LocalSite, study_hash: str, code: str = REFUSED_BY_PERSON, by: str = "") -> Approval:
     """Sign no to one study hash; the coordinator learns the code, and not who said so."""
     return _decide(site, Approval(study_hash, site.policy.id, approved=False, code=code), "refused", by)
 
 
-def _decide(site: Site, approval: Approval, state: str, by: str) -> Approval:
+def _decide(site: LocalSite, approval: Approval, state: str, by: str) -> Approval:
     signed = replace(approval, signature=site.identity.sign(approval_signing_bytes(approval)))
     site.store.decide(approval.study_hash, state, encode(signed), by)
     return signed
 
 
-def stored_answer(site: Site, study_hash: str) -> Approval:
-    """What this site has signed about a study.
+def stored_answer(site: LocalSite, study_hash: str) -> Approval:
+    """The answer to a study that this site has signed.
 
     Raises:
         NotFoundError: nothing yet.
@@ -236,13 +239,13 @@ def read_approval(identity: Identity, encoded: bytes) -> Approval:
     return approval
 
 
-def find_proposal(site: Site, prefix: str) -> StoredProposal:
-    """The one proposal whose hash begins so.
+def find_proposal(site: LocalSite, prefix: str) -> StoredProposal:
+    """The one proposal whose hash begins with `prefix`.
 
     Raises:
         NotFoundError: there is none, or more than one.
     """
-    found = [proposal for proposal in site.store.proposals() if proposal.study_hash.startswith(prefix)]
-    if len(found) != 1:
-        raise NotFoundError(f"{len(found)} studies begin with {prefix!r}; `fedcohort approve` lists them")
-    return found[0]
+    matches = [proposal for proposal in site.store.proposals() if proposal.study_hash.startswith(prefix)]
+    if len(matches) != 1:
+        raise NotFoundError(f"{len(matches)} studies begin with {prefix!r}; `fedcohort approve` lists them")
+    return matches[0]

@@ -1,4 +1,4 @@
-"""What a node's keys do with other sites: the secret that two sites share, and secrets at rest.
+"""A node's keys: secrets shared with other sites, secrets at rest, and the roster of others' keys.
 
 A site's X25519 agreement key never leaves its file. Its public half travels on a card
 signed by the site's identity key, and is believed only when an operator has confirmed
@@ -74,7 +74,7 @@ class Keys:
 
     @cached_property
     def card(self) -> Card:
-        """What other sites are shown."""
+        """This site's card for the others."""
         return make_card(self.identity, self.agreement)
 
     def peer(self, site: SiteId) -> Card:
@@ -106,7 +106,7 @@ class Keys:
         return self._shared(site, self.peer(site).agreement_key)
 
     def pair_secrets(self) -> Callable[[SiteId], bytes]:
-        """`pair_secret` for the length of one answer, for which the roster is looked at once."""
+        """`pair_secret` for the length of one answer, for which the roster is read once."""
         confirmed = self.confirmed()
 
         def secret(site: SiteId) -> bytes:
@@ -148,7 +148,7 @@ class Keys:
         """Encrypt for one other site.
 
         Args:
-            about: what both sides know, and the other must name to open it.
+            about: associated data that the other must give to open it.
         """
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._between(self.card.site, site).encrypt(nonce, data, about)
@@ -174,9 +174,9 @@ class Keys:
 
 @dataclass
 class RosterFolder:
-    """Confirmed identity keys as files, read anew when one is added, taken away or written over.
+    """Confirmed identity keys as files, read again when one is added, removed or overwritten.
 
-    A file that is written over in its place leaves its folder's time as it was: every file is looked at.
+    Overwriting a file does not change its folder's time: every file's state is compared.
     """
 
     folder: Path
@@ -190,13 +190,13 @@ class RosterFolder:
             ConfigError: a file is not a key.
         """
         try:
-            found = _states(self.folder)
+            states = _states(self.folder)
         except FileNotFoundError:
             return {}
-        if found != self._read:
-            self._keys = {Path(name).stem: _read_key(self.folder / name) for name, *_ in found}
-            changed_at = max((max(state[3:]) for state in found), default=0)
-            self._read = found if time.time_ns() - changed_at > SETTLED_NS else None
+        if states != self._read:
+            self._keys = {Path(name).stem: _read_key(self.folder / name) for name, *_ in states}
+            changed_at = max((max(state[3:]) for state in states), default=0)
+            self._read = states if time.time_ns() - changed_at > SETTLED_NS else None
         return self._keys
 
 
@@ -206,8 +206,10 @@ def _states(folder: Path) -> tuple[FileState, ...]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".pub"):
-                found = os.stat(entry.path)
-                states.append((entry.name, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+                status = os.stat(entry.path)
+                states.append(
+                    (entry.name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                )
     return tuple(sorted(states))
 
 
@@ -224,13 +226,13 @@ def _read_key(path: Path) -> bytes:
     return key
 
 
-def confirmed_key(card: Card, spoken: str) -> bytes:
+def confirmed_key(card: Card, fingerprint_read: str) -> bytes:
     """The identity key of a card whose fingerprint an operator was told out of band.
 
     Raises:
-        ConfigError: it is none, or another: the coordinator may have announced a key of its own.
+        ConfigError: it is no fingerprint, or another one's: the coordinator may have announced its own key.
     """
-    digits = "".join(spoken.split()).lower()
+    digits = "".join(fingerprint_read.split()).lower()
     if len(digits) != FINGERPRINT_DIGITS or set(digits) - set(hexdigits):
         raise ConfigError(
             f"--fingerprint: a fingerprint has {FINGERPRINT_DIGITS} hexadecimal digits, and this is not one; "
@@ -248,7 +250,7 @@ def confirm(folder: Path, site: SiteId, identity_key: bytes) -> None:
     """Write a confirmed key into the roster.
 
     Raises:
-        ConfigError: the folder cannot be written, or the name is none.
+        ConfigError: the folder cannot be written, or the name is not a site's.
     """
     if not SITE_NAME.fullmatch(site):
         raise ConfigError(f"{site[:64]!r} is no name of a site")

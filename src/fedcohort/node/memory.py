@@ -1,4 +1,4 @@
-"""A simulated site's memory: nothing outlives the process."""
+"""The store of a simulated site, in memory."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from fedcohort.node.records import (
 
 @dataclass
 class MemoryNodeStore:
-    """Nothing outlives the process: for simulated sites."""
+    """A `NodeStore` in memory."""
 
     costs: dict[str, Cost] = field(default_factory=dict)
     contributions: dict[str, Stored] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, ConfigError, SchemaError
-from fedcohort.node import counter
+from fedcohort.node import heads
 from fedcohort.node.ledger import cost_of, set_aside
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.records import Reservation
@@ -94,9 +94,9 @@ def _counted(policy: SitePolicy, store: SqlNodeStore) -> Callable[[], None]:
     if place is None:
         return lambda: None
     identity = load_or_create(policy.state / "site.key", policy.id)
-    if not counter.agrees(place, identity, store):
+    if not heads.counter_matches(place, identity, store):
         return lambda: None
-    return lambda: counter.advance(place, identity, store)
+    return lambda: heads.advance_counter(place, identity, store)
 
 
 def _columns(policy: SitePolicy, table: str) -> list[Bounded]:

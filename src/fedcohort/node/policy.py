@@ -1,4 +1,4 @@
-"""What a hospital allows: `site.toml`, validated once, and checked against every study."""
+"""A hospital's policy: `site.toml`, validated once, and checked against every study."""
 
 import math
 import tomllib
@@ -21,7 +21,7 @@ from fedcohort.errors import (
     StudyError,
 )
 from fedcohort.field_faults import one_of
-from fedcohort.node.budgets import Budget, Group, groups_of
+from fedcohort.node.budgets import Budget, BudgetGroup, groups_of
 from fedcohort.node.budgets import objection as budget_objection
 from fedcohort.node.records import Reservation, Spending
 from fedcohort.protection.words import WORDS
@@ -38,7 +38,7 @@ ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record"
 
 
 class Listen(Frozen):
-    """A node that waits to be dialled, instead of dialling out."""
+    """Where a node listens for the coordinator, instead of dialling out."""
 
     host: str = "localhost"
     port: Annotated[int, Field(strict=True, ge=0, le=65535)]
@@ -98,20 +98,20 @@ class SitePolicy(Frozen):
 
     @model_validator(mode="after")
     def _tables_that_are_there(self) -> "SitePolicy":
-        """A budget under a mistyped name would be none, and so would a column of patients."""
+        """Refuse a budget or a column of patients under a mistyped name, which would have no effect."""
         unknown = [f"patients.{name}" for name in self.patients if name not in self.tables]
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: no such table in [tables]")
-        if told := budget_objection(self.tables, self.budget):
-            raise ValueError(told)
+        if objection := budget_objection(self.tables, self.budget):
+            raise ValueError(objection)
         return self
 
     @property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[BudgetGroup, ...]:
         """Tables that draw on one budget; each table is in one group."""
         return groups_of(self.tables, self.budget)
 
-    def group_of(self, table: str) -> Group:
+    def group_of(self, table: str) -> BudgetGroup:
         """The group of a table; of one that is not on offer, the first: its patients may be in any."""
         return next((group for group in self.groups if table in group.tables), self.groups[0])
 
@@ -152,10 +152,10 @@ def _anchored(policy: SitePolicy, folder: Path) -> SitePolicy:
 
 
 def check_study(policy: SitePolicy, study: Study) -> Spending | None:
-    """Refuse what this site does not offer.
+    """Refuse a study that this site does not allow.
 
     Returns:
-        what a private study's releases are held to by the budget of its table; None for one without privacy.
+        the reservation and limit of a private study, by the budget of its table; None without privacy.
     Raises:
         PolicyError: names the word of site.toml that forbids it.
     """
@@ -175,9 +175,9 @@ def check_study(policy: SitePolicy, study: Study) -> Spending | None:
 
 
 def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError | None]]:
-    """Every rule of site.toml that a study must pass, by a word, with what stands against it.
+    """Every rule of site.toml that a study must pass, by a word, with the objection to the study or None.
 
-    An objection ends with what to do, behind its last semicolon.
+    An objection ends with its remedy, after the last semicolon.
     """
     analysis, privacy = study.analysis, study.privacy
 
@@ -204,11 +204,11 @@ def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError |
         yield "model", objection
     if analysis.n_steps > 1:
         enough = build_analysis(study).n_rounds <= policy.max_rounds
-        told = (
+        too_many_rounds = (
             f"site.toml: max_rounds {policy.max_rounds} is less than the study needs; raise max_rounds in "
             "site.toml, or let the study take fewer rounds"
         )
-        yield "rounds", None if enough else PolicyError(told)
+        yield "rounds", None if enough else PolicyError(too_many_rounds)
 
 
 def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> PolicyError | None:
@@ -252,7 +252,7 @@ def _sites_objection(policy: SitePolicy, study: Study) -> PolicyError | None:
 
 
 def _patients_objection(policy: SitePolicy, cohort: Cohort) -> PolicyError | None:
-    """Who took a row for a patient would make one patient look like a cohort, with the noise of a row."""
+    """Refuse another patient column: taking rows for patients would give a patient the noise of one row."""
     patients = policy.patients.get(cohort.table, PATIENT_ID)
     if cohort.patient_id == patients:
         return None
@@ -270,7 +270,7 @@ def _budget_objection(policy: SitePolicy, study: Study) -> PolicyError | None:
     return None
 
 
-def check_budget(study: Study, group: Group) -> None:
+def check_budget(study: Study, group: BudgetGroup) -> None:
     """Refuse what the whole budget of a group of tables could not pay, whatever other studies have taken.
 
     Raises:

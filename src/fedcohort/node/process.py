@@ -21,19 +21,19 @@ from fedcohort.logs import about
 from fedcohort.node import heads
 from fedcohort.node.answer import answer, is_private, prepare
 from fedcohort.node.cards import take_cards
-from fedcohort.node.consent import Site, receive_proposal, stored_answer, study_hash_of
-from fedcohort.node.keys import signed
-from fedcohort.node.link_heads import (
+from fedcohort.node.consent import LocalSite, receive_proposal, stored_answer, study_hash_of
+from fedcohort.node.head_exchange import (
     countersign_for,
-    shown_at_the_end,
+    refuse_unwitnessed,
+    send_head,
     take_countersignature,
     take_heads,
-    tell_head,
-    unwitnessed,
+    witness_last_release,
 )
+from fedcohort.node.keys import signed
 from fedcohort.node.policy import SitePolicy
+from fedcohort.node.published_rules import published_rules
 from fedcohort.node.running import Running, log_error, offered_columns
-from fedcohort.node.told import told_rules
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.wire.codec import encode
 from fedcohort.wire.link import Link
@@ -87,14 +87,14 @@ async def serve_link(running: Running, link: Link) -> None:
                 continue
             if not shown:
                 raise WireError("a question before the ledger heads that the coordinator holds")
-            refusal = await unwitnessed(running, link, message)
+            refusal = await refuse_unwitnessed(running, link, message)
             reply = refusal or await running.worker.answer(message, partial(_reply, running))
             if isinstance(message, Proposal):
                 (told.add if isinstance(reply, Approval) else told.discard)(study_hash_of(message))
             await _in_slot(running, reply)
-            reply = await shown_at_the_end(running, link, reply)
+            reply = await witness_last_release(running, link, reply)
             if _spends(running, reply):
-                await tell_head(running, link)
+                await send_head(running, link)
             await link.send(encode(reply))
             if isinstance(reply, Approval) and reply.approved:
                 running.worker.make_ready(partial(_make_ready, running, reply.study_hash))
@@ -194,7 +194,7 @@ def _hashed_bodies(running: Running, reply: Message) -> bytes | None:
     return hashed_bodies_digest(stored.integers_sha256, reply.extras)
 
 
-def _consent(site: Site, proposal: Proposal) -> Message:
+def _consent(site: LocalSite, proposal: Proposal) -> Message:
     try:
         return receive_proposal(site, proposal)
     except FedcohortError as error:
@@ -229,7 +229,7 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
                 # In a slot, too: how far the log has come tells when an answer was computed.
                 tell_at = clock() + max(HEAD_SECONDS, _until_slot(running, HEAD_SECONDS))
                 if (await asyncio.to_thread(running.store.newest))[0] > sequence:
-                    sequence = await tell_head(running, link)
+                    sequence = await send_head(running, link)
             if offer is None:
                 offer = await asyncio.to_thread(_offer, running.site.policy)
                 await link.send(encode(Event("catalogue", detail=offer)))
@@ -237,7 +237,7 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
                 if study_hash not in told:
                     told.add(study_hash)
                     await asyncio.sleep(_until_slot(running))
-                    await tell_head(running, link)
+                    await send_head(running, link)
                     await link.send(encode(stored_answer(running.site, study_hash)))
         except LinkClosedError:
             return
@@ -247,7 +247,7 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
 
 
 def _offer(policy: SitePolicy) -> bytes:
-    offer = {**catalogue(policy.data, offered_columns(policy)), "rules": told_rules(policy)}
+    offer = {**catalogue(policy.data, offered_columns(policy)), "rules": published_rules(policy)}
     return json.dumps(offer).encode()
 
 

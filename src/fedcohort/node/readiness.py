@@ -13,9 +13,9 @@ from fedcohort.errors import DataError, FedcohortError, PolicyError, SchemaError
 from fedcohort.node.ledger import DEFAULT_DELTA, check_left, default_studies, left_of
 from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.readiness_rows import Observed, as_columns, observe, too_small
+from fedcohort.node.readiness_trust import countersigning_lines, roster_lines
 from fedcohort.node.readiness_words import Line, Verdict, column_lines, explicit_cohort
 from fedcohort.node.records import Reservation
-from fedcohort.node.vouching import countersigning_lines, roster_lines
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.sources.catalogue.described import Described, describe_table
 from fedcohort.sources.catalogue.schema import FEATURES, PATIENT_ID

@@ -1,4 +1,4 @@
-"""Readiness of the rows themselves: sizes, gaps, bounds and classes, in bands where no patient stands out."""
+"""Readiness of the rows: sizes, missing values, bounds and classes, in bands too coarse to show a patient."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Observed:
-    """A cohort as it was read: explicit, and its label as columns among the others, so that gaps show."""
+    """A cohort as it was read: explicit, with its label among the columns, so that missing labels show."""
 
     cohort: Cohort
     table: Table
@@ -40,7 +40,7 @@ def band(share: float) -> str:
 
 
 def observe(observed: Observed, min_patients: int, splits: tuple[str, ...]) -> Iterator[Line]:
-    """Tell about the rows; of a cohort that is too small, nothing else."""
+    """The lines about the rows; of a cohort that is too small, only that line."""
     labelled = _labelled(observed)
     patients = len(np.unique(observed.table.patient_ids[labelled]))
     if patients < min_patients:
@@ -61,7 +61,7 @@ def observe(observed: Observed, min_patients: int, splits: tuple[str, ...]) -> I
 
 
 def too_small(min_patients: int) -> Line:
-    """Said instead of everything else about the rows of a small cohort."""
+    """The only line about the rows of a small cohort."""
     remedy = "widen the cohort's `where`, import more patients, or lower min_patients in site.toml"
     return Line("cohort size", "not ready", f"fewer than min_patients = {min_patients} patients", remedy)
 
@@ -79,7 +79,7 @@ def _labelled(observed: Observed) -> Bools:
 
 def _values(name: str, kind: Kind, values: NDArray[np.float64] | NDArray[np.int64]) -> Line:
     gone = _missing(values)
-    told, remedies = f"missing: {band(float(gone.mean()))}", []
+    text, remedies = f"missing: {band(float(gone.mean()))}", []
     verdict: Verdict = "warning" if gone.mean() >= MOST else "ready"
     if gone.mean() >= MOST:
         remedies.append("check the mapping, or leave the column out of the study")
@@ -87,11 +87,11 @@ def _values(name: str, kind: Kind, values: NDArray[np.float64] | NDArray[np.int6
         low, high = kind.bounds
         here = values[~gone]
         outside = float(((here < low) | (here > high)).mean()) if len(here) else 0.0
-        told += f"; outside {low:g} to {high:g}: {band(outside)}"
+        text += f"; outside {low:g} to {high:g}: {band(outside)}"
         if outside >= MUCH:
             verdict = "not ready" if outside >= MOST else "warning"
             remedies.append("compare the unit with the study's: such values count as the bound")
-    return Line(f"values of {name}", verdict, told, "; ".join(remedies))
+    return Line(f"values of {name}", verdict, text, "; ".join(remedies))
 
 
 def _label_there(labelled: Bools) -> Line:
@@ -105,15 +105,15 @@ def _classes(observed: Observed, labelled: Bools) -> Iterator[Line]:
     if not isinstance(label, Binary | Classes):
         return
     kind = as_columns(observed.cohort)[label.column]
-    found = set(np.unique(observed.table.columns[label.column][labelled]).tolist())
+    present = set(np.unique(observed.table.columns[label.column][labelled]).tolist())
     levels = kind.levels if isinstance(kind, Categorical) else ()
-    absent = [str(level) for index, level in enumerate(levels) if index not in found]
+    absent = [str(level) for index, level in enumerate(levels) if index not in present]
     if not absent:
         yield Line("classes", "ready", "every class of the label is there", "")
     else:
         remedy = "check the label's codes in the mapping; this site alone cannot tell the classes apart"
-        told = f"no patient of class {', '.join(absent)}"
-        yield Line("classes", "not ready" if len(found) == 0 else "warning", told, remedy)
+        text = f"no patient of class {', '.join(absent)}"
+        yield Line("classes", "not ready" if len(present) == 0 else "warning", text, remedy)
 
 
 def _sides(split: NDArray[np.int8], splits: tuple[str, ...]) -> Line:

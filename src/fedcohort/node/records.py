@@ -1,4 +1,4 @@
-"""What a site must remember, and the contract of the store that remembers it."""
+"""The records that a site keeps, and the contract of the store that keeps them."""
 
 import math
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from fedcohort.audit.chain import Detail
 
 @dataclass(frozen=True)
 class Stored:
-    """What a site computed for one round of one study."""
+    """The contribution that a site computed for one round of one study."""
 
     study_hash: str
     round: int
@@ -74,8 +74,8 @@ class Limit:
     Attributes:
         group: its name in site.toml, for messages.
         epsilon, delta: infinite where the site has set no budget.
-        elsewhere: tables whose patients are in none of the group's; what was spent of any other table counts,
-            and so does what was spent of one that is on offer no more.
+        elsewhere: tables whose patients are in none of the group's; what was spent from any other table
+            counts, and from one that is no longer offered.
     """
 
     group: str
@@ -90,16 +90,16 @@ class Limit:
 
     def counted(self, reserved: Iterable[Reservation]) -> list[Reservation]:
         """Those reservations that draw on it."""
-        return [one for one in reserved if one.dataset not in self.elsewhere]
+        return [reservation for reservation in reserved if reservation.dataset not in self.elsewhere]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a study has really released from a data set so far.
+    """The releases of a study from a data set so far.
 
     Attributes:
         delta: of the study.
-        releases: JSON of all its releases up to now; `node.ledger` reckons what they cost.
+        releases: JSON of all its releases up to now; `node.ledger` computes what they cost.
     """
 
     study_hash: str
@@ -122,14 +122,14 @@ class StoredProposal:
 
 @dataclass(frozen=True)
 class Spending:
-    """What a release is part of, and what all releases are held to in the transaction that stores it."""
+    """The reservation that a release is part of, and the limit that its transaction enforces."""
 
     reserved: Reservation
     limit: Limit
 
 
 class NodeStore(Protocol):
-    """Where a site remembers; `SqlNodeStore` lives, `MemoryNodeStore` is for simulations."""
+    """A site's store: `SqlNodeStore` of a process, `MemoryNodeStore` of a simulation."""
 
     def last(self, study_hash: str) -> Stored | None:
         """The newest contribution of a study."""

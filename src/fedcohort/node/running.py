@@ -12,10 +12,10 @@ from functools import partial
 
 from fedcohort.errors import ConfigError, FedcohortError
 from fedcohort.logs import about
-from fedcohort.node import counter, heads
+from fedcohort.node import heads
 from fedcohort.node.answer import Node
 from fedcohort.node.cards import announced
-from fedcohort.node.consent import Site, read_approval
+from fedcohort.node.consent import LocalSite, read_approval
 from fedcohort.node.keys import Keys, RosterFolder
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.store import SqlNodeStore
@@ -36,7 +36,7 @@ log = logging.getLogger("fedcohort.node")
 class Running:
     """A node that is up: who it is, what it may answer and where, and whose cards it knows."""
 
-    site: Site
+    site: LocalSite
     node: Node
     held: sqlite3.Connection
     worker: Worker
@@ -82,8 +82,8 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
     )  # fmt: skip
     witnesses = Witnesses(by_operator=newest_copy)
     if policy.counter is not None:
-        witnesses.by_counter = counter.agrees(policy.counter, identity, store)
-    running = Running(Site(policy, identity, store), node, held, Worker(), cards, witnesses)
+        witnesses.by_counter = heads.counter_matches(policy.counter, identity, store)
+    running = Running(LocalSite(policy, identity, store), node, held, Worker(), cards, witnesses)
     if newest_copy:
         store.note("newest-copy")
         keep_counter(running)
@@ -116,7 +116,7 @@ def keep_counter(running: Running) -> None:
     """Bring the counter up to the event log's newest entry, where there is one; it vouches from here on."""
     place = running.site.policy.counter
     if place is not None:
-        counter.advance(place, running.site.identity, running.store)
+        heads.advance_counter(place, running.site.identity, running.store)
         running.witnesses.by_counter = True
 
 

@@ -159,7 +159,7 @@ class SqlNodeStore:
             connection.execute(_upsert(tables.reservations), vars(reserved))
             self._log.append(connection, "settled", reserved.study_hash, detail)
 
-    def give_back(self, study_hash: str) -> Reservation:
+    def refund(self, study_hash: str) -> Reservation:
         """Set nothing aside for a study any more.
 
         Raises:

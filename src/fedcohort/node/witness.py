@@ -1,4 +1,4 @@
-"""Other sites countersign this site's newest ledger head, so that no older copy answers a private study.
+"""Countersignatures of other sites on this site's newest ledger head, so that no older copy answers a study.
 
 A coordinator that relays no heads would let a node that was restored from a backup spend twice. So once a
 process start and study, before the first answer, a node asks the other sites with a nonce what they hold of
@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from fedcohort.logs import about
-from fedcohort.node.heads import no_head, sign_head, take_heads
+from fedcohort.node.heads import is_own, is_signed, no_head, sign_head, take_heads
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import Identity, verify
-from fedcohort.wire.messages import Countersignature, Head, HeadCheck, Heads, SiteId
-from fedcohort.wire.signing import countersigning_bytes, head_signing_bytes
+from fedcohort.wire.messages import Countersignature, HeadCheck, Heads, LedgerHead, SiteId
+from fedcohort.wire.signing import countersigning_bytes
 
 log = logging.getLogger("fedcohort.node")
 
@@ -42,8 +42,8 @@ def needed(n_peers: int, colluders: int) -> int:
 
 
 @dataclass
-class Asked:
-    """One exchange: what was shown, and who has countersigned it."""
+class Exchange:
+    """One exchange: the head that was shown, and the sites that have countersigned it."""
 
     check: HeadCheck
     needed: int
@@ -52,13 +52,13 @@ class Asked:
 
     @property
     def enough(self) -> bool:
-        """Whether so many have signed as must."""
+        """Whether enough sites have signed."""
         return len(self.signed) >= self.needed
 
 
 @dataclass
 class Witnesses:
-    """What vouches in this process that node.db is the newest copy.
+    """The evidence in this process that node.db is the newest copy.
 
     Attributes:
         studies: for which others have countersigned, or the counter or the operator stood in.
@@ -73,7 +73,7 @@ class Witnesses:
     studies: set[str] = field(default_factory=set)
     last: set[tuple[str, int, str]] = field(default_factory=set)
     exact: set[str] = field(default_factory=set)
-    asked: Asked | None = None
+    asked: Exchange | None = None
     by_operator: bool = False
     by_counter: bool = False
 
@@ -82,12 +82,12 @@ class Witnesses:
         return self._begin(sign_head(identity, store), n_needed)
 
     def recall(self, identity: Identity, n_needed: int) -> HeadCheck:
-        """Begin an exchange about what others hold, showing them nothing to put in its place."""
+        """Begin an exchange about the heads that others hold, without showing a new one."""
         return self._begin(no_head(identity), n_needed)
 
-    def _begin(self, head: Head, n_needed: int) -> HeadCheck:
+    def _begin(self, head: LedgerHead, n_needed: int) -> HeadCheck:
         check = HeadCheck(head, secrets.token_bytes(NONCE_BYTES))
-        self.asked = Asked(check, n_needed)
+        self.asked = Exchange(check, n_needed)
         return check
 
     def take(
@@ -95,20 +95,23 @@ class Witnesses:
         identity: Identity,
         store: SqlNodeStore,
         confirmed: Mapping[SiteId, bytes],
-        told: Countersignature,
+        countersignature: Countersignature,
     ) -> bool:
-        """Take what another site has signed; whether so many have as must.
+        """Store another site's countersignature.
+
+        Returns:
+            whether enough sites have countersigned.
 
         Raises:
             LedgerBehindError: it holds a head of this site that the log lacks.
         """
         asked = self.asked
-        if asked is not None and is_countersigned(identity, store, confirmed, asked.check, told):
-            asked.signed.add(told.site)
+        if asked is not None and is_countersigned(identity, store, confirmed, asked.check, countersignature):
+            asked.signed.add(countersignature.site)
         return asked is not None and asked.enough
 
     def wake(self) -> None:
-        """Let who waits for the exchange look again."""
+        """End the wait for the exchange."""
         if self.asked is not None:
             self.asked.done.set()
 
@@ -118,19 +121,19 @@ def is_countersigned(
     store: SqlNodeStore,
     confirmed: Mapping[SiteId, bytes],
     check: HeadCheck,
-    told: Countersignature,
+    countersignature: Countersignature,
 ) -> bool:
     """Whether a site whose key is confirmed here holds what it was shown, and nothing newer.
 
     Raises:
         LedgerBehindError: it holds a head that this site has signed, and the log lacks.
     """
-    key, head = confirmed.get(told.site), told.head
-    if key is None or told.site == identity.id or told.nonce != check.nonce or head.site != identity.id:
+    key, head = confirmed.get(countersignature.site), countersignature.head
+    if key is None or countersignature.site == identity.id or countersignature.nonce != check.nonce:
         return False
-    if not verify(key, told.signature, countersigning_bytes(told)):
+    if not verify(key, countersignature.signature, countersigning_bytes(countersignature)):
         return False
-    if not verify(identity.public_key, head.signature, head_signing_bytes(head)):
+    if not is_own(head, identity):
         return False
     take_heads(identity, store, lambda _: None, Heads((head,)))
     return (head.age, head.hash) == (check.head.age, check.head.hash) or head.age > check.head.age
@@ -150,7 +153,7 @@ def countersign(
     shown, key = check.head, key_of(check.head.site)
     if shown.site == identity.id:
         return None
-    if key is None or not _is_signed(shown, key):
+    if key is None or not is_signed(shown, key):
         words = "%s: no countersignature for %s: its key is not confirmed here (`fedcohort roster`)"
         log.info(words, identity.id, shown.site, extra=about(identity.id))
         return None
@@ -160,44 +163,37 @@ def countersign(
         store.countersigned.keep(shown.site, shown.age, encode(Heads((shown,))))
         encoded = store.heads.of(shown.site)
         head = decode_head(encoded) if encoded is not None else shown
-    told = Countersignature(identity.id, head, check.nonce)
-    return replace(told, signature=identity.sign(countersigning_bytes(told)))
+    countersignature = Countersignature(identity.id, head, check.nonce)
+    return replace(countersignature, signature=identity.sign(countersigning_bytes(countersignature)))
 
 
-def _held(store: SqlNodeStore, shown: Head, key: bytes) -> Head:
-    """What this site has countersigned last of another, else the newest head of it, else what is shown."""
+def _held(store: SqlNodeStore, shown: LedgerHead, key: bytes) -> LedgerHead:
+    """The head of another site that this one countersigned last, or else holds, or else is shown."""
     for heads in (store.countersigned, store.heads):
         encoded = heads.of(shown.site)
         if encoded is not None:
             head = decode_head(encoded)
-            if _is_signed(head, key):
+            if is_signed(head, key):
                 return head
             heads.forget(shown.site)
     return shown
 
 
-def _is_signed(head: Head, key: bytes) -> bool:
-    return verify(key, head.signature, head_signing_bytes(head))
-
-
-def missing_words(peers: Mapping[SiteId, bytes], asked: Asked | None, n_needed: int) -> str:
-    """Why no other site vouches for the log, and what to do; for the operator's own log."""
+def missing_words(peers: Mapping[SiteId, bytes], asked: Exchange | None, n_needed: int) -> str:
+    """Why too few sites countersigned, and what to do; for the operator's log."""
     signed = asked.signed if asked is not None else set()
     silent = ", ".join(sorted(set(peers) - signed)) or "none"
-    told = (
+    reason = (
         f"{n_needed} other sites must countersign the newest ledger head, and {len(peers)} are confirmed here"
     )
     if n_needed <= len(peers):
-        told = f"{len(signed)} of the {n_needed} other sites that must countersign the newest ledger head did"
+        reason = (
+            f"{len(signed)} of the {n_needed} other sites that must countersign the newest ledger head did"
+        )
     return (
-        f"{told} (not heard of: {silent}; a site that is away or of an earlier version, or that has not "
+        f"{reason} (not heard of: {silent}; a site that is away or of an earlier version, or that has not "
         "confirmed this site's key, does not countersign). So nothing shows that node.db is the newest copy: "
         "wait for them, confirm more sites (`fedcohort roster`), or, where you know that it is the newest, "
         "start the node with --newest-copy: once, where counter in site.toml names a file outside the folder "
         "state, else at every start"
     )
-
-
-def own(head: Head, identity: Identity) -> bool:
-    """Whether a head is this site's own, by its signature."""
-    return head.site == identity.id and verify(identity.public_key, head.signature, head_signing_bytes(head))

@@ -18,10 +18,10 @@ from fedcohort.wire.messages import (
     Contribution,
     Countersignature,
     Event,
-    Head,
     HeadCheck,
     Heads,
     Help,
+    LedgerHead,
     Message,
     OpenRequest,
     Proposal,
@@ -328,11 +328,11 @@ def _roster(m: pb.Roster) -> Roster:
     return Roster(tuple(_card(card) for card in m.cards))
 
 
-def _head(m: pb.Head) -> Head:
+def _head(m: pb.Head) -> LedgerHead:
     check_sizes("head", hash=(m.hash, DIGEST_BYTES), signature=(m.signature, SIGNATURE_BYTES))
     if m.sequence > MAX_SEQUENCE:
         raise WireError("head.sequence: beyond any event log")
-    return Head(name_of("site", m.site), m.epoch, m.sequence, m.hash, m.signature)
+    return LedgerHead(name_of("site", m.site), m.epoch, m.sequence, m.hash, m.signature)
 
 
 def _heads(m: pb.Heads) -> Heads:
@@ -350,7 +350,7 @@ def _countersignature(m: pb.Countersignature) -> Countersignature:
     return Countersignature(name_of("site", m.site), _head(m.head), m.nonce, m.signature)
 
 
-def decode_head(data: bytes) -> Head:
+def decode_head(data: bytes) -> LedgerHead:
     """Read back one head that was kept as a message of its own.
 
     Raises:

@@ -161,7 +161,7 @@ class Roster:
 
 
 @dataclass(frozen=True)
-class Head:
+class LedgerHead:
     """How far a site's event log has come: who holds it can tell an older copy of the log."""
 
     site: SiteId
@@ -182,14 +182,14 @@ class Head:
 class Heads:
     """The newest heads that the sender holds; the coordinator's come before its first question."""
 
-    heads: tuple[Head, ...]
+    heads: tuple[LedgerHead, ...]
 
 
 @dataclass(frozen=True)
 class HeadCheck:
     """A site's newest head, which other sites are asked to countersign."""
 
-    head: Head
+    head: LedgerHead
     nonce: bytes
     """32 bytes from the operating system, never used before."""
 
@@ -199,7 +199,7 @@ class Countersignature:
     """The newest head of another site that a site holds, signed by it with the nonce that it was sent."""
 
     site: SiteId
-    head: Head
+    head: LedgerHead
     nonce: bytes
     signature: bytes = b""
 

@@ -12,8 +12,8 @@ from fedcohort.wire.messages import (
     Card,
     Contribution,
     Countersignature,
-    Head,
     Help,
+    LedgerHead,
     OpenRequest,
 )
 
@@ -72,7 +72,7 @@ def card_signing_bytes(c: Card) -> bytes:
     return _signing_bytes("card", c.site, c.identity_key, c.agreement_key)
 
 
-def head_signing_bytes(h: Head) -> bytes:
+def head_signing_bytes(h: LedgerHead) -> bytes:
     """What a site signs of its event log: how far it has come."""
     return _signing_bytes("head", h.site, h.epoch, h.sequence, h.hash)
 

@@ -1,29 +1,29 @@
-"""Giving back what was set aside for a study that never began.
+"""The refund of the budget that was reserved for a study that never began.
 
-A study that has released anything keeps all that was set aside for it, however few its rounds. Whoever
-ends a study early has seen what it released, and a cost that was reckoned for a number of rounds
+A study that has released anything keeps all that was reserved for it, however few its rounds. Whoever
+ends a study early has seen what it released, and a cost that was computed for a number of rounds
 declared in advance does not hold for a number that was chosen by looking (Rogers, Roth, Ullman,
 Vadhan 2016, arXiv 1605.08294): no schedule of ours allows it. A study that has released nothing has cost
 nothing; basic composition holds for studies that are chosen one after the other, too (ibid.).
 """
 
 from fedcohort.errors import BudgetError
-from fedcohort.node.consent import Site, find_proposal, refuse
+from fedcohort.node.consent import LocalSite, find_proposal, refuse
 from fedcohort.node.heads import WRITTEN_OFF
 from fedcohort.node.records import Reservation
 from fedcohort.node.store import SqlNodeStore
 
 
-def give_back(site: Site, store: SqlNodeStore, prefix: str, by: str = "") -> Reservation:
-    """End the approval of a study that has released nothing, and give back what was set aside with it.
+def refund(site: LocalSite, store: SqlNodeStore, prefix: str, by: str = "") -> Reservation:
+    """End the approval of a study that has released nothing, and free its reservation.
 
     Only for a node that is not running, which could be answering the study just now.
 
     Args:
         prefix: of the study's hash.
-        by: who says so, for this site's own event log.
+        by: the person who decides, for this site's event log.
     Returns:
-        what is free again.
+        the freed reservation.
     Raises:
         NotFoundError: there is no such study, or nothing is set aside for it.
         BudgetError: it has released something, or nobody can tell.
@@ -41,4 +41,4 @@ def give_back(site: Site, store: SqlNodeStore, prefix: str, by: str = "") -> Res
         )
     # First the approval: killed in between, the study is ended and its budget can still be given back.
     refuse(site, study_hash, by=by)
-    return store.give_back(study_hash)
+    return store.refund(study_hash)

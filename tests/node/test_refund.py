@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from fedcohort.errors import BudgetError, NotFoundError
-from fedcohort.node.consent import Site, stored_answer
-from fedcohort.node.give_back import give_back
+from fedcohort.node.consent import LocalSite, stored_answer
 from fedcohort.node.heads import WRITTEN_OFF
 from fedcohort.node.ledger import added_cost
 from fedcohort.node.records import Stored
+from fedcohort.node.refund import refund
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.privacy.events import GaussianRelease
 from fedcohort.wire.identity import load_or_create, new_identity
@@ -20,23 +20,23 @@ from tests.processes.support import cli
 __all__ = ["site"]
 
 
-def store_of(at: Site) -> SqlNodeStore:
+def store_of(at: LocalSite) -> SqlNodeStore:
     assert isinstance(at.store, SqlNodeStore)
     return at.store
 
 
-def release(at: Site, name: str) -> None:
+def release(at: LocalSite, name: str) -> None:
     """As a round of the study does."""
     asked = study(name)
     cost = added_cost(asked, None, [GaussianRelease("patients", 1.0, 10.0)])
     at.store.keep(Stored(asked.hash, 0, bytes(32), b"", "", "a"), cost)
 
 
-def test_a_study_that_never_began_gives_back_all_of_it_and_is_ended(site: Site) -> None:
+def test_a_study_that_never_began_gives_back_all_of_it_and_is_ended(site: LocalSite) -> None:
     propose(site, study("first"))
     propose(site, study("second"))
     assert propose(site, study("third")).code == "budget-exhausted"
-    free = give_back(site, store_of(site), study("first").hash[:8], by="ada")
+    free = refund(site, store_of(site), study("first").hash[:8], by="ada")
     assert (free.dataset, free.epsilon, free.delta) == ("records", 1.5, 1e-5)
     assert left(site) == pytest.approx((1.5, 9e-5))
     answer = stored_answer(site, study("first").hash)
@@ -48,27 +48,27 @@ def test_a_study_that_never_began_gives_back_all_of_it_and_is_ended(site: Site) 
     assert store_of(site).verify() == len(kinds)
 
 
-def test_a_study_that_has_released_anything_keeps_all_that_was_set_aside(site: Site) -> None:
+def test_a_study_that_has_released_anything_keeps_all_that_was_set_aside(site: LocalSite) -> None:
     propose(site, study("began"))
     release(site, "began")
     with pytest.raises(BudgetError, match="may have been decided by what they showed"):
-        give_back(site, store_of(site), study("began").hash)
+        refund(site, store_of(site), study("began").hash)
     assert left(site)[0] == 1.5
     assert stored_answer(site, study("began").hash).approved
 
 
-def test_it_is_given_back_once_and_only_where_something_was_set_aside(site: Site) -> None:
+def test_it_is_given_back_once_and_only_where_something_was_set_aside(site: LocalSite) -> None:
     propose(site, study("first"))
-    give_back(site, store_of(site), study("first").hash)
+    refund(site, store_of(site), study("first").hash)
     with pytest.raises(NotFoundError, match="nothing is set aside"):
-        give_back(site, store_of(site), study("first").hash)
+        refund(site, store_of(site), study("first").hash)
     with pytest.raises(NotFoundError, match="0 studies begin"):
-        give_back(site, store_of(site), "ffff")
+        refund(site, store_of(site), "ffff")
     assert left(site)[0] == 3.0
 
 
 def test_killed_after_the_approval_ended_it_can_still_be_given_back(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: LocalSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class KilledError(BaseException):
         pass
@@ -80,18 +80,20 @@ def test_killed_after_the_approval_ended_it_can_still_be_given_back(
     with monkeypatch.context() as dying:
         dying.setattr(SqlNodeStore, "give_back", killed)
         with pytest.raises(KilledError):
-            give_back(site, store_of(site), study("first").hash)
+            refund(site, store_of(site), study("first").hash)
     assert not stored_answer(site, study("first").hash).approved
     assert left(site)[0] == 1.5
-    give_back(site, store_of(site), study("first").hash)
+    refund(site, store_of(site), study("first").hash)
     assert left(site)[0] == 3.0
 
 
-def test_after_a_write_off_nothing_is_given_back_for_its_rounds_may_be_among_what_is_lost(site: Site) -> None:
+def test_after_a_write_off_nothing_is_given_back_for_its_rounds_may_be_among_what_is_lost(
+    site: LocalSite,
+) -> None:
     propose(site, study("first"))
     site.store.note(WRITTEN_OFF, detail={"epoch": 1, "sequence": 9})
     with pytest.raises(BudgetError, match="written off once"):
-        give_back(site, store_of(site), study("first").hash)
+        refund(site, store_of(site), study("first").hash)
     assert left(site)[0] == 1.5
 
 
@@ -106,7 +108,7 @@ def test_the_command_says_what_is_free_again(tmp_path: Path) -> None:
     key = load_or_create(state / "site.key", "a")
     with closing(SqlNodeStore(state / "node.db")) as store:
         rules = policy(tmp_path).model_copy(update={"state": state})
-        propose(Site(rules, key, store), study("first"), new_identity("ada"))
+        propose(LocalSite(rules, key, store), study("first"), new_identity("ada"))
     done = cli("ledger", "--site", "site.toml", "--give-back", study("first").hash[:10], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     said = "".join(done.stdout.splitlines()[:2])

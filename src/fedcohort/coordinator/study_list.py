@@ -1,4 +1,4 @@
-"""The studies that people see: those in the store, and those that are still being checked."""
+"""The list of studies for people: those in the store, and those that are still being checked."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ Listed = RowMapping | dict[str, Any]
 
 
 def being_checked(submission: Submission) -> dict[str, Any]:
-    """A study that was handed in and is not in the store yet, as one that is."""
+    """A study that was handed in and is not in the store yet, with the fields of one that is."""
     now = {"state": "checking", "round": 0, "created_at": int(time.time())}
     return {**vars(submission), **now, "report": None, "error_code": "", "error_message": ""}
 

@@ -1,4 +1,4 @@
-"""What will vouch that node.db is its newest copy, told before a private study is signed and waits for it."""
+"""Readiness of the roster and of countersigning, shown before a study is signed that would wait for them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ CONFIRM = (
 
 
 def roster_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
-    """Whether the keys are confirmed on which a protection rests; an approved study waits for them."""
+    """Whether the keys that a protection relies on are confirmed; an approved study waits for them."""
     if PROTECTIONS[study.protection].needs_roster:
         yield roster_line(policy, study.min_sites)
 
@@ -45,10 +45,10 @@ def roster_line(policy: SitePolicy, min_sites: int) -> Line:
         return Line("roster", "not ready", str(error), "")
     if missing:
         return Line("roster", "warning", f"not confirmed: {', '.join(missing)}", CONFIRM)
-    told = f"keys of {len(confirmed)} other sites are confirmed"
+    confirmed_text = f"keys of {len(confirmed)} other sites are confirmed"
     if len(confirmed) < min_sites - 1:
-        return Line("roster", "warning", f"{told}; the study needs {min_sites - 1}", CONFIRM)
-    return Line("roster", "ready", told, "")
+        return Line("roster", "warning", f"{confirmed_text}; the study needs {min_sites - 1}", CONFIRM)
+    return Line("roster", "ready", confirmed_text, "")
 
 
 def _announced(policy: SitePolicy) -> set[str]:
@@ -64,7 +64,7 @@ def _announced(policy: SitePolicy) -> set[str]:
 class _Log:
     begun: bool = False
     by_operator: bool = False
-    """Whether the operator's word was given at a start; whether at the one that runs, no file tells."""
+    """Whether --newest-copy was given at a start; no file shows whether at the current one."""
 
 
 def countersigning(policy: SitePolicy, colluders: int) -> Line:
@@ -77,9 +77,9 @@ def countersigning(policy: SitePolicy, colluders: int) -> Line:
     try:
         n_peers = len(set(RosterFolder(policy.roster)()) - {policy.id})
         n_needed = needed(n_peers, colluders)
-        told = f"private studies need countersignatures of {n_needed} other sites; {n_peers} are confirmed"
+        text = f"private studies need countersignatures of {n_needed} other sites; {n_peers} are confirmed"
         if n_needed <= n_peers:
-            return Line(what, "ready", told, "")
+            return Line(what, "ready", text, "")
         log = _read_log(policy)
         has_counter = policy.counter is not None and policy.counter.exists()
     except (FedcohortError, OSError) as error:
@@ -88,11 +88,11 @@ def countersigning(policy: SitePolicy, colluders: int) -> Line:
         return Line(what, "ready", "the counter vouches for the ledger", "")
     remedy = SET_COUNTER
     if policy.counter is not None:
-        told = "the counter in site.toml is missing beside a log that has gone on, and shows nothing yet"
+        text = "the counter in site.toml is missing beside a log that has gone on, and shows nothing yet"
         remedy = MAKE_COUNTER
     if log.by_operator:
-        told += "; --newest-copy vouches until the node is started again without it"
-    return Line(what, "warning" if log.by_operator else "not ready", told, remedy)
+        text += "; --newest-copy vouches until the node is started again without it"
+    return Line(what, "warning" if log.by_operator else "not ready", text, remedy)
 
 
 def countersigning_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:

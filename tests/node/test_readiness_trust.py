@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from fedcohort.cli.app import app
 from fedcohort.columns import Numeric
-from fedcohort.node.consent import Site, receive_proposal
+from fedcohort.node.consent import LocalSite, receive_proposal
 from fedcohort.node.keys import confirm
 from fedcohort.node.policy import read_policy
 from fedcohort.node.store import SqlNodeStore
@@ -36,7 +36,9 @@ def asked(tmp_path: Path) -> Path:
         for study in (PRIVATE, EXACT):
             signature = researcher.sign(study_signing_bytes(study.canonical))
             proposal = Proposal(study.canonical, "r", researcher.public_key, signature)
-            assert receive_proposal(Site(policy, identity, store), proposal) == Event("asked", study.hash)
+            assert receive_proposal(LocalSite(policy, identity, store), proposal) == Event(
+                "asked", study.hash
+            )
     return path
 
 

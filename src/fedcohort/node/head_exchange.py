@@ -1,6 +1,6 @@
-"""Heads of event logs on a link: sent, checked, and countersigned before a private study is answered.
+"""Ledger heads on a link: sent, checked, and countersigned before a private study is answered.
 
-What a head and a countersignature are, and when one is refused, is in `heads` and `witness`.
+Heads and their counter are in `heads`, countersignatures in `witness`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from fedcohort.logs import about
 from fedcohort.node import heads
 from fedcohort.node.answer import is_last, is_private, private_study
 from fedcohort.node.running import Running, keep_counter
-from fedcohort.node.witness import WITNESS_SECONDS, Asked, countersign, missing_words, needed
+from fedcohort.node.witness import WITNESS_SECONDS, Exchange, countersign, missing_words, needed
 from fedcohort.study import Study
 from fedcohort.wire.codec import encode
 from fedcohort.wire.handshake import COUNTERSIGNING
@@ -36,8 +36,8 @@ from fedcohort.wire.messages import (
 log = logging.getLogger("fedcohort.node")
 
 
-async def unwitnessed(running: Running, link: Link, message: Message) -> Message | None:
-    """A refusal, where nothing shows that a private study is not answered from an older copy.
+async def refuse_unwitnessed(running: Running, link: Link, message: Message) -> Message | None:
+    """A refusal of a private study, where nothing proves that node.db is its newest copy.
 
     Raises:
         LedgerBehindError: it would be.
@@ -53,10 +53,10 @@ async def unwitnessed(running: Running, link: Link, message: Message) -> Message
     return refusal
 
 
-async def shown_at_the_end(running: Running, link: Link, reply: Message) -> Message:
-    """What may leave of a private study's last sum once other sites know the head that holds it.
+async def witness_last_release(running: Running, link: Link, reply: Message) -> Message:
+    """The reply to a private study's last sum, or a refusal until other sites know the head that holds it.
 
-    Else an older copy from between the study's first answer and its last would ask it all again.
+    Otherwise an older copy from between the study's first answer and its last could answer it all again.
 
     Raises:
         LedgerBehindError: another site holds a head that the log lacks.
@@ -64,8 +64,10 @@ async def shown_at_the_end(running: Running, link: Link, reply: Message) -> Mess
     if not isinstance(reply, Contribution | Help) or not is_private(running.node, reply.study_hash):
         return reply
     study, what = running.node.studies[reply.study_hash], type(reply).__name__
-    known = study.hash in running.node.prepared
-    last = is_last(running.node, reply) if known else await asyncio.to_thread(is_last, running.node, reply)
+    is_prepared = study.hash in running.node.prepared
+    last = (
+        is_last(running.node, reply) if is_prepared else await asyncio.to_thread(is_last, running.node, reply)
+    )
     if not last or (study.hash, reply.round, what) in running.witnesses.last:
         return reply
     refusal = await _unless_witnessed(running, link, study, reply, first=False)
@@ -93,7 +95,7 @@ async def _unless_witnessed(
 
 
 async def _witness(running: Running, link: Link, study: Study, *, first: bool) -> None:
-    """Have other sites countersign the newest head; else the counter or the operator's word must do.
+    """Have other sites countersign the newest head; where too few do, the counter or the operator must vouch.
 
     Args:
         first: of this process and study, so that others first say what they hold, and the log must have it.
@@ -117,7 +119,7 @@ async def _witness(running: Running, link: Link, study: Study, *, first: bool) -
         raise UnwitnessedError(missing_words(peers, asked, n_needed))
 
 
-async def _exchange(running: Running, link: Link, begin: Callable[[], HeadCheck]) -> Asked | None:
+async def _exchange(running: Running, link: Link, begin: Callable[[], HeadCheck]) -> Exchange | None:
     """Show the other sites a head, and wait until enough have signed, or no longer.
 
     Raises:
@@ -133,8 +135,8 @@ async def _exchange(running: Running, link: Link, begin: Callable[[], HeadCheck]
     return asked
 
 
-async def tell_head(running: Running, link: Link) -> int:
-    """Tell how far the event log has come, and return it; the counter knows it before others do."""
+async def send_head(running: Running, link: Link) -> int:
+    """Send the newest head, after the counter is advanced, and return its entry's number."""
     if running.witnesses.by_counter:
         await asyncio.to_thread(keep_counter, running)
     head = await asyncio.to_thread(heads.sign_head, running.site.identity, running.store)
@@ -156,14 +158,17 @@ def countersign_for(running: Running, check: HeadCheck) -> Countersignature | No
     return countersign(running.site.identity, running.store, running.node.keys.confirmed().get, check)
 
 
-def take_countersignature(running: Running, told: Countersignature) -> bool:
-    """Take what another site has signed; whether so many have as must.
+def take_countersignature(running: Running, countersignature: Countersignature) -> bool:
+    """Store another site's countersignature.
+
+    Returns:
+        whether enough sites have countersigned.
 
     Raises:
         LedgerBehindError: it holds a head of this site that the log lacks.
     """
     confirmed = running.node.keys.confirmed()
-    return running.witnesses.take(running.site.identity, running.store, confirmed, told)
+    return running.witnesses.take(running.site.identity, running.store, confirmed, countersignature)
 
 
 def _key_of(running: Running) -> Callable[[SiteId], bytes | None]:
