@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fedcohort as fc
-from fedcohort.dashboard.login.provider import read_declared
+from fedcohort.dashboard.login.provider import read_provider
 from fedcohort.errors import FedcohortError
 from fedcohort.node.policy import read_policy
 from fedcohort.quickstart.config import read_config
@@ -98,7 +98,7 @@ FILES: dict[str, tuple[str, Read]] = {
     "mapping.toml": (MAPPING, read_mapping),
     "rules.toml": (RULES, read_rules),
     "dicom.toml": (DICOM, lambda path: read_options(path, {}, ())),
-    "provider.toml": (PROVIDER, lambda path: read_declared(path, None)),
+    "provider.toml": (PROVIDER, lambda path: read_provider(path, None)),
 }
 TYPOS = [
     *[("study.toml", good, bad) for good, bad in (

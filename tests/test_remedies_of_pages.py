@@ -23,7 +23,7 @@ from fedcohort.dashboard import create_app
 from fedcohort.dashboard.federation.drafts import MAX_TOML_CHARACTERS, checked
 from fedcohort.dashboard.federation.upstream import open_upstream
 from fedcohort.dashboard.login.people import People
-from fedcohort.dashboard.login.provider import Provider, read_declared
+from fedcohort.dashboard.login.provider import Provider, read_provider
 from fedcohort.dashboard.shared.application import close_app
 from fedcohort.dashboard.shared.serve import Listen, open_server
 from fedcohort.dashboard.shared.settings import Settings
@@ -57,7 +57,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def declared(text: str) -> Callable[[], object]:
-    return lambda: read_declared(write("provider.toml", text), None)
+    return lambda: read_provider(write("provider.toml", text), None)
 
 
 FILE = 'issuer = "https://id.example"\nclient_id = "y"\n[roles]\nstaff = "auditor"\n'
@@ -182,9 +182,9 @@ def test_a_provider_is_asked_once_its_issuer_is_written_as_it_says() -> None:
         identity.url = server.url
         other = write_provider(Path("provider.toml"), server.url.replace("127.0.0.1", "localhost"))
         refusal("the identity provider says that it is another issuer; check issuer",
-                lambda: Provider(read_declared(other, None), client)._known())  # fmt: skip
+                lambda: Provider(read_provider(other, None), client)._known())  # fmt: skip
         own = write_provider(Path("provider.toml"), server.url)
-        assert Provider(read_declared(own, None), client)._known()["issuer"] == server.url
+        assert Provider(read_provider(own, None), client)._known()["issuer"] == server.url
 
 
 def test_a_password_that_the_provider_keeps_is_not_reset_here_and_its_owner_logs_in_there(

@@ -5,7 +5,7 @@ from typing import Any
 
 import fedcohort as fc
 from fedcohort.node.budgets import Budget
-from fedcohort.node.consent import Site, receive_proposal
+from fedcohort.node.consent import LocalSite, receive_proposal
 from fedcohort.node.keys import confirm
 from fedcohort.node.policy import SitePolicy
 from fedcohort.study import Study
@@ -35,7 +35,7 @@ def ward_study(name: str, epsilon: float | None = None) -> Study:
     return fc.Study(name=name, cohort=cohort, analysis=fc.Describe(), privacy=privacy)
 
 
-def ask(site: Site, name: str, researcher: str = "dr-chen", epsilon: float | None = None) -> str:
+def ask(site: LocalSite, name: str, researcher: str = "dr-chen", epsilon: float | None = None) -> str:
     """Propose a study; returns its hash."""
     study, key = ward_study(name, epsilon), new_identity("ada")
     signature = key.sign(study_signing_bytes(study.canonical))

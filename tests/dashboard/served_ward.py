@@ -13,7 +13,7 @@ from fedcohort.dashboard.login.passwords import Passwords
 from fedcohort.dashboard.login.people import People
 from fedcohort.dashboard.shared.application import close_app
 from fedcohort.dashboard.shared.serve import Listen, address_of, open_server
-from fedcohort.node.consent import Site
+from fedcohort.node.consent import LocalSite
 from fedcohort.node.ledger import added_cost
 from fedcohort.node.records import HelpGiven, Reservation, Stored
 from fedcohort.node.store import SqlNodeStore
@@ -53,7 +53,7 @@ def write_passwords(path: Path) -> Path:
     return path
 
 
-def fill(site: Site, store: SqlNodeStore) -> list[str]:
+def fill(site: LocalSite, store: SqlNodeStore) -> list[str]:
     """Two studies that ask; something of both has left."""
     hashes = [ask(site, PRIVATE, epsilon=1.0), ask(site, EXACT)]
     release = GaussianRelease("sums", 1.0, 6.0, dimension=3)
@@ -70,7 +70,7 @@ def served_ward(folder: Path) -> Iterator[ServedWard]:
     """Serve it for the length of a with block."""
     policy, people = asking_policy(folder, 3.0), write_passwords(folder / "people.db")
     store = SqlNodeStore(folder / "node.db")
-    site = Site(policy, load_or_create(folder / "site.key", "a"), store)
+    site = LocalSite(policy, load_or_create(folder / "site.key", "a"), store)
     hashes = fill(site, store)
     train = fc.Train(model="logistic", rounds=1, importance=False)
     study = fc.Study(name="ward-model", cohort=cohort(), analysis=train)

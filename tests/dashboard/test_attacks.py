@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from fedcohort.dashboard import Settings
-from fedcohort.dashboard.federation.relay import Seats
+from fedcohort.dashboard.federation.relay import StreamSlots
 from tests.patience import PATIENCE_SECONDS
 
 from .accounts import session_for, write_people
@@ -118,15 +118,15 @@ def test_a_body_that_grows_without_an_end_is_cut(address: str) -> None:
 
 
 def test_one_account_cannot_take_the_seats_of_all(coordinator: Running, serve: Serve, people: Path) -> None:
-    from fedcohort.dashboard.federation.app import SEATS_OF_ONE
+    from fedcohort.dashboard.federation.app import STREAMS_OF_ONE
 
-    address = serve(Settings(coordinator.url, people=people, max_viewers=SEATS_OF_ONE + 2))
+    address = serve(Settings(coordinator.url, people=people, max_viewers=STREAMS_OF_ONE + 2))
     mine = {"fedcohort-session": session_for(people, "auditor")}
     other = {"fedcohort-session": session_for(people, "operator")}
     limits = httpx.Limits(max_connections=None)
     with httpx.Client(cookies=mine, limits=limits) as client, httpx.Client(cookies=other) as another:
         asked = client.build_request("GET", f"{address}api/events")
-        streams = [client.send(asked, stream=True) for _ in range(SEATS_OF_ONE)]
+        streams = [client.send(asked, stream=True) for _ in range(STREAMS_OF_ONE)]
         assert {stream.status_code for stream in streams} == {200}
         assert client.get(f"{address}api/events").json()["code"] == "busy"
         with another.stream("GET", f"{address}api/events") as stream:
@@ -136,7 +136,7 @@ def test_one_account_cannot_take_the_seats_of_all(coordinator: Running, serve: S
 
 
 def test_a_seat_is_given_back_once_and_nobody_is_remembered() -> None:
-    seats = Seats(3, 1)
+    seats = StreamSlots(3, 1)
     first, second = seats.take("ada"), seats.take("linus")
     assert first is not None
     assert second is not None

@@ -8,7 +8,7 @@ import pytest
 
 from fedcohort.dashboard import Settings
 from fedcohort.dashboard.federation.broadcast import MOST_KEPT, Broadcast, Broadcasts
-from fedcohort.dashboard.federation.relay import Event
+from fedcohort.dashboard.federation.relay import ServerSentEvent
 from tests.patience import PATIENCE_SECONDS, until
 
 from .conftest import Serve
@@ -99,7 +99,7 @@ def test_only_so_many_events_are_kept() -> None:
     with httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200))) as client:
         stream = Broadcast(0, client.get("http://coordinator/"), viewers=1)
     for number in range(1, MOST_KEPT + 11):
-        assert stream.add(Event(number, "metrics", {}, b""))
+        assert stream.add(ServerSentEvent(number, "metrics", {}, b""))
     assert (len(stream.events), stream.begin, stream.n_gone) == (MOST_KEPT, 10, 10)
     assert stream.first_after(10) == (10, [])
     assert stream.first_after(MOST_KEPT + 10) == (stream.end, [])

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from fedcohort.dashboard.federation.curves import (
     MOST_POINTS,
+    CachedCurves,
     Curves,
-    Kept,
     Point,
     add_row,
     add_times,
@@ -41,21 +41,21 @@ def test_one_outlier_among_five_thousand_rounds_is_not_lost() -> None:
 
 
 def test_a_round_that_comes_again_replaces_what_came_since() -> None:
-    kept = Kept()
+    kept = CachedCurves()
     for number, loss in ((1, 0.9), (2, 0.8), (3, 0.7), (2, 0.75)):
         add_row(kept, {"round": number, "split": "test", "loss": loss})
     assert kept.curves["test", "loss"] == [[1, 0.9, None, None], [2, 0.75, None, None]]
 
 
 def test_the_parts_of_a_rounds_time_are_counted_once_for_all_splits() -> None:
-    kept = Kept()
+    kept = CachedCurves()
     seconds = {"compute_seconds": 0.25, "seal_seconds": 0.5, "network_seconds": 0.125}
     add_times(kept, [{"round": 1, "split": split, "exchange": 3, **seconds} for split in ("train", "test")])
     assert kept.seconds == [[3, 0.875, 0.25, 0.5, 0.125, None]]
 
 
 def test_times_of_rounds_without_metrics_stand_among_the_others_in_their_order() -> None:
-    kept = Kept()
+    kept = CachedCurves()
     rows = [{"round": 1, "split": "test", "exchange": 2, "network_seconds": 0.5}]
     add_times(
         kept, [*rows, {"exchange": 1, "network_seconds": 0.25}, {"exchange": 3, "open_seconds": 1.0}, 7]

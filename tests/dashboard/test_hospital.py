@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 
 import fedcohort as fc
 from fedcohort.dashboard.hospital.app import build_hospital_page
-from fedcohort.dashboard.hospital.released import Left, as_csv, what_left
+from fedcohort.dashboard.hospital.releases import ReleaseRow, as_csv, list_releases
 from fedcohort.dashboard.shared.application import close_app
-from fedcohort.node.consent import Site
+from fedcohort.node.consent import LocalSite
 from fedcohort.node.ledger import added_cost
 from fedcohort.node.records import HelpGiven, Stored
 from fedcohort.node.store import SqlNodeStore
@@ -38,7 +38,7 @@ def study(name: str) -> Study:
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[FlaskClient]:
     store = SqlNodeStore(tmp_path / "node.db")
-    site = Site(policy(tmp_path), new_identity("a"), store)
+    site = LocalSite(policy(tmp_path), new_identity("a"), store)
     for name in ("first", HOSTILE):
         assert propose(site, study(name)).approved
     asked = study("first")
@@ -91,7 +91,7 @@ def test_it_shows_who_asked_in_the_words_of_explain_and_what_left(client: FlaskC
 
 def test_each_release_costs_what_it_has_added_and_an_exact_one_has_no_bound(tmp_path: Path) -> None:
     store = SqlNodeStore(tmp_path / "node.db")
-    site = Site(policy(tmp_path), new_identity("a"), store)
+    site = LocalSite(policy(tmp_path), new_identity("a"), store)
     private, exact = study("private"), study("exact").model_copy(update={"privacy": None})
     for one in (private, exact):
         propose(site, one)
@@ -101,13 +101,13 @@ def test_each_release_costs_what_it_has_added_and_an_exact_one_has_no_bound(tmp_
         store.keep(Stored(private.hash, number, bytes(32), b"1", "", "a"), cost)
     store.keep(Stored(exact.hash, 0, bytes(32), b"2", "", "a"))
     store.keep_help(HelpGiven(exact.hash, 0, bytes(32), b"h"), 3)
-    rows = what_left(store)
+    rows = list_releases(store)
     alone = f"{epsilon([release], 1e-5):.6g}"
     assert [(row.kind, row.cost) for row in rows] == [
         ("help", "0"), ("contribution", "exact"), *[("contribution", alone)] * 3
     ]  # fmt: skip
     for newest in range(7):
-        assert what_left(store, newest) == rows[:newest]
+        assert list_releases(store, newest) == rows[:newest]
     app = build_hospital_page(site.policy, store)
     text = page(app.test_client())
     assert "exact: no bound</td>" in text
@@ -119,7 +119,7 @@ def test_each_release_costs_what_it_has_added_and_an_exact_one_has_no_bound(tmp_
 
 
 def test_a_study_s_name_is_no_formula_of_a_spreadsheet() -> None:
-    left = Left("2026-11-29", "help", "ab", '=HYPERLINK("http://x")', "1", "1", "0", "", "1", "")
+    left = ReleaseRow("2026-11-29", "help", "ab", '=HYPERLINK("http://x")', "1", "1", "0", "", "1", "")
     (row,) = csv.DictReader(io.StringIO(as_csv([left])))
     assert row["name"] == '\'=HYPERLINK("http://x")'
 

@@ -16,7 +16,7 @@ from fedcohort.dashboard.login.people import People
 from fedcohort.dashboard.shared.application import close_app
 from fedcohort.dashboard.shared.serve import Listen, address_of, open_server
 from fedcohort.errors import StudyError
-from fedcohort.node.consent import Site, receive_proposal
+from fedcohort.node.consent import LocalSite, receive_proposal
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.wire.identity import load_or_create, new_identity
@@ -95,7 +95,7 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
         id="a", data=str(folder / f"{HOSTILE[0].replace('/', '')}.db"), tables={"ward": "*"},
         coordinator="ws://127.0.0.1:1", state=folder, approval="ask",
     )  # fmt: skip
-    site = Site(policy, load_or_create(folder / "site.key", "a"), store)
+    site = LocalSite(policy, load_or_create(folder / "site.key", "a"), store)
     study, key = hostile_study(), new_identity("x")
     signature = key.sign(study_signing_bytes(study.canonical))
     receive_proposal(site, Proposal(study.canonical, WHOLE, key.public_key, signature))

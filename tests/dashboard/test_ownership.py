@@ -10,8 +10,8 @@ from flask import Flask, g
 from playwright.sync_api import Browser as Chromium
 
 from fedcohort.dashboard import Settings, create_app
-from fedcohort.dashboard.federation.own import claim
-from fedcohort.dashboard.login.access import Door, Visitor
+from fedcohort.dashboard.federation.ownership import claim
+from fedcohort.dashboard.login.access import AccessControl, Visitor
 from fedcohort.dashboard.login.people import People
 from fedcohort.dashboard.shared.application import close_app
 from tests.patience import PATIENCE_SECONDS
@@ -107,7 +107,7 @@ def test_a_study_that_somebody_has_handed_in_by_the_page_is_the_own_one_and_stay
     for name in ("dr-chen", "somebody-else"):
         with app.test_request_context():
             g.visitor = Visitor(name, "researcher", "a session")
-            claim(Door(file, None, {}), OTHERS)
+            claim(AccessControl(file, None, {}), OTHERS)
     assert [row["id"] for row in browser.get("/api/studies").get_json()["studies"]] == [OTHERS, FIRST_STUDY]
     assert browser.get(f"/api/studies/{OTHERS}").status_code == 200
     with file.database.transaction() as connection:
@@ -187,7 +187,7 @@ def test_a_researcher_hands_a_study_in_and_owns_it_and_nobody_owns_it_by_sending
 def test_a_stream_ends_when_its_reader_is_disabled(
     app: Flask, people: Path, coordinator: Running, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedcohort.dashboard.federation.own.CHECK_SECONDS", 0.1)
+    monkeypatch.setattr("fedcohort.dashboard.federation.ownership.CHECK_SECONDS", 0.1)
     address = serve(Settings(coordinator.url, people=people))
     cookies = {"fedcohort-session": session_for(people, "auditor")}
     with httpx.stream("GET", f"{address}api/events", cookies=cookies, timeout=PATIENCE_SECONDS) as stream:

@@ -13,7 +13,7 @@ from fedcohort.dashboard import Settings
 from fedcohort.dashboard.hospital.app import build_hospital_page
 from fedcohort.dashboard.shared.application import close_app
 from fedcohort.dashboard.shared.explained import READINESS, sentence
-from fedcohort.node.consent import REFUSALS, Site, approve, receive_proposal, stored_answer
+from fedcohort.node.consent import REFUSALS, LocalSite, approve, receive_proposal, stored_answer
 from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Train
@@ -30,7 +30,7 @@ from .hospital_site import ask, asking_policy, ward_study
 class Ward:
     """A hospital that asks, its page, and its file of people."""
 
-    site: Site
+    site: LocalSite
     store: SqlNodeStore
     app: Flask
     people: Path
@@ -54,7 +54,7 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
 
 def made(folder: Path, policy: SitePolicy) -> Iterator[Ward]:
     store, people = SqlNodeStore(folder / "node.db"), write_people(folder / "people.db")
-    site = Site(policy, load_or_create(folder / "site.key", "a"), store)
+    site = LocalSite(policy, load_or_create(folder / "site.key", "a"), store)
     app = build_hospital_page(policy, store, (), Settings(people=people))
     yield Ward(site, store, app, people)
     close_app(app)

@@ -11,7 +11,7 @@ from fedcohort.dashboard import Settings, create_app
 from fedcohort.dashboard.hospital.app import build_hospital_page
 from fedcohort.dashboard.login.roles import DASHBOARD, HOSPITAL, LOCAL, NOBODY, PAGES, ROLES
 from fedcohort.dashboard.shared.application import close_app
-from fedcohort.node.consent import Site
+from fedcohort.node.consent import LocalSite
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.wire.identity import load_or_create
 
@@ -41,7 +41,7 @@ def apps(folder: Path, people: Path) -> Iterator[dict[str, Flask]]:
     store, node, policy = StandIn(), SqlNodeStore(folder / "node.db"), asking_policy(folder)
     store.add_study(state="finished")
     store.finish({"age": 0.2})
-    study_hash = ask(Site(policy, load_or_create(folder / "site.key", "a"), node), "Who is ill?")
+    study_hash = ask(LocalSite(policy, load_or_create(folder / "site.key", "a"), node), "Who is ill?")
     with running(rest(store)) as coordinator:
         apps = {
             "dashboard": create_app(Settings(coordinator.url, people=people)),

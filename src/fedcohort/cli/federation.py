@@ -229,8 +229,8 @@ def approve(
     from fedcohort.explain import explain
     from fedcohort.node import consent
     from fedcohort.node.policy import read_policy
+    from fedcohort.node.readiness_trust import countersigning_lines
     from fedcohort.node.store import SqlNodeStore
-    from fedcohort.node.vouching import countersigning_lines
     from fedcohort.sources.catalogue.described import units_of
     from fedcohort.study import parse_study
     from fedcohort.wire.identity import load_or_create
@@ -238,7 +238,7 @@ def approve(
     policy = read_policy(site)
     database = existing(policy.state / "node.db", "start the node once")
     key = load_or_create(policy.state / "site.key", policy.id)
-    here = consent.Site(policy, key, SqlNodeStore(database))
+    here = consent.LocalSite(policy, key, SqlNodeStore(database))
     if study is None:
         proposals = here.store.proposals()
         if not proposals:

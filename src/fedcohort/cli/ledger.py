@@ -11,7 +11,7 @@ import typer
 from fedcohort.cli.support import SiteFile, console, existing
 
 if TYPE_CHECKING:
-    from fedcohort.node.consent import Site
+    from fedcohort.node.consent import LocalSite
     from fedcohort.node.ledger import Account
     from fedcohort.node.store import SqlNodeStore
 
@@ -106,9 +106,9 @@ def _given(account: "Account") -> str:
 
 
 @contextmanager
-def _stopped(path: Path) -> "Iterator[tuple[Site, SqlNodeStore]]":
+def _stopped(path: Path) -> "Iterator[tuple[LocalSite, SqlNodeStore]]":
     """A node that is not running: only one process may hold its folder."""
-    from fedcohort.node.consent import Site
+    from fedcohort.node.consent import LocalSite
     from fedcohort.node.policy import read_policy
     from fedcohort.node.store import SqlNodeStore
     from fedcohort.storage.durable import lock_folder
@@ -117,7 +117,7 @@ def _stopped(path: Path) -> "Iterator[tuple[Site, SqlNodeStore]]":
     policy = read_policy(path)
     database = existing(policy.state / "node.db", "start the node once")
     with closing(lock_folder(policy.state)), closing(SqlNodeStore(database, exclusive=True)) as store:
-        yield Site(policy, load_or_create(policy.state / "site.key", policy.id), store), store
+        yield LocalSite(policy, load_or_create(policy.state / "site.key", policy.id), store), store
 
 
 def _write_off(path: Path) -> None:
@@ -138,10 +138,10 @@ def _settle(path: Path, which: str, words: str, epsilon: float) -> None:
 
 
 def _give_back(path: Path, prefix: str) -> None:
-    from fedcohort.node.give_back import give_back
+    from fedcohort.node.refund import refund
 
     with _stopped(path) as (site, store):
-        free = give_back(site, store, prefix)
+        free = refund(site, store, prefix)
     _say(
         f"study {free.study_hash[:12]} is ended, and epsilon {free.epsilon:g} (delta {free.delta:g}) of "
         f"{free.dataset} is free again"

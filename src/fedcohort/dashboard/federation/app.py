@@ -11,13 +11,13 @@ from flask.typing import ResponseReturnValue
 
 import fedcohort
 from fedcohort.dashboard.federation.broadcast import Admits, Broadcasts
+from fedcohort.dashboard.federation.downloads import add_downloads
 from fedcohort.dashboard.federation.drafts import add_form
 from fedcohort.dashboard.federation.metrics import training_metrics
-from fedcohort.dashboard.federation.own import only_own, own_events, own_studies, while_allowed
-from fedcohort.dashboard.federation.parts import add_parts
-from fedcohort.dashboard.federation.relay import Seats
-from fedcohort.dashboard.federation.upstream import Answer, Upstream, open_upstream, study_path
-from fedcohort.dashboard.login.access import Door, guard, still_allowed, visitor
+from fedcohort.dashboard.federation.ownership import check_ownership, own_events, own_studies, while_allowed
+from fedcohort.dashboard.federation.relay import StreamSlots
+from fedcohort.dashboard.federation.upstream import Upstream, UpstreamResponse, open_upstream, study_path
+from fedcohort.dashboard.login.access import AccessControl, guard, still_allowed, visitor
 from fedcohort.dashboard.login.roles import DASHBOARD
 from fedcohort.dashboard.login.sessions import MOST_SESSIONS
 from fedcohort.dashboard.shared.application import HERE, close_with, explain_errors, harden
@@ -31,7 +31,7 @@ log = logging.getLogger("fedcohort.dashboard")
 ECHARTS = HERE / "static" / "vendor" / "echarts.common.min.js"
 OF_THE_FORM = frozenset({"form.js", "rules.js", "toml.js"})
 MAX_REQUEST_BYTES = 16_384
-SEATS_OF_ONE = 2 * MOST_SESSIONS
+STREAMS_OF_ONE = 2 * MOST_SESSIONS
 """Event streams of one account: a page in each of its sessions, with two streams each."""
 
 
@@ -53,13 +53,13 @@ def build_app(settings: Settings) -> Flask:
     mimetypes.add_type("text/javascript", ".js")
     app = Flask("fedcohort.dashboard", root_path=str(HERE))
     app.config.update(MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES, SEND_FILE_MAX_AGE_DEFAULT=None)
-    door = guard(app, settings, DASHBOARD)
+    access = guard(app, settings, DASHBOARD)
     app.json = _InOrder(app)
     if not ECHARTS.is_file():
         log.warning("Apache ECharts is missing, so that no chart is drawn; install fedcohort again")
     upstream = open_upstream(settings)
     close_with(app, upstream.client.close)
-    app.before_request(lambda: only_own(upstream, door))
+    app.before_request(lambda: check_ownership(upstream, access))
     app.context_processor(lambda: {"version": fedcohort.__version__})
     speak(app)
     app.after_request(harden)
@@ -68,12 +68,12 @@ def build_app(settings: Settings) -> Flask:
     app.add_url_rule("/", "page", lambda: render_template("page.html", scripts=scripts))
     app.add_url_rule("/healthz", "health", lambda: jsonify(status="ok", version=fedcohort.__version__))
     app.add_url_rule("/readyz", "ready", lambda: _ready(upstream))
-    _add_reading(app, upstream, door)
-    _add_cancel(app, upstream, door)
-    _add_streams(app, upstream, Seats(settings.max_viewers, SEATS_OF_ONE), door)
-    _add_results(app, upstream, door)
-    add_parts(app, upstream)
-    add_form(app, upstream, settings, door)
+    _add_reading(app, upstream, access)
+    _add_cancel(app, upstream, access)
+    _add_streams(app, upstream, StreamSlots(settings.max_viewers, STREAMS_OF_ONE), access)
+    _add_results(app, upstream, access)
+    add_downloads(app, upstream)
+    add_form(app, upstream, settings, access)
     compress(app)
     return app
 
@@ -89,11 +89,11 @@ def _ready(upstream: Upstream) -> ResponseReturnValue:
     return jsonify(status="ok")
 
 
-def _passed_on(answer: Answer) -> ResponseReturnValue:
+def _passed_on(answer: UpstreamResponse) -> ResponseReturnValue:
     return jsonify(answer.body), answer.status
 
 
-def _add_reading(app: Flask, upstream: Upstream, door: Door) -> None:
+def _add_reading(app: Flask, upstream: Upstream, access: AccessControl) -> None:
     """The part of the coordinator's REST that the page reads."""
 
     @app.get("/api/federation")
@@ -103,7 +103,7 @@ def _add_reading(app: Flask, upstream: Upstream, door: Door) -> None:
     @app.get("/api/studies")
     def studies() -> ResponseReturnValue:
         answer = upstream.get("/api/studies")
-        return jsonify(own_studies(door, answer.body)) if answer.ok else _passed_on(answer)
+        return jsonify(own_studies(access, answer.body)) if answer.ok else _passed_on(answer)
 
     @app.get("/api/studies/<study_id>")
     def study(study_id: str) -> ResponseReturnValue:
@@ -114,21 +114,21 @@ def _add_reading(app: Flask, upstream: Upstream, door: Door) -> None:
         return _passed_on(upstream.get(study_path(study_id, "/report")))
 
 
-def _add_cancel(app: Flask, upstream: Upstream, door: Door) -> None:
+def _add_cancel(app: Flask, upstream: Upstream, access: AccessControl) -> None:
     @app.post("/api/studies/<study_id>/cancel")
     def cancel(study_id: str) -> ResponseReturnValue:
         answer, asking = upstream.post(study_path(study_id, "/cancel"), {}), visitor()
-        if answer.ok and door.people is not None and asking is not None:
-            door.people.note("study-cancelled", study_id, name=asking.name)
+        if answer.ok and access.people is not None and asking is not None:
+            access.people.note("study-cancelled", study_id, name=asking.name)
         return _passed_on(answer)
 
 
-def _add_streams(app: Flask, upstream: Upstream, seats: Seats, door: Door) -> None:
+def _add_streams(app: Flask, upstream: Upstream, slots: StreamSlots, access: AccessControl) -> None:
     broadcasts = Broadcasts()
 
     def stream(path: str, admits: Admits | None = None) -> ResponseReturnValue:
         asking = visitor()
-        release = seats.take(asking.name or asking.role if door.people and asking else None)
+        release = slots.take(asking.name or asking.role if access.people and asking else None)
         if release is None:
             return jsonify(code="busy", message="too many pages are open; close some"), 503
         last = request.headers.get("Last-Event-ID") or request.args.get("after", "0")
@@ -140,7 +140,7 @@ def _add_streams(app: Flask, upstream: Upstream, seats: Seats, door: Door) -> No
             release()
             raise
         if asking is not None:
-            events = while_allowed(events, lambda: still_allowed(door, asking))
+            events = while_allowed(events, lambda: still_allowed(access, asking))
         response = Response(events, mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"
         response.call_on_close(leave)
@@ -149,29 +149,29 @@ def _add_streams(app: Flask, upstream: Upstream, seats: Seats, door: Door) -> No
 
     @app.get("/api/events")
     def federation_events() -> ResponseReturnValue:
-        return stream("/api/events", own_events(upstream, door))
+        return stream("/api/events", own_events(upstream, access))
 
     @app.get("/api/studies/<study_id>/events")
     def study_events(study_id: str) -> ResponseReturnValue:
         return stream(study_path(study_id, "/events"))
 
 
-def _chosen(upstream: Upstream, door: Door) -> str:
+def _chosen(upstream: Upstream, access: AccessControl) -> str:
     """Path of the study that was asked for, or of the newest."""
     asked = request.args.get("study")
     if asked is not None:
         return study_path(asked)
-    studies = own_studies(door, upstream.get("/api/studies").body).get("studies")
+    studies = own_studies(access, upstream.get("/api/studies").body).get("studies")
     newest = studies[0] if isinstance(studies, list) and studies else None
     if not isinstance(newest, dict):
         raise NotFoundError("there is no study yet")
     return study_path(str(newest.get("id")))
 
 
-def _add_results(app: Flask, upstream: Upstream, door: Door) -> None:
+def _add_results(app: Flask, upstream: Upstream, access: AccessControl) -> None:
     @app.get("/training_metrics")
     def metrics() -> ResponseReturnValue:
-        path = _chosen(upstream, door)
+        path = _chosen(upstream, access)
         answer = upstream.get(f"{path}/metrics")
         if not answer.ok:
             return _passed_on(answer)
@@ -189,7 +189,7 @@ def _add_results(app: Flask, upstream: Upstream, door: Door) -> None:
     def importance() -> ResponseReturnValue:
         from fedcohort.dashboard.federation.figures import importance_bars, importance_png
 
-        path = _chosen(upstream, door)
+        path = _chosen(upstream, access)
         study, report = upstream.get(path), upstream.get(f"{path}/report")
         if not study.ok:
             return _passed_on(study)

@@ -1,9 +1,9 @@
-"""One stream of the coordinator for all who look at the same thing: two hundred pages cost it as much as one.
+"""One stream of the coordinator for all pages of the same study: two hundred cost it as much as one.
 
-Events that the coordinator has numbered (a study's) are kept for a while, so that a page which comes
-later, or comes back after a break, goes on from the one it saw last; of events without numbers (the
-federation's) the newest about each thing are what a new page is told first. A page that reads too
-slowly is let go, and asks again by itself.
+Events that the coordinator has numbered (a study's) are kept for a while, so that a page that connects
+later or again goes on after the last one that it received; of events without numbers (the
+federation's) a new page first receives the newest of each kind. A page that reads too slowly is
+disconnected, and connects again by itself.
 """
 
 import threading
@@ -15,14 +15,14 @@ from typing import Any
 
 import httpx
 
-from fedcohort.dashboard.federation.relay import PULSE, Event, events_of
+from fedcohort.dashboard.federation.relay import PULSE, ServerSentEvent, events_of
 
 MOST_KEPT = 4096
 TICK_SECONDS = 0.3
-"""Pages that are told something at once are told the next at the next tick, all together: a person sees no
-more, and one burst costs the server far less than hundreds of single writes."""
+"""After an event pages receive the next ones together at the next tick: a person notices no more, and one
+burst costs the server far less than hundreds of single writes."""
 PULSE_SECONDS = 5.0
-"""A browser that has gone is noticed by what cannot be written to it."""
+"""How often a comment is written, by which a closed browser is noticed."""
 PATIENCE_SECONDS = 1.0
 
 Admits = Callable[[str, dict[str, Any]], bool]
@@ -31,13 +31,13 @@ Open = Callable[[int], httpx.Response]
 
 @dataclass
 class Broadcast:
-    """What has come by one stream, from event number `begin` on; `n_gone` of them are no longer kept."""
+    """The events of one stream, from number `begin` on; `n_gone` of them are no longer kept."""
 
     begin: int
     source: httpx.Response
-    events: deque[Event] = field(default_factory=deque)
+    events: deque[ServerSentEvent] = field(default_factory=deque)
     n_gone: int = 0
-    latest: dict[str, Event] = field(default_factory=dict)
+    latest: dict[str, ServerSentEvent] = field(default_factory=dict)
     pulses: int = 0
     viewers: int = 0
     ended: bool = False
@@ -45,11 +45,11 @@ class Broadcast:
 
     @property
     def end(self) -> int:
-        """How many events have come in all."""
+        """The number of events so far."""
         return self.n_gone + len(self.events)
 
-    def add(self, event: Event | None) -> bool:
-        """Take an event in, or a sign of life; False when nobody looks any more."""
+    def add(self, event: ServerSentEvent | None) -> bool:
+        """Add an event, or None for a sign of life; False when no page follows any more."""
         with self.news:
             if event is None:
                 self.pulses += 1
@@ -59,7 +59,7 @@ class Broadcast:
             self.news.notify_all()
             return not self.ended
 
-    def _keep(self, event: Event) -> None:
+    def _keep(self, event: ServerSentEvent) -> None:
         self.events.append(event)
         if not event.number:
             self.latest[f"{event.kind} {event.data.get('id')}"] = event
@@ -67,8 +67,8 @@ class Broadcast:
             self.begin = max(self.begin, self.events.popleft().number)
             self.n_gone += 1
 
-    def first_after(self, number: int) -> tuple[int, list[Event]]:
-        """Where a page begins that has seen everything up to `number`, and what it is told before."""
+    def first_after(self, number: int) -> tuple[int, list[ServerSentEvent]]:
+        """The position of a page that has received events up to `number`, and what to send it first."""
         if self.latest:
             return self.end, list(self.latest.values())
         behind = sum(1 for event in self.events if event.number <= number)
@@ -76,7 +76,7 @@ class Broadcast:
 
 
 class Broadcasts:
-    """The streams that somebody looks at, by path."""
+    """The streams that pages follow, by path."""
 
     def __init__(self) -> None:
         self._open: dict[str, Broadcast] = {}
@@ -85,29 +85,29 @@ class Broadcasts:
     def follow(
         self, path: str, after: int, open_: Open, admits: Admits | None = None
     ) -> tuple[Iterator[bytes], Callable[[], None]]:
-        """What comes at `path` after event number `after`, in the notation of server-sent events.
+        """The events of `path` after number `after`, in the notation of server-sent events.
 
         Args:
             open_: opens the coordinator's stream after an event's number.
             admits: whether an event of this kind with these data is for this reader; by default all are.
         Returns:
-            the stream, and what gives the page's seat back, once, also where nothing was read.
+            the stream, and a function that ends the page's part in it, once, also where nothing was read.
         Raises:
             NotFoundError, LinkClosedError, AuthenticationError: it cannot be opened.
         """
-        # One page opens and the others join; a coordinator that is slow to refuse makes no queue of them.
+        # One page opens the stream and others join; they do not queue up behind a coordinator that is slow.
         first = self._lock.acquire(timeout=PATIENCE_SECONDS)
         try:
-            found = self._open.get(path)
-            if found is None or not _joined(found, after):
-                found = self._begin(path, after, open_)
+            broadcast = self._open.get(path)
+            if broadcast is None or not _joined(broadcast, after):
+                broadcast = self._begin(path, after, open_)
         finally:
             if first:
                 self._lock.release()
-        return _seen(found, after, admits), _leaving(found)
+        return _seen(broadcast, after, admits), _leaving(broadcast)
 
     def _begin(self, path: str, after: int, open_: Open) -> Broadcast:
-        """A page that was away for long begins a stream of its own, which later pages share."""
+        """Open a new stream, which later pages share."""
         begun = Broadcast(after, open_(after), viewers=1)
         self._open[path] = begun
         threading.Thread(target=self._read, args=(path, begun), daemon=True, name=f"stream {path}").start()
@@ -125,17 +125,17 @@ class Broadcasts:
             self._open.pop(path, None)
 
 
-def _joined(found: Broadcast, after: int) -> bool:
-    """Take a seat, unless the stream has ended or what this page lacks is no longer kept."""
-    with found.news:
-        if found.ended or after < found.begin:
+def _joined(broadcast: Broadcast, after: int) -> bool:
+    """Join a stream, unless it has ended or events that this page lacks are no longer kept."""
+    with broadcast.news:
+        if broadcast.ended or after < broadcast.begin:
             return False
-        found.viewers += 1
+        broadcast.viewers += 1
         return True
 
 
 def _seen(stream: Broadcast, after: int, admits: Admits | None) -> Iterator[bytes]:
-    """One page's share."""
+    """The events for one page."""
     yield PULSE
     with stream.news:
         at, first = stream.first_after(after)
@@ -165,5 +165,5 @@ def _leaving(stream: Broadcast) -> Callable[[], None]:
     return leave
 
 
-def _written(events: list[Event], admits: Admits | None) -> bytes:
+def _written(events: list[ServerSentEvent], admits: Admits | None) -> bytes:
     return b"".join(event.text for event in events if admits is None or admits(event.kind, event.data))

@@ -1,8 +1,8 @@
-"""A study's metrics by round as a page draws them: few points, whatever the number of rounds.
+"""Curves of a study's metrics for a page: few points, whatever the number of rounds.
 
 Each curve is thinned by M4 (Jugel, Jerzak, Hackenbroich and Markl 2014, "M4: A Visualization-Oriented
 Time Series Data Aggregation", PVLDB 7(10)): of every stretch of rounds the first, the last, the lowest
-and the highest point stay, so that a line looks as the whole would, and no outlier is lost. The rows of
+and the highest point stay, so that a line looks like the whole curve, and no outlier is lost. The rows of
 a study are kept here, so that a thousand pages ask the coordinator for a round once.
 """
 
@@ -20,7 +20,7 @@ MOST_POINTS = 480
 """Of one curve; a chart is some 500 pixels wide."""
 A_STRETCH = 4
 PARTS = ("compute", "seal", "network", "open")
-KEPT_STUDIES = 16
+MOST_STUDIES = 16
 
 Number = float | int | None
 Point = list[Number]
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 
 @dataclass
-class Kept:
+class CachedCurves:
     """One study's points so far; `last` is the number of the last update among them."""
 
     last: int = 0
@@ -40,7 +40,7 @@ class Kept:
 
 
 class Curves:
-    """The curves of the studies that were asked for lately.
+    """A cache of the curves of studies that were requested lately.
 
     Args:
         get: GETs a path of the coordinator's REST, and raises what is wrong.
@@ -48,61 +48,61 @@ class Curves:
 
     def __init__(self, get: Callable[[str], Mapping[str, Any]]) -> None:
         self._get = get
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._cached: OrderedDict[str, CachedCurves] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, path: str, study_id: str) -> Json:
         """The study's curves, thinned, and the number of the last update that is in them."""
-        kept = self._study(study_id)
-        with kept.lock:
-            self._catch_up(path, kept)
-            if kept.drawn is None or kept.drawn[0] != kept.last:
-                kept.drawn = (kept.last, _drawn(kept))
-            return kept.drawn[1]
+        cached = self._study(study_id)
+        with cached.lock:
+            self._catch_up(path, cached)
+            if cached.drawn is None or cached.drawn[0] != cached.last:
+                cached.drawn = (cached.last, _drawn(cached))
+            return cached.drawn[1]
 
-    def _study(self, study_id: str) -> Kept:
+    def _study(self, study_id: str) -> CachedCurves:
         with self._lock:
-            kept = self._kept.setdefault(study_id, Kept())
-            self._kept.move_to_end(study_id)
-            if len(self._kept) > KEPT_STUDIES:
-                self._kept.popitem(last=False)
-        return kept
+            cached = self._cached.setdefault(study_id, CachedCurves())
+            self._cached.move_to_end(study_id)
+            if len(self._cached) > MOST_STUDIES:
+                self._cached.popitem(last=False)
+        return cached
 
-    def _catch_up(self, path: str, kept: Kept) -> None:
+    def _catch_up(self, path: str, cached: CachedCurves) -> None:
         while True:
-            body = self._get(f"{path}?after={kept.last}")
+            body = self._get(f"{path}?after={cached.last}")
             given, last = body.get("rows"), body.get("last")
             rows = [row for row in given if is_row(row)] if isinstance(given, list) else []
             for row in rows:
-                add_row(kept, row)
+                add_row(cached, row)
             times = body.get("times")
-            add_times(kept, [*rows, *(times if isinstance(times, list) else [])])
-            if not isinstance(last, int) or last <= kept.last:
+            add_times(cached, [*rows, *(times if isinstance(times, list) else [])])
+            if not isinstance(last, int) or last <= cached.last:
                 return
-            kept.last = last
+            cached.last = last
 
 
-def add_row(kept: Kept, row: Mapping[str, Any]) -> None:
+def add_row(cached: CachedCurves, row: Mapping[str, Any]) -> None:
     """Add a round's row of one split; a round that comes again replaces what came since it first did."""
     for name in METRICS:
         if isinstance(row.get(name), int | float):
             point = [row["round"], row[name], row.get(f"{name}_low"), row.get(f"{name}_high")]
-            _append(kept.curves.setdefault((str(row["split"]), name), []), point)
+            _append(cached.curves.setdefault((str(row["split"]), name), []), point)
 
 
-def add_times(kept: Kept, rows: Sequence[object]) -> None:
-    """Add where the time of exchanges went, in whatever order they come; a part that nobody told is None."""
+def add_times(cached: CachedCurves, rows: Sequence[object]) -> None:
+    """Add the times of exchanges, in any order; a part that was not measured is None."""
     points: dict[int, Point] = {}
     for row in rows:
         if not isinstance(row, dict):
             continue
         number, parts = row.get("exchange", row.get("round")), [row.get(f"{part}_seconds") for part in PARTS]
-        known = [float(part) for part in parts if isinstance(part, int | float)]
-        if isinstance(number, int) and known:
-            told = [float(part) if isinstance(part, int | float) else None for part in parts]
-            points[number] = [number, sum(known), *told]
+        given = [float(part) for part in parts if isinstance(part, int | float)]
+        if isinstance(number, int) and given:
+            values = [float(part) if isinstance(part, int | float) else None for part in parts]
+            points[number] = [number, sum(given), *values]
     for _, point in sorted(points.items()):
-        _append(kept.seconds, point)
+        _append(cached.seconds, point)
 
 
 def _append(points: list[Point], point: Point) -> None:
@@ -136,8 +136,8 @@ def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     return picked
 
 
-def _drawn(kept: Kept) -> Json:
+def _drawn(cached: CachedCurves) -> Json:
     splits: dict[str, dict[str, list[Point]]] = {}
-    for (split, name), points in kept.curves.items():
+    for (split, name), points in cached.curves.items():
         splits.setdefault(split, {})[name] = thinned(points)
-    return {"last": kept.last, "splits": splits, "seconds": thinned(kept.seconds)}
+    return {"last": cached.last, "splits": splits, "seconds": thinned(cached.seconds)}

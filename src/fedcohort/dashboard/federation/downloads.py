@@ -1,4 +1,4 @@
-"""What the page of one study shows beside its state: curves of few points, and all its files to take away."""
+"""Routes of one study: its curves for the page, and all its files as a ZIP archive."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from fedcohort.dashboard.federation.curves import Curves
 from fedcohort.dashboard.federation.upstream import Upstream, study_path
 
 
-def add_parts(app: Flask, upstream: Upstream) -> None:
+def add_downloads(app: Flask, upstream: Upstream) -> None:
     """Routes below /api/studies/ID/."""
     curves = Curves(upstream.read)
 

@@ -1,6 +1,6 @@
-"""A new study: a form that shows its TOML as it is filled, checks it, signs it and hands it in.
+"""Drafts of a new study: a form that shows its TOML as it is filled, checks, signs and hands it in.
 
-What is handed in is the very text that the form shows. The dashboard signs it with the key that its
+Exactly the text that the form shows is handed in. The dashboard signs it with the key that its
 operator has named (`Settings.researcher_key`); without one the text is to be saved and run by
 `fedcohort run`.
 """
@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 from flask import Flask, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 
-from fedcohort.dashboard.federation.own import claim
-from fedcohort.dashboard.federation.upstream import Answer, Upstream, study_path
-from fedcohort.dashboard.login.access import Door, visitor
+from fedcohort.dashboard.federation.ownership import claim
+from fedcohort.dashboard.federation.upstream import Upstream, UpstreamResponse, study_path
+from fedcohort.dashboard.login.access import AccessControl, visitor
 from fedcohort.dashboard.shared.settings import Settings
 from fedcohort.errors import CohortError, SchemaError, StudyError
-from fedcohort.node.told import objections, offering
+from fedcohort.node.published_rules import objections, sites_offering
 from fedcohort.protection.words import WORDS
 from fedcohort.study import Privacy, Study, Train, parse_study
 from fedcohort.versions import RULES
@@ -33,13 +33,13 @@ SETTINGS = {
     name: {field: getattr(train, field) for field in _FIELDS}
     for name, train in (("exact", Train()), ("private", Train.private()))
 }
-"""What the form begins with, and what it takes for private training, which the defaults would spoil."""
+"""The form's initial settings, for exact and for private training."""
 KINDS = ("describe", "train")
 """An evaluation names a folder, which would be one of this machine."""
 
 
-def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> None:
-    """The form and what it asks.
+def add_form(app: Flask, upstream: Upstream, settings: Settings, access: AccessControl) -> None:
+    """Routes of the form.
 
     Raises:
         KeyFileError: the researcher's key cannot be read.
@@ -48,7 +48,7 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
     identity = load_or_create(key_file, "researcher") if key_file is not None else None
 
     def new() -> str:
-        signs = identity is not None and _may(door)
+        signs = identity is not None and _may(access)
         # Those that hide first, since the first is what a form proposes.
         protections = sorted(WORDS, key=lambda name: not WORDS[name].hides)
         privacy = Privacy(epsilon=1.5)
@@ -85,14 +85,14 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, door: Door) -> 
             study = checked(text, _catalogues(upstream), take_units=_takes_units(upstream))
         except (StudyError, SchemaError, CohortError) as error:
             return jsonify(code=error.code, message=str(error)), 400
-        answer = _handed_in(upstream, study, identity, door)
+        answer = _handed_in(upstream, study, identity, access)
         return jsonify(answer.body), answer.status
 
 
 def verdict(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
-    """What the sites' own rules say of a study: whether enough of them would take it, and why others not."""
+    """The sites' rules applied to a study: whether enough would accept it, and objections."""
     refused = objections(study, catalogues)
-    left = len(offering(study.cohort.table, catalogues)) - len(refused)
+    left = len(sites_offering(study.cohort.table, catalogues)) - len(refused)
     return {
         "valid": left >= study.min_sites or not refused,
         "hash": study.hash,
@@ -101,17 +101,19 @@ def verdict(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> dict[s
     }
 
 
-def _may(door: Door) -> bool:
+def _may(access: AccessControl) -> bool:
     asking = visitor()
-    return asking is not None and asking.role in door.allowed["POST /api/studies"]
+    return asking is not None and asking.role in access.allowed["POST /api/studies"]
 
 
-def _handed_in(upstream: Upstream, study: Study, identity: Identity, door: Door) -> Answer:
-    """Send a study on; it is the own one of whoever asks, unless the coordinator had it already."""
-    known = upstream.get(study_path(study.hash)).ok
+def _handed_in(
+    upstream: Upstream, study: Study, identity: Identity, access: AccessControl
+) -> UpstreamResponse:
+    """Hand a study in; it belongs to the visitor, unless the coordinator had it already."""
+    was_known = upstream.get(study_path(study.hash)).ok
     answer = upstream.post("/api/studies", signed(study, identity))
-    if answer.status == TAKEN and not known:
-        claim(door, study.hash)
+    if answer.status == TAKEN and not was_known:
+        claim(access, study.hash)
     return answer
 
 
@@ -155,7 +157,7 @@ def checked(text: str, catalogues: Mapping[str, Mapping[str, Any]], *, take_unit
 
 
 def signed(study: Study, identity: Identity) -> dict[str, object]:
-    """What the coordinator takes: the study, and the signature of the dashboard's researcher."""
+    """The request to the coordinator: the study, and the signature by the dashboard's key."""
     return {
         "study": json.loads(study.canonical),
         "public_key": identity.public_key.hex(),

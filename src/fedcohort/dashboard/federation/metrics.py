@@ -11,7 +11,7 @@ def training_metrics(body: dict[str, object]) -> Lists:
     Args:
         body: the coordinator's answer, {"rows": [{"round", "split", "loss", …}, …]}.
     Returns:
-        `split` is test when the study has one; a round that came twice counts as it came last.
+        `split` is test when the study has one; of a round that came twice the last counts.
     """
     given = body.get("rows")
     rows = [row for row in given if is_row(row)] if isinstance(given, list) else []

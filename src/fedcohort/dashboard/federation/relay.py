@@ -1,6 +1,6 @@
 """Server-sent events from the coordinator, checked line by line before a browser sees them.
 
-WHATWG HTML, section 9.2, "Server-sent events"; who is told of them stands in `broadcast`.
+WHATWG HTML, section 9.2, "Server-sent events"; `broadcast` sends them to pages.
 """
 
 import json
@@ -18,14 +18,14 @@ from fedcohort.dashboard.federation.upstream import parse_finite
 
 MAX_EVENT_BYTES = 2**20
 PULSE = b": still here\n\n"
-"""A page that hears nothing, not even this, for a while knows that the road is broken."""
+"""A page that receives not even this comment for a while knows that the connection is lost."""
 
 _NUMBER = re.compile(r"\d{1,18}")
 _KIND = re.compile(r"[a-z]{1,32}")
 
 
-class Seats:
-    """How many streams may be open at once, of all and of one visitor, who must not take everybody's."""
+class StreamSlots:
+    """The limit on open streams, of all visitors and of one."""
 
     def __init__(self, count: int, of_one: int) -> None:
         self._count, self._of_one = count, of_one
@@ -33,10 +33,10 @@ class Seats:
         self._lock = threading.Lock()
 
     def take(self, visitor: str | None) -> Callable[[], None] | None:
-        """A seat's release, which may be called twice, or None when all, or this visitor's, are taken.
+        """A slot's release, which may be called twice; None when all, or this visitor's, are taken.
 
         Args:
-            visitor: who sits down; None is not counted by itself.
+            visitor: by whom slots are counted; None is counted only among all.
         """
         with self._lock:
             mine = 0 if visitor is None else self._taken[visitor]
@@ -55,7 +55,7 @@ class Seats:
 
 
 @dataclass(frozen=True)
-class Event:
+class ServerSentEvent:
     """One event; `number` is 0 where the coordinator has given none, `text` the event in its notation."""
 
     number: int
@@ -64,7 +64,7 @@ class Event:
     text: bytes = field(repr=False)
 
 
-def events_of(response: httpx.Response) -> Iterator[Event | None]:
+def events_of(response: httpx.Response) -> Iterator[ServerSentEvent | None]:
     """Whole events as they come, until either side ends; None is a mere sign of life.
 
     Only known fields with valid values pass.
@@ -103,13 +103,13 @@ def _lines(response: httpx.Response) -> Iterator[str]:
             return
 
 
-def _event(fields: dict[str, str]) -> Event | None:
+def _event(fields: dict[str, str]) -> ServerSentEvent | None:
     """An event, or None when it is not one of ours."""
     data = parse_finite(fields.get("data", ""))
     kind, number = fields.get("event", "message"), fields.get("id", "")
     if not isinstance(data, dict) or not _KIND.fullmatch(kind):
         return None
-    known = int(number) if _NUMBER.fullmatch(number) else 0
-    head = f"id: {known}\n" if known else ""
+    event_number = int(number) if _NUMBER.fullmatch(number) else 0
+    head = f"id: {event_number}\n" if event_number else ""
     text = f"{head}event: {kind}\ndata: {json.dumps(data, allow_nan=False)}\n\n"
-    return Event(known, kind, data, text.encode())
+    return ServerSentEvent(event_number, kind, data, text.encode())

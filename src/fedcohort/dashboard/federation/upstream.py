@@ -38,8 +38,8 @@ _STREAM_TIMEOUT = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, read=SILE
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the coordinator said, as finite JSON."""
+class UpstreamResponse:
+    """The coordinator's response, as finite JSON."""
 
     status: int
     body: dict[str, object]
@@ -67,7 +67,7 @@ class Upstream:
 
     client: httpx.Client
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> UpstreamResponse:
         """Read one JSON object.
 
         Returns:
@@ -78,7 +78,7 @@ class Upstream:
         """
         return self._ask("GET", path)
 
-    def _ask(self, method: str, path: str, sent: object = None) -> Answer:
+    def _ask(self, method: str, path: str, sent: object = None) -> UpstreamResponse:
         patience = READ_SECONDS if method == "GET" else TAKE_SECONDS
         timeout = httpx.Timeout(patience, connect=CONNECT_SECONDS)
         with self._translated(), self.client.stream(method, path, json=sent, timeout=timeout) as response:
@@ -86,9 +86,9 @@ class Upstream:
             body = parse_finite(_read(response))
         if not isinstance(body, dict):
             raise self._gone("it sent something that is not JSON")
-        return Answer(response.status_code, body if response.is_success else _error_body(body))
+        return UpstreamResponse(response.status_code, body if response.is_success else _error_body(body))
 
-    def post(self, path: str, body: object) -> Answer:
+    def post(self, path: str, body: object) -> UpstreamResponse:
         """Send a JSON object and read the one that comes back.
 
         Raises:

@@ -1,1 +1,1 @@
-"""A hospital's own page."""
+"""The page of a hospital, served by itself."""

@@ -1,4 +1,4 @@
-"""What a hospital offers: tables and columns as they are declared, and whether a study could read them."""
+"""A hospital's data sets: tables and columns as declared, and whether a study could read them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flask import Flask, render_template
 from flask.typing import ResponseReturnValue
 
-from fedcohort.dashboard.hospital.proposals import Here
+from fedcohort.dashboard.hospital.proposals import HospitalSite
 from fedcohort.errors import FedcohortError, NotFoundError
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness import check_table, declared_columns
@@ -16,37 +16,37 @@ MOST_LEVELS = 12
 
 
 @dataclass(frozen=True)
-class Offered:
-    """A table on offer: what is declared of each column, or why nothing can be told."""
+class OfferedTable:
+    """A table of site.toml: the declaration of each column, or why it cannot be read."""
 
     name: str
     columns: Mapping[str, str]
     fault: str = ""
 
 
-def add_data(app: Flask, here: Here) -> None:
-    """The page of one table: whether its rows could be read, as `fedcohort data check` tells it."""
+def add_data(app: Flask, hospital: HospitalSite) -> None:
+    """Route of one table: whether its rows could be read, as in `fedcohort data check`."""
 
     @app.get("/data/<table>")
     def data(table: str) -> ResponseReturnValue:
-        if table not in here.policy.tables:
+        if table not in hospital.policy.tables:
             raise NotFoundError("site.toml offers no such table")
-        with here.turn:
-            readiness = check_table(here.policy, table)
+        with hospital.turn:
+            readiness = check_table(hospital.policy, table)
         return render_template("data.html", table=table, readiness=readiness)
 
 
-def offered_tables(policy: SitePolicy) -> list[Offered]:
+def offered_tables(policy: SitePolicy) -> list[OfferedTable]:
     """Every table of site.toml; no row is read."""
     return [_offered(policy, table) for table in sorted(policy.tables)]
 
 
-def _offered(policy: SitePolicy, table: str) -> Offered:
+def _offered(policy: SitePolicy, table: str) -> OfferedTable:
     try:
         columns = declared_columns(policy, table)
     except FedcohortError as error:
-        return Offered(table, {}, str(error))
-    return Offered(table, {name: _words(facts) for name, facts in columns.items()})
+        return OfferedTable(table, {}, str(error))
+    return OfferedTable(table, {name: _words(facts) for name, facts in columns.items()})
 
 
 def _words(facts: Facts) -> str:

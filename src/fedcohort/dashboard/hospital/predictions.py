@@ -1,7 +1,7 @@
-"""Trained models at work on the hospital's own page: one patient's values in, what they mean out.
+"""Predictions of trained models on the hospital page, for one patient at a time.
 
-A form for people and a REST route for programs of the hospital. It is computed in this process;
-nothing leaves it, and neither values nor predictions are kept or logged.
+A form for people and a REST route for programs of the hospital. They are computed in this process;
+neither values nor predictions leave it, are stored or logged.
 """
 
 import base64
@@ -23,20 +23,20 @@ from fedcohort.researcher.inference import Prediction, Predictor
 FIELD = "column."
 """Before a column's name in the form, so that no column can take another field's place."""
 TEXT_BYTES = 64 * 2**10
-"""Room for everything in a request that is not a picture."""
+"""The size of everything in a request that is not an image."""
 
 _wrong_input = (StudyError, DataError)
 
 
 @dataclass
-class Bedside:
+class PredictionService:
     """The models of one hospital, by the first characters of their study's hash; one prediction at a time."""
 
     models: Mapping[str, Predictor]
     lock: Lock = field(default_factory=Lock)
 
     def predict(self, key: str, values: Mapping[str, object]) -> Prediction:
-        """What the model says of one patient.
+        """The model's prediction for one patient.
 
         Raises:
             StudyError, DataError: a value does not fit; says which column, and never the value.
@@ -46,30 +46,34 @@ class Bedside:
 
     @property
     def most_bytes(self) -> int:
-        """The longest request that a model can need: its pictures in base64, and their names."""
-        pictures = (
+        """The largest request that a model can need: its images in base64, and their names."""
+        images = (
             sum(2 * kind.most_bytes for kind in model.cohort.schema_.values() if isinstance(kind, Image))
             for model in self.models.values()
         )
-        return TEXT_BYTES + max(pictures, default=0)
+        return TEXT_BYTES + max(images, default=0)
 
 
-def bedside_of(predictors: Sequence[Predictor]) -> Bedside:
-    """Models under names that a browser's address can hold."""
-    return Bedside({found.study.hash[:12]: found for found in predictors})
+def prediction_service(predictors: Sequence[Predictor]) -> PredictionService:
+    """The service of these models, under names that fit an address."""
+    return PredictionService({model.study.hash[:12]: model for model in predictors})
 
 
-def predicting(bedside: Bedside) -> Blueprint:
+def prediction_routes(service: PredictionService) -> Blueprint:
     """The routes: a form a model, `GET /api/models` and `POST /api/models/KEY/predict`."""
-    pages = Blueprint("predicting", __name__)
+    pages = Blueprint("predictions", __name__)
 
     def model(key: str) -> Predictor:
-        return bedside.models.get(key) or abort(404, "there is no such model here")
+        return service.models.get(key) or abort(404, "there is no such model here")
 
     def form(key: str, status: int = 200, **more: object) -> ResponseReturnValue:
-        found = model(key)
+        predictor = model(key)
         return render_template(
-            "predict.html", study=found.study, label=found.label, fields=_fields(found), **more
+            "predict.html",
+            study=predictor.study,
+            label=predictor.label,
+            fields=_fields(predictor),
+            **more,
         ), status
 
     @pages.get("/models/<key>")
@@ -80,44 +84,44 @@ def predicting(bedside: Bedside) -> Blueprint:
     def answer(key: str) -> ResponseReturnValue:
         values = _of_form(model(key))
         try:
-            found = bedside.predict(key, values)
+            prediction = service.predict(key, values)
         except _wrong_input as error:
             return form(key, 400, given=values, wrong=str(error))
-        return form(key, given=values, found=found, missing=found.missing, chart=_chart(found))
+        return form(key, given=values, found=prediction, missing=prediction.missing, chart=_chart(prediction))
 
     @pages.get("/api/models")
     def models() -> ResponseReturnValue:
-        return jsonify(models=[_described(key, one) for key, one in bedside.models.items()])
+        return jsonify(models=[_described(key, model) for key, model in service.models.items()])
 
     @pages.post("/api/models/<key>/predict")
     def predict(key: str) -> ResponseReturnValue:
         try:
-            return jsonify(vars(bedside.predict(key, _of_json(model(key)))))
+            return jsonify(vars(service.predict(key, _of_json(model(key)))))
         except _wrong_input as error:
             return _refused(error)
 
     return pages
 
 
-def _chart(found: Prediction) -> Markup:
-    moved = sorted(found.contributions.items(), key=lambda item: -abs(item[1]))
-    return bar_chart(spoken()["predict.contributions"], [Bar(name, value) for name, value in moved])
+def _chart(prediction: Prediction) -> Markup:
+    contributions = sorted(prediction.contributions.items(), key=lambda item: -abs(item[1]))
+    return bar_chart(spoken()["predict.contributions"], [Bar(name, value) for name, value in contributions])
 
 
 def _fields(predictor: Predictor) -> list[dict[str, object]]:
-    """How the form asks for each column."""
-    found: list[dict[str, object]] = []
+    """The form's field of each column."""
+    fields: list[dict[str, object]] = []
     for name, kind in predictor.cohort.schema_.items():
         levels = [str(level) for level in kind.levels] if isinstance(kind, Categorical) else []
         shape = kind.shape if isinstance(kind, Image) else None
-        found.append(
+        fields.append(
             {"name": name, "field": FIELD + name, "levels": levels, "hint": _hint(kind), "shape": shape}
         )
-    return found
+    return fields
 
 
 def _hint(kind: Column) -> str:
-    """In which unit a number is, and between what; what nobody declared is said so."""
+    """A number's unit and range, or that they are not declared."""
     if not isinstance(kind, Numeric):
         return ""
     low, high = (f"{end:g}" for end in kind.bounds or (0.0, 0.0))
@@ -141,9 +145,9 @@ def _of_form(predictor: Predictor) -> dict[str, object]:
 
 
 def _of_json(predictor: Predictor) -> dict[str, object]:
-    """The body's `values`: numbers, texts and null; a picture is its PNG file in base64.
+    """The body's `values`: numbers, texts and null; an image is its PNG file in base64.
 
-    Only a body that says it is JSON is read: a page elsewhere cannot send that without being allowed to.
+    Only a body of type JSON is read: another site's page may not send that.
     """
     body = request.get_json()
     values = body.get("values") if isinstance(body, dict) and body.keys() == {"values"} else None
@@ -153,11 +157,11 @@ def _of_json(predictor: Predictor) -> dict[str, object]:
         if isinstance(value, bool) or not isinstance(value, str | int | float | None):
             raise StudyError(f"{name}: give a number, a text or null")
     schema = predictor.cohort.schema_
-    return {name: _picture(name, value) if isinstance(schema.get(name), Image) else value
+    return {name: _image(name, value) if isinstance(schema.get(name), Image) else value
             for name, value in values.items()}  # fmt: skip
 
 
-def _picture(name: str, value: object) -> bytes | None:
+def _image(name: str, value: object) -> bytes | None:
     if value is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""A study that asked, at the hospital: what it would take, whether it could run, and the answer.
+"""Proposed studies at the hospital: what each would release, whether it could run, and the answer.
 
-The answer is the one of `fedcohort approve`: the site's key signs it, and the running node sends it
-on. Who gave it stands in the site's own event log, and nowhere else.
+The answer is that of `fedcohort approve`: the site's key signs it, and the running node sends it.
+Only the site's event log holds who gave it.
 """
 
 import threading
@@ -30,116 +30,116 @@ from fedcohort.wire.messages import Approval
 
 
 @dataclass(frozen=True)
-class Here:
-    """The site whose page it is; readiness reads its database for one visitor at a time."""
+class HospitalSite:
+    """The hospital whose page it is; readiness reads its database for one visitor at a time."""
 
     policy: SitePolicy
     store: SqlNodeStore
     turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def site(self) -> consent.Site:
-        """Who signs."""
+    def site(self) -> consent.LocalSite:
+        """The site with the key that signs."""
         key = load_or_create(self.policy.state / "site.key", self.policy.id)
-        return consent.Site(self.policy, key, self.store)
+        return consent.LocalSite(self.policy, key, self.store)
 
 
-def add_proposals(app: Flask, here: Here) -> None:
-    """The page of one study, and the answer to it."""
+def add_proposals(app: Flask, hospital: HospitalSite) -> None:
+    """Routes of one study, and of the answer to it."""
 
     @app.get("/studies/<study_hash>")
     def proposal(study_hash: str) -> ResponseReturnValue:
-        return _page(here, _found(here, study_hash))
+        return _page(hospital, _proposed(hospital, study_hash))
 
     @app.post("/studies/<study_hash>")
     def answer(study_hash: str) -> ResponseReturnValue:
-        found, asking = _found(here, study_hash), visitor()
+        stored, asking = _proposed(hospital, study_hash), visitor()
         by = asking.name if asking else ""
         said, code = request.form.get("answer"), request.form.get("code", "")
         try:
             if said == "approve":
-                consent.approve(here.site(), study_hash, by)
+                consent.approve(hospital.site(), study_hash, by)
             elif said == "refuse" and code in consent.REFUSALS:
-                consent.refuse(here.site(), study_hash, code, by)
+                consent.refuse(hospital.site(), study_hash, code, by)
             else:
-                return _page(here, found, "hospital.no_answer"), 422
+                return _page(hospital, stored, "hospital.no_answer"), 422
         except FedcohortError as error:
-            return _page(here, found, words=f"{error.code}: {error}"), 422
+            return _page(hospital, stored, words=f"{error.code}: {error}"), 422
         return redirect(url_for("proposal", study_hash=study_hash), 303)
 
 
 def proposals_view(store: SqlNodeStore) -> list[dict[str, Any]]:
-    """Every study that asked, and when: those that wait for a person first, then the newest."""
+    """Every proposed study, and when: those that wait for a person first, then the newest."""
     asked = {str(event["study_hash"]): _moment(event) for event in store.events(("proposal",))}
-    views = [proposal_view(found) for found in store.proposals()]
-    views.sort(key=lambda one: asked.get(one["hash"], ""), reverse=True)
-    views.sort(key=lambda one: one["state"] != "asked")
-    return [{**one, "at": asked.get(one["hash"], "")} for one in views]
+    views = [proposal_view(proposal) for proposal in store.proposals()]
+    views.sort(key=lambda view: asked.get(view["hash"], ""), reverse=True)
+    views.sort(key=lambda view: view["state"] != "asked")
+    return [{**view, "at": asked.get(view["hash"], "")} for view in views]
 
 
 def _moment(event: Mapping[str, object]) -> str:
-    """When an entry of the event log was made."""
+    """The time of an entry of the event log."""
     return datetime.fromtimestamp(int(str(event["at_ms"])) / 1000, UTC).isoformat()
 
 
-def proposal_view(found: StoredProposal, data: str | None = None) -> dict[str, Any]:
+def proposal_view(proposal: StoredProposal, data: str | None = None) -> dict[str, Any]:
     """A proposal as pages show it, with the units that the database `data` declares."""
-    study = parse_study(found.study)
+    study = parse_study(proposal.study)
     units = {} if data is None else units_of(data, study.cohort.table)
     language = spoken()["language"]
-    words = explain(study, found.researcher, found.researcher_key, units, language=language)
+    words = explain(study, proposal.researcher, proposal.researcher_key, units, language=language)
     return {
         "name": study.name,
-        "hash": found.study_hash,
-        "state": found.state,
+        "hash": proposal.study_hash,
+        "state": proposal.state,
         "words": words,
-        "researcher": found.researcher,
+        "researcher": proposal.researcher,
         "privacy": study.privacy,
     }
 
 
-def _found(here: Here, study_hash: str) -> StoredProposal:
-    found = here.store.proposal(study_hash)
-    if found is None:
+def _proposed(hospital: HospitalSite, study_hash: str) -> StoredProposal:
+    proposal = hospital.store.proposal(study_hash)
+    if proposal is None:
         raise NotFoundError("no such study was proposed to this hospital")
-    return found
+    return proposal
 
 
-def _page(here: Here, found: StoredProposal, problem: str = "", words: str = "") -> str:
+def _page(hospital: HospitalSite, proposal: StoredProposal, problem: str = "", words: str = "") -> str:
     asking = visitor()
     return render_template(
         "proposal.html",
-        one=proposal_view(found, here.policy.data),
-        readiness=_readiness(here, parse_study(found.study)),
+        one=proposal_view(proposal, hospital.policy.data),
+        readiness=_readiness(hospital, parse_study(proposal.study)),
         codes=consent.REFUSALS,
-        days=here.policy.approval_days,
-        until=_approved_until(here, found),
+        days=hospital.policy.approval_days,
+        until=_approved_until(hospital, proposal),
         may_answer=asking is not None and asking.role == "data-owner",
-        answers=_answers(here, found.study_hash),
+        answers=_answers(hospital, proposal.study_hash),
         problem=problem,
         words=words,
     )
 
 
-def _approved_until(here: Here, found: StoredProposal) -> str:
-    """Until when a signed yes holds; empty where there is none, or no longer."""
-    encoded = here.store.approval(found.study_hash)
+def _approved_until(hospital: HospitalSite, proposal: StoredProposal) -> str:
+    """Until when a signed approval holds; empty where there is none, or it has ended."""
+    encoded = hospital.store.approval(proposal.study_hash)
     answer = None if encoded is None else decode(encoded)
-    if not isinstance(answer, Approval) or not consent.stands(answer) or not answer.approved:
+    if not isinstance(answer, Approval) or not consent.still_holds(answer) or not answer.approved:
         return ""
     return datetime.fromtimestamp(answer.expires_at, UTC).isoformat()
 
 
-def _readiness(here: Here, study: Study) -> Readiness:
-    with here.turn:
-        return check_readiness(here.policy, study, here.store.reservations())
+def _readiness(hospital: HospitalSite, study: Study) -> Readiness:
+    with hospital.turn:
+        return check_readiness(hospital.policy, study, hospital.store.reservations())
 
 
-def _answers(here: Here, study_hash: str) -> list[dict[str, str]]:
-    """What this site has answered so far, and by whom, the newest last."""
-    found = []
-    for event in here.store.events(("approved", "refused"), study_hash):
-        detail = here.store.read_detail(event)
+def _answers(hospital: HospitalSite, study_hash: str) -> list[dict[str, str]]:
+    """This site's answers so far, with who gave them, the newest last."""
+    answers = []
+    for event in hospital.store.events(("approved", "refused"), study_hash):
+        detail = hospital.store.read_detail(event)
         if "code" not in detail:  # a round that was refused, not the study
             by = str(detail.get("by", ""))
-            found.append({"answer": str(event["kind"]), "by": by, "at": _moment(event)})
-    return found
+            answers.append({"answer": str(event["kind"]), "by": by, "at": _moment(event)})
+    return answers

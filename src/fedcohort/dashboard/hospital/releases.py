@@ -1,7 +1,7 @@
-"""What left a hospital, release by release, from its event log: as rows of the page and as a CSV file.
+"""The releases of a hospital, from its event log: as rows of the page and as a CSV file.
 
-What a release costs is the epsilon that it has by itself, at the study's delta; a study's releases
-together cost what the ledger says, which is less than their sum.
+The cost of a release is its epsilon by itself, at the study's delta; a study's releases together cost
+what the ledger says, which is less than their sum.
 """
 
 import csv
@@ -19,23 +19,23 @@ from fedcohort.node.store import SqlNodeStore
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.study import parse_study
 
-LEFT = {"release": "contribution", "help": "help", "charged": "charged", "study-key": "key"}
-"""Kinds of the event log that are about bytes which left, or were paid for."""
+RELEASE_KINDS = {"release": "contribution", "help": "help", "charged": "charged", "study-key": "key"}
+"""By kind in the event log, the kind of release: bytes that left, or were paid for."""
 EXACT = "exact"
-"""The cost of what left without noise: no epsilon bounds it."""
+"""The cost of a release without noise: no epsilon bounds it."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet would run (OWASP, "CSV Injection")."""
+"""The beginnings of cells that a spreadsheet would execute (OWASP, "CSV Injection")."""
 
 Detail = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Left:
-    """One entry of the event log about what left.
+class ReleaseRow:
+    """One release, by its entry of the event log.
 
     Attributes:
         at: UTC, ISO 8601.
-        cost: epsilon of this release by itself, `exact`, or 0 where it tells nothing that was not paid for.
+        cost: epsilon of this release by itself, `exact`, or 0 where it reveals nothing that was not paid for.
         digest: SHA-256 of what was released: of a contribution the integers as they were before they
             were hidden, and so the same however often it was sealed.
         entry, hash: of the event log.
@@ -53,32 +53,37 @@ class Left:
     hash: str
 
 
-def what_left(store: SqlNodeStore, newest: int | None = None) -> list[Left]:
+def list_releases(store: SqlNodeStore, newest: int | None = None) -> list[ReleaseRow]:
     """Releases, the newest first; `newest` is how many, None means all."""
-    studies = {found.study_hash: parse_study(found.study) for found in store.proposals()}
+    proposals = store.proposals()
+    studies = {proposal.study_hash: parse_study(proposal.study) for proposal in proposals}
     deltas = {cost.study_hash: cost.delta for cost in store.costs()}
-    events = store.events(LEFT, newest=newest)
+    events = store.events(RELEASE_KINDS, newest=newest)
     before: dict[str, str] = {}
     if newest is not None and events:
         shown = {str(event["study_hash"]) for event in events}
-        before = store.releases_before(int(str(events[0]["sequence"])), LEFT, shown)
-    found = []
+        before = store.releases_before(int(str(events[0]["sequence"])), RELEASE_KINDS, shown)
+    rows = []
     for event in events:
-        kind, hash_, detail = LEFT[str(event["kind"])], str(event["study_hash"]), store.read_detail(event)
-        known = before.get(hash_, "[]")
-        before[hash_] = str(detail.get("releases", known))
+        kind, hash_, detail = (
+            RELEASE_KINDS[str(event["kind"])],
+            str(event["study_hash"]),
+            store.read_detail(event),
+        )
+        earlier = before.get(hash_, "[]")
+        before[hash_] = str(detail.get("releases", earlier))
         study = studies.get(hash_)
         private = study.privacy is not None if study else hash_ in deltas
-        cost = _cost(kind, detail, known, deltas.get(hash_, 0.0), private=private)
-        found.append(_row(event, kind, detail, study.name if study else "", cost))
-    return found[::-1]
+        cost = _cost(kind, detail, earlier, deltas.get(hash_, 0.0), private=private)
+        rows.append(_row(event, kind, detail, study.name if study else "", cost))
+    return rows[::-1]
 
 
-def _row(event: Detail, kind: str, detail: Detail, name: str, cost: str) -> Left:
+def _row(event: Detail, kind: str, detail: Detail, name: str, cost: str) -> ReleaseRow:
     at = datetime.fromtimestamp(int(str(event["at_ms"])) / 1000, UTC).isoformat(timespec="seconds")
     hash_ = event["hash"].hex() if isinstance(event["hash"], bytes) else ""
     number, size, digest = (str(detail.get(key, "")) for key in ("round", "bytes", "digest"))
-    return Left(
+    return ReleaseRow(
         at, kind, str(event["study_hash"]), name, number, size, cost, digest, str(event["sequence"]), hash_
     )
 
@@ -92,17 +97,17 @@ def _cost(kind: str, detail: Detail, before: str, delta: float, *, private: bool
 
 
 def _alone(before: str, after: str, delta: float) -> float:
-    """Epsilon of what was added to a study's releases."""
+    """The epsilon of the releases that were added to a study's."""
     return _epsilon(json.dumps(list(_added(json.loads(before), json.loads(after)))), delta)
 
 
 def _added(before: list[Detail], after: list[Detail]) -> Iterator[Detail]:
-    """Equal releases are counted together in both."""
-    counted = {_kind(one): int(one.get("count", 1)) for one in before}
-    for one in after:
-        more = int(one.get("count", 1)) - counted.get(_kind(one), 0)
+    """The releases that were added; equal ones are counted together in both."""
+    counted = {_kind(release): int(release.get("count", 1)) for release in before}
+    for release in after:
+        more = int(release.get("count", 1)) - counted.get(_kind(release), 0)
         if more > 0:
-            yield {**one, "count": more}
+            yield {**release, "count": more}
 
 
 def _kind(release: Detail) -> str:
@@ -111,16 +116,16 @@ def _kind(release: Detail) -> str:
 
 @lru_cache(maxsize=1024)
 def _epsilon(releases: str, delta: float) -> float:
-    """Reckoned once for equal releases, of which a study may have thousands."""
-    told = released(Cost("", "", delta, releases))
-    return epsilon(told, delta) if told else 0.0
+    """Computed once for equal releases, of which a study may have thousands."""
+    decoded = released(Cost("", "", delta, releases))
+    return epsilon(decoded, delta) if decoded else 0.0
 
 
-def as_csv(rows: list[Left]) -> str:
-    """All of it, for a spreadsheet; nothing that a researcher has written runs there."""
+def as_csv(rows: list[ReleaseRow]) -> str:
+    """The rows for a spreadsheet, which executes nothing that a researcher has written."""
     out = io.StringIO()
     writer = csv.writer(out)
-    names = [field.name for field in fields(Left)]
+    names = [field.name for field in fields(ReleaseRow)]
     writer.writerow(names)
     writer.writerows([_cell(getattr(row, name)) for name in names] for row in rows)
     return out.getvalue()

@@ -1,1 +1,1 @@
-"""Who may use a page: people, roles, sessions, log-in."""
+"""Log-in to a page: accounts, roles, sessions, access control."""

@@ -1,4 +1,4 @@
-"""The door before every route: who asks, whether that role may, and whether the own page asked it to.
+"""Access control before every route: who asks, whether that role may, and whether the page itself sent it.
 
 Without accounts (`Settings.people`) a page serves its own machine only, under a loopback name, so
 that a web page elsewhere cannot reach it by DNS rebinding.
@@ -20,6 +20,7 @@ from fedcohort.dashboard.login.roles import KNOWN, LOCAL, NOBODY, PAGES, PROGRAM
 from fedcohort.dashboard.login.sessions import csrf_token, session_of
 from fedcohort.dashboard.shared.application import close_with
 from fedcohort.dashboard.shared.settings import Settings
+from fedcohort.errors import NotFoundError
 from fedcohort.wire.address import is_loopback_name
 
 SAFE = frozenset({"GET", "HEAD"})
@@ -27,7 +28,7 @@ SAFE = frozenset({"GET", "HEAD"})
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who asks; without a session it is this machine's own user, or a program that shows the token."""
+    """Who asks; without a session it is this machine's user, or a program that sends the token."""
 
     name: str
     role: str
@@ -35,12 +36,12 @@ class Visitor:
 
 
 @dataclass(frozen=True)
-class Door:
-    """What it takes to get in.
+class AccessControl:
+    """The access rules of a page.
 
     Attributes:
-        people: the accounts; None serves this machine alone.
-        token: what programs may show in place of a session.
+        people: the accounts; None serves this machine only.
+        token: that programs may send in place of a session.
         allowed: which roles each route answers.
     """
 
@@ -48,9 +49,20 @@ class Door:
     token: str | None
     allowed: Mapping[str, Set[str]]
 
+    @property
+    def accounts(self) -> People:
+        """The accounts.
 
-def guard(app: Flask, settings: Settings, allowed: Mapping[str, Set[str]]) -> Door:
-    """Put the door in front of every route of `app`.
+        Raises:
+            NotFoundError: this page has none.
+        """
+        if self.people is None:
+            raise NotFoundError("this page has no accounts: FEDCOHORT_PEOPLE")
+        return self.people
+
+
+def guard(app: Flask, settings: Settings, allowed: Mapping[str, Set[str]]) -> AccessControl:
+    """Check access before every route of `app`.
 
     Raises:
         KeyFileError, StoreError: the file of people cannot be used.
@@ -58,28 +70,28 @@ def guard(app: Flask, settings: Settings, allowed: Mapping[str, Set[str]]) -> Do
     from fedcohort.dashboard.login.pages import add_login
 
     people = People(settings.people, exclusive=True) if settings.people is not None else None
-    door = Door(people, settings.dashboard_token, allowed)
+    access = AccessControl(people, settings.dashboard_token, allowed)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.extensions["fedcohort-people"] = people
     if people is not None:
         close_with(app, people.close)
-    app.before_request(lambda: _refuse(request, door))
+    app.before_request(lambda: _refuse(request, access))
     app.context_processor(_known_to_templates)
-    add_login(app, door, settings)
-    return door
+    add_login(app, access, settings)
+    return access
 
 
 def visitor() -> Visitor | None:
     """Who asks; None for somebody who has not logged in."""
-    found: Visitor | None = g.get("visitor")
-    return found
+    asking: Visitor | None = g.get("visitor")
+    return asking
 
 
-def still_allowed(door: Door, asked: Visitor) -> bool:
-    """Whether whoever began to read a stream may go on; reading alone keeps no session alive."""
-    if door.people is None or asked.session is None:
+def still_allowed(access: AccessControl, asked: Visitor) -> bool:
+    """Whether the reader of a stream may go on; reading does not count as use of a session."""
+    if access.people is None or asked.session is None:
         return True
-    session = session_of(door.people, asked.session, use=False)
+    session = session_of(access.people, asked.session, use=False)
     return session is not None and session.role == asked.role
 
 
@@ -93,30 +105,30 @@ def _known_to_templates() -> dict[str, object]:
     }
 
 
-def _refuse(request: Request, door: Door) -> ResponseReturnValue | None:
+def _refuse(request: Request, access: AccessControl) -> ResponseReturnValue | None:
     local = is_loopback_name(request.remote_addr)
-    if door.people is None and not (local and is_loopback_name(urlsplit(f"//{request.host}").hostname)):
+    if access.people is None and not (local and is_loopback_name(urlsplit(f"//{request.host}").hostname)):
         return _denied("this page serves its own machine only until it has accounts: FEDCOHORT_PEOPLE")
     if not local and not request.is_secure:
         return _denied("plain text is for loopback only; use https")
-    g.visitor = asking = _visitor(request, door)
-    if _role_of(asking) not in _allowed(request, door):
-        return _turned_away(request, asking)
+    g.visitor = asking = _visitor(request, access)
+    if _role_of(asking) not in _allowed(request, access):
+        return _not_allowed(request, asking)
     changes = request.url_rule is not None and request.method not in SAFE
-    if changes and not _from_own_page(request, asking):
+    if changes and not _is_from_own_page(request, asking):
         return _denied(
             "not sent from this page, or its session has ended; load the page again", "not-own-page"
         )
     return None
 
 
-def _visitor(request: Request, door: Door) -> Visitor | None:
-    if door.people is None:
+def _visitor(request: Request, access: AccessControl) -> Visitor | None:
+    if access.people is None:
         return Visitor("", LOCAL)
-    if door.token is not None and _has_bearer(request, door.token):
+    if access.token is not None and _has_bearer(request, access.token):
         return Visitor("", PROGRAM)
     token = request.cookies.get(cookie_name(request, "session"), "")
-    session = session_of(door.people, token) if token else None
+    session = session_of(access.people, token) if token else None
     return Visitor(session.name, session.role, session.token) if session else None
 
 
@@ -124,15 +136,15 @@ def _role_of(asking: Visitor | None) -> str:
     return asking.role if asking else NOBODY
 
 
-def _allowed(request: Request, door: Door) -> Set[str]:
-    """Who may; where there is no such route everybody known may hear so."""
+def _allowed(request: Request, access: AccessControl) -> Set[str]:
+    """The roles that a route answers; that there is no such route all known roles may learn."""
     if request.url_rule is None:
         return KNOWN
     method = "GET" if request.method == "HEAD" else request.method
-    return door.allowed.get(f"{method} {request.url_rule.rule}", frozenset())
+    return access.allowed.get(f"{method} {request.url_rule.rule}", frozenset())
 
 
-def _turned_away(request: Request, asking: Visitor | None) -> ResponseReturnValue:
+def _not_allowed(request: Request, asking: Visitor | None) -> ResponseReturnValue:
     if asking is not None:
         return _denied(f"the role {asking.role} may not do this", "not-allowed")
     if request.method in SAFE and request.url_rule is not None and request.url_rule.rule in PAGES:
@@ -146,8 +158,8 @@ def _denied(message: str, code: str = "not-authenticated") -> tuple[Response, in
     return jsonify(code=code, message=message), 403
 
 
-def _from_own_page(request: Request, asking: Visitor | None) -> bool:
-    """Whether a form or script of this very page asks, for the session that it was made for."""
+def _is_from_own_page(request: Request, asking: Visitor | None) -> bool:
+    """Whether a form or script of this page asks, in the session that it was made for."""
     said = request.headers.get("Origin")
     origin = urlsplit(said or "")
     own = (origin.scheme, origin.netloc) == (request.scheme, request.host)
@@ -160,7 +172,7 @@ def _from_own_page(request: Request, asking: Visitor | None) -> bool:
 
 
 def cookie_name(request: Request, what: str) -> str:
-    """Bound to TLS and to this very host wherever the page came by TLS (RFC 6265bis, section 4.1.3)."""
+    """A cookie's name; over TLS bound to TLS and to this host (RFC 6265bis, section 4.1.3)."""
     return f"__Host-fedcohort-{what}" if request.is_secure else f"fedcohort-{what}"
 
 
@@ -170,6 +182,6 @@ def _has_bearer(request: Request, token: str) -> bool:
 
 
 def same_token(given: str, token: str) -> bool:
-    """Compare in a time that tells nothing, not even the length."""
+    """Compare in a time that depends on nothing, not even the length."""
     digests = (hashlib.sha256(text.encode()).digest() for text in (given, token))
     return hmac.compare_digest(*digests)

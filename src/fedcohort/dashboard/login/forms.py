@@ -1,20 +1,19 @@
-"""What the pages before log-in have in common: their forms, their cookies, and how often one may try."""
+"""Forms, cookies and attempt limits of the pages before log-in."""
 
 import secrets
 from dataclasses import dataclass, field
 
 from flask import Request, Response, g, make_response, redirect, render_template, request, url_for
 
-from fedcohort.dashboard.login.access import Door, cookie_name
+from fedcohort.dashboard.login.access import AccessControl, cookie_name
 from fedcohort.dashboard.login.people import SECRET_BYTES, fold
 from fedcohort.dashboard.login.rate_limits import Limiter, address_key
 from fedcohort.dashboard.login.sessions import LONGEST_SECONDS, open_session
-from fedcohort.errors import NotFoundError
 
 
 @dataclass(frozen=True)
-class Attempts:
-    """NIST SP 800-63B-4, section 3.2.2, allows 100 in a row; these are fewer, and the bucket fills again."""
+class LoginAttempts:
+    """Limits on log-in attempts, below the 100 in a row of NIST SP 800-63B-4, section 3.2.2; they refill."""
 
     by_name: Limiter = field(default_factory=lambda: Limiter(10, 60.0))
     by_address: Limiter = field(default_factory=lambda: Limiter(30, 10.0))
@@ -26,7 +25,7 @@ class Attempts:
 
 
 def form_page(template: str, status: int = 200, wait: int = 0, **words: str | bool) -> Response:
-    """A form for somebody who has no session: a cookie of its own takes the session's part against CSRF."""
+    """A form for a visitor without a session, whose own cookie replaces the session's against CSRF."""
     cookie = request.cookies.get(cookie_name(request, "form"), "")
     g.form_secret = cookie or secrets.token_urlsafe(SECRET_BYTES)
     response = make_response(render_template(template, **words), status)
@@ -37,12 +36,10 @@ def form_page(template: str, status: int = 200, wait: int = 0, **words: str | bo
     return response
 
 
-def let_in(door: Door, name: str) -> Response:
-    """Open a session under a new id, and lead to the page."""
-    if door.people is None:
-        raise NotFoundError("this page has no accounts: FEDCOHORT_PEOPLE")
+def log_in(access: AccessControl, name: str) -> Response:
+    """Open a session under a new id, and redirect to the page."""
     cookie = cookie_name(request, "session")
-    token = open_session(door.people, name, request.cookies.get(cookie))
+    token = open_session(access.accounts, name, request.cookies.get(cookie))
     response = make_response(redirect(url_for("page"), 303))
     set_cookie(response, "session", token, LONGEST_SECONDS)
     for used in ("form", "oidc"):
@@ -51,7 +48,7 @@ def let_in(door: Door, name: str) -> Response:
 
 
 def set_cookie(response: Response, what: str, value: str, seconds: int | None) -> None:
-    """A cookie for this host alone, which no script can read."""
+    """Set a cookie for this host only, which no script can read."""
     response.set_cookie(
         cookie_name(request, what),
         value,

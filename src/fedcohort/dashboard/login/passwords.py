@@ -1,6 +1,6 @@
 """Passwords: argon2id by the second recommendation of RFC 9106 (section 4), rules by NIST SP 800-63B.
 
-NIST SP 800-63B-4, section 3.1.1.2: length and a list of what is guessed first, no rules about
+NIST SP 800-63B-4, section 3.1.1.2: length and a list of common passwords, no rules about
 kinds of characters, no forced changes; every printable character, normalised (NFKC).
 """
 
@@ -20,46 +20,46 @@ AT_ONCE = 2
 """Each takes 64 MiB; a flood of log-ins waits its turn."""
 WAIT_SECONDS = 10.0
 
-GUESSED_FIRST = (
+COMMON = (
     "password", "passw0rd", "p@ssword", "p@ssw0rd", "welcome", "letmein", "administrator", "changeme",
     "iloveyou", "football", "baseball", "superman", "sunshine", "princess", "qwertyuiop", "qwerty",
     "asdfghjkl", "zxcvbnm", "1q2w3e4r5t6y", "1qaz2wsx3edc", "hospital", "fedcohort", "dashboard", "secret",
     "correcthorsebatterystaple", "trustno1", "hunter2", "operator", "researcher", "medicine",
 )  # fmt: skip
-"""Alone, doubled, or with nothing but digits and signs beside them."""
+"""Refused alone, doubled, or with only digits and signs added."""
 ROWS = ("abcdefghijklmnopqrstuvwxyz", "01234567890123456789", "qwertyuiopasdfghjklzxcvbnm")
 
 
 @dataclass(frozen=True)
 class Passwords:
-    """Makes and compares digests, a few at a time."""
+    """Computes and compares digests, a few at a time."""
 
     hasher: PasswordHasher = field(
         default_factory=lambda: PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
     )
-    turns: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
+    slots: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
 
     def hash(self, password: str) -> str | None:
-        """The digest that is kept, with its salt and parameters; None when too many wait."""
-        if not self.turns.acquire(timeout=WAIT_SECONDS):
+        """The digest to store, with its salt and parameters; None when too many wait."""
+        if not self.slots.acquire(timeout=WAIT_SECONDS):
             return None
         try:
             return self.hasher.hash(_normal(password))
         finally:
-            self.turns.release()
+            self.slots.release()
 
     def check(self, people: People, name: str, password: str) -> str | None:
-        """Whose password this is, as the account spells the name; None when it is not, or too many wait.
+        """The account's name if the password is right; None when it is not, or too many wait.
 
-        For a name that nobody has the same work is done, so that time does not tell who is known.
+        For an unknown name the same work is done, so that time does not reveal which names exist.
         """
         secret = people.secret(name)
-        if not self.turns.acquire(timeout=WAIT_SECONDS):
+        if not self.slots.acquire(timeout=WAIT_SECONDS):
             return None
         try:
-            right = self._verify(secret.hash or NOBODYS, password)
+            right = self._verify(secret.hash or DUMMY_HASH, password)
         finally:
-            self.turns.release()
+            self.slots.release()
         if secret.hash is None or not right:
             return None
         if self.hasher.check_needs_rehash(secret.hash) and (newer := self.hash(password)):
@@ -74,12 +74,14 @@ class Passwords:
             return False
 
 
-NOBODYS = "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-"""Of no password: what a name that nobody has is compared with."""
+DUMMY_HASH = (
+    "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+)
+"""The digest of no password, compared with for unknown names."""
 
 
 def objection(password: str, name: str) -> str | None:
-    """What speaks against a password, as the name of the text that says so; None when nothing does."""
+    """The objection to a password, as the name of its text; None when there is none."""
     plain = fold(password)
     if len(_normal(password)) < MIN_LENGTH:
         return "password.short"
@@ -89,7 +91,7 @@ def objection(password: str, name: str) -> str | None:
     halves = {core, core[: len(core) // 2]} if core == core[: len(core) // 2] * 2 else {core}
     if (
         len(set(plain)) < MIN_DISTINCT
-        or halves & {*GUESSED_FIRST, fold(name)}
+        or halves & {*COMMON, fold(name)}
         or (len(name) >= 4 and fold(name) in plain and len(plain) - len(fold(name)) < MIN_LENGTH // 2)
         or any(plain in row * 2 or plain in row[::-1] * 2 for row in ROWS)
     ):

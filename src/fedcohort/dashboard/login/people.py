@@ -1,8 +1,8 @@
-"""Who may use a page: accounts with one role each, and the one-time links by which a password is set.
+"""Accounts of a page, with one role each, and the one-time links by which a password is set.
 
-One small SQLite file beside the page, for its owner alone, as a key file is. It holds digests:
-of passwords (`passwords`), of links and of sessions (`sessions`), never what they are made of.
-Its event log says who was let in and who changed what.
+One small SQLite file, which only its owner can read. It holds digests of passwords (`passwords`), of
+links and of sessions (`sessions`), never the secrets themselves. Its event log says who logged in and
+who changed what.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ MAX_NAME = 64
 FIRST_LINK_SECONDS = 3600
 LINK_SECONDS = 24 * 3600
 FIRST = ""
-"""Whose link it is when there is nobody yet: the first operator's, who chooses the name."""
+"""The name of a link when there is no account yet: the first operator's, who chooses the name."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Person:
 
 @dataclass(frozen=True)
 class Secret:
-    """What log-in needs of an account: the digest of its password, None where there is no way in."""
+    """An account's digest of its password, for log-in; None where no password is accepted."""
 
     name: str
     hash: str | None = field(repr=False)
 
 
 class People:
-    """The file of people; safe to use from several threads, and beside the command line's process."""
+    """The file of people; safe to use from several threads, and while the command line uses it."""
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time, *, exclusive: bool = False) -> None:
         """Open it, making it when it is missing.
@@ -64,13 +64,13 @@ class People:
             KeyFileError: others can read it, or it cannot be made.
             StoreError: it is not such a file, or is damaged.
         """
-        _keep_private(path)
+        _keep_owner_only(path)
         self.now = now
         self.database = DurableStore(path, tables.SCHEMA, exclusive=exclusive)
         self.log = EventLog(tables.events, self.database)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self.database.close()
 
     def all(self) -> list[Person]:
@@ -111,14 +111,14 @@ class People:
         connection.execute(tables.people.insert(), {**row, "created_at": int(self.now()), **more})
 
     def reset(self, name: str, by: str = "") -> str:
-        """Take the password away, end all sessions, and return the token of a new link.
+        """Remove the password, end all sessions, and return the token of a new link.
 
         Raises:
             NotFoundError: there is no such account.
             ConfigError: it is disabled, or logs in elsewhere.
         """
         with self.database.transaction() as connection:
-            row = _found(connection, name)
+            row = _row_of(connection, name)
             if row.disabled:
                 raise ConfigError(f"{row.name} is disabled; enable the account first")
             if row.subject is not None:
@@ -137,7 +137,7 @@ class People:
             NotFoundError: there is no such account.
         """
         with self.database.transaction() as connection:
-            row = _found(connection, name)
+            row = _row_of(connection, name)
             self._change(connection, row.folded, {"disabled": 1})
             _forget(connection, row.folded)
             self.log.append(connection, "person-disabled", detail={"name": row.name, "by": by})
@@ -149,7 +149,7 @@ class People:
             NotFoundError: there is no such account.
         """
         with self.database.transaction() as connection:
-            row = _found(connection, name)
+            row = _row_of(connection, name)
             self._change(connection, row.folded, {"disabled": 0})
             self.log.append(connection, "person-enabled", detail={"name": row.name, "by": by})
 
@@ -184,7 +184,7 @@ class People:
             self._change(connection, folded, {"hash": hash})
             _forget(connection, folded)
             connection.execute(delete(tables.links).where(tables.links.c.folded == FIRST))
-            self.log.append(connection, "password-set", detail={"name": _found(connection, folded).name})
+            self.log.append(connection, "password-set", detail={"name": _row_of(connection, folded).name})
         return True
 
     def secret(self, name: str) -> Secret:
@@ -225,27 +225,27 @@ class People:
 
 
 def fold(name: str) -> str:
-    """The form under which a name is found: capitals and variants of a letter are the same."""
+    """The key of a name: capitals and variants of a letter are the same."""
     return unicodedata.normalize("NFKC", name).casefold()[: 4 * MAX_NAME]
 
 
 def check_name(name: str) -> None:
-    """Raise where it is no name.
+    """Refuse an invalid name.
 
     Raises:
-        ConfigError: empty, too long, or with signs that cannot be seen.
+        ConfigError: empty, too long, or with unprintable characters.
     """
     if not name or len(name) > MAX_NAME or not name.isprintable() or name != name.strip():
         raise ConfigError(f"{name[:MAX_NAME]!r}: give a name of 1 to {MAX_NAME} printable characters")
 
 
 def password_link(address: str, token: str) -> str:
-    """Where a password is set; shown once."""
+    """The address that sets a password; shown once."""
     return f"{address.rstrip('/')}/password?token={token}"
 
 
 def digest(token: str) -> bytes:
-    """All that is kept of a token; 256 random bits need no salt."""
+    """The stored digest of a token; 256 random bits need no salt."""
     return hashlib.sha256(token.encode()).digest()
 
 
@@ -258,7 +258,7 @@ def _row(connection: Connection, folded: str) -> Row[Any] | None:
     return connection.execute(select(tables.people).where(tables.people.c.folded == folded)).first()
 
 
-def _found(connection: Connection, name: str) -> Row[Any]:
+def _row_of(connection: Connection, name: str) -> Row[Any]:
     row = _row(connection, fold(name))
     if row is None:
         raise NotFoundError(
@@ -277,8 +277,8 @@ def _forget(connection: Connection, folded: str) -> None:
         connection.execute(delete(table).where(table.c.folded == folded))
 
 
-def _keep_private(path: Path) -> None:
-    """Make the file for its owner alone, or refuse one that others can read."""
+def _keep_owner_only(path: Path) -> None:
+    """Make the file readable by its owner only, or refuse one that others can read."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb") as file:

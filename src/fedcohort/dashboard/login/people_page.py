@@ -1,25 +1,25 @@
-"""The operator's page of accounts: who is there, a new one, and the link that sets a password."""
+"""The operator's page of accounts: their list, a new one, and the link that sets a password."""
 
 from flask import Flask, render_template, request
 from flask.typing import ResponseReturnValue
 
-from fedcohort.dashboard.login.access import Door, visitor
+from fedcohort.dashboard.login.access import AccessControl, visitor
 from fedcohort.dashboard.login.people import People, fold, password_link
 from fedcohort.dashboard.login.roles import ROLES
 from fedcohort.dashboard.shared.settings import Settings
 from fedcohort.errors import ConfigError, NotFoundError
 
 
-def add_people_page(app: Flask, door: Door, settings: Settings) -> None:
-    """Routes for operators alone (`roles`)."""
+def add_people_page(app: Flask, access: AccessControl, settings: Settings) -> None:
+    """Routes for operators only (`roles`)."""
 
     @app.get("/people")
     def people() -> ResponseReturnValue:
-        return _page(_people(door))
+        return _page(access.accounts)
 
     @app.post("/people")
     def change_people() -> ResponseReturnValue:
-        here, asking, name = _people(door), visitor(), request.form.get("name", "")
+        here, asking, name = access.accounts, visitor(), request.form.get("name", "")
         what = request.form.get("what")
         by = asking.name if asking else ""
         link = ""
@@ -44,12 +44,8 @@ def add_people_page(app: Flask, door: Door, settings: Settings) -> None:
 def _page(
     people: People, *, link: str = "", problem: str = "", words: str = "", status: int = 200
 ) -> ResponseReturnValue:
-    found = people.all()
-    page = render_template("people.html", people=found, roles=ROLES, link=link, problem=problem, words=words)
+    accounts = people.all()
+    page = render_template(
+        "people.html", people=accounts, roles=ROLES, link=link, problem=problem, words=words
+    )
     return page, status
-
-
-def _people(door: Door) -> People:
-    if door.people is None:
-        raise NotFoundError("this page has no accounts: FEDCOHORT_PEOPLE")
-    return door.people

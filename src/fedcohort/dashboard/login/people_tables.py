@@ -1,4 +1,4 @@
-"""The tables of a page's own file of people."""
+"""The tables of a page's file of accounts."""
 
 from pathlib import Path
 

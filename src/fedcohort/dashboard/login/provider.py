@@ -1,8 +1,8 @@
-"""An OpenID provider as this page knows it: its addresses and keys, and what an ID token of it is worth.
+"""An OpenID provider: its configuration, addresses and keys, and the checks of its ID tokens.
 
 OpenID Connect Core 1.0 (sections 3.1.2 and 3.1.3) and Discovery 1.0, with PKCE (RFC 7636), the
-answer's issuer (RFC 9207) and the advice of RFC 9700: code flow alone, state and nonce bound to the
-browser, redirect address fixed, signatures by public keys alone.
+answer's issuer (RFC 9207) and the advice of RFC 9700: code flow only, state and nonce bound to the
+browser, redirect address fixed, signatures by public keys only.
 """
 
 import json
@@ -45,15 +45,15 @@ ALGORITHMS = (
 """Neither `none` nor HMAC, whose key would be a public one."""
 MAX_ANSWER_BYTES = 2**20
 WAIT_SECONDS = 10.0
-KNOWN_SECONDS = 3600.0
+METADATA_SECONDS = 3600.0
 KEYS_SECONDS = 60.0
-"""How soon the keys are asked for again because of a token that none of them has signed."""
+"""The shortest time between two requests for the keys because of a token that none of them has signed."""
 LEEWAY_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Declared:
-    """What the operator wrote down, in TOML: one provider, and which of its groups has which role.
+class ProviderConfig:
+    """The operator's configuration, in TOML: one provider, and the role of each of its groups.
 
     Attributes:
         roles: by value of `role_claim`; where somebody has several, the first in the file counts.
@@ -68,7 +68,7 @@ class Declared:
     secret: str | None = field(default=None, repr=False)
 
 
-def read_declared(path: Path, secret: str | None) -> Declared:
+def read_provider(path: Path, secret: str | None) -> ProviderConfig:
     """The provider's file.
 
     Raises:
@@ -79,9 +79,9 @@ def read_declared(path: Path, secret: str | None) -> Declared:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as TOML ({error})") from error
     texts = dict.fromkeys(("issuer", "client_id", "name_claim", "role_claim"))
-    known = [*texts, "roles", "scopes"]
-    if unknown := sorted(given.keys() - set(known)):
-        raise ConfigError("\n".join(f"{path}: {key}: {unknown_key(key, known)}" for key in unknown))
+    known_keys = [*texts, "roles", "scopes"]
+    if unknown := sorted(given.keys() - set(known_keys)):
+        raise ConfigError("\n".join(f"{path}: {key}: {unknown_key(key, known_keys)}" for key in unknown))
     if missing := {"issuer", "client_id", "roles"} - given.keys():
         raise ConfigError(f"{path}: {', '.join(sorted(missing))}: missing; write it")
     for name in texts.keys() & given.keys():
@@ -93,7 +93,7 @@ def read_declared(path: Path, secret: str | None) -> Declared:
     if not isinstance(scopes, list) or "openid" not in scopes:
         raise ConfigError(f'{path}: scopes: give a list with "openid" in it')
     _check_secure(given["issuer"], f"{path}: issuer")
-    return Declared(**{**given, "scopes": tuple(map(str, scopes)), "secret": secret})
+    return ProviderConfig(**{**given, "scopes": tuple(map(str, scopes)), "secret": secret})
 
 
 def _check_secure(address: object, what: str) -> str:
@@ -110,28 +110,28 @@ def _check_secure(address: object, what: str) -> str:
 
 @dataclass
 class Provider:
-    """A provider, asked when somebody logs in; safe to use from several threads."""
+    """A client of a provider; safe to use from several threads."""
 
-    declared: Declared
+    config: ProviderConfig
     client: httpx.Client
     lock: threading.Lock = field(default_factory=threading.Lock)
-    known: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     keys: KeySet | None = None
-    known_at: float = float("-inf")
+    metadata_at: float = float("-inf")
     keys_at: float = float("-inf")
 
-    def log_in_at(self, back: str, secret: "Bound") -> str:
-        """Where the browser is sent.
+    def login_address(self, back: str, secret: "LoginSecrets") -> str:
+        """The provider's address of log-in, for the browser.
 
         Raises:
             LinkClosedError: the provider does not answer, or not as one.
         """
         address: str = prepare_grant_uri(
-            self._known()["authorization_endpoint"],
-            self.declared.client_id,
+            self._metadata()["authorization_endpoint"],
+            self.config.client_id,
             "code",
             redirect_uri=back,
-            scope=" ".join(self.declared.scopes),
+            scope=" ".join(self.config.scopes),
             state=secret.state,
             nonce=secret.nonce,
             code_challenge=create_s256_code_challenge(secret.verifier),
@@ -139,8 +139,8 @@ class Provider:
         )
         return address
 
-    def claims(self, code: str, back: str, secret: "Bound") -> Mapping[str, Any]:
-        """Exchange a code for an ID token, and return what it says once everything of it was checked.
+    def claims(self, code: str, back: str, secret: "LoginSecrets") -> Mapping[str, Any]:
+        """Exchange a code for an ID token, and return its claims after all checks.
 
         Raises:
             LinkClosedError: the provider does not answer.
@@ -148,13 +148,11 @@ class Provider:
         """
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": back}
         form["code_verifier"], auth = secret.verifier, None
-        if self.declared.secret is None:
-            form["client_id"] = self.declared.client_id
+        if self.config.secret is None:
+            form["client_id"] = self.config.client_id
         else:  # RFC 6749, section 2.3.1
-            auth = httpx.BasicAuth(
-                quote(self.declared.client_id, safe=""), quote(self.declared.secret, safe="")
-            )
-        answer = self._ask("POST", self._known()["token_endpoint"], data=form, auth=auth)
+            auth = httpx.BasicAuth(quote(self.config.client_id, safe=""), quote(self.config.secret, safe=""))
+        answer = self._ask("POST", self._metadata()["token_endpoint"], data=form, auth=auth)
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise AuthenticationError("the identity provider gave no ID token")
@@ -163,11 +161,11 @@ class Provider:
     def _checked(self, token: str, nonce: str) -> Mapping[str, Any]:
         """OpenID Connect Core 1.0, section 3.1.3.7."""
         try:
-            found = self._signed(token)
-            options = {"iss": {"essential": True, "value": self.declared.issuer},
-                       "aud": {"essential": True, "value": self.declared.client_id}}  # fmt: skip
-            params = {"nonce": nonce, "client_id": self.declared.client_id}
-            claims = CodeIDToken(found.claims, found.header, options, params)
+            decoded = self._signed(token)
+            options = {"iss": {"essential": True, "value": self.config.issuer},
+                       "aud": {"essential": True, "value": self.config.client_id}}  # fmt: skip
+            params = {"nonce": nonce, "client_id": self.config.client_id}
+            claims = CodeIDToken(decoded.claims, decoded.header, options, params)
             claims.validate(leeway=LEEWAY_SECONDS)
         except (JoseError, ValueError, TypeError) as error:
             raise AuthenticationError(f"the ID token is not valid ({type(error).__name__})") from error
@@ -187,27 +185,27 @@ class Provider:
                 raise
         return jwt.decode(token, self._keys(), list(ALGORITHMS))
 
-    def _known(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         with self.lock:
-            if time.monotonic() - self.known_at >= KNOWN_SECONDS:
-                found = self._ask(
-                    "GET", f"{self.declared.issuer.rstrip('/')}/.well-known/openid-configuration"
+            if time.monotonic() - self.metadata_at >= METADATA_SECONDS:
+                metadata = self._ask(
+                    "GET", f"{self.config.issuer.rstrip('/')}/.well-known/openid-configuration"
                 )
-                if found.get("issuer") != self.declared.issuer:
+                if metadata.get("issuer") != self.config.issuer:
                     raise LinkClosedError(
                         "the identity provider says that it is another issuer; check issuer"
                     )
                 for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
-                    _check_secure(found.get(name), f"the identity provider's {name}")
-                self.known, self.known_at = found, time.monotonic()
-            return self.known
+                    _check_secure(metadata.get(name), f"the identity provider's {name}")
+                self.metadata, self.metadata_at = metadata, time.monotonic()
+            return self.metadata
 
     def _keys(self) -> KeySet:
-        address = self._known()["jwks_uri"]
+        address = self._metadata()["jwks_uri"]
         with self.lock:
-            if self.keys is None or time.monotonic() - self.keys_at >= KNOWN_SECONDS:
-                found: Any = self._ask("GET", address)
-                self.keys, self.keys_at = KeySet.import_key_set(found), time.monotonic()
+            if self.keys is None or time.monotonic() - self.keys_at >= METADATA_SECONDS:
+                key_set: Any = self._ask("GET", address)
+                self.keys, self.keys_at = KeySet.import_key_set(key_set), time.monotonic()
             return self.keys
 
     def _ask(self, method: str, address: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -226,27 +224,27 @@ class Provider:
         if 400 <= response.status_code < 500:
             raise AuthenticationError(f"the identity provider refused with status {response.status_code}")
         try:
-            found = json.loads(body)
+            answer = json.loads(body)
         except (ValueError, RecursionError):
-            found = None
-        if response.status_code != 200 or not isinstance(found, dict):
+            answer = None
+        if response.status_code != 200 or not isinstance(answer, dict):
             raise LinkClosedError(
                 f"the identity provider answered with status {response.status_code}, not JSON"
             )
-        return found
+        return answer
 
 
 @dataclass(frozen=True)
-class Bound:
-    """What ties an answer to the browser that asked, all from one secret in its cookie."""
+class LoginSecrets:
+    """What binds an answer to the browser that asked, derived from one secret in its cookie."""
 
     state: str
     nonce: str
     verifier: str = field(repr=False)
 
 
-def open_provider(declared: Declared, ca_file: Path | None) -> Provider:
-    """A provider that nobody has asked yet.
+def open_provider(config: ProviderConfig, ca_file: Path | None) -> Provider:
+    """A client of a provider, before its first request.
 
     Raises:
         ConfigError: the CA file cannot be read.
@@ -257,5 +255,5 @@ def open_provider(declared: Declared, ca_file: Path | None) -> Provider:
         raise ConfigError(
             f"{ca_file}: cannot be read as a CA certificate ({error}); give it in PEM"
         ) from error
-    trust = not is_loopback_name(urlsplit(declared.issuer).hostname)
-    return Provider(declared, httpx.Client(verify=context, timeout=WAIT_SECONDS, trust_env=trust))
+    trust = not is_loopback_name(urlsplit(config.issuer).hostname)
+    return Provider(config, httpx.Client(verify=context, timeout=WAIT_SECONDS, trust_env=trust))

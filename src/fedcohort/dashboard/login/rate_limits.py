@@ -1,7 +1,7 @@
-"""How often somebody may try: a bucket of attempts by name and by address, refilled with time.
+"""Rate limits on attempts: token buckets by name and by address, refilled with time.
 
-Memory is bounded: what was tried longest ago is forgotten first, and is full again by then
-unless very many names are tried at once, which the bucket of their address hinders.
+Memory is bounded: the least recently used bucket is dropped first, and is full again by then
+unless very many names are tried at once, which the bucket of their address prevents.
 """
 
 import ipaddress
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 MOST_KEYS = 20_000
 IPV6_PREFIX = 64
-"""One household or host may have all addresses of such a net."""
+"""One household or host may have all addresses of a network of this length."""
 
 
 @dataclass
@@ -46,19 +46,19 @@ class Limiter:
         return 0 if allowed else math.ceil((1 - left) * self.seconds_each)
 
     def forget(self, key: str) -> None:
-        """Whoever got in was no guesser."""
+        """Refill a bucket after a successful attempt."""
         with self._lock:
             self._left.pop(key, None)
 
 
 def address_key(address: str | None) -> str:
-    """The address that attempts are counted by: of IPv6 the net of a host."""
+    """The key by which attempts from an address are counted: for IPv6 the host's network."""
     try:
-        found = ipaddress.ip_address(address or "")
+        parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return "unknown"
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.ip_network((found, IPV6_PREFIX), strict=False))
-    return str(found)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
+    return str(parsed)

@@ -1,25 +1,25 @@
-"""Who may do what: one table, from each route to the roles that it answers; what is not in it is refused.
+"""Roles and permissions: one table from each route to the roles that it answers; other routes are refused.
 
-A test holds the table against Flask's own list of routes, and asks every route as everybody.
-Without accounts a page is open to its own machine alone, whose users have the entry `LOCAL`.
+A test compares the table with Flask's list of routes, and requests every route in every role.
+Without accounts a page is open to its own machine only, whose users have the role `LOCAL`.
 """
 
 from collections.abc import Mapping, Set
 
 ROLES = ("researcher", "data-owner", "auditor", "operator")
 NOBODY = "nobody"
-"""Who has not logged in."""
+"""The role of a visitor who has not logged in."""
 LOCAL = "local"
-"""Whoever uses this machine, while there are no accounts."""
+"""The role of this machine's users, while there are no accounts."""
 PROGRAM = "auditor"
-"""What programs are that show the token."""
+"""The role of programs that send the token."""
 
 KNOWN = frozenset({*ROLES, LOCAL})
 ANYBODY = KNOWN | {NOBODY}
 HOME = KNOWN - {"researcher"}
 OPERATOR = frozenset({"operator"})
 
-DOOR: Mapping[str, Set[str]] = {
+COMMON: Mapping[str, Set[str]] = {
     "GET /static/<path:filename>": ANYBODY,
     "GET /static/texts/<language>.json": ANYBODY,
     "GET /healthz": ANYBODY,
@@ -33,10 +33,10 @@ DOOR: Mapping[str, Set[str]] = {
     "GET /people": OPERATOR,
     "POST /people": OPERATOR,
 }
-"""What every page has."""
+"""Routes that every page has."""
 
 DASHBOARD: Mapping[str, Set[str]] = {
-    **DOOR,
+    **COMMON,
     "GET /": KNOWN,
     "GET /readyz": ANYBODY,
     "GET /api/federation": KNOWN,
@@ -56,10 +56,10 @@ DASHBOARD: Mapping[str, Set[str]] = {
     "GET /training_metrics": KNOWN,
     "GET /feature_importance": KNOWN,
 }
-"""The dashboard's; of studies a researcher sees and cancels only the own ones (`own`)."""
+"""The dashboard's; a researcher sees and cancels only studies of their own (`ownership`)."""
 
 HOSPITAL: Mapping[str, Set[str]] = {
-    **DOOR,
+    **COMMON,
     "GET /": HOME,
     "GET /releases.csv": HOME,
     "GET /data/<table>": HOME,
@@ -70,7 +70,7 @@ HOSPITAL: Mapping[str, Set[str]] = {
     "GET /api/models": HOME,
     "POST /api/models/<key>/predict": HOME,
 }
-"""The hospital's own page; asking a model changes nothing, and nothing of it is kept."""
+"""The hospital page's; a prediction changes nothing, and nothing of it is stored."""
 
 PAGES = frozenset({"/", "/new", "/people", "/studies/<study_hash>", "/data/<table>", "/models/<key>"})
-"""What leads a browser to the log-in, where programs get 401."""
+"""Routes that redirect a browser to the log-in, where programs get 401."""

@@ -1,4 +1,4 @@
-"""Sessions: opened at log-in under a new random id, kept as its digest, ended by either side or by time.
+"""Sessions: opened at log-in under a new random id, stored as its digest, ended by log-out, operator or time.
 
 Source: OWASP Session Management Cheat Sheet; NIST SP 800-63B-4, section 5 (session management).
 """
@@ -15,14 +15,14 @@ from fedcohort.dashboard.login.people import SECRET_BYTES, People, digest, fold
 IDLE_SECONDS = 3600
 LONGEST_SECONDS = 12 * 3600
 SEEN_SECONDS = 60
-"""How exactly it is known when a session was used last, so that not every request writes to the disk."""
+"""The resolution of a session's last use, so that not every request writes to the disk."""
 MOST_SESSIONS = 20
-"""Of one person; a further one ends the one that was unused longest."""
+"""Of one person; one more ends the least recently used."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """Somebody who is logged in; `token` is what the cookie holds."""
+    """A session; `token` is the cookie's value."""
 
     name: str
     role: str
@@ -30,7 +30,7 @@ class Session:
 
 
 def csrf_token(secret: str) -> str:
-    """What every form of a session holds: it follows from the cookie, and does not tell it.
+    """The token in every form of a session: derived from the cookie, which it does not reveal.
 
     Source: OWASP CSRF Prevention Cheat Sheet, "HMAC based token pattern".
     """
@@ -38,7 +38,7 @@ def csrf_token(secret: str) -> str:
 
 
 def open_session(people: People, name: str, old: str | None = None) -> str:
-    """Let somebody in; returns the new session's token, and ends the one that the browser had before."""
+    """Open a session; returns its token, and ends the one that the browser had before."""
     token, now, folded = secrets.token_urlsafe(SECRET_BYTES), int(people.now()), fold(name)
     sessions = tables.sessions
     with people.database.transaction() as connection:
@@ -63,18 +63,18 @@ def _make_room(connection: Connection, folded: str) -> None:
 
 
 def session_of(people: People, token: str, *, use: bool = True) -> Session | None:
-    """Whose session this is; None when it has ended.
+    """The session of a token; None when it has ended.
 
     Args:
-        use: this is something that somebody did, after which a session is not idle.
+        use: whether this counts as use, after which a session is not idle.
     """
-    found, sessions, now = tables.people, tables.sessions, int(people.now())
+    accounts, sessions, now = tables.people, tables.sessions, int(people.now())
     query = (
-        select(found.c.name, found.c.role, sessions.c.seen_at)
-        .join(found, found.c.folded == sessions.c.folded)
+        select(accounts.c.name, accounts.c.role, sessions.c.seen_at)
+        .join(accounts, accounts.c.folded == sessions.c.folded)
         .where(
             sessions.c.digest == digest(token),
-            found.c.disabled == 0,
+            accounts.c.disabled == 0,
             sessions.c.seen_at > now - IDLE_SECONDS,
             sessions.c.opened_at > now - LONGEST_SECONDS,
         )
@@ -90,6 +90,6 @@ def session_of(people: People, token: str, *, use: bool = True) -> Session | Non
 
 
 def end_session(people: People, token: str) -> None:
-    """Log out."""
+    """End a session."""
     with people.database.transaction() as connection:
         connection.execute(delete(tables.sessions).where(tables.sessions.c.digest == digest(token)))
