@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from fedcohort.node.policy import Listen, SitePolicy
-from fedcohort.quickstart.config import FlatConfig, Worker
+from fedcohort.quickstart.config import FlatConfig, WorkerConfig
 from fedcohort.sources.deidentify.rules import Role, Rule, Rules
 from fedcohort.study import Cohort, Privacy, Study, Train
 
@@ -24,7 +24,7 @@ def section(title: str) -> str:
     ("title", "names"),
     [
         ("site.toml", [*SitePolicy.model_fields, *Listen.model_fields]),
-        ("config.json", [*FlatConfig.model_fields, *Worker.model_fields]),
+        ("config.json", [*FlatConfig.model_fields, *WorkerConfig.model_fields]),
         ("A study", [*Study.model_fields.keys() - {"cohort", "analysis"}, *Train.model_fields]),
         ("A study", [*Privacy.model_fields]),
         ("A study", [f"cohort.{name}" for name in Cohort.model_fields]),

@@ -1,8 +1,7 @@
-"""What a private study will find out, before anybody approves it: how wide its noise leaves the results.
+"""The expected accuracy of a private study, before anybody approves it: the intervals that its noise leaves.
 
-From the study alone, for declared numbers of hospitals and patients: noise is solved as for the study
-itself, and intervals come from the code that its report's come from, over made-up patients. No data are
-asked.
+Computed from the study, for declared numbers of hospitals and patients: noise is solved as for the study
+itself, and intervals by the code of its report, over made-up patients. No data are read.
 """
 
 import math
@@ -17,7 +16,7 @@ from fedcohort.texts import Text, say
 from fedcohort.vector import Block
 
 PATIENTS = (300, 3_000, 30_000)
-"""At all hospitals together: what is told where nobody says how many there are."""
+"""Patients at all hospitals together, where nobody says how many there are."""
 SITES = 3
 
 
@@ -43,8 +42,8 @@ def _sentences(study: Study, sites: int, patients: Sequence[int]) -> list[Text]:
     released = analysis.foreseen
     plan = plan_noise(study, released, sites) if released else None
     sigma = {} if plan is None else {block.name: _sigma(plan, block, sites) for block in released}
-    found = [words.expected(study, analysis, n, sigma) for n in patients]
-    return list(dict.fromkeys(found))
+    sentences = [words.expected(study, analysis, n, sigma) for n in patients]
+    return list(dict.fromkeys(sentences))
 
 
 def _sigma(plan: NoisePlan, block: Block, sites: int) -> float:

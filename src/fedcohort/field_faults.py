@@ -1,7 +1,7 @@
-"""How a wrong field of a file or an object is reported: which it is and what may stand there, no value.
+"""Messages for wrong fields of a file or an object: the field and what may stand there, never its value.
 
-Pydantic finds the faults. Its words are of Python's types and of the branches of a union, which nobody wrote;
-these are of the file that a person has before them.
+Pydantic finds the faults. Its messages name Python's types and the branches of a union, which nobody wrote;
+these name what a person reads in the file.
 """
 
 import re
@@ -15,9 +15,9 @@ from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import PydanticKnownError
 
 IDENTIFIER = r"^[^\W\d][\w .\-/()%+#&,:°]*$"
-"""What a table or a column may be called."""
+"""Names of tables and columns."""
 _PRINTED = r"^[^\x00-\x1f\x7f]+$"
-"""What a name or a unit may be."""
+"""Names and units."""
 _NO_IDENTIFIER = (
     "a table or column is called by a letter and then letters, digits, blanks and . - / ( ) % + # & , : ° "
     "(in quotes in TOML and in `where`); rename it, or in the mapping file give it a name, such as "
@@ -66,7 +66,7 @@ _IN_WORDS = {
     "model": "write the name of a model, such as logistic, or give a Keras model",
     "levels": "write each level as a whole number or as text",
 }
-"""By field, what may stand there, where a union's own message tells of its branches."""
+"""By field, what may stand there, where a union's own message would name its branches."""
 _UNDER = {
     "columns": "write what the column holds, such as {low = 18, high = 90} or {levels = [0, 1]}",
     "tables": 'write "*" for every column that an import declared, or a list of columns',
@@ -74,9 +74,9 @@ _UNDER = {
 }
 _OF_UNIONS = {"union_tag_invalid", "union_tag_not_found", "is_instance_of", "sequence_str", "literal_error"}
 _ABSENT = {"missing", "string_too_short", "too_short", "greater_than_equal"}
-"""What is said of a key that nobody wrote; some objects give such a one an empty value."""
+"""Faults of a key that nobody wrote; some objects give it an empty value."""
 _LIKE = 0.7
-"""How alike a key and a known one must be: three wrong letters of twelve."""
+"""How similar a key and a known one must be: three wrong letters of twelve."""
 
 
 def one_of(known: Collection[str], name: object) -> str:
@@ -92,7 +92,7 @@ def one_of(known: Collection[str], name: object) -> str:
 
 
 def describe_errors(where: str, error: ValidationError, model: type[BaseModel]) -> str:
-    """Say each fault of a file or an object of `model` in a line: file, field, what may stand there."""
+    """Each fault of a file or an object of `model` as a line: file, field, what may stand there."""
     faults = [_located(model, fault) for fault in error.errors(include_url=False)]
     lines = []
     for fault in faults:
@@ -106,13 +106,13 @@ def describe_errors(where: str, error: ValidationError, model: type[BaseModel]) 
 
 @dataclass(frozen=True)
 class _Fault:
-    """One of pydantic's.
+    """A fault that pydantic has found.
 
     Attributes:
         keys: the path to the field, as a person writes it.
-        inside: models of which the last key is none; empty where keys are a person's own.
+        inside: models that lack the last key; empty where keys are a person's own.
         at_union: whether several kinds of value may stand there.
-        given: what stands there; to be compared, never to be said.
+        given: the value; to be compared, never to be shown.
     """
 
     kind: str
@@ -125,12 +125,12 @@ class _Fault:
 
     @property
     def known(self) -> list[str]:
-        """The keys that may stand beside it."""
-        return [field.alias or name for one in self.inside for name, field in one.model_fields.items()]
+        """The keys that its table may have."""
+        return [field.alias or name for model in self.inside for name, field in model.model_fields.items()]
 
     @property
     def near(self) -> str | None:
-        """The known key that an unknown one is most like."""
+        """The known key that is most similar to an unknown one."""
         return _nearest(str(self.keys[-1]), self.known) if self.kind == "extra_forbidden" else None
 
 
@@ -148,20 +148,22 @@ def _located(model: type[BaseModel], fault: Any) -> _Fault:  # noqa: ANN401
     branches = beside = inside = [_Branch(model)]
     is_chosen, at_union = True, False
     for part in fault["loc"]:
-        tagged = [_Branch(one.type) for one in branches if one.tag is not None and one.tag == part]
+        tagged = [
+            _Branch(branch.type) for branch in branches if branch.tag is not None and branch.tag == part
+        ]
         if tagged or (len(branches) > 1 and not is_chosen):
-            # A key that tells which branch is meant may be the mistyped one: those of all may be meant.
-            beside = tagged if any(_kind_of(one.type) for one in branches) else branches
+            # The key that selects a branch may be the mistyped one: any branch may be meant.
+            beside = tagged if any(_kind_of(branch.type) for branch in branches) else branches
             branches, is_chosen, at_union = tagged or branches, True, True
         elif part != "[key]":
             keys.append(part)
             inside = beside
-            branches = beside = [found for one in branches for found in _within(one.type, part)]
+            branches = beside = [inner for branch in branches for inner in _within(branch.type, part)]
             is_chosen, at_union = False, len(branches) > 1
     return _Fault(
         kind=fault["type"],
         keys=tuple(keys),
-        inside=tuple(one.type for one in inside if _is_model(one.type)),
+        inside=tuple(branch.type for branch in inside if _is_model(branch.type)),
         at_union=at_union,
         message=fault["msg"].removeprefix("Value error, "),
         demands=fault.get("ctx", {}),
@@ -183,19 +185,20 @@ def _within(kind: Any, part: int | str) -> list[_Branch]:  # noqa: ANN401
 
 
 def _branches(annotation: Any) -> list[_Branch]:  # noqa: ANN401
-    """The kinds of value that an annotation takes; each has a tag where pydantic tells them by one."""
+    """The kinds of value that an annotation allows; each has its tag where pydantic uses one."""
     if get_origin(annotation) is Annotated:
         kind, *notes = get_args(annotation)
         tag = next((note.tag for note in notes if isinstance(note, Tag)), None)
-        return [_Branch(one.type, tag or one.tag) for one in _branches(kind)]
+        return [_Branch(branch.type, tag or branch.tag) for branch in _branches(kind)]
     if get_origin(annotation) in (Union, UnionType):
-        kinds = [one for one in get_args(annotation) if one is not type(None)]
-        return [_Branch(one.type, one.tag or _kind_of(one.type)) for kind in kinds for one in _branches(kind)]
+        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+        inner = [branch for kind in kinds for branch in _branches(kind)]
+        return [_Branch(branch.type, branch.tag or _kind_of(branch.type)) for branch in inner]
     return [_Branch(annotation)]
 
 
 def _kind_of(kind: Any) -> str | None:  # noqa: ANN401
-    """Of an analysis, the `kind` that tells it from others."""
+    """The `kind` of an analysis."""
     field = kind.model_fields.get("kind") if _is_model(kind) else None
     return field.default if field is not None and get_origin(field.annotation) is Literal else None
 
@@ -205,7 +208,7 @@ def _is_model(kind: Any) -> bool:  # noqa: ANN401
 
 
 def _says_more(other: _Fault, fault: _Fault) -> bool:
-    """Whether another line tells the same better: it lies deeper, or names the key that was meant."""
+    """Whether another line explains the same fault better: it is deeper, or names the key that was meant."""
     if other.near is not None and fault.kind in _ABSENT and fault.keys == (*other.keys[:-1], other.near):
         return fault.kind == "missing" or not fault.given
     is_deeper = len(other.keys) > len(fault.keys) and other.keys[: len(fault.keys)] == fault.keys
@@ -223,7 +226,7 @@ def _words(fault: _Fault, model: type[BaseModel], top: str) -> str:
 
 
 def _unknown(fault: _Fault, model: type[BaseModel], top: str) -> str:
-    """Of a key that is none: where it belongs, or the one that it is like, or all there are."""
+    """For an unknown key: where it belongs, or the key that it is similar to, or all keys."""
     here = tuple(key for key in fault.keys[:-1] if isinstance(key, str))
     places = _places_of(fault, model)
     if places and not any(_fits(place, here) for place in places):
@@ -231,18 +234,18 @@ def _unknown(fault: _Fault, model: type[BaseModel], top: str) -> str:
     return unknown_key(str(fault.keys[-1]), fault.known)
 
 
-def unknown_key(written: str, known: Sequence[str]) -> str:
-    """What to write in place of a key that is none: the one that it is like, or one of all there are."""
-    near = _nearest(written, known)
+def unknown_key(written: str, known_keys: Sequence[str]) -> str:
+    """For an unknown key: the known key to write instead, or all known keys."""
+    near = _nearest(written, known_keys)
     if near is not None:
         return f"there is no such key; write {near}"
-    return f"there is no such key; known are {', '.join(dict.fromkeys(known))}"
+    return f"there is no such key; known are {', '.join(dict.fromkeys(known_keys))}"
 
 
-def _nearest(written: str, known: Sequence[str]) -> str | None:
-    by_letters = {name.lower().replace("_", ""): name for name in known}
+def _nearest(written: str, known_keys: Sequence[str]) -> str | None:
+    by_letters = {name.lower().replace("_", ""): name for name in known_keys}
     letters = written.lower().replace("_", "").replace("-", "")
-    return next((by_letters[one] for one in get_close_matches(letters, by_letters, 1, _LIKE)), None)
+    return next((by_letters[match] for match in get_close_matches(letters, by_letters, 1, _LIKE)), None)
 
 
 def _places_of(fault: _Fault, model: type[BaseModel]) -> list[tuple[str, ...]]:
@@ -259,24 +262,24 @@ def _fits(place: tuple[str, ...], here: tuple[str, ...]) -> bool:
     return len(place) == len(here) and all(map(_is_same, place, here))
 
 
-def _is_same(known: str, written: str) -> bool:
-    return known in (written, "NAME")
+def _is_same(place: str, written: str) -> bool:
+    return place in (written, "NAME")
 
 
 def _places(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every key of a file with the table that it stands in; NAME where a person names the table."""
     for name, field in model.model_fields.items():
         yield field.alias or name, above
-        for kind in (one.type for one in _branches(field.annotation)):
+        for kind in (branch.type for branch in _branches(field.annotation)):
             origin, inner = get_origin(kind), get_args(kind)
             if _is_model(kind):
                 yield from _places(kind, (*above, name))
             elif isinstance(origin, type) and issubclass(origin, Mapping | Sequence):
                 is_named = issubclass(origin, Mapping)
                 place = (*above, name, "NAME") if is_named else (*above, name)
-                for one in _branches(inner[-1] if is_named else inner[0]):
-                    if _is_model(one.type):
-                        yield from _places(one.type, place)
+                for branch in _branches(inner[-1] if is_named else inner[0]):
+                    if _is_model(branch.type):
+                        yield from _places(branch.type, place)
 
 
 def _demanded(fault: _Fault) -> str:
@@ -300,5 +303,5 @@ def _demanded(fault: _Fault) -> str:
 
 
 def _in_toml(value: object) -> str:
-    """A bound without a needless fraction, and choices in the quotes that TOML, JSON and Python know."""
+    """A bound without a needless fraction, and choices in quotes that TOML, JSON and Python accept."""
     return f"{value:.12g}" if isinstance(value, float) else re.sub("'([^']*)'", r'"\1"', str(value))

@@ -1,7 +1,7 @@
-"""What a study must be to begin today: asked when it is handed in and when a site approves it.
+"""Checks of a study when it is handed in and when a site approves it.
 
-A stored study is read with `parse_study` as long as a ledger or a page tells of it, so
-what a later version refuses is refused here and not by the words of a study.
+`parse_study` reads every stored study as long as a ledger or a page shows it, so that what a
+later version refuses is refused here and not there.
 """
 
 from fedcohort.errors import CohortError, RulesError, StudyError
@@ -13,7 +13,7 @@ from fedcohort.versions import RULES
 
 
 def check_handed_in(study: Study) -> None:
-    """Refuse a study that cannot be what it says, or that this version cannot keep the promises of.
+    """Refuse a study that contradicts itself, or whose promises this version cannot keep.
 
     Raises:
         StudyError: names the field, and what to write.
@@ -33,7 +33,7 @@ def check_handed_in(study: Study) -> None:
 
 
 def _check_where(study: Study) -> None:
-    """Whatever columns the sites offer: what a condition means is known without them."""
+    """Check the condition, which needs no site's columns."""
     where = study.cohort.where
     if where is None:
         return

@@ -1,7 +1,7 @@
-"""Whether a figure is known at all: one whose interval covers most of what is possible is not.
+"""Which figures are known, and their text: a figure whose interval covers most of its range is not.
 
-Everything that shows figures (command line, notebook, HTML report, pages) asks here, or, in the browser,
-`static/js/known.js`, which says the same.
+Command line, notebook, HTML report and pages use it, and the browser `static/js/known.js`, which is the
+same in JavaScript.
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ def is_known(row: Mapping[str, Any], name: str, ends: Ends | None = None) -> boo
     return name in ("mean", "std", "r2") or high <= FACTOR * low
 
 
-def told(row: Mapping[str, Any], name: str, digits: int = 4) -> str:
+def figure_text(row: Mapping[str, Any], name: str, digits: int = 4) -> str:
     """A figure with its interval, or the interval alone where it leaves the figure unknown.
 
     Args:
@@ -65,8 +65,8 @@ def told(row: Mapping[str, Any], name: str, digits: int = 4) -> str:
     value, ends, error = row.get(name), ends_of(row, name), row.get(f"{name}_error")
     if ends is not None:
         between = " to ".join(f"{end:.{digits}g}" for end in ends)
-        known = value is not None and is_known(row, name)
-        return f"{_short(value, digits)} ({between})" if known else f"not known: {between}"
+        is_shown = value is not None and is_known(row, name)
+        return f"{_short(value, digits)} ({between})" if is_shown else f"not known: {between}"
     if error is None or value is None or error < abs(value) * 10**-digits / 2:
         return _short(value, digits)
     return f"{_short(value, digits)} ± {_short(error, digits)}"
@@ -91,7 +91,7 @@ def column_name(name: str, row: Mapping[str, Any]) -> str:
     return f"{name} ({row['unit']})" if row.get("unit") else name
 
 
-def told_levels(row: Mapping[str, Any]) -> str:
+def levels_text(row: Mapping[str, Any]) -> str:
     """A column's levels with their counts, each with how far it may be off."""
     error = f" ± {row['levels_error']:g}" if "levels_error" in row else ""
     return ", ".join(f"{level}: {count}{error}" for level, count in row.get("levels", {}).items())

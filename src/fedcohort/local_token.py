@@ -1,8 +1,8 @@
 """The token of a federation on one machine: `demo` and config.json write it, client and page read it.
 
-A coordinator asks every call for a token, on loopback too: nginx, too, comes from there. So that
-nobody has to carry a token from one terminal into another on the very machine, the two commands that
-start a whole federation put one into a file that only their user can read, named by the port.
+A coordinator requires a token of every call, on loopback too, where nginx connects from as well. So that
+nobody has to copy a token between terminals of the same machine, the two commands that start a whole
+federation put one into a file that only their user can read, named by the port.
 """
 
 from collections.abc import Generator
@@ -17,7 +17,7 @@ from fedcohort.storage.files import read_key_file, write_whole
 from fedcohort.wire.address import is_loopback_name
 
 RESEARCHER = "local"
-"""Whose token it is, as the coordinator knows researchers."""
+"""The researcher's name for this token, at the coordinator."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -49,7 +49,7 @@ def write_token(path: Path, token: str) -> None:
 
 @dataclass(frozen=True)
 class TokenOfMachine(httpx.Auth):
-    """Reads the file anew for every request: the coordinator may be started after its page."""
+    """Reads the file for every request: the coordinator may be started after its page."""
 
     path: Path
 
@@ -61,7 +61,7 @@ class TokenOfMachine(httpx.Auth):
 
 
 def token_of_machine(address: str) -> httpx.Auth | None:
-    """How requests without a token of their own say who asks; None for a coordinator on another machine.
+    """The authentication of requests without a token; None for a coordinator on another machine.
 
     Args:
         address: http or https, host and port.

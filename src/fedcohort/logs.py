@@ -1,9 +1,9 @@
-"""What the long-running processes write to standard error: lines for people, or JSON for machines.
+"""Logs of the long-running processes on standard error: lines for people, or JSON for machines.
 
-A line names a study by its hash, a site by its id, and what went wrong by its code. It never
-holds a patient's value: our own messages are written without, an unexpected error tells its
-type and its place in the code and not its words, and of what other libraries log the first
-line counts, because some quote an exception in the next.
+A line names a study by its hash, a site by its id, and an error by its code. It never holds a
+patient's value: our own messages are written without, an unexpected error is logged by its type
+and its place in the code without its message, and of other libraries' messages only the first
+line is kept, because some quote an exception in the next.
 """
 
 import json
@@ -37,7 +37,7 @@ def about(site: str = "", study: str = "", code: str = "") -> Mapping[str, str]:
 
 
 class DiscreetFormatter(logging.Formatter):
-    """Tells where an unexpected error happened and its type, never its words: they may quote a value."""
+    """Logs an unexpected error by its place and type, without its message, which may quote a value."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line, of which others' records have only one."""
@@ -55,7 +55,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message; site, study and code where they are known."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without the words of an unexpected error."""
+        """The line, without the message of an unexpected error."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -63,7 +63,7 @@ class JsonFormatter(logging.Formatter):
             "message": _message(record),
         }
         line |= {
-            name: found for name in FIELDS if (found := getattr(record, name, "") or _found(name, record))
+            name: value for name in FIELDS if (value := getattr(record, name, "") or _found(name, record))
         }
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__

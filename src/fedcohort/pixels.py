@@ -63,12 +63,12 @@ class PixelStore:
 
     def read(self, places: NDArray[np.int64]) -> Bytes:
         """(n, height, width, channels): those at these places."""
-        found = np.empty((len(places), *self.shape), np.uint8)
+        images = np.empty((len(places), *self.shape), np.uint8)
         with self._lock:
-            for row, place in zip(found, places.tolist(), strict=True):
+            for row, place in zip(images, places.tolist(), strict=True):
                 self._file.seek(place * self._size)
                 self._file.readinto(row.reshape(-1).data)
-        return found
+        return images
 
     def keys(self, places: NDArray[np.int64]) -> NDArray[np.uint64]:
         """(n,): a digest of each (BLAKE2b, RFC 7693), the same whenever and in whatever order it came."""

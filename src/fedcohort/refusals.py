@@ -1,4 +1,4 @@
-"""What a code of refusal means to a researcher, and what to do: a code is all that a site tells."""
+"""The meaning of refusal codes for a researcher, and what to do: sites send a code only."""
 
 from collections.abc import Iterable
 

@@ -1,26 +1,26 @@
-"""What a result was computed with, for whoever wants to compute it again."""
+"""The versions that a result was computed with, to reproduce it."""
 
 import platform
 from functools import cache
 from importlib import metadata
 
 RULES = 3
-"""Version of what no study says and every result rests on: how `where` is evaluated and values are read, how
-means, deviations and scores are computed. Sites that add up must compute by the same rules, so proposals and
-approvals carry the number; it is no part of a study's hash. 1 was before the first that carried one."""
+"""Version of the rules that no study states and every result depends on: how `where` is evaluated, values are
+read, and means, deviations and scores are computed. Sites that add up must compute by the same rules, so proposals and
+approvals carry the number; it is no part of a study's hash. 1 means a version that carried none."""
 
 LIBRARIES = ("numpy", "tensorflow", "tensorflow-cpu", "keras", "dp-accounting")
-"""Those that sums, models and privacy rest on; TensorFlow is published under two names."""
+"""Libraries that sums, models and privacy depend on; TensorFlow is published under two names."""
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Of this program, of Python, and of each of LIBRARIES that is installed."""
-    found = {"fedcohort": metadata.version("fedcohort"), "rules": str(RULES)}
-    found["python"] = platform.python_version()
+    """Versions of this program, of Python, and of each of LIBRARIES that is installed."""
+    by_name = {"fedcohort": metadata.version("fedcohort"), "rules": str(RULES)}
+    by_name["python"] = platform.python_version()
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            by_name[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return by_name

@@ -29,7 +29,7 @@ from fedcohort.cli.support import (
     run_command,
 )
 from fedcohort.errors import ConfigError, StudyFailedError
-from fedcohort.known import column_name, metric_name, told, told_levels
+from fedcohort.known import column_name, figure_text, levels_text, metric_name
 from fedcohort.refusals import in_words
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def _print_report(report: dict[str, Any], unit: str | None = None) -> None:
     if "describe" in report:
         table = Table("column", "n", "missing", "mean", "std", "levels")
         for name, row in report["describe"].items():
-            numbers = [told(row, key) for key in ("n", "missing", "mean", "std")]
-            table.add_row(column_name(name, row), *numbers, told_levels(row))
+            numbers = [figure_text(row, key) for key in ("n", "missing", "mean", "std")]
+            table.add_row(column_name(name, row), *numbers, levels_text(row))
         console.print(table, soft_wrap=False)
     rows = {name: report[name] for name in ("train", "test", "valid") if name in report}
     if rows and "label" in report:
@@ -137,7 +137,7 @@ def _print_report(report: dict[str, Any], unit: str | None = None) -> None:
         table = Table("metric", *rows)  # splits beside each other: with intervals they fit into 80 columns
         for name in names:
             if not name.endswith(("_low", "_high", "_error")):
-                table.add_row(metric_name(name, unit), *(told(row, name) for row in rows.values()))
+                table.add_row(metric_name(name, unit), *(figure_text(row, name) for row in rows.values()))
         console.print(table, soft_wrap=False)
     for site, code in report.get("refused", {}).items():
         console.print(f"without {site}: {in_words(code)}", markup=False, highlight=False)
@@ -148,11 +148,11 @@ def studies(
     coordinator: Coordinator = DEFAULT_URL, token: Token = None, ca_file: CaFile = None, as_json: Json = False
 ) -> None:
     """List the studies, the newest first."""
-    found = open_federation(coordinator, token, ca_file).rest.get("/api/studies")["studies"]
+    rows = open_federation(coordinator, token, ca_file).rest.get("/api/studies")["studies"]
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(rows))
         return
-    for row in found:
+    for row in rows:
         head = f"{row['id'][:12]}  {row['state']:9} {row['round']:>5} exchanges"
         console.print(f"{head}  {row['researcher']}: {row['name']}", markup=False, highlight=False)
 
@@ -281,7 +281,7 @@ def demo(
 
     from fedcohort.quickstart import demo as demos
 
-    make: Callable[[Path], demos.Plan]
+    make: Callable[[Path], demos.DemoPlan]
     if config is not None:
         make = partial(_config_plan, config)
     elif data == "breast-cancer":

@@ -85,9 +85,9 @@ def _join_workers(config_path: Path, database: str | None, port: int) -> Path:
     held = lock_folder(folder / "coordinator")
     store = CoordinatorStore(database or folder / "coordinator" / "coordinator.db", exclusive=True)
     members = Members(store)
-    known = members.sites()
+    sites = members.sites()
     for worker in read_config(config_path).workers:
-        if worker.id not in known or known[worker.id]["public_key"] is None:
+        if worker.id not in sites or sites[worker.id]["public_key"] is None:
             members.invite_site(worker.id, join_token(folder, worker.id), worker_url(worker))
     members.keep_token(token_file(port))
     store.close()
@@ -243,9 +243,9 @@ def approve(
         proposals = here.store.proposals()
         if not proposals:
             console.print("no study has asked yet", highlight=False)
-        for found in proposals:
-            name = parse_study(found.study).name
-            console.print(f"{found.study_hash[:12]}  {found.state:9} {name}", markup=False, highlight=False)
+        for listed in proposals:
+            name = parse_study(listed.study).name
+            console.print(f"{listed.study_hash[:12]}  {listed.state:9} {name}", markup=False, highlight=False)
         return
     proposal = consent.find_proposal(here, study)
     asked = parse_study(proposal.study)
@@ -254,8 +254,8 @@ def approve(
     console.print(text, markup=False, highlight=False)
     for line in () if refuse else countersigning_lines(policy, asked):
         if line.verdict != "ready":
-            told = f"WARNING: {line.what}: {line.found}; {line.remedy}".removesuffix("; ")
-            console.print(told, markup=False, highlight=False)
+            text = f"WARNING: {line.what}: {line.found}; {line.remedy}".removesuffix("; ")
+            console.print(text, markup=False, highlight=False)
     question = "Refuse this study?" if refuse else f"Sign for {policy.approval_days} days?"
     if not yes and not typer.confirm(question):
         no = "" if refuse else "; --refuse tells the coordinator that this hospital says no"

@@ -60,10 +60,10 @@ def _show(site: Path) -> None:
     policy = read_policy(site)
     with opened_to_read(existing(policy.state / "node.db", "start the node once")) as store:
         reserved, costs = store.reservations(), store.costs()
-    found = accounts(policy, reserved, costs)
-    if not found:
+    all_accounts = accounts(policy, reserved, costs)
+    if not all_accounts:
         _say("no data set has a budget, and nothing was spent; give one in site.toml, [budget.NAME]")
-    for account in found:
+    for account in all_accounts:
         _show_account(account)
 
 
@@ -72,14 +72,14 @@ def _show_account(account: "Account") -> None:
 
     _say(f"{_name(account)}: {_given(account)}")
     by_study = {cost.study_hash: cost for cost in account.costs}
-    for one in account.reserved:
-        if math.isinf(one.epsilon):
-            _say(f"  {one.study_hash[:12]}  answered without [privacy]: counts as infinite")
+    for reservation in account.reserved:
+        if math.isinf(reservation.epsilon):
+            _say(f"  {reservation.study_hash[:12]}  answered without [privacy]: counts as infinite")
             continue
-        cost = by_study.get(one.study_hash)
+        cost = by_study.get(reservation.study_hash)
         spent, alone = epsilons(cost) if cost is not None else (0.0, 0.0)
         _say(
-            f"  {one.study_hash[:12]}  reserved {one.epsilon:g} (delta {one.delta:g}), "
+            f"  {reservation.study_hash[:12]}  reserved {reservation.epsilon:g} (delta {reservation.delta:g}), "
             f"spent {spent:.3f}; {alone:.3f} if all other sites colluded"
         )
     if account.left is not None:
@@ -133,8 +133,10 @@ def _settle(path: Path, which: str, words: str, epsilon: float) -> None:
     from fedcohort.node.settle import settle
 
     with _stopped(path) as (_, store):
-        for one in settle(store, which, words, epsilon):
-            _say(f"study {one.study_hash[:12]} of {one.dataset} counts as epsilon {epsilon:g} from now on")
+        for study in settle(store, which, words, epsilon):
+            _say(
+                f"study {study.study_hash[:12]} of {study.dataset} counts as epsilon {epsilon:g} from now on"
+            )
 
 
 def _give_back(path: Path, prefix: str) -> None:

@@ -90,8 +90,8 @@ def remove(
 
     with _members(state, database) as members:
         if not members.remove_site(site):
-            known = ", ".join(sorted(members.sites())) or "none"
-            raise NotFoundError(f"no site {site!r}; known are {known}")
+            site_names = ", ".join(sorted(members.sites())) or "none"
+            raise NotFoundError(f"no site {site!r}; known are {site_names}")
     console.print(f"{site} removed", markup=False, highlight=False)
 
 

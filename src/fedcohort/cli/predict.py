@@ -73,24 +73,26 @@ def _predict_cohort(predictor: "Predictor", site: Path, into: str | None) -> Non
     console.print(f"{count} rows predicted, in table fedcohort_predictions of {into or policy.data}")
 
 
-def _print(found: "Prediction", as_json: bool) -> None:
+def _print(prediction: "Prediction", as_json: bool) -> None:
     if as_json:
-        console.print_json(json.dumps(vars(found)))
+        console.print_json(json.dumps(vars(prediction)))
         return
     from rich.table import Table
 
-    told = f"{found.value:.4g} {found.unit or ''}".rstrip()
-    number = found.outcome == found.label
+    text = f"{prediction.value:.4g} {prediction.unit or ''}".rstrip()
+    number = prediction.outcome == prediction.label
     console.print(
-        f"{found.outcome}: {told}" if number else f"{found.label} = {found.outcome}: probability {told}",
+        f"{prediction.outcome}: {text}"
+        if number
+        else f"{prediction.label} = {prediction.outcome}: probability {text}",
         markup=False,
         highlight=False,
     )
-    if found.missing:
-        told = f"Not given, and counted as missing: {', '.join(found.missing)}"
-        console.print(told, markup=False, highlight=False)
+    if prediction.missing:
+        text = f"Not given, and counted as missing: {', '.join(prediction.missing)}"
+        console.print(text, markup=False, highlight=False)
     table = Table("column", "contribution")
-    table.add_row("without any value", f"{found.baseline:.4g}")
-    for name, part in sorted(found.contributions.items(), key=lambda item: -abs(item[1])):
+    table.add_row("without any value", f"{prediction.baseline:.4g}")
+    for name, part in sorted(prediction.contributions.items(), key=lambda item: -abs(item[1])):
         table.add_row(name, f"{part:+.4g}")
     console.print(table)

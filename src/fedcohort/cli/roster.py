@@ -34,8 +34,10 @@ def roster(
     store.close()
     if confirm is not None:
         if confirm not in cards:
-            known = ", ".join(sorted(cards)) or "none yet; they come while this node and theirs are linked"
-            raise NotFoundError(f"no site {confirm!r} has been announced; those that have: {known}")
+            site_names = (
+                ", ".join(sorted(cards)) or "none yet; they come while this node and theirs are linked"
+            )
+            raise NotFoundError(f"no site {confirm!r} has been announced; those that have: {site_names}")
         if fingerprint is None:
             raise ConfigError("--fingerprint: give what the other site's operator has read to you")
         write(policy.roster, confirm, confirmed_key(cards[confirm], fingerprint))

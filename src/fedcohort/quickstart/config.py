@@ -21,7 +21,7 @@ SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 
 
-class Worker(Frozen):
+class WorkerConfig(Frozen):
     """One hospital's node."""
 
     id: SiteName
@@ -33,7 +33,7 @@ class Worker(Frozen):
 class FlatConfig(Frozen):
     """The flat configuration; a null `dp_epsilon` means no differential privacy."""
 
-    workers: tuple[Worker, ...] = Field(min_length=1)
+    workers: tuple[WorkerConfig, ...] = Field(min_length=1)
     model: Literal["logistic", "mlp_medical", "cnn_medical"]
     epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)]
     batch_size: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
@@ -67,7 +67,7 @@ def read_config(path: Path) -> FlatConfig:
     return validated(FlatConfig, data, str(path))
 
 
-def worker_of(config: FlatConfig, site: str, path: Path) -> Worker:
+def worker_of(config: FlatConfig, site: str, path: Path) -> WorkerConfig:
     """The worker with this id.
 
     Raises:
@@ -76,5 +76,5 @@ def worker_of(config: FlatConfig, site: str, path: Path) -> Worker:
     for worker in config.workers:
         if worker.id == site:
             return worker
-    known = ", ".join(worker.id for worker in config.workers)
-    raise ConfigError(f"{path}: workers: no {site!r}; there are {known}")
+    ids = ", ".join(worker.id for worker in config.workers)
+    raise ConfigError(f"{path}: workers: no {site!r}; there are {ids}")

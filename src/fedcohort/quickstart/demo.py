@@ -49,8 +49,8 @@ KEY = "researcher.key"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which hospitals, with which databases, answer which study."""
+class DemoPlan:
+    """The demo's hospitals with their databases, and its study."""
 
     databases: Mapping[str, str]
     tables: tuple[str, ...]
@@ -69,17 +69,17 @@ def free_port(usual: int, what: str, wanted: int | None = None) -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            found = int(probe.getsockname()[1])
-        if found != (wanted or usual):
-            console.print(f"Port {usual} is in use: the {what} takes {found}.")
-        return found
+            taken = int(probe.getsockname()[1])
+        if taken != (wanted or usual):
+            console.print(f"Port {usual} is in use: the {what} takes {taken}.")
+        return taken
     if wanted:
         raise ConfigError(f"port {wanted} for the {what} is in use; give another, or stop what listens there")
     raise ConfigError("no port is free on this machine")
 
 
 def write_records(databases: Iterable[str | Path]) -> None:
-    """The table `records` that the README asks about, with simulated patients, beside the demo's own.
+    """The table `records` that the README asks about, with simulated patients.
 
     Raises:
         StoreError: a database cannot be written.
@@ -101,7 +101,7 @@ def _within(value: float | None, low: float, high: float) -> float | None:
     return None if value is None else min(max(value, low), high)
 
 
-def breast_cancer_plan(folder: Path) -> Plan:
+def breast_cancer_plan(folder: Path) -> DemoPlan:
     """569 real patients over three hospitals, by the rule of `sources/datasets/breast_cancer.py`."""
     reports = breast_cancer.import_breast_cancer(folder)
     columns = tuple(name for name in breast_cancer.COLUMNS if name != "malignant")
@@ -113,10 +113,10 @@ def breast_cancer_plan(folder: Path) -> Plan:
     )
     databases = {Path(report.database).stem: report.database for report in reports}
     write_records(databases.values())
-    return Plan(databases, ("breast_cancer", RECORDS), study)
+    return DemoPlan(databases, ("breast_cancer", RECORDS), study)
 
 
-def heart_disease_plan(folder: Path, source: Path) -> Plan:
+def heart_disease_plan(folder: Path, source: Path) -> DemoPlan:
     """The four hospitals of UCI Heart Disease, 740 patients after FLamby's cleaning."""
     reports = heart_disease.import_heart_disease(source, folder)
     names = [name for name in heart_disease.COLUMNS if name not in ("disease", "set")]
@@ -129,21 +129,21 @@ def heart_disease_plan(folder: Path, source: Path) -> Plan:
     )
     databases = {Path(report.database).stem: report.database for report in reports}
     write_records(databases.values())
-    return Plan(databases, ("heart_disease", RECORDS), study)
+    return DemoPlan(databases, ("heart_disease", RECORDS), study)
 
 
-def config_plan(path: Path) -> Plan:
+def config_plan(path: Path) -> DemoPlan:
     """The federation of a config.json; databases that are missing are synthesised."""
     config = read_config(path)
     databases = {worker.id: worker_data(path, worker) for worker in config.workers}
     for index, database in enumerate(databases.values()):
         if "://" not in database and not Path(database).exists():
             synthesize(database, index, SYNTHETIC_PATIENTS, 0)
-    return Plan(databases, (RECORDS,), flat_study(config, path.stem))
+    return DemoPlan(databases, (RECORDS,), flat_study(config, path.stem))
 
 
 def run_demo(
-    make_plan: Callable[[Path], Plan],
+    make_plan: Callable[[Path], DemoPlan],
     *,
     exit_when_done: bool,
     port: int | None = None,
@@ -204,7 +204,7 @@ class Ports:
         return f"http://127.0.0.1:{self.dashboard}"
 
 
-def _how_to_ask(plan: Plan, url: str) -> str:
+def _how_to_ask(plan: DemoPlan, url: str) -> str:
     tables = " and ".join(f"`{table}`" for table in plan.tables)
     return (
         f'Ask them something yourself: on the page, or by fc.connect("{url}") in Python. The hospitals '
@@ -212,9 +212,9 @@ def _how_to_ask(plan: Plan, url: str) -> str:
     )
 
 
-def _start_coordinator(group: Processes, plan: Plan, port: int) -> None:
+def _start_coordinator(group: Processes, plan: DemoPlan, port: int) -> None:
     state = group.folder / "coordinator"
-    group.takes_away(token_file(port))
+    group.remove_later(token_file(port))
     with contextlib.closing(CoordinatorStore(state / "coordinator.db")) as store:
         members = Members(store)
         members.keep_token(token_file(port))
@@ -230,7 +230,7 @@ def _start_page(group: Processes, ports: Ports) -> None:
     group.start("dashboard", *words, log="dashboard.log")
 
 
-def _start_nodes(group: Processes, plan: Plan, port: int) -> None:
+def _start_nodes(group: Processes, plan: DemoPlan, port: int) -> None:
     protections = sorted({*PROTECTIONS, plan.study.protection})
     offers = "".join(f'{table} = "*"\n' for table in plan.tables)
     for site, database in plan.databases.items():

@@ -1,4 +1,4 @@
-"""The demo's processes and their folder: all end with it, however it ends; a failed one keeps its logs."""
+"""The demo's processes and their folder, which end with it in any case; the logs of a failed one are kept."""
 
 import contextlib
 import os
@@ -33,14 +33,14 @@ class Processes:
         folder: of what they write; it goes with them.
         pipe: its reading end is every child's standard input; the writing end closes with this process.
         busy: a process is being started or ended; a signal that comes now waits until that is done.
-        told: such a signal has come.
+        interrupted: such a signal has come.
     """
 
     folder: Path
     pipe: tuple[int, int] = field(default_factory=os.pipe)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     busy: bool = False
-    told: bool = False
+    interrupted: bool = False
 
     def __post_init__(self) -> None:
         command = [sys.executable, "-m", "fedcohort.quickstart.parent_process", str(self.folder)]
@@ -51,7 +51,7 @@ class Processes:
 
     def interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """Take Ctrl-C, SIGTERM and SIGHUP; never between a child's start and its entry in `running`."""
-        self.told = True
+        self.interrupted = True
         if not self.busy:
             raise KeyboardInterrupt
 
@@ -70,11 +70,11 @@ class Processes:
         self.running[log] = process
         self._note(PROCESSES, str(process.pid))
         self.busy = False
-        if self.told:
+        if self.interrupted:
             raise KeyboardInterrupt
 
-    def takes_away(self, path: Path) -> None:
-        """Have a file outside the folder go with it."""
+    def remove_later(self, path: Path) -> None:
+        """Have a file outside the folder removed with it."""
         self._note(PATHS, str(path))
 
     def _note(self, name: str, line: str) -> None:
@@ -94,7 +94,7 @@ class Processes:
                 raise ConfigError(f"the demo's process {what} ended with {process.returncode}:\n{said}")
 
     def stop(self) -> None:
-        """End all of them, and take their folder away; a second Ctrl-C does not hinder it."""
+        """End all of them, and have their folder removed; a second Ctrl-C does not interrupt that."""
         self.busy = True
         for process in reversed(self.running.values()):
             with contextlib.suppress(OSError):
@@ -115,7 +115,7 @@ class Processes:
 def processes() -> Iterator[Processes]:
     """A temporary folder and the processes in it; SIGTERM and SIGHUP end them as Ctrl-C does.
 
-    What the block raises goes on, once the logs are kept elsewhere and the place is told.
+    What the block raises propagates, after the logs are copied and their place is printed.
     """
     group = Processes(Path(tempfile.mkdtemp(prefix="fedcohort-demo-")))
     wanted = [number for number in SIGNALS if not _is_nohup(number)]
@@ -124,8 +124,8 @@ def processes() -> Iterator[Processes]:
         yield group
     except Exception:
         if group.running:
-            kept = _keep_logs(group.folder)
-            console.print(f"The demo failed. The logs of its processes are kept in {kept}.")
+            logs = _keep_logs(group.folder)
+            console.print(f"The demo failed. The logs of its processes are kept in {logs}.")
         raise
     finally:
         group.stop()
@@ -139,7 +139,7 @@ def _is_nohup(number: int) -> bool:
 
 
 def _keep_logs(folder: Path) -> Path:
-    kept = Path(tempfile.mkdtemp(prefix="fedcohort-demo-logs-"))
+    logs = Path(tempfile.mkdtemp(prefix="fedcohort-demo-logs-"))
     for log in folder.glob("*.log"):
-        shutil.copy(log, kept)
-    return kept
+        shutil.copy(log, logs)
+    return logs

@@ -1,4 +1,4 @@
-"""From config.json to running processes: policies, join tokens and the folder where they are kept."""
+"""The files of a config.json federation: policies, join tokens, and the folder that holds them."""
 
 import contextlib
 import secrets
@@ -8,7 +8,7 @@ from fedcohort.errors import KeyFileError
 from fedcohort.node.keys import enrol
 from fedcohort.node.policy import Listen, SitePolicy
 from fedcohort.protection.words import WORDS
-from fedcohort.quickstart.config import FlatConfig, Worker
+from fedcohort.quickstart.config import FlatConfig, WorkerConfig
 from fedcohort.sources.datasets.synthetic import FEATURES
 from fedcohort.storage.files import write_whole
 from fedcohort.study import Cohort, Privacy, Study, Train
@@ -22,12 +22,12 @@ def state_folder(config_path: Path) -> Path:
     return config_path.resolve().parent / STATE_FOLDER
 
 
-def worker_data(config_path: Path, worker: Worker) -> str:
+def worker_data(config_path: Path, worker: WorkerConfig) -> str:
     """A worker's database: a URL, or a path relative to config.json."""
     return worker.data if "://" in worker.data else str(config_path.resolve().parent / worker.data)
 
 
-def worker_policy(config_path: Path, worker: Worker) -> SitePolicy:
+def worker_policy(config_path: Path, worker: WorkerConfig) -> SitePolicy:
     """A worker as a site: it listens on its port, offers `records`, and approves by itself."""
     return SitePolicy(
         id=worker.id,
@@ -52,7 +52,7 @@ def confirm_own_key(policy: SitePolicy) -> None:
     enrol(policy.roster, policy.id, policy.state / "site.key")
 
 
-def worker_url(worker: Worker) -> str:
+def worker_url(worker: WorkerConfig) -> str:
     """Where the coordinator dials a worker."""
     host = f"[{worker.host}]" if ":" in worker.host else worker.host
     return f"ws://{host}:{worker.port}"

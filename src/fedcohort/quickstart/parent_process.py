@@ -1,9 +1,9 @@
-"""Processes that end with the one that started them, however that one ends: the demo's.
+"""Processes that end with their parent, however it ends: the demo's.
 
-A child reads its standard input, a pipe whose other end the parent alone holds. The system closes
+A child reads its standard input, a pipe whose other end only the parent holds. The system closes
 it when the parent ends, by kill -9 too, and the child ends itself.
-`python -m fedcohort.quickstart.parent_process FOLDER` is the last to leave: it waits for the others, and
-takes away what they all wrote.
+`python -m fedcohort.quickstart.parent_process FOLDER` ends last: it waits for the others, and
+removes what they all wrote.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from pathlib import Path
 ENDS_WITH_STDIN = "FEDCOHORT_ENDS_WITH_STDIN"
 """Set for a child whose standard input is such a pipe."""
 PROCESSES, PATHS = "processes", "paths"
-"""Files in the folder: whom to wait for, and what else to take away, one a line."""
+"""Files in the folder: processes to wait for, and other paths to remove, one a line."""
 GRACE_SECONDS, LAST_SECONDS = 5.0, 15.0
 
 
@@ -55,7 +55,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def clean_up(folder: Path) -> None:
-    """Wait until every process that the folder names has ended, then take folder and paths away."""
+    """Wait until every process that the folder names has ended, then remove folder and paths."""
     deadline = time.monotonic() + LAST_SECONDS
     pids, paths = _lines(folder / PROCESSES), _lines(folder / PATHS)
     while os.name == "posix" and any(_lives(int(pid)) for pid in pids) and time.monotonic() < deadline:

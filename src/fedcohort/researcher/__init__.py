@@ -1,1 +1,1 @@
-"""What a researcher imports: connect or simulate, run, and look at results."""
+"""The researcher's interface: connect or simulate, run studies, read results."""

@@ -1,4 +1,4 @@
-"""What a researcher imports: connect to a coordinator, or simulate hospitals from frames."""
+"""The client of a researcher: connects to a coordinator, or simulates hospitals from frames."""
 
 import json
 import tomllib
@@ -57,10 +57,10 @@ def load_study(path: str | Path) -> Study:
 
 
 def checked_study(study: object) -> Study:
-    """What a researcher gives as a study.
+    """The argument, if it is a study.
 
     Raises:
-        StudyError: it is none; a path is one that was not loaded.
+        StudyError: it is not; a path must be loaded first.
     """
     if isinstance(study, Study):
         return study
@@ -74,7 +74,7 @@ def explicit(study: Study, catalogues: Mapping[str, Mapping[str, Any]], *, take_
     """Fill in each column's kind from what the sites declare, and read it as every site will.
 
     A study is its canonical JSON, whose keys are sorted; features and shuffles follow the columns'
-    order, which must be one and the same in a simulation and over the wire.
+    order, which must be the same in a simulation and over the wire.
 
     Args:
         take_units: as of `resolve_cohort`.
@@ -96,7 +96,7 @@ class Simulation:
     frames: Mapping[str, pd.DataFrame]
 
     def catalogue(self) -> dict[str, dict[str, Any]]:
-        """What each frame's columns are."""
+        """The catalogue of each frame."""
         return {site: catalogue_of_frame(frame) for site, frame in self.frames.items()}
 
     def run(self, study: Study, *, progress: bool = True) -> Result:
@@ -113,16 +113,16 @@ class Simulation:
         with follow(study, enabled=progress) as follower:
             outcome = run_local(study, loaders, follower.rows)
         arrays = outcome.state.arrays if study.analysis.trains else {}
-        kept = {name: arrays[name] for name in MODEL_ARRAYS if name in arrays}
+        model_arrays = {name: arrays[name] for name in MODEL_ARRAYS if name in arrays}
         sites = sorted(self.frames)
         report = study_report(study, study.hash, build_analysis(study), sites, outcome.report)
         if lowered:
             report["simulated"] = {"words": lowered}
-        return Result(study, report, [dict(row) for row in outcome.rows], kept)
+        return Result(study, report, [dict(row) for row in outcome.rows], model_arrays)
 
 
 def _lowered(study: Study, n_sites: int) -> list[str]:
-    """What a simulation over fewer hospitals than the study asks for does not keep of it."""
+    """What a simulation over fewer hospitals than the study asks for changes, in sentences."""
     words = []
     if n_sites < study.min_sites:
         words.append(
@@ -138,7 +138,7 @@ def _lowered(study: Study, n_sites: int) -> list[str]:
 
 
 def _among(study: Study, n_sites: int) -> Study:
-    """The study over so many hospitals; a single one's vector is the sum, and no protection hides it."""
+    """The study for so many hospitals; no protection hides a single one's vector, which is the sum."""
     changes: dict[str, object] = {"min_sites": min(study.min_sites, n_sites)}
     if n_sites == 1:
         changes |= {"protection": "none", "key_bits": Study.model_fields["key_bits"].default}
@@ -158,7 +158,7 @@ def simulate(frames: Mapping[Any, pd.DataFrame] | Sequence[pd.DataFrame]) -> Sim
 
 @dataclass(frozen=True)
 class Handle:
-    """A study at the coordinator; it goes on whether somebody watches or not."""
+    """A study at the coordinator, which runs whether somebody watches or not."""
 
     id: str
     rest: Rest
@@ -234,7 +234,7 @@ class Handle:
 
 
 def awaited(status: Mapping[str, Any]) -> str:
-    """What a study waits for, in words; nothing when it runs."""
+    """What a study waits for, in words; empty when it runs."""
     if status["state"] == "waiting":
         error = status["error"] or {"message": "sites"}
         return f"waiting: {error['message']}"
@@ -262,7 +262,7 @@ class Federation:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back; studies go on."""
+        """Close the connection; studies go on."""
         self.rest.client.close()
 
     def sites(self) -> pd.DataFrame:

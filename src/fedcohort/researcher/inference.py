@@ -1,6 +1,6 @@
-"""A trained model at work: one patient's values, or a whole cohort of a site; nothing leaves.
+"""Inference by a trained model, for one patient or a whole cohort of a site; nothing leaves the machine.
 
-What `result.save` wrote is enough: the study says how columns are read, `model.json` holds
+It needs only what `result.save` wrote: the study says how columns are read, `model.json` holds
 weights and scaling.
 """
 
@@ -59,7 +59,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model, and how it reads a cohort's columns."""
+    """A model, with the study that says how columns are read."""
 
     study: Study
     saved: SavedModel
@@ -82,7 +82,7 @@ class Predictor:
 
     @property
     def cohort(self) -> Cohort:
-        """The study's columns; label, split and condition have no business with a new patient."""
+        """The study's columns; label, split and condition do not apply to a new patient."""
         return self.study.cohort.model_copy(update={"label": None, "split": None, "where": None})
 
     def inputs(self, table: Table) -> Inputs:

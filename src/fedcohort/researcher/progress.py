@@ -1,4 +1,4 @@
-"""A progress bar for one study where somebody looks, and lines where the output goes to a file."""
+"""The progress of a study: a bar in a terminal or notebook, lines where the output goes to a file."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,28 +13,28 @@ from fedcohort.known import metric_name
 from fedcohort.study import Number, Study
 
 Show = Callable[[int | None, str | None], None]
-"""Shows rounds that are done and what is said; None leaves either as it is."""
+"""Shows finished rounds and a message; None leaves either unchanged."""
 
 
 @dataclass
 class Follower:
-    """What is told while a study runs."""
+    """The display of a running study."""
 
     show: Show
     lines: Console | None = None
     said: str = ""
     unit: str | None = None
-    """Of a label that is a number."""
+    """The unit of a label that is a number."""
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A round's metrics."""
+        """Show a round's metrics."""
         for row in rows:
             shown = (name for name in ("loss", "accuracy", "auc", "mae") if isinstance(row.get(name), float))
             text = "  ".join(f"{metric_name(name, self.unit)} {row[name]:.3f}" for name in shown)
             self.show(int(row["round"]), f"{row['split']}: {text}")
 
     def note(self, words: str) -> None:
-        """What the study waits for; nothing when it waits no longer."""
+        """Show what the study waits for; an empty text when it waits no longer."""
         if words != self.said:
             self.said = words
             self.show(None, words)
@@ -74,7 +74,7 @@ def follow(study: Study, *, enabled: bool) -> Iterator[Follower]:
 
 
 def _in_notebook(name: str, rounds: int, unit: str | None) -> Iterator[Follower]:
-    """One line of plain text that changes: rich asks for ipywidgets there, which nobody needs for this."""
+    """One line of plain text that is updated: rich would need ipywidgets there."""
     from IPython.display import DisplayHandle
 
     make: Callable[[], Any] = DisplayHandle

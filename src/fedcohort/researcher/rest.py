@@ -1,4 +1,4 @@
-"""The coordinator's REST as a client sees it: every failure is one of our errors."""
+"""A client of the coordinator's REST, which raises every failure as one of our errors."""
 
 import json
 import ssl
@@ -27,7 +27,7 @@ TIMEOUT_SECONDS = 30.0
 TAKE_SECONDS = 120.0
 """The first study that trains has the coordinator load TensorFlow before it says that it takes it."""
 PAGE_HEADER = "Fedcohort-Page"
-"""Of every answer of a page for people, whose paths look like the coordinator's."""
+"""A header of every response of a page for people, whose paths are similar to the coordinator's."""
 IDLE_SECONDS = 2.0
 """A connection that was idle for longer is not used again: the server closes it after five seconds."""
 RETRY_SECONDS = 0.5
@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 60.0
 """How long a watcher waits for a coordinator that went away."""
 
 GATEWAY_ERRORS = (502, 503, 504)
-"""What a proxy answers while the coordinator restarts, or the coordinator while its database is away."""
+"""Statuses of a proxy while the coordinator restarts, or of the coordinator while its database is away."""
 
 _BY_CODE: dict[str, type[FedcohortError]] = {
     "study-invalid": StudyError,
@@ -127,12 +127,12 @@ class Rest:
 
 def _answer_of(response: httpx.Response) -> Answer:
     try:
-        found = response.json()
+        body = response.json()
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        body = None
+    if not isinstance(body, dict):
         raise _no_coordinator("no JSON object in its answer")
-    return Answer(found)
+    return Answer(body)
 
 
 def _no_coordinator(why: str) -> LinkClosedError:
@@ -153,7 +153,7 @@ def _error_of(response: httpx.Response) -> FedcohortError:
 
 
 def _without_words(response: httpx.Response) -> str:
-    """What a status without the coordinator's own words means: it comes from what stands before it."""
+    """The meaning of an error without the coordinator's own message: it comes from a proxy before it."""
     said = f"HTTP {response.status_code} for {response.request.url.path}"
     if response.status_code in GATEWAY_ERRORS:
         return (

@@ -1,4 +1,4 @@
-"""What a researcher gets: metrics by round, a report, the trained model, and pictures of them."""
+"""The result of a study: metrics by round, a report, the trained model, and plots."""
 
 import contextlib
 import csv
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fedcohort.columns import Number
 from fedcohort.errors import StudyError
-from fedcohort.known import column_name, metric_name, told, told_levels
+from fedcohort.known import column_name, figure_text, levels_text, metric_name
 from fedcohort.researcher.inference import Predictor
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import SavedModel, Study, Train, parse_study, read_saved_model
@@ -159,7 +159,7 @@ class Result:
     def __repr__(self) -> str:
         last = {name: self.report[name] for name in ("train", "test") if name in self.report}
         figures = [(split, row, name) for split, row in last.items() for name in _named(row)]
-        parts = [f"{split} {self._in_unit(name)} {told(row, name, 3)}" for split, row, name in figures]
+        parts = [f"{split} {self._in_unit(name)} {figure_text(row, name, 3)}" for split, row, name in figures]
         parts += [f"{self._yes} counts as yes"] if parts and self._yes else []
         return f"Result({self.study.name!r}: {', '.join(parts) or ', '.join(self.report)})"
 
@@ -183,7 +183,8 @@ class Result:
         else:
             measured = {
                 split: {
-                    self._in_unit(name): told(self.report[split], name) for name in _named(self.report[split])
+                    self._in_unit(name): figure_text(self.report[split], name)
+                    for name in _named(self.report[split])
                 }
                 for split in ("train", "test")
                 if split in self.report
@@ -243,8 +244,8 @@ def _saved_arrays(path: Path) -> dict[str, Array]:
 def _described(row: dict[str, Any]) -> dict[str, str]:
     """A column's figures for a table, each with its interval, and its levels in words."""
     names = [name for name in ("n", "missing", "mean", "std") if name in row]
-    levels = {"levels": told_levels(row)} if row.get("levels") else {}
-    return {name: told(row, name) for name in names} | levels
+    levels = {"levels": levels_text(row)} if row.get("levels") else {}
+    return {name: figure_text(row, name) for name in names} | levels
 
 
 def _named(row: Mapping[str, Any]) -> list[str]:
