@@ -6,9 +6,9 @@ from importlib import metadata
 
 RULES = 3
 """Version of the rules that no study states and every result depends on: how `where` is evaluated, values are
-read, and means, deviations and scores are computed. Sites that add up must compute by the same rules, so proposals and
-approvals carry the number; it is no part of a study's hash. 1 means a version that carried none."""
-
+read, and means, deviations and scores are computed. Sites whose sums are added must compute by the same
+rules, so proposals and approvals carry the number; it is no part of a study's hash. 1 means a version that
+carried none."""
 LIBRARIES = ("numpy", "tensorflow", "tensorflow-cpu", "keras", "dp-accounting")
 """Libraries that sums, models and privacy depend on; TensorFlow is published under two names."""
 

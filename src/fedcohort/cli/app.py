@@ -1,4 +1,4 @@
-"""The command `fedcohort`; what a command needs is imported when it runs, so that help comes at once."""
+"""The command `fedcohort`; a command imports what it needs when it runs, so that help is fast."""
 
 import json
 from collections.abc import Callable
@@ -94,7 +94,7 @@ def run(
 
 
 def _read_question(path: Path) -> "Study":
-    """A study's own file, or the study that a flat configuration means."""
+    """The study of a file, or of a flat configuration."""
     from fedcohort.researcher.client import load_study
 
     if path.suffix == ".json":
@@ -111,7 +111,7 @@ def _read_question(path: Path) -> "Study":
 
 
 def _unit(study: "Study") -> str | None:
-    """Of a label that is a number."""
+    """The unit of a label that is a number."""
     from fedcohort.columns import Number
 
     label = study.cohort.label
@@ -134,7 +134,7 @@ def _print_report(report: dict[str, Any], unit: str | None = None) -> None:
         console.print(said, markup=False)
     if rows:
         names = [name for name, value in next(iter(rows.values())).items() if isinstance(value, float)]
-        table = Table("metric", *rows)  # splits beside each other: with intervals they fit into 80 columns
+        table = Table("metric", *rows)  # splits as columns: with intervals they fit into 80 columns
         for name in names:
             if not name.endswith(("_low", "_high", "_error")):
                 table.add_row(metric_name(name, unit), *(figure_text(row, name) for row in rows.values()))

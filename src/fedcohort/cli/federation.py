@@ -1,4 +1,4 @@
-"""`fedcohort coordinator …`, `node …`, `approve` and `dashboard`: the long-running side."""
+"""`fedcohort coordinator …`, `node …` and `approve`: the commands of the processes that run long."""
 
 import asyncio
 import contextlib
@@ -73,7 +73,7 @@ def coordinator(
 
 
 def _join_workers(config_path: Path, database: str | None, port: int) -> Path:
-    """Know every worker of a config.json, and this machine's user; returns the coordinator's folder."""
+    """Invite every worker of a config.json, and this machine's user; returns the coordinator's folder."""
     from fedcohort.coordinator.members import Members
     from fedcohort.coordinator.store import CoordinatorStore
     from fedcohort.local_token import token_file

@@ -1,4 +1,4 @@
-"""`fedcohort ledger`: what each data set's patients were promised, and what studies have cost them."""
+"""`fedcohort ledger`: the privacy budget of each data set, and what studies have cost of it."""
 
 import math
 from collections.abc import Iterator
@@ -79,8 +79,8 @@ def _show_account(account: "Account") -> None:
         cost = by_study.get(reservation.study_hash)
         spent, alone = epsilons(cost) if cost is not None else (0.0, 0.0)
         _say(
-            f"  {reservation.study_hash[:12]}  reserved {reservation.epsilon:g} (delta {reservation.delta:g}), "
-            f"spent {spent:.3f}; {alone:.3f} if all other sites colluded"
+            f"  {reservation.study_hash[:12]}  reserved {reservation.epsilon:g} "
+            f"(delta {reservation.delta:g}), spent {spent:.3f}; {alone:.3f} if all other sites colluded"
         )
     if account.left is not None:
         left, delta = account.left
@@ -89,7 +89,7 @@ def _show_account(account: "Account") -> None:
 
 
 def _name(account: "Account") -> str:
-    """A group's name, and its tables where the name does not say them."""
+    """A group's name, and its tables where they differ from the name."""
     tables = ", ".join(account.tables)
     return account.dataset if account.dataset == tables else f"{account.dataset} ({tables})"
 

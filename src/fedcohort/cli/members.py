@@ -1,4 +1,4 @@
-"""`fedcohort coordinator invite`, `revoke`, `remove` and `audit`: the operator's commands beside it."""
+"""`fedcohort coordinator invite`, `revoke`, `remove` and `audit`: the operator's commands while it runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ DEFAULT_STATE = Path("coordinator")
 
 @contextmanager
 def _members(state: Path, database: str | None, *, make: bool = False) -> "Iterator[Members]":
-    """The members in the coordinator's database, which only an invitation may make."""
+    """The members in the coordinator's database, which only an invitation creates."""
     from fedcohort.coordinator.members import Members
     from fedcohort.coordinator.store import CoordinatorStore
 
@@ -70,7 +70,7 @@ def revoke(
     state: State = DEFAULT_STATE,
     database: Database = None,
 ) -> None:
-    """Take a researcher's tokens back."""
+    """Revoke a researcher's tokens."""
     from fedcohort.errors import NotFoundError
 
     with _members(state, database) as members:

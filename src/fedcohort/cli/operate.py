@@ -1,4 +1,4 @@
-"""`fedcohort coordinator backup`, `node backup`, `node forget`: what an operator does beside a process."""
+"""`fedcohort coordinator backup`, `node backup`, `node forget`: maintenance of a process's folder."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`fedcohort dashboard` and `fedcohort node page`: what people look at."""
+"""`fedcohort dashboard` and `fedcohort node page`: the pages for people."""
 
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ def page(
     oidc_secret: ProviderSecret = None,
     dashboard_token: ProgramToken = None,
 ) -> None:
-    """Serve this hospital's own page on this machine: budgets, studies, what left, and its models.
+    """Serve this hospital's page on this machine: budgets, studies, releases and models.
 
     Without --people it only reads; with it, data owners approve and refuse studies there.
     --dashboard-token is better given by FEDCOHORT_DASHBOARD_TOKEN, which no list of processes shows.

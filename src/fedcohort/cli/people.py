@@ -1,4 +1,4 @@
-"""`fedcohort people`: who may use the dashboard, or a hospital's own page."""
+"""`fedcohort people`: the accounts of the dashboard, or of a hospital's page."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,21 +83,21 @@ def add(
 
 @people_app.command()
 def reset(name: Name, file: File, url: PageUrl = None) -> None:
-    """Take a password away, end all sessions, and print a link that sets a new one."""
+    """Remove a password, end all sessions, and print a link that sets a new one."""
     with _people(file) as people:
         _print_link(url, people.reset(name, BY))
 
 
 @people_app.command()
 def disable(name: Name, file: File) -> None:
-    """Let somebody in no more; all sessions end now."""
+    """Disable an account; all its sessions end now."""
     with _people(file) as people:
         people.disable(name, BY)
 
 
 @people_app.command()
 def enable(name: Name, file: File) -> None:
-    """Let somebody in again, with the password of before."""
+    """Enable an account again, with its earlier password."""
     with _people(file) as people:
         people.enable(name, BY)
 
@@ -121,7 +121,7 @@ def _print_link(url: str | None, token: str) -> None:
 
 
 def page_is_open(log_format: LogFormat, address: str, link: str | None) -> None:
-    """Say where the page is; the first operator's link goes to the screen, and into no log."""
+    """Print the page's address; the first operator's link goes to the screen only, into no log."""
     announce(log_format, f"The page is at {address}. Ctrl-C ends it.")
     if link is not None:
         console.print("There is no account yet. The first operator sets a password here, within an hour:")

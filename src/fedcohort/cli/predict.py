@@ -1,4 +1,4 @@
-"""`fedcohort predict`: a trained model on one patient, or on a cohort of this site; nothing leaves."""
+"""`fedcohort predict`: a trained model applied to one patient, or to a cohort of this site."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def predict(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Predict one patient (--value) or this site's whole cohort (--site), on this machine alone."""
+    """Predict one patient (--value) or this site's whole cohort (--site), on this machine only."""
     from fedcohort.researcher.inference import load_predictor
 
     if (site is None) == (not value):
@@ -50,7 +50,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _read(predictor: "Predictor", name: str, text: str) -> object:
-    """What stands for a column; for an image, the PNG file that is named."""
+    """The value of a column; for an image, the content of the PNG file."""
     kind = predictor.cohort.schema_.get(name)
     if not isinstance(kind, Image):
         return text

@@ -1,4 +1,4 @@
-"""`fedcohort roster`: whose keys this site believes, compared by fingerprint with the other hospitals."""
+"""`fedcohort roster`: the keys that this site trusts, compared by fingerprint with the other hospitals."""
 
 from pathlib import Path
 from typing import Annotated

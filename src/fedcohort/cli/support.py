@@ -1,4 +1,4 @@
-"""What the commands share: options, messages, and errors in one line."""
+"""Options, messages and error reports that the commands share."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ SECRETS = (
     "FEDCOHORT_JOIN_TOKEN",
     "FEDCOHORT_DATABASE",
 )
-"""What must not stand in a command line, and may come from a file: NAME_FILE."""
+"""Secrets, which must not be in a command line, and may come from a file: NAME_FILE."""
 MAX_SECRET = 4096
 DEFAULT_URL = "http://127.0.0.1:8760"
 
@@ -95,14 +95,14 @@ def existing(path: Path, remedy: str) -> Path:
 
 
 def say_whole(newest: tuple[int, bytes], length: int) -> None:
-    """Tell that a log's chain holds, and what its operator writes down elsewhere to know it by later."""
+    """Print that a log's chain is whole, and its newest hash, for its operator to write down elsewhere."""
     sequence, digest = newest
     console.print(f"entry {sequence}: {digest.hex()}", highlight=False, soft_wrap=True)
     console.print(f"{length} entries, the chain is whole", highlight=False)
 
 
 def announce(form: LogFormat, words: str) -> None:
-    """Tell whoever has started a process that it runs: on the screen, or in a log that machines read."""
+    """Print that a process runs: on the screen, or in a log for machines."""
     if form is LogFormat.json:
         log.info("%s", words)
     else:
@@ -110,7 +110,7 @@ def announce(form: LogFormat, words: str) -> None:
 
 
 def read_secret_files(environment: MutableMapping[str, str]) -> None:
-    """Take each secret from the file that NAME_FILE names, as systemd and Docker hand secrets over.
+    """Take each secret from the file that NAME_FILE names, as systemd and Docker pass secrets.
 
     Raises:
         ConfigError: the file cannot be read, or the secret is given twice.
