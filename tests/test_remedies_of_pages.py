@@ -106,7 +106,7 @@ TABLES = [
         people_in("file/people.db"), people_in("folder/people.db")),
     Row("{}: others can read this file of people; run chmod 600 on it",
         people_in("people.db", 0o644), people_in("people.db", 0o600)),
-    Row("{}: cannot be read as a CA certificate ({}); give it in PEM",
+    Row("{}: cannot be read as a CA certificate; give it in PEM",
         upstream("text.pem"), upstream("ca.pem")),
     Row("study: longer than {} characters; use `fedcohort run`",
         lambda: checked(LONG, CATALOGUES), lambda: load_study(write("study.toml", LONG))),

@@ -38,7 +38,7 @@ from fedcohort.vector import FixedPoint
 from fedcohort.wire.address import loopback_addresses
 from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import load_or_create
-from fedcohort.wire.messages import Head, Heads, Task
+from fedcohort.wire.messages import Heads, LedgerHead, Task
 
 from .analyses.test_private_evaluate import study as evaluation
 from .privacy.test_cohort_size import FRAME as SIXTY
@@ -252,7 +252,7 @@ def task_with(array: Any) -> bytes:
 
 
 def ledger_head() -> Head:
-    return Head("a", 0, 3, bytes(32), bytes(64))
+    return LedgerHead("a", 0, 3, bytes(32), bytes(64))
 
 
 WIRE = [

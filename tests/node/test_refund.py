@@ -78,7 +78,7 @@ def test_killed_after_the_approval_ended_it_can_still_be_given_back(
 
     propose(site, study("first"))
     with monkeypatch.context() as dying:
-        dying.setattr(SqlNodeStore, "give_back", killed)
+        dying.setattr(SqlNodeStore, "refund", killed)
         with pytest.raises(KilledError):
             refund(site, store_of(site), study("first").hash)
     assert not stored_answer(site, study("first").hash).approved

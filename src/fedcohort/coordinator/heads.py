@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from fedcohort.coordinator.members import Members
 from fedcohort.logs import about
 from fedcohort.wire.codec import decode_head, encode
-from fedcohort.wire.identity import verify
 from fedcohort.wire.messages import Heads, LedgerHead, SiteId
-from fedcohort.wire.signing import head_signing_bytes
+from fedcohort.wire.signing import is_signed_head
 
 log = logging.getLogger("fedcohort.coordinator")
 
@@ -33,7 +32,7 @@ def take_heads(members: Members, sender: SiteId, heads: Heads) -> Iterator[Ledge
         if key is None:
             words = "%s: a ledger head of %s is not kept: no site of that name has joined"
             log.info(words, sender, head.site, extra=about(sender))
-        elif not verify(key, head.signature, head_signing_bytes(head)):
+        elif not is_signed_head(head, key):
             words = "%s: a ledger head of %s that its key has not signed"
             log.warning(words, sender, head.site, extra=about(sender))
         elif members.heads.keep(head.site, head.age, encode(Heads((head,)))) and head.site != sender:

@@ -27,9 +27,9 @@ from fedcohort.node.records import Limit, Reservation
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.storage.files import write_whole
 from fedcohort.wire.codec import decode_head, encode
-from fedcohort.wire.identity import Identity, verify
+from fedcohort.wire.identity import Identity
 from fedcohort.wire.messages import Heads, LedgerHead, SiteId
-from fedcohort.wire.signing import head_signing_bytes
+from fedcohort.wire.signing import head_signing_bytes, is_signed_head
 
 log = logging.getLogger("fedcohort.node")
 
@@ -98,11 +98,11 @@ def take_heads(
             words = "%s: a ledger head of %s is not kept yet: its key is neither announced nor confirmed here"
             log.info(words, identity.id, head.site, extra=about(identity.id))
             continue
-        if (before is None and len(newest_heads) >= MAX_HEADS) or not is_signed(head, key):
+        if (before is None and len(newest_heads) >= MAX_HEADS) or not is_signed_head(head, key):
             words = "%s: a ledger head of %s that its key has not signed"
             log.warning(words, identity.id, head.site, extra=about(identity.id))
             continue
-        if before is not None and not is_signed(before, key):
+        if before is not None and not is_signed_head(before, key):
             store.heads.forget(head.site)
             before = None
         if head.site == identity.id:
@@ -124,14 +124,9 @@ def _take_own(store: SqlNodeStore, head: LedgerHead) -> None:
     _check(store, head)
 
 
-def is_signed(head: LedgerHead, key: bytes) -> bool:
-    """Whether this key has signed the head."""
-    return verify(key, head.signature, head_signing_bytes(head))
-
-
 def is_own(head: LedgerHead, identity: Identity) -> bool:
     """Whether a head is this site's own, by its signature."""
-    return head.site == identity.id and is_signed(head, identity.public_key)
+    return head.site == identity.id and is_signed_head(head, identity.public_key)
 
 
 def _note_fork(store: SqlNodeStore, here: SiteId, head: LedgerHead) -> None:

@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from fedcohort.logs import about
-from fedcohort.node.heads import is_own, is_signed, no_head, sign_head, take_heads
+from fedcohort.node.heads import is_own, no_head, sign_head, take_heads
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import Identity, verify
 from fedcohort.wire.messages import Countersignature, HeadCheck, Heads, LedgerHead, SiteId
-from fedcohort.wire.signing import countersigning_bytes
+from fedcohort.wire.signing import countersigning_bytes, is_signed_head
 
 log = logging.getLogger("fedcohort.node")
 
@@ -153,7 +153,7 @@ def countersign(
     shown, key = check.head, key_of(check.head.site)
     if shown.site == identity.id:
         return None
-    if key is None or not is_signed(shown, key):
+    if key is None or not is_signed_head(shown, key):
         words = "%s: no countersignature for %s: its key is not confirmed here (`fedcohort roster`)"
         log.info(words, identity.id, shown.site, extra=about(identity.id))
         return None
@@ -173,7 +173,7 @@ def _held(store: SqlNodeStore, shown: LedgerHead, key: bytes) -> LedgerHead:
         encoded = heads.of(shown.site)
         if encoded is not None:
             head = decode_head(encoded)
-            if is_signed(head, key):
+            if is_signed_head(head, key):
                 return head
             heads.forget(shown.site)
     return shown

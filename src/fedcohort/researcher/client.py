@@ -1,6 +1,5 @@
 """The client of a researcher: connects to a coordinator, or simulates hospitals from frames."""
 
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from fedcohort.sources.cohort.resolve import resolve_cohort
 from fedcohort.study import Study, parse_study
 from fedcohort.versions import RULES
 from fedcohort.wire.identity import Identity, load_or_create
-from fedcohort.wire.signing import study_signing_bytes
+from fedcohort.wire.signing import submission
 
 ENDED = frozenset({"finished", "failed", "cancelled", "refused"})
 MODEL_ARRAYS = ("weights", "mean", "deviation")
@@ -290,11 +289,7 @@ class Federation:
         coordinator = self.rest.get("/api/federation")["coordinator"]
         is_ours = coordinator.get("rules") == RULES
         study = explicit(checked_study(study), self.catalogue(), take_units=is_ours)
-        body = {
-            "study": json.loads(study.canonical),
-            "public_key": self.identity.public_key.hex(),
-            "signature": self.identity.sign(study_signing_bytes(study.canonical)).hex(),
-        }
+        body = submission(study.canonical, self.identity)
         if resume:
             body["resume"] = True
         return Handle(self.rest.post("/api/studies", body)["id"], self.rest)

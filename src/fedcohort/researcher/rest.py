@@ -1,7 +1,6 @@
 """A client of the coordinator's REST, which raises every failure as one of our errors."""
 
 import json
-import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from fedcohort.errors import (
     StudyFailedError,
 )
 from fedcohort.local_token import token_of_machine
-from fedcohort.wire.address import check_http, is_loopback_name
+from fedcohort.wire.address import check_http, client_tls, is_loopback_name
 from fedcohort.wire.proxy import environment_proxy, reason
 
 TIMEOUT_SECONDS = 30.0
@@ -173,12 +172,6 @@ def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:
         ConfigError: the address is none, or plain text to another machine, or the CA file cannot be read.
     """
     parts = check_http(url, repr(url))
-    try:
-        context = ssl.create_default_context(cafile=str(ca_file)) if ca_file else ssl.create_default_context()
-    except OSError as error:
-        raise ConfigError(
-            f"{ca_file}: cannot be read as a CA certificate ({error}); give it in PEM"
-        ) from error
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     # A proxy that the environment names must not be asked for this very machine, least of all with a token.
     host = parts.hostname or ""
@@ -187,7 +180,7 @@ def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:
         base_url=url,
         headers=headers,
         auth=None if token else token_of_machine(url),
-        verify=context,
+        verify=client_tls(Path(ca_file) if ca_file else None),
         timeout=TIMEOUT_SECONDS,
         limits=httpx.Limits(max_connections=100, keepalive_expiry=IDLE_SECONDS),
         proxy=proxy,

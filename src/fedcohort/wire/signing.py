@@ -1,11 +1,13 @@
-"""What keys sign and digests cover: every field with its length, so that no two messages read alike."""
+"""What keys sign and digests cover: every field with its length, so that no two messages give equal bytes."""
 
 import hashlib
+import json
 import struct
 from collections.abc import Mapping
 
 import numpy as np
 
+from fedcohort.wire.identity import Identity, verify
 from fedcohort.wire.messages import (
     Approval,
     Array,
@@ -34,6 +36,15 @@ def little(array: Array) -> Array:
     """The same array, contiguous and little-endian."""
     ready = np.ascontiguousarray(array)
     return ready.astype(ready.dtype.newbyteorder("<"), copy=False)
+
+
+def submission(canonical: bytes, identity: Identity) -> dict[str, object]:
+    """The request that hands a study in: the study, and its signature by this key."""
+    return {
+        "study": json.loads(canonical),
+        "public_key": identity.public_key.hex(),
+        "signature": identity.sign(study_signing_bytes(canonical)).hex(),
+    }
 
 
 def study_signing_bytes(study: bytes) -> bytes:
@@ -75,6 +86,11 @@ def card_signing_bytes(c: Card) -> bytes:
 def head_signing_bytes(h: LedgerHead) -> bytes:
     """What a site signs of its event log: how far it has come."""
     return _signing_bytes("head", h.site, h.epoch, h.sequence, h.hash)
+
+
+def is_signed_head(head: LedgerHead, key: bytes) -> bool:
+    """Whether this key has signed the head."""
+    return verify(key, head.signature, head_signing_bytes(head))
 
 
 def countersigning_bytes(c: Countersignature) -> bytes:

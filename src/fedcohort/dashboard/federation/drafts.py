@@ -5,7 +5,6 @@ operator has named (`Settings.researcher_key`); without one the text is to be sa
 `fedcohort run`.
 """
 
-import json
 import tomllib
 from collections.abc import Mapping
 from typing import Any, cast
@@ -24,7 +23,7 @@ from fedcohort.protection.words import WORDS
 from fedcohort.study import Privacy, Study, Train, parse_study
 from fedcohort.versions import RULES
 from fedcohort.wire.identity import Identity, load_or_create
-from fedcohort.wire.signing import study_signing_bytes
+from fedcohort.wire.signing import submission
 
 TAKEN = 202
 MAX_TOML_CHARACTERS = 12_000
@@ -111,7 +110,7 @@ def _handed_in(
 ) -> UpstreamResponse:
     """Hand a study in; it belongs to the visitor, unless the coordinator had it already."""
     was_known = upstream.get(study_path(study.hash)).ok
-    answer = upstream.post("/api/studies", signed(study, identity))
+    answer = upstream.post("/api/studies", submission(study.canonical, identity))
     if answer.status == TAKEN and not was_known:
         claim(access, study.hash)
     return answer
@@ -154,12 +153,3 @@ def checked(text: str, catalogues: Mapping[str, Mapping[str, Any]], *, take_unit
     if analysis.get("kind") not in KINDS or not isinstance(analysis.get("model", ""), str):
         raise StudyError('study: analysis.kind must be "describe" or "train", with a model by its name')
     return explicit(parse_study(given), catalogues, take_units=take_units)
-
-
-def signed(study: Study, identity: Identity) -> dict[str, object]:
-    """The request to the coordinator: the study, and the signature by the dashboard's key."""
-    return {
-        "study": json.loads(study.canonical),
-        "public_key": identity.public_key.hex(),
-        "signature": identity.sign(study_signing_bytes(study.canonical)).hex(),
-    }

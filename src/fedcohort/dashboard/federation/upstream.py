@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from fedcohort.dashboard.shared.settings import Settings
-from fedcohort.errors import AuthenticationError, ConfigError, FedcohortError, LinkClosedError, NotFoundError
+from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, NotFoundError
 from fedcohort.local_token import token_of_machine
 from fedcohort.researcher.rest import IDLE_SECONDS
-from fedcohort.wire.address import is_loopback_name
+from fedcohort.wire.address import client_tls, is_loopback_name
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
@@ -164,17 +164,11 @@ def open_upstream(settings: Settings) -> Upstream:
     Raises:
         ConfigError: the CA file cannot be read.
     """
-    try:
-        context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
-    except OSError as error:
-        raise ConfigError(
-            f"{settings.ca_file}: cannot be read as a CA certificate ({error}); give it in PEM"
-        ) from error
     client = httpx.Client(
         base_url=settings.coordinator,
         headers={"Authorization": f"Bearer {settings.token}"} if settings.token else {},
         auth=None if settings.token else token_of_machine(settings.coordinator),
-        verify=context,
+        verify=client_tls(settings.ca_file),
         timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         limits=_LIMITS,
         # A proxy that the environment names must not be asked for this very machine.

@@ -131,27 +131,29 @@ class People:
             return self._link(connection, row.folded, LINK_SECONDS)
 
     def disable(self, name: str, by: str = "") -> None:
-        """Let somebody in no more: all sessions and links end now.
+        """Disable an account: all its sessions and links end now.
 
         Raises:
             NotFoundError: there is no such account.
         """
-        with self.database.transaction() as connection:
-            row = _row_of(connection, name)
-            self._change(connection, row.folded, {"disabled": 1})
-            _forget(connection, row.folded)
-            self.log.append(connection, "person-disabled", detail={"name": row.name, "by": by})
+        self._set_disabled(name, by, disabled=True)
 
     def enable(self, name: str, by: str = "") -> None:
-        """Let somebody in again, with the password of before.
+        """Enable an account again, with its earlier password.
 
         Raises:
             NotFoundError: there is no such account.
         """
+        self._set_disabled(name, by, disabled=False)
+
+    def _set_disabled(self, name: str, by: str, *, disabled: bool) -> None:
         with self.database.transaction() as connection:
             row = _row_of(connection, name)
-            self._change(connection, row.folded, {"disabled": 0})
-            self.log.append(connection, "person-enabled", detail={"name": row.name, "by": by})
+            self._change(connection, row.folded, {"disabled": int(disabled)})
+            if disabled:
+                _forget(connection, row.folded)
+            kind = "person-disabled" if disabled else "person-enabled"
+            self.log.append(connection, kind, detail={"name": row.name, "by": by})
 
     def first_link(self) -> str | None:
         """The token with which the first operator sets a password; None when there is somebody."""

@@ -27,7 +27,7 @@ from joserfc.jwk import KeySet
 from fedcohort.dashboard.login.roles import ROLES
 from fedcohort.errors import AuthenticationError, ConfigError, LinkClosedError
 from fedcohort.field_faults import unknown_key
-from fedcohort.wire.address import is_loopback_name
+from fedcohort.wire.address import client_tls, is_loopback_name
 
 ALGORITHMS = (
     "RS256",
@@ -249,11 +249,5 @@ def open_provider(config: ProviderConfig, ca_file: Path | None) -> Provider:
     Raises:
         ConfigError: the CA file cannot be read.
     """
-    try:
-        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-    except OSError as error:
-        raise ConfigError(
-            f"{ca_file}: cannot be read as a CA certificate ({error}); give it in PEM"
-        ) from error
     trust = not is_loopback_name(urlsplit(config.issuer).hostname)
-    return Provider(config, httpx.Client(verify=context, timeout=WAIT_SECONDS, trust_env=trust))
+    return Provider(config, httpx.Client(verify=client_tls(ca_file), timeout=WAIT_SECONDS, trust_env=trust))
