@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from fedcohort.dashboard.shared.svg import Bar
-from fedcohort.known import ends_of
 
 MAX_BARS = 40
 MAX_LABEL_LENGTH = 48
@@ -39,8 +38,15 @@ def importance_bars(report: Mapping[str, object]) -> Bars:
     for column, entry in importance.items():
         value = entry.get("loss_increase") if isinstance(entry, dict) else None
         if isinstance(value, int | float):
-            bars.append(Bar(str(column), float(value), ends_of(entry, "loss_increase")))
+            bars.append(Bar(str(column), float(value), _ends(entry)))
     return tuple(sorted(bars, key=lambda bar: (-bar.value, bar.name)))
+
+
+def _ends(entry: Mapping[str, object]) -> tuple[float, float] | None:
+    low, high = entry.get("loss_increase_low"), entry.get("loss_increase_high")
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        return float(low), float(high)
+    return None
 
 
 @lru_cache(maxsize=32)
