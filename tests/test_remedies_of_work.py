@@ -251,7 +251,7 @@ def task_with(array: Any) -> bytes:
     return encode(Task("ab" * 32, 0, 0, "train", {"x": array}, bytes(32), ("a", "b")))
 
 
-def ledger_head() -> Head:
+def ledger_head() -> LedgerHead:
     return LedgerHead("a", 0, 3, bytes(32), bytes(64))
 
 
