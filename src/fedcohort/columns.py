@@ -111,7 +111,7 @@ class Numeric(Frozen):
 
 
 def _listed(levels: object) -> object:
-    """A list of what is given as one; anything else is told as a fault of the field."""
+    """A list of what is given as one; anything else is a fault of the field."""
     return tuple(levels) if isinstance(levels, Iterable) and not isinstance(levels, str) else levels
 
 

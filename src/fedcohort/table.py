@@ -28,7 +28,7 @@ class Table:
         columns: numeric columns are (n,) float64 with NaN where missing; categorical
             ones are (n,) int64 indices into the study's levels, -1 where missing.
         label: (n,) float64: 0 or 1, a class index, or a number; None without a label.
-        event: (n,) float64 0 or 1 beside a survival time in `label`; None otherwise.
+        event: (n,) float64 0 or 1 with a survival time in `label`; None otherwise.
         split: (n,) int8 of TRAIN, TEST and VALID.
         images: image columns, an image a row, which are read when they are needed.
     """

@@ -81,12 +81,12 @@ def _with_link(
 
     people: People | None = app.extensions["fedcohort-people"]
 
-    def told(address: str) -> None:
+    def announced(address: str) -> None:
         token = people.first_link() if people is not None and ready else None
         if ready:
             ready(address, password_link(settings.address or address, token) if token else None)
 
-    return told
+    return announced
 
 
 def run_hospital_page(

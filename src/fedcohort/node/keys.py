@@ -227,7 +227,7 @@ def _read_key(path: Path) -> bytes:
 
 
 def confirmed_key(card: Card, fingerprint_read: str) -> bytes:
-    """The identity key of a card whose fingerprint an operator was told out of band.
+    """The identity key of a card whose fingerprint its operator has read out, out of band.
 
     Raises:
         ConfigError: it is no fingerprint, or another one's: the coordinator may have announced its own key.

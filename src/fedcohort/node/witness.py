@@ -64,7 +64,7 @@ class Witnesses:
         studies: for which others have countersigned, or the counter or the operator stood in.
         last: what ends a study (its hash, its last round, contribution or help) and others have seen the
             head of.
-        exact: studies without privacy that something was released of, and whose head was told.
+        exact: studies without privacy that have released something, and whose head was sent.
         asked: the exchange that is going on.
         by_operator: the operator has said so when the process was started.
         by_counter: the counter outside the folder agrees with the log, and is kept up with it.

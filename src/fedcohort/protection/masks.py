@@ -2,12 +2,12 @@
 
 A site adds to its integers a mask for each neighbour, which the neighbour subtracts,
 and a mask of its own. The coordinator sees uniform integers. In a second exchange
-those who contributed help to recover the own masks of all survivors and the pair
+those who contributed help to recover the self-masks of all survivors and the pair
 masks that a lost site left behind; what remains is the sum and nothing else.
 
 Unlike the paper's, a site's Diffie-Hellman secret is never shared. The seed of a pair
 is derived from it for one attempt at one round; shares of these seeds and of a fresh
-own seed travel sealed with the masked vector, so that a round takes two exchanges.
+self-mask seed travel sealed with the masked vector, so that a round takes two exchanges.
 """
 
 import hashlib
@@ -171,7 +171,7 @@ def opening_shares(
 ) -> bytes:
     """Give the shares that open the sum of these survivors.
 
-    For a survivor that is its share of the own seed; for a lost site its shares of the seeds that
+    For a survivor that is its share of the self-mask seed; for a lost site its shares of the seeds that
     survivors had with it. It is never both for one site, since a site survives or does not.
 
     Args:

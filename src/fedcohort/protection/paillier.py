@@ -6,7 +6,7 @@ plaintext m behind a random n-th residue w (Paillier 1999). Sites hold the secre
 
 - w = h_s^r comes from a fixed-base table, with exponents that are independent under p
   and under q, each a quarter of the modulus' length: together the half length that
-  Damgård, Jurik, Nielsen 2010 take. That such a w cannot be told from a random n-th
+  Damgård, Jurik, Nielsen 2010 take. That such a w cannot be distinguished from a random n-th
   residue is assumed (short-exponent indistinguishability: Koshiba, Kurosawa 2004);
   the best attack known, a search over one exponent that meets in the middle, takes
   2^(bits / 8) multiplications, far more than to factor n.

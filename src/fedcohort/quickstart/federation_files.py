@@ -18,7 +18,7 @@ MIN_PATIENTS = 10
 
 
 def state_folder(config_path: Path) -> Path:
-    """Where keys and stores of a config.json federation are: a folder beside it."""
+    """Where keys and stores of a config.json federation are: a folder next to it."""
     return config_path.resolve().parent / STATE_FOLDER
 
 
