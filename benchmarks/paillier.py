@@ -25,10 +25,10 @@ from benchmarks.harness import (
     seconds_of,
     unavailable,
 )
-from fedcohort.protection import paillier
+from fedcohort.protection import paillier, paillier_key
 from fedcohort.protection.fixed_point import Ring, Segment, Shape
 from fedcohort.protection.packing import pack
-from fedcohort.protection.paillier import SecretKey
+from fedcohort.protection.paillier_key import SecretKey
 
 N_PARAMETERS, N_SITES, REPEATS, SAMPLE, MOST_TIMES = 10_113, 3, 9, 7, 1.5
 SHAPE = Shape((Segment(N_PARAMETERS, 32, 2**21 - 1),), N_SITES)
@@ -153,7 +153,7 @@ def main() -> None:
     """Print all claims."""
     say(machine())
     for bits in (2048, 3072):
-        key = paillier.make_key(bits)
+        key = paillier_key.make_key(bits)
         first = seconds_of(partial(paillier.seal, key, SHAPE, update()))
         emit(reported(f"paillier: first seal with a key, its tables included, {bits}-bit", first, None, "s"))
         for claim in [*beside_phe(key), *beside_heu(key)] if bits == 2048 else []:

@@ -1,4 +1,4 @@
-"""Images of a cohort: one byte a pixel and channel, in a file of rows, read as they are needed.
+"""Images of a cohort: one byte a pixel and channel, stored apart from the rows, and read as they are needed.
 
 Up to `MEMORY_BYTES` they stay in memory; more go to a file that only this process can open and that
 has no name (on Windows: that the system deletes when it is closed), so that a killed node leaves no

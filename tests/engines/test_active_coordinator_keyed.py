@@ -18,7 +18,7 @@ from fedcohort.node.answer import MOST_KEYS, answer
 from fedcohort.node.keys import Keys
 from fedcohort.node.records import Stored
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.protection import paillier
+from fedcohort.protection import paillier_key
 from fedcohort.protection.fixed_point import ring_from_bytes, shape_from_text
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import new_identity
@@ -50,7 +50,7 @@ class Round:
         self.parts = {site: reply for site, _, reply in seen if isinstance(reply, Contribution)}
         self.task = next(question for _, question, _ in seen if isinstance(question, Task))
         self.made = next(reply for _, _, reply in seen if isinstance(reply, Setup))
-        self.public = paillier.public_from_bytes(self.made.public)
+        self.public = paillier_key.public_from_bytes(self.made.public)
 
     def stored(self, site: SiteId) -> Stored:
         found = self.play.nodes[site].store.last(STUDY.hash)
@@ -131,8 +131,8 @@ def test_proofs_hold_for_their_site_round_attempt_and_study_only(played: Round) 
 
 def own_key() -> tuple[bytes, bytes]:
     """A key that no site of the study has made: its public and its secret part."""
-    key = paillier.make_key(2048)
-    return paillier.public_to_bytes(key.public), paillier.secret_to_bytes(key)
+    key = paillier_key.make_key(2048)
+    return paillier_key.public_to_bytes(key.public), paillier_key.secret_to_bytes(key)
 
 
 def about(public: bytes) -> bytes:

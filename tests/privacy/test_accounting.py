@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from fedcohort.errors import StudyError
-from fedcohort.privacy import composition
-from fedcohort.privacy.accounting import check_budget, epsilon, noise_multiplier
-from fedcohort.privacy.composition import Pure, Sampled, composed
+from fedcohort.privacy import accounting
+from fedcohort.privacy.accounting import Pure, Sampled, check_budget, composed, epsilon, noise_multiplier
 from fedcohort.privacy.events import (
     GaussianRelease,
     LaplaceRelease,
@@ -99,7 +98,7 @@ def test_renyi_accounting_is_an_upper_bound(sigma: float, count: int, probabilit
 def test_a_coarse_grid_costs_more_and_never_less(monkeypatch: pytest.MonkeyPatch) -> None:
     sampled = [Sampled(1.0, 0.1, 200)]
     fine = composed(0.01, sampled, [Pure(0.1, 3)], 1e-5)
-    monkeypatch.setattr(composition, "MAX_POINTS", 2.0**10)
+    monkeypatch.setattr(accounting, "MAX_POINTS", 2.0**10)
     coarse = composed(0.01, sampled, [Pure(0.1, 3)], 1e-5)
     assert fine <= coarse < 1.1 * fine
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcohort.privacy.exact import Uniform, bracket_exp, floor_exp
+from fedcohort.privacy.samplers import Uniform, bracket_exp, floor_exp
 
 
 @given(st.fractions(min_value=0, max_value=60, max_denominator=10**9), st.integers(1, 200))

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 
 import fedcohort as fc
 from fedcohort.errors import KeyFileError, SaturationError, WireError
-from fedcohort.protection import paillier
+from fedcohort.protection import paillier, paillier_key
 from fedcohort.protection.fixed_point import Ring, Segment, Shape, add_ring, zero_ring
 from fedcohort.protection.homomorphic import PAILLIER
 from fedcohort.protection.packing import pack
-from fedcohort.protection.paillier import PublicKey, SecretKey
-from fedcohort.protection.paillier_key import public_from_bytes
+from fedcohort.protection.paillier_key import PublicKey, SecretKey, public_from_bytes
 from tests.patience import PATIENCE_SECONDS
 
 SHAPE = Shape((Segment(4, 64, 2**50), Segment(300, 32, 2**21)), 3)
@@ -27,12 +26,12 @@ SHAPE = Shape((Segment(4, 64, 2**50), Segment(300, 32, 2**21)), 3)
 
 @pytest.fixture(scope="module")
 def key() -> SecretKey:
-    return paillier.make_key(2048)
+    return paillier_key.make_key(2048)
 
 
 @pytest.fixture(scope="module")
 def other_key() -> SecretKey:
-    return paillier.make_key(2048)
+    return paillier_key.make_key(2048)
 
 
 @pytest.fixture(scope="module")
@@ -284,19 +283,19 @@ def test_a_study_that_says_nothing_of_it_gets_a_key_of_3072_bits() -> None:
 
 def test_keys_of_other_lengths_are_not_made() -> None:
     with pytest.raises(ValueError, match="1024"):
-        paillier.make_key(1024)
+        paillier_key.make_key(1024)
 
 
 def test_a_key_survives_its_bytes(key: SecretKey) -> None:
-    public_bytes, secret_bytes = paillier.public_to_bytes(key.public), paillier.secret_to_bytes(key)
+    public_bytes, secret_bytes = paillier_key.public_to_bytes(key.public), paillier_key.secret_to_bytes(key)
     assert (len(public_bytes), len(secret_bytes)) == (6 + 3 * 256, 6 + 256)
-    public = paillier.public_from_bytes(public_bytes)
+    public = paillier_key.public_from_bytes(public_bytes)
     assert public == key.public
-    assert paillier.secret_from_bytes(public, secret_bytes) == key
+    assert paillier_key.secret_from_bytes(public, secret_bytes) == key
 
 
 def test_a_broken_public_key_is_refused(key: SecretKey) -> None:
-    good, n, h_s = paillier.public_to_bytes(key.public), int(key.public.n), int(key.public.h_s)
+    good, n, h_s = paillier_key.public_to_bytes(key.public), int(key.public.n), int(key.public.h_s)
     head = good[:6]
     bad = [
         b"",
@@ -312,11 +311,11 @@ def test_a_broken_public_key_is_refused(key: SecretKey) -> None:
     bad += [head + modulus.to_bytes(256) + base.to_bytes(512) for modulus, base in pairs]
     for data in bad:
         with pytest.raises(WireError):
-            paillier.public_from_bytes(data)
+            paillier_key.public_from_bytes(data)
 
 
 def test_a_secret_key_that_does_not_belong_is_refused(key: SecretKey, other_key: SecretKey) -> None:
-    good, p, q, n = paillier.secret_to_bytes(key), int(key.p), int(key.q), int(key.public.n)
+    good, p, q, n = paillier_key.secret_to_bytes(key), int(key.p), int(key.q), int(key.public.n)
     bad = [
         b"",
         good[:5],
@@ -325,21 +324,23 @@ def test_a_secret_key_that_does_not_belong_is_refused(key: SecretKey, other_key:
         b"FCPP" + good[4:],
         good[:4] + (3072).to_bytes(2) + good[6:],
     ]
-    bad.append(paillier.secret_to_bytes(other_key))
+    bad.append(paillier_key.secret_to_bytes(other_key))
     bad += [good[:6] + a.to_bytes(128) + b.to_bytes(128) for a, b in ((p, p), (p + 2, q), (0, 0), (1, q))]
     for data in bad:
         with pytest.raises(KeyFileError):
-            paillier.secret_from_bytes(key.public, data)
+            paillier_key.secret_from_bytes(key.public, data)
     for h_s in (2, int(gmpy2.powmod(2, n, n * n)) * (n + 1) % (n * n), (1 + p) % (n * n)):
         with pytest.raises(KeyFileError):
-            paillier.secret_from_bytes(PublicKey(key.public.n, mpz(h_s)), good)
+            paillier_key.secret_from_bytes(PublicKey(key.public.n, mpz(h_s)), good)
 
 
 def test_no_text_shows_a_key(key: SecretKey, bodies: list[bytes]) -> None:
     shown = [repr(key), str(key), f"{key}", repr(key.public), repr(paillier._sides(key)), str({"key": key})]
     for action in (
-        lambda: paillier.secret_from_bytes(key.public, paillier.secret_to_bytes(key)[:-1]),
-        lambda: paillier.secret_from_bytes(PublicKey(key.public.n, mpz(2)), paillier.secret_to_bytes(key)),
+        lambda: paillier_key.secret_from_bytes(key.public, paillier_key.secret_to_bytes(key)[:-1]),
+        lambda: paillier_key.secret_from_bytes(
+            PublicKey(key.public.n, mpz(2)), paillier_key.secret_to_bytes(key)
+        ),
         lambda: paillier.open_sum(key, SHAPE, bodies[0][:-1] + b"\0", 1),
     ):
         with pytest.raises((KeyFileError, WireError)) as caught:

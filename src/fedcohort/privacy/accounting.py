@@ -1,8 +1,10 @@
 """Privacy accounting: epsilon of releases at a delta, and the noise that a whole study needs.
 
 Neighbours are two data sets that differ by one patient, added or removed. Costs are composed as privacy
-loss distributions by dp_accounting (Doroshenko et al. 2022, arXiv 2207.04380), always rounded against us;
-plain Gaussian releases alone by the closed form of Balle and Wang 2018 (arXiv 1805.06530).
+loss distributions by dp_accounting (Doroshenko, Ghazi, Kamath, Kumar, Manurangsi 2022, arXiv 2207.04380):
+the losses of each release are rounded to a grid so that epsilon can only grow, and composed by Fourier
+transforms; plain Gaussian releases alone by the closed form of Balle and Wang 2018 (arXiv 1805.06530).
+dp_accounting takes a second to import, so it is imported when something is accounted.
 
 Discrete Gaussians. The mechanisms add N_Z(0, sigma^2) to integers, or a sum of m shares of variance
 sigma^2 / m; dp_accounting knows N(0, sigma^2). Let e(r) = 2 sum_{k>=1} exp(-2 pi^2 r^2 k^2): by Poisson's
@@ -24,10 +26,13 @@ More survivors than were counted on add noise of their own, which is a post-proc
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
+
+import numpy as np
 
 from fedcohort.errors import StudyError
-from fedcohort.privacy.composition import Pure, Sampled, composed
 from fedcohort.privacy.events import GaussianRelease, LaplaceRelease, NoiselessRelease, Release, is_number
 
 SMOOTHING = 4.0
@@ -39,6 +44,12 @@ SLACK = 2 * 2.1 * math.exp(-2 * math.pi**2 * SMOOTHING)
 
 MIN_DELTA, DELTA_ERROR = 1e-10, 1e-13
 """The smallest delta that is accounted; its part that covers rounding errors of Fourier transforms."""
+
+MAX_POINTS = 2.0**19
+"""Of a privacy loss distribution; a coarser grid, which costs more epsilon, holds it below."""
+
+MOST_PURE = 20.0
+"""Epsilon of a release above which composing gains nothing over adding."""
 
 _OCTAVE = 2**11
 """Multipliers between a power of two and the next."""
@@ -220,6 +231,77 @@ def _pure(release: LaplaceRelease) -> float:
     if release.sampling_probability == 1 or cost > 500:
         return cost
     return math.log1p(release.sampling_probability * math.expm1(cost))
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Gaussian releases to a Poisson sample of patients; mu is sensitivity over sigma."""
+
+    mu: float
+    probability: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Pure:
+    """Releases that are private at delta 0."""
+
+    epsilon: float
+    count: int
+
+
+def composed(full: float, sampled: Sequence[Sampled], pure: Sequence[Pure], delta: float) -> float:
+    """Epsilon of all releases together, never below the true one.
+
+    Args:
+        full: sum of mu^2 over the plain Gaussians.
+        delta: positive.
+    """
+    costly = sum(release.epsilon * release.count for release in pure if release.epsilon > MOST_PURE)
+    pure = [release for release in pure if release.epsilon <= MOST_PURE]
+    if costly:
+        return costly + (composed(full, sampled, pure, delta) if full or sampled or pure else 0.0)
+    if not sampled and not pure:
+        from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
+
+        # Where two of its logarithms are equal it takes that of 0, which is -inf, as it should be.
+        with np.errstate(divide="ignore"):
+            return float(get_epsilon_gaussian(1 / math.sqrt(full), delta)) * (1 + 1e-9)
+    from dp_accounting.pld import common, privacy_loss_distribution
+
+    step = _grid(full, sampled, pure)
+    losses: list[Any] = []
+    if full:
+        sigma = 1 / math.sqrt(full)
+        losses.append(
+            privacy_loss_distribution.from_gaussian_mechanism(sigma, value_discretization_interval=step)
+        )
+    for gaussian in sampled:
+        loss = privacy_loss_distribution.from_gaussian_mechanism(
+            1 / gaussian.mu, value_discretization_interval=step, sampling_prob=gaussian.probability
+        )
+        losses.append(loss.self_compose(gaussian.count))
+    for release in pure:
+        # What is private at delta 0 is never worse than randomised response (Kairouz et al. 2015).
+        limits = common.DifferentialPrivacyParameters(release.epsilon, 0)
+        loss = privacy_loss_distribution.from_privacy_parameters(limits, value_discretization_interval=step)
+        losses.append(loss.self_compose(release.count))
+    total = losses[0]
+    for loss in losses[1:]:
+        total = total.compose(loss)
+    return float(total.get_epsilon_for_delta(delta))
+
+
+def _grid(full: float, sampled: Sequence[Sampled], pure: Sequence[Pure]) -> float:
+    """The step between privacy losses: a tenth of one release's spread, where MAX_POINTS allow."""
+    spreads = [math.sqrt(full)] if full else []
+    spreads += [part.probability * math.sqrt(math.expm1(min(part.mu**2, 4.0))) for part in sampled]
+    spreads += [release.epsilon for release in pure]
+    # Mean privacy loss of all, from which the whole distribution's width follows.
+    mean = full / 2 + sum(release.count * release.epsilon * min(release.epsilon, 1.0) for release in pure)
+    mean += sum(part.count * part.probability * part.mu**2 / 2 for part in sampled)
+    widest = max([mean + 10 * math.sqrt(2 * mean), *(part.mu**2 / 2 + 10 * part.mu for part in sampled)])
+    return max(min(0.1 * min(spreads), 2e-3), widest / MAX_POINTS)
 
 
 def forget() -> None:

@@ -4,7 +4,8 @@ Canonne, Kamath, Steinke 2020 (arXiv 2004.00010): a discrete Laplace variable (a
 a probability exp(-gamma) (algorithm 1) that makes it a discrete Gaussian (algorithm 3). All rejections of
 a batch are decided at once, in floating point, by comparing 64 random bits with an interval that surely
 contains exp(-gamma), if numpy's exp errs by less than 2^-41 of itself; the few (one in about 2^40) that
-lie inside the interval are decided by drawing more bits and computing with rationals, in `exact`. So the
+lie inside the interval are decided by drawing more bits (`Uniform`) and bracketing exp(-gamma) by partial
+sums of its alternating series, in rationals of any length. So the
 distribution is the discrete Gaussian's own, not an approximation: no floating-point number ever decides
 by itself. Sigma, a float, is a rational number and is taken as exactly that number. Whether numpy's exp
 is as exact as that is tested before a process first draws; where it is not, OpenDP's sampler draws.
@@ -33,7 +34,59 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 
 from fedcohort.errors import StudyError
-from fedcohort.privacy.exact import Uniform, bracket_exp, floor_exp
+
+
+def bracket_exp(gamma: Fraction, bits: int) -> tuple[Fraction, Fraction]:
+    """Rationals on both sides of exp(-gamma), at most gamma + 1 times 2^(1 - bits) apart.
+
+    Args:
+        gamma: not negative.
+        bits: of precision.
+    """
+    pieces = max(1, math.ceil(gamma))
+    part = gamma / pieces
+    # On [0, 1] the terms of exp(-part) alternate and shrink: neighbouring partial sums bracket it.
+    low, high, term, power = Fraction(0), Fraction(1), Fraction(1), 0
+    while high - low > Fraction(1, 2**bits):
+        power += 1
+        term = term * part / power
+        if power % 2:
+            low = high - term
+        else:
+            high = low + term
+    return low**pieces, high**pieces
+
+
+def floor_exp(gamma: Fraction, bits: int) -> int:
+    """floor(2^bits exp(-gamma)), exactly; gamma is rational and not zero, so the product is no integer."""
+    precision = bits + 16
+    while True:
+        low, high = bracket_exp(gamma, precision)
+        floor = math.floor(low * (1 << bits))
+        if floor == math.floor(high * (1 << bits)):
+            return floor
+        precision *= 2
+
+
+class Uniform:
+    """One uniform number in [0, 1), whose bits are drawn when a comparison asks for them."""
+
+    def __init__(self, first: int) -> None:
+        self._value, self._bits = first, 64
+
+    def below_exp(self, gamma: Fraction) -> bool:
+        """Whether the number is below exp(-gamma)."""
+        if gamma == 0:
+            return True
+        while True:
+            low, high = bracket_exp(gamma, self._bits + 16)
+            if Fraction(self._value + 1, 2**self._bits) <= low:
+                return True
+            if Fraction(self._value, 2**self._bits) >= high:
+                return False
+            self._value = self._value << 64 | int.from_bytes(os.urandom(8), "little")
+            self._bits += 64
+
 
 log = logging.getLogger("fedcohort.node")
 

@@ -8,7 +8,7 @@ site's ciphertext: the coordinator must not show it one (docs/threat-model.md).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from fedcohort.protection import ckks, paillier
+from fedcohort.protection import ckks, paillier, paillier_key
 from fedcohort.protection.context import RoundContext, Sealed, SiteId
 from fedcohort.protection.contract import Key, OpeningExchange, Participant, Protection, SharedKey
 from fedcohort.protection.fixed_point import Ring, Shape, ring_from_bytes
@@ -99,17 +99,17 @@ def additive_scheme(scheme: Scheme, setup: SharedKey) -> Protection:
 
 
 def _make_paillier(bits: int) -> tuple[bytes, bytes]:
-    key = paillier.make_key(bits)
-    return paillier.public_to_bytes(key.public), paillier.secret_to_bytes(key)
+    key = paillier_key.make_key(bits)
+    return paillier_key.public_to_bytes(key.public), paillier_key.secret_to_bytes(key)
 
 
-def _load_paillier(public: bytes, secret: bytes) -> paillier.SecretKey:
-    return paillier.secret_from_bytes(paillier.public_from_bytes(public), secret)
+def _load_paillier(public: bytes, secret: bytes) -> paillier_key.SecretKey:
+    return paillier_key.secret_from_bytes(paillier_key.public_from_bytes(public), secret)
 
 
 PAILLIER = additive_scheme(
     Scheme(paillier.seal, paillier.add, paillier.open_sum),
-    SharedKey(_make_paillier, _load_paillier, paillier.public_from_bytes),
+    SharedKey(_make_paillier, _load_paillier, paillier_key.public_from_bytes),
 )
 CKKS = additive_scheme(
     Scheme(ckks.seal, ckks.add, ckks.open_sum),

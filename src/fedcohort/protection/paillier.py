@@ -33,31 +33,7 @@ from numpy.typing import NDArray
 from fedcohort.errors import WireError
 from fedcohort.protection.fixed_point import Ring, Shape
 from fedcohort.protection.packing import Plaintexts, n_plaintexts, pack, unpack
-from fedcohort.protection.paillier_key import (
-    PublicKey,
-    SecretKey,
-    bits_to_bytes,
-    make_key,
-    public_from_bytes,
-    public_to_bytes,
-    secret_from_bytes,
-    secret_to_bytes,
-)
-
-__all__ = [
-    "PublicKey",
-    "SecretKey",
-    "add",
-    "body_bytes",
-    "make_key",
-    "open_sum",
-    "public_from_bytes",
-    "public_to_bytes",
-    "seal",
-    "secret_from_bytes",
-    "secret_to_bytes",
-]
-
+from fedcohort.protection.paillier_key import PublicKey, SecretKey, bits_to_bytes
 
 _WINDOW = 10
 """Bits of an exponent that one look-up covers: 27 MB of tables for a key of 2048 bits, 61 MB for 3072."""

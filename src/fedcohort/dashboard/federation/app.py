@@ -11,9 +11,9 @@ from flask.typing import ResponseReturnValue
 
 import fedcohort
 from fedcohort.dashboard.federation.broadcast import Admits, Broadcasts
+from fedcohort.dashboard.federation.curves import training_metrics
 from fedcohort.dashboard.federation.downloads import add_downloads
 from fedcohort.dashboard.federation.drafts import add_form
-from fedcohort.dashboard.federation.metrics import training_metrics
 from fedcohort.dashboard.federation.ownership import check_ownership, own_events, own_studies, while_allowed
 from fedcohort.dashboard.federation.relay import StreamSlots
 from fedcohort.dashboard.federation.upstream import Upstream, UpstreamResponse, open_upstream, study_path

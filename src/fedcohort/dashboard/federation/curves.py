@@ -1,4 +1,4 @@
-"""Curves of a study's metrics for a page: few points, whatever the number of rounds.
+"""A study's metrics by round: curves of few points for a page, and lists for `/training_metrics`.
 
 Each curve is thinned by M4 (Jugel, Jerzak, Hackenbroich and Markl 2014, "M4: A Visualization-Oriented
 Time Series Data Aggregation", PVLDB 7(10)): of every stretch of rounds the first, the last, the lowest
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from fedcohort.dashboard.federation.metrics import is_row
 from fedcohort.known import METRICS
 
 MOST_POINTS = 480
@@ -141,3 +140,29 @@ def _drawn(cached: CachedCurves) -> Json:
     for (split, name), points in cached.curves.items():
         splits.setdefault(split, {})[name] = thinned(points)
     return {"last": cached.last, "splits": splits, "seconds": thinned(cached.seconds)}
+
+
+def training_metrics(body: dict[str, object]) -> dict[str, object]:
+    """The rows of one split as one list a metric, in the order of rounds; what is not known is None.
+
+    Args:
+        body: the coordinator's answer, {"rows": [{"round", "split", "loss", …}, …]}.
+    Returns:
+        `split` is test when the study has one; of a round that came twice the last counts.
+    """
+    given = body.get("rows")
+    rows = [row for row in given if is_row(row)] if isinstance(given, list) else []
+    splits = {str(row["split"]) for row in rows}
+    split = next((name for name in ("test", "train") if name in splits), min(splits, default=None))
+    by_round = {row["round"]: row for row in rows if row["split"] == split}
+    rounds = sorted(by_round)
+    return {
+        "split": split,
+        "round": rounds,
+        **{name: [by_round[number].get(name) for number in rounds] for name in METRICS},
+    }
+
+
+def is_row(row: object) -> bool:
+    """Whether this is a round's metrics of one split."""
+    return isinstance(row, dict) and isinstance(row.get("round"), int) and isinstance(row.get("split"), str)
