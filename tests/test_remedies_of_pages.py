@@ -182,9 +182,9 @@ def test_a_provider_is_asked_once_its_issuer_is_written_as_it_says() -> None:
         identity.url = server.url
         other = write_provider(Path("provider.toml"), server.url.replace("127.0.0.1", "localhost"))
         refusal("the identity provider says that it is another issuer; check issuer",
-                lambda: Provider(read_provider(other, None), client)._known())  # fmt: skip
+                lambda: Provider(read_provider(other, None), client)._metadata())  # fmt: skip
         own = write_provider(Path("provider.toml"), server.url)
-        assert Provider(read_provider(own, None), client)._known()["issuer"] == server.url
+        assert Provider(read_provider(own, None), client)._metadata()["issuer"] == server.url
 
 
 def test_a_password_that_the_provider_keeps_is_not_reset_here_and_its_owner_logs_in_there(
