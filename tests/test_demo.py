@@ -116,7 +116,7 @@ def test_the_curves_of_a_real_federation_grow_in_the_browser(demo: Demo) -> None
         while seen[-1] < ROUNDS:
             watch.wait(f"{LINE} > {seen[-1]}")
             seen.append(int(watch.page.evaluate(LINE)))
-        watch.wait("!document.querySelector('#importance').hidden")
+        watch.wait("document.querySelector('#figure-importance canvas')")
         assert len(seen) > 5, "the curve came at once"
         assert watch.text("[data-metric=loss]").startswith("0.")
         assert watch.complaints == []
@@ -190,7 +190,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(hospitals: Demo) -> 
 def test_ctrl_c_ends_every_process_of_the_demo(hospitals: Demo) -> None:
     children = psutil.Process(hospitals.process.pid).children(recursive=True)
     if os.environ.get("FEDCOHORT_PICTURES"):
-        screenshot(hospitals.page, PICTURE, ready="!document.querySelector('#importance').hidden")
+        screenshot(hospitals.page, PICTURE, ready="document.querySelector('#figure-importance canvas')")
     token = token_file(int(hospitals.coordinator.rpartition(":")[2]))
     assert token.exists()
     hospitals.process.send_signal(signal.SIGINT)

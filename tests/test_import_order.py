@@ -27,9 +27,9 @@ LAYERS = (
     {"texts"},
     {"errors"},
     {
-        "analyses.kinds", "analyses.question", "arrays", "audit.chain", "columns", "field_faults", "figures",
-        "known", "logs", "pixels", "questions", "protection.words", "refusals", "sampling_intervals", "study",
-        "table", "vector", "versions",
+        "analyses.kinds", "analyses.question", "arrays", "audit.chain", "columns", "field_faults",
+        "figure_texts", "figures", "known", "logs", "pixels", "questions", "protection.words", "refusals",
+        "sampling_intervals", "study", "table", "vector", "versions",
     },
     {"storage"},
     {"analyses", "audit", "models", "privacy", "protection", "wire", "sources", "sources.catalogue"},

@@ -102,6 +102,7 @@ class _Figure:
         notes: sentences that go with it.
         spoken: what a screen reader says of a picture, with its values in the text's place `{parts}`; where
             it is left out, the title and the values.
+        interval: the name of a text with the places `{low}` and `{high}` that says what intervals are of.
     """
 
     name: str
@@ -109,6 +110,7 @@ class _Figure:
     title: Said = ""
     notes: tuple[Said, ...] = ()
     spoken: Key | None = None
+    interval: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

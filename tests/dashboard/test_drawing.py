@@ -79,8 +79,8 @@ def test_the_matrix_names_the_classes(
     store.finish({"age": 0.1})
     store.reports[FIRST_STUDY] |= {"test": {"auc": 0.9, "confusion": [[5, 1], [2, 7]]}}
     watch.page.goto(dashboard)
-    watch.wait("document.querySelectorAll('#confusion tbody th').length === 2")
-    shown = "[...document.querySelectorAll('#confusion thead th')].map((cell) => cell.textContent)"
+    watch.wait("document.querySelectorAll('#figure-confusion tbody th').length === 2")
+    shown = "[...document.querySelectorAll('#figure-confusion thead th')].map((cell) => cell.textContent)"
     assert watch.page.evaluate(shown) == [f"predicted {name}" for name in names]
     assert watch.page.evaluate(shown.replace("thead", "tbody")) == [f"true {name}" for name in names]
 
@@ -98,7 +98,7 @@ def test_nothing_runs_into_its_neighbour_on_a_phone(store: StandIn, dashboard: s
     store.reports[FIRST_STUDY] |= {"test": {"auc": 0.9, "confusion": [[5, 1, 0], [2, 7, 0], [0, 0, 4]]}}
     with watched(browser, viewport=PHONE) as phone:
         phone.page.goto(dashboard)
-        phone.wait("document.querySelectorAll('#confusion tbody th').length === 3")
+        phone.wait("document.querySelectorAll('#figure-confusion tbody th').length === 3")
         phone.wait("document.querySelectorAll('#sites tbody tr').length === 5")
         assert phone.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert phone.page.evaluate(CROWDED) == []
@@ -141,9 +141,9 @@ def test_a_description_on_a_phone_names_each_figure_beside_it_and_scrolls_nowher
     store.reports[FIRST_STUDY] |= {"patients": 1_300, "describe": {"systolic_blood_pressure": noisy}}
     with watched(browser, viewport=PHONE) as phone:
         phone.page.goto(dashboard)
-        phone.wait("document.querySelectorAll('#described tbody td').length === 4")
-        box = "document.querySelector('#described').parentElement"
+        phone.wait("document.querySelectorAll('#figure-described tbody td').length === 4")
+        box = "document.querySelector('#figure-described').parentElement"
         assert phone.page.evaluate(f"{box}.scrollWidth <= {box}.clientWidth")
-        cells = "[...document.querySelectorAll('#described td')]"
+        cells = "[...document.querySelectorAll('#figure-described td')]"
         names = f"{cells}.map((cell) => getComputedStyle(cell, '::before').content)"
         assert phone.page.evaluate(names) == ['"n"', '"Missing"', '"Mean"', '"Standard deviation"']

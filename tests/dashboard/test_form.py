@@ -192,9 +192,9 @@ def test_a_study_of_the_form_runs_at_real_hospitals(serve: Serve, watch: Watched
             watch.page.check(f"#columns input[value={column}]")
         watch.wait("!document.querySelector('#submit').disabled")
         watch.page.click("#submit")
-        watch.wait("document.querySelectorAll('#described tbody tr').length === 2")
+        watch.wait("document.querySelectorAll('#figure-described tbody tr').length === 2")
         assert watch.text("#study-name") == "who they are"
-        assert watch.text("#described tbody tr:nth-child(2) td") == "120"
+        assert watch.text("#figure-described tbody tr:nth-child(2) td") == "120"
         study_id = httpx.get(f"{url}api/studies").json()["studies"][0]["id"]
         packed = httpx.get(f"{url}api/studies/{study_id}/files").content
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:

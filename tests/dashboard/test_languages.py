@@ -93,7 +93,7 @@ def test_nothing_on_the_page_is_left_untranslated(store: StandIn, dashboard: str
     store.add_round(1)
     store.finish({"age": 0.05})
     watch.page.goto(dashboard)
-    watch.wait("!document.querySelector('#importance').hidden")
+    watch.wait("document.querySelector('#figure-importance canvas')")
     names = {"age", "heart-disease", "dr-chen", "hospital_a", "hospital_b", "hospital_c"}
     assert untranslated(watch) - names == set()
     assert watch.complaints == []

@@ -189,9 +189,9 @@ def test_the_dashboard_shows_markup_as_text_to_whoever_is_logged_in(
     with watched(browser) as watch:
         open_as(watch, address, people, "auditor")
         watch.page.goto(address)
-        watch.wait("!document.querySelector('#importance').hidden")
+        watch.wait("document.querySelector('#figure-importance canvas')")
         watch.page.hover("#federation-graph")
-        watch.page.hover("#importance")
+        watch.page.hover("#figure-importance")
         assert watch.text("#study-name") == WHOLE
         assert "linus · auditor" in watch.text("header")
         assert watch.page.title() != "hacked"

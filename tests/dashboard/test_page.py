@@ -52,14 +52,15 @@ def test_a_finished_study_shows_its_feature_importance(
     store.add_study(rounds=1)
     watch.page.goto(dashboard)
     watch.wait("document.querySelector('#study-state').textContent === 'Running'")
-    assert watch.text("#importance-note") == "Measured at the end of the study."
+    assert watch.text("#pending-note") == "The results are drawn here at the end of the study."
     store.add_round(0)
     store.add_round(1)
     store.finish({"age": 0.05, "bp": 0.125})
-    watch.wait("!document.querySelector('#importance').hidden")
-    label = watch.page.get_attribute("#importance", "aria-label")
+    watch.wait("document.querySelector('#figure-importance canvas')")
+    label = watch.page.get_attribute("#figure-importance", "aria-label")
     assert label == "Most important first: bp 0.125, age 0.050."
-    assert watch.page.get_attribute("#importance-png", "href") == f"/feature_importance?study={FIRST_STUDY}"
+    picture = watch.page.get_attribute("#figure-importance-png", "href")
+    assert picture == f"/api/studies/{FIRST_STUDY}/figures/importance.png"
     assert watch.text("#study-sentence") == "Finished."
     assert watch.complaints == []
 
@@ -71,13 +72,15 @@ def test_importance_under_privacy_shows_what_noise_leaves_uncertain(
     store.add_round(1)
     store.finish({"age": 0.05, "bp": 0.125}, noise=0.1)
     watch.page.goto(dashboard)
-    watch.wait("!document.querySelector('#importance').hidden")
-    label = watch.page.get_attribute("#importance", "aria-label")
+    watch.wait("document.querySelector('#figure-importance canvas')")
+    label = watch.page.get_attribute("#figure-importance", "aria-label")
     assert label == (
         "Most important first: bp 0.125 (0.025 to 0.225 under other noise), "
         "age 0.050 (-0.050 to 0.150 under other noise)."
     )
-    series = "window.echarts.getInstanceByDom(document.querySelector('#importance')).getOption().series"
+    series = (
+        "window.echarts.getInstanceByDom(document.querySelector('#figure-importance')).getOption().series"
+    )
     watch.wait(f"{series}.length === 2")
     drawn = watch.page.evaluate(f"{series}[1].data")
     ends = [point for point in drawn if point[0] != "-"]
@@ -118,9 +121,9 @@ def test_markup_in_names_is_shown_as_text(store: StandIn, dashboard: str, watch:
     store.add_round(1)
     store.finish({MARKUP: 0.5, "age": 0.1})
     watch.page.goto(dashboard)
-    watch.wait("!document.querySelector('#importance').hidden")
+    watch.wait("document.querySelector('#figure-importance canvas')")
     watch.page.hover("#federation-graph")
-    watch.page.hover("#importance")
+    watch.page.hover("#figure-importance")
     assert watch.text("#study-name") == MARKUP
     assert MARKUP in watch.text("#studies")
     assert MARKUP in watch.text("#sites")

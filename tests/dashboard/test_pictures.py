@@ -55,9 +55,9 @@ def take(watch: Watched, name: str) -> None:
         (
             "study",
             "",
-            "document.querySelectorAll('#roc canvas, #times canvas, #importance canvas').length === 3",
+            "document.querySelectorAll(':is(#figure-roc, #times, #figure-importance) canvas').length === 3",
         ),
-        ("description", "?study=cdcdcd", "document.querySelectorAll('#histograms canvas').length === 4"),
+        ("description", "?study=cdcdcd", "document.querySelectorAll('#described-card canvas').length === 4"),
         ("new-study", "new", "document.querySelectorAll('#columns input').length === 3"),
     ],
 )

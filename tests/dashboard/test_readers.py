@@ -141,7 +141,7 @@ def test_every_control_has_a_name_and_every_text_enough_contrast(
 def test_what_changes_is_said_aloud_and_charts_say_what_they_show(dashboard: str, watch: Watched) -> None:
     watch.page.goto(dashboard)
     watch.wait(READY)
-    watch.wait("document.querySelector('#roc').ariaLabel")
+    watch.wait("document.querySelector('#figure-roc').ariaLabel")
     assert watch.page.get_attribute("#link", "role") == "status"
     assert watch.page.get_attribute("#notice", "role") == "alert"
     assert watch.page.get_attribute("#study-sentence", "aria-live") == "polite"

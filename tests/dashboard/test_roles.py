@@ -78,6 +78,7 @@ def filled(app: Flask, rule: str) -> str:
         "<study_id>": FIRST_STUDY,
         "<key>": "0123456789ab",
         "<table>": "ward",
+        "<name>": "importance",
         "<study_hash>": str(app.config.get("asked")),
     }
     for place, value in places.items():

@@ -34,13 +34,13 @@ def _series(selector: str, index: int = 0) -> str:
 def test_a_finished_training_shows_all_its_figures(dashboard: str, watch: Watched) -> None:
     watch.page.goto(dashboard)
     watch.wait(READY)
-    watch.wait(f"{_series('#roc')}?.length === 33")
-    watch.wait(f"{_series('#calibration')}?.length === 10")
-    cells = watch.page.locator("#confusion tbody td strong").all_inner_texts()
+    watch.wait(f"{_series('#figure-roc')}?.length === 33")
+    watch.wait(f"{_series('#figure-calibration')}?.length === 10")
+    cells = watch.page.locator("#figure-confusion tbody td strong").all_inner_texts()
     assert cells == ["62", "18", "16", "88"]
-    assert watch.text("#confusion tbody tr:first-child td.wrong span") == "22.5%"
-    assert watch.text("#confusion thead th") == "predicted disease = 0"
-    assert watch.page.get_attribute("#roc", "aria-label") == "ROC curve; the area under it is 0.884."
+    assert watch.text("#figure-confusion tbody tr:first-child td.wrong span") == "22.5%"
+    assert watch.text("#figure-confusion thead th") == "predicted disease = 0"
+    assert watch.page.get_attribute("#figure-roc", "aria-label") == "ROC curve; the area under it is 0.884."
     watch.wait(f"{_series('#times', 3)}?.length === 60")
     spoken = "Exchange 60: compute 12 ms, seal 2 ms, network 4 ms, open 2 ms."
     assert watch.page.get_attribute("#times", "aria-label") == spoken
@@ -56,7 +56,7 @@ def test_a_finished_studys_report_that_could_not_be_had_is_asked_for_again(
     with watch.page.expect_response(lambda answer: answer.url.endswith("/report") and answer.status == 409):
         pass
     store.reports[FIRST_STUDY] = report
-    watch.wait(f"{_series('#roc')}?.length === 33")
+    watch.wait(f"{_series('#figure-roc')}?.length === 33")
 
 
 def test_times_of_exchanges_without_metrics_arrive_live_and_what_is_not_told_is_not_shown(
@@ -117,24 +117,24 @@ def test_bytes_stand_by_site_and_a_refusal_says_why(dashboard: str, watch: Watch
 
 def test_a_description_is_a_table_and_histograms(dashboard: str, watch: Watched) -> None:
     watch.page.goto(f"{dashboard}?study=cdcdcd")
-    watch.wait("document.querySelectorAll('#histograms canvas').length === 4")
-    rows = [row.split() for row in watch.page.locator("#described tbody tr").all_inner_texts()]
+    watch.wait("document.querySelectorAll('#described-card canvas').length === 4")
+    rows = [row.split() for row in watch.page.locator("#figure-described tbody tr").all_inner_texts()]
     assert rows[0] == ["age", "918", "2", "53.51", "9.43"]
     assert " ".join(rows[1]) == "cholesterol 716 ± 13 204 246.8 (243.2 – 250.1) 58.53 (55.1 – 61.9)"
     assert [row[0] for row in rows] == ["age", "cholesterol", "sex", "chest_pain_type"], "as in the study"
-    panels = watch.page.locator("#histograms .histogram")
+    panels = watch.page.locator("#described-card .charts [role=img]")
     assert panels.nth(2).get_attribute("aria-label") == "sex: female 194, male 726"
     ages = "age: 20 – 30 3, 30 – 40 61, 40 – 50 210, 50 – 60 362, 60 – 70 241, 70 – 80 41"
     assert panels.nth(0).get_attribute("aria-label") == ages
     steps = [[20, 3], [30, 61], [40, 210], [50, 362], [60, 241], [70, 41], [80, 41]]
-    assert watch.page.evaluate(_series("#histograms .histogram")) == steps
-    assert watch.text("#histograms > div:nth-child(1) p") == "0 lie below what is drawn, 3 above."
-    assert watch.text("#histograms > div:nth-child(4) p") == "Each part within ± 10, as 95 % of the noise is."
-    assert watch.text("#histograms > div:nth-child(2) p") == "Each part within ± 15, as 95 % of the noise is."
+    assert watch.page.evaluate(_series("#figure-histogram-0")) == steps
+    panel = "#described-card .charts > div:nth-child({}) p"
+    assert watch.text(panel.format(1)) == "0 lie below what is drawn, 3 above."
+    assert watch.text(panel.format(4)) == "Each part within ± 10, as 95 % of the noise is."
+    assert watch.text(panel.format(2)) == "Each part within ± 15, as 95 % of the noise is."
     assert watch.page.is_hidden("#charts-card")
-    assert watch.page.is_hidden("#importance-card")
     assert watch.text("#files-all") == "Results (ZIP)"
-    assert watch.page.is_hidden("#figures-card")
+    assert watch.page.locator("#figures > .card").count() == 1
     assert watch.page.is_hidden("#budget-card")
     assert watch.complaints == []
 
@@ -196,8 +196,8 @@ def test_what_is_not_known_is_an_interval_in_small_type_and_numbers_have_their_u
         assert watch.text("[data-metric=accuracy]") == "0.900"
         assert watch.page.evaluate(f"{size.format('auc')} * 1.5 < {size.format('accuracy')}")
         watch.page.goto(f"{dashboard}?study=cdcdcd")
-        watch.wait("document.querySelectorAll('#described tbody tr').length === 5")
-        cells = watch.page.locator("#described tbody tr:last-child").inner_text().split("\t")
+        watch.wait("document.querySelectorAll('#figure-described tbody tr').length === 5")
+        cells = watch.page.locator("#figure-described tbody tr:last-child").inner_text().split("\t")
         assert cells[0] == "weight (kg)"
         assert cells[1:4] == ["3 ± 13", "4 ± 18", mean]
         assert watch.complaints == []

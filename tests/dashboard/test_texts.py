@@ -18,7 +18,7 @@ from fedcohort.texts.look_up import page_texts
 
 BUILT = re.compile(
     r"(state|sentence|answer|metric|site|link|part|protected|protection|code|matrix|role|people\.state|reason"
-    r"|verdict|left|date\.month)\.[\w. -]+|split\.(short\.)?\w+"
+    r"|verdict|left|date\.month)\.[\w. -]+|split\.(short\.)?\w+|\w+\.heading"
 )
 """Names that scripts and templates put together from a state, a metric, a role or an error's code."""
 SAME = frozenset({"title", "hospital.digest"})
@@ -32,6 +32,8 @@ HALF_WIDTH = re.compile(r"[\u4e00-\u9fff}]\s*[,;:()?!]|[,;:()?!]\s*[\u4e00-\u9ff
 def _sources() -> str:
     scripts = [*HERE.rglob("*.py"), *TEXTS.glob("*.py")]
     files = [*HERE.glob("templates/*.html"), *HERE.glob("static/js/*.js"), *scripts]
+    # What analyses show, and how numbers of it are written.
+    files += [*HERE.parent.glob("analyses/**/figures.py"), HERE.parent / "figure_texts.py"]
     return "\n".join(file.read_text("utf-8") for file in files)
 
 

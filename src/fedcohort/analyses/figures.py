@@ -4,14 +4,16 @@ A folder is found by its name, which is the kind's; so that a new analysis is dr
 here or elsewhere names it.
 """
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from fedcohort.figures import Figure, from_json
+from fedcohort.figures import Axis, Curve, Figure, Key, Line, Point, from_json
+from fedcohort.known import METRICS, SHARES, ends_of
 
 KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -48,3 +50,37 @@ def _made_by(kind: str) -> Figures | None:
         return None
     made: Figures = import_module(f"{__package__}.{kind}.figures").figures
     return made
+
+
+def figures_by_round(rows: Sequence[Json]) -> tuple[Curve, ...]:
+    """Each metric that was measured in several rounds, as curves: held-out patients, and those of training.
+
+    Args:
+        rows: metrics of a round and split each.
+    """
+    lines = {metric: [_line(rows, split, metric) for split in ("test", "train")] for metric in METRICS}
+    measured = {metric: tuple(filter(None, both)) for metric, both in lines.items()}
+    return tuple(_by_round(metric, both) for metric, both in measured.items() if both)
+
+
+def _line(rows: Sequence[Json], split: str, metric: str) -> Line | None:
+    mine = [row for row in rows if row.get("split") == split and isinstance(row.get(metric), int | float)]
+    points = (Point(row["round"], row[metric], *(ends_of(row, metric) or (None, None))) for row in mine)
+    return Line(Key(f"split.{split}"), tuple(points)) if len(mine) > 1 else None
+
+
+def _by_round(metric: str, lines: tuple[Line, ...]) -> Curve:
+    """A share's axis ends at 1; others begin at 0."""
+    points = [point for line in lines for point in line.points]
+    lowest = min(end for point in points for end in (point.y, point.low) if end is not None)
+    low, high = (math.floor(10 * lowest) / 10, 1.0) if metric in SHARES else (min(0.0, lowest), None)
+    title = Key(f"metric.{metric}")
+    return Curve(
+        name=f"by-round-{metric}",
+        section="chart",
+        title=title,
+        interval="tile.interval",
+        x=Axis(Key("chart.round"), format="count"),
+        y=Axis(title, low, high, "metric"),
+        lines=lines,
+    )

@@ -185,6 +185,7 @@ def _importance(report: Json) -> Bars | None:
         section="importance",
         notes=(Key("importance.axis"),),
         spoken=Key("importance.label"),
+        interval="tile.interval",
         bars=tuple(sorted(named, key=lambda bar: (-(bar.value.number or 0.0), str(bar.name)))),
         measure=Key("importance.loss"),
         format="metric",

@@ -4,16 +4,19 @@ import logging
 import mimetypes
 import re
 from functools import partial
+from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 
 import fedcohort
+from fedcohort.analyses.figures import figures_of
 from fedcohort.dashboard.federation.broadcast import Admits, Broadcasts
 from fedcohort.dashboard.federation.curves import training_metrics
 from fedcohort.dashboard.federation.downloads import add_downloads
 from fedcohort.dashboard.federation.drafts import add_form
+from fedcohort.dashboard.federation.figures import add_figures, figure_png
 from fedcohort.dashboard.federation.ownership import check_ownership, own_events, own_studies, while_allowed
 from fedcohort.dashboard.federation.relay import StreamSlots
 from fedcohort.dashboard.federation.upstream import Upstream, UpstreamResponse, open_upstream, study_path
@@ -73,6 +76,7 @@ def build_app(settings: Settings) -> Flask:
     _add_streams(app, upstream, StreamSlots(settings.max_viewers, STREAMS_OF_ONE), access)
     _add_results(app, upstream, access)
     add_downloads(app, upstream)
+    add_figures(app, upstream)
     add_form(app, upstream, settings, access)
     compress(app)
     return app
@@ -187,15 +191,14 @@ def _add_results(app: Flask, upstream: Upstream, access: AccessControl) -> None:
 
     @app.get("/feature_importance")
     def importance() -> ResponseReturnValue:
-        from fedcohort.dashboard.federation.figures import importance_bars, importance_png
-
         path = _chosen(upstream, access)
         study, report = upstream.get(path), upstream.get(f"{path}/report")
         if not study.ok:
             return _passed_on(study)
-        bars = importance_bars(report.body)
-        if not bars:
+        asked: dict[str, Any] = dict(study.body)
+        made = figures_of(asked["study"], report.body) if report.ok else ()
+        found = next((figure for figure in made if figure.name == "importance"), None)
+        if found is None:
             why = "the study has no feature importance" if report.ok else "the study is not finished"
             return jsonify(code="no-importance", message=why), 404
-        png = importance_png(str(study.body.get("name")), spoken()["importance.axis"], bars)
-        return Response(png, mimetype="image/png")
+        return Response(figure_png(found, str(asked["name"]), spoken()), mimetype="image/png")

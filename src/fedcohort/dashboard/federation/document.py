@@ -6,29 +6,51 @@ what its promises rest. Everything in it is what the coordinator has released.
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fedcohort.dashboard.federation.figures import importance_bars
-from fedcohort.dashboard.shared.svg import Axes, Line, Points, bar_chart, histogram_chart, line_chart
+from fedcohort.analyses.figures import figures_by_round, figures_of
+from fedcohort.dashboard.shared.svg import svg
 from fedcohort.dashboard.shared.texts import date
 from fedcohort.explain import privacy_words, protection_words, sections
-from fedcohort.known import METRICS, column_name, ends_of, is_known, metric_name
-from fedcohort.sampling_intervals import mean_interval, sampling_interval
+from fedcohort.figure_texts import PAPER, row_texts, said, title_of, written
+from fedcohort.figures import Bars, Curve, Figure, Matrix, Row, Table, Value
 from fedcohort.study import Study, parse_study
 from fedcohort.texts.look_up import translated
 
-MAX_POINTS = 500
-"""Of one curve: a study of thousands of rounds is thinned out, its ends stay."""
-MOST_BARS = 40
-
 Json = Mapping[str, Any]
 Texts = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A table in words: titles of all columns, and by row its title and cells."""
+
+    head: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One figure as the file shows it: a picture, a table, or a picture over a table."""
+
+    title: str
+    notes: list[str]
+    picture: Markup | None
+    grid: _Grid | None
+
+
+@dataclass(frozen=True)
+class _Section:
+    """Figures below one heading, and what is said of all."""
+
+    heading: str
+    parts: list[_Part]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -86,15 +108,7 @@ def document(found: Finished, texts: Texts) -> str:
         fingerprint=found.fingerprint,
         results_hash=hashlib.sha256(json.dumps(report, indent=2).encode()).hexdigest(),
         **_told(found, texts),
-        private=bool(found.study["study"].get("privacy")),
-        curves=_curves(found.rows, texts),
-        figures=_figures(report, texts),
-        results=_results(report, texts, (found.study["study"]["cohort"].get("label") or {}).get("unit")),
-        told_of_results=_told_of_results(report, texts),
-        described=_described(report, texts),
-        histograms=_histograms(report, texts),
-        confusion=_measured(report).get("confusion"),
-        classes=_classes(found.study["study"], _measured(report).get("confusion") or ()),
+        sections=_sections(found, texts),
     )
 
 
@@ -126,55 +140,6 @@ def _promises(study: Study, report: Json, language: str) -> list[str]:
     return [translated(today.get(one, one), language) for one in words]
 
 
-def _measured(report: Json) -> Json:
-    """The split that figures are of: held-out patients where there are any."""
-    for split in ("test", "train"):
-        if isinstance(report.get(split), Mapping):
-            return dict(report[split])
-    return {}
-
-
-def _results(
-    report: Json, texts: Texts, unit: str | None
-) -> list[tuple[str, str, str, tuple[float, float] | None]]:
-    """(split, metric, value or that it is not known, interval) of the finished model.
-
-    Args:
-        unit: of a label that is a number, which absolute errors have, too.
-    """
-    found = []
-    for split in ("train", "test", "valid"):
-        row = report.get(split)
-        for name in METRICS:
-            if isinstance(row, Mapping) and isinstance(row.get(name), int | float):
-                interval = ends_of(row, name) or sampling_interval(name, row)
-                known = is_known(row, name, interval)
-                value = f"{row[name]:.4f}" if known else texts["figure.unknown_word"]
-                metric = metric_name(name, unit, texts[f"metric.{name}"])
-                found.append((texts[f"split.{split}"], metric, value, interval))
-    return found
-
-
-def _told_of_results(report: Json, texts: Texts) -> list[str]:
-    """Which level counts as yes, and how far the area under the curve may be off."""
-    label, error = report.get("label"), _measured(report).get("auc_error")
-    said = [texts["figures.positive"].format(**label)] if isinstance(label, Mapping) else []
-    return said + ([texts["figures.auc_error"].format(error=f"{error:.2g}")] if error else [])
-
-
-def _classes(study: Json, confusion: Sequence[object]) -> list[str]:
-    """What the classes are called, in the order of the confusion matrix; a number names its column, too."""
-    label = study.get("cohort", {}).get("label")
-    label = label if isinstance(label, Mapping) else {}
-    names = label.get("levels") or [label.get("negative"), label.get("positive")]
-    known = len(names) == len(confusion) and None not in names
-    levels, column = (names if known else range(len(confusion))), label.get("column")
-    named = (
-        f"{level}" if isinstance(level, str) or column is None else f"{column} = {level}" for level in levels
-    )
-    return [*named]
-
-
 def _sizes(report: Json, texts: Texts) -> list[tuple[str, int]]:
     """(split, rows) of what was measured, as it was released."""
     splits = ("train", "test", "valid")
@@ -182,110 +147,59 @@ def _sizes(report: Json, texts: Texts) -> list[tuple[str, int]]:
     return [(texts[f"split.{split}"], n) for split, n in rows.items() if isinstance(n, int)]
 
 
-def _described(report: Json, texts: Texts) -> dict[str, dict[str, Any]]:
-    """Each column with its deviation, and the interval of its mean: of the noise, or of other patients."""
-    found = {}
-    for name, row in dict(report.get("describe", {})).items():
-        mean, deviation, interval = row.get("mean"), row.get("std"), ends_of(row, "mean")
-        if interval is None and mean is not None and deviation is not None:
-            interval = mean_interval(mean, deviation, row["n"])
-        found[column_name(name, row)] = {
-            **row,
-            "average": _with_ends(row, "mean", interval, texts),
-            "deviation": _deviation(row, texts),
-        }
-    return found
+def _sections(found: Finished, texts: Texts) -> list[_Section]:
+    """What came out, section by section: tables and matrices, then what is drawn."""
+    study = found.study["study"]
+    figures = (*figures_by_round(found.rows), *figures_of(study, found.report))
+    names = dict.fromkeys(figure.section for figure in figures)
+    made = []
+    for name in names:
+        mine = [figure for figure in figures if figure.section == name]
+        note = _interval_note(mine, is_private=bool(study.get("privacy")))
+        parts = [_part(figure, texts) for figure in mine if not (isinstance(figure, Bars) and figure.tabled)]
+        notes = [texts[note]] if note else []
+        made.append(_Section(texts.get(f"{name}.heading", name), parts, notes))
+    return made
 
 
-def _with_ends(row: Json, name: str, interval: tuple[float, float] | None, texts: Texts) -> str:
-    """A figure and its interval, or the interval alone where it covers most of what is possible."""
-    value = row.get(name)
-    if interval is None:
-        return "" if value is None else f"{value:.4g}"
-    low, high = (f"{end:.4g}" for end in interval)
-    if value is None or not is_known(row, name, interval):
-        return texts["figure.unknown"].format(low=low, high=high)
-    return f"{value:.4g} ({low} – {high})"
+def _interval_note(figures: Sequence[Figure], *, is_private: bool) -> str | None:
+    """The text that says what the intervals in tables are of: the noise, or other patients."""
+    tables = [figure for figure in figures if isinstance(figure, Table)]
+    values = [cell for table in tables for row in table.rows for cell in row.cells if isinstance(cell, Value)]
+    if is_private:
+        return "document.interval_note" if any(value.low is not None for value in values) else None
+    return "document.sampling_note" if any(value.of_patients for value in values) else None
 
 
-def _deviation(row: Json, texts: Texts) -> str:
-    """With the interval of the noise; one that the noise hides is told by its interval alone."""
-    ends = ends_of(row, "std")
-    if ends is not None and row.get("std") is None:
-        return texts["described.untold"].format(high=f"{ends[1]:.4g}")
-    return _with_ends(row, "std", ends, texts)
+def _part(figure: Figure, texts: Texts) -> _Part:
+    notes = [said(note, texts) for note in figure.notes]
+    error = figure.bars[0].value.error if isinstance(figure, Bars) and figure.bars else None
+    notes += [] if error is None else [texts["described.error"].format(n=f"{error:g}")]
+    grid = _grid(figure.below if isinstance(figure, Curve) else figure, texts)
+    return _Part(said(figure.title, texts), notes, svg(figure, texts), grid)
 
 
-def _histograms(report: Json, texts: Texts) -> list[tuple[str, Markup]]:
-    columns = dict(report.get("describe", {})).items()
-    told = {column_name(name, row): row["histogram"] for name, row in columns if row.get("histogram")}
-    return [
-        (name + _beyond(one, texts), histogram_chart(name, one["low"], one["high"], one["counts"]))
-        for name, one in told.items()
-        if one["counts"]
-    ]
+def _grid(figure: Figure | None, texts: Texts) -> _Grid | None:
+    """The table that a figure is, or has."""
+    match figure:
+        case Table():
+            head = [title_of(column, texts) for column in (figure.index, *figure.columns)]
+            rows = [
+                (title_of(row, texts), row_texts(_for_paper(row), figure.columns, texts, PAPER))
+                for row in figure.rows
+            ]
+            return _Grid(head, rows)
+        case Matrix():
+            head = ["", *(said(name, texts) for name in figure.columns)]
+            rows = [
+                (said(name, texts), [written(n, "count", PAPER) for n in counts])
+                for name, counts in zip(figure.rows, figure.counts, strict=True)
+            ]
+            return _Grid(head, rows)
+    return None
 
 
-def _beyond(histogram: Json, texts: Texts) -> str:
-    """How many lie outside of what is drawn, and how far noise may have moved each part."""
-    ends = {end: histogram.get(end, 0) for end in ("below", "above")}
-    said = [texts["described.beyond"].format(**ends)] if any(ends.values()) else []
-    said += [texts["described.error"].format(n=f"{histogram['error']:g}")] if "error" in histogram else []
-    return f" ({' '.join(said)})" if said else ""
-
-
-def _curves(rows: Sequence[Json], texts: Texts) -> list[tuple[str, Markup]]:
-    """Loss, accuracy and the like by round."""
-    charts = []
-    for metric in METRICS:
-        lines = [
-            line
-            for split in ("test", "train")
-            if (line := _line(rows, split, metric, texts[f"split.{split}"])) is not None
-        ]
-        if lines:
-            edges = [edge for line in lines for edge in (line.points, *(line.band or ()))]
-            x, y = zip(*(point for edge in edges for point in edge), strict=True)
-            span = (
-                (math.floor(10 * min(y)) / 10, 1.0)
-                if metric in ("accuracy", "auc")
-                else (min(0.0, *y), max(y))
-            )
-            axes = Axes(texts["chart.round"], texts[f"metric.{metric}"], (min(x), max(x)), span)
-            charts.append((texts[f"metric.{metric}"], line_chart(texts[f"metric.{metric}"], axes, lines)))
-    return charts
-
-
-def _line(rows: Sequence[Json], split: str, metric: str, name: str) -> Line | None:
-    mine = [row for row in rows if row.get("split") == split and isinstance(row.get(metric), int | float)]
-    if len(mine) < 2:
-        return None
-    step = -(-len(mine) // MAX_POINTS)
-    kept = [*mine[:-1][::step], mine[-1]]
-    known = [row for row in kept if row.get(f"{metric}_low") is not None]
-    band = (_points(known, f"{metric}_low"), _points(known, f"{metric}_high")) if known else None
-    return Line(name, _points(kept, metric), band)
-
-
-def _points(rows: Sequence[Json], metric: str) -> Points:
-    return [(float(row["round"]), float(row[metric])) for row in rows]
-
-
-def _figures(report: Json, texts: Texts) -> list[tuple[str, Markup]]:
-    """ROC, calibration and importance of the finished model."""
-    charts, measured = [], _measured(report)
-    if "roc" in measured:
-        roc = measured["roc"]
-        points = list(zip(roc["false_positive"], roc["true_positive"], strict=True))
-        axes = Axes(texts["document.false_positive"], texts["document.true_positive"], (0, 1), (0, 1))
-        name = texts["document.roc"]
-        charts.append((name, line_chart(name, axes, [Line(name, points)], diagonal=True)))
-    if measured.get("calibration"):
-        points = [(bin["predicted"], bin["observed"]) for bin in measured["calibration"]]
-        axes = Axes(texts["document.predicted"], texts["document.observed"], (0, 1), (0, 1))
-        name = texts["document.calibration"]
-        charts.append((name, line_chart(name, axes, [Line(name, points)], diagonal=True)))
-    bars = importance_bars(report)
-    if bars:
-        charts.append((texts["importance.axis"], bar_chart(texts["importance.axis"], bars[:MOST_BARS])))
-    return charts
+def _for_paper(row: Row) -> Row:
+    """With the intervals of other patients, which a report is printed with where there is no noise."""
+    cells = (cell.of_patients or cell if isinstance(cell, Value) else cell for cell in row.cells)
+    return replace(row, cells=tuple(cells))

@@ -1,111 +1,53 @@
-"""The permutation importance of a study's columns as a PNG, drawn by matplotlib without its global state."""
+"""What a finished study shows: its figures as JSON for the page, and each picture as a PNG."""
 
-import io
 import threading
-import warnings
 from collections.abc import Mapping
-from functools import lru_cache
+from typing import Any
 
-from matplotlib import font_manager
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
+from flask import Flask, Response, jsonify
+from flask.typing import ResponseReturnValue
 
-from fedcohort.dashboard.shared.svg import Bar
-
-MAX_BARS = 40
-MAX_LABEL_LENGTH = 48
-INCREASE, DECREASE, INK, GRID = "#0072B2", "#D55E00", "#16212B", "#DDE4EA"
-"""Okabe and Ito's blue and vermilion, which colour-blind readers tell apart."""
-FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "WenQuanYi Zen Hei")
-"""Those that are installed are tried in turn for each letter; the later ones know Chinese."""
+from fedcohort.analyses.figures import figures_of
+from fedcohort.dashboard.federation.upstream import Upstream, study_path
+from fedcohort.dashboard.shared.texts import spoken
+from fedcohort.errors import NotFoundError
+from fedcohort.figure_texts import Texts, said
+from fedcohort.figures import Figure, to_json
 
 _drawing = threading.Lock()
 
-Bars = tuple[Bar, ...]
+
+def add_figures(app: Flask, upstream: Upstream) -> None:
+    """Routes below /api/studies/ID/."""
+
+    def figures(study_id: str) -> tuple[str, tuple[Figure, ...]]:
+        path = study_path(study_id)
+        study: Mapping[str, Any] = upstream.read(path)
+        return str(study["name"]), figures_of(study["study"], upstream.read(f"{path}/report"))
+
+    @app.get("/api/studies/<study_id>/figures")
+    def study_figures(study_id: str) -> ResponseReturnValue:
+        return jsonify(figures=to_json(figures(study_id)[1]))
+
+    @app.get("/api/studies/<study_id>/figures/<name>.png")
+    def study_picture(study_id: str, name: str) -> ResponseReturnValue:
+        from fedcohort.researcher.picture import drawable
+
+        study, made = figures(study_id)
+        found = next((figure for figure in drawable(made) if figure.name == name), None)
+        if found is None:
+            raise NotFoundError("the study has no such picture")
+        return Response(figure_png(found, study, spoken()), mimetype="image/png")
 
 
-def importance_bars(report: Mapping[str, object]) -> Bars:
-    """Each column and the increase of the loss, the most important first; empty when a report has none.
-
-    With the interval of the noise where a study is private.
-    """
-    importance = report.get("importance")
-    if not isinstance(importance, dict):
-        return ()
-    bars = []
-    for column, entry in importance.items():
-        value = entry.get("loss_increase") if isinstance(entry, dict) else None
-        if isinstance(value, int | float):
-            bars.append(Bar(str(column), float(value), _ends(entry)))
-    return tuple(sorted(bars, key=lambda bar: (-bar.value, bar.name)))
-
-
-def _ends(entry: Mapping[str, object]) -> tuple[float, float] | None:
-    low, high = entry.get("loss_increase_low"), entry.get("loss_increase_high")
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        return float(low), float(high)
-    return None
-
-
-@lru_cache(maxsize=32)
-def importance_png(title: str, x_label: str, bars: Bars) -> bytes:
-    """One horizontal bar a column, with a line over its interval; at most the 40 most important ones.
+def figure_png(figure: Figure, study: str, texts: Texts) -> bytes:
+    """The figure below the study's name; one at a time, for matplotlib shares its fonts between threads.
 
     Args:
-        title, x_label: plain text; nothing in them is read as a formula.
-        bars: sorted.
+        study: plain text; nothing in it is read as a formula.
     """
+    from fedcohort.researcher.picture import alone
+
+    title = said(figure.title, texts) or texts[f"{figure.section}.heading"]
     with _drawing:
-        return _draw(title, x_label, bars[:MAX_BARS])
-
-
-def _draw(title: str, x_label: str, bars: Bars) -> bytes:
-    figure = Figure(figsize=(7.2, 1.3 + 0.3 * len(bars)), dpi=144, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    values = [bar.value for bar in bars]
-    colours = [INCREASE if value >= 0 else DECREASE for value in values]
-    axes.barh(range(len(bars)), values, color=colours, height=0.66, zorder=2)
-    for place, bar in enumerate(bars):
-        if bar.ends is not None:
-            axes.plot(bar.ends, (place, place), color=INK, marker="|", linewidth=1.2, zorder=4)
-    axes.set_yticks(range(len(bars)), [_short(bar.name) for bar in bars])
-    axes.set_ylim(len(bars) - 0.4, -0.6)
-    heading = axes.set_title(_short(title), loc="left", fontsize=11, fontweight="bold", color=INK)
-    label = axes.set_xlabel(x_label, fontsize=9, color=INK)
-    _calm(axes)
-    _plain([heading, label, *axes.get_yticklabels()])
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A machine without a Chinese font draws boxes for Chinese names; the rest of the picture is right.
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _calm(axes: Axes) -> None:
-    """Light grid, no frame."""
-    axes.grid(axis="x", color=GRID, zorder=0)
-    axes.axvline(0, color=INK, linewidth=0.8, zorder=3)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelsize=9, labelcolor=INK)
-
-
-def _plain(texts: list[Text]) -> None:
-    """Fonts that know Chinese where there are any; a dollar sign in a name begins no formula."""
-    fonts = [name for name in FONTS if name in _installed()]
-    for text in texts:
-        text.set_fontfamily(fonts)
-        text.set_parse_math(False)
-
-
-@lru_cache(maxsize=1)
-def _installed() -> frozenset[str]:
-    return frozenset(font_manager.get_font_names())
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_LABEL_LENGTH else line[: MAX_LABEL_LENGTH - 1] + "…"
+        return alone(figure, f"{study}: {title}", texts).png()

@@ -15,9 +15,10 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from fedcohort.columns import Categorical, Column, Image, Numeric
-from fedcohort.dashboard.shared.svg import Bar, bar_chart
+from fedcohort.dashboard.shared.svg import svg
 from fedcohort.dashboard.shared.texts import spoken
 from fedcohort.errors import DataError, FedcohortError, StudyError
+from fedcohort.figures import Bars, Key, Named, Value
 from fedcohort.researcher.inference import Prediction, Predictor
 
 FIELD = "column."
@@ -103,9 +104,11 @@ def prediction_routes(service: PredictionService) -> Blueprint:
     return pages
 
 
-def _chart(prediction: Prediction) -> Markup:
+def _chart(prediction: Prediction) -> Markup | None:
     contributions = sorted(prediction.contributions.items(), key=lambda item: -abs(item[1]))
-    return bar_chart(spoken()["predict.contributions"], [Bar(name, value) for name, value in contributions])
+    bars = tuple(Named(name, Value(value)) for name, value in contributions)
+    title = Key("predict.contributions")
+    return svg(Bars(name="contributions", section="predict", title=title, bars=bars), spoken())
 
 
 def _fields(predictor: Predictor) -> list[dict[str, object]]:

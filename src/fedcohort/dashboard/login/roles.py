@@ -45,6 +45,8 @@ DASHBOARD: Mapping[str, Set[str]] = {
     "GET /api/studies/<study_id>": KNOWN,
     "POST /api/studies": frozenset({"researcher", LOCAL}),
     "GET /api/studies/<study_id>/report": KNOWN,
+    "GET /api/studies/<study_id>/figures": KNOWN,
+    "GET /api/studies/<study_id>/figures/<name>.png": KNOWN,
     "GET /api/studies/<study_id>/curves": KNOWN,
     "GET /api/studies/<study_id>/files": KNOWN,
     "GET /api/studies/<study_id>/events": KNOWN,

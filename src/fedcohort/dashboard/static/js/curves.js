@@ -1,7 +1,8 @@
 // A study's metrics by round: the newest values as figures, and one chart a metric.
 
 import { byId, element, say } from "./dom.js";
-import { chartIn, lineOption, splitName } from "./charts.js";
+import { chartIn, splitName } from "./charts.js";
+import { STYLES, curveOption } from "./draw_curve.js";
 import { isKnown } from "./known.js";
 import { list, number, t } from "./texts.js";
 
@@ -11,6 +12,10 @@ const METRICS = [...new Set([...CLASSIFICATION, ...REGRESSION])];
 const SPLITS = ["test", "train"];
 /** More points than this and the dashboard is asked to thin the curves out anew. */
 const CROWDED = 960;
+const MAX_MARKED_POINTS = 40;
+/** What is a share ends at 1, and the axis with it, where a rounded tick would lie beyond. */
+const SHARES = new Set(["accuracy", "auc"]);
+const endOf = (metric) => (SHARES.has(metric) ? ({ max }) => (max > 0.8 ? 1 : null) : null);
 
 /**
  * Shows curves; `load(curves)` with what the dashboard has thinned out, `add(row)` with each round that comes
@@ -64,7 +69,7 @@ export function curvesView() {
       figure,
       container,
       start() {
-        inner = chartIn(container, (colours) => lineOption(metric, curves(metric), range(), colours));
+        inner = chartIn(container, (colours) => optionOf(metric, curves(metric), range(), colours));
         if (inner.chart) inner.chart.group = "study";
       },
       draw: () => inner.draw(),
@@ -119,6 +124,21 @@ export function curvesView() {
     lastRound,
     crowded: () => all().some((points) => points.length > CROWDED),
   };
+}
+
+/** One metric by round: held-out patients solid, training patients dashed; a band where noise leaves an interval. */
+function optionOf(metric, curves, rounds, colours) {
+  const title = t(`metric.${metric}`);
+  const point = ([x, y, low, high]) => ({ x, y, low, high, known: isKnown(metric, low, high) });
+  const figure = {
+    title,
+    interval: "tile.interval",
+    x: { title: t("chart.round"), low: rounds.first, high: Math.max(rounds.last, rounds.first + 1), format: "count" },
+    y: { title, low: null, high: endOf(metric), format: "metric" },
+    lines: Object.entries(curves).map(([split, points]) => ({ name: splitName(split), points: points.map(point) })),
+  };
+  const styles = Object.keys(curves).map((split) => STYLES[SPLITS.indexOf(split)]);
+  return curveOption(figure, colours, { styles, symbols: MAX_MARKED_POINTS, named: true });
 }
 
 /** A round that comes again replaces what came since it first did. */

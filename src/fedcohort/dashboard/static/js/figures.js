@@ -1,128 +1,82 @@
-// What the finished model is worth: ROC curve, calibration, and patients by true and predicted class.
+// What a finished study shows: its figures by section, each type drawn by its own file, whatever the analysis.
 
-import { byId, element } from "./dom.js";
-import { chartIn, splitName, tip } from "./charts.js";
-import { isKnown } from "./known.js";
-import { count, figure, list, number, percent, t } from "./texts.js";
+import { byId, element, say } from "./dom.js";
+import { chartIn } from "./charts.js";
+import { MAX_BARS, drawBars } from "./draw_bars.js";
+import { drawCurve } from "./draw_curve.js";
+import { drawIntervals } from "./draw_intervals.js";
+import { drawMatrix, drawTable } from "./draw_table.js";
+import { said } from "./values.js";
+import { count, has, t } from "./texts.js";
 
-/** Shows the figures; `show(report, label)` when there is one, `hide()` while there is none. */
+const DRAW = { table: drawTable, curve: drawCurve, bars: drawBars, matrix: drawMatrix, intervals: drawIntervals };
+const MAX_CHARTS = 24;
+
+/** Shows figures; `show(figures, study)` when there are some, `hide(note)` while there are none. */
 export function figuresView() {
-  let measured = {};
-  let roc = null;
-  let calibration = null;
+  let charts = [];
 
-  function hide() {
-    byId("figures-card").hidden = true;
+  function hide(note) {
+    for (const chart of charts) chart.dispose();
+    charts = [];
+    byId("figures").replaceChildren();
+    byId("pending-card").hidden = note === "";
+    say("pending-note", note);
   }
 
-  function show(report, label) {
-    const split = ["test", "train"].find((name) => report[name]);
-    measured = (split && report[split]) || {};
-    const has = { roc: measured.roc?.true_positive?.length > 0, calibration: measured.calibration?.length > 0 };
-    const matrix = Array.isArray(measured.confusion) ? measured.confusion : [];
-    byId("figures-card").hidden = !has.roc && !has.calibration && matrix.length === 0;
-    byId("roc-figure").hidden = !has.roc;
-    byId("calibration-figure").hidden = !has.calibration;
-    byId("confusion-figure").hidden = matrix.length === 0;
-    if (byId("figures-card").hidden) return;
-    byId("figures-note").textContent = note(split, measured, report.label);
-    if (has.roc) {
-      byId("roc").setAttribute("aria-label", t("figures.roc_label", { auc: aucOf(measured) }));
-      roc ??= chartIn(byId("roc"), (colours) => (measured.roc ? rocOption(measured.roc, colours) : {}));
-      roc.draw();
-    }
-    if (has.calibration) {
-      const bins = list(measured.calibration.map((bin) => `${percent(bin.predicted)} ${percent(bin.observed)}`));
-      byId("calibration").setAttribute("aria-label", t("figures.calibration_label", { bins }));
-      const option = (colours) => (measured.calibration ? calibrationOption(measured.calibration, colours) : {});
-      calibration ??= chartIn(byId("calibration"), option);
-      calibration.draw();
-    }
-    showConfusion(matrix, levelsOf(label, matrix.length));
+  function show(figures, study) {
+    hide("");
+    const known = figures.filter((each) => each.type in DRAW);
+    const sections = [...new Set(known.map((each) => each.section))];
+    const cards = sections.map((name) => card(name, known.filter((each) => each.section === name), study));
+    byId("figures").replaceChildren(...cards.map((each) => each.element));
+    charts = cards.flatMap((each) => each.charts.map(({ container, option }) => chartIn(container, option)));
+    for (const chart of charts) chart.draw();
   }
 
   return { show, hide };
 }
 
-const aucOf = ({ auc, auc_low: low, auc_high: high }) => (isKnown("auc", low, high) ? number(auc) : t("figure.unknown_word"));
-
-/** On whom, which level counts as yes, and how far the area under the curve may be off. */
-function note(split, measured, label) {
-  const said = [t("figures.note", { split: splitName(split) })];
-  if (label && "positive" in label) said.push(t("figures.positive", label));
-  if (measured.auc_error > 0) said.push(t("figures.auc_error", { error: figure(measured.auc_error) }));
-  return said.join(" ");
-}
-
-/** What the classes are called in the study, in the order of the matrix. */
-function levelsOf(label, classes) {
-  const named = (level) => (typeof level === "string" || !label?.column ? String(level) : `${label.column} = ${level}`);
-  if (Array.isArray(label?.levels)) return label.levels.map(named);
-  const { negative = 0, positive = 1 } = label ?? {};
-  if (classes === 2) return [negative, positive].map(named);
-  return Array.from({ length: classes }, (_, index) => named(index));
-}
-
-function showConfusion(matrix, levels) {
-  const head = element("tr", {
+/** The figures of one section below its heading: tables first, then what is drawn. */
+function card(section, figures, study) {
+  const heading = has(`${section}.heading`) ? t(`${section}.heading`) : section;
+  const tables = figures.filter((each) => each.type === "table").map((each) => panel(each, heading));
+  const pictures = figures.filter((each) => each.type !== "table");
+  const panels = pictures.slice(0, MAX_CHARTS).map((each) => panel(each, heading));
+  const more = pictures.length > panels.length ? [quiet(moreOf(panels.length, pictures.length))] : [];
+  const head = element("div", {
+    attributes: { class: "head" },
     children: [
-      element("td"),
-      ...levels.map((level) => element("th", { text: t("figures.predicted", { level }), attributes: { scope: "col" } })),
+      element("h2", { text: heading, attributes: { id: `${section}-heading` } }),
+      ...(figures.length === 1 && pictures.length === 1 && figures[0].type !== "matrix" ? [link(figures[0], study)] : []),
     ],
   });
-  const rows = matrix.map((counts, index) => {
-    const all = counts.reduce((sum, each) => sum + each, 0);
-    const cells = counts.map((each, column) => confusionCell(each, all, index === column));
-    const name = element("th", { text: t("figures.true", { level: levels[index] ?? index }), attributes: { scope: "row" } });
-    return element("tr", { children: [name, ...cells] });
-  });
-  byId("confusion").tHead.replaceChildren(head);
-  byId("confusion").tBodies[0].replaceChildren(...rows);
+  const grid = element("div", { attributes: { class: "charts" }, children: panels.map((each) => each.element) });
+  const children = [head, ...tables.map((each) => each.element), ...more, ...(panels.length > 0 ? [grid] : [])];
+  const whole = element("section", { attributes: { id: `${section}-card`, class: "card", "aria-labelledby": `${section}-heading` }, children });
+  return { element: whole, charts: [...tables, ...panels].flatMap((each) => each.charts) };
 }
 
-function confusionCell(each, all, right) {
-  const share = all > 0 ? each / all : 0;
-  const attributes = { class: right ? "right" : "wrong", "data-share": Math.round(share * 10) };
-  return element("td", {
-    attributes,
-    children: [element("strong", { text: count(each) }), element("span", { text: percent(share), attributes: { class: "quiet" } })],
-  });
+const quiet = (text) => element("p", { text, attributes: { class: "quiet" } });
+const moreOf = (shown, all) => t("figures.more", { shown: count(shown), all: count(all) });
+
+/** A figure below its title and notes; one without a title has its section's heading. */
+function panel(figure, heading) {
+  const drawn = DRAW[figure.type]({ ...figure, title: said(figure.title) || heading });
+  const title = said(figure.title) ? [element("h3", { text: said(figure.title) })] : [];
+  const notes = [...figure.notes.map(said), ...notesOn(figure)].map(quiet);
+  return { element: element("div", { children: [...title, ...notes, drawn.element] }), charts: drawn.charts };
 }
 
-function square(colours, x, y) {
-  const text = { color: colours.quiet, fontFamily: colours.font, fontSize: 11 };
-  const axis = { type: "value", min: 0, max: 1, nameLocation: "middle", nameTextStyle: text, axisLabel: text, interval: 0.25 };
-  const line = { splitLine: { lineStyle: { color: colours.line } } };
-  return {
-    textStyle: { fontFamily: colours.font },
-    grid: { left: 22, right: 16, top: 12, bottom: 26, containLabel: true },
-    xAxis: { ...axis, ...line, name: x, nameGap: 26 },
-    yAxis: { ...axis, ...line, name: y, nameGap: 36 },
-  };
+/** What a picture itself needs said: that bars are left out, and how far each may be off. */
+function notesOn(figure) {
+  if (figure.type !== "bars") return [];
+  const left = figure.edges.length === 0 && figure.bars.length > MAX_BARS ? [moreOf(MAX_BARS, figure.bars.length)] : [];
+  const error = figure.bars[0]?.value.error;
+  return [...left, ...(typeof error === "number" ? [t("described.error", { n: count(Math.ceil(error)) })] : [])];
 }
 
-function diagonal(colours) {
-  const lineStyle = { color: colours.idle, type: "dotted", width: 1 };
-  return { type: "line", data: [[0, 0], [1, 1]], symbol: "none", silent: true, lineStyle, tooltip: { show: false } };
-}
-
-function curve(colours, data, symbol) {
-  const colour = { color: colours.test };
-  return { type: "line", data, symbol, symbolSize: 7, lineStyle: { ...colour, width: 2 }, itemStyle: colour, emphasis: { disabled: true } };
-}
-
-function rocOption(roc, colours) {
-  const [x, y] = [t("document.false_positive"), t("document.true_positive")];
-  const points = roc.false_positive.map((rate, index) => [rate, roc.true_positive[index]]);
-  const formatter = ([point]) => `${x} ${percent(point.value[0])}\n${y} ${percent(point.value[1])}`;
-  const filled = { ...curve(colours, points, "none"), areaStyle: { color: colours.test, opacity: 0.1 } };
-  return { ...square(colours, x, y), tooltip: { ...tip(colours), trigger: "axis", formatter }, series: [filled, diagonal(colours)] };
-}
-
-function calibrationOption(bins, colours) {
-  const [x, y] = [t("document.predicted"), t("document.observed")];
-  const points = bins.map((bin) => [bin.predicted, bin.observed, bin.rows]);
-  const formatter = ({ value }) =>
-    [`${x} ${percent(value[0])}`, `${y} ${percent(value[1])}`, t("figures.rows", { n: count(value[2]) })].join("\n");
-  return { ...square(colours, x, y), tooltip: { ...tip(colours), trigger: "item", formatter }, series: [curve(colours, points, "circle"), diagonal(colours)] };
+function link(figure, study) {
+  const href = `/api/studies/${encodeURIComponent(study)}/figures/${encodeURIComponent(figure.name)}.png`;
+  return element("a", { text: t("figures.png"), attributes: { id: `figure-${figure.name}-png`, href, target: "_blank", rel: "noopener" } });
 }

@@ -10,11 +10,3 @@ export function isKnown(metric, low, high) {
   if (SHARES.has(metric)) return high - low <= MOST * (1 + 1e-9);
   return metric === "r2" || high <= FACTOR * low;
 }
-
-/** Of the mean or the deviation of a described column whose histogram has the declared range. */
-export function isDescribed(column, name) {
-  const [low, high, range] = [column[`${name}_low`], column[`${name}_high`], column.histogram];
-  if (typeof low !== "number" || typeof high !== "number" || typeof range?.error !== "number") return true;
-  const possible = (range.high - range.low) / (name === "std" ? 2 : 1);
-  return high - low <= MOST * possible * (1 + 1e-9);
-}

@@ -3,9 +3,7 @@
 import { atNextFrame, byId, element, say, soon } from "./dom.js";
 import { showCancel } from "./cancel.js";
 import { curvesView } from "./curves.js";
-import { describedView } from "./described.js";
 import { figuresView } from "./figures.js";
-import { importanceView } from "./importance.js";
 import { showPromises } from "./promises.js";
 import { Refusal, follow, get } from "./rest.js";
 import { stateName } from "./studies.js";
@@ -18,8 +16,7 @@ const RETRY_MS = 2000;
 
 /** Shows the study of this id and follows it, null that there is none yet; `onShow(study)` with each that is. */
 export function studyView(onShow) {
-  const [curves, times] = [curvesView(), timesView()];
-  const [figures, described, importance] = [figuresView(), describedView(), importanceView()];
+  const [curves, times, figures] = [curvesView(), timesView(), figuresView()];
   let id; // undefined until something is chosen: that there is no study is worth a word, too
   let study = null;
   let report = null;
@@ -34,8 +31,7 @@ export function studyView(onShow) {
     stop();
     [id, study, report, stop] = [next, null, null, () => {}];
     for (const view of [curves, times]) view.clear();
-    for (const view of [figures, described]) view.hide();
-    importance.hide(t("importance.pending"));
+    figures.hide(t("figures.pending"));
     byId("study-whole").hidden = true;
     say("study-none", next === null ? t("study.none") : "");
     if (next !== null) load();
@@ -73,12 +69,10 @@ export function studyView(onShow) {
   }
 
   async function loadReport(mine) {
-    const found = await get(path("/report"));
+    const [found, drawn] = await Promise.all([get(path("/report")), get(path("/figures"))]);
     if (mine !== id) return;
     report = found;
-    importance.show(report, study.id);
-    figures.show(report, study.study?.cohort?.label);
-    described.show(report);
+    figures.show(drawn.figures, study.id);
     draw();
   }
 
@@ -123,17 +117,16 @@ export function studyView(onShow) {
     showCancel(study, !ENDED.has(study.state));
     showFitting();
     say("study-error", study.error ? failure(study.error) : "");
-    if (ENDED.has(study.state) && study.state !== "finished") importance.hide(t("importance.none"));
+    if (ENDED.has(study.state) && !ended()) figures.hide("");
     curves.setUnit(study.study?.cohort?.label?.unit ?? "");
-    curves.show(note());
+    curves.show(t("chart.waiting"));
     times.show();
   }
 
-  /** A description has neither curves nor importance, and an empty card says nothing. */
+  /** What has one round, or ended before its first, has no curves by round, and an empty card says nothing. */
   function showFitting() {
-    const describes = study.study?.analysis?.kind === "describe";
-    byId("charts-card").hidden = describes;
-    byId("importance-card").hidden = describes;
+    const awaitsRounds = study.rounds > 1 && !ENDED.has(study.state);
+    byId("charts-card").hidden = curves.lastRound() === null && !awaitsRounds;
     byId("files-all").textContent = t(study.study?.analysis?.kind === "train" ? "files.all" : "files.results");
   }
 
@@ -158,11 +151,6 @@ export function studyView(onShow) {
   function asked() {
     const words = t("study.asked_by", { researcher: study.researcher, date: date(study.created_at) });
     return `${words} · ${t("study.hash", { hash: String(study.id).slice(0, 12) })}`;
-  }
-
-  function note() {
-    const trains = study.study?.analysis?.kind === "train";
-    return t(trains && !ENDED.has(study.state) ? "chart.waiting" : "chart.nothing");
   }
 
   function showFiles() {
