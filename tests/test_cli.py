@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -14,8 +15,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import fedcohort
-from fedcohort.cli.app import _print_report, app
+import fedcohort as fc
+from fedcohort.cli.app import _print_result, app
+from fedcohort.figures import to_json
 from fedcohort.logs import DiscreetFormatter
+from tests.figures import EVERY_TYPE, of_another_version
 from tests.processes.support import (
     COLUMNS,
     Group,
@@ -327,17 +331,36 @@ def test_a_traceback_in_the_log_says_where_and_never_what(capsys: pytest.Capture
     assert value not in said
 
 
+def measured(report: dict[str, Any], label: fc.Number | str = "ill") -> fc.Result:
+    cohort = fc.Cohort(columns={"age": fc.Numeric(0, 100)}, label=label)
+    return fc.Result(fc.Study(name="measured", cohort=cohort, analysis=fc.Train()), report, [])
+
+
 def test_a_private_result_fits_into_eighty_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fedcohort.cli.app.console", Console(width=80))
     noisy = {"rows": 100, "loss": 0.4712, "loss_low": 0.45, "loss_high": 0.5, "auc": 0.88, "auc_low": 0.81}
-    _print_report({"train": {"loss": 0.4, "auc": 0.9}, "test": {**noisy, "auc_high": 0.93}})
+    _print_result(measured({"train": {"loss": 0.4, "auc": 0.9}, "test": {**noisy, "auc_high": 0.93}}))
     lines = [re.sub(r"[│┃\s]+", " ", line).strip() for line in capsys.readouterr().out.splitlines()]
     assert {"metric train test", "loss 0.4 0.4712 (0.45 to 0.5)", "auc 0.9 0.88 (0.81 to 0.93)"} <= set(lines)
 
 
 def test_an_error_in_the_labels_unit_is_printed_with_it(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_report({"train": {"loss": 0.4, "mae": 4.25}, "test": {"loss": 0.5, "mae": 4.5}}, "mmHg")
+    label = fc.Number("bp", 80, 200, unit="mmHg")
+    _print_result(measured({"train": {"loss": 0.4, "mae": 4.25}, "test": {"loss": 0.5, "mae": 4.5}}, label))
     lines = [re.sub(r"[│┃\s]+", " ", line).strip() for line in capsys.readouterr().out.splitlines()]
     assert {"loss 0.4 0.5", "mae (mmHg) 4.25 4.5"} <= set(lines)
+
+
+def test_a_kind_that_nothing_here_knows_is_printed_by_the_types_of_its_figures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _print_result(of_another_version({"figures": to_json(EVERY_TYPE), "refused": {"c": "cohort-too-small"}}))
+    out = capsys.readouterr().out
+    lines = [re.sub(r"[│┃\s]+", " ", line).strip() for line in out.splitlines()]
+    shown = {"term coef se p low high", "age (years) 0.031 0.004 < 0.001 0.023 0.039", "drug 40 31",
+             "age 0.5 (0.4 to 0.6) 0.1", "true a 5 1", "bmi 0.9 (0.7 to 1.2)"}  # fmt: skip
+    assert shown <= set(lines)
+    assert lines[-1].startswith("without c: cohort-too-small (the study selects too few patients")
+    assert "Spread" not in out, "a histogram is a picture"

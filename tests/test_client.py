@@ -15,8 +15,10 @@ import fedcohort as fc
 from fedcohort.analyses.kinds import KINDS
 from fedcohort.dashboard.shared.application import HEADERS
 from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, StudyError
+from fedcohort.figures import to_json
 from fedcohort.researcher.client import load_study
 from fedcohort.researcher.rest import Rest, open_rest
+from tests.figures import EVERY_TYPE, of_another_version
 from tests.patience import PATIENCE_SECONDS
 
 from .analyses.support import FRAMES, POOLED, run, study
@@ -61,7 +63,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_the_result_is_kept(
 
 @pytest.mark.training
 def test_a_result_draws_and_shows_itself(trained: fc.Result) -> None:
-    assert [axes.get_title() for axes in trained.plot().axes] == ["loss", "accuracy", "auc"]
+    assert [axes.get_title() for axes in trained.plot().axes] == ["Loss", "Accuracy", "ROC AUC"]
     assert "test auc" in repr(trained)
     described = run(study(fc.Describe()).model_copy(update={"name": "<b>bold</b>"}))
     html = described._repr_html_()
@@ -69,6 +71,38 @@ def test_a_result_draws_and_shows_itself(trained: fc.Result) -> None:
     assert "<b>" not in html
     with pytest.raises(fc.StudyError, match="trains no model"):
         described.model  # noqa: B018
+    assert [axes.get_title() for axes in described.plot().axes][:1] == ["age"]
+
+
+@pytest.mark.training
+def test_the_main_table_is_a_frame_of_numbers(trained: fc.Result) -> None:
+    assert trained.table.loc["auc", "test"] == trained.report["test"]["auc"]
+    assert (trained.table.index.name, trained.table.columns[0]) == ("metric", "train")
+    described = run(study(fc.Describe()))
+    age, smoker = (described.report["describe"][name] for name in ("age", "smoker"))
+    assert list(described.table.columns) == ["n", "missing", "mean", "std", "levels"]
+    assert described.table.loc["age", "mean"] == age["mean"]
+    assert described.table.loc["smoker", "levels"] == smoker["levels"]
+
+
+def test_a_kind_that_nothing_here_knows_is_shown_by_the_types_of_its_figures() -> None:
+    result = of_another_version({"figures": to_json(EVERY_TYPE)})
+    assert list(result.table.columns) == ["coef", "coef_low", "coef_high", "se", "p", "low", "high"]
+    assert [result.table.loc["age", name] for name in ("coef", "se", "p")] == [0.031, 0.004, 0.00001]
+    assert (result.table.loc["bmi", "coef_low"], result.table.loc["bmi", "high"]) == (0.05, "reference")
+    html = result._repr_html_()
+    for words in ("&lt; 0.001", "<td>placebo</td>", "<td>true b</td>", "<td>0.9 (0.7 to 1.2)</td>"):
+        assert words in html
+    assert "coef age (years) 0.031" in repr(result)
+    drawn = result.plot()
+    titles = [axes.get_title() for axes in drawn.axes]
+    assert titles == ["Survival", "Weights", "Spread", "Matrix", "Odds ratios", ""]
+    assert drawn._repr_png_().startswith(b"\x89PNG")
+    nothing = of_another_version({})
+    with pytest.raises(fc.StudyError, match="its results have no table"):
+        nothing.table  # noqa: B018
+    with pytest.raises(fc.StudyError, match="nor another figure"):
+        nothing.plot()
 
 
 def test_it_works_inside_a_running_event_loop() -> None:

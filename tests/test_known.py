@@ -6,7 +6,7 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.dashboard.federation.document import Finished, document
-from fedcohort.known import figure_text, is_known, levels_text
+from fedcohort.known import is_known
 from fedcohort.researcher.result import Result
 from fedcohort.texts.look_up import page_texts
 
@@ -45,20 +45,7 @@ def test_an_interval_over_more_than_half_of_what_is_possible_leaves_a_figure_unk
 ) -> None:
     row = {name: high, f"{name}_low": low, f"{name}_high": high, "histogram": AGE}
     assert is_known(row, name) is known
-    assert figure_text(row, name).startswith("not known: ") is not known
     assert is_known({name: high}, name)
-
-
-def test_levels_and_counts_are_told_with_how_far_they_may_be_off() -> None:
-    sex = {"n": 60, "n_error": 9.5, "missing": 0, "levels": {"f": 31, "m": 29}, "levels_error": 7.5}
-    assert levels_text(sex) == "f: 31 ± 7.5, m: 29 ± 7.5"
-    assert figure_text(sex, "n") == "60 ± 9.5"
-    assert levels_text({"levels": {"f": 31}}) == "f: 31"
-    assert (
-        figure_text({"std": None, "std_low": 0.0, "std_high": 6.5, "histogram": AGE}, "std")
-        == "not known: 0 to 6.5"
-    )
-    assert figure_text({"std": None}, "std") == ""
 
 
 def small() -> Result:

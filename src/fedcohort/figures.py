@@ -37,9 +37,10 @@ class Value:
 
     Attributes:
         number: None where there is none.
-        low, high: the ends of its interval.
+        low, high: the ends of its interval; with `low` alone it has no upper end.
         error: how far it may be off, as 95 % of the noise is.
-        known: False where the interval covers most of what is possible, so that the interval alone is shown.
+        known: False where the interval covers most of what is possible, so that the interval alone is shown,
+            or hides the number altogether.
         of_patients: the same number with the interval that other patients of the same kind may give; a
             printed report shows it, where without privacy there is no other.
     """

@@ -1,7 +1,7 @@
-"""Which figures are known, and their text: a figure whose interval covers most of its range is not.
+"""Which figures are known: a figure whose interval covers most of its range is not.
 
-Command line, notebook, HTML report and pages use it, and the browser `static/js/known.js`, which is the
-same in JavaScript.
+Analyses ask here as they make their figures; about a round's metrics the page asks `static/js/known.js`,
+which says the same.
 """
 
 from collections.abc import Mapping
@@ -56,22 +56,6 @@ def is_known(row: Mapping[str, Any], name: str, ends: Ends | None = None) -> boo
     return name in ("mean", "std", "r2") or high <= FACTOR * low
 
 
-def figure_text(row: Mapping[str, Any], name: str, digits: int = 4) -> str:
-    """A figure with its interval, or the interval alone where it leaves the figure unknown.
-
-    Args:
-        digits: significant ones.
-    """
-    value, ends, error = row.get(name), ends_of(row, name), row.get(f"{name}_error")
-    if ends is not None:
-        between = " to ".join(f"{end:.{digits}g}" for end in ends)
-        is_shown = value is not None and is_known(row, name)
-        return f"{_short(value, digits)} ({between})" if is_shown else f"not known: {between}"
-    if error is None or value is None or error < abs(value) * 10**-digits / 2:
-        return _short(value, digits)
-    return f"{_short(value, digits)} ± {_short(error, digits)}"
-
-
 IN_LABEL_UNITS = frozenset({"mae"})
 """Metrics that are in the unit of a label that is a number."""
 
@@ -89,13 +73,3 @@ def metric_name(metric: str, unit: str | None, said: str | None = None) -> str:
 def column_name(name: str, row: Mapping[str, Any]) -> str:
     """A described column's name, with its unit."""
     return f"{name} ({row['unit']})" if row.get("unit") else name
-
-
-def levels_text(row: Mapping[str, Any]) -> str:
-    """A column's levels with their counts, each with how far it may be off."""
-    error = f" ± {row['levels_error']:g}" if "levels_error" in row else ""
-    return ", ".join(f"{level}: {count}{error}" for level, count in row.get("levels", {}).items())
-
-
-def _short(value: object, digits: int) -> str:
-    return f"{value:.{digits}g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -9,7 +9,7 @@ import fedcohort.analyses
 from fedcohort.analyses.figures import figures_of
 from fedcohort.figures import Bars, Curve, Figure, Key, Matrix, Named, Table, Value, to_json
 from tests.dashboard.finished import DESCRIBED, IMPORTANCE, TRAIN, measured
-from tests.test_figures import EVERY_TYPE
+from tests.figures import EVERY_TYPE
 
 DESCRIBE = {"analysis": {"kind": "describe"}, "cohort": {}}
 

@@ -14,14 +14,15 @@ from playwright.sync_api import Browser
 
 import fedcohort as fc
 from fedcohort.analyses.figures import figures_of
-from fedcohort.dashboard.federation.document import Finished, document, finished
+from fedcohort.dashboard.federation.document import Finished, document, finished, results
 from fedcohort.dashboard.federation.figures import figure_png
 from fedcohort.dashboard.shared.svg import MAX_POINTS, svg
-from fedcohort.figures import Axis, Bars, Curve, Line, Named, Point, Value
+from fedcohort.figures import Axis, Bars, Curve, Line, Named, Point, Value, to_json
 from fedcohort.researcher.result import Result
 from fedcohort.sampling_intervals import accuracy_interval, auc_interval, mean_interval
 from fedcohort.study import Study
 from fedcohort.texts.look_up import page_texts
+from tests.figures import EVERY_TYPE
 from tests.processes.support import (
     Group,
     cohort,
@@ -256,6 +257,22 @@ def test_a_bar_ends_at_its_value_and_its_line_at_its_interval() -> None:
     assert '<rect x="165.0" y="24" width="15.0"' in chart
     assert "M150.0 48 H220.0" in chart
     assert chart.count("<path") == 2
+
+
+def test_a_kind_that_nothing_here_knows_is_drawn_by_the_types_of_its_figures() -> None:
+    asked = {"analysis": {"kind": "of_another_version"}, "cohort": {}}
+    found = Finished({"study": asked}, {"figures": to_json(EVERY_TYPE)}, [], "0")
+    (section,) = results(found, page_texts())
+    pictures = [part.title for part in section.parts if part.picture]
+    assert pictures == ["Survival", "Weights", "Spread", "Odds ratios"]
+    assert [part.grid.rows[0] for part in section.parts if part.grid] == [
+        ["age (years)", "0.031", "0.004", "< 0.001", "0.023", "0.039"],
+        ["drug", "40", "31"],
+        ["true a", "5", "1"],
+    ]
+    survival = str(section.parts[1].picture)
+    assert survival.count("fill-opacity") == 1
+    assert "placebo" in survival
 
 
 @pytest.mark.training

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from fedcohort.figures import Bars, Named, Value, to_json
-from tests.test_figures import EVERY_TYPE
+from tests.figures import EVERY_TYPE
 
 from .browser import PHONE, Watched, watched
 from .standin import FIRST_STUDY, StandIn

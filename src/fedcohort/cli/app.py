@@ -29,11 +29,11 @@ from fedcohort.cli.support import (
     run_command,
 )
 from fedcohort.errors import ConfigError, StudyFailedError
-from fedcohort.known import column_name, figure_text, levels_text, metric_name
 from fedcohort.refusals import in_words
 
 if TYPE_CHECKING:
     from fedcohort.researcher.client import Handle
+    from fedcohort.researcher.result import Result
     from fedcohort.study import Study
 
 app = typer.Typer(
@@ -90,7 +90,7 @@ def run(
     if as_json:
         print(json.dumps({"id": handle.id, "report": result.report, "metrics": result.rows}))
     else:
-        _print_report(result.report, _unit(result.study))
+        _print_result(result)
 
 
 def _read_question(path: Path) -> "Study":
@@ -110,36 +110,28 @@ def _read_question(path: Path) -> "Study":
     return load_study(path)
 
 
-def _unit(study: "Study") -> str | None:
-    """The unit of a label that is a number."""
-    from fedcohort.columns import Number
-
-    label = study.cohort.label
-    return label.unit if isinstance(label, Number) else None
-
-
-def _print_report(report: dict[str, Any], unit: str | None = None) -> None:
+def _print_result(result: "Result") -> None:
+    """The figures that can be said in words, and who took no part."""
     from rich.table import Table
 
-    if "describe" in report:
-        table = Table("column", "n", "missing", "mean", "std", "levels")
-        for name, row in report["describe"].items():
-            numbers = [figure_text(row, key) for key in ("n", "missing", "mean", "std")]
-            table.add_row(column_name(name, row), *numbers, levels_text(row))
+    from fedcohort.figure_texts import TERMINAL, grid, said
+    from fedcohort.figures import first_table
+    from fedcohort.texts.look_up import page_texts
+
+    texts, main = page_texts(), first_table(result.figures)
+    for figure in result.figures:
+        words = grid(figure, texts, TERMINAL)
+        if words is None:
+            continue
+        for note in figure.notes:
+            console.print(said(note, texts), markup=False, highlight=False)
+        table = Table(title=None if figure is main else words.title)
+        for name in words.head:
+            table.add_column(name, overflow="fold")
+        for row in words.rows:
+            table.add_row(*row)
         console.print(table, soft_wrap=False)
-    rows = {name: report[name] for name in ("train", "test", "valid") if name in report}
-    if rows and "label" in report:
-        label = report["label"]
-        said = f"{label['positive']} counts as yes, {label['negative']} as no ({label['column']})"
-        console.print(said, markup=False)
-    if rows:
-        names = [name for name, value in next(iter(rows.values())).items() if isinstance(value, float)]
-        table = Table("metric", *rows)  # splits as columns: with intervals they fit into 80 columns
-        for name in names:
-            if not name.endswith(("_low", "_high", "_error")):
-                table.add_row(metric_name(name, unit), *(figure_text(row, name) for row in rows.values()))
-        console.print(table, soft_wrap=False)
-    for site, code in report.get("refused", {}).items():
+    for site, code in result.report.get("refused", {}).items():
         console.print(f"without {site}: {in_words(code)}", markup=False, highlight=False)
 
 
@@ -183,7 +175,7 @@ def show(
         )
     if status["state"] == "finished":
         result = handle.result()
-        _print_report(result.report, _unit(result.study))
+        _print_result(result)
 
 
 @app.command()

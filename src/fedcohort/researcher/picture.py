@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
 
-from fedcohort.figure_texts import PAPER, TERMINAL, Texts, said, shown, written
+from fedcohort.figure_texts import PAPER, TERMINAL, Texts, heading, said, shown, written
 from fedcohort.figures import Axis, Bars, Curve, Figure, Intervals, Line, Matrix, Named, Table
 
 MAX_BARS = 40
@@ -49,11 +49,12 @@ def drawable(figures: Sequence[Figure]) -> list[Figure]:
 def side_by_side(figures: Sequence[Figure], texts: Texts) -> Picture:
     """Figures beside each other, three in a row."""
     n_rows, n_columns = -(-len(figures) // IN_A_ROW), min(IN_A_ROW, len(figures))
-    whole = Picture(figsize=(3 * n_columns, 3.2 * n_rows), layout="constrained")
-    places = whole.subplots(n_rows, n_columns, squeeze=False).flat
+    width = 6 if n_columns == 1 else 3 * n_columns
+    whole = Picture(figsize=(width, 3.2 * n_rows), layout="constrained")
+    places = list(whole.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes, figure in zip(places, figures, strict=False):
         _draw(axes, figure, texts)
-    for axes in list(places)[len(figures) :]:
+    for axes in places[len(figures) :]:
         axes.set_axis_off()
     return whole
 
@@ -72,7 +73,7 @@ def alone(figure: Figure, heading: str, texts: Texts) -> Picture:
 
 
 def _draw(axes: Axes, figure: Figure, texts: Texts) -> None:
-    axes.set_title(_short(said(figure.title, texts)), fontsize=11, color=INK)
+    axes.set_title(_short(heading(figure, texts)), fontsize=11, color=INK)
     DRAW[type(figure)](axes, figure, texts)
     axes.tick_params(length=0, labelsize=9, labelcolor=INK)
     legend = axes.get_legend()

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,19 +12,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedcohort.columns import Number
+from fedcohort.analyses.figures import figures_by_round, figures_of
 from fedcohort.errors import StudyError
-from fedcohort.known import column_name, figure_text, levels_text, metric_name
+from fedcohort.figure_texts import TERMINAL, grid, said
+from fedcohort.figures import Figure, Key, Row, Table, Value, first_table
 from fedcohort.researcher.inference import Predictor
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import SavedModel, Study, Train, parse_study, read_saved_model
-from fedcohort.table import Table
+from fedcohort.table import Table as Rows
+from fedcohort.texts.look_up import page_texts
 from fedcohort.vector import Array
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from fedcohort.researcher.picture import Picture
 
 METRIC_COLUMNS = ["round", "split", "loss", "accuracy", "auc", "seconds"]
+MOST_IN_SHORT = 12
+"""Cells of a table that a result is printed with."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Result:
         arranged = list(self.predictor.encoded(self._table(frame)).values())
         return arranged[0] if len(arranged) == 1 else arranged
 
-    def _table(self, frame: pd.DataFrame) -> Table:
+    def _table(self, frame: pd.DataFrame) -> Rows:
         """A table is in the order of its patients; numbered as they stand, rows keep the frame's order."""
         cohort = self.predictor.cohort
         numbered = frame.assign(**{cohort.patient_id: [f"{row:012d}" for row in range(len(frame))]})
@@ -109,28 +112,48 @@ class Result:
         """Predict rows of the cohort's columns: (n_rows, outputs)."""
         return self.predictor.predict_table(self._table(frame))
 
-    def plot(self) -> "Figure":
-        """Loss and AUC (or accuracy) by round, train and test.
+    @cached_property
+    def figures(self) -> tuple[Figure, ...]:
+        """What the study shows: tables, curves, bars, matrices and intervals (`fedcohort.figures`)."""
+        asked = {"analysis": self.study.analysis.model_dump(), "cohort": self.study.cohort.model_dump()}
+        return figures_of(asked, self.report)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The study's main table as numbers, such as a row a described column, metric or coefficient.
+
+        The ends of an interval stand beside its number as `_low` and `_high`, and how far a number may be off
+        as `_error`; levels are a mapping to their counts.
+
+        Raises:
+            StudyError: the study has no table.
+        """
+        main = first_table(self.figures)
+        if main is None:
+            raise StudyError(f"study {self.study.name!r}: its results have no table; see result.report")
+        rows = [_numbers(main, row) for row in main.rows]
+        names = [f"{column.name}{end}" for column in main.columns for end in ("", "_low", "_high", "_error")]
+        columns = [name for name in names if any(name in row for row in rows)]
+        index = pd.Index([row.name for row in main.rows], name=main.index.name)
+        return pd.DataFrame(rows, index=index, columns=columns)
+
+    def plot(self) -> "Picture":
+        """Each metric by round, train and test, of a training; else the figures that can be drawn.
 
         Raises:
             StudyError: there is nothing to draw, or matplotlib is not installed.
         """
         try:
-            from fedcohort.researcher.picture import Picture
+            from fedcohort.researcher.picture import drawable, side_by_side
         except ModuleNotFoundError:
             raise StudyError(
                 "result.plot needs matplotlib: "
                 "pip install -c constraints.txt '.[dashboard]' in fedcohort's folder"
             ) from None
-        if not self.rows:
-            raise StudyError(f"study {self.study.name!r}: no metrics by round to draw")
-        figure = Picture(figsize=(9, 3.2), layout="constrained")
-        for axes, name in zip(figure.subplots(1, 3), ("loss", "accuracy", "auc"), strict=True):
-            for split, rows in self.metrics.groupby("split"):
-                axes.plot(rows["round"], rows[name].astype(float), label=str(split))
-            axes.set(xlabel="round", title=name)
-            axes.legend()
-        return figure
+        drawn = figures_by_round(self.rows) or drawable(self.figures)
+        if not drawn:
+            raise StudyError(f"study {self.study.name!r}: no metrics by round to draw, nor another figure")
+        return side_by_side(drawn, page_texts())
 
     def save(self, folder: str | Path) -> Path:
         """Write study.json, report.json, metrics.csv and, when there is one, model.json and model.keras.
@@ -157,42 +180,54 @@ class Result:
             self.model.save(path / "model.keras")
 
     def __repr__(self) -> str:
-        last = {name: self.report[name] for name in ("train", "test") if name in self.report}
-        figures = [(split, row, name) for split, row in last.items() for name in _named(row)]
-        parts = [f"{split} {self._in_unit(name)} {figure_text(row, name, 3)}" for split, row, name in figures]
-        parts += [f"{self._yes} counts as yes"] if parts and self._yes else []
-        return f"Result({self.study.name!r}: {', '.join(parts) or ', '.join(self.report)})"
+        return f"Result({self.study.name!r}: {self._in_short or ', '.join(self.report)})"
 
     @property
-    def _yes(self) -> str:
-        """A yes-or-no label's column and the level of it that counts as yes."""
-        label = self.report.get("label", {})
-        return f"{label['column']} {label['positive']!r}" if "positive" in label else ""
-
-    def _in_unit(self, metric: str) -> str:
-        """A metric's name, with the label's unit where the metric has it."""
-        label = self.study.cohort.typed_label
-        return metric_name(metric, label.unit if isinstance(label, Number) else None)
+    def _in_short(self) -> str:
+        """A small table column by column, and what goes with it; a large one is no short answer."""
+        main = first_table(self.figures)
+        words = None if main is None else grid(main, page_texts(), TERMINAL)
+        if main is None or words is None or len(main.rows) * len(main.columns) > MOST_IN_SHORT:
+            return ", ".join(figure.name for figure in self.figures)
+        parts = [
+            f"{column} {row[0]} {row[place]}"
+            for place, column in enumerate(words.head[1:], start=1)
+            for row in words.rows
+            if row[place]
+        ]
+        return ", ".join([*parts, *(said(note, page_texts()) for note in main.notes)])
 
     def _repr_html_(self) -> str:
-        """The last metrics, or the described columns, as a table."""
-        if "describe" in self.report:
-            columns = self.report["describe"].items()
-            rows = {column_name(name, row): _described(row) for name, row in columns}
-            frame = pd.DataFrame(rows).T.fillna("")
-        else:
-            measured = {
-                split: {
-                    self._in_unit(name): figure_text(self.report[split], name)
-                    for name in _named(self.report[split])
-                }
-                for split in ("train", "test")
-                if split in self.report
-            }
-            frame = pd.DataFrame(measured).T.fillna("")
-        name = f"{self.study.name}: {self._yes} counts as yes" if self._yes else self.study.name
-        title = pd.Series([name]).to_frame().to_html(index=False, header=False, border=0)
-        return title + frame.to_html(border=0)
+        """The figures that are tables, or can be said as one."""
+        texts, parts = page_texts(), [_html([[self.study.name]], None)]
+        for figure in self.figures:
+            words = grid(figure, texts, TERMINAL)
+            if words is not None:
+                above = [words.title, *(said(note, texts) for note in figure.notes)]
+                parts += [_html([[line] for line in above], None), _html(words.rows, words.head)]
+        return "".join(parts)
+
+
+def _html(rows: list[list[str]], head: list[str] | None) -> str:
+    """A table of words; nothing in them is read as HTML."""
+    frame = pd.DataFrame(rows, columns=head)
+    return frame.to_html(index=False, header=head is not None, border=0)
+
+
+def _numbers(table: Table, row: Row) -> dict[str, object]:
+    """The row's cells by the names of their columns."""
+    found: dict[str, object] = {}
+    for column, cell in zip(table.columns, row.cells, strict=True):
+        match cell:
+            case Value():
+                ends = {"_low": cell.low, "_high": cell.high, "_error": cell.error}
+                found[column.name] = cell.number
+                found |= {f"{column.name}{end}": value for end, value in ends.items() if value is not None}
+            case tuple():
+                found[column.name] = {said(level.name, page_texts()): level.value.number for level in cell}
+            case str() | Key():
+                found[column.name] = said(cell, page_texts())
+    return found
 
 
 def load_result(folder: str | Path) -> Result:
@@ -239,16 +274,3 @@ def _saved_arrays(path: Path) -> dict[str, Array]:
         "mean": np.array(saved.mean, dtype=np.float64),
         "deviation": np.array(saved.deviation, dtype=np.float64),
     }
-
-
-def _described(row: dict[str, Any]) -> dict[str, str]:
-    """A column's figures for a table, each with its interval, and its levels in words."""
-    names = [name for name in ("n", "missing", "mean", "std") if name in row]
-    levels = {"levels": levels_text(row)} if row.get("levels") else {}
-    return {name: figure_text(row, name) for name in names} | levels
-
-
-def _named(row: Mapping[str, Any]) -> list[str]:
-    """The metrics of a split, without the ends of their intervals."""
-    measured = [name for name, value in row.items() if isinstance(value, float)]
-    return [name for name in measured if not name.endswith(("_low", "_high", "_error"))]

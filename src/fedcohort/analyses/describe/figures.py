@@ -49,7 +49,8 @@ def _value(column: Json, name: str) -> Value | None:
     low, high = ends_of(column, name) or (None, None)
     error = column.get(f"{name}_error")
     of_patients = _of_patients(column) if name == "mean" and low is None else None
-    return Value(column[name], low, high, error, is_known(column, name), of_patients)
+    known = column[name] is not None and is_known(column, name)
+    return Value(column[name], low, high, error, known or low is None, of_patients)
 
 
 def _of_patients(column: Json) -> Value | None:

@@ -7,7 +7,7 @@ what its promises rest. Everything in it is what the coordinator has released.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,8 +17,8 @@ from fedcohort.analyses.figures import figures_by_round, figures_of
 from fedcohort.dashboard.shared.svg import svg
 from fedcohort.dashboard.shared.texts import date
 from fedcohort.explain import privacy_words, protection_words, sections
-from fedcohort.figure_texts import PAPER, row_texts, said, title_of, written
-from fedcohort.figures import Bars, Curve, Figure, Matrix, Row, Table, Value
+from fedcohort.figure_texts import PAPER, Grid, grid, said
+from fedcohort.figures import Bars, Curve, Figure, Table, Value
 from fedcohort.study import Study, parse_study
 from fedcohort.texts.look_up import translated
 
@@ -27,29 +27,21 @@ Texts = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """A table in words: titles of all columns, and by row its title and cells."""
-
-    head: list[str]
-    rows: list[tuple[str, list[str]]]
-
-
-@dataclass(frozen=True)
-class _Part:
+class Part:
     """One figure as the file shows it: a picture, a table, or a picture over a table."""
 
     title: str
     notes: list[str]
     picture: Markup | None
-    grid: _Grid | None
+    grid: Grid | None
 
 
 @dataclass(frozen=True)
-class _Section:
+class Section:
     """Figures below one heading, and what is said of all."""
 
     heading: str
-    parts: list[_Part]
+    parts: list[Part]
     notes: list[str]
 
 
@@ -108,7 +100,7 @@ def document(found: Finished, texts: Texts) -> str:
         fingerprint=found.fingerprint,
         results_hash=hashlib.sha256(json.dumps(report, indent=2).encode()).hexdigest(),
         **_told(found, texts),
-        sections=_sections(found, texts),
+        sections=results(found, texts),
     )
 
 
@@ -147,7 +139,7 @@ def _sizes(report: Json, texts: Texts) -> list[tuple[str, int]]:
     return [(texts[f"split.{split}"], n) for split, n in rows.items() if isinstance(n, int)]
 
 
-def _sections(found: Finished, texts: Texts) -> list[_Section]:
+def results(found: Finished, texts: Texts) -> list[Section]:
     """What came out, section by section: tables and matrices, then what is drawn."""
     study = found.study["study"]
     figures = (*figures_by_round(found.rows), *figures_of(study, found.report))
@@ -158,7 +150,7 @@ def _sections(found: Finished, texts: Texts) -> list[_Section]:
         note = _interval_note(mine, is_private=bool(study.get("privacy")))
         parts = [_part(figure, texts) for figure in mine if not (isinstance(figure, Bars) and figure.tabled)]
         notes = [texts[note]] if note else []
-        made.append(_Section(texts.get(f"{name}.heading", name), parts, notes))
+        made.append(Section(texts.get(f"{name}.heading", name), parts, notes))
     return made
 
 
@@ -171,35 +163,10 @@ def _interval_note(figures: Sequence[Figure], *, is_private: bool) -> str | None
     return "document.sampling_note" if any(value.of_patients for value in values) else None
 
 
-def _part(figure: Figure, texts: Texts) -> _Part:
+def _part(figure: Figure, texts: Texts) -> Part:
     notes = [said(note, texts) for note in figure.notes]
     error = figure.bars[0].value.error if isinstance(figure, Bars) and figure.bars else None
     notes += [] if error is None else [texts["described.error"].format(n=f"{error:g}")]
-    grid = _grid(figure.below if isinstance(figure, Curve) else figure, texts)
-    return _Part(said(figure.title, texts), notes, svg(figure, texts), grid)
-
-
-def _grid(figure: Figure | None, texts: Texts) -> _Grid | None:
-    """The table that a figure is, or has."""
-    match figure:
-        case Table():
-            head = [title_of(column, texts) for column in (figure.index, *figure.columns)]
-            rows = [
-                (title_of(row, texts), row_texts(_for_paper(row), figure.columns, texts, PAPER))
-                for row in figure.rows
-            ]
-            return _Grid(head, rows)
-        case Matrix():
-            head = ["", *(said(name, texts) for name in figure.columns)]
-            rows = [
-                (said(name, texts), [written(n, "count", PAPER) for n in counts])
-                for name, counts in zip(figure.rows, figure.counts, strict=True)
-            ]
-            return _Grid(head, rows)
-    return None
-
-
-def _for_paper(row: Row) -> Row:
-    """With the intervals of other patients, which a report is printed with where there is no noise."""
-    cells = (cell.of_patients or cell if isinstance(cell, Value) else cell for cell in row.cells)
-    return replace(row, cells=tuple(cells))
+    picture = svg(figure, texts)
+    below = grid(figure, texts, PAPER) if picture is None or isinstance(figure, Curve) else None
+    return Part(said(figure.title, texts), notes, picture, below)

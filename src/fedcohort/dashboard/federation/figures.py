@@ -11,7 +11,7 @@ from fedcohort.analyses.figures import figures_of
 from fedcohort.dashboard.federation.upstream import Upstream, study_path
 from fedcohort.dashboard.shared.texts import spoken
 from fedcohort.errors import NotFoundError
-from fedcohort.figure_texts import Texts, said
+from fedcohort.figure_texts import Texts, heading
 from fedcohort.figures import Figure, to_json
 
 _drawing = threading.Lock()
@@ -48,6 +48,5 @@ def figure_png(figure: Figure, study: str, texts: Texts) -> bytes:
     """
     from fedcohort.researcher.picture import alone
 
-    title = said(figure.title, texts) or texts[f"{figure.section}.heading"]
     with _drawing:
-        return alone(figure, f"{study}: {title}", texts).png()
+        return alone(figure, f"{study}: {heading(figure, texts)}", texts).png()

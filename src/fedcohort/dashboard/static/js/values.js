@@ -27,12 +27,13 @@ export function said(words) {
 /** A value with what is uncertain of it; `interval` is the name of a text that says what its interval is of. */
 export function shown(value, format, interval = null) {
   const { number: middle, low, high, error, known } = value;
-  if (typeof middle !== "number") return typeof high === "number" ? t("described.untold", { high: written(high, format) }) : "–";
-  if (typeof low === "number" && typeof high === "number") {
-    const ends = { low: written(low, format), high: written(high, format) };
-    if (!known) return t("figure.unknown", ends);
-    return `${written(middle, format)} (${interval ? t(interval, ends) : `${ends.low} – ${ends.high}`})`;
+  const isGiven = typeof middle === "number";
+  if (typeof low === "number") {
+    const ends = { low: written(low, format), high: typeof high === "number" ? written(high, format) : "∞" };
+    if (!known) return isGiven ? t("figure.unknown", ends) : t("described.untold", ends);
+    return `${isGiven ? written(middle, format) : "–"} (${interval ? t(interval, ends) : `${ends.low} – ${ends.high}`})`;
   }
+  if (!isGiven) return "–";
   if (format === "count" && typeof error === "number") return `${count(middle)} ± ${count(Math.ceil(error))}`;
   const small = typeof error !== "number" || error < Math.abs(middle) * NEGLIGIBLE;
   const off = small ? "" : written(error, format);
