@@ -524,7 +524,7 @@ K_ROWS = [
     Row("{}: has no rows; import the data first",
         lambda: (ward(*ALONE), emptied(), k_anonymity("ward.db", "ward", ["age"], 2)),
         lambda: (ward(*ALONE), k_anonymity("ward.db", "ward", ["age"], 2))),
-    Row("k-anonymity: name 1 to {} columns besides {}, each once, and a k above 1",
+    Row("k-anonymity: name 1 to {} columns other than {}, each once, and a k above 1",
         lambda: (ward(*ALONE), k_anonymity("ward.db", "ward", [], 1)),
         lambda: k_anonymity("ward.db", "ward", ["age"], 2)),
 ]  # fmt: skip

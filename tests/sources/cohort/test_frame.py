@@ -1,4 +1,4 @@
-"""A data frame takes the same road as a database."""
+"""A data frame is selected from as a database is."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The import road: each record once, in its place or refused with it, whatever happens meanwhile."""
+"""The importer: each record once, in its place or refused with it, whatever happens meanwhile."""
 
 import csv
 import gzip

@@ -80,9 +80,9 @@ def undo(
 
     if number is None:
         past = imports_of(into)
-        lines = [str(one) for one in past] or ["no import that noted which rows it wrote"]
+        lines = [str(past_import) for past_import in past] or ["no import that noted which rows it wrote"]
     else:
-        lines = [f"taken back: {one}" for one in take_back(into, number)]
+        lines = [f"taken back: {past_import}" for past_import in take_back(into, number)]
     for line in lines:
         console.print(line, markup=False, highlight=False)
 

@@ -33,12 +33,12 @@ def check(
     from fedcohort.researcher.client import load_study
 
     policy, asked = read_policy(site), load_study(study)
-    found = check_readiness(policy, asked, *_set_aside(policy, asked))
+    readiness = check_readiness(policy, asked, *_set_aside(policy, asked))
     if as_json:
-        typer.echo(json.dumps(found.document(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(readiness.document(), indent=2, ensure_ascii=False))
     else:
-        _print(found)
-    raise typer.Exit(1 if found.verdict == "not ready" else 0)
+        _print(readiness)
+    raise typer.Exit(1 if readiness.verdict == "not ready" else 0)
 
 
 def _set_aside(policy: "SitePolicy", study: "Study") -> "tuple[list[Reservation], set[str]]":
@@ -52,22 +52,24 @@ def _set_aside(policy: "SitePolicy", study: "Study") -> "tuple[list[Reservation]
     store = SqlNodeStore(path)
     try:
         reserved = store.reservations()
-        kept = {one.study_hash for one in reserved}
-        proposed = [one.study for one in store.proposals() if one.study_hash in kept]
+        hashes = {record.study_hash for record in reserved}
+        proposed = [record.study for record in store.proposals() if record.study_hash in hashes]
         return reserved, proposed_as(study, proposed)
     finally:
         store.close()
 
 
-def _print(found: "Readiness") -> None:
+def _print(readiness: "Readiness") -> None:
     from rich.text import Text
 
-    table = Table("requirement", "verdict", "found", "remedy", title=Text(f"{found.study} at {found.site}"))
-    for line in found.lines:
+    table = Table(
+        "requirement", "verdict", "found", "remedy", title=Text(f"{readiness.study} at {readiness.site}")
+    )
+    for line in readiness.lines:
         mark = Text(line.verdict, style=COLOURS[line.verdict])
         table.add_row(Text(line.what), mark, Text(line.found), Text(line.remedy))
     console.print(table, soft_wrap=False)
-    console.print(Text.assemble("verdict: ", (found.verdict, COLOURS[found.verdict])))
+    console.print(Text.assemble("verdict: ", (readiness.verdict, COLOURS[readiness.verdict])))
 
 
 def mock(

@@ -34,7 +34,7 @@ SAID = "--keep-identifiers was said, and patients stand there as they came"
 
 
 @dataclass(frozen=True)
-class How:
+class ImportOptions:
     """How an import treats identifiers, as it was asked; and whether it is only tried."""
 
     rules: Path | None
@@ -43,7 +43,9 @@ class How:
     is_trial: bool = False
 
 
-def deidentification_of(how: How, source: "Source", named: "Named") -> "Deidentification":
+def deidentification_of(
+    import_options: ImportOptions, source: "Source", named: "Named"
+) -> "Deidentification":
     """What an import was asked to do about identifiers.
 
     Raises:
@@ -53,14 +55,14 @@ def deidentification_of(how: How, source: "Source", named: "Named") -> "Deidenti
     from fedcohort.sources.deidentify.rule_set import RuleSet
     from fedcohort.sources.deidentify.rules import Rules, read_rules
 
-    key = key_of(how)
+    key = key_of(import_options)
     if key is None:
         return identifiers_kept()
-    rules = Rules() if how.rules is None else read_rules(how.rules)
+    rules = Rules() if import_options.rules is None else read_rules(import_options.rules)
     if absent := sorted(rules.tables.keys() - source.tables.keys()):
         # One file of rules may serve several imports; a mistyped name would protect nothing.
         error_console.print(
-            f"{how.rules}: [tables.{absent[0]}] is of no table of this import, which writes "
+            f"{import_options.rules}: [tables.{absent[0]}] is of no table of this import, which writes "
             f"{', '.join(sorted(source.tables))}",
             markup=False,
             highlight=False,
@@ -81,20 +83,24 @@ def identifiers_kept() -> "IdentifiersKept":
     return IdentifiersKept(SAID, account)
 
 
-def key_of(how: How) -> bytes | None:
+def key_of(import_options: ImportOptions) -> bytes | None:
     """The key of an import that is de-identified; None where identifiers are kept.
 
     Raises:
         ConfigError: the words exclude each other.
         KeyFileError: the key cannot be read or made.
     """
-    if how.is_trial and not how.keep and not (how.key or DEFAULT_KEY).exists():
-        told = "a dry run makes no key: the import makes one, and its id will be another than the one below"
-        error_console.print(told, markup=False, highlight=False)
+    if (
+        import_options.is_trial
+        and not import_options.keep
+        and not (import_options.key or DEFAULT_KEY).exists()
+    ):
+        note = "a dry run makes no key: the import makes one, and its id will be another than the one below"
+        error_console.print(note, markup=False, highlight=False)
         return secrets.token_bytes(KEY_BYTES)  # nothing of it stays
-    if not how.keep:
-        return site_key(how.key)
-    if how.rules or how.key:
+    if not import_options.keep:
+        return site_key(import_options.key)
+    if import_options.rules or import_options.key:
         raise ConfigError("--keep-identifiers: goes without --deidentify and --key")
     return None
 
@@ -111,18 +117,18 @@ def site_key(path: Path | None) -> bytes:
     is_new = not path.exists()
     key = load_or_create_key(path)
     if is_new:
-        told = f"made a new key {path} (id {key_id(key)}): pseudonyms will not link to those of another key"
-        error_console.print(f"{told}; back it up", markup=False, highlight=False)
+        note = f"made a new key {path} (id {key_id(key)}): pseudonyms will not link to those of another key"
+        error_console.print(f"{note}; back it up", markup=False, highlight=False)
     return key
 
 
-def tell_of_stand_ins(files: Iterable[str], key: Path | None) -> None:
+def explain_stand_ins(files: Iterable[str], key: Path | None) -> None:
     """Say once, where one of these names of files is a stand-in, how the file behind it is found."""
     from fedcohort.sources.deidentify.pseudonym import STAND_IN
 
     if any(file.startswith(STAND_IN) for file in files):
-        told = f"fedcohort data file-names FOLDER --key {key or 'deid.key'}"
-        error_console.print(f"  {STAND_IN}... stands for a file: {told}", markup=False, highlight=False)
+        command = f"fedcohort data file-names FOLDER --key {key or 'deid.key'}"
+        error_console.print(f"  {STAND_IN}... stands for a file: {command}", markup=False, highlight=False)
 
 
 def k_anonymity(

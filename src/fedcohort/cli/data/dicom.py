@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedcohort.cli.data.deidentify import (
-    How,
+    ImportOptions,
     KeepIdentifiers,
     KeyFile,
     RulesFile,
+    explain_stand_ins,
     site_key,
-    tell_of_stand_ins,
 )
-from fedcohort.cli.data.imports import DryRun, From, Into, Named, RefusedFile, bring_in, import_not_nothing
+from fedcohort.cli.data.imports import (
+    DryRun,
+    From,
+    Into,
+    Named,
+    RefusedFile,
+    import_and_report,
+    import_or_fail,
+)
 from fedcohort.cli.support import console, error_console
 from fedcohort.errors import ConfigError
 from fedcohort.logs import LogFormat, log_to_stderr
@@ -69,8 +77,8 @@ def import_dicom(
     words = {"table": table, "vouched": vouched, "rendering": _said({**shape, "masks": _masks(mask)})}
     made = read_options(options, _said(words), tuple(column or ()))
     named = _named(made, [place.name] if place.is_file() else [])
-    how = How(rules, key, keep_identifiers, dry_run)
-    import_not_nothing(dicom_source(place, made), into, named, how, refused)
+    import_options = ImportOptions(rules, key, keep_identifiers, dry_run)
+    import_or_fail(dicom_source(place, made), into, named, import_options, refused)
 
 
 def deidentify_dicom(
@@ -94,16 +102,16 @@ def deidentify_dicom(
     privacy = DicomPrivacy(site_key(key), keep_characteristics=keep_characteristics)
     privacy = replace(privacy, dates="shift" if dates == "shift" else "remove")
     written, there, refused = 0, 0, []
-    for one in deidentify_files(place, into, privacy, _masks(mask), vouched):
-        if isinstance(one, Written):
-            written, there = written + one.new, there + (not one.new)
+    for outcome in deidentify_files(place, into, privacy, _masks(mask), vouched):
+        if isinstance(outcome, Written):
+            written, there = written + outcome.new, there + (not outcome.new)
         else:
-            refused.append(one.file)
-            where = " ".join(filter(None, (f"{one.file}:", one.position, one.field)))
-            error_console.print(f"  {where}: {one.reason}", markup=False, highlight=False)
+            refused.append(outcome.file)
+            where = " ".join(filter(None, (f"{outcome.file}:", outcome.position, outcome.field)))
+            error_console.print(f"  {where}: {outcome.reason}", markup=False, highlight=False)
     line = f"{into}: {written} files written, {there} there already, {len(refused)} refused"
     console.print(line, markup=False, highlight=False)
-    tell_of_stand_ins(refused, key)
+    explain_stand_ins(refused, key)
 
 
 def receive_dicom(
@@ -142,8 +150,8 @@ def receive_dicom(
     )
     limits = replace(limits, addresses=tuple(allow)) if allow else limits
     made = read_options(options, {}, ())
-    how = How(rules, key, keep_identifiers)
-    _serve(inbox or Path(into), (host, port, ae_title), limits, into if inbox else None, made, how)
+    import_options = ImportOptions(rules, key, keep_identifiers)
+    _serve(inbox or Path(into), (host, port, ae_title), limits, into if inbox else None, made, import_options)
 
 
 def _serve(
@@ -152,7 +160,7 @@ def _serve(
     limits: "Limits",
     database: str | None,
     options: "DicomOptions",
-    how: How,
+    import_options: ImportOptions,
 ) -> None:
     """Receive until Ctrl-C, and import what has come every few seconds."""
     from fedcohort.sources.dicom.inbox import Inbox
@@ -168,7 +176,7 @@ def _serve(
         while True:
             time.sleep(SECONDS_BETWEEN_IMPORTS)
             if database is not None:
-                inbox.empty(lambda source: bring_in(source, database, named, how, None))
+                inbox.empty(lambda source: import_and_report(source, database, named, import_options, None))
     finally:
         receiver.close()
 

@@ -31,9 +31,9 @@ def listing(path: Path | None) -> Iterator[Callable[["Refusal"], None]]:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(REFUSED_HEADER)
-        yield lambda one: writer.writerows(
-            [harmless(one.file), one.position, harmless(column), reason]
-            for column, reason in ((one.field, one.reason), *one.also)
+        yield lambda refusal: writer.writerows(
+            [harmless(refusal.file), refusal.position, harmless(column), reason]
+            for column, reason in ((refusal.field, refusal.reason), *refusal.also)
         )
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedcohort.cli.data.deidentify import (
-    How,
+    ImportOptions,
     KeepIdentifiers,
     KeyFile,
     RulesFile,
     deidentification_of,
+    explain_stand_ins,
     identifiers_kept,
     key_of,
-    tell_of_stand_ins,
 )
 from fedcohort.cli.data.import_report import listing, print_report
 from fedcohort.cli.support import console, error_console
@@ -83,11 +83,11 @@ def import_csv(
     mapped = _mapped(mapping, table, number_patients)
     writing = _writing(decimal, thousands, mapping)
     source = csv_source(place, table, mapped, Dialect(encoding, delimiter), patient, writing=writing)
-    how = How(rules, key, keep_identifiers, dry_run)
+    import_options = ImportOptions(rules, key, keep_identifiers, dry_run)
     said = [*([decimal, thousands] if writing.is_said else []), *([NUMBERED] if number_patients else [])]
     reading = " ".join(map(str, (encoding, delimiter, *said)))
     named = Named(table, mapped, _typed(place), reading=reading)
-    import_not_nothing(source, into, named, how, refused)
+    import_or_fail(source, into, named, import_options, refused)
 
 
 @import_app.command("parquet")
@@ -110,9 +110,9 @@ def import_parquet(
 
     patient, reading = (NUMBERED, NUMBERED) if number_patients else (PATIENT_ID, "")
     mapped = _mapped(mapping, table, number_patients)
-    how = How(rules, key, keep_identifiers, dry_run)
+    import_options = ImportOptions(rules, key, keep_identifiers, dry_run)
     named = Named(table, mapped, _typed(place), reading=reading)
-    import_not_nothing(parquet_source(place, table, mapped, patient), into, named, how, refused)
+    import_or_fail(parquet_source(place, table, mapped, patient), into, named, import_options, refused)
 
 
 @import_app.command("sql")
@@ -135,7 +135,7 @@ def import_sql(
     source = sql_source(database, origin, table, mapped)
     typed = [part.name for part in source.parts]
     named = Named(table, mapped, typed, key_of(database, origin, mapped))
-    import_not_nothing(source, into, named, How(rules, key, keep_identifiers, dry_run), refused)
+    import_or_fail(source, into, named, ImportOptions(rules, key, keep_identifiers, dry_run), refused)
 
 
 @import_app.command("mimic-iv")
@@ -150,7 +150,7 @@ def import_mimic_iv(
     from fedcohort.sources.datasets.mimic_iv import StandIns
     from fedcohort.sources.datasets.mimic_iv import import_mimic as make
 
-    secret = key_of(How(None, key, keep_identifiers))
+    secret = key_of(ImportOptions(None, key, keep_identifiers))
     deidentification = identifiers_kept() if secret is None else StandIns(secret)
     into.mkdir(parents=True, exist_ok=True)
     reports = make(folder, into, sites, deidentification)
@@ -245,14 +245,16 @@ class Named:
         return {self.table: {name: column.source or name for name, column in columns.items()}}
 
 
-def import_not_nothing(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> None:
-    """Bring a source in, and fail where that leaves nothing: nobody reads a report that says success.
+def import_or_fail(
+    source: "Source", into: str, named: Named, import_options: ImportOptions, refused: Path | None
+) -> None:
+    """Import a source, and fail where that leaves nothing: nobody reads a report that says success.
 
     Raises:
         DataError: something came, but no record of it is in the database, and none was before.
-        StoreError: as of `bring_in`.
+        StoreError: as of `import_and_report`.
     """
-    report = bring_in(source, into, named, how, refused)
+    report = import_and_report(source, into, named, import_options, refused)
     if report.empty and (report.read or report.refused or report.unchanged):
         raise DataError(
             f"{report.database}: nothing {'would be' if report.is_trial else 'was'} imported into "
@@ -261,8 +263,10 @@ def import_not_nothing(source: "Source", into: str, named: Named, how: How, refu
         )
 
 
-def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path | None) -> "Imported":
-    """Bring a source in, with a line of progress and a report.
+def import_and_report(
+    source: "Source", into: str, named: Named, import_options: ImportOptions, refused: Path | None
+) -> "Imported":
+    """Import a source, with a line of progress and a report.
 
     Raises:
         StoreError: the database cannot be written, or a file was changed since it was imported.
@@ -274,9 +278,9 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
 
     for line in source.notes:
         error_console.print(f"  {line}", markup=False, highlight=False)
-    deidentification = deidentification_of(how, source, named)
+    deidentification = deidentification_of(import_options, source, named)
     with listing(refused) as note, console.status("") as status:
-        report = (try_source if how.is_trial else import_source)(
+        report = (try_source if import_options.is_trial else import_source)(
             source,
             into,
             deidentification,
@@ -286,7 +290,7 @@ def bring_in(source: "Source", into: str, named: Named, how: How, refused: Path 
             on_refusal=note,
         )
     print_report(report, refused)
-    tell_of_stand_ins((one.file for one in report.refusals), how.key)
+    explain_stand_ins((refusal.file for refusal in report.refusals), import_options.key)
     console.print(report.deidentification, markup=False, highlight=False)
     if report.number and report.written.total():
         words = f"fedcohort data undo --into {into} --import {report.number}"

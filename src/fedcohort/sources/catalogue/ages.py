@@ -1,4 +1,4 @@
-"""Ages as Safe Harbor leaves them: all over 89 years are one, in whatever unit or band they are told.
+"""Ages as Safe Harbor leaves them: all over 89 years are one, in whatever unit or band they are given.
 
 45 CFR 164.514(b)(2)(i)(C). An age of an infant is in months or days, and a table of ages often holds bands
 such as `80-89` and `90+`, or `> 89`, which is how the rule itself is written down.

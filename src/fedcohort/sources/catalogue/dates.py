@@ -35,11 +35,11 @@ def _microseconds(value: datetime.datetime) -> int | None:
 
 
 def _moment_of_text(text: str) -> int | None:
-    found = _ISO.fullmatch(text)
-    if found is None:
+    match = _ISO.fullmatch(text)
+    if match is None:
         return None
-    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
-    fraction, offset = (found[7] or "0")[:6].ljust(6, "0"), found[8]
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+    fraction, offset = (match[7] or "0")[:6].ljust(6, "0"), match[8]
     try:
         moment = datetime.datetime(year, month, day, hour, minute, second, int(fraction))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What sites declare of their columns, read from the catalogues that they told, and compared."""
+"""What sites declare of their columns, read from their catalogues and compared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ MAX_COLUMNS = 100_000
 
 
 @dataclass(frozen=True)
-class Offer:
+class DeclaredColumn:
     """What one site declares about one column; a text without levels has none to compare."""
 
     site: str
-    column: str
+    name: str
     kind: str
     bounds: tuple[float, float] | None
     levels: tuple[Level, ...]
@@ -38,7 +38,7 @@ class Offer:
         return self.bounds
 
 
-def tells_of(catalogue: Mapping[str, object], table: str) -> bool:
+def lists_table(catalogue: Mapping[str, object], table: str) -> bool:
     """Whether a catalogue has a table of that name."""
     return bool(_tables(catalogue).keys() & {table, ANY_TABLE})
 
@@ -49,24 +49,24 @@ def _tables(catalogue: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def columns_of(site: str, catalogue: Mapping[str, object], table: str) -> Mapping[str, object]:
-    """What a site tells of each column of a table.
+    """What a site declares of each column of a table.
 
     Raises:
         SchemaError: it does not offer the table.
     """
     tables = _tables(catalogue)
-    found = tables.get(table, tables.get(ANY_TABLE))
-    columns = found.get("columns") if isinstance(found, Mapping) else None
+    facts = tables.get(table, tables.get(ANY_TABLE))
+    columns = facts.get("columns") if isinstance(facts, Mapping) else None
     if not isinstance(columns, Mapping) or len(columns) > MAX_COLUMNS:
         raise SchemaError(f"site {site}: does not offer table {table}; choose another table, or ask the site")
     return columns
 
 
-def offer_of(site: str, name: str, columns: Mapping[str, object]) -> Offer:
-    """What a site tells of one column.
+def declared_column(site: str, name: str, columns: Mapping[str, object]) -> DeclaredColumn:
+    """What a site declares of one column.
 
     Raises:
-        SchemaError: it does not offer the column, or tells of it what cannot be read.
+        SchemaError: it does not offer the column, or its catalogue says of it what cannot be read.
     """
     facts = columns.get(name)
     if facts is None:
@@ -76,15 +76,15 @@ def offer_of(site: str, name: str, columns: Mapping[str, object]) -> Offer:
             raise SchemaError(_unreadable(site, name))
         if facts["kind"] == "image":
             image = Image.model_validate({key: facts.get(key) for key in ("height", "width", "channels")})
-            return Offer(site, name, "image", None, (), image)
+            return DeclaredColumn(site, name, "image", None, (), image)
         if facts["kind"] == "numeric":
             kind = Numeric.model_validate({"low": facts.get("low"), "high": facts.get("high")})
-            return Offer(site, name, "numeric", kind.bounds, (), unit=_unit(site, name, facts))
+            return DeclaredColumn(site, name, "numeric", kind.bounds, (), unit=_unit(site, name, facts))
         levels = facts.get("levels")
         if levels and len(levels) > 1:
             levels = Categorical.model_validate({"levels": levels}).levels
         ordered = facts.get("ordered") is not False
-        return Offer(site, name, "categorical", None, tuple(levels or ()), ordered=ordered)
+        return DeclaredColumn(site, name, "categorical", None, tuple(levels or ()), ordered=ordered)
     except (ValidationError, StudyError, TypeError):
         raise SchemaError(_unreadable(site, name)) from None
 
@@ -103,22 +103,22 @@ def _unreadable(site: str, name: str) -> str:
     )
 
 
-def check_agreement(offers: list[Offer]) -> None:
+def check_agreement(by_site: list[DeclaredColumn]) -> None:
     """Refuse a column that is a number at one site and not at another.
 
     Raises:
         SchemaError: names both.
     """
-    first = offers[0]
-    for other in offers[1:]:
+    first = by_site[0]
+    for other in by_site[1:]:
         if other.kind != first.kind:
             raise SchemaError(
-                f"column {first.column}: {first.kind} at site {first.site}, "
+                f"column {first.name}: {first.kind} at site {first.site}, "
                 f"{other.kind} at site {other.site}; say in the study which it is"
             )
 
 
-def check_same_unit(offers: list[Offer], said: str | None = None) -> str | None:
+def check_same_unit(by_site: list[DeclaredColumn], said: str | None = None) -> str | None:
     """Refuse to add up numbers of two units; a site that declares none may mean any.
 
     Args:
@@ -128,51 +128,52 @@ def check_same_unit(offers: list[Offer], said: str | None = None) -> str | None:
     Raises:
         SchemaError: names both.
     """
-    known = [offer for offer in offers if offer.unit is not None]
-    if said is not None and known and not same_unit(said, str(known[0].unit)):
+    with_units = [column for column in by_site if column.unit is not None]
+    if said is not None and with_units and not same_unit(said, str(with_units[0].unit)):
         raise SchemaError(
-            f"column {known[0].column}: in {said} in the study, in {known[0].unit} at site "
-            f"{known[0].site}; leave unit out, and give bounds in the sites' own"
+            f"column {with_units[0].name}: in {said} in the study, in {with_units[0].unit} at site "
+            f"{with_units[0].site}; leave unit out, and give bounds in the sites' own"
         )
-    for other in known[1:]:
-        if not same_unit(str(known[0].unit), str(other.unit)):
+    for other in with_units[1:]:
+        first = with_units[0]
+        if not same_unit(str(first.unit), str(other.unit)):
             raise SchemaError(
-                f"column {other.column}: in {known[0].unit} at site {known[0].site}, in {other.unit} at "
+                f"column {other.name}: in {first.unit} at site {first.site}, in {other.unit} at "
                 f"site {other.site}; let one of them convert it: unit and local_unit in its mapping file"
             )
-    return said if said is not None or not known else known[0].unit
+    return said if said is not None or not with_units else with_units[0].unit
 
 
-def union_of_bounds(offers: list[Offer]) -> tuple[float, float] | None:
+def union_of_bounds(by_site: list[DeclaredColumn]) -> tuple[float, float] | None:
     """What holds every site's bounds; None when one declares none."""
-    ranges = [offer.range for offer in offers]
-    known = [bounds for bounds in ranges if bounds is not None]
-    if len(known) < len(ranges):
+    ranges = [column.range for column in by_site]
+    bounded = [bounds for bounds in ranges if bounds is not None]
+    if len(bounded) < len(ranges):
         return None
-    return min(low for low, _ in known), max(high for _, high in known)
+    return min(low for low, _ in bounded), max(high for _, high in bounded)
 
 
-def declared_pair(offers: list[Offer]) -> tuple[Level, Level] | None:
-    """Two levels in the order that every site declares alike; None where no order is common to all.
+def declared_pair(by_site: list[DeclaredColumn]) -> tuple[Level, Level] | None:
+    """Two levels in the one order that all sites declare; None where no order is common to all.
 
     Of 0 and 1 the second is 1, in whatever order they were declared.
     """
-    levels = union_of_levels(offers)
+    levels = union_of_levels(by_site)
     if len(levels) != 2:
         return None
     if [level_key(level) for level in levels] == ["0", "1"]:
         return levels[0], levels[1]
-    orders = {tuple(map(level_key, offer.levels)) for offer in offers if len(offer.levels) > 1}
-    if len(orders) != 1 or not all(offer.ordered for offer in offers):
+    orders = {tuple(map(level_key, column.levels)) for column in by_site if len(column.levels) > 1}
+    if len(orders) != 1 or not all(column.ordered for column in by_site):
         return None
-    first = next(offer.levels for offer in offers if len(offer.levels) > 1)
+    first = next(column.levels for column in by_site if len(column.levels) > 1)
     return first[0], first[1]
 
 
-def union_of_levels(offers: list[Offer]) -> tuple[Level, ...]:
+def union_of_levels(by_site: list[DeclaredColumn]) -> tuple[Level, ...]:
     """Every site's levels once, whole numbers in order and then words in order."""
     by_key: dict[str | None, Level] = {}
-    for offer in offers:
-        for level in offer.levels:
+    for column in by_site:
+        for level in column.levels:
             by_key.setdefault(level_key(level), level)
     return tuple(sorted(by_key.values(), key=lambda level: (isinstance(level, str), level)))

@@ -42,26 +42,26 @@ def describe_table(database: str | Path, table: str) -> dict[str, Described] | N
             return None
         declared = read_declarations(connection, table)
         engine = connection.dialect.name
-        found = {
+        described = {
             name: Described(name_of_type(kind), facts_of_type(kind, engine), declared.get(name))
             for name, kind in column_types(inspector, table).items()
         }
-    if FEATURES in found:
-        for name, one in declared.items():
-            if one.position is not None:
+    if FEATURES in described:
+        for name, declaration in declared.items():
+            if declaration.position is not None:
                 numeric: Facts = {"kind": "numeric", "low": None, "high": None}
-                found[name] = Described("JSON", numeric, one)
-    return found
+                described[name] = Described("JSON", numeric, declaration)
+    return described
 
 
 def units_of(database: str | Path, table: str) -> dict[str, str]:
     """By column, the units that imports declared; none where the database cannot be read now."""
     try:
-        found = describe_table(database, table) or {}
+        described = describe_table(database, table) or {}
     except (StoreError, SchemaError):
         return {}
     return {
-        name: one.declared.unit
-        for name, one in found.items()
-        if one.declared is not None and one.declared.unit
+        name: column.declared.unit
+        for name, column in described.items()
+        if column.declared is not None and column.declared.unit
     }

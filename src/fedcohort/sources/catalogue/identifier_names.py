@@ -153,14 +153,14 @@ _LONGEST = 4
 
 
 def kind_of_name(column: str) -> str | None:
-    """Which identifier a column's name tells of: a letter of KINDS, ZIP, BIRTH or AGE; None for none.
+    """Which identifier a column's name indicates: a letter of KINDS, ZIP, BIRTH or AGE; None for none.
 
     The strongest of its words counts: `birth_date` is a birth, `email_address` an e-mail address.
     """
     plain, parts = _plain(column), name_parts(column)
-    found = [*_latin_kinds(parts), *_chinese_kinds(plain.lower())]
-    specific = [kind for kind in found if kind not in ("R", "C", "B")]
-    return next(iter([*specific, *(kind for kind in ("B", "C", "R") if kind in found)]), None)
+    kinds = [*_latin_kinds(parts), *_chinese_kinds(plain.lower())]
+    specific = [kind for kind in kinds if kind not in ("R", "C", "B")]
+    return next(iter([*specific, *(kind for kind in ("B", "C", "R") if kind in kinds)]), None)
 
 
 def name_parts(column: str) -> list[str]:

@@ -141,8 +141,8 @@ def _seen(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise UnreadableError from None
-    kept = (sign for sign in text if sign.isspace() or unicodedata.category(sign) not in _UNSEEN)
-    text = unicodedata.normalize("NFC", "".join(kept)).translate(_FULL_WIDTH)
+    seen = (sign for sign in text if sign.isspace() or unicodedata.category(sign) not in _UNSEEN)
+    text = unicodedata.normalize("NFC", "".join(seen)).translate(_FULL_WIDTH)
     return "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in text)
 
 

@@ -57,9 +57,9 @@ def decode_image(data: bytes, height: int, width: int, channels: int, where: str
         ConfigError: Pillow is not installed.
     """
     _check_header(data, (height, width, channels), where)
-    kept = b"".join(_critical_chunks(data, where))
+    chunks = b"".join(_critical_chunks(data, where))
     try:
-        with _pillow().open(io.BytesIO(_SIGNATURE + kept), formats=("PNG",)) as picture:
+        with _pillow().open(io.BytesIO(_SIGNATURE + chunks), formats=("PNG",)) as picture:
             pixels = np.asarray(picture)
     except (OSError, SyntaxError, ValueError, struct.error):  # what Pillow raises for damaged data
         raise SchemaError(f"{where}: holds a damaged PNG; import again into a new database") from None
@@ -122,11 +122,11 @@ def _check_header(data: bytes, declared: tuple[int, int, int], where: str) -> No
         raise SchemaError(
             f"{where}: holds a PNG larger than its declared size can need; import again into a new database"
         )
-    found = struct.unpack(">IIBB", data[16:26])
-    if found != (width, height, 8, _COLOUR_TYPES[channels]) or data[28] != 0:
+    header = struct.unpack(">IIBB", data[16:26])
+    if header != (width, height, 8, _COLOUR_TYPES[channels]) or data[28] != 0:
         raise SchemaError(
-            f"{where}: holds another kind of PNG ({found[1]} x {found[0]} pixels, {found[2]} bits, colour "
-            f"type {found[3]}) than is declared ({height} x {width}, {channels} channels of 8 bits, not "
+            f"{where}: holds another kind of PNG ({header[1]} x {header[0]} pixels, {header[2]} bits, colour "
+            f"type {header[3]}) than is declared ({height} x {width}, {channels} channels of 8 bits, not "
             "interlaced); import again into a new database, with the declared size"
         )
 

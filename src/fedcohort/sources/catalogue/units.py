@@ -67,14 +67,14 @@ def conversion(source: str, target: str, molar_mass: float | None = None) -> tup
 
 def _scaled(unit: str) -> tuple[int, str]:
     """A unit's power of ten, and the unit without it as pint reads it: 10^9/L is (9, 1/L)."""
-    text = _RAISED.sub(lambda found: f"10^{found[1].translate(_DIGITS)}", unit.strip())
-    found = _POWER.match(text)
-    rest = text[found.end() :] if found else text
+    text = _RAISED.sub(lambda match: f"10^{match[1].translate(_DIGITS)}", unit.strip())
+    match = _POWER.match(text)
+    rest = text[match.end() :] if match else text
     if rest.startswith("*"):
         rest = rest[1:].lstrip()
     if (cells := _CELLS.match(rest)) is not None:
         rest = f"1{rest[cells.end() :]}"
-    return int(found[1] or found[2]) if found else 0, rest or "1"
+    return int(match[1] or match[2]) if match else 0, rest or "1"
 
 
 @lru_cache(maxsize=1)
@@ -91,7 +91,7 @@ def is_unit(text: object) -> bool:
 
 
 def same_unit(one: str, other: str) -> bool:
-    """Whether two units are one and the same: as texts, or, where pint is installed, by its reckoning."""
+    """Whether two units are one and the same: as texts, or, where pint is installed, by what it converts."""
     first, second = _normal(one), _normal(other)
     if first == second:
         return True
@@ -107,7 +107,7 @@ def same_unit(one: str, other: str) -> bool:
 def _normal(unit: str) -> str:
     """Without blanks, with one sign of micro and one of litre; m and M stay apart, milli from mega."""
     text = re.sub(r"\s+", "", unit).replace("μ", "u").replace("µ", "u").replace("·", "*")
-    text = _RAISED.sub(lambda found: f"10^{found[1].translate(_DIGITS)}", text)
-    if found := _POWER.match(text):
-        text = f"10^{found[1] or found[2]}{text[found.end() :]}"
+    text = _RAISED.sub(lambda match: f"10^{match[1].translate(_DIGITS)}", text)
+    if match := _POWER.match(text):
+        text = f"10^{match[1] or match[2]}{text[match.end() :]}"
     return _LITRE.sub(r"\1L", f"1{text}" if text.startswith("/") else text)

@@ -38,7 +38,7 @@ LONGEST = 64
 """Characters of an identifier above which a wide array would be a waste."""
 _DRIVERS = {"sqlite": "adbc_driver_sqlite.dbapi", "postgresql": "adbc_driver_postgresql.dbapi"}
 _EXACT = (sql.Boolean, sql.Integer, sql.Double, sql.String)
-"""PostgreSQL's types that either driver tells alike: a `real` is not, and a `numeric` comes as text."""
+"""PostgreSQL's types that both drivers read to one value: not `real`, nor `numeric`, which comes as text."""
 THREAD = "fedcohort-columns"
 _WAIT_SECONDS = 0.1
 
@@ -125,10 +125,10 @@ def _batches(query: Query) -> Iterator[Arrow]:
     stop, end = Event(), time.monotonic() + timeouts.QUERY_SECONDS
     Thread(target=_fetch, args=(driver, query, queue, stop), name=THREAD, daemon=True).start()
     try:
-        while (found := queue.get(timeout=max(0.0, end - time.monotonic()))) is not None:
-            if isinstance(found, Exception):
+        while (chunk := queue.get(timeout=max(0.0, end - time.monotonic()))) is not None:
+            if isinstance(chunk, Exception):
                 raise Unsuited
-            yield found
+            yield chunk
     except Empty:
         raise StoreError(f"{database.display(query.url)}: {database.TOO_SLOW}") from None
     finally:

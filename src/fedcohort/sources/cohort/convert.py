@@ -152,11 +152,11 @@ def labels(raw: Raw, label: Label | None) -> tuple[Floats | None, Floats | None,
         case None:
             return None, None, []
         case Binary(column=column, positive=positive, negative=negative):
-            found, unfit = levels(raw.values[column], (negative, positive), name)
-            return _indices_as_floats(found), None, unfit
+            classes, unfit = levels(raw.values[column], (negative, positive), name)
+            return _indices_as_floats(classes), None, unfit
         case Classes(column=column, levels=allowed):
-            found, unfit = levels(raw.values[column], allowed, name)
-            return _indices_as_floats(found), None, unfit
+            classes, unfit = levels(raw.values[column], allowed, name)
+            return _indices_as_floats(classes), None, unfit
         case Number(column=column):
             values, unfit = numbers(raw.values[column], name)
             return values, None, unfit
@@ -231,8 +231,8 @@ def convert(
         unfit += [] if error is None else [Unfit(odd, error, needed=True)]
     split, more = splits(raw, cohort, ids, seed)
     left_out = _settled([*unfit, *more], len(ids), private=private)
-    for known in (label, event):
-        left_out |= np.isnan(known) if known is not None else False
+    for outcome in (label, event):
+        left_out |= np.isnan(outcome) if outcome is not None else False
     table = Table(ids, columns, split, label, event, images)
     return _kept(table, ~left_out) if left_out.any() else table
 
@@ -246,12 +246,12 @@ def nobody(cohort: Cohort, seed: int, stores: Mapping[str, PixelStore] | None = 
 def _settled(unfit: Sequence[Unfit], n_rows: int, *, private: bool) -> Mask:
     """Rows to leave out for what they lack; an error where it may be told."""
     left_out = np.zeros(n_rows, dtype=np.bool_)
-    for one in unfit:
+    for fault in unfit:
         if not private:
-            raise one.error
-        log.warning("%s; this study is private, so what does not fit counts as missing", one.error)
-        if one.needed:
-            left_out |= one.rows
+            raise fault.error
+        log.warning("%s; this study is private, so what does not fit counts as missing", fault.error)
+        if fault.needed:
+            left_out |= fault.rows
     return left_out
 
 

@@ -58,11 +58,11 @@ def select_of(engine: str, table: str, values: Sequence[exp.Expr], narrower: exp
 
 def value_of(column: str, engine: str, declared: Mapping[str, Declared]) -> exp.Expr:
     """A column of the table, or an element of its JSON vector, quoted and as the engine writes it."""
-    found = declared.get(column)
-    if found is None or found.position is None:
+    declaration = declared.get(column)
+    if declaration is None or declaration.position is None:
         return column_of(column)
-    element = _element(found, engine)
-    if engine == "postgresql" and _is_words(found.kind):
+    element = _element(declaration, engine)
+    if engine == "postgresql" and _is_words(declaration.kind):
         return exp.Collate(this=element, expression=exp.to_identifier("C", quoted=True))
     return element
 

@@ -1,4 +1,4 @@
-"""A pandas data frame as a site's table, for `fc.simulate`: the same road as a database.
+"""A pandas data frame as a site's table, for `fc.simulate`: selected as from a database.
 
 The frame is the site's table whatever name the study gives; an image stands in it as PNG bytes
 or as an array of uint8. `where` is checked and evaluated as for a database.
@@ -98,18 +98,18 @@ def frames_by_site(frames: object) -> dict[str, pd.DataFrame]:
         )
     if not frames:
         raise StudyError("simulate: give at least one frame, such as {'hospital_a': frame}")
-    found: dict[str, pd.DataFrame] = {}
+    named: dict[str, pd.DataFrame] = {}
     for name, frame in frames.items():
         site = str(name)
-        if not site.isprintable() or not 0 < len(site) <= MAX_SITE_NAME or site in found:
+        if not site.isprintable() or not 0 < len(site) <= MAX_SITE_NAME or site in named:
             raise StudyError(
                 f"simulate: {site!r} cannot be a site's name, or is there twice; take another one for each, "
                 f"of at most {MAX_SITE_NAME} characters in one line"
             )
         if not isinstance(frame, pd.DataFrame):
             raise StudyError(f"simulate: {site}: {type(frame).__name__} is no pandas data frame; give one")
-        found[site] = _named(frame, f"{site}: data frame")
-    return found
+        named[site] = _named(frame, f"{site}: data frame")
+    return named
 
 
 def _names(frame: pd.DataFrame) -> str:

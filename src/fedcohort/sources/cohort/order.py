@@ -51,7 +51,7 @@ def in_order(tables: Iterable[Table], where: str, nobody: Table | None = None) -
     sorted, so that the cohort is never held twice.
 
     Args:
-        nobody: what a cohort without a row is under privacy, where it must not be told from a small one.
+        nobody: what a cohort without a row is under privacy, where it must not differ from a small one.
     Raises:
         EmptyCohortError: there is no row, and that may be told.
     """
@@ -93,8 +93,8 @@ def _sorted(parts: dict[Part, Growing], order: NDArray[np.int64]) -> dict[Part, 
                 pool.submit(array.take, order, 0, room, "clip")
                 for array, room in zip(former, rooms, strict=True)
             ]
-            for one in waiting:
-                one.result()
+            for table in waiting:
+                table.result()
             merged |= dict(zip(names[begin:], rooms, strict=False))
     return merged
 

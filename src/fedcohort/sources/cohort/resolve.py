@@ -1,6 +1,6 @@
 """Make a researcher's short cohort explicit, from what the sites declare.
 
-Every site must then read its rows alike: each column has one kind, one range or list
+Every site must then read its rows in the same way: each column has one kind, one range or list
 of levels, and the label its meaning. Only declared facts (catalogues) are used. A study
 may narrow what sites declare, never widen it.
 """
@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from fedcohort.columns import Binary, Categorical, Classes, Image, Label, Level, Number, Numeric, Survival
 from fedcohort.errors import SchemaError
 from fedcohort.sources.catalogue.declared_columns import (
-    Offer,
+    DeclaredColumn,
     check_agreement,
     check_same_unit,
     columns_of,
+    declared_column,
     declared_pair,
-    offer_of,
-    tells_of,
+    lists_table,
     union_of_bounds,
     union_of_levels,
 )
@@ -42,7 +42,7 @@ def resolve_cohort(
 
     Args:
         cohort: as the researcher wrote it; an explicit one comes back as it was, with the sites' units.
-        catalogues: site to what `catalogue` told there.
+        catalogues: by site, as `catalogue` lists it there.
         take_units: let the study say the sites' units, which coordinators of earlier versions do not know.
     Raises:
         SchemaError: sites disagree, in a unit too, lack a column, or the study is wider; names both.
@@ -51,23 +51,24 @@ def resolve_cohort(
     if not catalogues:
         raise SchemaError("cohort: no site told its catalogue, so no column can be found; connect a site")
     listed = {site: columns_of(site, catalogue, cohort.table) for site, catalogue in catalogues.items()}
-    offers = {
-        name: [offer_of(site, name, columns) for site, columns in listed.items()] for name in _needed(cohort)
+    by_column = {
+        name: [declared_column(site, name, columns) for site, columns in listed.items()]
+        for name in _needed(cohort)
     }
     said = _units_said(cohort)
-    declared = {name: check_same_unit(offered, said.get(name)) for name, offered in offers.items()}
+    declared = {name: check_same_unit(by_site, said.get(name)) for name, by_site in by_column.items()}
     units = declared if take_units else dict.fromkeys(declared)
     explicit = isinstance(cohort.columns, Mapping)
     columns = {
         name: _in_unit(
-            _column(offers[name], kind if explicit or name in cohort.bounds else None), units[name]
+            _column(by_column[name], kind if explicit or name in cohort.bounds else None), units[name]
         )
         for name, kind in cohort.schema_.items()
     }
     if cohort.where is not None:
         common = set.intersection(*(set(columns) for columns in listed.values()))
         parse_where(cohort.where, cohort.table, common)
-    label = _label(cohort, offers)
+    label = _label(cohort, by_column)
     if isinstance(label, Number) and label.unit is None:
         label = label.model_copy(update={"unit": units[label.column]})
     return Cohort.model_validate({**dict(cohort), "columns": columns, "bounds": {}, "label": label})
@@ -80,14 +81,16 @@ def check_units(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) 
         SchemaError: two sites that would be added up declare different units; names both.
     """
     listed = {
-        site: columns_of(site, one, cohort.table)
-        for site, one in catalogues.items()
-        if tells_of(one, cohort.table)
+        site: columns_of(site, catalogue, cohort.table)
+        for site, catalogue in catalogues.items()
+        if lists_table(catalogue, cohort.table)
     }
     said = _units_said(cohort)
     for name in _needed(cohort):
-        offers = [offer_of(site, name, columns) for site, columns in listed.items() if name in columns]
-        check_same_unit(offers, said.get(name))
+        by_site = [
+            declared_column(site, name, columns) for site, columns in listed.items() if name in columns
+        ]
+        check_same_unit(by_site, said.get(name))
 
 
 def is_filled_in(whole: Cohort, asked: Cohort) -> bool:
@@ -136,122 +139,122 @@ def _needed(cohort: Cohort) -> list[str]:
     return [*cohort.schema_, *cohort.label_columns, *split]
 
 
-def _column(offers: list[Offer], given: Kind | None) -> Kind:
+def _column(by_site: list[DeclaredColumn], given: Kind | None) -> Kind:
     if given is not None:
-        _check(given, offers)
+        _check(given, by_site)
         return given
-    check_agreement(offers)
-    if offers[0].kind == "numeric":
-        return Numeric(*(union_of_bounds(offers) or ()))
-    if offers[0].image is not None:
-        _check(offers[0].image, offers)
-        return offers[0].image
-    levels = union_of_levels(offers)
+    check_agreement(by_site)
+    if by_site[0].kind == "numeric":
+        return Numeric(*(union_of_bounds(by_site) or ()))
+    if by_site[0].image is not None:
+        _check(by_site[0].image, by_site)
+        return by_site[0].image
+    levels = union_of_levels(by_site)
     if len(levels) < 2:
         raise SchemaError(
-            f"column {offers[0].column}: text without declared levels; give fc.Categorical([...]), or "
+            f"column {by_site[0].name}: text without declared levels; give fc.Categorical([...]), or "
             "fc.Image(height, width) if it holds images; of a date take a number, such as an age or days "
             "since admission"
         )
     return Categorical(levels)
 
 
-def _check(given: Kind, offers: list[Offer]) -> None:
+def _check(given: Kind, by_site: list[DeclaredColumn]) -> None:
     """A study's own kind must be readable at every site and within what the sites declare."""
     if isinstance(given, Image):
-        _check_image(given, offers)
+        _check_image(given, by_site)
         return
-    _refuse_images(offers)
-    for offer in offers:
-        if isinstance(given, Numeric) and offer.kind == "categorical" and offer.range is None:
+    _refuse_images(by_site)
+    for column in by_site:
+        if isinstance(given, Numeric) and column.kind == "categorical" and column.range is None:
             raise SchemaError(
-                f"site {offer.site}: column {offer.column} holds words, not numbers; give fc.Categorical, "
+                f"site {column.site}: column {column.name} holds words, not numbers; give fc.Categorical, "
                 "or of a date a number, such as an age or days since admission"
             )
     if isinstance(given, Numeric):
-        _check_bounds(given.bounds, offers)
+        _check_bounds(given.bounds, by_site)
     else:
-        _check_levels(given.levels, offers)
+        _check_levels(given.levels, by_site)
 
 
-def _check_image(given: Image, offers: list[Offer]) -> None:
+def _check_image(given: Image, by_site: list[DeclaredColumn]) -> None:
     """An image has one size at every site; a data frame's column declares none."""
-    for offer in offers:
-        if offer.image is not None and offer.image != given:
-            found, wanted = (" x ".join(map(str, image.shape)) for image in (offer.image, given))
+    for column in by_site:
+        if column.image is not None and column.image != given:
+            held, wanted = (" x ".join(map(str, image.shape)) for image in (column.image, given))
             raise SchemaError(
-                f"site {offer.site}: column {offer.column} holds images of {found} (height, width, "
+                f"site {column.site}: column {column.name} holds images of {held} (height, width, "
                 f"channels), not {wanted}; import them with one declared size at every site"
             )
-        if offer.image is None and (offer.kind == "numeric" or offer.levels):
-            raise SchemaError(f"site {offer.site}: column {offer.column} holds no images; see its catalogue")
+        if column.image is None and (column.kind == "numeric" or column.levels):
+            raise SchemaError(f"site {column.site}: column {column.name} holds no images; see its catalogue")
 
 
-def _refuse_images(offers: list[Offer]) -> None:
-    for offer in offers:
-        if offer.image is not None:
+def _refuse_images(by_site: list[DeclaredColumn]) -> None:
+    for column in by_site:
+        if column.image is not None:
             raise SchemaError(
-                f"site {offer.site}: column {offer.column} holds images; it can be nothing but one of the "
+                f"site {column.site}: column {column.name} holds images; it can be nothing but one of the "
                 "cohort's columns, as fc.Image(height, width)"
             )
 
 
-def _check_bounds(bounds: tuple[float, float] | None, offers: list[Offer]) -> None:
-    declared = union_of_bounds(offers)
+def _check_bounds(bounds: tuple[float, float] | None, by_site: list[DeclaredColumn]) -> None:
+    declared = union_of_bounds(by_site)
     if bounds is None or declared is None or (declared[0] <= bounds[0] and bounds[1] <= declared[1]):
         return
-    sites = ", ".join(f"{o.site} {o.range[0]:g} to {o.range[1]:g}" for o in offers if o.range)
+    sites = ", ".join(f"{site.site} {site.range[0]:g} to {site.range[1]:g}" for site in by_site if site.range)
     raise SchemaError(
-        f"column {offers[0].column}: the study's bounds {bounds[0]:g} to {bounds[1]:g} are wider than "
+        f"column {by_site[0].name}: the study's bounds {bounds[0]:g} to {bounds[1]:g} are wider than "
         f"the sites declare ({sites}); a study may only narrow them"
     )
 
 
-def _check_levels(levels: tuple[Level, ...], offers: list[Offer]) -> None:
-    _refuse_images(offers)
-    if any(offer.kind == "numeric" or not offer.levels for offer in offers):
+def _check_levels(levels: tuple[Level, ...], by_site: list[DeclaredColumn]) -> None:
+    _refuse_images(by_site)
+    if any(column.kind == "numeric" or not column.levels for column in by_site):
         return
-    declared = {level_key(level) for offer in offers for level in offer.levels}
+    declared = {level_key(level) for column in by_site for level in column.levels}
     unknown = [str(level) for level in levels if level_key(level) not in declared]
     if unknown:
-        sites = ", ".join(offer.site for offer in offers)
+        sites = ", ".join(column.site for column in by_site)
         raise SchemaError(
-            f"column {offers[0].column}: no site ({sites}) declares level {', '.join(unknown)}; "
-            f"declared are {', '.join(map(str, union_of_levels(offers)))}"
+            f"column {by_site[0].name}: no site ({sites}) declares level {', '.join(unknown)}; "
+            f"declared are {', '.join(map(str, union_of_levels(by_site)))}"
         )
 
 
-def _label(cohort: Cohort, offers: Mapping[str, list[Offer]]) -> Label | None:
+def _label(cohort: Cohort, by_column: Mapping[str, list[DeclaredColumn]]) -> Label | None:
     match cohort.label:
         case None:
             return None
         case str(name):
-            return _bare_label(name, offers[name])
+            return _bare_label(name, by_column[name])
         case Binary() as label:
-            whole = _with_negative(label, offers[label.column])
-            _check_levels((whole.negative, whole.positive), offers[label.column])
+            whole = _with_negative(label, by_column[label.column])
+            _check_levels((whole.negative, whole.positive), by_column[label.column])
             return whole
         case Classes(column=name, levels=levels):
-            _check_levels(levels, offers[name])
+            _check_levels(levels, by_column[name])
         case Number(column=name, low=low, high=high):
-            _check(Numeric(low, high), offers[name])
+            _check(Numeric(low, high), by_column[name])
         case Survival(time=time, event=event):
-            _check(Numeric(), offers[time])
-            _check_levels((0, 1), offers[event])
+            _check(Numeric(), by_column[time])
+            _check_levels((0, 1), by_column[event])
     return cohort.label
 
 
-def _bare_label(name: str, offers: list[Offer]) -> Label:
-    _refuse_images(offers)
-    check_agreement(offers)
-    if offers[0].kind == "numeric":
-        bounds = union_of_bounds(offers)
+def _bare_label(name: str, by_site: list[DeclaredColumn]) -> Label:
+    _refuse_images(by_site)
+    check_agreement(by_site)
+    if by_site[0].kind == "numeric":
+        bounds = union_of_bounds(by_site)
         if bounds is None or bounds == (0.0, 1.0):
             return Binary(name)
         return Number(column=name, low=bounds[0], high=bounds[1])
-    levels = union_of_levels(offers)
+    levels = union_of_levels(by_site)
     if len(levels) == 2:
-        pair = declared_pair(offers)
+        pair = declared_pair(by_site)
         if pair is None:
             raise SchemaError(
                 f"label {name}: the sites do not declare alike whether {levels[0]} or {levels[1]} comes "
@@ -267,13 +270,13 @@ def _bare_label(name: str, offers: list[Offer]) -> Label:
     )
 
 
-def _with_negative(label: Binary, offers: list[Offer]) -> Binary:
+def _with_negative(label: Binary, by_site: list[DeclaredColumn]) -> Binary:
     """A label of which only the positive level was named takes the other of the two that sites declare.
 
     Raises:
         SchemaError: no site says what the other one is.
     """
-    levels, positive = union_of_levels(offers), level_key(label.positive)
+    levels, positive = union_of_levels(by_site), level_key(label.positive)
     if "negative" in label.model_fields_set:
         return label
     others = [level for level in levels if level_key(level) != positive]

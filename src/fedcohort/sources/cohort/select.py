@@ -1,7 +1,7 @@
 """From a study's cohort to a Table: one checked, read-only SELECT at the site.
 
-The cohort must be explicit (every column with its kind), so that all sites read
-alike; `resolve_cohort` makes a researcher's short form explicit.
+The cohort must be explicit (every column with its kind), so that all sites read in the
+same way; `resolve_cohort` makes a researcher's short form explicit.
 """
 
 import json
@@ -109,15 +109,15 @@ def _table(
         types = {name: query.types[name] for name in query.names}
         chunks = column_chunks(query_of(connection.engine.url, query.sql, types, query.segments))
         raws = _selected((Raw(cohort.table, columns) for columns in chunks), query)
-        found = (read(raw, cohort, seed) for raw in raws)
-        return in_order(found, cohort.table, nobody(cohort, seed) if private else None)
+        tables = (read(raw, cohort, seed) for raw in raws)
+        return in_order(tables, cohort.table, nobody(cohort, seed) if private else None)
     except Unsuited:
         select_only(connection)
         read_every_value(connection)
         with closing(_stream(connection, query.sql, _chunk_rows(stores))) as streamed:
             raws = _selected((_raw(rows, query) for rows in streamed), query)
-            found = (read(raw, cohort, seed, stores) for raw in raws)
-            return in_order(found, cohort.table, nobody(cohort, seed, stores) if private else None)
+            tables = (read(raw, cohort, seed, stores) for raw in raws)
+            return in_order(tables, cohort.table, nobody(cohort, seed, stores) if private else None)
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,11 @@ def _query(
             narrower = narrowing(asking.tree, types, engine)
     sql = select_sql(engine, cohort.table, [*names, *([FEATURES] if positions else [])], narrower)
     selection = Selection(asking.tree, readings_of_types(types, engine))
-    kept = [cohort.patient_id, *needed]
+    read = [cohort.patient_id, *needed]
     packed = None
     if engine == "postgresql" and not positions:
         packed = segments_of(cohort.table, {name: present[name] for name in names}, narrower)
-    return _Query(sql, cohort.table, names, kept, positions, present, selection, private, packed)
+    return _Query(sql, cohort.table, names, read, positions, present, selection, private, packed)
 
 
 def _selected(chunks: Iterator[Raw], query: _Query) -> Iterator[Raw]:

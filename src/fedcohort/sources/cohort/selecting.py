@@ -27,7 +27,9 @@ class Selection:
     def columns(self) -> list[str]:
         """The columns that it asks about."""
         return (
-            [] if self.tree is None else [*dict.fromkeys(one.name for one in self.tree.find_all(exp.Column))]
+            []
+            if self.tree is None
+            else [*dict.fromkeys(column.name for column in self.tree.find_all(exp.Column))]
         )
 
 

@@ -70,11 +70,11 @@ def import_centre(folder: str | Path, centre: str, database: str | Path) -> Impo
     lines = _read_lines(Path(folder) / f"processed.{centre}.data")
     columns = dict(COLUMNS) | ({"set": Declared(Categorical(SETS))} if sets is not None else {})
     parsed = [_parse(centre, number, line, sets) for number, line in enumerate(lines, start=1)]
-    kept, refused = sort_out([row for row, _ in parsed], columns, [reason for _, reason in parsed])
-    if not kept:
+    rows, refused = sort_out([row for row, _ in parsed], columns, [reason for _, reason in parsed])
+    if not rows:
         raise SchemaError(f"processed.{centre}.data: holds no usable row; fetch the original files again")
-    name, written = write_rows(database, wide_table(TABLE, columns), columns, kept, PUBLIC)
-    return ImportReport(name, TABLE, len(lines), written, len(kept), refused)
+    name, written = write_rows(database, wide_table(TABLE, columns), columns, rows, PUBLIC)
+    return ImportReport(name, TABLE, len(lines), written, len(rows), refused)
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -90,8 +90,8 @@ class Share:
 
     def only(self, batch: Batch) -> Batch:
         """A batch's rows of these patients."""
-        kept = [row for row, patient in enumerate(batch.columns.get(PATIENT_ID, ())) if self.has(patient)]
-        columns = {name: [values[row] for row in kept] for name, values in batch.columns.items()}
+        own = [row for row, patient in enumerate(batch.columns.get(PATIENT_ID, ())) if self.has(patient)]
+        columns = {name: [values[row] for row in own] for name, values in batch.columns.items()}
         return replace(batch, columns=columns)
 
 
@@ -170,7 +170,7 @@ def import_mimic(folder: Path, into: Path, sites: int, deidentification: Deident
         _check_filled(database)
         derived = derive(database, ADMISSIONS, adopt=True)
         report.written[MORTALITY] = derived.provenance.rows
-        report.refused.update(f"{MORTALITY}.{one.field} {one.reason}" for one in derived.refusals)
+        report.refused.update(f"{MORTALITY}.{refusal.field} {refusal.reason}" for refusal in derived.refusals)
         report.refusals += derived.refusals[: max(0, SHOWN_REFUSALS - len(report.refusals))]
         reports.append(report)
     return reports

@@ -70,7 +70,7 @@ def make_mock(path: Path, cohort: Cohort, patients: int, missing: float, seed: i
         MetaData(),
         *([Column("id", Integer, primary_key=True)] if "id" not in named else []),
         Column(cohort.patient_id, String(128), nullable=False, index=True),
-        *(Column(name, sql_type(one.kind)) for name, one in columns.items()),
+        *(Column(name, sql_type(declaration.kind)) for name, declaration in columns.items()),
     )
     with writing(path) as connection:
         if inspect(connection).get_table_names():
@@ -94,8 +94,8 @@ def _kinds(cohort: Cohort) -> dict[str, Kind]:
     kinds = {**cohort.schema_, **kinds_of_label(cohort.label), **split}
     if cohort.where is None:
         return kinds
-    known = {name.casefold() for name in kinds}
-    asked = [name for name in columns_asked(cohort.where) if name.casefold() not in known]
+    read = {name.casefold() for name in kinds}
+    asked = [name for name in columns_asked(cohort.where) if name.casefold() not in read]
     tree = parse_where(cohort.where, cohort.table, {*kinds, *asked})
     return {**kinds, **{name: _kind_asked(tree, name) for name in asked}}
 
@@ -120,16 +120,16 @@ def _selected(
     cohort: Cohort, kinds: Mapping[str, Kind], patients: int, missing: float, draw: np.random.Generator
 ) -> dict[str, list[object]]:
     """Columns of so many rows that `where` selects."""
-    found: dict[str, list[object]] = {name: [] for name in kinds}
+    selected: dict[str, list[object]] = {name: [] for name in kinds}
     count = 0
     for _ in range(TRIES):
         columns = _drawn(cohort, kinds, max(BATCH, patients), missing, draw)
         rows = selected_rows(pd.DataFrame(columns), cohort)[: patients - count]
         for name, values in columns.items():
-            found[name] += values[rows].tolist()
+            selected[name] += values[rows].tolist()
         count += len(rows)
         if count == patients:
-            return found
+            return selected
     raise CohortError(
         "where: made-up patients hardly ever satisfy it; widen it, or give the columns the range it asks for"
     )

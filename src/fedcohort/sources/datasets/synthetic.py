@@ -125,11 +125,11 @@ def simulated_rows(site_index: int, n_patients: int, seed: int) -> list[Row]:
     draw = np.random.default_rng([seed, site_index])
     features = _draw_features(hospital, n_patients, draw)
     label = draw.random(n_patients) < 1 / (1 + np.exp(-risk(features, hospital.intercept)))
-    found = np.array(DISEASED)[draw.choice(len(DISEASED), n_patients, p=(0.3, 0.15, 0.4, 0.15))]
+    disease = np.array(DISEASED)[draw.choice(len(DISEASED), n_patients, p=(0.3, 0.15, 0.4, 0.15))]
     other = np.select(
         [features["systolic_bp"] >= 140, features["cholesterol"] >= 240], ["I10", "E78.5"], "Z13.6"
     )
-    diagnosis = np.where(label, found, other).tolist()
+    diagnosis = np.where(label, disease, other).tolist()
     vectors = _with_missing(features, hospital.missing, draw)
     return [
         {

@@ -98,7 +98,8 @@ class Anonymity:
             uniform = f"{now.rows_uniform / now.n_rows:.1%} of rows in classes that share one value"
             lines.append(f"{self.sensitive}: {now.least_values}-diverse; {uniform}")
         lines += [
-            f"{one.column}: {one.words}: {_share(one.classes)} below" for one in self.without + self.coarser
+            f"{option.column}: {option.words}: {_share(option.classes)} below"
+            for option in self.without + self.coarser
         ]
         if not holds:
             lines.append("coarsen or leave out what helps most, in the mapping or rules, and import again")
@@ -174,7 +175,8 @@ def k_anonymity(
     names = [*quasi, *([sensitive] if sensitive else [])]
     if not 1 <= len(quasi) <= MAX_COLUMNS or len(set(names)) < len(names) or PATIENT_ID in names or k < 2:
         raise ConfigError(
-            f"k-anonymity: name 1 to {MAX_COLUMNS} columns besides {PATIENT_ID}, each once, and a k above 1"
+            f"k-anonymity: name 1 to {MAX_COLUMNS} columns other than {PATIENT_ID}, each once, and "
+            "a k above 1"
         )
     with reading(database) as connection:
         declared = _declared(connection, table, names)
@@ -226,5 +228,5 @@ def _widths(declared: Declared | None) -> list[float]:
     low, high = declared.kind.bounds
     rough = [(high - low) / parts for parts in (20, 10)]
     round_numbers = [step * 10.0**power for power in range(-9, 13) for step in _STEPS]
-    found = [next((number for number in round_numbers if number >= width), None) for width in rough]
-    return list(dict.fromkeys(width for width in found if width is not None))
+    widths = [next((number for number in round_numbers if number >= width), None) for width in rough]
+    return list(dict.fromkeys(width for width in widths if width is not None))

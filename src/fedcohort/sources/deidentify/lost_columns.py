@@ -56,12 +56,15 @@ def none_lost(
 
 
 def _check(tallies: Iterable[ColumnTally], least: int, written: str) -> None:
-    lost = [one for one in tallies if one.deed in CHANGED and one.is_lost and one.blanked >= least]
+    lost = [
+        tally for tally in tallies if tally.action in CHANGED and tally.is_lost and tally.blanked >= least
+    ]
     if lost:
-        told = "; ".join(_told(one) for one in lost)
-        raise SchemaError(f"{told}. {written[0].upper()}{written[1:]}")
+        reasons = "; ".join(_reason(tally) for tally in lost)
+        raise SchemaError(f"{reasons}. {written[0].upper()}{written[1:]}")
 
 
-def _told(one: ColumnTally) -> str:
-    remedy = _REMEDIES[one.deed].format("--deidentify", one.column)
-    return f"{one.table}.{one.column} ({one.why}): none of {one.blanked:,} values could be read as {remedy}"
+def _reason(tally: ColumnTally) -> str:
+    remedy = _REMEDIES[tally.action].format("--deidentify", tally.column)
+    column = f"{tally.table}.{tally.column} ({tally.why})"
+    return f"{column}: none of {tally.blanked:,} values could be read as {remedy}"

@@ -1,7 +1,7 @@
 """What becomes of each column of an import: decided once, from rules, the column's name and its declaration.
 
-Nothing is decided by looking at patients: a column is treated alike in every batch and
-import. Without a rule, a name that may be an identifier's decides; then numbers and closed
+Nothing is decided by looking at patients: a column is treated in the same way in every batch
+and import. Without a rule, a name that may be an identifier's decides; then numbers and closed
 lists of levels are kept, dates by name are treated as dates, and other text is left out.
 """
 
@@ -26,10 +26,10 @@ from fedcohort.sources.catalogue.schema import DAYS_SINCE_1970, PATIENT_ID, Decl
 from fedcohort.sources.deidentify.rules import Rule, Rules
 from fedcohort.sources.deidentify.values import BLANK, aged
 
-Deed = Literal["pseudonym", "code", "removed", "date", "age", "zip", "kept", "unread"]
+Action = Literal["pseudonym", "code", "removed", "date", "age", "zip", "kept", "unread"]
 """What is done. kept: unless a text has an identifier's shape; unread: kept whatever it holds."""
 
-_DEED_OF_ROLE: dict[str, Deed] = {
+_ACTION_OF_ROLE: dict[str, Action] = {
     "remove": "removed",
     "code": "code",
     "date": "date",
@@ -79,14 +79,14 @@ class Treatment:
     """What is done to one column.
 
     Attributes:
-        deed: what is done.
+        action: what is done.
         why: in words, for the report; never a value.
         declared: as the column stands afterwards; None when it is undeclared, or left out.
         format: how its dates are written; None for ISO 8601 and digits.
         unbounded: kept numbers that nobody declared bounds of; long whole ones are refused.
     """
 
-    deed: Deed
+    action: Action
     why: str
     declared: Declared | None = None
     format: str | None = None
@@ -120,26 +120,26 @@ def treatment(rules: Rules, place: Place, code: Callable[[str, str], str]) -> Tr
         return Treatment("pseudonym", "keyed pseudonym", declared)
     rule = rules.rule(place.table, place.column)
     if rule is not None:
-        made = Treatment(_DEED_OF_ROLE[rule.role], f"rule: {rule.role}", declared, rule.format)
-        if made.deed == "date" and made.counts_days:
+        made = Treatment(_ACTION_OF_ROLE[rule.role], f"rule: {rule.role}", declared, rule.format)
+        if made.action == "date" and made.counts_days:
             made = replace(made, why=f"{made.why}, in {DAYS_SINCE_1970}")
     else:
         made = _without_rule(place)
     if place.is_key and (
-        made.deed in ("removed", "age", "zip") or (made.deed, rules.dates) == ("date", "year")
+        made.action in ("removed", "age", "zip") or (made.action, rules.dates) == ("date", "year")
     ):
         raise ConfigError(
             f"{place}: as a key it must tell records apart; choose the role code, or another key"
         )
-    if made.deed == "removed":
+    if made.action == "removed":
         return replace(made, declared=None)
-    if made.deed == "age":
+    if made.action == "age":
         made = replace(made, per_year=_per_year(place))
     if declared is not None and isinstance(declared.kind, Categorical):
         return _closed_list(made, place, declared, rule, code)
-    if made.deed == "code":
+    if made.action == "code":
         return replace(made, declared=None)
-    if made.deed == "age" and declared is not None:
+    if made.action == "age" and declared is not None:
         return replace(made, declared=_capped(declared, made.per_year or 1.0))
     return made
 
@@ -171,9 +171,9 @@ def _without_rule(place: Place) -> Treatment:
         return Treatment("date", f"declared as {DAYS_SINCE_1970}", place.declared)
     made = _by_name(place)
     unbounded = isinstance(place.kind, Numeric) and place.kind.bounds is None
-    if place.is_key and (made.deed in _MERGING or (made.deed == "kept" and unbounded)):
+    if place.is_key and (made.action in _MERGING or (made.action == "kept" and unbounded)):
         return Treatment("code", "key of its records", place.declared)
-    return replace(made, unbounded=unbounded and made.deed == "kept")
+    return replace(made, unbounded=unbounded and made.action == "kept")
 
 
 def _by_name(place: Place) -> Treatment:
@@ -226,7 +226,7 @@ def _closed_list(
 ) -> Treatment:
     """Levels get what values get, so that they still fit each other; and levels are looked at, too."""
     levels = declared.kind.levels if isinstance(declared.kind, Categorical) else ()
-    match made.deed:
+    match made.action:
         case "date":
             raise ConfigError(f"{place}: a date that changes with the patient has no levels; declare none")
         case "code":
@@ -253,10 +253,10 @@ def _distinct(levels: Iterable[Level | None]) -> tuple[Level, ...]:
 def _ages(levels: tuple[Level, ...], where: str, rule: Rule | None, per_year: float) -> tuple[Level, ...]:
     """Levels as their values will be (`aged`); a rule merges bands above 90, else a person is asked to."""
     made = {level: aged(level, per_year) for level in levels}
-    merged = any(isinstance(level, str) and told != level for level, told in made.items())
-    if any(told is BLANK for told in made.values()) or (merged and rule is None):
+    merged = any(isinstance(level, str) and age != level for level, age in made.items())
+    if any(age is BLANK for age in made.values()) or (merged and rule is None):
         raise ConfigError(
             f"{where}: levels tell ages above 90, or none that can be read; let the mapping make one level "
             "of 90 or older, or let a rule of role age merge what is above"
         )
-    return _distinct(told for told in made.values() if isinstance(told, int | str))
+    return _distinct(age for age in made.values() if isinstance(age, int | str))

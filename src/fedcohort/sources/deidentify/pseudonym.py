@@ -78,12 +78,12 @@ def load_key(path: Path) -> bytes:
 
 
 def _key(path: Path, data: bytes) -> bytes:
-    head, found, body = data.partition(_HEADER)
+    head, header, body = data.partition(_HEADER)
     try:
         key = base64.b64decode(body.strip(), validate=True)
     except binascii.Error:
         key = b""
-    if head or not found or len(key) != KEY_BYTES:
+    if head or not header or len(key) != KEY_BYTES:
         raise KeyFileError(f"{path}: not a de-identification key; restore it from a backup")
     return key
 
@@ -138,7 +138,7 @@ def shift_date(value: datetime.date, days: int) -> datetime.date | None:
 
 
 def code_pseudonym(key: bytes, column: str, value: str, form: int = FORM) -> str:
-    """Another identifier's stand-in, such as an admission's number: alike in all columns of one name."""
+    """Another identifier's stand-in, such as an admission's number: the same in all columns of one name."""
     return "c" + _hmac(key, _CODE, f"{column}\x00{normal_id(value, form)}")[:_HALF].hex()
 
 

@@ -21,7 +21,7 @@ class ColumnTally:
     """One column's account, which grows with every batch.
 
     Attributes:
-        deed: what is done, a word of `deidentify_plan`.
+        action: what is done, an `Action` of `plan`.
         why: in words.
         blanked: how many could not be read as what the column should hold, and are missing now; of this run,
             while the import's own report counts those of the whole import.
@@ -30,7 +30,7 @@ class ColumnTally:
 
     table: str
     column: str
-    deed: str
+    action: str
     why: str
     blanked: int = 0
     any_left: bool = False
@@ -42,7 +42,7 @@ class ColumnTally:
 
     def __str__(self) -> str:
         """A line."""
-        return f"{self.table}.{self.column}: {_WORDS[self.deed]} ({self.why})"
+        return f"{self.table}.{self.column}: {_WORDS[self.action]} ({self.why})"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class DeidentificationReport:
 
     Attributes:
         identity: how patients are known afterwards, with the key's id.
-        as_of: dates 90 years before it or earlier are told as that year.
+        as_of: dates 90 years before it or earlier are given as that year.
         columns: every column that came.
     """
 

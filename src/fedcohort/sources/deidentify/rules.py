@@ -10,7 +10,7 @@
     [tables.visits]              # in one table, before what stands above
     visit_no = "code"
 
-A column without a rule is treated by its name and declaration (`deidentify_plan`).
+A column without a rule is treated by its name and declaration (`plan`).
 """
 
 import datetime

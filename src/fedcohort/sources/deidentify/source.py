@@ -1,8 +1,8 @@
-"""De-identification on the road into a site's database: patients go in, and pseudonyms come out.
+"""De-identification of a source: identifiers of patients go in, and pseudonyms come out.
 
-Every source passes through here, whatever it reads: identifiers of HIPAA's Safe Harbor are
+The importer applies it to every source, whatever that reads: identifiers of HIPAA's Safe Harbor are
 left out (45 CFR 164.514(b)(2)), patients get keyed pseudonyms, dates move by a secret offset
-of each patient. What is done to a column is decided in `deidentify_plan`, before any value.
+of each patient. What is done to a column is decided in `plan`, before any value.
 What this does not protect stands in docs/deidentification.md.
 """
 
@@ -145,12 +145,12 @@ class Deidentifier:
         for column, values in batch.columns.items():
             plan = self._treatment(batch.table, column)
             tally = self._tallies[batch.table, column]
-            if plan.deed != "removed":
+            if plan.action != "removed":
                 columns[column], blanked = self._column(batch.table, column, plan, values, aliases)
                 tally.blanked += blanked
                 if blanked:
-                    made_missing[f"{column} cannot be read as {_READ_AS[plan.deed]}"] += blanked
-                if plan.deed in CHANGED and not tally.any_left:
+                    made_missing[f"{column} cannot be read as {_READ_AS[plan.action]}"] += blanked
+                if plan.action in CHANGED and not tally.any_left:
                     tally.any_left = any(value is not None for value in columns[column])
         refusals = tuple(map(self._refusal, batch.refusals))
         return replace(batch, columns=columns, refusals=refusals, made_missing=made_missing)
@@ -183,7 +183,7 @@ class Deidentifier:
             here = Place(table, column, declared, origin, column in self._keys.get(table, ()))
             plan = treatment(self._rules, here, self._code)
             self._plans[place] = plan
-            self._tallies[place] = ColumnTally(table, column, plan.deed, plan.why)
+            self._tallies[place] = ColumnTally(table, column, plan.action, plan.why)
         return self._plans[place]
 
     def _code(self, column: str, value: str) -> str:
@@ -192,13 +192,16 @@ class Deidentifier:
     def _aliases_of(self, patients: Sequence[object]) -> list[Alias | None]:
         if len(self._aliases) > _REMEMBERED:
             self._aliases.clear()
-        known = self._aliases
+        by_patient = self._aliases
         # 1.5 and Decimal('1.50') are equal to Python, and need not be one patient of an earlier form.
-        typed = [one if isinstance(one, str) else (type(one), str(one)) for one in patients]
-        for patient, one in zip(patients, typed, strict=True):
-            if one not in known:
-                known[one] = self._alias(patient)
-        return [known[one] for one in typed]
+        typed = [
+            patient_key if isinstance(patient_key, str) else (type(patient_key), str(patient_key))
+            for patient_key in patients
+        ]
+        for patient, patient_key in zip(patients, typed, strict=True):
+            if patient_key not in by_patient:
+                by_patient[patient_key] = self._alias(patient)
+        return [by_patient[patient_key] for patient_key in typed]
 
     def _alias(self, patient: object) -> Alias | None:
         if is_missing(patient):
@@ -213,9 +216,9 @@ class Deidentifier:
         values: Sequence[object],
         aliases: Sequence[Alias | None],
     ) -> tuple[Sequence[object], int]:
-        match plan.deed:
+        match plan.action:
             case "pseudonym":
-                return [one and one.name for one in aliases], 0
+                return [alias_of_row and alias_of_row.name for alias_of_row in aliases], 0
             case "date":
                 dates = Dates(self._rules.dates == "year", self._as_of, plan.format, plan.counts_days)
                 return moved_dates(dates, values, aliases)
@@ -255,17 +258,17 @@ class Deidentifier:
 
 
 def _unnamed(refusal: Refusal, name: str) -> str:
-    for told in (refusal.file, PurePath(refusal.file).name):
-        refusal = replace(refusal, reason=refusal.reason.replace(told, name))
+    for file in (refusal.file, PurePath(refusal.file).name):
+        refusal = replace(refusal, reason=refusal.reason.replace(file, name))
     return refusal.reason
 
 
 def _check_numbers(table: str, column: str, values: Sequence[object]) -> None:
     """A number of many digits that nobody declared bounds of may be a telephone's, or a patient's."""
-    known: list[Any] = list(filter(None, values))  # declared as numbers, and looked at by C loops
-    if max(known, default=0) < _LONG_NUMBER and -min(known, default=0) < _LONG_NUMBER:
+    present: list[Any] = list(filter(None, values))  # declared as numbers, and looked at by C loops
+    if max(present, default=0) < _LONG_NUMBER and -min(present, default=0) < _LONG_NUMBER:
         return
-    if any(abs(value) >= _LONG_NUMBER and float(value).is_integer() for value in known):
+    if any(abs(value) >= _LONG_NUMBER and float(value).is_integer() for value in present):
         raise SchemaError(
             f"{table}.{column}: whole numbers of seven digits or more, which may be identifiers; nothing of "
             "this batch was written: declare bounds in the mapping, or in the rules file make the column "
@@ -301,11 +304,13 @@ def _check_shared(table: str, column: str, values: Sequence[object], aliases: Se
     numbers = set(values)
     if len(numbers) < _UNSHARED_PATIENTS:
         return
-    of_patients = (value for value, one in zip(values, aliases, strict=True) if one)
+    of_patients = (value for value, alias_of_row in zip(values, aliases, strict=True) if alias_of_row)
     if any(isinstance(v, float) and not math.isnan(v) and not v.is_integer() for v in of_patients):
         return  # a measurement, of which few values have to be looked at to find a fraction
     owned = {
-        (value, one.name) for value, one in zip(values, aliases, strict=True) if one and not is_missing(value)
+        (value, alias_of_row.name)
+        for value, alias_of_row in zip(values, aliases, strict=True)
+        if alias_of_row and not is_missing(value)
     }
     n_patients = len({name for _, name in owned})
     alone = len(owned) == len({value for value, _ in owned}) and n_patients >= _UNSHARED_PATIENTS
@@ -318,7 +323,7 @@ def _check_shared(table: str, column: str, values: Sequence[object], aliases: Se
 
 
 def deidentified(source: Source, deidentifier: Deidentifier) -> Source:
-    """The source as the road may read it: every batch, declaration and part's name de-identified."""
+    """The source as the importer may store it: every batch, declaration and part's name de-identified."""
     is_file = isinstance(source.parts, Sequence)  # images are found while they are read, a record each
     parts = (_part(part, deidentifier, is_file=is_file) for part in source.parts)
     return Source(deidentifier.tables, parts, source.notes, deidentifier.form)
@@ -327,12 +332,12 @@ def deidentified(source: Source, deidentifier: Deidentifier) -> Source:
 def _part(part: Part, deidentifier: Deidentifier, *, is_file: bool) -> Part:
     def batches(done: int) -> Iterator[Batch]:
         with closed_after(part.batches(done)) as plain:
-            found = map(deidentifier.apply, plain)
-            yield from none_lost(found, lambda: deidentifier.report().columns, is_file=is_file)
+            safe = map(deidentifier.apply, plain)
+            yield from none_lost(safe, lambda: deidentifier.report().columns, is_file=is_file)
 
     def prefix(size: int) -> str:
-        found = part.prefix(size) if part.prefix else ""
-        return deidentifier.content(found) if found else ""
+        digest = part.prefix(size) if part.prefix else ""
+        return deidentifier.content(digest) if digest else ""
 
     return replace(
         part,

@@ -80,15 +80,15 @@ class Dates:
         if day is None:
             return BLANK
         if self.year_only:
-            moved = datetime.date(max(day.year, self.as_of.year - OLDEST_AGE_YEARS), 1, 1)
-        elif (found := self._moved(day, days)) is not None:
-            moved = found
+            target = datetime.date(max(day.year, self.as_of.year - OLDEST_AGE_YEARS), 1, 1)
+        elif (moved := self._moved(day, days)) is not None:
+            target = moved
         else:
             return BLANK
-        return float(moved.toordinal() - DAY_0)
+        return float(target.toordinal() - DAY_0)
 
     def moves(self, text: str) -> bool:
-        """Whether a text is a day in ISO 8601 that only moves: told in full, and far from both ends."""
+        """Whether a text is a day in ISO 8601 that only moves: written in full, and far from both ends."""
         match = None if self.year_only or self.layout else _ISO.fullmatch(text)
         day = _day(match[1]) if match else None
         return day is not None and self.as_of.year - OLDEST_AGE_YEARS < day.year < _LAST_YEAR
@@ -97,8 +97,8 @@ class Dates:
         """A number where the value was one; Safe Harbor allows a year unless it tells an age over 89."""
         if year < _FIRST_YEAR:
             return BLANK
-        told = max(year, self.as_of.year - OLDEST_AGE_YEARS)
-        return told if isinstance(value, int | float) else str(told)
+        earliest = max(year, self.as_of.year - OLDEST_AGE_YEARS)
+        return earliest if isinstance(value, int | float) else str(earliest)
 
     def _moved(self, day: datetime.date, days: int) -> datetime.date | None:
         oldest = datetime.date(self.as_of.year - OLDEST_AGE_YEARS, 1, 1)
@@ -196,9 +196,9 @@ def _aged_text(text: str, numeric: bool) -> object:
     if numeric:
         number = age_number(text)
         return BLANK if number is None else number
-    told = capped_text(text)
-    if told is not None:
-        return told
+    capped = capped_text(text)
+    if capped is not None:
+        return capped
     return BLANK if any(letter.isdigit() for letter in text) else text
 
 
@@ -212,9 +212,9 @@ def zipped(value: object, *, numeric: bool) -> object:
 
 def each_once(values: Sequence[object], change: Callable[[object], object]) -> tuple[list[object], int]:
     """Change every value, each distinct one once; and how many became BLANK, and so missing."""
-    known = {value: None if is_missing(value) else change(value) for value in distinct(values)}
-    if known or not values:
-        return unblanked([known[value] for value in values])
+    changed = {value: None if is_missing(value) else change(value) for value in distinct(values)}
+    if changed or not values:
+        return unblanked([changed[value] for value in values])
     return unblanked([None if is_missing(value) else change(value) for value in values])
 
 

@@ -47,13 +47,13 @@ def installed_codecs() -> list[str]:
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import AllTransferSyntaxes
 
-    found = []
+    codecs = []
     for syntax in AllTransferSyntaxes:
         try:
-            found += [str(syntax)] if get_decoder(syntax).is_available else []
+            codecs += [str(syntax)] if get_decoder(syntax).is_available else []
         except NotImplementedError:
             continue
-    return found
+    return codecs
 
 
 class FrameReader:

@@ -173,11 +173,11 @@ def _number_reader(
 
     def value(groups: Groups, frame: int) -> object:
         for place in reversed(groups.places(_PIXEL_MEASURES, frame)):
-            found = read(place, tag, column.index)
-            if found is not None:
-                if not low <= found <= high:
+            level = read(place, tag, column.index)
+            if level is not None:
+                if not low <= level <= high:
                     raise place.refusal(tag, f"is outside {low:g} to {high:g}")
-                return found
+                return level
         return None
 
     return value
@@ -192,19 +192,19 @@ def _level_reader(tag: int, column: DicomColumn) -> Callable[[Groups, int], obje
         text = texts[column.index] if column.index < len(texts) else ""
         if not text:
             return None
-        found = levels.get(level_key(text))
-        if found is None:
+        level = levels.get(level_key(text))
+        if level is None:
             if other:
                 return _OTHER
             raise groups.image.refusal(tag, "holds a level that is not declared")
-        return found
+        return level
 
     return value
 
 
 def _number(place: DataSet, tag: int, index: int) -> float | None:
-    found = place.numbers(tag)
-    return found[index] if index < len(found) else None
+    numbers = place.numbers(tag)
+    return numbers[index] if index < len(numbers) else None
 
 
 def _age(place: DataSet, tag: int, _index: int) -> float | None:

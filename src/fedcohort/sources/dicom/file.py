@@ -57,9 +57,12 @@ def parse(data: bytes) -> DataSet:
     """
     first = _first_element(data)
     meta, start = _meta(data, first)
-    found = meta.get(_TRANSFER_SYNTAX)
-    if found is not None:
-        syntax = _syntax(data[found.start : found.end].rstrip(b"\0 ").decode("ascii", "replace"), found)
+    syntax_element = meta.get(_TRANSFER_SYNTAX)
+    if syntax_element is not None:
+        syntax = _syntax(
+            data[syntax_element.start : syntax_element.end].rstrip(b"\0 ").decode("ascii", "replace"),
+            syntax_element,
+        )
     elif first == 0 and not meta:
         syntax = _syntaxes()[_EXPLICIT if data[4:6] in WRITTEN_VRS else _IMPLICIT]
     else:
@@ -87,7 +90,7 @@ def _first_element(data: bytes) -> int:
 
 
 def _meta(data: bytes, position: int) -> tuple[dict[int, Element], int]:
-    """Group 0002, always explicit little endian, and where the data set begins; told lengths are not read."""
+    """Group 0002, always explicit little endian, and where the data set begins; its length is not used."""
     elements: dict[int, Element] = {}
     while data[position : position + 2] == b"\x02\x00":
         if len(elements) >= 100:
@@ -114,14 +117,14 @@ def _syntaxes() -> Mapping[str, Syntax]:
 
 
 def _syntax(name: str, element: Element) -> Syntax:
-    found = _syntaxes().get(name)
-    if found is None:
+    syntax = _syntaxes().get(name)
+    if syntax is None:
         raise DicomError(
             element.start,
             tag_name(element.tag),
             "is no transfer syntax of the standard; send the file in one, such as Explicit VR Little Endian",
         )
-    return found
+    return syntax
 
 
 def _inflate(data: bytes, start: int) -> bytes:

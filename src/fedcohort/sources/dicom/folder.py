@@ -51,8 +51,8 @@ def _below(folder: Path) -> Iterator[Found]:
                 raise ConfigError(f"{folder}: folders are nested more than {MAX_DEPTH} deep")
             stack.append(iter(_entries(Path(entry.path))))
         elif not entry.is_symlink() and entry.name.upper() != DICOMDIR:
-            found = Path(entry.path)
-            yield Found(found, found.relative_to(folder).as_posix())
+            path = Path(entry.path)
+            yield Found(path, path.relative_to(folder).as_posix())
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -102,5 +102,5 @@ def _part(folder: Path, part: str) -> Path:
     exact = folder / part
     if exact.exists() or not folder.is_dir():
         return exact
-    alike = (entry.name for entry in _entries(folder) if entry.name.upper().split(";")[0] == part.upper())
-    return folder / next(alike, part)
+    same_name = (entry.name for entry in _entries(folder) if entry.name.upper().split(";")[0] == part.upper())
+    return folder / next(same_name, part)

@@ -41,7 +41,7 @@ Choice = Literal["file", "range"] | Window
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Where a frame's attributes may stand besides the data set: its functional groups, and shared ones."""
+    """Where a frame's attributes may stand outside the data set: its functional groups, and shared ones."""
 
     image: DataSet
     shared: Sequence[DataSet]
@@ -115,10 +115,10 @@ def descriptor(item: DataSet, tag: int) -> tuple[int, int, int]:
     Raises:
         DicomError: it is none.
     """
-    found = item.numbers(tag)
-    if len(found) != 3 or not 8 <= found[2] <= 16:
+    numbers = item.numbers(tag)
+    if len(numbers) != 3 or not 8 <= numbers[2] <= 16:
         raise item.refusal(tag, "does not describe a look-up table")
-    return int(found[0]) % 2**16 or 2**16, int(found[1]), int(found[2])
+    return int(numbers[0]) % 2**16 or 2**16, int(numbers[1]), int(numbers[2])
 
 
 def table(item: DataSet, tag: int, entries: int) -> NDArray[np.uint16]:
@@ -180,16 +180,16 @@ def _sigmoid(values: NDArray[np.generic], slope: float, intercept: float, window
 def _range(image: DataSet, values: NDArray[np.generic], rescale: tuple[float, float]) -> tuple[float, float]:
     """From the smallest to the largest value, padding apart."""
     padding = image.number(_PADDING) if _PADDING in image else None
-    found = values if padding is None else values[values != padding]
-    if not found.size:
+    used = values if padding is None else values[values != padding]
+    if not used.size:
         return 0.0, 1.0
-    ends = [float(end) * rescale[0] + rescale[1] for end in (found.min(), found.max())]
+    ends = [float(end) * rescale[0] + rescale[1] for end in (used.min(), used.max())]
     low, high = min(ends), max(ends)
     return (low, high) if high > low else (low, math.nextafter(low + 1, math.inf))
 
 
-def _scaled(found: tuple[Values, float]) -> Picture:
-    values, largest = found
+def _scaled(stored: tuple[Values, float]) -> Picture:
+    values, largest = stored
     grey = np.clip(values * np.float32(255 / largest) + np.float32(0.5), 0, 255)
     return np.asarray(grey, np.uint8)
 

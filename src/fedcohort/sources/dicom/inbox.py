@@ -20,11 +20,11 @@ class Inbox:
         self._refused: set[str] = set()
         self._read: set[str] = set()
 
-    def empty(self, bring_in: Callable[[Source], object]) -> int:
+    def empty(self, import_all: Callable[[Source], object]) -> int:
         """Import what is there, and take it out.
 
         Args:
-            bring_in: imports a source, durably, before it returns.
+            import_all: imports a source, durably, before it returns.
         Returns:
             how many files are done with.
         Raises:
@@ -35,7 +35,7 @@ class Inbox:
         self._refused.clear()
         self._read.clear()
         source = dicom_source(self._folder, self._options)
-        bring_in(replace(source, parts=self._watched(source)))
+        import_all(replace(source, parts=self._watched(source)))
         try:
             for name in self._read:
                 self._take_out(name)

@@ -32,7 +32,7 @@ class DicomOptions(Frozen):
     """What becomes of a folder of images.
 
     Attributes:
-        columns: name to attribute; besides patient_id and image.
+        columns: name to attribute, in addition to patient_id and image.
         vouched: somebody at the site answers that these images have no texts drawn into them.
     """
 

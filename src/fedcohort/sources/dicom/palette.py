@@ -40,15 +40,15 @@ def palette(image: DataSet) -> list[Colours]:
     Raises:
         DicomError: a table is missing, damaged, or of another size than described.
     """
-    found = []
+    tables = []
     for described in _DESCRIPTORS:
         entries, first, bits = descriptor(image, described)
         if described + _SEGMENTED in image:
             values = _expanded(image, described + _SEGMENTED, entries, bits)
         else:
             values = table(image, described + PLAIN, entries)
-        found.append(Colours(described, first, bits, values))
-    return found
+        tables.append(Colours(described, first, bits, values))
+    return tables
 
 
 def through_palette(colours: Sequence[Colours], stored: Stored) -> Picture:
@@ -122,10 +122,10 @@ def _extend(values: list[int], words: list[int], at: int) -> int:
     if kind not in (_DISCRETE, _LINEAR) or count == 0:
         raise ValueError
     if kind == _DISCRETE:
-        found = words[at + 2 : at + 2 + count]
-        if len(found) != count:
+        segment = words[at + 2 : at + 2 + count]
+        if len(segment) != count:
             raise IndexError
-        values += found
+        values += segment
         return at + 2 + count
     begin, rise = values[-1], words[at + 2] - values[-1]
     values += [begin + rise * step // count for step in range(1, count + 1)]

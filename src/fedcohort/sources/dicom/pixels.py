@@ -74,8 +74,8 @@ def frame_numbers(layout: Layout, rendering: Rendering) -> range:
     """The frames that become rows, from 0."""
     if rendering.frames == "every":
         return range(layout.frames)
-    one = layout.frames // 2 if rendering.frames == "middle" else 0
-    return range(one, one + 1)
+    middle = layout.frames // 2 if rendering.frames == "middle" else 0
+    return range(middle, middle + 1)
 
 
 def render(groups: Groups, layout: Layout, stored: Stored, index: int, rendering: Rendering) -> Picture:

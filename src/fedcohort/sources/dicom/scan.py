@@ -87,7 +87,7 @@ def scan(
         DicomError: an element does not fit into what is left, stands twice, or is nested too deeply.
     """
     order = "<" if little else ">"
-    found: dict[int, Element] = {}
+    elements: dict[int, Element] = {}
     stack = [_Level(False, None if item == "open" else limit, implicit, limit, 0, None, start, start)]
     position, count = start, 0
     while stack:
@@ -99,10 +99,10 @@ def scan(
         if count > MAX_ELEMENTS:
             raise DicomError(position, "", f"has more than {MAX_ELEMENTS:,} elements; leave it out")
         if level.items:
-            position = _item(data, position, order, stack, found)
+            position = _item(data, position, order, stack, elements)
             continue
         if not item and len(stack) == 1 and _is_padding(data, position, limit):
-            return found, limit
+            return elements, limit
         read = _implicit if level.implicit else explicit_element
         element, following = read(data, position, level.limit, order)
         if element.tag == _ITEM_END:
@@ -122,9 +122,9 @@ def scan(
                 )
             stack.append(inner)
         if len(stack) == 1 or (inner is not None and len(stack) == 2):
-            _add(found, element)
+            _add(elements, element)
         position = following
-    return found, position
+    return elements, position
 
 
 def _is_padding(data: bytes, position: int, limit: int) -> bool:
@@ -132,14 +132,14 @@ def _is_padding(data: bytes, position: int, limit: int) -> bool:
     return not any(data[position : position + 8]) and not data[position:limit].strip(b"\0")
 
 
-def _add(found: dict[int, Element], element: Element) -> None:
-    if element.tag in found:
+def _add(elements: dict[int, Element], element: Element) -> None:
+    if element.tag in elements:
         raise DicomError(
             element.position, tag_name(element.tag), "stands twice; which one holds cannot be told"
         )
-    if len(found) >= MAX_TOP_ELEMENTS:
+    if len(elements) >= MAX_TOP_ELEMENTS:
         raise DicomError(element.position, "", f"has more than {MAX_TOP_ELEMENTS:,} elements; leave it out")
-    found[element.tag] = element
+    elements[element.tag] = element
 
 
 def _inner(element: Element, level: _Level) -> _Level | None:
@@ -181,7 +181,7 @@ def may_be_signed(tag: int) -> bool:
         return False
 
 
-def _item(data: bytes, position: int, order: str, stack: list[_Level], found: dict[int, Element]) -> int:
+def _item(data: bytes, position: int, order: str, stack: list[_Level], elements: dict[int, Element]) -> int:
     """Enter the next item, or leave the sequence; returns where to go on."""
     level = stack[-1]
     tag, length = _item_header(data, position, order, level)
@@ -191,7 +191,9 @@ def _item(data: bytes, position: int, order: str, stack: list[_Level], found: di
             return position
         stack.pop()
         if len(stack) == 1:
-            found[level.tag] = Element(level.tag, level.vr, level.start, position - 8, level.position, True)
+            elements[level.tag] = Element(
+                level.tag, level.vr, level.start, position - 8, level.position, True
+            )
         return position
     if tag != _ITEM:
         raise DicomError(

@@ -1,7 +1,7 @@
 """A storage service class provider: what a PACS sends is checked, and stored before it is answered.
 
 PS3.4, annex B (storage) and A (verification), over PS3.8 by pynetdicom. The node listens on
-loopback unless told otherwise; who may send, how much and how long is in `dicom_guard.Limits`.
+loopback unless another address is given; who may send, how much and how long is in `guard.Limits`.
 """
 
 import logging
@@ -60,7 +60,7 @@ class Receiver:
         Args:
             into: folder for the files, named by SOPInstanceUID; inside the hospital, for they name patients.
             port: 0 takes a free one.
-            stored: told of every new file, from the association's thread.
+            stored: called with every new file, from the association's thread.
         Raises:
             ConfigError: a title, address or network is not valid.
             StoreError: the port is taken, or the folder cannot be written.
@@ -155,7 +155,9 @@ def _entity(ae_title: str, limits: Limits) -> AE:
     entity.network_timeout = limits.idle_seconds
     entity.add_supported_context(_VERIFICATION)
     for context in AllStoragePresentationContexts:
-        entity.add_supported_context(str(context.abstract_syntax), [str(one) for one in AllTransferSyntaxes])
+        entity.add_supported_context(
+            str(context.abstract_syntax), [str(syntax) for syntax in AllTransferSyntaxes]
+        )
     return entity
 
 

@@ -2,7 +2,7 @@
 
 A `Source` over a file, a folder or a DICOMDIR. Every file is a part of its own, so that a folder
 to which images are added is imported again at the cost of the new ones. patient_id comes out
-as the file has it: the road's de-identification makes it a pseudonym before anything is written.
+as the file has it: the import's de-identification makes it a pseudonym before anything is written.
 """
 
 import hashlib
@@ -69,11 +69,11 @@ def _parts(
     """A part a file; a small one is read and digested while the one before it is rendered."""
     with ThreadPoolExecutor(1, "dicom-reader") as ahead:
         waiting: deque[Part] = deque()
-        for found in files:
-            content = _Content(found)
+        for file in files:
+            content = _Content(file)
             digest = ahead.submit(content.digest).result if content.is_small() else content.digest
             batches = partial(_batches, content, options, readers)
-            waiting.append(Part(found.name, options.table, digest, batches))
+            waiting.append(Part(file.name, options.table, digest, batches))
             if len(waiting) > 1:
                 yield waiting.popleft()
         yield from waiting
@@ -127,10 +127,10 @@ def _batches(
     read = done
     while chunk := list(islice(rows, BATCH_IMAGES)):
         read += len(chunk)
-        kept = [row for row in chunk if isinstance(row, dict)]
+        images = [row for row in chunk if isinstance(row, dict)]
         refusals = tuple(row for row in chunk if isinstance(row, Refusal))
         names = (PATIENT_ID, IMAGE_ID, *readers, IMAGE)
-        yield Batch(options.table, {name: [row[name] for row in kept] for name in names}, read, refusals)
+        yield Batch(options.table, {name: [row[name] for row in images] for name in names}, read, refusals)
 
 
 def _rows(
@@ -159,10 +159,10 @@ def _rows(
 
 
 def _required(image: DataSet, tag: int) -> str:
-    found = image.text(tag)
-    if found is None or level_key(found) is None:
+    text = image.text(tag)
+    if text is None or level_key(text) is None:
         raise image.refusal(tag, "is missing; an image without it is of no use here")
-    return found
+    return text
 
 
 def _refusal(content: _Content, error: DicomError, where: str) -> Refusal:

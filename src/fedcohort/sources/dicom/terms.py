@@ -70,5 +70,5 @@ def allowed(keyword: str, texts: tuple[str, ...]) -> list[str]:
     """The values that may stay: none when one is no term, but of image types the others."""
     line = _TERMS.get(keyword, "")
     terms = set(line.split("|") if "|" in line else line.split()) | {""}
-    kept = [text for text in texts if text in terms]
-    return kept if any(kept) and (len(kept) == len(texts) or keyword in _SEVERAL) else []
+    known_terms = [text for text in texts if text in terms]
+    return known_terms if any(known_terms) and (len(known_terms) == len(texts) or keyword in _SEVERAL) else []

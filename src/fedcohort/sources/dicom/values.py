@@ -113,12 +113,12 @@ class DataSet:
         if not raw:
             return ()
         try:
-            found = self._binary(tag, raw) or tuple(float(text) for text in self.texts(tag) if text)
+            values = self._binary(tag, raw) or tuple(float(text) for text in self.texts(tag) if text)
         except (ValueError, struct.error):
             raise self.refusal(tag, "is not a number") from None
-        if not all(map(math.isfinite, found)):
+        if not all(map(math.isfinite, values)):
             raise self.refusal(tag, "is not a finite number")
-        return found
+        return values
 
     def _binary(self, tag: int, raw: bytes) -> tuple[float, ...]:
         letter = _BINARY.get(self.vr(tag))
@@ -137,14 +137,14 @@ class DataSet:
         Raises:
             DicomError: it is missing and there is no default, or it is outside.
         """
-        found = self.number(tag)
-        if found is None:
+        number = self.number(tag)
+        if number is None:
             if default is None:
                 raise self.refusal(tag, "is missing")
             return default
-        if found != int(found) or not low <= found <= high:
+        if number != int(number) or not low <= number <= high:
             raise self.refusal(tag, f"is not a whole number from {low:,} to {high:,}")
-        return int(found)
+        return int(number)
 
     def items(self, tag: int) -> list["DataSet"]:
         """The items of a sequence; none when there is none.
@@ -157,15 +157,15 @@ class DataSet:
             return []
         implicit = self.syntax.implicit or element.vr == "UN"
         order = "<" if self.syntax.little else ">"
-        found, position = [], element.start
+        items_read, position = [], element.start
         while position + 8 <= element.end:
             group, number, length = struct.unpack_from(order + "HHL", self.data, position)
             if group << 16 | number != _ITEM:
                 break
             limit = element.end if length == _UNDEFINED else min(position + 8 + length, element.end)
-            one, position = self._item(position + 8, limit, length == _UNDEFINED, implicit)
-            found.append(one)
-        return found
+            item, position = self._item(position + 8, limit, length == _UNDEFINED, implicit)
+            items_read.append(item)
+        return items_read
 
     def _item(self, start: int, limit: int, undefined: bool, implicit: bool) -> tuple["DataSet", int]:
         kind: Literal["open", "known"] = "open" if undefined else "known"

@@ -67,16 +67,16 @@ def deidentify_files(
     named = path.is_file() and path.name.upper() != DICOMDIR
     for file in find(path):
         # A file that nobody named one by one may be called after its patient.
-        found = file if named else file._replace(name=masked_file_name(privacy.key, file.name))
+        named_file = file if named else file._replace(name=masked_file_name(privacy.key, file.name))
         try:
-            image = parse(read_bytes(found.path))
+            image = parse(read_bytes(named_file.path))
             check_burned_in(image, bool(masks), vouched)
             data = deidentified_file(image, privacy, masks)
             target = into / _name(image, privacy)
         except DicomError as error:
-            yield Refusal(found.name, f"byte {error.position:,}", error.field, error.reason)
+            yield Refusal(named_file.name, f"byte {error.position:,}", error.field, error.reason)
         else:
-            yield _written(found, target, data)
+            yield _written(named_file, target, data)
 
 
 def deidentified_file(image: DataSet, privacy: DicomPrivacy, masks: tuple[Mask, ...] = ()) -> bytes:
@@ -146,14 +146,14 @@ def _black(layout: Layout) -> int:
     return 0 if layout.photometric == "PALETTE COLOR" else low
 
 
-def _written(found: Found, target: Path, data: bytes) -> Written | Refusal:
+def _written(file: Found, target: Path, data: bytes) -> Written | Refusal:
     """Put a file where it belongs, whole or not at all."""
     try:
         if target.exists():
             if target.read_bytes() == data:
-                return Written(found.name, target, False)
+                return Written(file.name, target, False)
             return Refusal(
-                found.name,
+                file.name,
                 "byte 0",
                 "(0008,0018) SOPInstanceUID",
                 "is that of another image written already, or of this one under other options",
@@ -163,4 +163,4 @@ def _written(found: Found, target: Path, data: bytes) -> Written | Refusal:
         raise StoreError(
             f"{target.parent}: {error.strerror}; make room, or make the folder writable"
         ) from error
-    return Written(found.name, target, True)
+    return Written(file.name, target, True)

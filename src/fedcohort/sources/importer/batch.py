@@ -1,7 +1,7 @@
-"""What every source yields on the one road into a site's database: columns of values, and what was refused.
+"""What every source yields to the importer: columns of values, and what was refused.
 
 A source reads a standard (CSV, Parquet, SQL, DICOM, ...) and knows nothing of the
-database; the road (`road.py`) writes batches, remembers how far each part has come,
+database; the importer (`pipeline.py`) writes batches, keeps a checkpoint of each part,
 and reports. A bad record becomes a `Refusal` and never stops an import.
 """
 
@@ -38,7 +38,7 @@ class Batch:
     Attributes:
         table: where they go.
         columns: column to values, all of one length; None where missing. `patient_id` is among them, as the
-            source has it: the road, or de-identification, makes one text of it (`normal`).
+            source has it: the importer, or de-identification, makes one text of it (`normal_form`).
         read: records of the part read up to the end of this batch, refused ones included; an
             interrupted import goes on from there.
         refusals: those since the batch before.
@@ -82,7 +82,7 @@ class Source:
     """Everything that one import reads.
 
     Attributes:
-        tables: for every table that the parts fill, its columns besides patient_id, as declared.
+        tables: for every table that the parts fill, its columns other than patient_id, as declared.
         parts: in the order of reading; may be found while reading (a folder of images).
         notes: how columns are read that nobody declared, for the engineer; a line each, and never a value.
         form: of the identifiers that its pseudonyms were made of; None where patients come as they are.

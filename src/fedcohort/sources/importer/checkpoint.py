@@ -1,4 +1,4 @@
-"""How far each part of every import has come, and what it refused: written with its batches, none ahead."""
+"""The checkpoint of each part of every import, and what it refused: written with its batches, none ahead."""
 
 import hashlib
 import time
@@ -141,11 +141,11 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
     Args:
         keyed: whether a record replaces the earlier one of its key.
     Raises:
-        StoreError: the part or what decides about it was changed, and its records cannot be told.
+        StoreError: the part or what decides about it was changed, and its new records cannot be found.
     """
     named = {"of_tables": mark.tables, "of_digest": mark.digest, "of_name": mark.name, "broken": BROKEN}
-    found = run(connection, _LIKE, named).fetchall()
-    everything = [dict(zip(_COLUMNS, row, strict=True)) for row in found]
+    records = run(connection, _LIKE, named).fetchall()
+    everything = [dict(zip(_COLUMNS, row, strict=True)) for row in records]
     rows = [row for row in everything if row["context"] == mark.context]
     same = [row for row in rows if row["digest"] == mark.digest]
     if any(row["done"] != BEGUN for row in same):
@@ -180,16 +180,16 @@ def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Beg
 
 def made_missing(connection: Connection, mark: Mark) -> Mapping[str, int]:
     """By column and reason, values of a part that became missing."""
-    found: list[Sequence[Any]] = [*run(connection, _OF_PART, {"key": mark.key}).fetchall()]
-    return {str(row[0]): int(row[1]) for row in found}
+    counts: list[Sequence[Any]] = [*run(connection, _OF_PART, {"key": mark.key}).fetchall()]
+    return {str(row[0]): int(row[1]) for row in counts}
 
 
 def _refused(connection: Connection, mark: Mark) -> list[Refusal]:
     table = REFUSALS_TABLE.c
     query = select(table.file, table.position, table.field, table.reason)
-    found = connection.execute(query.where(table.part == mark.key).order_by(table.id))
+    records = connection.execute(query.where(table.part == mark.key).order_by(table.id))
     refusals: list[Refusal] = []
-    for file, position, name, reason in found:
+    for file, position, name, reason in records:
         last = refusals[-1] if refusals else None
         if last and position.startswith("record ") and (file, position) == (last.file, last.position):
             refusals[-1] = replace(last, also=(*last.also, (name, reason)))
@@ -213,12 +213,12 @@ def _appended_to(part: Part, earlier: Mapping[str, Any]) -> int | None:
 
 
 def advance(connection: Connection, mark: Mark, before: int, batch: Batch, written: int) -> None:
-    """Write down how far a part has come, what was refused and made missing, in its batch's transaction.
+    """Advance a part's checkpoint, and note what was refused and made missing, in its batch's transaction.
 
     Raises:
         StoreError: another process has meanwhile written this part's batch.
     """
-    refused = [{"part": mark.key, **row} for one in batch.refusals for row in _rows(one)]
+    refused = [{"part": mark.key, **row} for refusal in batch.refusals for row in _rows(refusal)]
     now = {"key": mark.key, "before": before, "now": batch.read, "more": written, "out": len(batch.refusals)}
     if run(connection, _ADVANCE, now).rowcount != 1:
         raise StoreError("another import of the same file is running; wait until it has ended")

@@ -95,7 +95,7 @@ class Derived:
         made = self.provenance
         done = "" if self.changed else ", as before: nothing changed"
         line = f"{self.database}: {made.rows} rows from {', '.join(made.sources)} into {made.table}{done}"
-        reasons = Counter(f"{one.field} {one.reason}" for one in self.refusals)
+        reasons = Counter(f"{refusal.field} {refusal.reason}" for refusal in self.refusals)
         return line + "".join(f"\n  {count} refused: {why}" for why, count in sorted(reasons.items()))
 
 
@@ -156,7 +156,11 @@ def read_derivations(path: Path) -> list[Derivation]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     return [
-        Derivation(name, table.select, {column: one.declared for column, one in table.columns.items()})
+        Derivation(
+            name,
+            table.select,
+            {column: column_of_file.declared for column, column_of_file in table.columns.items()},
+        )
         for name, table in validated(_File, content, str(path)).tables.items()
     ]
 
@@ -250,7 +254,7 @@ def _selected(
     """
     fields = [Field(PATIENT_ID, PATIENT_ID)]
     fields += [Field(name, name, declared) for name, declared in derivation.columns.items()]
-    names = [one.name for one in fields]
+    names = [column_field.name for column_field in fields]
     columns: dict[str, list[object]] = {name: [] for name in names}
     refusals: list[Refusal] = []
     facts = [(name, facts_declared(declared)) for name, declared in derivation.columns.items()]

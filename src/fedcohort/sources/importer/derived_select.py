@@ -168,9 +168,9 @@ def _check_columns(tree: exp.Query, name: str, engine: str, tables: Columns) -> 
 
 def _check_patients(tree: exp.Query, name: str) -> None:
     """Each row is a patient's, under the identifier that the database has: nothing else may be called so."""
-    arms = [one.alias_or_name for one in _first_arm(tree).selects]
-    others = (one for one in tree.find_all(exp.Alias) if one.alias == PATIENT_ID)
-    if arms.count(PATIENT_ID) != 1 or any(not _is_patient(one.this) for one in others):
+    arms = [output.alias_or_name for output in _first_arm(tree).selects]
+    others = (output for output in tree.find_all(exp.Alias) if output.alias == PATIENT_ID)
+    if arms.count(PATIENT_ID) != 1 or any(not _is_patient(output.this) for output in others):
         raise _no_patient(name)
     place = arms.index(PATIENT_ID)
     for select in _arms(tree):

@@ -25,29 +25,31 @@ def ask(fields: Sequence[Field], columns: Mapping[str, Sequence[object]]) -> Non
     Raises:
         SchemaError: numbers of one can be read in two ways, and its bounds do not tell which.
     """
-    questions = [_doubt(one, columns[one.source]) for one in fields if one.source in columns]
-    if told := "; ".join(filter(None, questions)):
-        raise SchemaError(told)
+    questions = [_doubt(field, columns[field.source]) for field in fields if field.source in columns]
+    if question := "; ".join(filter(None, questions)):
+        raise SchemaError(question)
 
 
-def is_open(one: Field) -> bool:
+def is_open(field: Field) -> bool:
     """Whether a column holds numbers of which nobody said how they are written."""
-    return one.declared is not None and isinstance(one.declared.kind, Numeric) and not one.writing.is_said
+    return (
+        field.declared is not None and isinstance(field.declared.kind, Numeric) and not field.writing.is_said
+    )
 
 
-def _doubt(one: Field, values: Sequence[object]) -> str:
-    kind = one.declared.kind if one.declared is not None else None
-    if not isinstance(kind, Numeric) or not is_open(one):
+def _doubt(field: Field, values: Sequence[object]) -> str:
+    kind = field.declared.kind if field.declared is not None else None
+    if not isinstance(kind, Numeric) or not is_open(field):
         return ""
     texts = [text_of(value) for value in values if isinstance(value, TEXTS)]
-    known = [text for text in texts if text.strip() and text.strip() not in one.missing]
-    if not is_two_numbers(known, "."):
+    present = [text for text in texts if text.strip() and text.strip() not in field.missing]
+    if not is_two_numbers(present, "."):
         return ""
     low, high = kind.bounds or (-math.inf, math.inf)
-    factor, offset = one.affine
+    factor, offset = field.affine
 
     def fits(writing: Writing) -> bool:
-        numbers = [writing.reader(text) for text in known if "." in text]
+        numbers = [writing.reader(text) for text in present if "." in text]
         return all(low <= factor * number + offset <= high for number in numbers)
 
     as_decimals, as_thousands = fits(Writing(".")), fits(Writing(",", "."))
@@ -57,6 +59,6 @@ def _doubt(one: Field, values: Sequence[object]) -> str:
     if as_decimals:
         answers.append('decimal = "." where its decimals are three')
     return (
-        f"{one.name}: three digits stand behind every point of its numbers: write {', or '.join(answers)}, "
+        f"{field.name}: three digits stand behind every point of its numbers: write {', or '.join(answers)}, "
         "in the mapping file at this column or below its table"
     )

@@ -25,19 +25,19 @@ def files_of(place: Path, *endings: str) -> list[Path]:
     if place.is_file():
         return [place]
     root = place.resolve()
-    found = [
+    files = [
         path
         for path in sorted(place.rglob("*"))
         if path.is_file() and path.name.lower().endswith(endings) and path.resolve().is_relative_to(root)
     ]
-    if not found:
+    if not files:
         others = [path.name for path in place.rglob("*") if path.name.lower().endswith(ARCHIVES)]
         if others:
             raise ConfigError(
                 f"{place}: {min(others)} is no CSV or Parquet file: unpack it, or save it as CSV"
             )
         raise ConfigError(f"{place}: no file, or a folder without any {' or '.join(endings)}")
-    return found
+    return files
 
 
 def digest_of(path: Path, size: int | None = None) -> str:
@@ -163,9 +163,9 @@ def text_of(path: Path, encoding: str | None) -> io.TextIOWrapper:
     """
     try:
         raw: IO[bytes] = raw_of(path)
-        found = encoding or _encoding_of(path)
-        errors = "replace" if found.startswith("utf-16") else "surrogateescape"
-        return io.TextIOWrapper(raw, found, errors, newline="")
+        used = encoding or _encoding_of(path)
+        errors = "replace" if used.startswith("utf-16") else "surrogateescape"
+        return io.TextIOWrapper(raw, used, errors, newline="")
     except LookupError:
         raw.close()
         raise ConfigError(f"--encoding {encoding}: unknown; write such as utf-8, cp1252 or utf-16") from None
@@ -231,4 +231,4 @@ def format_of(path: Path) -> str:
         raise DataError(f"{path}: {error.strerror}") from error
     if start.startswith(b"PK\x03\x04") and path.suffix.lower() in (".xlsx", ".xlsm", ".ods"):
         return _FORMATS[b"\xd0\xcf\x11\xe0"]
-    return next((told for sign, told in _FORMATS.items() if start.startswith(sign)), "")
+    return next((name for sign, name in _FORMATS.items() if start.startswith(sign)), "")

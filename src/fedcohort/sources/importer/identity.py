@@ -109,8 +109,8 @@ def form_in(connection: Connection, name: str) -> int:
     stored = connection.execute(select(_identity.c.identity)).scalar()
     if stored is None:
         return FORM
-    found = _IN_FORM.fullmatch(stored)
-    form = int(found[2]) if found else 1
+    match = _IN_FORM.fullmatch(stored)
+    form = int(match[2]) if match else 1
     if form > FORM:
         raise StoreError(f"{name}: was imported by a later version of fedcohort; install that version here")
     return FORM if all(table.startswith(OURS) for table in tables) else form

@@ -212,7 +212,7 @@ class MappedTable(Frozen):
         """How every column is read, the patient first."""
         patient = Field(PATIENT_ID, self.patient_id)
         columns = [column.field(name, self.writing) for name, column in self.columns.items()]
-        return [patient, *(replace(one, is_exact=one.name in self.key) for one in columns)]
+        return [patient, *(replace(mapped, is_exact=mapped.name in self.key) for mapped in columns)]
 
     @property
     def context(self) -> str:
@@ -226,8 +226,8 @@ class MappedTable(Frozen):
     @property
     def declared(self) -> dict[str, Declared]:
         """What the site's database declares."""
-        found = {name: column.declared for name, column in self.columns.items()}
-        return {name: declared for name, declared in found.items() if declared is not None}
+        declarations = {name: column.declared for name, column in self.columns.items()}
+        return {name: declared for name, declared in declarations.items() if declared is not None}
 
 
 class MappingFile(Frozen):

@@ -72,8 +72,8 @@ def _owners(
         query, order = compiled(_one(table, keys), connection.dialect)
         for key in wanted:
             given = dict(zip(keys, key, strict=True))
-            if found := raw.execute(query, [given[name.removeprefix("of_")] for name in order]).fetchone():
-                yield key, found[0]
+            if owner := raw.execute(query, [given[name.removeprefix("of_")] for name in order]).fetchone():
+                yield key, owner[0]
         return
     for start in range(0, len(wanted), _AT_ONCE):
         chunk: Mapping[str, object] = {"wanted": wanted[start : start + _AT_ONCE]}

@@ -33,10 +33,10 @@ def parquet_source(place: Path, table: str, mapping: MappedTable | None, patient
         DataError, SchemaError: no file can be read, or the first that can names no patients.
     """
     files = files_of(place, *ENDINGS)
-    fields = _told(files, mapping, patient)
+    fields = _fields_read(files, mapping, patient)
     if mapping is not None:
         _ask(files, mapping.fields)
-    declared = {one.name: one.declared for one in fields if one.declared is not None}
+    declared = {field.name: field.declared for field in fields if field.declared is not None}
     root = place if place.is_dir() else place.parent
     parts = []
     for path in files:
@@ -64,7 +64,11 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
         raise DataError(other)
     try:
         schema = parquet.read_schema(path)
-        texts = [one.name for one in schema if types.is_string(one.type) or types.is_large_string(one.type)]
+        texts = [
+            column.name
+            for column in schema
+            if types.is_string(column.type) or types.is_large_string(column.type)
+        ]
         if len(set(schema.names)) < len(schema.names):
             raise SchemaError("names a column twice; write it anew with each name once")
         return parquet.ParquetFile(path, read_dictionary=texts)
@@ -88,16 +92,16 @@ def _first_schema(files: Sequence[Path]) -> tuple[Path, Any]:
     raise errors[0]
 
 
-def _told(files: Sequence[Path], mapping: MappedTable | None, patient: str) -> list[Field]:
+def _fields_read(files: Sequence[Path], mapping: MappedTable | None, patient: str) -> list[Field]:
     """How the columns are read: as a mapping says, the others as the first file's own schema does."""
     if mapping is None:
         return _fields_of(files, patient)
     if not mapping.others:
         return mapping.fields
     mapped = mapping.fields
-    named = {one.source for one in mapped} | {one.name for one in mapped}
+    named = {field.source for field in mapped} | {field.name for field in mapped}
     others = _fields_of(files, mapping.patient_id)[1:]
-    return [*mapped, *(one for one in others if one.name not in named)]
+    return [*mapped, *(field for field in others if field.name not in named)]
 
 
 def _ask(files: Sequence[Path], fields: Sequence[Field]) -> None:
@@ -110,14 +114,14 @@ def _ask(files: Sequence[Path], fields: Sequence[Field]) -> None:
 
     path, schema = _first_schema(files)
     texts = {column.name for column in schema if _is_text(column.type)}
-    asked = [one for one in fields if one.source in texts and is_open(one)]
-    names = sorted({one.source for one in asked})
+    asked = [field for field in fields if field.source in texts and is_open(field)]
+    names = sorted({field.source for field in asked})
     columns: dict[str, list[object]] = {}
     with contextlib.suppress(pyarrow.ArrowException, OSError), _open(path) as file:
         for first in islice(file.iter_batches(SAMPLE_ROWS, columns=names), 1 if names else 0):
-            columns = _values(first)[0]  # what is damaged behind is told when it is read
+            columns = _values(first)[0]  # what is damaged behind them is reported when it is read
     try:
-        ask([one for one in asked if columns], columns)
+        ask([field for field in asked if columns], columns)
     except SchemaError as error:
         raise SchemaError(f"{path.name}: {error}") from None
 
@@ -168,22 +172,24 @@ def _durations(schema: Any, fields: Sequence[Field]) -> list[Field]:  # noqa: AN
     from pyarrow import types
 
     return [
-        _in_its_unit(one, one.declared)
-        if one.declared is not None and types.is_duration(schema.field(one.source).type)
-        else one
-        for one in fields
+        _in_its_unit(field, field.declared)
+        if field.declared is not None and types.is_duration(schema.field(field.source).type)
+        else field
+        for field in fields
     ]
 
 
-def _in_its_unit(one: Field, declared: Declared) -> Field:
+def _in_its_unit(field: Field, declared: Declared) -> Field:
     if not declared.unit:
-        raise SchemaError(f'column {one.source} holds durations: write unit = "hour", or such, in a mapping')
-    if one.affine != (1.0, 0.0) or declared.unit == SECONDS:
-        return one
+        raise SchemaError(
+            f'column {field.source} holds durations: write unit = "hour", or such, in a mapping'
+        )
+    if field.affine != (1.0, 0.0) or declared.unit == SECONDS:
+        return field
     try:
-        return replace(one, affine=conversion(SECONDS, declared.unit))
+        return replace(field, affine=conversion(SECONDS, declared.unit))
     except ValueError as error:
-        raise SchemaError(f"column {one.source} holds durations: {error}") from None
+        raise SchemaError(f"column {field.source} holds durations: {error}") from None
 
 
 def _is_nested(kind: Any) -> bool:  # noqa: ANN401
@@ -200,7 +206,7 @@ def _batches(
     read = done
     try:
         with _open(path) as file:
-            _check(file.schema_arrow, [one.source for one in fields])
+            _check(file.schema_arrow, [field.source for field in fields])
             fields = _durations(file.schema_arrow, fields)
             most = max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
             content = digest() if fields[0].source == NUMBERED else ""
@@ -232,7 +238,7 @@ def _read(
 ) -> Iterator[Batch]:
     """Batches behind the first `done` records; texts of more than `most` bytes in all are a bomb."""
     read = unpacked = 0
-    wanted = [one.source for one in fields if one.source != NUMBERED]
+    wanted = [field.source for field in fields if field.source != NUMBERED]
     for group in file.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(wanted))):
         before, read = read, read + group.num_rows
         unpacked += sum(_weight(group.column(column)) for column in group.schema.names)
@@ -245,16 +251,16 @@ def _read(
         raw, bad = _values(piece)
         if digest:
             raw[NUMBERED] = list[object](numbers(digest, range(first + 1, read + 1)))
-        found, faults = shaped(fields, raw)
+        columns, faults = shaped(fields, raw)
         if bad:
             for row in bad:
                 faults.rows[row] = {"": "holds a date that is none"} | faults.rows.get(row, {})
-            kept = [row for row in range(piece.num_rows) if row not in faults.rows]
-            found, _ = shaped(
-                fields, {column: [values[row] for row in kept] for column, values in raw.items()}
+            sound = [row for row in range(piece.num_rows) if row not in faults.rows]
+            columns, _ = shaped(
+                fields, {column: [values[row] for row in sound] for column, values in raw.items()}
             )
         refusals = refusals_of(name, range(first + 1, read + 1), faults)
-        yield Batch(table, found, read, refusals, made_missing=faults.made_missing)
+        yield Batch(table, columns, read, refusals, made_missing=faults.made_missing)
 
 
 def _weight(column: Any) -> int:  # noqa: ANN401
@@ -271,25 +277,25 @@ def _values(piece: Any) -> tuple[dict[str, list[object]], set[int]]:  # noqa: AN
     """Columns as Python's values, and the records whose date Python cannot hold."""
     from pyarrow import types
 
-    found: dict[str, list[object]] = {}
+    values: dict[str, list[object]] = {}
     bad: set[int] = set()
     for name in piece.schema.names:
         column = piece.column(name)
         if types.is_dictionary(column.type):
             texts = [*_texts(column.dictionary), None]
             indices = column.indices.fill_null(len(texts) - 1).to_pylist()
-            found[name] = [texts[index] for index in indices]
+            values[name] = [texts[index] for index in indices]
             continue
         if types.is_duration(column.type):
             counts = column.cast("int64").to_pylist()
             per_second = PER_SECOND[column.type.unit]
-            found[name] = [None if count is None else count / per_second for count in counts]
+            values[name] = [None if count is None else count / per_second for count in counts]
             continue
         try:
-            found[name] = column.to_pylist()
+            values[name] = column.to_pylist()
         except (OverflowError, ValueError):
-            found[name] = [_one(value, row, bad) for row, value in enumerate(column)]
-    return found, bad
+            values[name] = [_one(value, row, bad) for row, value in enumerate(column)]
+    return values, bad
 
 
 def _texts(column: Any) -> list[object]:  # noqa: ANN401
@@ -297,8 +303,8 @@ def _texts(column: Any) -> list[object]:  # noqa: ANN401
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:
-        found = column.cast("binary").to_pylist()
-        return [None if one is None else one.decode("utf-8", "surrogateescape") for one in found]
+        encoded = column.cast("binary").to_pylist()
+        return [None if text is None else text.decode("utf-8", "surrogateescape") for text in encoded]
 
 
 def _one(value: Any, row: int, bad: set[int]) -> object:  # noqa: ANN401

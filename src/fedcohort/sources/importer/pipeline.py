@@ -59,13 +59,13 @@ class Importer:
         return Mark(part.name, part.digest(), self.context, ",".join(sorted(self.writer.declared)))
 
     def note(self, batch: Batch, written: int, read: int) -> None:
-        """Count what a batch brought, and hand on what was refused."""
+        """Count the records of a batch, and hand on those refused."""
         self.report.note(batch, written, read)
         for refusal in batch.refusals:
             self.on_refusal(refusal)
 
     def note_earlier(self, part: Part, begun: Begun) -> None:
-        """Count what this very import of the part had brought before it was interrupted."""
+        """Count what this same import of the part did before it was interrupted."""
         earlier = Batch(part.table, {}, 0, begun.refusals, made_missing=begun.made_missing)
         self.note(earlier, begun.written, begun.written + len(begun.refusals))
 
@@ -134,7 +134,7 @@ def begun_report(database: str | Path, keys: Keys) -> Imported:
 
 
 def digest_of(context: str) -> str:
-    """What else decides an import's outcome, in 64 characters; nothing stays nothing."""
+    """What else decides an import's outcome, in 64 characters; empty where nothing else does."""
     return hashlib.sha256(context.encode()).hexdigest() if context else ""
 
 

@@ -67,7 +67,7 @@ class Imported:
         return f" (each key once{f', {replaced} in place of others' if replaced else ''})"
 
     def note(self, batch: Batch, written: int, read: int) -> None:
-        """Count what a batch brought.
+        """Count the records of a batch.
 
         Args:
             written: records of it that were written.

@@ -41,16 +41,16 @@ def sql_source(database: str | Path, origin: str, table: str, mapping: MappedTab
     """
     name = f"{display(database_url(database))} {origin}"
     with reading(database) as connection:
-        found, engine = _reflected(connection, origin), connection.dialect.name
+        reflected_table, engine = _reflected(connection, origin), connection.dialect.name
         fields = [] if mapping is None else mapping.fields
-        _check_mapped(found, fields, name, engine)
-        _ask(connection, origin, found, fields)
+        _check_mapped(reflected_table, fields, name, engine)
+        _ask(connection, origin, reflected_table, fields)
     notes: list[str] = []
     if mapping is None or mapping.others:
-        mapped = {one.source for one in fields}
-        fields = _fields_of(found, name, engine, fields)
-        notes = _left_out(found, fields, engine, mapped)
-    declared = {one.name: one.declared for one in fields if one.declared is not None}
+        mapped = {field.source for field in fields}
+        fields = _fields_of(reflected_table, name, engine, fields)
+        notes = _left_out(reflected_table, fields, engine, mapped)
+    declared = {field.name: field.declared for field in fields if field.declared is not None}
     digest = partial(_digest, database, origin, fields)
     part = Part(name, table, digest, partial(_batches, database, origin, name, table, fields))
     return Source({table: declared}, [part], notes)
@@ -64,17 +64,17 @@ def _ask(connection: Connection, origin: str, table: Table, fields: Sequence[Fie
     """
     untyped = connection.dialect.name == "sqlite"  # which keeps texts in columns of any type
     asked = [
-        one
-        for one in fields
-        if is_open(one) and (untyped or isinstance(table.c[one.source].type, sql.String | DOMAIN))
+        field
+        for field in fields
+        if is_open(field) and (untyped or isinstance(table.c[field.source].type, sql.String | DOMAIN))
     ]
     if not asked:
         return
     with closing(_stream(connection, origin, fields, 0)) as streamed:
         rows = next(streamed, [])[:SAMPLE_ROWS]
-    columns = dict(zip((one.source for one in fields), zip(*rows, strict=True), strict=False))
+    columns = dict(zip((field.source for field in fields), zip(*rows, strict=True), strict=False))
     try:
-        ask([one for one in asked if one.source in columns], columns)
+        ask([field for field in asked if field.source in columns], columns)
     except SchemaError as error:
         raise SchemaError(f"{origin}: {error}") from None
 
@@ -107,7 +107,7 @@ def _fields_of(table: Table, name: str, engine: str, mapped: Sequence[Field]) ->
         )
     fields = list(mapped) or [Field(PATIENT_ID, PATIENT_ID)]
     _check_mapped(table, fields, name, engine)
-    taken = {one.name for one in fields} | {one.source for one in fields}
+    taken = {field.name for field in fields} | {field.source for field in fields}
     for column in table.c:
         facts = facts_of_type(column.type, engine)
         if facts is not None and column.name not in taken:
@@ -120,7 +120,7 @@ def _fields_of(table: Table, name: str, engine: str, mapped: Sequence[Field]) ->
 
 def _left_out(table: Table, fields: Sequence[Field], engine: str, mapped: Collection[str]) -> list[str]:
     """A line for every column that is not imported, and what to do."""
-    read = {one.source for one in fields}
+    read = {field.source for field in fields}
     guessed = read - {PATIENT_ID, *mapped} if engine == "sqlite" else set()
     lines = [
         f"{column.name} is left out: it is {name_of_type(column.type)}; {CAST}"
@@ -138,14 +138,14 @@ def _left_out(table: Table, fields: Sequence[Field], engine: str, mapped: Collec
 
 def _check_mapped(table: Table, fields: Sequence[Field], name: str, engine: str) -> None:
     """Refuse what is not there, and types of which some values would end the reading of all."""
-    lacking = [one.source for one in fields if one.source not in table.c]
+    lacking = [field.source for field in fields if field.source not in table.c]
     if lacking:
         raise SchemaError(f"{name}: has no column {', '.join(lacking)}; correct the mapping")
-    for one in fields:
-        kind = table.c[one.source].type
+    for field in fields:
+        kind = table.c[field.source].type
         if not is_readable(kind, engine):
             raise SchemaError(
-                f"{name}: column {one.source} is {name_of_type(kind)}, which is not read; {CAST}"
+                f"{name}: column {field.source} is {name_of_type(kind)}, which is not read; {CAST}"
             )
 
 
@@ -161,10 +161,10 @@ def _digest(database: str | Path, origin: str, fields: Sequence[Field]) -> str:
 def _stream(
     connection: Connection, origin: str, fields: Sequence[Field], done: int
 ) -> Generator[Sequence[Sequence[object]]]:
-    found = _reflected(connection, origin)
-    order = list(found.primary_key) or [found.c[one.source] for one in fields]
+    reflected_table = _reflected(connection, origin)
+    order = list(reflected_table.primary_key) or [reflected_table.c[field.source] for field in fields]
     # As the driver gives them: SQLAlchemy's own conversion of a text that is no date ends all reading.
-    columns = (type_coerce(found.c[one.source], NullType()).label(one.name) for one in fields)
+    columns = (type_coerce(reflected_table.c[field.source], NullType()).label(field.name) for field in fields)
     query = select(*columns).order_by(*order).offset(done)
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
         # A text outside UTF-8 is one record's fault, which `shape` finds.
@@ -183,7 +183,7 @@ def _batches(
     with reading(database) as connection:
         for rows in _stream(connection, origin, fields, done):
             columns = list(zip(*rows, strict=True))
-            raw = {one.source: columns[index] for index, one in enumerate(fields)}
+            raw = {field.source: columns[index] for index, field in enumerate(fields)}
             values, faults = shaped(fields, raw)
             refusals = refusals_of(name, range(read + 1, read + 1 + len(rows)), faults)
             read += len(rows)

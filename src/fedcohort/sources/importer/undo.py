@@ -1,6 +1,6 @@
 """Taking an import back: its rows, its marks and its refusals, in one transaction.
 
-What an import replaced by key is gone, and what a later one built upon cannot be told apart
+What an import replaced by key is gone, and what a later one built upon cannot be separated
 afterwards: both are refused in words. What a privacy ledger has spent stays spent.
 """
 
@@ -21,7 +21,7 @@ from fedcohort.storage.database import database_url, display, importing, reading
 
 
 @dataclass(frozen=True)
-class Past:
+class PastImport:
     """An import that can be named.
 
     Attributes:
@@ -46,7 +46,7 @@ class Past:
         return f"{self.number}  {self.at:%Y-%m-%d %H:%M}  {self.parts[0]}{more}: {tables}{replaced}"
 
 
-def imports_of(database: str | Path) -> list[Past]:
+def imports_of(database: str | Path) -> list[PastImport]:
     """All imports that noted which rows they wrote, the oldest first.
 
     Raises:
@@ -56,11 +56,11 @@ def imports_of(database: str | Path) -> list[Past]:
         return _imports(connection)
 
 
-def _imports(connection: Connection) -> list[Past]:
+def _imports(connection: Connection) -> list[PastImport]:
     if not inspect(connection).has_table(WRITES):
         return []
     rows = connection.execute(WRITES_TABLE.select().order_by(WRITES_TABLE.c.id)).mappings().all()
-    found = []
+    past = []
     for number in dict.fromkeys(int(row["import_number"]) for row in rows):
         own = [row for row in rows if row["import_number"] == number]
         tables = dict.fromkeys(dict.fromkeys(str(row["table_name"]) for row in own), 0)
@@ -69,17 +69,17 @@ def _imports(connection: Connection) -> list[Past]:
         parts = list(dict.fromkeys(str(row["name"]) for row in own))
         at = datetime.datetime.fromtimestamp(min(int(row["at"]) for row in own)).astimezone()
         replaced = sum(int(row["replaced"]) for row in own)
-        found.append(Past(number, at, parts, tables, replaced, any(row["start"] for row in own)))
-    return found
+        past.append(PastImport(number, at, parts, tables, replaced, any(row["start"] for row in own)))
+    return past
 
 
-def undo(database: str | Path, number: int) -> list[Past]:
+def undo(database: str | Path, number: int) -> list[PastImport]:
     """Take an import back, and those that share a file with it because one of them was interrupted.
 
     Returns:
         what was taken back.
     Raises:
-        StoreError: there is no such import, or it cannot be told from others any more; nothing is changed.
+        StoreError: there is no such import, or its rows cannot be found any more; nothing is changed.
     """
     name = display(database_url(database))
     with importing(database) as engine, engine.begin() as connection:
@@ -90,12 +90,12 @@ def undo(database: str | Path, number: int) -> list[Past]:
         lock(connection)
         past = _imports(connection)
         numbers = _together(connection, number)
-        taken = [one for one in past if one.number in numbers]
+        taken = [earlier for earlier in past if earlier.number in numbers]
         if not taken:
-            known = ", ".join(str(one.number) for one in past[-20:]) or "none"
-            raise StoreError(f"{name}: has no import {number}; it has {known}")
+            listed = ", ".join(str(earlier.number) for earlier in past[-20:]) or "none"
+            raise StoreError(f"{name}: has no import {number}; it has {listed}")
         _check(connection, name, past, taken)
-        _take_back(connection, numbers, {table for one in taken for table in one.tables})
+        _take_back(connection, numbers, {table for earlier in taken for table in earlier.tables})
     return taken
 
 
@@ -111,30 +111,34 @@ def _together(connection: Connection, number: int) -> set[int]:
         numbers = more
 
 
-def _check(connection: Connection, name: str, past: Sequence[Past], taken: Sequence[Past]) -> None:
+def _check(
+    connection: Connection, name: str, past: Sequence[PastImport], taken: Sequence[PastImport]
+) -> None:
     """Refuse what would leave something else than there was before.
 
     Raises:
         StoreError: says why, and what helps.
     """
-    numbers, tables = {one.number for one in taken}, {table for one in taken for table in one.tables}
-    replaced = sum(one.replaced for one in taken)
+    numbers, tables = (
+        {earlier.number for earlier in taken},
+        {table for earlier in taken for table in earlier.tables},
+    )
+    replaced = sum(earlier.replaced for earlier in taken)
     if replaced:
         raise StoreError(
             f"{name}: import {min(numbers)} put {replaced} records in the place of others with their key, "
             "which cannot come back: import what is right under the same keys, or into a new database"
         )
-    for one in past:
-        later = one.number > min(numbers) and one.number not in numbers and tables & set(one.tables)
-        if later and one.replaced:
+    for earlier in past:
+        number = earlier.number
+        later = number > min(numbers) and number not in numbers and tables & set(earlier.tables)
+        if later and earlier.replaced:
             raise StoreError(
-                f"{name}: import {one.number} came later and put records in the place of some: import what "
+                f"{name}: import {number} came later and put records in the place of some: import what "
                 "is right under the same keys, or into a new database"
             )
-        if later and one.start:
-            raise StoreError(
-                f"{name}: import {one.number} went on behind these records; undo {one.number} first"
-            )
+        if later and earlier.start:
+            raise StoreError(f"{name}: import {number} went on behind these records; undo {number} first")
     if made := sorted(_underived(connection)):
         raise StoreError(
             f"{name}: {', '.join(made)} was made from what imports wrote, and would stay: make the "
@@ -161,7 +165,7 @@ def _take_back(connection: Connection, numbers: Collection[int], tables: Collect
             connection.execute(delete(key.table).where(key.between(row["first"], row["last"])))
     connection.execute(delete(WRITES_TABLE).where(own))
     notes = (IMPORTS_TABLE, REFUSALS_TABLE, MADE_MISSING_TABLE)
-    for table in (one for one in notes if one.name in present):  # an older database has not all of them
+    for table in (note for note in notes if note.name in present):  # an older database has not all of them
         for part in dict.fromkeys(parts):
             connection.execute(delete(table).where(table.c.part == part))
     for name in sorted(set(tables) & present):
@@ -183,7 +187,7 @@ def _drop_empty(connection: Connection, name: str) -> None:
 def _drop_derived(connection: Connection, changed: set[str]) -> None:
     """Drop what was derived from tables that have changed; it is derived anew by the command that made it."""
     derived = derived_tables(connection)
-    while more := {name for name, one in derived.items() if changed & one.sources.keys()} - changed:
+    while more := {name for name, table in derived.items() if changed & table.sources.keys()} - changed:
         changed = changed | more
     for name in sorted(changed & derived.keys()):
         Table(name, MetaData()).drop(connection, checkfirst=True)

@@ -4,10 +4,11 @@ A column is converted whole, by C loops; only where that fails is each value loo
 to find the records at fault. Nothing here repeats a value: a refusal names the column.
 """
 
+import dataclasses
 import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from fedcohort.columns import Categorical, Numeric
@@ -53,8 +54,8 @@ class Faults:
         emptied: column and reason to the records whose value became missing because somebody asked for that.
     """
 
-    rows: dict[int, dict[str, str]] = field(default_factory=dict)
-    emptied: dict[str, list[int]] = field(default_factory=dict)
+    rows: dict[int, dict[str, str]] = dataclasses.field(default_factory=dict)
+    emptied: dict[str, list[int]] = dataclasses.field(default_factory=dict)
 
     def add(self, row: int, column: str, reason: str) -> None:
         """One more; of one column the first counts."""
@@ -91,7 +92,7 @@ class Field:
         declared: None for a text of no declared levels.
         affine: (factor, offset) from the source's unit to the declared one.
         codes: the source's code to the declared level.
-        missing: texts that mean that there is no value, besides the empty one.
+        missing: texts that mean that there is no value, in addition to the empty one.
         writing: how its numbers are written in texts.
         is_declared: somebody says what the column holds; else the first records did, and a text that looks
             like a code is no number.
@@ -106,7 +107,7 @@ class Field:
     source: str
     declared: Declared | None = None
     affine: tuple[float, float] = (1.0, 0.0)
-    codes: Mapping[str, str | float] = field(default_factory=dict)
+    codes: Mapping[str, str | float] = dataclasses.field(default_factory=dict)
     missing: Collection[str] = frozenset()
     writing: Writing = PLAIN
     is_declared: bool = True
@@ -134,11 +135,11 @@ def shaped(
         by column, the values of the records without a fault; and the faults.
     """
     faults = Faults()
-    found = {one.name: _column(one, raw[one.source], faults) for one in fields}
+    converted = {field.name: _column(field, raw[field.source], faults) for field in fields}
     if not faults.rows:
-        return found, faults
-    kept = [row for row in range(len(next(iter(found.values()), []))) if row not in faults.rows]
-    return {name: [values[row] for row in kept] for name, values in found.items()}, faults
+        return converted, faults
+    sound = [row for row in range(len(next(iter(converted.values()), []))) if row not in faults.rows]
+    return {name: [values[row] for row in sound] for name, values in converted.items()}, faults
 
 
 def refusals_of(file: str, places: Sequence[int], faults: Faults) -> list[Refusal]:
@@ -147,131 +148,131 @@ def refusals_of(file: str, places: Sequence[int], faults: Faults) -> list[Refusa
     Args:
         places: the number of each record of the batch within its part.
     """
-    found = []
+    refusals = []
     for row, reasons in sorted(faults.rows.items()):
         (column, reason), *others = reasons.items()
-        found.append(Refusal(file, f"record {places[row]}", column, reason, tuple(others)))
-    return found
+        refusals.append(Refusal(file, f"record {places[row]}", column, reason, tuple(others)))
+    return refusals
 
 
-def _column(one: Field, values: Sequence[object], faults: Faults) -> list[object]:
-    kind = one.declared.kind if one.declared is not None else None
+def _column(field: Field, values: Sequence[object], faults: Faults) -> list[object]:
+    kind = field.declared.kind if field.declared is not None else None
     if isinstance(kind, Numeric):
-        return _numbers(one, kind, values, faults)
+        return _numbers(field, kind, values, faults)
     if isinstance(kind, Categorical):
-        return _levels(one, kind, values, faults)
-    return _texts(one, values, faults)
+        return _levels(field, kind, values, faults)
+    return _texts(field, values, faults)
 
 
-def _is_missing(one: Field, value: object) -> bool:
-    return value is None or value == "" or (isinstance(value, str) and value.strip() in {"", *one.missing})
+def _is_missing(field: Field, value: object) -> bool:
+    return value is None or value == "" or (isinstance(value, str) and value.strip() in {"", *field.missing})
 
 
-def _numbers(one: Field, kind: Numeric, values: Sequence[object], faults: Faults) -> list[object]:
-    found: list[float | None]
-    read = one.reader
-    values = _decoded(one, values) if one.codes else values
+def _numbers(field: Field, kind: Numeric, values: Sequence[object], faults: Faults) -> list[object]:
+    numbers: list[float | None]
+    read = field.reader
+    values = _decoded(field, values) if field.codes else values
     try:
-        if one.missing or None in values or "" in values:
-            found = [None if _is_missing(one, value) else read(value) for value in values]
+        if field.missing or None in values or "" in values:
+            numbers = [None if _is_missing(field, value) else read(value) for value in values]
         else:
-            found = list(map(read, values))
+            numbers = list(map(read, values))
     except (TypeError, ValueError):
-        found = [_number(one, value, row, faults) for row, value in enumerate(values)]
-    if not math.isfinite(sum(filter(None, found))):
-        found = [None if value is not None and math.isnan(value) else value for value in found]
-    if one.is_exact and max(map(abs, filter(None, found)), default=0.0) >= EXACT_BELOW:
-        _whole(one, values, found, faults)
-    factor, offset = one.affine
-    if one.affine != (1.0, 0.0):
-        found = [None if value is None else factor * value + offset for value in found]
-    return list(_within(one, kind, found, faults))
+        numbers = [_number(field, value, row, faults) for row, value in enumerate(values)]
+    if not math.isfinite(sum(filter(None, numbers))):
+        numbers = [None if value is not None and math.isnan(value) else value for value in numbers]
+    if field.is_exact and max(map(abs, filter(None, numbers)), default=0.0) >= EXACT_BELOW:
+        _whole(field, values, numbers, faults)
+    factor, offset = field.affine
+    if field.affine != (1.0, 0.0):
+        numbers = [None if value is None else factor * value + offset for value in numbers]
+    return list(_within(field, kind, numbers, faults))
 
 
-def _whole(one: Field, values: Sequence[object], found: Sequence[float | None], faults: Faults) -> None:
+def _whole(field: Field, values: Sequence[object], numbers: Sequence[float | None], faults: Faults) -> None:
     """Refuse whole numbers that are others now."""
-    for row, (value, number) in enumerate(zip(values, found, strict=True)):
-        if number is not None and abs(number) >= EXACT_BELOW and is_rounded_whole(value, one.writing):
-            faults.add(row, one.name, TOO_LONG)
+    for row, (value, number) in enumerate(zip(values, numbers, strict=True)):
+        if number is not None and abs(number) >= EXACT_BELOW and is_rounded_whole(value, field.writing):
+            faults.add(row, field.name, TOO_LONG)
 
 
-def _decoded(one: Field, values: Sequence[object]) -> Sequence[object]:
+def _decoded(field: Field, values: Sequence[object]) -> Sequence[object]:
     """The source's codes as the numbers that they stand for."""
-    return [one.codes.get(value.strip(), value) if isinstance(value, str) else value for value in values]
+    return [field.codes.get(value.strip(), value) if isinstance(value, str) else value for value in values]
 
 
 def _within(
-    one: Field, kind: Numeric, values: Sequence[float | None], faults: Faults
+    field: Field, kind: Numeric, values: Sequence[float | None], faults: Faults
 ) -> Sequence[float | None]:
     """Numbers within the declared bounds; others are refused, or missing where that was asked for."""
-    known = [value for value in values if value is not None]
+    present = [value for value in values if value is not None]
     low, high = kind.bounds or (-sys.float_info.max, sys.float_info.max)
-    if not known or low <= min(known) <= max(known) <= high:
+    if not present or low <= min(present) <= max(present) <= high:
         return values
     reason = "is not finite" if kind.bounds is None else f"is outside {low:g} to {high:g}"
     outside = [row for row, value in enumerate(values) if value is not None and not low <= value <= high]
-    if one.outside == "missing":
-        faults.empty(f"{one.name} {reason}", outside)
+    if field.outside == "missing":
+        faults.empty(f"{field.name} {reason}", outside)
         return [None if value is not None and not low <= value <= high else value for value in values]
     for row in outside:
-        faults.add(row, one.name, reason)
+        faults.add(row, field.name, reason)
     return values
 
 
-def _number(one: Field, value: object, row: int, faults: Faults) -> float | None:
+def _number(field: Field, value: object, row: int, faults: Faults) -> float | None:
     value = text_of(value) if isinstance(value, TEXTS) else value
-    if _is_missing(one, value):
+    if _is_missing(field, value):
         return None
     try:
-        return one.reader(value)
+        return field.reader(value)
     except (TypeError, ValueError):
-        if one.outside == "missing" and isinstance(value, str) and is_limit(value):
-            faults.empty(f"{one.name} is a limit such as <0.5", [row])
-        elif (age := _old_age(one, value)) is not None:
+        if field.outside == "missing" and isinstance(value, str) and is_limit(value):
+            faults.empty(f"{field.name} is a limit such as <0.5", [row])
+        elif (age := _old_age(field, value)) is not None:
             return age
         else:
-            faults.add(row, one.name, _why(one, value))
+            faults.add(row, field.name, _why(field, value))
         return None
 
 
-def _old_age(one: Field, value: object) -> float | None:
+def _old_age(field: Field, value: object) -> float | None:
     """`> 89` in a column of ages in years: 90, which stands for 90 or older."""
-    if not isinstance(value, str) or AGE not in (kind_of_name(one.name), kind_of_name(one.source)):
+    if not isinstance(value, str) or AGE not in (kind_of_name(field.name), kind_of_name(field.source)):
         return None
-    unit = one.declared.unit if one.declared is not None else None
-    years = units_per_year(unit, one.name) == 1.0 and one.affine == (1.0, 0.0)
+    unit = field.declared.unit if field.declared is not None else None
+    years = units_per_year(unit, field.name) == 1.0 and field.affine == (1.0, 0.0)
     return age_number(value) if years else None
 
 
-def _why(one: Field, value: object) -> str:
+def _why(field: Field, value: object) -> str:
     if not isinstance(value, str):
         return NO_NUMBER
     why = why_no_number(
-        value, one.writing, declared=one.is_declared, has_mapping=one.has_mapping, missing=one.missing
+        value, field.writing, declared=field.is_declared, has_mapping=field.has_mapping, missing=field.missing
     )
     more = ", as the first records had: a mapping file can make the column a text (text = true)"
-    return f"{why}{more}" if why == NO_NUMBER and not one.is_declared else why
+    return f"{why}{more}" if why == NO_NUMBER and not field.is_declared else why
 
 
-def _levels(one: Field, kind: Categorical, values: Sequence[object], faults: Faults) -> list[object]:
+def _levels(field: Field, kind: Categorical, values: Sequence[object], faults: Faults) -> list[object]:
     by_key = {level_key(level): level for level in kind.levels}
     table: dict[object, object] = {}
     unknown: set[object] = set()
     for value in set(values):
         text = value.strip() if isinstance(value, str) else value
-        coded = one.codes.get(str(text), text)
-        if _is_missing(one, coded):
+        coded = field.codes.get(str(text), text)
+        if _is_missing(field, coded):
             table[value] = None
         elif (key := _key(coded)) in by_key:
             table[value] = by_key[key]
         else:
             unknown.add(value)
     rows = [row for row, value in enumerate(values) if value in unknown] if unknown else []
-    if rows and one.outside == "missing":
-        faults.empty(f"{one.name} {UNDECLARED}", rows)
+    if rows and field.outside == "missing":
+        faults.empty(f"{field.name} {UNDECLARED}", rows)
     else:
         for row in rows:
-            faults.add(row, one.name, UNDECLARED)
+            faults.add(row, field.name, UNDECLARED)
     return [table.get(value) for value in values]
 
 
@@ -283,22 +284,22 @@ def _key(value: object) -> str | None:
         return None
 
 
-def _texts(one: Field, values: Sequence[object], faults: Faults) -> list[object]:
-    if one.name == PATIENT_ID:
-        return _patients(one, values, faults)
-    found = [None if _is_missing(one, value) else text_of(value) for value in values]
-    known = [value for value in found if value is not None]
+def _texts(field: Field, values: Sequence[object], faults: Faults) -> list[object]:
+    if field.name == PATIENT_ID:
+        return _patients(field, values, faults)
+    texts = [None if _is_missing(field, value) else text_of(value) for value in values]
+    present = [value for value in texts if value is not None]
     try:
-        "".join(known).encode()
-        sound = "\x00" not in "".join(known) and max(map(len, known), default=0) <= MAX_TEXT
+        "".join(present).encode()
+        sound = "\x00" not in "".join(present) and max(map(len, present), default=0) <= MAX_TEXT
     except UnicodeEncodeError:
         sound = False
     if not sound:
-        for row, value in enumerate(found):
+        for row, value in enumerate(texts):
             reason = _unsound(value)
             if reason:
-                faults.add(row, one.name, reason)
-    return list(found)
+                faults.add(row, field.name, reason)
+    return list(texts)
 
 
 def text_of(value: object) -> str:
@@ -308,15 +309,15 @@ def text_of(value: object) -> str:
     return str(value)
 
 
-def _patients(one: Field, values: Sequence[object], faults: Faults) -> list[object]:
+def _patients(field: Field, values: Sequence[object], faults: Faults) -> list[object]:
     """Identifiers as they came, each of which has a text."""
-    found: list[object] = []
+    patients: list[object] = []
     for row, value in enumerate(values):
-        missing = _is_missing(one, value)
+        missing = _is_missing(field, value)
         if reason := "is missing" if missing else _no_patient(value):
-            faults.add(row, one.name, reason)
-        found.append(bytes(value) if isinstance(value, bytearray | memoryview) else value)
-    return found
+            faults.add(row, field.name, reason)
+        patients.append(bytes(value) if isinstance(value, bytearray | memoryview) else value)
+    return patients
 
 
 def _no_patient(value: object) -> str:

@@ -56,15 +56,15 @@ def sort_out(
         columns: what is declared.
         reasons: for every row why the source itself refuses it, or None.
     """
-    kept: list[Row] = []
+    sound: list[Row] = []
     refused: Counter[str] = Counter()
-    for row, known in zip(rows, reasons, strict=True):
-        reason = known or misfit(row, columns)
+    for row, source_reason in zip(rows, reasons, strict=True):
+        reason = source_reason or misfit(row, columns)
         if reason is None:
-            kept.append(row)
+            sound.append(row)
         else:
             refused[reason] += 1
-    return kept, dict(refused)
+    return sound, dict(refused)
 
 
 def misfit(row: Row, columns: Mapping[str, Declared]) -> str | None:

@@ -104,7 +104,7 @@ class RowWriter:
         declared: what the source declares, by table and column.
         keys: table to columns by which a record replaces the earlier one.
         account: which rows this import wrote.
-        tables: those that it has made or found fitting.
+        tables: those that it has made, or found to fit.
     """
 
     declared: Mapping[str, Mapping[str, Declared]]

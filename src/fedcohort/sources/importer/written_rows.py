@@ -108,8 +108,8 @@ class WrittenRows:
 
     def highest(self, connection: Connection, table: Table, transaction: int) -> int:
         """The highest row of a table; what is known of this very transaction need not be asked."""
-        number, known = self._known.get(table.name, (0, 0))
-        return known if number == transaction else self._asked(connection, table)
+        number, highest_row = self._known.get(table.name, (0, 0))
+        return highest_row if number == transaction else self._asked(connection, table)
 
     def _asked(self, connection: Connection, table: Table) -> int:
         if table.name not in self._highest:
@@ -176,9 +176,9 @@ class WrittenRows:
         rows: tuple[int, int],
         counts: tuple[int, int],
     ) -> None:
-        found = (self.number, mark.key, mark.name, table, start, *rows, *counts, int(time.time()))
+        values = (self.number, mark.key, mark.name, table, start, *rows, *counts, int(time.time()))
         names = (f"of_{name}" for name in WRITES_TABLE.c.keys() if name != "id")  # noqa: SIM118
-        run(connection, _INSERT, dict(zip(names, found, strict=True)))
+        run(connection, _INSERT, dict(zip(names, values, strict=True)))
 
 
 def lock(connection: Connection) -> None:

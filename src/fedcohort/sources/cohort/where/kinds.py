@@ -56,7 +56,7 @@ def check_kinds(tree: exp.Expr, kinds: Kinds) -> None:
 
 
 def kinds_of_study(cohort: Cohort) -> Kinds:
-    """What a study's own columns and label tell of kinds.
+    """What a study's own columns and label say about kinds.
 
     Levels that are neither numbers nor dates can only be texts; other levels match by value, whatever
     the column's type is.
@@ -154,11 +154,11 @@ def _of_branches(node: exp.Expr, kinds: Kinds) -> _Found:
 
 
 def _need(node: exp.Expr, operand: exp.Expr, needed: Kind, kinds: Kinds) -> None:
-    found = _kind(operand, kinds)
-    if found not in (None, needed) and {found, needed} not in _ALIKE:
+    actual = _kind(operand, kinds)
+    if actual not in (None, needed) and {actual, needed} not in _ALIKE:
         raise CohortError(
-            f"where: {quote_piece(node)} needs {_WORDS[needed]} and has {_WORDS[str(found)]}; "
-            f"{_remedy(found)}"
+            f"where: {quote_piece(node)} needs {_WORDS[needed]} and has {_WORDS[str(actual)]}; "
+            f"{_remedy(actual)}"
         )
 
 

@@ -70,43 +70,43 @@ def kinds_of_types(types: Types, engine: str) -> Kinds:
     SQLite keeps texts in columns of most types: only a column of text, or of INTEGER or REAL, is
     taken by its name.
     """
-    return {name: kind for name, one in types.items() if (kind := _kind(one, engine)) is not None}
+    return {name: kind for name, sql_type in types.items() if (kind := _kind(sql_type, engine)) is not None}
 
 
-def _kind(one: TypeEngine[object], engine: str) -> Literal["number", "text", "moment"] | None:
-    one = _base(one)
-    if isinstance(one, sql.String | sql.Uuid):
+def _kind(sql_type: TypeEngine[object], engine: str) -> Literal["number", "text", "moment"] | None:
+    sql_type = _base(sql_type)
+    if isinstance(sql_type, sql.String | sql.Uuid):
         return "text"
-    if isinstance(one, sql.Integer | sql.Float):
+    if isinstance(sql_type, sql.Integer | sql.Float):
         return "number"
     if engine == "sqlite":
         return None
-    if isinstance(one, sql.Boolean | sql.Numeric):
+    if isinstance(sql_type, sql.Boolean | sql.Numeric):
         return "number"
-    return "moment" if isinstance(one, sql.Date | sql.DateTime) else None
+    return "moment" if isinstance(sql_type, sql.Date | sql.DateTime) else None
 
 
-def _base(one: TypeEngine[object]) -> TypeEngine[object]:
+def _base(sql_type: TypeEngine[object]) -> TypeEngine[object]:
     """A domain of PostgreSQL holds what its type holds."""
-    return _base(one.data_type) if isinstance(one, DOMAIN) else one
+    return _base(sql_type.data_type) if isinstance(sql_type, DOMAIN) else sql_type
 
 
 def readings_of_types(types: Types, engine: str) -> Mapping[str, Reading]:
     """How values of a declared type are read where the driver's own value does not tell."""
-    found: dict[str, Reading] = {}
+    readings: dict[str, Reading] = {}
     for name, declared in types.items():
-        one = _base(declared)
-        if isinstance(one, sql.Date | sql.DateTime):
-            found[name] = "moment"
-        elif isinstance(one, sql.REAL) and engine != "sqlite":
-            found[name] = "single"
-        elif isinstance(one, sql.CHAR) and engine != "sqlite":
-            found[name] = "padded"
-    return found
+        sql_type = _base(declared)
+        if isinstance(sql_type, sql.Date | sql.DateTime):
+            readings[name] = "moment"
+        elif isinstance(sql_type, sql.REAL) and engine != "sqlite":
+            readings[name] = "single"
+        elif isinstance(sql_type, sql.CHAR) and engine != "sqlite":
+            readings[name] = "padded"
+    return readings
 
 
 def is_stored(connection: Connection, table: str) -> bool:
-    """Whether it is a table whose columns are all stored, so that reading a row computes nothing."""
+    """Whether it is a table whose columns are all sql_type, so that reading a row computes nothing."""
     if connection.dialect.name == "duckdb":
         from fedcohort.storage import duckdb_files as duck
 
@@ -128,23 +128,25 @@ def narrowing(tree: exp.Expr, types: Types, engine: str) -> exp.Expr | None:
     """
     if engine not in _NARROWED:
         return None
-    narrow = {name: kind for name, one in types.items() if (kind := _narrow(one, engine)) is not None}
+    narrow = {
+        name: kind for name, sql_type in types.items() if (kind := _narrow(sql_type, engine)) is not None
+    }
     return _narrowed(tree, negated=False, types=narrow, engine=engine)
 
 
-def _narrow(one: TypeEngine[object], engine: str) -> Narrow | None:
-    if isinstance(one, sql.String):
-        return "text" if one.__visit_name__ in _PLAIN_TEXT else None
-    if isinstance(one, sql.Integer):
+def _narrow(sql_type: TypeEngine[object], engine: str) -> Narrow | None:
+    if isinstance(sql_type, sql.String):
+        return "text" if sql_type.__visit_name__ in _PLAIN_TEXT else None
+    if isinstance(sql_type, sql.Integer):
         return "loose" if engine == "sqlite" else "whole"
-    if isinstance(one, sql.Float):
-        single = isinstance(one, sql.REAL) and engine == "postgresql"
+    if isinstance(sql_type, sql.Float):
+        single = isinstance(sql_type, sql.REAL) and engine == "postgresql"
         return None if single else "loose" if engine == "sqlite" else "double"
     if engine == "sqlite":
         return None
-    if isinstance(one, sql.Date):
+    if isinstance(sql_type, sql.Date):
         return "date"
-    return "timestamp" if isinstance(one, sql.TIMESTAMP) and not one.timezone else None
+    return "timestamp" if isinstance(sql_type, sql.TIMESTAMP) and not sql_type.timezone else None
 
 
 def _narrowed(node: exp.Expr, *, negated: bool, types: Mapping[str, Narrow], engine: str) -> _Found:
@@ -152,11 +154,11 @@ def _narrowed(node: exp.Expr, *, negated: bool, types: Mapping[str, Narrow], eng
     if isinstance(node, exp.Not):
         return _narrowed(node.this, negated=not negated, types=types, engine=engine)
     if isinstance(node, exp.And | exp.Or):
-        every = [_narrowed(one, negated=negated, types=types, engine=engine) for one in node.flatten()]
+        every = [_narrowed(part, negated=negated, types=types, engine=engine) for part in node.flatten()]
         return _all(every) if isinstance(node, exp.And) != negated else _any(every)
     if isinstance(node, exp.Between):
         bounds = ((exp.GTE, node.args["low"]), (exp.LTE, node.args["high"]))
-        sides = [_compared(sign(this=node.this, expression=one), negated, types) for sign, one in bounds]
+        sides = [_compared(sign(this=node.this, expression=part), negated, types) for sign, part in bounds]
         return _any(sides) if negated else _all(sides)
     if type(node) in _FLIPPED:
         return _compared(node, negated, types)
@@ -174,8 +176,8 @@ def _there(node: exp.Expr, types: Mapping[str, Narrow]) -> _Found:
 def _one_of(node: exp.Expr, types: Mapping[str, Narrow], engine: str) -> _Found:
     """IN and LIKE."""
     if isinstance(node, exp.In):
-        each = [exp.EQ(this=node.this, expression=one) for one in node.expressions]
-        return _any([_compared(one, negated=False, types=types) for one in each])
+        each = [exp.EQ(this=node.this, expression=value) for value in node.expressions]
+        return _any([_compared(value, negated=False, types=types) for value in each])
     if not isinstance(node, exp.Like | exp.Escape):
         return None
     column = liked_column(node)
@@ -188,12 +190,12 @@ def _is_of(node: exp.Expr, types: Mapping[str, Narrow]) -> bool:
 
 
 def _all(conditions: list[_Found]) -> _Found:
-    clear = [one for one in conditions if one is not None]
+    clear = [condition for condition in conditions if condition is not None]
     return reduce(_joined(exp.And), clear) if clear else None
 
 
 def _any(conditions: list[_Found]) -> _Found:
-    clear = [one for one in conditions if one is not None]
+    clear = [condition for condition in conditions if condition is not None]
     return reduce(_joined(exp.Or), clear) if clear and len(clear) == len(conditions) else None
 
 

@@ -42,10 +42,10 @@ def like_conditions(node: exp.Expr, engine: str) -> list[exp.Expr]:
         return []
     begin = _runs(pattern.pieces[0])[0] if pattern.pieces[0] and pattern.pieces[0][0] is not None else ""
     longest = max((run for piece in pattern.pieces for run in _runs(piece)), key=len, default="")[:MAX_PIECE]
-    found = [] if not begin or plain_text(begin) is None else [_begins(column, begin, engine)]
+    conditions = [] if not begin or plain_text(begin) is None else [_begins(column, begin, engine)]
     if longest and plain_text(longest) is not None and not begin.startswith(longest):
-        found.append(_contains(column, longest, engine))
-    return found
+        conditions.append(_contains(column, longest, engine))
+    return conditions
 
 
 def _runs(piece: Piece) -> list[str]:

@@ -67,8 +67,8 @@ class _Rows:
     def condition(self, node: exp.Expr) -> Truth:
         """True or false of each row, (n,)."""
         node = node.unnest()
-        found = _CONDITIONS[type(node)](self, node)
-        return Truth(np.broadcast_to(found.true, (self.n,)), np.broadcast_to(found.false, (self.n,)))
+        truth = _CONDITIONS[type(node)](self, node)
+        return Truth(np.broadcast_to(truth.true, (self.n,)), np.broadcast_to(truth.false, (self.n,)))
 
     def value(self, node: exp.Expr) -> Operand:
         """The value of each row, or one for all."""
@@ -80,11 +80,11 @@ def _chained(rows: _Rows, node: Any) -> Truth:  # noqa: ANN401
     """All links of a chain, which may be as long as an expression, without a call within a call."""
     links, stack = list[exp.Expr](), [node.right, node.left]
     while stack:
-        one = stack.pop().unnest()
-        if type(one) is type(node):
-            stack += [one.right, one.left]
+        part = stack.pop().unnest()
+        if type(part) is type(node):
+            stack += [part.right, part.left]
         else:
-            links.append(one)
+            links.append(part)
     join = Truth.__and__ if isinstance(node, exp.And) else Truth.__or__
     return reduce(join, map(rows.condition, links))
 
@@ -100,11 +100,11 @@ def _distinct(rows: _Rows, node: Any) -> Truth:  # noqa: ANN401
 
 def _among(rows: _Rows, node: Any) -> Truth:  # noqa: ANN401
     tested = rows.value(node.this)
-    return reduce(Truth.__or__, [compare(tested, "=", rows.value(one)) for one in node.expressions])
+    return reduce(Truth.__or__, [compare(tested, "=", rows.value(value)) for value in node.expressions])
 
 
 def _between(rows: _Rows, node: Any) -> Truth:  # noqa: ANN401
-    tested, low, high = (rows.value(one) for one in (node.this, node.args["low"], node.args["high"]))
+    tested, low, high = (rows.value(operand) for operand in (node.this, node.args["low"], node.args["high"]))
     return compare(tested, ">=", low) & compare(tested, "<=", high)
 
 
@@ -113,14 +113,14 @@ def _is(rows: _Rows, node: Any) -> Truth:  # noqa: ANN401
     tested, wanted = node.this.unnest(), node.expression
     null = isinstance(wanted, exp.Null)
     if type(tested) in _CONDITIONS and type(tested) not in _VALUES:
-        found = rows.condition(tested)
-        return known(~found.true & ~found.false if null else found.true if wanted.this else found.false)
+        truth = rows.condition(tested)
+        return known(~truth.true & ~truth.false if null else truth.true if wanted.this else truth.false)
     value = rows.value(tested)
     return known(~value.present) if null else same(value, _AS_NUMBER[bool(wanted.this)])
 
 
 def like_parts(node: Any) -> tuple[exp.Expr, str, str | None, bool]:  # noqa: ANN401
-    """What is like a pattern, the pattern, its escape, and whether case is told apart."""
+    """What is like a pattern, the pattern, its escape, and whether case counts."""
     escape = str(node.expression.this) if isinstance(node, exp.Escape) else None
     like = node.this if isinstance(node, exp.Escape) else node
     return like.this, str(like.expression.unnest().this), escape, isinstance(like, exp.Like)
@@ -134,8 +134,8 @@ def _like(rows: _Rows, node: Any) -> Truth:  # noqa: ANN401
     texts = operand.texts if exact else operand.texts.mapped(str.lower)
     matches = matcher(pattern if exact else lowered(pattern))
     true = texts.each(list(map(matches, texts.words)), False, np.bool_)
-    found = Truth(true, operand.is_text & ~true)
-    return ~found if (node.this if isinstance(node, exp.Escape) else node).args.get("negate") else found
+    matched = Truth(true, operand.is_text & ~true)
+    return ~matched if (node.this if isinstance(node, exp.Escape) else node).args.get("negate") else matched
 
 
 def _literal(_rows: _Rows, node: Any) -> Operand:  # noqa: ANN401
@@ -152,7 +152,7 @@ def _rounded(rows: _Rows, node: Any) -> Operand:  # noqa: ANN401
 
 
 def _coalesced(rows: _Rows, node: Any) -> Operand:  # noqa: ANN401
-    return functions.coalesced([rows.value(one) for one in (node.this, *node.expressions)], rows.n)
+    return functions.coalesced([rows.value(operand) for operand in (node.this, *node.expressions)], rows.n)
 
 
 def _nullif(rows: _Rows, node: Any) -> Operand:  # noqa: ANN401

@@ -60,17 +60,17 @@ class _Reader:
 
     def numeric(self) -> set[str]:
         """Columns that can be read as numbers at once, because they are nothing but numbers to all fields."""
-        others = {one.source for one in self.fields if not is_read_at_once(one)}
-        return {one.source for one in self.fields} - others
+        others = {field.source for field in self.fields if not is_read_at_once(field)}
+        return {field.source for field in self.fields} - others
 
     def doubtful(self, block: bytes) -> set[str]:
         """Columns to be read as texts, for something of this block may look like a code or two numbers."""
-        sampled = [one for one in self.fields if not one.is_declared]
+        sampled = [field for field in self.fields if not field.is_declared]
         if not sampled or not _has_doubtful(
-            block, ord(self.delimiter), any(not one.shows_decimals for one in sampled)
+            block, ord(self.delimiter), any(not field.shows_decimals for field in sampled)
         ):
             return set()
-        return {one.source for one in sampled}
+        return {field.source for field in sampled}
 
     def read(self, block: bytes, numeric: Collection[str]) -> Any:  # noqa: ANN401 - pyarrow has no types
         """A block as a table of texts, but for the numeric columns.
@@ -84,7 +84,7 @@ class _Reader:
         kinds = {name: pyarrow.float64() if name in numeric else pyarrow.string() for name in self.names}
         convert = csv.ConvertOptions(
             column_types=kinds,
-            include_columns=list(dict.fromkeys(one.source for one in self.fields)),
+            include_columns=list(dict.fromkeys(field.source for field in self.fields)),
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=True,
@@ -103,29 +103,30 @@ def _tables(raw: IO[bytes], reader: _Reader) -> Iterator[tuple[bytes, Any]]:
         if not (_looks_plain(block, delimiter.encode()) or _a_record_a_line(block, ord(delimiter))):
             return
         try:
-            found = reader.read(block, numeric - reader.doubtful(block))
+            table = reader.read(block, numeric - reader.doubtful(block))
         except pyarrow.ArrowInvalid:
-            found = reader.read(block, ())
-            numeric = {name for name in numeric if are_numbers(found.column(name))}
-        if found.num_rows != _lines(block) and not _a_record_a_line(block, ord(delimiter)):
+            table = reader.read(block, ())
+            numeric = {name for name in numeric if are_numbers(table.column(name))}
+        if table.num_rows != _lines(block) and not _a_record_a_line(block, ord(delimiter)):
             return
-        yield block, found
+        yield block, table
     yield b"", None
 
 
 def _checked_blocks(raw: IO[bytes], reader: _Reader) -> Iterator[tuple[bytes, int, dict[str, Made] | None]]:
     """Each sound block, how many records it has, and its columns if every value fits; none come last."""
-    for block, found in _tables(raw, reader):
-        if found is None:
+    for block, table in _tables(raw, reader):
+        if table is None:
             yield b"", 0, {}
-        elif found.num_rows:
-            yield block, found.num_rows, quick(reader.fields, _columns(found))
+        elif table.num_rows:
+            yield block, table.num_rows, quick(reader.fields, _columns(table))
 
 
 def _columns(table: Any) -> dict[str, Any]:  # noqa: ANN401
     columns = {name: table.column(name) for name in table.schema.names}
     return {
-        name: one.chunk(0) if one.num_chunks == 1 else one.combine_chunks() for name, one in columns.items()
+        name: chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+        for name, chunks in columns.items()
     }
 
 

@@ -90,8 +90,8 @@ def _header(file: TextIOWrapper, delimiter: str | None, patient: str | None) -> 
             first = next(lines)
         except StopIteration:
             return None
-        if found := _SEPARATOR.fullmatch(first):
-            delimiter = delimiter or found[1]
+        if separator := _SEPARATOR.fullmatch(first):
+            delimiter = delimiter or separator[1]
             continue
         own = delimiter or max(",;\t|", key=first.count)
         try:

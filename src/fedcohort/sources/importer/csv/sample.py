@@ -31,13 +31,13 @@ _DIGITS = 15
 _SOME = 100
 """So many values of a text are looked at first."""
 _MOSTLY = 0.5
-"""From this share of numbers on it is told that a column became a text for the others."""
+"""From this share of numbers on, a note says that a column became a text for the others."""
 
 Columns = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Told:
+class Sampled:
     """How the columns are read.
 
     Attributes:
@@ -49,7 +49,7 @@ class Told:
     notes: Sequence[str] = ()
 
 
-def undeclared(columns: Columns, patient: str, writing: Writing, *, has_mapping: bool = False) -> Told:
+def undeclared(columns: Columns, patient: str, writing: Writing, *, has_mapping: bool = False) -> Sampled:
     """Columns that nobody declared, by their first values.
 
     Args:
@@ -59,20 +59,20 @@ def undeclared(columns: Columns, patient: str, writing: Writing, *, has_mapping:
         SchemaError: numbers of some columns can be read in two ways; names all of them, and what says it.
     """
     asked = Asked(writing, has_mapping)
-    found = [_undeclared(name, values, asked) for name, values in columns.items() if name != patient]
-    questions = [one for one in found if isinstance(one, str)]
+    answers = [_undeclared(name, values, asked) for name, values in columns.items() if name != patient]
+    questions = [answer for answer in answers if isinstance(answer, str)]
     if questions:
         differing = "where columns differ, write decimal or thousands at each in a mapping file"
         raise SchemaError("; ".join([*questions, differing]))
-    told = [one for one in found if not isinstance(one, str)]
-    fields = [Field(PATIENT_ID, patient), *(field for one in told for field in one.fields)]
+    columns_read = [answer for answer in answers if not isinstance(answer, str)]
+    fields = [Field(PATIENT_ID, patient), *(field for answer in columns_read for field in answer.fields)]
     empty = [name for name, values in columns.items() if name != patient and not any(map(str.strip, values))]
-    notes = [note for one in told for note in one.notes]
+    notes = [note for answer in columns_read for note in answer.notes]
     if empty and columns[patient]:
         notes.append(
             f"{', '.join(empty)}: texts, for the first {len(columns[patient])} records have no value"
         )
-    return Told(fields, notes)
+    return Sampled(fields, notes)
 
 
 @dataclass(frozen=True)
@@ -83,33 +83,35 @@ class Asked:
     has_mapping: bool
 
 
-def numeric_by_name(columns: Columns, patient: str, numbers: Collection[str]) -> Told:
+def numeric_by_name(columns: Columns, patient: str, numbers: Collection[str]) -> Sampled:
     """Columns of a data set that is known: those of these names hold numbers."""
     kinds = {name: Declared(Numeric()) if name in numbers else None for name in columns if name != patient}
-    return Told([Field(PATIENT_ID, patient), *(Field(name, name, kind) for name, kind in kinds.items())])
+    return Sampled([Field(PATIENT_ID, patient), *(Field(name, name, kind) for name, kind in kinds.items())])
 
 
-def _undeclared(name: str, values: Sequence[str], asked: Asked) -> Told | str:
+def _undeclared(name: str, values: Sequence[str], asked: Asked) -> Sampled | str:
     """What one column is; or what has to be asked about it."""
     writing = asked.writing
     present = list(filter(str.strip, values))
-    known, all_numbers = present, _are_numbers(present, writing)
+    unmarked, all_numbers = present, _are_numbers(present, writing)
     if not all_numbers:
-        known = [value for value in present if value.strip() not in MISSING_MARKS]
-        all_numbers = len(known) < len(present) and _are_numbers(known, writing)
-    text = Told([Field(name, name)])
-    if not known:
+        unmarked = [value for value in present if value.strip() not in MISSING_MARKS]
+        all_numbers = len(unmarked) < len(present) and _are_numbers(unmarked, writing)
+    text = Sampled([Field(name, name)])
+    if not unmarked:
         return text
     if not all_numbers:
-        return _question(name, known, asked) or replace(text, notes=_why_a_text(name, values, known, writing))
-    joined = "\n".join(known)
+        return _question(name, unmarked, asked) or replace(
+            text, notes=_why_a_text(name, values, unmarked, writing)
+        )
+    joined = "\n".join(unmarked)
     if _ZEROS.search(joined) or ("e" in joined.lower() and _EXPONENTS.search(joined)):
         return replace(
             text, notes=[f"{name}: a text, for some look like codes (a zero before others, or 1E2)"]
         )
-    if any(is_rounded_whole(value, writing) for value in known if len(value) > _DIGITS):
+    if any(is_rounded_whole(value, writing) for value in unmarked if len(value) > _DIGITS):
         return replace(text, notes=[f"{name}: a text, for some have more digits than a number keeps"])
-    if writing.is_plain and not writing.is_said and is_two_numbers(known, "."):
+    if writing.is_plain and not writing.is_said and is_two_numbers(unmarked, "."):
         say = words(has_mapping=asked.has_mapping)
         meaning = f"{say('thousands', '.')} where 150.000 is a thousand times 150"
         return _asked(name, "point", [meaning, say("decimal", ".")])
@@ -120,15 +122,15 @@ def _undeclared(name: str, values: Sequence[str], asked: Asked) -> Told | str:
         missing=MISSING_MARKS,
         writing=writing,
         is_declared=False,
-        shows_decimals=shows_decimals(known),
+        shows_decimals=shows_decimals(unmarked),
         has_mapping=asked.has_mapping,
         is_exact=True,
     )
-    marks = len(present) - len(known)
+    marks = len(present) - len(unmarked)
     note = (
         f"{name}: numbers; {marks} of the first {len(values)} records have a mark such as NA, read as missing"
     )
-    return Told([sampled], [note] if marks else [])
+    return Sampled([sampled], [note] if marks else [])
 
 
 def _are_numbers(texts: Sequence[str], writing: Writing) -> bool:
@@ -141,7 +143,7 @@ def _are_numbers(texts: Sequence[str], writing: Writing) -> bool:
     return all(is_number(text, writing.reader) for text in texts)
 
 
-def _question(name: str, known: Sequence[str], asked: Asked) -> str:
+def _question(name: str, unmarked: Sequence[str], asked: Asked) -> str:
     """Where all would be numbers if commas meant something."""
     if asked.writing.is_said:
         return ""
@@ -150,27 +152,27 @@ def _question(name: str, known: Sequence[str], asked: Asked) -> str:
         f"{say('decimal', ',')} where 120,5 has decimals": Writing(","),
         f"{say('thousands', ',')} where 265,000 is a thousand times 265": Writing(".", ","),
     }
-    if any("." in text for text in known):
+    if any("." in text for text in unmarked):
         answers[f"{say('thousands', '.')} where 1.234,5 has both"] = Writing(",", ".")
-    fitting = [told for told, one in answers.items() if _are_numbers(known, one)]
-    return _asked(name, "comma", fitting) if fitting else ""
+    possible = [mark for mark, writing in answers.items() if _are_numbers(unmarked, writing)]
+    return _asked(name, "comma", possible) if possible else ""
 
 
 def _asked(name: str, mark: str, answers: Sequence[str]) -> str:
     return f"{name}: its numbers have a {mark}: {', or '.join(answers)}"
 
 
-def _why_a_text(name: str, values: Sequence[str], known: Sequence[str], writing: Writing) -> list[str]:
+def _why_a_text(name: str, values: Sequence[str], unmarked: Sequence[str], writing: Writing) -> list[str]:
     """A word where most of a column would have been numbers."""
-    some = known[:: max(1, len(known) // _SOME)]
+    some = unmarked[:: max(1, len(unmarked) // _SOME)]
     if sum(is_number(text, writing.reader) for text in some) < _MOSTLY / 2 * len(some):
         return []
-    others = [text for text in known if not is_number(text, writing.reader) or is_code(text)]
-    if len(known) - len(others) < _MOSTLY * len(known):
+    others = [text for text in unmarked if not is_number(text, writing.reader) or is_code(text)]
+    if len(unmarked) - len(others) < _MOSTLY * len(unmarked):
         return []
     first = values.index(others[0]) + 1
     return [
-        f"{name}: a text, for {len(others)} of {len(known)} values of the first records are no numbers "
+        f"{name}: a text, for {len(others)} of {len(unmarked)} values of the first records are no numbers "
         f"(record {first} the first); a mapping file can make it numbers, by missing, codes or outside for "
         "the others"
     ]

@@ -18,7 +18,7 @@ from fedcohort.sources.importer.batch import Batch, Part, Refusal, Source
 from fedcohort.sources.importer.csv.fast import sound_batches
 from fedcohort.sources.importer.csv.opening import BY_ITS_BEGINNING, Dialect, Opened, open_csv, plain_name
 from fedcohort.sources.importer.csv.records import Broken, records
-from fedcohort.sources.importer.csv.sample import Columns, Told, numeric_by_name, undeclared
+from fedcohort.sources.importer.csv.sample import Columns, Sampled, numeric_by_name, undeclared
 from fedcohort.sources.importer.doubts import SAMPLE_ROWS, ask
 from fedcohort.sources.importer.files import Content, files_of, raw_of
 from fedcohort.sources.importer.mapping import MappedTable
@@ -54,11 +54,11 @@ def csv_source(
     asked = Asked(
         mapping, mapping.patient_id if mapping else patient, numbers, mapping.writing if mapping else writing
     )
-    told = _told(files, dialect, asked)
-    declarations = {one.name: one.declared for one in told.fields if one.declared is not None}
+    reading = _sampled(files, dialect, asked)
+    declarations = {field.name: field.declared for field in reading.fields if field.declared is not None}
     root = place if place.is_dir() else place.parent
-    parts = [_part(path, str(path.relative_to(root)), table, told.fields, dialect) for path in files]
-    return Source({table: declarations}, parts, told.notes)
+    parts = [_part(path, str(path.relative_to(root)), table, reading.fields, dialect) for path in files]
+    return Source({table: declarations}, parts, reading.notes)
 
 
 @dataclass(frozen=True)
@@ -92,21 +92,23 @@ def _first_of(files: Sequence[Path], dialect: Dialect, patient: str) -> tuple[Pa
     raise errors[0]
 
 
-def _told(files: Sequence[Path], dialect: Dialect, asked: Asked) -> Told:
+def _sampled(files: Sequence[Path], dialect: Dialect, asked: Asked) -> Sampled:
     """How the columns are read: as a mapping says, and by the first records of the first file."""
     try:
         path, opened = _first_of(files, dialect, asked.patient)
     except DataError:
         if asked.mapping is None or asked.mapping.others:
             raise
-        return Told(asked.mapping.fields)  # each is refused when its turn comes
+        return Sampled(asked.mapping.fields)  # each is refused when its turn comes
     names = opened.names
     with opened.file:
         rows: list[list[str]] = []
-        # What is wrong behind is told when it is read.
+        # What is wrong behind them is reported when it is read.
         with contextlib.suppress(DataError, UnicodeError):
-            found = islice(records(opened.file, opened.delimiter, len(names)), SAMPLE_ROWS)
-            rows.extend(row for row in found if not isinstance(row, Broken) and len(row) == len(names))
+            source_records = islice(records(opened.file, opened.delimiter, len(names)), SAMPLE_ROWS)
+            rows.extend(
+                row for row in source_records if not isinstance(row, Broken) and len(row) == len(names)
+            )
     columns: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())
     if rows:
         columns = dict(zip(names, zip(*rows, strict=True), strict=True))
@@ -114,19 +116,19 @@ def _told(files: Sequence[Path], dialect: Dialect, asked: Asked) -> Told:
     if asked.patient == NUMBERED:
         columns[NUMBERED] = tuple(map(str, range(len(rows))))
     try:
-        told = _fields(columns, asked)
+        reading = _fields(columns, asked)
     except SchemaError as error:
         raise SchemaError(f"{path.name}: {error}") from None
     where = f"{path.name}: the header is line {opened.before + 1}; what stands before it is no record"
-    return replace(told, notes=[*([where] if opened.before else []), *told.notes])
+    return replace(reading, notes=[*([where] if opened.before else []), *reading.notes])
 
 
-def _fields(columns: Columns, asked: Asked) -> Told:
+def _fields(columns: Columns, asked: Asked) -> Sampled:
     mapping, patient = asked.mapping, asked.patient
     if mapping is not None:
         ask(mapping.fields, columns)
         if not mapping.others:
-            return Told(mapping.fields)
+            return Sampled(mapping.fields)
     if patient not in columns:
         raise SchemaError(
             f"has no column {patient}; say in a mapping file which one names the patient: "
@@ -136,10 +138,10 @@ def _fields(columns: Columns, asked: Asked) -> Told:
     if asked.numbers is not None:
         return numeric_by_name(columns, patient, asked.numbers)
     mapped = [] if mapping is None else mapping.fields
-    named = {one.source for one in mapped} | {one.name for one in mapped}
+    named = {field.source for field in mapped} | {field.name for field in mapped}
     others = {name: values for name, values in columns.items() if name == patient or name not in named}
-    told = undeclared(others, patient, asked.writing, has_mapping=mapping is not None)
-    return replace(told, fields=[*mapped, *told.fields[1:]]) if mapped else told
+    reading = undeclared(others, patient, asked.writing, has_mapping=mapping is not None)
+    return replace(reading, fields=[*mapped, *reading.fields[1:]]) if mapped else reading
 
 
 def _batches(
@@ -157,8 +159,8 @@ def _batches(
     except (DataError, SchemaError) as error:
         yield Batch(table, {}, done, (Refusal(name, "line 1", "", str(error)),), broken=True)
         return
-    fields = [replace(one, source=plain_name(one.source)) for one in fields]
-    lacking = [one.source for one in fields if one.source not in (*opened.names, NUMBERED)]
+    fields = [replace(field, source=plain_name(field.source)) for field in fields]
+    lacking = [field.source for field in fields if field.source not in (*opened.names, NUMBERED)]
     with opened.file:
         if lacking:
             reason = f"the header has no column {', '.join(lacking)}; correct the mapping or the file"
@@ -185,7 +187,7 @@ def _sound(
         raw.read(len(head) - (0 if start == BOM_UTF8 else len(start)))
         if b"\r" in head.replace(b"\r\n", b"\n"):  # line ends of an old Mac
             return done, False
-        for count, found, faults in sound_batches(raw, opened.names, opened.delimiter, fields):
+        for count, values, faults in sound_batches(raw, opened.names, opened.delimiter, fields):
             if count == 0:
                 return max(done, read), read >= done
             before, read = read, read + count
@@ -193,7 +195,7 @@ def _sound(
                 return done, False
             if read > done:
                 refusals = refusals_of(name, range(before + 1, read + 1), faults)
-                yield Batch(table, found, read, refusals, made_missing=faults.made_missing)
+                yield Batch(table, values, read, refusals, made_missing=faults.made_missing)
     return max(done, read), False
 
 
@@ -201,11 +203,11 @@ def _one_by_one(
     opened: Opened, name: str, table: str, fields: Sequence[Field], done: int, digest: str = ""
 ) -> Iterator[Batch]:
     """All batches behind the first `done` records, by Python's reader; with a digest records are numbered."""
-    found, read, why = records(opened.file, opened.delimiter, len(opened.names)), done, ""
-    passed, why = _some(found, done)
+    source_records, read, why = records(opened.file, opened.delimiter, len(opened.names)), done, ""
+    passed, why = _some(source_records, done)
     more = len(passed) == done
     while more and not why:
-        rows, why = _some(found, BATCH_ROWS)
+        rows, why = _some(source_records, BATCH_ROWS)
         if more := bool(rows):
             yield _batch(name, table, fields, opened.names, rows, read, digest)
             read += len(rows)
@@ -213,11 +215,11 @@ def _one_by_one(
         yield Batch(table, {}, read, (Refusal(name, f"after record {read}", "", why),), broken=True)
 
 
-def _some(found: Iterator[list[str]], most: int) -> tuple[list[list[str]], str]:
+def _some(source_records: Iterator[list[str]], most: int) -> tuple[list[list[str]], str]:
     """The next records, and why there can be no more of them; empty when there can."""
     rows: list[list[str]] = []
     try:
-        rows.extend(islice(found, most))
+        rows.extend(islice(source_records, most))
     except DataError as error:
         return rows, str(error)
     except UnicodeError:
@@ -247,9 +249,9 @@ def _batch(
     columns: dict[str, Sequence[str]] = dict(zip(names, zip(*rows, strict=True), strict=True))
     if digest:
         columns[NUMBERED] = numbers(digest, places)
-    found, faults = shaped(fields, columns)
+    values, faults = shaped(fields, columns)
     refusals += refusals_of(file, places, faults)
-    return Batch(table, found, read, refusals, made_missing=faults.made_missing)
+    return Batch(table, values, read, refusals, made_missing=faults.made_missing)
 
 
 def _why(row: Sequence[str], width: int) -> str:
