@@ -44,7 +44,7 @@ from .postgres import Postgres, postgres
 from .remedies_obeyed_data import NOBODY, open_folder, unprivileged
 from .remedy_rows import Row, obey, refusal
 from .sources.conftest import RECORD_COLUMNS, WARD, WARD_ROWS
-from .sources.test_migrate import version
+from .storage.test_migrate import version
 from .test_config import write as write_config
 from .test_remedies_of_imports import bring
 from .test_remedies_of_sites import SITE, bad, policy, write

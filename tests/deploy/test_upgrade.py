@@ -10,7 +10,7 @@ import pytest
 from fedcohort.node.store import SqlNodeStore
 from tests.patience import until
 from tests.processes.support import Group, cli, healthy, ward_rows, write_ward
-from tests.sources.test_migrate import STORED, rows
+from tests.storage.test_migrate import STORED, rows
 
 pytestmark = pytest.mark.processes
 
