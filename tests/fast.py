@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import is_hypothesis_test, settings
 
 MARKS = {"processes", "browser", "training"}
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "os.exec"}
@@ -20,6 +21,8 @@ STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spa
 SPAWNS = "multiprocessing.popen_"
 """Starts a Python without an event of its own; its import is one, as long as it is prevented."""
 LEARNS = {"tensorflow", "keras"}
+MOST_EXAMPLES = 25
+"""Of a property; the whole suite tries as many as the test says."""
 
 
 class _Watch:
@@ -74,6 +77,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     marked = [item for item in items if any(item.get_closest_marker(mark) for mark in MARKS)]
     config.hook.pytest_deselected(items=marked)
     items[:] = [item for item in items if item not in set(marked)]
+    for item in items:
+        _try_fewer_examples(getattr(item, "obj", None))
+
+
+def _try_fewer_examples(test: Any) -> None:
+    # Hypothesis has no other way to a test that has settings of its own.
+    own: Any = getattr(test, "_hypothesis_internal_use_settings", None) or settings.default
+    if is_hypothesis_test(test) and own.max_examples > MOST_EXAMPLES:
+        test._hypothesis_internal_use_settings = settings(own, max_examples=MOST_EXAMPLES)
 
 
 @contextmanager

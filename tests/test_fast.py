@@ -35,6 +35,7 @@ def test_never_collected():
 SINGLE = """\
 import multiprocessing, os, subprocess, sys, threading
 import pytest
+from hypothesis import given, settings, strategies as st
 def true():
     subprocess.run(["true"], check=True)
 @pytest.fixture
@@ -48,6 +49,16 @@ def test_marked():
 @pytest.mark.parametrize("name", ["here", pytest.param("there", marks=pytest.mark.browser)])
 def test_case(name):
     assert name == "here"
+TRIED = []
+@settings(max_examples=200)
+@given(st.integers())
+def test_property(number):
+    TRIED.append(number)
+@given(st.integers())
+def test_other_property(number):
+    TRIED.append(number)
+def test_few_examples_were_tried():
+    assert 40 <= len(TRIED) <= 50
 def test_starts():
     true()
 def test_forks():
@@ -76,6 +87,7 @@ def test_starts_from_a_thread():
     thread.start()
     thread.join()
 """
+PROPERTIES = {"test_property", "test_other_property", "test_few_examples_were_tried"}
 FOUND = {
     "test_starts": "starts a process ('true')",
     "test_forks": "starts a process",
@@ -118,7 +130,7 @@ def test_a_mark_that_is_missing_is_found(tmp_path: Path) -> None:
     assert of_file, "each worker says so"
     assert all("imports tensorflow" in line for line in of_file)
     assert len(said) == len(FOUND) + len(of_file), done.stdout
-    assert {"test_adds", "test_case[here]"} == {
+    assert {"test_adds", "test_case[here]", *PROPERTIES} == {
         line.split("::")[1].strip() for line in done.stdout.splitlines() if " PASSED " in line
     }
     assert done.returncode == 1

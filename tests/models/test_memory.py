@@ -25,7 +25,7 @@ def convolved(side: int, kernel: int) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize("side", [64, 96])
+@pytest.mark.parametrize("side", [64, 72])
 def test_a_kernel_as_large_as_the_picture_is_refused_before_it_asks_for_memory(side: int) -> None:
     with pytest.raises(StudyError, match=r"clipping by patient holds [\d,]+ numbers for one row"):
         private_model(convolved(side, side), (side, side, 1), BINARY, 0)
