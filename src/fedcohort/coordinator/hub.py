@@ -192,8 +192,8 @@ class Hub:
         once = {id(message): encode(message) for message in messages.values()}
         encoded = {site: once[id(message)] for site, message in messages.items()}
         study_hash = next(iter(messages.values())).study_hash  # type: ignore[union-attr]
-        known = self.traffic.setdefault(study_hash, {})
-        traffic = {site: known.setdefault(site, Traffic()) for site in messages}
+        by_site = self.traffic.setdefault(study_hash, {})
+        traffic = {site: by_site.setdefault(site, Traffic()) for site in messages}
         exchange = OpenExchange(messages, encoded, receive, enough, set(messages), traffic)
         self.open[study_hash] = exchange
         present = self.carrier.present

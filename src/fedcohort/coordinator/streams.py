@@ -35,7 +35,7 @@ async def study_stream(service: Service, study_id: str, after: int) -> AsyncIter
             change = service.changes.event
             if updates := service.store.updates(study_id, after):
                 after = updates[-1].sequence
-                yield "".join(event(one.kind, one.data, one.sequence) for one in updates)
+                yield "".join(event(update.kind, update.data, update.sequence) for update in updates)
             await asyncio.sleep(PAUSE_SECONDS)
             if not await _changed(change):
                 yield ": still here\n\n"
@@ -43,14 +43,14 @@ async def study_stream(service: Service, study_id: str, after: int) -> AsyncIter
 
 async def federation_stream(service: Service) -> AsyncIterator[str]:
     """Sites that come and go, and studies that move on; first everything as it is."""
-    known: dict[str, str] = {}
+    sent: dict[str, str] = {}
     with _ended_without_store("the federation"):
         while True:
             change = service.changes.event
             for key, (kind, data) in _snapshot(service).items():
                 text = json.dumps(data)
-                if known.get(key) != text:
-                    known[key] = text
+                if sent.get(key) != text:
+                    sent[key] = text
                     yield event(kind, data)
             await asyncio.sleep(FEDERATION_PAUSE_SECONDS)
             if not await _changed(change):

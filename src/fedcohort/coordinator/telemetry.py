@@ -68,10 +68,10 @@ class Stopwatch:
         telemetry.round_seconds += whole
         # A site may say what it likes of its own time, but not that it took longer than the round.
         said = {part: float(spent.get(f"{part}_seconds") or 0.0) for part in PARTS}
-        known = {part: min(its, whole) for part, its in said.items()}
-        for part, its in {**known, "store": seconds}.items():
+        bounded = {part: min(its, whole) for part, its in said.items()}
+        for part, its in {**bounded, "store": seconds}.items():
             telemetry.parts[part] += its
-        telemetry.parts["other"] += max(0.0, whole - seconds - sum(known.values()))
+        telemetry.parts["other"] += max(0.0, whole - seconds - sum(bounded.values()))
 
 
 def known_codes() -> frozenset[str]:
@@ -79,8 +79,8 @@ def known_codes() -> frozenset[str]:
 
     def below(kind: type[FedcohortError]) -> Iterator[str]:
         yield kind.code
-        for one in kind.__subclasses__():
-            yield from below(one)
+        for subclass in kind.__subclasses__():
+            yield from below(subclass)
 
     return frozenset(below(FedcohortError))
 
@@ -107,8 +107,13 @@ def exposition(
         return [("", {label: key}, value) for key, value in sorted(counts.items())]
 
     add("build_info", "gauge", "The program's version.", [("", {"version": fedcohort.__version__}, 1)])
-    add("sites", "gauge", "Sites by state.", by("state", {one: sites[one] for one in SITE_STATES}))
-    add("studies", "gauge", "Studies by state.", by("state", {one: studies[one] for one in STUDY_STATES}))
+    add("sites", "gauge", "Sites by state.", by("state", {state: sites[state] for state in SITE_STATES}))
+    add(
+        "studies",
+        "gauge",
+        "Studies by state.",
+        by("state", {state: studies[state] for state in STUDY_STATES}),
+    )
     add("round_seconds", "histogram", "Whole rounds.", _histogram(telemetry))
     parts = by("part", telemetry.parts)
     add("round_part_seconds_total", "counter", "Where the rounds' time went.", parts)

@@ -20,8 +20,8 @@ class Traffic:
 
 def load_traffic(store: CoordinatorStore, study_id: str) -> dict[SiteId, Traffic]:
     """What was kept of a study."""
-    kept = store.load_kept(study_id, KEPT)
-    return {site: Traffic(*both) for site, both in json.loads(kept).items()} if kept else {}
+    stored = store.load_kept(study_id, KEPT)
+    return {site: Traffic(*both) for site, both in json.loads(stored).items()} if stored else {}
 
 
 def keep_traffic(store: CoordinatorStore, study_id: str, traffic: Mapping[SiteId, Traffic]) -> None:

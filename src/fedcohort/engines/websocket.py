@@ -175,28 +175,28 @@ def about_tokens(service: Service, settings: CoordinatorSettings) -> list[str]:
     invite = f"`fedcohort coordinator invite --researcher NAME --state {settings.state}`"
     if settings.database:
         invite += " (with --database, or FEDCOHORT_DATABASE)"
-    words, known = [], service.members.researchers()
-    if RESEARCHER not in known and service.store.was_open() and service.store.note_once(TOKENS_ALWAYS):
+    words, researchers = [], service.members.researchers()
+    if RESEARCHER not in researchers and service.store.was_open() and service.store.note_once(TOKENS_ALWAYS):
         words.append(
             "this coordinator has taken studies without a token; since this version every call needs one, on "
             "this machine and behind nginx too. Make one for each researcher, and one for the dashboard "
             f"(FEDCOHORT_TOKEN): {invite}"
         )
-    if not known:
+    if not researchers:
         words.append(f"nobody has a token, so that nobody can ask or look; make one: {invite}")
     return words
 
 
 def _bound(host: str, port: int) -> Socket:
     """A socket that has the port; it listens once the application is up."""
-    found = Socket(AF_INET6 if ":" in host else AF_INET)
+    listener = Socket(AF_INET6 if ":" in host else AF_INET)
     if os.name == "posix":  # on Windows the option lets two programs have one port
-        found.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
     try:
-        found.bind((host, port))
-        return found
+        listener.bind((host, port))
+        return listener
     except OSError as error:
-        found.close()
+        listener.close()
         raise ConfigError(
             f"{host}:{port}: cannot be listened on ({error.strerror}); stop what listens there, or choose "
             "another --host or --port"

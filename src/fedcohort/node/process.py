@@ -69,8 +69,8 @@ async def serve_link(running: Running, link: Link) -> None:
         StoreError: the node's own store cannot be read.
         LedgerBehindError: it is an older copy than the site has shown to others.
     """
-    told = set(running.store.answered())
-    talk = asyncio.create_task(_tell(running, link, told))
+    answered = set(running.store.answered())
+    talk = asyncio.create_task(_announce(running, link, answered))
     inbox: asyncio.Queue[Message | Exception] = asyncio.Queue(MOST_WAITING)
     reading = asyncio.create_task(_read(running, link, inbox))
     reading.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -90,7 +90,7 @@ async def serve_link(running: Running, link: Link) -> None:
             refusal = await refuse_unwitnessed(running, link, message)
             reply = refusal or await running.worker.answer(message, partial(_reply, running))
             if isinstance(message, Proposal):
-                (told.add if isinstance(reply, Approval) else told.discard)(study_hash_of(message))
+                (answered.add if isinstance(reply, Approval) else answered.discard)(study_hash_of(message))
             await _in_slot(running, reply)
             reply = await witness_last_release(running, link, reply)
             if _spends(running, reply):
@@ -124,9 +124,9 @@ async def _read(running: Running, link: Link, inbox: "asyncio.Queue[Message | Ex
         while True:
             message = await link.receive()
             if isinstance(message, HeadCheck):
-                told = await asyncio.to_thread(countersign_for, running, message)
-                if told is not None:
-                    await link.send(encode(told))
+                countersignature = await asyncio.to_thread(countersign_for, running, message)
+                if countersignature is not None:
+                    await link.send(encode(countersignature))
             elif isinstance(message, Countersignature):
                 if await asyncio.to_thread(take_countersignature, running, message):
                     running.witnesses.wake()
@@ -208,16 +208,16 @@ def _consent(site: LocalSite, proposal: Proposal) -> Message:
         return Event("refusal", study_hash_of(proposal), code=FedcohortError.code)
 
 
-async def _tell(running: Running, link: Link, told: set[str]) -> None:
+async def _announce(running: Running, link: Link, answered: set[str]) -> None:
     """Send this site's card, what is on offer, and then what `fedcohort approve` signs in another process.
 
     Args:
-        told: studies whose answer the coordinator has; those answered before this link, too.
+        answered: studies whose answer the coordinator has; those answered before this link, too.
     """
     card: bytes | None = None
     offer: bytes | None = None
     clock, sequence = asyncio.get_running_loop().time, 0
-    tell_at = clock() + _until_slot(running)
+    head_at = clock() + _until_slot(running)
     while True:
         try:
             if card is None:
@@ -225,17 +225,17 @@ async def _tell(running: Running, link: Link, told: set[str]) -> None:
                 await link.send(card)
                 if held := await asyncio.to_thread(heads.held_heads, running.store):
                     await link.send(encode(Heads(held)))
-            if clock() >= tell_at:
+            if clock() >= head_at:
                 # In a slot, too: how far the log has come tells when an answer was computed.
-                tell_at = clock() + max(HEAD_SECONDS, _until_slot(running, HEAD_SECONDS))
+                head_at = clock() + max(HEAD_SECONDS, _until_slot(running, HEAD_SECONDS))
                 if (await asyncio.to_thread(running.store.newest))[0] > sequence:
                     sequence = await send_head(running, link)
             if offer is None:
                 offer = await asyncio.to_thread(_offer, running.site.policy)
                 await link.send(encode(Event("catalogue", detail=offer)))
             for study_hash in await asyncio.to_thread(running.store.answered):
-                if study_hash not in told:
-                    told.add(study_hash)
+                if study_hash not in answered:
+                    answered.add(study_hash)
                     await asyncio.sleep(_until_slot(running))
                     await send_head(running, link)
                     await link.send(encode(stored_answer(running.site, study_hash)))

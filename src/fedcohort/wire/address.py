@@ -16,12 +16,12 @@ def loopback_addresses(host: str) -> list[str]:
         LinkClosedError: the name cannot be resolved.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise LinkClosedError(
             f"{host}: the name cannot be resolved; check it and the DNS settings"
         ) from error
-    addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
     local = all(ipaddress.ip_address(address.split("%")[0]).is_loopback for address in addresses)
     return addresses if local else []
 

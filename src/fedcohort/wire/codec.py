@@ -217,8 +217,8 @@ def _long_task(data: memoryview) -> Task:
     if len(encoded) > MAX_ARRAYS:
         raise _too_many(len(encoded))
     arrays: list[tuple[pb.Array, Buffer]] = []
-    for one in encoded:
-        head, values = take_out(one, _DATA)
+    for part in encoded:
+        head, values = take_out(part, _DATA)
         arrays.append((_parsed(pb.Array, head), values[-1] if values else b""))
     return _task(_parsed(pb.Task, rest), arrays)
 
