@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from fedcohort.node.policy import Listen, SitePolicy
+from fedcohort.node.policy import ListenSettings, SitePolicy
 from fedcohort.quickstart.config import FlatConfig, WorkerConfig
 from fedcohort.sources.deidentify.rules import Role, Rule, Rules
 from fedcohort.study import Cohort, Privacy, Study, Train
@@ -23,7 +23,7 @@ def section(title: str) -> str:
 @pytest.mark.parametrize(
     ("title", "names"),
     [
-        ("site.toml", [*SitePolicy.model_fields, *Listen.model_fields]),
+        ("site.toml", [*SitePolicy.model_fields, *ListenSettings.model_fields]),
         ("config.json", [*FlatConfig.model_fields, *WorkerConfig.model_fields]),
         ("A study", [*Study.model_fields.keys() - {"cohort", "analysis"}, *Train.model_fields]),
         ("A study", [*Privacy.model_fields]),

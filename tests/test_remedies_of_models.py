@@ -18,7 +18,7 @@ from fedcohort.models import start
 from fedcohort.models.allowed_layers import check_row_wise
 from fedcohort.models.build import build_model
 from fedcohort.models.head import Head
-from fedcohort.models.inputs import Part
+from fedcohort.models.inputs import InputPart
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.researcher.inference import load_predictor
 from fedcohort.researcher.result import Result
@@ -33,7 +33,7 @@ from .test_remedies_of_sites import run
 pytestmark = pytest.mark.training
 
 layers = keras.layers
-SCAN, RECORD = Part("scan", (8, 8, 1), pixels=True), Part("record", (4,))
+SCAN, RECORD = InputPart("scan", (8, 8, 1), pixels=True), InputPart("record", (4,))
 BOTH, PICTURE, NUMBERS = (SCAN, RECORD), (SCAN,), (RECORD,)
 BASE = {"base_url": "http://127.0.0.1:5001"}
 

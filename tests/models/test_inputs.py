@@ -12,7 +12,7 @@ from fedcohort.models import inputs as inputs_module
 from fedcohort.models import local as local_module
 from fedcohort.models import pieces as pieces_module
 from fedcohort.models.build import build_model
-from fedcohort.models.inputs import Inputs, Part
+from fedcohort.models.inputs import InputPart, Inputs
 from fedcohort.models.local import LocalModel, local_model
 from fedcohort.models.pieces import cut
 from fedcohort.models.private import private_model
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.training
 
 layers = keras.layers
 SHAPE = (8, 6, 1)
-RECORD, IMAGE = Part("record", (3,)), Part("scan", SHAPE, pixels=True)
+RECORD, IMAGE = InputPart("record", (3,)), InputPart("scan", SHAPE, pixels=True)
 PARTS = (RECORD, IMAGE)
 
 
@@ -74,7 +74,7 @@ def test_a_model_of_two_inputs_takes_them_in_whatever_order_it_has(image_first: 
 def test_inputs_of_one_shape_are_told_apart_by_name() -> None:
     left, right = keras.Input(SHAPE, name="left"), keras.Input(SHAPE, name="right")
     end = layers.Dense(1, "sigmoid")(layers.Flatten()(layers.Subtract()([left, right])))
-    parts = (Part("right", SHAPE, True), Part("left", SHAPE, True))
+    parts = (InputPart("right", SHAPE, True), InputPart("left", SHAPE, True))
     local = local_model(json_of(keras.Model([left, right], end)), parts, BINARY, 0)
     x = Inputs({name: rows(2, seed)[0].parts["scan"] for name, seed in (("right", 1), ("left", 2))})
     first, second = local.arranged(x).values()
@@ -87,16 +87,16 @@ def test_inputs_of_one_shape_are_told_apart_by_name() -> None:
     [
         (joined, (RECORD,)),
         (joined, (IMAGE,)),
-        (joined, (Part("record", (4,)), IMAGE)),
-        (joined, (RECORD, Part("scan", (6, 8, 1), True))),
-        (joined, (RECORD, IMAGE, Part("other", SHAPE, True))),
+        (joined, (InputPart("record", (4,)), IMAGE)),
+        (joined, (RECORD, InputPart("scan", (6, 8, 1), True))),
+        (joined, (RECORD, IMAGE, InputPart("other", SHAPE, True))),
         (lambda: "image_and_record", (RECORD,)),
         (lambda: "image_and_record", (IMAGE,)),
         (lambda: "cnn_medical", PARTS),
         (lambda: "logistic", PARTS),
     ],
 )
-def test_a_model_that_does_not_fit_the_cohort_is_refused(config: Any, parts: tuple[Part, ...]) -> None:
+def test_a_model_that_does_not_fit_the_cohort_is_refused(config: Any, parts: tuple[InputPart, ...]) -> None:
     with pytest.raises(StudyError, match=r"analysis\.model: .*(takes|shape)"):
         build_model(config(), parts, BINARY, 0)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
-from fedcohort.models.inputs import Part
+from fedcohort.models.inputs import InputPart
 from fedcohort.models.invariance import Arrays, Floats, Pieces, try_rows, try_sums
 from fedcohort.models.pieces import cut
 from fedcohort.models.private import private_model
@@ -22,7 +22,7 @@ from tests.models.test_start_tensorflow import run
 pytestmark = pytest.mark.training
 
 layers = keras.layers
-PARTS, SHAPES, PIECE = (Part("record", (5,)),), [(5, 1), (1,)], (32, 1)
+PARTS, SHAPES, PIECE = (InputPart("record", (5,)),), [(5, 1), (1,)], (32, 1)
 ONE_BIT = np.float32(1 + 2.0**-22)
 
 

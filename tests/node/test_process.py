@@ -21,7 +21,7 @@ from fedcohort.node.answer import Node, is_last, private_study
 from fedcohort.node.consent import LocalSite, approve, read_approval
 from fedcohort.node.heads import check_not_behind, no_head, take_heads
 from fedcohort.node.keys import Keys, RosterFolder, confirm
-from fedcohort.node.policy import Listen, SitePolicy
+from fedcohort.node.policy import ListenSettings, SitePolicy
 from fedcohort.node.process import serve_link
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.running import Running
@@ -94,7 +94,11 @@ class Coordinator:
 def running(tmp_path: Path) -> Iterator[Running]:
     database = write_ward(tmp_path / "a.db", ward_rows(0, 20))
     policy = SitePolicy(
-        id="a", data=str(database), tables={TABLE: "*"}, listen=Listen(port=0), state=tmp_path / "state"
+        id="a",
+        data=str(database),
+        tables={TABLE: "*"},
+        listen=ListenSettings(port=0),
+        state=tmp_path / "state",
     )
     identity, store = new_identity("a"), SqlNodeStore(tmp_path / "state" / "node.db")
     cards: dict[str, Card] = {}

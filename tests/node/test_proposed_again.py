@@ -11,7 +11,7 @@ import pytest
 from fedcohort.errors import TooManyStudiesError
 from fedcohort.node import consent
 from fedcohort.node.consent import LocalSite, approve, receive_proposal, refuse
-from fedcohort.node.policy import Listen, SitePolicy
+from fedcohort.node.policy import ListenSettings, SitePolicy
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.storage.durable import MOST_EQUAL_ENTRIES
 from fedcohort.study import Cohort, Describe, Numeric, Study
@@ -27,7 +27,7 @@ STUDY = Study(name="ages", cohort=Cohort(columns={"age": Numeric(18, 90)}), anal
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[LocalSite]:
     policy = SitePolicy(
-        id="a", data="a.db", tables={"records": ("age",)}, listen=Listen(port=0), state=tmp_path
+        id="a", data="a.db", tables={"records": ("age",)}, listen=ListenSettings(port=0), state=tmp_path
     )
     store = SqlNodeStore(tmp_path / "node.db")
     yield LocalSite(policy, new_identity("a"), store)

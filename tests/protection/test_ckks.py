@@ -26,12 +26,12 @@ SHAPE = Shape((Segment(3, 64, 2**55), Segment(5, 32, 2**20)), 3)
 
 
 @pytest.fixture(scope="module")
-def key() -> ckks.Key:
+def key() -> ckks.CkksKey:
     return ckks.load_secret(*KEY)
 
 
 @pytest.fixture(scope="module")
-def public() -> ckks.Key:
+def public() -> ckks.CkksKey:
     return ckks.load_public(KEY[0])
 
 
@@ -50,7 +50,7 @@ def ring_of(shape: Shape, draw: np.random.Generator, extreme: int = 0) -> Ring:
     return Ring(np.concatenate(wide).view(np.uint64), np.concatenate(narrow).view(np.uint32))
 
 
-def sum_of(key: ckks.Key, public: ckks.Key, shape: Shape, rings: list[Ring]) -> tuple[bytes, bytes]:
+def sum_of(key: ckks.CkksKey, public: ckks.CkksKey, shape: Shape, rings: list[Ring]) -> tuple[bytes, bytes]:
     """What is opened, and what it should be."""
     total, expected = None, zero_ring(shape.sizes)
     for ring in rings:
@@ -77,14 +77,14 @@ def test_the_sum_is_exact_for_any_shape_and_sites(data: st.DataObject, n_sites: 
         assert found == expected
 
 
-def test_more_values_than_a_ciphertext_has_slots(key: ckks.Key, public: ckks.Key) -> None:
+def test_more_values_than_a_ciphertext_has_slots(key: ckks.CkksKey, public: ckks.CkksKey) -> None:
     shape, draw = Shape((Segment(9_000, 32, 2**21),), 3), np.random.default_rng(0)
     assert ckks.n_ciphertexts(shape) == 3
     found, expected = sum_of(key, public, shape, [ring_of(shape, draw) for _ in range(3)])
     assert found == expected
 
 
-def test_the_error_stays_far_below_what_the_bound_says(key: ckks.Key) -> None:
+def test_the_error_stays_far_below_what_the_bound_says(key: ckks.CkksKey) -> None:
     """One encryption's error is at most six of its deviations: 2^(15 + 2.6 - 28)."""
     draw = np.random.default_rng(0)
     largest = 0.0
@@ -95,7 +95,7 @@ def test_the_error_stays_far_below_what_the_bound_says(key: ckks.Key) -> None:
     assert 0 < largest < 2.0 ** (15 + 2.6 - 28) < ckks.CLOSE / 100
 
 
-def test_the_error_of_10000_sites_stays_below_half_a_unit(key: ckks.Key) -> None:
+def test_the_error_of_10000_sites_stays_below_half_a_unit(key: ckks.CkksKey) -> None:
     """Errors of encryptions are independent: the sum's deviation grows with the root of their number."""
     draw = np.random.default_rng(1)
     values = draw.integers(-(2**29), 2**29, ckks_worker.SLOTS).astype(np.float64)
@@ -104,31 +104,31 @@ def test_the_error_of_10000_sites_stays_below_half_a_unit(key: ckks.Key) -> None
     assert 0 < 6 * deviation * math.sqrt(10_000) < ckks.CLOSE < 0.5
 
 
-def test_the_sum_of_a_hundred_sites_at_their_limits_is_exact(key: ckks.Key, public: ckks.Key) -> None:
+def test_the_sum_of_a_hundred_sites_at_their_limits_is_exact(key: ckks.CkksKey, public: ckks.CkksKey) -> None:
     shape = Shape((Segment(2, 64, (2**63 - 1) // 100), Segment(3, 32, (2**31 - 1) // 100)), 100)
     rings = [ring_of(shape, np.random.default_rng(0), extreme=1) for _ in range(100)]
     found, expected = sum_of(key, public, shape, rings)
     assert found == expected
 
 
-def test_the_order_of_addition_does_not_matter(key: ckks.Key, public: ckks.Key) -> None:
+def test_the_order_of_addition_does_not_matter(key: ckks.CkksKey, public: ckks.CkksKey) -> None:
     draw = np.random.default_rng(0)
     rings = [ring_of(SHAPE, draw) for _ in range(3)]
     assert sum_of(key, public, SHAPE, rings) == sum_of(key, public, SHAPE, rings[::-1])
 
 
-def test_the_same_integers_are_sealed_differently_each_time(key: ckks.Key) -> None:
+def test_the_same_integers_are_sealed_differently_each_time(key: ckks.CkksKey) -> None:
     ring = ring_of(SHAPE, np.random.default_rng(0))
     assert ckks.seal(key, SHAPE, ring) != ckks.seal(key, SHAPE, ring)
 
 
-def test_another_key_opens_nothing(key: ckks.Key) -> None:
+def test_another_key_opens_nothing(key: ckks.CkksKey) -> None:
     body = ckks.seal(key, SHAPE, ring_of(SHAPE, np.random.default_rng(0)))
     with pytest.raises(WireError, match="does not decrypt to integers"):
         ckks.open_sum(ckks.load_secret(*OTHER), SHAPE, body, 1)
 
 
-def test_a_total_of_more_sites_than_it_claims_is_refused(key: ckks.Key, public: ckks.Key) -> None:
+def test_a_total_of_more_sites_than_it_claims_is_refused(key: ckks.CkksKey, public: ckks.CkksKey) -> None:
     bodies = [ckks.seal(key, SHAPE, ring_of(SHAPE, np.random.default_rng(0), extreme=1)) for _ in range(3)]
     total = None
     for body in bodies:
@@ -177,7 +177,7 @@ def test_seal_itself_refuses_a_modulus_of_less_than_128_bits_of_security() -> No
     assert b"not set correctly" in elsewhere(TOO_LARGE_A_MODULUS).stderr
 
 
-def test_what_is_no_body_is_refused(key: ckks.Key, public: ckks.Key) -> None:
+def test_what_is_no_body_is_refused(key: ckks.CkksKey, public: ckks.CkksKey) -> None:
     body = ckks.seal(key, SHAPE, ring_of(SHAPE, np.random.default_rng(0)))
     for wrong in (
         b"",
@@ -193,7 +193,7 @@ def test_what_is_no_body_is_refused(key: ckks.Key, public: ckks.Key) -> None:
         ckks.add(public, replace(SHAPE, segments=(Segment(5_000, 32, 1),)), body, body)
 
 
-def test_hundreds_of_changed_bodies_crash_nothing(key: ckks.Key, public: ckks.Key) -> None:
+def test_hundreds_of_changed_bodies_crash_nothing(key: ckks.CkksKey, public: ckks.CkksKey) -> None:
     """Flipped, cut and filled; most are refused, and none opens as anything but an error or integers."""
     draw = np.random.default_rng(0)
     good = ckks.seal(key, SHAPE, ring_of(SHAPE, draw))
@@ -211,7 +211,7 @@ def test_hundreds_of_changed_bodies_crash_nothing(key: ckks.Key, public: ckks.Ke
     assert refused > 290
 
 
-def test_no_secret_is_in_a_representation(key: ckks.Key) -> None:
+def test_no_secret_is_in_a_representation(key: ckks.CkksKey) -> None:
     assert repr(key) == "Key()"
 
 

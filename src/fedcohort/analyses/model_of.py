@@ -7,7 +7,7 @@ from fedcohort.analyses.encode import feature_slices, n_features
 from fedcohort.analyses.metrics import Outcome
 from fedcohort.columns import Classes, Holdout, Number
 from fedcohort.errors import StudyError
-from fedcohort.models.inputs import RECORD, Part
+from fedcohort.models.inputs import RECORD, InputPart
 from fedcohort.protection.words import WORDS
 from fedcohort.study import Cohort, Study, Survival, Train
 from fedcohort.table import SPLITS
@@ -89,14 +89,16 @@ def check_capacity(study: Study, train: Train, n_weights: int) -> None:
         )
 
 
-def inputs_of(cohort: Cohort) -> tuple[Part, ...]:
+def inputs_of(cohort: Cohort) -> tuple[InputPart, ...]:
     """What a model takes: the record of all ordinary columns, and each image.
 
     Raises:
         StudyError: an image column has the record's name.
     """
     width = n_features(cohort)
-    images = [Part(name, kind.shape, pixels=True) for name, kind in image_columns(cohort.schema_).items()]
+    images = [
+        InputPart(name, kind.shape, pixels=True) for name, kind in image_columns(cohort.schema_).items()
+    ]
     if width and any(image.name == RECORD for image in images):
         raise StudyError(
             f"cohort.columns: an image column called {RECORD!r} stands beside ordinary columns, which are "
@@ -107,7 +109,7 @@ def inputs_of(cohort: Cohort) -> tuple[Part, ...]:
         for name, part in feature_slices(cohort).items()
         if part is not None
     )
-    return (*([Part(RECORD, (width,), columns=columns)] if width else []), *images)
+    return (*([InputPart(RECORD, (width,), columns=columns)] if width else []), *images)
 
 
 def _head(cohort: Cohort) -> "Head":

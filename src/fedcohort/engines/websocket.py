@@ -23,7 +23,7 @@ from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.engines.links import Links
 from fedcohort.errors import ConfigError, FedcohortError, JoinTokenError, LedgerBehindError
 from fedcohort.local_token import RESEARCHER
-from fedcohort.node.policy import Listen
+from fedcohort.node.policy import ListenSettings
 from fedcohort.node.process import run_node, serve_link
 from fedcohort.node.running import Running
 from fedcohort.node.store import SqlNodeStore
@@ -269,7 +269,7 @@ async def _join(running: Running, dial_once: Callable[[], Awaitable[Link]]) -> L
         raise ConfigError(str(error)) from error
 
 
-async def _listen(running: Running, place: Listen, trust: NodeTrust) -> None:
+async def _listen(running: Running, place: ListenSettings, trust: NodeTrust) -> None:
     busy, ended = asyncio.Lock(), asyncio.get_running_loop().create_future()
 
     async def handle(channel: Channel) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from fedcohort.errors import StudyError
 from fedcohort.models.custom import build_custom, seeded
 from fedcohort.models.head import Head
-from fedcohort.models.inputs import InputShape, Part, parts_of
+from fedcohort.models.inputs import InputPart, InputShape, parts_of
 from fedcohort.models.start import start_tensorflow
 
 _ACTIVATION = {"binary": "sigmoid", "classes": "softmax", "number": "linear"}
@@ -100,7 +100,7 @@ def _image_features(image: Any) -> Any:
     return layers.Concatenate()([layers.GlobalAveragePooling2D()(image), layers.GlobalMaxPooling2D()(image)])
 
 
-def _image_and_record(parts: tuple[Part, ...], head: Head) -> Any:
+def _image_and_record(parts: tuple[InputPart, ...], head: Head) -> Any:
     """The convolutions over one image, concatenated with a hidden layer over the record."""
     import keras
 

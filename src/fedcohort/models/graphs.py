@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from fedcohort.models.head import Head
-from fedcohort.models.inputs import Part, caller, signature
+from fedcohort.models.inputs import InputPart, caller, signature
 from fedcohort.models.start import start_tensorflow
 
 Tensor = Any
@@ -30,7 +30,7 @@ class Graphs:
     predict: Callable[..., Tensor]
 
 
-def trace(model: Any, head: Head, parts: Sequence[Part]) -> Graphs:
+def trace(model: Any, head: Head, parts: Sequence[InputPart]) -> Graphs:
     """Graphs of rows by input.
 
     Raises:

@@ -31,7 +31,7 @@ Tensor = Any
 
 
 @dataclass(frozen=True)
-class Part:
+class InputPart:
     """One input: its name, and what a row of it is.
 
     Attributes:
@@ -47,14 +47,16 @@ class Part:
     columns: tuple[tuple[str, int, int], ...] = ()
 
 
-InputShape = tuple[int, ...] | tuple[Part, ...]
+InputShape = tuple[int, ...] | tuple[InputPart, ...]
 """Of one row: of the only input, or every input with its name."""
 
 
-def parts_of(input_shape: InputShape) -> tuple[Part, ...]:
+def parts_of(input_shape: InputShape) -> tuple[InputPart, ...]:
     """The inputs with their names."""
-    parts = tuple(part for part in input_shape if isinstance(part, Part))
-    return parts or (Part(RECORD, tuple(int(size) for size in input_shape if not isinstance(size, Part))),)
+    parts = tuple(part for part in input_shape if isinstance(part, InputPart))
+    return parts or (
+        InputPart(RECORD, tuple(int(size) for size in input_shape if not isinstance(size, InputPart))),
+    )
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def as_inputs(x: Rows) -> Inputs:
     return x if isinstance(x, Inputs) else Inputs({RECORD: x})
 
 
-def signature(parts: Sequence[Part]) -> tuple[Any, ...]:
+def signature(parts: Sequence[InputPart]) -> tuple[Any, ...]:
     """The TensorFlow signature of rows by input."""
     tf = start_tensorflow()
     return tuple(
@@ -162,7 +164,7 @@ class Feed:
         return tf.argmax(own, 1, tf.int32)[:, None] if self.is_index else own
 
 
-def caller(model: Any, parts: Sequence[Part]) -> Callable[[Sequence[Tensor], bool], Tensor]:
+def caller(model: Any, parts: Sequence[InputPart]) -> Callable[[Sequence[Tensor], bool], Tensor]:
     """The model as a function of rows by input, as `Inputs.take` gives them, and of whether it trains.
 
     Raises:
@@ -183,7 +185,7 @@ def packed(model: Any, tensors: Sequence[Tensor]) -> Any:
     return tensors[0] if len(tensors) == 1 else keras.tree.pack_sequence_as(model.input, list(tensors))
 
 
-def matched(model: Any, parts: Sequence[Part]) -> list[Feed]:
+def matched(model: Any, parts: Sequence[InputPart]) -> list[Feed]:
     """Which part each of the model's inputs takes: the one of its shape, and of its name if several are.
 
     A model may take the record column by column instead: one input for each, of the column's name.
@@ -209,7 +211,7 @@ def matched(model: Any, parts: Sequence[Part]) -> list[Feed]:
     return [Feed(parts[at].name, at) for at in order]
 
 
-def _by_column(model: Any, parts: Sequence[Part]) -> list[Feed] | None:
+def _by_column(model: Any, parts: Sequence[InputPart]) -> list[Feed] | None:
     """An input for each column of the record and each image, by its name; None where they are not so named.
 
     Raises:
@@ -242,7 +244,7 @@ def _column_feed(tensor: Any, name: str, record: int, start: int, width: int) ->
     return Feed(name, record, slice(start, start + width), levels)
 
 
-def _unmatched(takes: list[tuple[int, ...]], parts: Sequence[Part]) -> StudyError:
+def _unmatched(takes: list[tuple[int, ...]], parts: Sequence[InputPart]) -> StudyError:
     if len(parts) == 1:
         by_column = (
             ", or an input for each column, of its name" if parts[0].columns and len(takes) > 1 else ""
@@ -259,7 +261,7 @@ def _unmatched(takes: list[tuple[int, ...]], parts: Sequence[Part]) -> StudyErro
 
 
 def read_ahead(
-    pieces: Callable[[], Iterator[Any]], parts: Sequence[Part], *others: Any
+    pieces: Callable[[], Iterator[Any]], parts: Sequence[InputPart], *others: Any
 ) -> Iterator[tuple[Any, ...]]:
     """Pieces of rows as tensors, the next one being read while one is worked on (tf.data).
 

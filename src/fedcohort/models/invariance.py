@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fedcohort.errors import StudyError
 from fedcohort.models.head import Head
-from fedcohort.models.inputs import Part
+from fedcohort.models.inputs import InputPart
 from fedcohort.models.start import SETTINGS, start_tensorflow
 
 Floats = NDArray[np.float32]
@@ -67,7 +67,7 @@ def piece_alignment() -> int:
 def try_sums(
     read: Read,
     shapes: Sequence[tuple[int, ...]],
-    parts: Sequence[Part],
+    parts: Sequence[InputPart],
     head: Head,
     piece: tuple[int, int],
     rounding: float,
@@ -102,7 +102,7 @@ def try_sums(
 def try_rows(
     predict: Callable[[Floats, Arrays], Floats],
     shapes: Sequence[tuple[int, ...]],
-    parts: Sequence[Part],
+    parts: Sequence[InputPart],
     head: Head,
     rows: int,
 ) -> None:
@@ -137,7 +137,7 @@ def made_up_weights(
 
 
 def made_up_rows(
-    parts: Sequence[Part], head: Head, n: int, generator: np.random.Generator
+    parts: Sequence[InputPart], head: Head, n: int, generator: np.random.Generator
 ) -> tuple[Arrays, Floats]:
     """Rows of nobody by input, and their targets."""
     x = tuple(

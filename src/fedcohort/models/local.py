@@ -25,9 +25,9 @@ from fedcohort.models.head import Head
 from fedcohort.models.inputs import (
     PIECE_ALIGNMENT,
     PIECE_BYTES,
+    InputPart,
     Inputs,
     InputShape,
-    Part,
     Rows,
     as_inputs,
     matched,
@@ -64,7 +64,7 @@ class LocalModel:
 
     model: Any
     head: Head
-    parts: tuple[Part, ...]
+    parts: tuple[InputPart, ...]
     shapes: tuple[tuple[int, ...], ...]
     trainable_mask: NDArray[np.bool_]
     first_weights: Floats
@@ -230,7 +230,7 @@ def local_model(model: str | dict[str, Any], input_shape: InputShape, head: Head
 
 
 @lru_cache(maxsize=8)
-def _local_model(model: str, parts: tuple[Part, ...], head: Head, seed: int) -> LocalModel:
+def _local_model(model: str, parts: tuple[InputPart, ...], head: Head, seed: int) -> LocalModel:
     built = use_quick_dropout(build_model(json.loads(model), parts, head, seed))
     variables = built.weights
     trainable = {id(variable) for variable in built.trainable_variables}

@@ -27,8 +27,8 @@ from fedcohort.models.ghost_layers import held_values
 from fedcohort.models.graphs import row_losses
 from fedcohort.models.head import Head
 from fedcohort.models.inputs import (
+    InputPart,
     InputShape,
-    Part,
     Rows,
     as_inputs,
     caller,
@@ -99,7 +99,7 @@ class PrivateModel:
     graphs: PrivateGraphs
     lock: threading.Lock
     shapes: tuple[tuple[int, ...], ...]
-    parts: tuple[Part, ...]
+    parts: tuple[InputPart, ...]
     head: Head
     tried: set[tuple[object, ...]]
 
@@ -279,7 +279,7 @@ def private_model(
 
 @lru_cache(maxsize=8)
 def _private_model(
-    model: str, parts: tuple[Part, ...], head: Head, seed: int, rows_per_patient: int
+    model: str, parts: tuple[InputPart, ...], head: Head, seed: int, rows_per_patient: int
 ) -> PrivateModel:
     built = use_quick_dropout(build_model(json.loads(model), parts, head, seed), silenced=True)
     alignment = piece_alignment()

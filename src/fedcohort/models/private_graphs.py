@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.models.graphs import split_weights
-from fedcohort.models.inputs import Part, signature
+from fedcohort.models.inputs import InputPart, signature
 from fedcohort.models.start import start_tensorflow
 
 Tensor = Any
@@ -43,7 +43,7 @@ class PrivateGraphs:
 def private_graphs(
     model: Any,
     total: Callable[..., Tensor],
-    parts: Sequence[Part],
+    parts: Sequence[InputPart],
     trainable: NDArray[np.bool_],
     one_thread: bool,
 ) -> PrivateGraphs:

@@ -15,7 +15,7 @@ from fedcohort.logs import about
 from fedcohort.node import heads
 from fedcohort.node.answer import is_last, is_private, private_study
 from fedcohort.node.running import Running, keep_counter
-from fedcohort.node.witness import WITNESS_SECONDS, Exchange, countersign, missing_words, needed
+from fedcohort.node.witness import WITNESS_SECONDS, HeadExchange, countersign, missing_words, needed
 from fedcohort.study import Study
 from fedcohort.wire.codec import encode
 from fedcohort.wire.handshake import COUNTERSIGNING
@@ -119,7 +119,7 @@ async def _witness(running: Running, link: Link, study: Study, *, first: bool) -
         raise UnwitnessedError(missing_words(peers, asked, n_needed))
 
 
-async def _exchange(running: Running, link: Link, begin: Callable[[], HeadCheck]) -> Exchange | None:
+async def _exchange(running: Running, link: Link, begin: Callable[[], HeadCheck]) -> HeadExchange | None:
     """Show the other sites a head, and wait until enough have signed, or no longer.
 
     Raises:

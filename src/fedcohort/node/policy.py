@@ -37,7 +37,7 @@ AnalysisName = Annotated[str, PlainValidator(partial(one_of, KINDS))]
 ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record", "own"]
 
 
-class Listen(Frozen):
+class ListenSettings(Frozen):
     """Where a node listens for the coordinator, instead of dialling out."""
 
     host: str = "localhost"
@@ -56,7 +56,7 @@ class SitePolicy(Frozen):
     patients: dict[Identifier, Identifier] = Field(default_factory=dict)
     """By table, the column that tells patients apart where it is not patient_id: no study chooses it."""
     coordinator: str | None = None
-    listen: Listen | None = None
+    listen: ListenSettings | None = None
     ca_file: Path | None = None
     state: Path = Path("state")
     counter: Path | None = None

@@ -42,7 +42,7 @@ def needed(n_peers: int, colluders: int) -> int:
 
 
 @dataclass
-class Exchange:
+class HeadExchange:
     """One exchange: the head that was shown, and the sites that have countersigned it."""
 
     check: HeadCheck
@@ -73,7 +73,7 @@ class Witnesses:
     studies: set[str] = field(default_factory=set)
     last: set[tuple[str, int, str]] = field(default_factory=set)
     exact: set[str] = field(default_factory=set)
-    asked: Exchange | None = None
+    asked: HeadExchange | None = None
     by_operator: bool = False
     by_counter: bool = False
 
@@ -87,7 +87,7 @@ class Witnesses:
 
     def _begin(self, head: LedgerHead, n_needed: int) -> HeadCheck:
         check = HeadCheck(head, secrets.token_bytes(NONCE_BYTES))
-        self.asked = Exchange(check, n_needed)
+        self.asked = HeadExchange(check, n_needed)
         return check
 
     def take(
@@ -179,7 +179,7 @@ def _held(store: SqlNodeStore, shown: LedgerHead, key: bytes) -> LedgerHead:
     return shown
 
 
-def missing_words(peers: Mapping[SiteId, bytes], asked: Exchange | None, n_needed: int) -> str:
+def missing_words(peers: Mapping[SiteId, bytes], asked: HeadExchange | None, n_needed: int) -> str:
     """Why too few sites countersigned, and what to do; for the operator's log."""
     signed = asked.signed if asked is not None else set()
     silent = ", ".join(sorted(set(peers) - signed)) or "none"

@@ -35,7 +35,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Key:
+class CkksKey:
     """A serialised TenSEAL context: with the secret key at a site, without it at the coordinator."""
 
     data: bytes = field(repr=False)
@@ -51,7 +51,7 @@ def make_key() -> tuple[bytes, bytes]:
     return public, secret
 
 
-def load_public(public: bytes) -> Key:
+def load_public(public: bytes) -> CkksKey:
     """The coordinator's part of a key.
 
     Raises:
@@ -59,10 +59,10 @@ def load_public(public: bytes) -> Key:
     """
     if _kind(public) != b"public":
         raise WireError("not the public part of a CKKS key")
-    return Key(public)
+    return CkksKey(public)
 
 
-def load_secret(public: bytes, secret: bytes) -> Key:
+def load_secret(public: bytes, secret: bytes) -> CkksKey:
     """A site's key.
 
     Raises:
@@ -72,7 +72,7 @@ def load_secret(public: bytes, secret: bytes) -> Key:
     theirs = load_public(public)
     if _kind(secret) != b"secret":
         raise KeyFileError("not the secret part of a CKKS key")
-    ours, probe = Key(secret), np.arange(SLOTS, dtype=np.float64)
+    ours, probe = CkksKey(secret), np.arange(SLOTS, dtype=np.float64)
     if np.max(np.abs(_decrypt(ours, _encrypt(theirs, probe)) - probe)) > CLOSE:
         raise KeyFileError("the secret part of a CKKS key does not belong to its public part")
     return ours
@@ -88,7 +88,7 @@ def _kind(data: bytes) -> bytes:
         return b""
 
 
-def seal(key: Key, shape: Shape, ring: Ring) -> bytes:
+def seal(key: CkksKey, shape: Shape, ring: Ring) -> bytes:
     """Encrypt a site's integers."""
     digits = np.concatenate([np.zeros(0), *_digits_of(shape, ring)])
     padded = np.zeros(-(-digits.size // SLOTS) * SLOTS)
@@ -96,7 +96,7 @@ def seal(key: Key, shape: Shape, ring: Ring) -> bytes:
     return _join(_encrypt(key, padded))
 
 
-def add(key: Key, shape: Shape, total: bytes | None, body: bytes) -> bytes:
+def add(key: CkksKey, shape: Shape, total: bytes | None, body: bytes) -> bytes:
     """Add one site's ciphertexts to a total, without any secret.
 
     Raises:
@@ -109,7 +109,7 @@ def add(key: Key, shape: Shape, total: bytes | None, body: bytes) -> bytes:
     return _join(TENSEAL.ask(ckks_worker.add, key.data, *_split(shape, total), *parts))
 
 
-def open_sum(key: Key, shape: Shape, total: bytes, n_contributors: int) -> Ring:
+def open_sum(key: CkksKey, shape: Shape, total: bytes, n_contributors: int) -> Ring:
     """Decrypt a total, and round it to the exact sum.
 
     Raises:
@@ -188,11 +188,11 @@ def n_ciphertexts(shape: Shape) -> int:
     return -(-digits // SLOTS)
 
 
-def _encrypt(key: Key, slots: NDArray[np.float64]) -> list[bytes]:
+def _encrypt(key: CkksKey, slots: NDArray[np.float64]) -> list[bytes]:
     return TENSEAL.ask(ckks_worker.encrypt, key.data, slots.tobytes())
 
 
-def _decrypt(key: Key, ciphertexts: list[bytes]) -> NDArray[np.float64]:
+def _decrypt(key: CkksKey, ciphertexts: list[bytes]) -> NDArray[np.float64]:
     return np.frombuffer(b"".join(TENSEAL.ask(ckks_worker.decrypt, key.data, *ciphertexts)), np.float64)
 
 

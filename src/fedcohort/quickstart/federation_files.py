@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedcohort.errors import KeyFileError
 from fedcohort.node.keys import enrol
-from fedcohort.node.policy import Listen, SitePolicy
+from fedcohort.node.policy import ListenSettings, SitePolicy
 from fedcohort.protection.words import WORDS
 from fedcohort.quickstart.config import FlatConfig, WorkerConfig
 from fedcohort.sources.datasets.synthetic import FEATURES
@@ -33,7 +33,7 @@ def worker_policy(config_path: Path, worker: WorkerConfig) -> SitePolicy:
         id=worker.id,
         data=worker_data(config_path, worker),
         tables={"records": "*"},
-        listen=Listen(host=worker.host, port=worker.port),
+        listen=ListenSettings(host=worker.host, port=worker.port),
         state=state_folder(config_path) / worker.id,
         counter=state_folder(config_path) / f"{worker.id}.counter",
         roster=state_folder(config_path) / "roster",

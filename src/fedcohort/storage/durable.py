@@ -65,7 +65,7 @@ HotConnection = Connection | sqlite3.Connection
 """A transaction of prepared statements: the driver's own connection where it is SQLite's."""
 
 
-class Rows(Protocol):
+class ResultRows(Protocol):
     """Rows that a prepared statement has selected or changed, by either kind of connection."""
 
     @property
@@ -272,7 +272,7 @@ class PreparedStatement:
     order: tuple[str, ...] | None
     constants: Mapping[str, object]
 
-    def run(self, connection: HotConnection, values: Mapping[str, object]) -> Rows:
+    def run(self, connection: HotConnection, values: Mapping[str, object]) -> ResultRows:
         """Run it with these parameters, by name."""
         given = {**self.constants, **values}
         ordered = None if self.order is None else tuple(given[name] for name in self.order)
