@@ -54,9 +54,8 @@ InputShape = tuple[int, ...] | tuple[InputPart, ...]
 def parts_of(input_shape: InputShape) -> tuple[InputPart, ...]:
     """The inputs with their names."""
     parts = tuple(part for part in input_shape if isinstance(part, InputPart))
-    return parts or (
-        InputPart(RECORD, tuple(int(size) for size in input_shape if not isinstance(size, InputPart))),
-    )
+    sizes = tuple(int(size) for size in input_shape if not isinstance(size, InputPart))
+    return parts or (InputPart(RECORD, sizes),)
 
 
 @dataclass(frozen=True)
