@@ -23,6 +23,7 @@ from fedcohort.figures import (
 AT_RISK = Table(
     name="at-risk",
     section="made",
+    title="Numbers at risk",
     index=Column("group"),
     columns=(Column("0", format="count"), Column("12", format="count")),
     rows=(Row("drug", (Value(40), Value(31))), Row("placebo", (Value(41), Value(25)))),

@@ -2,11 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from fedcohort.errors import StudyError
-from fedcohort.figures import Bars, Named, Value, first_table, from_json, to_json
+from fedcohort.figures import Axis, Bars, Curve, Line, Named, Point, Value, first_table, from_json, to_json
 from tests.figures import COEFFICIENTS, EVERY_TYPE
 
 
@@ -35,3 +36,10 @@ def test_figures_that_cannot_be_read_say_which_and_why() -> None:
 def test_the_main_table_is_the_first() -> None:
     assert first_table(EVERY_TYPE) is COEFFICIENTS
     assert first_table(EVERY_TYPE[1:]) is None
+
+
+def test_in_steps_an_interval_holds_until_the_next_point() -> None:
+    line = Line("a", (Point(0, 1), Point(3, 0.8, 0.6, 0.9), Point(5, 0.5), Point(6, 0.2)))
+    curve = Curve(name="a", section="made", x=Axis(), y=Axis(), lines=(line,), steps=True)
+    assert curve.band(line) == [(3, 0.6, 0.9), (5, 0.6, 0.9)]
+    assert replace(curve, steps=False).band(line) == [(3, 0.6, 0.9)]

@@ -174,6 +174,19 @@ class Curve(_Figure):
     below: Table | None = None
     type: Literal["curve"] = "curve"
 
+    def band(self, line: Line) -> list[tuple[float, float, float]]:
+        """Places and ends of the line's intervals; in steps an interval holds until the next point."""
+        band: list[tuple[float, float, float]] = []
+        ends: tuple[float, float] | None = None
+        for point in line.points:
+            before, ends = ends, None
+            if point.low is not None and point.high is not None:
+                ends = point.low, point.high
+                band.append((point.x, *ends))
+            elif self.steps and before is not None:
+                band.append((point.x, *before))
+        return band
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bars(_Figure):

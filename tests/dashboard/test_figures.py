@@ -48,6 +48,7 @@ def test_every_type_is_drawn_and_said(dashboard: str, watch: Watched) -> None:
     assert rows[1] == ["bmi", "0.1 (0.05 – 0.15)", "–", "", "not known", "reference"]
     at_risk = watch.page.locator("#figure-at-risk tbody tr").all_inner_texts()
     assert [row.split("\t") for row in at_risk] == [["drug", "40", "31"], ["placebo", "41", "25"]]
+    assert watch.page.locator("#figures .quiet").all_inner_texts()[0] == "Numbers at risk"
     assert watch.page.locator("#figure-matrix td strong").all_inner_texts() == ["5", "1", "2", "7"]
     said = {name: watch.page.get_attribute(f"#figure-{name}", "aria-label")
             for name in ("survival", "weights", "spread", "forest")}  # fmt: skip

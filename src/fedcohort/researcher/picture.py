@@ -10,6 +10,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
+from matplotlib.transforms import Transform
 
 from fedcohort.figure_texts import PAPER, TERMINAL, Texts, heading, said, shown, written
 from fedcohort.figures import Axis, Bars, Curve, Figure, Intervals, Line, Matrix, Named, Table
@@ -23,6 +24,8 @@ INK, GRID = "#16212B", "#DDE4EA"
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "WenQuanYi Zen Hei")
 """Those that are installed are tried in turn for each letter; the later ones know Chinese."""
 IN_A_ROW = 3
+FIRST_ROW_POINTS, ROW_POINTS = 34, 12
+"""How far beneath the x axis the first row of numbers at risk stands, and each further one below it."""
 
 
 class Picture(Drawing):
@@ -37,7 +40,7 @@ class Picture(Drawing):
         with warnings.catch_warnings():
             # A machine without a Chinese font draws boxes for Chinese names; the rest is right.
             warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-            self.savefig(buffer, format="png")
+            self.savefig(buffer, format="png", bbox_inches="tight")
         return buffer.getvalue()
 
 
@@ -152,12 +155,10 @@ def _curve(axes: Axes, figure: Curve, texts: Texts) -> None:
 
 def _line(axes: Axes, figure: Curve, line: Line, place: int, texts: Texts) -> None:
     colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
-    known = [point for point in line.points if point.low is not None and point.high is not None]
-    lows, highs = [point.low or 0.0 for point in known], [point.high or 0.0 for point in known]
+    known = figure.band(line)
+    lows, highs = [low for _, low, _ in known], [high for _, _, high in known]
     step: Literal["post"] | None = "post" if figure.steps else None
-    axes.fill_between(
-        [point.x for point in known], lows, highs, step=step, color=colour, alpha=0.15, linewidth=0
-    )
+    axes.fill_between([x for x, _, _ in known], lows, highs, step=step, color=colour, alpha=0.15, linewidth=0)
     x, y = [point.x for point in line.points], [point.y for point in line.points]
     drawstyle = "steps-post" if figure.steps else "default"
     marker = "o" if figure.marked or len(x) == 1 else None
@@ -179,15 +180,26 @@ def _scale(axes: Axes, axis: Axis, which: str, texts: Texts) -> None:
 def _below(axes: Axes, table: Table, texts: Texts) -> None:
     """Each column beneath its place on the x axis, as numbers at risk are printed."""
     across = axes.get_xaxis_transform()
+
+    def beneath(x: float, index: int, text: str, coordinates: Transform) -> None:
+        axes.annotate(
+            text,
+            (x, 0),
+            (0, -FIRST_ROW_POINTS - ROW_POINTS * index),
+            xycoords=coordinates,
+            textcoords="offset points",
+            annotation_clip=False,
+            ha="right" if coordinates is axes.transAxes else "center",
+            va="top",
+            fontsize=8,
+        )
+
     for index, row in enumerate(table.rows):
-        height = -0.3 - 0.09 * index
-        name = _short(said(row.title, texts) or row.name)
-        axes.text(-0.02, height, name, transform=axes.transAxes, ha="right", fontsize=8)
+        beneath(-0.02, index, _short(said(row.title, texts) or row.name), axes.transAxes)
         for column, cell in zip(table.columns, row.cells, strict=True):
             number = getattr(cell, "number", None)
             if number is not None:
-                told = written(number, column.format, PAPER)
-                axes.text(float(column.name), height, told, transform=across, ha="center", fontsize=8)
+                beneath(float(column.name), index, written(number, column.format, PAPER), across)
 
 
 def _matrix(axes: Axes, figure: Matrix, texts: Texts) -> None:

@@ -40,7 +40,7 @@ def _curves(survival: Json, places: list[int]) -> Curve:
         name="at-risk",
         section=SECTION,
         title=Key("survival.at_risk"),
-        index=Column("group"),
+        index=Column("group", Key("survival.group")),
         columns=tuple(Column(f"{grid[place]:g}", format="count") for place in places),
         rows=tuple(
             Row(name, tuple(Value(group["at_risk"][place]) for place in places), _name(survival, name))

@@ -109,10 +109,9 @@ def _style(index: int) -> tuple[str, str]:
 def _line(figure: Curve, line: Line, index: int, axes: _Axes) -> list[Markup]:
     """The curve over its band; a single point is a dot."""
     colour, dash = _style(index)
-    known = [point for point in line.points if point.low is not None and point.high is not None]
-    lows = _stepped(figure, [(point.x, point.low or 0.0) for point in known])
-    highs = _stepped(figure, [(point.x, point.high or 0.0) for point in known])
-    band = [_AREA.format(axes.way([*lows, *reversed(highs)]), colour)] if known else []
+    ends = figure.band(line)
+    lows, highs = (_stepped(figure, [(end[0], end[which]) for end in ends]) for which in (1, 2))
+    band = [_AREA.format(axes.way([*lows, *reversed(highs)]), colour)] if ends else []
     places = _stepped(figure, [(point.x, point.y) for point in line.points])
     dots = [axes.place(*place) for place in places] if figure.marked or len(places) == 1 else []
     marks = [_DOT.format(f"{x:.1f}", f"{y:.1f}", colour) for x, y in dots]

@@ -18,7 +18,8 @@ const MAX_SPOKEN = 12;
 /** Draws curves, their names where there are several, and the table below their x axis. */
 export function drawCurve(figure) {
   const container = element("div", { attributes: { id: `figure-${figure.name}`, class: "chart", role: "img", "aria-label": spoken(figure, parts(figure)) } });
-  const below = figure.below ? [drawTable(figure.below).element] : [];
+  const title = figure.below ? said(figure.below.title) : "";
+  const below = [...(title ? [element("p", { text: title, attributes: { class: "quiet" } })] : []), ...(figure.below ? [drawTable(figure.below).element] : [])];
   const whole = element("div", { children: [...(figure.lines.length > 1 ? [legend(figure)] : []), container, ...below] });
   return { element: whole, charts: [{ container, option: (colours) => curveOption(figure, colours) }] };
 }
@@ -109,9 +110,19 @@ function lineOf(figure, line, colours, symbols) {
   };
 }
 
+/** The points that have intervals; in steps an interval holds until the next point. */
+function banded(figure, line) {
+  const isKnown = ({ low, high }) => typeof low === "number" && typeof high === "number";
+  return line.points.flatMap((point, place) => {
+    const before = line.points[place - 1];
+    if (isKnown(point)) return [point];
+    return figure.steps && before && isKnown(before) ? [{ ...before, x: point.x }] : [];
+  });
+}
+
 /** Two stacked lines without a stroke, the area between which is the interval. */
 function bandOf(figure, line, colours) {
-  const known = line.points.filter(({ low, high }) => typeof low === "number" && typeof high === "number");
+  const known = banded(figure, line);
   const unseen = {
     type: "line",
     ...stepped(figure),

@@ -20,9 +20,12 @@ export function drawTable(figure) {
   return { element: scrolling(figure, "figures", head, rows), charts: [] };
 }
 
-/** On a phone, where the table has no head, a cell stands beside its column's title. */
+/** On a phone, where the table has no head, a cell stands beside its column's title; lines break before intervals. */
 function cell(value, column, title) {
-  return element("td", { text: textOf(value, column.format), attributes: { class: "number", "data-name": title } });
+  const text = textOf(value, column.format);
+  const parts = text.split(/ (?=\()/).map((part) => element("span", { text: part }));
+  const whole = element("span", { children: parts.flatMap((part, place) => (place > 0 ? [" ", part] : [part])) });
+  return element("td", { attributes: { class: "number", "data-name": title }, children: text === "" ? [] : [whole] });
 }
 
 function textOf(value, format) {

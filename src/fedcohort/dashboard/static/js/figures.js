@@ -48,7 +48,7 @@ function card(section, figures, study) {
     attributes: { class: "head" },
     children: [
       element("h2", { text: heading, attributes: { id: `${section}-heading` } }),
-      ...(figures.length === 1 && pictures.length === 1 && figures[0].type !== "matrix" ? [link(figures[0], study)] : []),
+      ...(pictures.length === 1 && pictures[0].type !== "matrix" ? [link(pictures[0], study)] : []),
     ],
   });
   const grid = element("div", { attributes: { class: "charts" }, children: panels.map((each) => each.element) });
