@@ -244,7 +244,7 @@ def nobody(cohort: Cohort, seed: int, stores: Mapping[str, PixelStore] | None = 
 
 
 def _settled(unfit: Sequence[Unfit], n_rows: int, *, private: bool) -> Mask:
-    """Rows to leave out for what they lack; an error where it may be told."""
+    """Rows to leave out for what they lack; an error where that may be said."""
     left_out = np.zeros(n_rows, dtype=np.bool_)
     for fault in unfit:
         if not private:

@@ -53,7 +53,7 @@ def in_order(tables: Iterable[Table], where: str, nobody: Table | None = None) -
     Args:
         nobody: what a cohort without a row is under privacy, where it must not differ from a small one.
     Raises:
-        EmptyCohortError: there is no row, and that may be told.
+        EmptyCohortError: there is no row, and that may be said.
     """
     parts: dict[Part, Growing] = {}
     stores: Mapping[str, PixelStore] = {}

@@ -208,7 +208,9 @@ def _day(text: str) -> datetime.date | None:
 
 def _decimals(source: DataSet, tag: int) -> list[str] | None:
     texts = source.texts(tag)
-    return list(texts) if texts and all(len(one) <= 16 and _DECIMAL.fullmatch(one) for one in texts) else None
+    return (
+        list(texts) if texts and all(len(text) <= 16 and _DECIMAL.fullmatch(text) for text in texts) else None
+    )
 
 
 def _binary_numbers(source: DataSet, tag: int, vr: str) -> list[int] | list[float] | None:

@@ -111,8 +111,8 @@ def _syntaxes() -> Mapping[str, Syntax]:
     from pydicom import uid
 
     return {
-        str(one): Syntax(str(one), one.is_implicit_VR, one.is_little_endian)
-        for one in uid.AllTransferSyntaxes
+        str(syntax): Syntax(str(syntax), syntax.is_implicit_VR, syntax.is_little_endian)
+        for syntax in uid.AllTransferSyntaxes
     }
 
 

@@ -18,14 +18,14 @@ _RECORDS, _FILE_ID = 0x00041220, 0x00041500
 MAX_DEPTH = 64
 
 
-class Found(NamedTuple):
+class FoundFile(NamedTuple):
     """A file, and its name relative to what was asked for."""
 
     path: Path
     name: str
 
 
-def find(path: Path) -> Iterator[Found]:
+def find(path: Path) -> Iterator[FoundFile]:
     """Every file to be read.
 
     Raises:
@@ -36,10 +36,10 @@ def find(path: Path) -> Iterator[Found]:
     elif path.name.upper() == DICOMDIR:
         yield from _listed(path)
     else:
-        yield Found(path, path.name)
+        yield FoundFile(path, path.name)
 
 
-def _below(folder: Path) -> Iterator[Found]:
+def _below(folder: Path) -> Iterator[FoundFile]:
     """Depth first, without recursion; a DICOMDIR is passed over, for what it names is found anyway."""
     stack = [iter(_entries(folder))]
     while stack:
@@ -52,7 +52,7 @@ def _below(folder: Path) -> Iterator[Found]:
             stack.append(iter(_entries(Path(entry.path))))
         elif not entry.is_symlink() and entry.name.upper() != DICOMDIR:
             path = Path(entry.path)
-            yield Found(path, path.relative_to(folder).as_posix())
+            yield FoundFile(path, path.relative_to(folder).as_posix())
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -63,7 +63,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise ConfigError(f"{folder}: {error.strerror}; make the folder readable") from error
 
 
-def _listed(path: Path) -> Iterator[Found]:
+def _listed(path: Path) -> Iterator[FoundFile]:
     """The files that a DICOMDIR names, each once."""
     folder, seen = path.parent, set()
     try:
@@ -74,7 +74,7 @@ def _listed(path: Path) -> Iterator[Found]:
     for name in names:
         if name not in seen:
             seen.add(name)
-            yield Found(_inside(folder, name), name)
+            yield FoundFile(_inside(folder, name), name)
 
 
 def _file_name(record: DataSet) -> str | None:

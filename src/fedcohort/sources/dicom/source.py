@@ -23,7 +23,7 @@ from fedcohort.sources.dicom.burned_in import check_burned_in
 from fedcohort.sources.dicom.codec import FrameReader, installed_codecs
 from fedcohort.sources.dicom.columns import PATIENT_ID_TAG, ColumnReader, column_reader
 from fedcohort.sources.dicom.file import parse, read_bytes
-from fedcohort.sources.dicom.folder import Found, find
+from fedcohort.sources.dicom.folder import FoundFile, find
 from fedcohort.sources.dicom.grey import read_groups
 from fedcohort.sources.dicom.layout import read_layout
 from fedcohort.sources.dicom.options import DicomOptions
@@ -64,7 +64,7 @@ def dicom_source(path: Path, options: DicomOptions) -> Source:
 
 
 def _parts(
-    files: Iterator[Found], options: DicomOptions, readers: Mapping[str, ColumnReader]
+    files: Iterator[FoundFile], options: DicomOptions, readers: Mapping[str, ColumnReader]
 ) -> Iterator[Part]:
     """A part a file; a small one is read and digested while the one before it is rendered."""
     with ThreadPoolExecutor(1, "dicom-reader") as ahead:
@@ -83,13 +83,13 @@ def _parts(
 class _Content:
     """A file's bytes from its digest to its batches: what was digested is what is imported."""
 
-    found: Found
+    file: FoundFile
     held: bytes | DicomError | None = None
 
     def is_small(self) -> bool:
         """Whether it costs little to hold it beside another."""
         try:
-            return self.found.path.lstat().st_size <= AHEAD_BYTES
+            return self.file.path.lstat().st_size <= AHEAD_BYTES
         except OSError:
             return False
 
@@ -101,7 +101,7 @@ class _Content:
         """
         if self.held is None:
             try:
-                self.held = read_bytes(self.found.path)
+                self.held = read_bytes(self.file.path)
             except DicomError as error:
                 self.held = error
         if isinstance(self.held, DicomError):
@@ -113,7 +113,7 @@ class _Content:
         try:
             return hashlib.sha256(self.read()).hexdigest()
         except DicomError as error:
-            return hashlib.sha256(f"{self.found.name} unread: {error.reason}".encode()).hexdigest()
+            return hashlib.sha256(f"{self.file.name} unread: {error.reason}".encode()).hexdigest()
 
 
 Row = dict[str, object]
@@ -166,4 +166,4 @@ def _required(image: DataSet, tag: int) -> str:
 
 
 def _refusal(content: _Content, error: DicomError, where: str) -> Refusal:
-    return Refusal(content.found.name, f"byte {error.position:,}{where}", error.field, error.reason)
+    return Refusal(content.file.name, f"byte {error.position:,}{where}", error.field, error.reason)

@@ -18,7 +18,7 @@ from fedcohort.sources.dicom.burned_in import check_burned_in
 from fedcohort.sources.dicom.codec import FrameReader
 from fedcohort.sources.dicom.deidentify import DicomPrivacy, new_uid, patient_of, without_patient
 from fedcohort.sources.dicom.file import MAX_FILE_BYTES, parse, read_bytes
-from fedcohort.sources.dicom.folder import DICOMDIR, Found, find
+from fedcohort.sources.dicom.folder import DICOMDIR, FoundFile, find
 from fedcohort.sources.dicom.layout import Layout, Stored, read_layout
 from fedcohort.sources.dicom.palette import PLAIN, palette
 from fedcohort.sources.dicom.pixels import Mask, painted
@@ -146,7 +146,7 @@ def _black(layout: Layout) -> int:
     return 0 if layout.photometric == "PALETTE COLOR" else low
 
 
-def _written(file: Found, target: Path, data: bytes) -> Written | Refusal:
+def _written(file: FoundFile, target: Path, data: bytes) -> Written | Refusal:
     """Put a file where it belongs, whole or not at all."""
     try:
         if target.exists():

@@ -85,29 +85,31 @@ def _number_signs(left: Operand, right: Operand) -> Signs:
     if left.rest is None and right.rest is None:
         return signs
     none = np.zeros(1)
-    one, other = (none if operand.rest is None else operand.rest for operand in (left, right))
-    return np.where(signs == 0, _signs(one, other), signs)
+    of_left, of_right = (none if operand.rest is None else operand.rest for operand in (left, right))
+    return np.where(signs == 0, _signs(of_left, of_right), signs)
 
 
 def _text_signs(left: Texts, right: Texts) -> Signs:
     if len(right.words) == 1:
         word = right.words[0]
-        return left.each([(one > word) - (one < word) for one in left.words], 0, np.int8)
+        return left.each([(text > word) - (text < word) for text in left.words], 0, np.int8)
     if len(left.words) == 1:
         return -_text_signs(right, left)
     ranks = {word: rank for rank, word in enumerate(sorted({*left.words, *right.words}))}
-    one, other = (texts.each([ranks[word] for word in texts.words], -1, np.int64) for texts in (left, right))
-    return _signs(one, other)
+    of_left, of_right = (
+        texts.each([ranks[word] for word in texts.words], -1, np.int64) for texts in (left, right)
+    )
+    return _signs(of_left, of_right)
 
 
 def _compare_moments(result: Compared, left: Operand, right: Operand) -> None:
     """Where either side is a moment, and the other one is one or can be read as one."""
     if left.moments is None and right.moments is None:
         return
-    one, other = (_moments(operand) for operand in (left, right))
+    of_left, of_right = (_moments(operand) for operand in (left, right))
     either = left.is_moment | right.is_moment
-    both = either & (one != NO_MOMENT) & (other != NO_MOMENT)
-    _set(result, _signs(one, other), both)
+    both = either & (of_left != NO_MOMENT) & (of_right != NO_MOMENT)
+    _set(result, _signs(of_left, of_right), both)
     result.ordered[np.broadcast_to(either & ~both, result.ordered.shape)] = False
 
 
@@ -117,19 +119,21 @@ def _moments(operand: Operand) -> Ints:
     if operand.texts is None:
         return moments
     read = [moment_of(word) for word in operand.texts.words]
-    of_texts = operand.texts.each([NO_MOMENT if one is None else one for one in read], NO_MOMENT, np.int64)
+    of_texts = operand.texts.each(
+        [NO_MOMENT if moment is None else moment for moment in read], NO_MOMENT, np.int64
+    )
     return np.where(moments == NO_MOMENT, of_texts, moments)
 
 
 Test = Callable[[Compared], tuple[Bools, Bools]]
 """Where a comparison is known, and where it is true if it is known."""
 TESTS: Mapping[str, Test] = {
-    "=": lambda found: (found.comparable, found.sign == 0),
-    "<>": lambda found: (found.comparable, found.sign != 0),
-    "<": lambda found: (found.ordered, found.sign < 0),
-    "<=": lambda found: (found.ordered, found.sign <= 0),
-    ">": lambda found: (found.ordered, found.sign > 0),
-    ">=": lambda found: (found.ordered, found.sign >= 0),
+    "=": lambda compared: (compared.comparable, compared.sign == 0),
+    "<>": lambda compared: (compared.comparable, compared.sign != 0),
+    "<": lambda compared: (compared.ordered, compared.sign < 0),
+    "<=": lambda compared: (compared.ordered, compared.sign <= 0),
+    ">": lambda compared: (compared.ordered, compared.sign > 0),
+    ">=": lambda compared: (compared.ordered, compared.sign >= 0),
 }
 
 

@@ -73,9 +73,9 @@ def kinds_of_study(cohort: Cohort) -> Kinds:
 def kinds_of_declared(declared: Mapping[str, Numeric | Categorical | Image]) -> Kinds:
     """The kinds of a JSON vector's elements, as an import declared them."""
     kinds: dict[str, Kind] = {}
-    for name, one in declared.items():
-        kind = _of_levels(one.levels) if isinstance(one, Categorical) else "number"
-        if kind is not None and not isinstance(one, Image):
+    for name, declaration in declared.items():
+        kind = _of_levels(declaration.levels) if isinstance(declaration, Categorical) else "number"
+        if kind is not None and not isinstance(declaration, Image):
             kinds[name] = kind
     return kinds
 
@@ -164,7 +164,7 @@ def _need(node: exp.Expr, operand: exp.Expr, needed: Kind, kinds: Kinds) -> None
 
 def _joined(node: exp.Expr, operands: Sequence[exp.Expr], kinds: Kinds) -> _Found:
     """The one kind of values that stand beside each other; None where one of them is not known."""
-    every = [_kind(one, kinds) for one in operands if not isinstance(one.unnest(), exp.Null)]
+    every = [_kind(operand, kinds) for operand in operands if not isinstance(operand.unnest(), exp.Null)]
     joined: _Found = None
     for kind in every:
         if joined is not None and kind not in (None, joined) and {joined, kind} not in _ALIKE:
@@ -176,7 +176,7 @@ def _joined(node: exp.Expr, operands: Sequence[exp.Expr], kinds: Kinds) -> _Foun
     return None if None in every else joined
 
 
-def _remedy(*found: _Found) -> str:
-    if "moment" in found:
+def _remedy(*kinds: _Found) -> str:
+    if "moment" in kinds:
         return "compare a date with one such as '2024-02-01' or '2024-02-01 08:30:00'"
     return "write texts in single quotes and numbers without, as the column holds them"

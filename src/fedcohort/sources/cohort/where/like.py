@@ -44,8 +44,13 @@ def pattern_of(text: str, escape: str | None) -> Pattern | None:
 
 def lowered(pattern: Pattern) -> Pattern:
     """The pattern of texts in lower case; a letter may become two."""
-    pieces = ([one if one is None else one.lower() for one in piece] for piece in pattern.pieces)
-    return Pattern(tuple(tuple(letter for one in piece for letter in one or (None,)) for piece in pieces))
+    pieces = (
+        [character if character is None else character.lower() for character in piece]
+        for piece in pattern.pieces
+    )
+    return Pattern(
+        tuple(tuple(letter for character in piece for letter in character or (None,)) for piece in pieces)
+    )
 
 
 def matcher(pattern: Pattern) -> Callable[[str], bool]:

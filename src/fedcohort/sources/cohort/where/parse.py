@@ -255,7 +255,7 @@ def _places(node: exp.Expr) -> Iterator[tuple[exp.Expr, bool]]:
         branches = node.args["ifs"]
         yield from ((branch.this, node.this is None) for branch in branches)
         yield from ((branch.args["true"], False) for branch in branches)
-        yield from ((one, False) for one in (node.this, node.args.get("default")) if one is not None)
+        yield from ((place, False) for place in (node.this, node.args.get("default")) if place is not None)
         return
     if isinstance(node, exp.Is):
         tested = node.this.unnest()
