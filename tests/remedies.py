@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import fedcohort
@@ -68,7 +69,8 @@ def said_in(path: Path) -> Iterator[Said]:
             yield from (Said(f"{where}:{node.lineno}", text) for text in texts_of(node))
 
 
-def said() -> list[Said]:
+@cache
+def said() -> tuple[Said, ...]:
     """Every text of the program: of its modules, of its pages in every language, and of its scripts."""
     found = [one for path in sorted(HOUSE.rglob("*.py")) if "_pb2" not in path.name for one in said_in(path)]
     for path in sorted(HOUSE.rglob("*.json")):
@@ -79,7 +81,7 @@ def said() -> list[Said]:
     for path in sorted([*HOUSE.rglob("*.html"), *HOUSE.rglob("*.js")]):
         if "vendor" not in path.parts and ".min." not in path.name:
             found.append(Said(path.name, path.read_text("utf-8")))
-    return found
+    return tuple(found)
 
 
 def errors_said() -> list[Said]:

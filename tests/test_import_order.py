@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,6 @@ from tests.patience import PATIENCE_SECONDS
 MOST_LINES = 60
 """Of a function, its docstring included."""
 HOUSE = Path(fedcohort.__file__).parent
-TREES = {
-    path: ast.parse(path.read_text(encoding="utf-8"))
-    for path in sorted(HOUSE.rglob("*.py"))
-    if not path.name.endswith("_pb2.py")
-}
 LAYERS = (
     {"texts"},
     {"errors"},
@@ -58,6 +54,13 @@ APART = {"analyses", "audit", "models", "privacy", "protection", "wire", "source
 """They never meet, whatever their rank, but in words; training alone is made of models."""
 
 
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """The package's files, parsed once, by the process of pytest-xdist that runs this file's tests."""
+    paths = (path for path in sorted(HOUSE.rglob("*.py")) if not path.name.endswith("_pb2.py"))
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
 def room_of(module: str) -> str | None:
     """The narrowest room of a module, named without `fedcohort.`; None for what is none of ours.
 
@@ -77,7 +80,7 @@ def module_of(path: Path) -> str:
 def imported(path: Path) -> Iterator[str]:
     """Every module that the file imports, at the top or inside a function, as an absolute name."""
     package = ["fedcohort", *path.relative_to(HOUSE).parts[:-1]]
-    for part in ast.walk(TREES[path]):
+    for part in ast.walk(trees()[path]):
         if isinstance(part, ast.Import):
             yield from (alias.name for alias in part.names)
         elif isinstance(part, ast.ImportFrom):
@@ -96,7 +99,7 @@ def may_import(importer: str, room: str) -> bool:
 
 
 def test_every_room_has_its_place_in_the_order() -> None:
-    assert [path for path in TREES if room_of(module_of(path)) is None] == [], "give it a place in LAYERS"
+    assert [path for path in trees() if room_of(module_of(path)) is None] == [], "give it a place in LAYERS"
 
 
 def test_the_architecture_names_every_room() -> None:
@@ -109,7 +112,7 @@ def test_the_architecture_names_every_room() -> None:
 def test_a_room_imports_only_from_above() -> None:
     roads = {
         (str(path.relative_to(HOUSE)), str(room_of(module_of(path))), str(room))
-        for path in TREES
+        for path in trees()
         for name in imported(path)
         if name.startswith("fedcohort.") and (room := room_of(name.removeprefix("fedcohort.")))
     }
@@ -118,21 +121,21 @@ def test_a_room_imports_only_from_above() -> None:
 
 def test_only_models_imports_tensorflow() -> None:
     heavy = {
-        path for path in TREES for name in imported(path) if name.split(".")[0] in {"tensorflow", "keras"}
+        path for path in trees() for name in imported(path) if name.split(".")[0] in {"tensorflow", "keras"}
     }
     assert sorted(str(path) for path in heavy if room_of(module_of(path)) != "models") == []
 
 
 def test_every_file_says_what_it_is_for() -> None:
     # An empty __init__.py is a door, not a room.
-    silent = [path for path, tree in TREES.items() if tree.body and not ast.get_docstring(tree)]
+    silent = [path for path, tree in trees().items() if tree.body and not ast.get_docstring(tree)]
     assert silent == []
 
 
 def test_no_function_is_longer_than_sixty_lines() -> None:
     too_long = [
         f"{path.relative_to(HOUSE)}:{part.lineno} {part.name}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for part in ast.walk(tree)
         if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
         and (part.end_lineno or 0) - part.lineno >= MOST_LINES

@@ -25,7 +25,6 @@ from fedcohort.columns import Frozen
 from tests.remedies import PLACE, Said, said
 
 ROOT = Path(__file__).parent.parent
-SAID = said()
 COMMAND = re.compile(
     r"`(fedcohort(?: [^`]*)?)`|fedcohort(?= [a-z]+ )((?: [a-z][a-z-]+)*(?: [A-Z.\w{}\0]+)* --[^;,)]*)"
 )
@@ -81,7 +80,7 @@ def commands(one: Said) -> Iterator[str]:
 
 def named(pattern: re.Pattern[str]) -> list[tuple[str, re.Match[str]]]:
     """What sentences name, with where they do so; a page's markup and scripts are none."""
-    texts = [one for one in SAID if " " in one.text and not one.where.endswith((".js", ".html"))]
+    texts = [one for one in said() if " " in one.text and not one.where.endswith((".js", ".html"))]
     return [(one.where, found) for one in texts for found in pattern.finditer(one.text)]
 
 
@@ -118,7 +117,7 @@ def choices(annotation: Any) -> set[Any] | None:
 
 
 def test_every_command_that_a_text_names_runs_as_it_is_written() -> None:
-    lines = {line: one.where for one in SAID for line in commands(one)}
+    lines = {line: one.where for one in said() for line in commands(one)}
     assert len(lines) > 20
     assert {f"{where}: {fault}" for line, where in lines.items() if (fault := fault_of(line))} == set()
 
@@ -168,7 +167,7 @@ def test_every_table_of_a_file_that_a_text_names_is_one() -> None:
 
 def test_every_variable_of_the_environment_that_a_text_names_is_read() -> None:
     known = {str(of.envvar) for one in every_command() for of in one.params if of.envvar}
-    known |= {one.text.removesuffix("_FILE") for one in SAID if one.text.startswith("FEDCOHORT_")}
+    known |= {one.text.removesuffix("_FILE") for one in said() if one.text.startswith("FEDCOHORT_")}
     told = {(where, found[1]) for where, found in named(VARIABLE)}
     assert len(told) > 10
     assert {one for one in told if one[1] not in known} == set()
@@ -179,7 +178,7 @@ def test_every_extra_that_a_text_names_can_be_installed() -> None:
     told = {(where, extra) for where, found in named(EXTRA) for extra in found[1].split(",")}
     assert len(told) > 10
     assert {one for one in told if one[1] not in known} == set()
-    pips = {one.text for one in SAID if "pip install" in one.text}
+    pips = {one.text for one in said() if "pip install" in one.text}
     assert {one for one in pips if not EXTRA.search(one)} == {f"pip install {PLACE}"}  # of another database
 
 
