@@ -98,9 +98,10 @@ def test_a_kind_that_nothing_here_knows_is_shown_by_the_types_of_its_figures() -
     titles = [axes.get_title() for axes in drawn.axes]
     assert titles == ["Survival", "Weights", "Spread", "Matrix", "Odds ratios", ""]
     assert drawn._repr_png_().startswith(b"\x89PNG")
-    nothing = of_another_version({})
+    nothing = of_another_version({"hazard": 1.5})
     with pytest.raises(fc.StudyError, match="its results have no table"):
         nothing.table  # noqa: B018
+    assert nothing.report["hazard"] == 1.5, "as the message says"
     with pytest.raises(fc.StudyError, match="nor another figure"):
         nothing.plot()
 
