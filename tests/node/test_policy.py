@@ -109,7 +109,7 @@ def test_a_study_within_the_policy_passes(tmp_path: Path) -> None:
         ('analyses = ["train"]', study(), PolicyError, "analyses does not allow 'describe'"),
         ('models = ["logistic"]', study(Train(model="mlp_medical")), PolicyError, "models does not allow"),
         ('models = ["logistic"]', study(Train(model={"class_name": "Sequential"})), PolicyError, "'own'"),
-        ("max_rounds = 5", study(Train(model="logistic", rounds=3)), PolicyError, "max_rounds 5"),
+        ("max_rounds = 4", study(Train(model="logistic", rounds=3)), PolicyError, "max_rounds 4"),
         ("privacy_required = true", study(), PolicyError, "privacy_required"),
         ('protections = ["ckks"]', study(), PolicyError, "protections does not allow 'masks'"),
         ("", study(protection="none"), PolicyError, "protections does not allow 'none'"),

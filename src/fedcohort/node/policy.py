@@ -27,7 +27,7 @@ from fedcohort.node.records import Reservation, Spending
 from fedcohort.protection.words import WORDS
 from fedcohort.sources.catalogue.schema import PATIENT_ID
 from fedcohort.sources.cohort.where.parse import check_plain
-from fedcohort.study import Cohort, Privacy, ProtectionName, Study
+from fedcohort.study import Cohort, Privacy, ProtectionName, Study, missing_bounds
 from fedcohort.wire.messages import SITE_NAME
 
 SiteName = Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
@@ -203,7 +203,10 @@ def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError |
             objection = allowed("private_models", name, policy.private_models, another)
         yield "model", objection
     if analysis.n_steps > 1:
-        enough = build_analysis(study).n_rounds <= policy.max_rounds
+        # Without declared bounds the private analysis cannot be built; the exact one has no more rounds.
+        unbounded = study.privacy is not None and missing_bounds(study.cohort) is not None
+        counted = study.model_copy(update={"privacy": None}) if unbounded else study
+        enough = build_analysis(counted).n_rounds <= policy.max_rounds
         too_many_rounds = (
             f"site.toml: max_rounds {policy.max_rounds} is less than the study needs; raise max_rounds in "
             "site.toml, or let the study take fewer rounds"
