@@ -202,6 +202,14 @@ def test_sums_are_read_again_as_they_were_kept() -> None:
     assert "sites" not in again
 
 
+def test_the_counts_of_a_column_called_sigma_are_no_deviation() -> None:
+    counted = np.array([3.0, 4.0, 0.0])
+    for sigma in ({}, {"levels/sigma": 0.25}):
+        again = Sums.from_arrays(Sums({"levels/sigma": counted}, sigma).to_arrays())
+        assert again.sigma == sigma
+        assert again["levels/sigma"].tolist() == counted.tolist()
+
+
 @pytest.mark.training
 def test_a_study_of_each_kind_has_as_many_rounds_as_it_says() -> None:
     columns = {"age": fc.Numeric(18, 90)}

@@ -111,10 +111,14 @@ class Sums:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> "Sums":
         """What `to_arrays` made; other arrays among them count as sums."""
-        sigma = {
-            name.removesuffix("/sigma"): float(v) for name, v in arrays.items() if name.endswith("/sigma")
+        # A column may be called sigma, and its block `levels/sigma`: there is no block `levels`.
+        sigma_of = {
+            name: block
+            for name in arrays
+            if (block := name.removesuffix("/sigma")) != name and block in arrays
         }
-        values = {name: v for name, v in arrays.items() if not name.endswith("/sigma") and name != "sites"}
+        values = {name: v for name, v in arrays.items() if name not in sigma_of and name != "sites"}
+        sigma = {block: float(arrays[name]) for name, block in sigma_of.items()}
         return cls(values, sigma, int(arrays["sites"][0]) if "sites" in arrays else 1)
 
 
