@@ -237,6 +237,15 @@ def test_an_outer_product_s_rows_are_rounded_to_a_four_thousandth_of_their_lengt
         added(replace(PRODUCT, outer=False), Gram(values[:1], None, ints(0)))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e200])
+def test_a_row_that_has_no_norm_changes_nothing_of_what_another_adds(value: float) -> None:
+    far = [1e120, 1e110]
+    alone = added(PLAIN, Tally(np.array([far]), rows=ints(0)))
+    beside = added(PLAIN, Tally(np.array([far, [0.0, value]]), rows=ints(0, 3)))
+    assert alone.tolist() == [1.0, 0.0]
+    assert np.linalg.norm(beside - alone) <= 1.0
+
+
 def test_nobody_s_outer_products_are_nothing() -> None:
     for private in (False, True):
         part = Gram(np.zeros((0, 2)), np.zeros(0), ints())

@@ -137,9 +137,13 @@ def _whole_steps(values: Floats, step: float, most: float) -> Floats:
     Where rounding to the nearest step lengthens a row beyond the norm, its numbers are rounded towards 0.
     """
     norms = _squares(values)
-    if not np.all(np.isfinite(norms)):
-        values = np.clip(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), -LARGEST, LARGEST)
-        norms = _squares(values)
+    endless = ~np.isfinite(norms)
+    if np.any(endless):
+        # Of these rows alone: what another row adds must not follow from them.
+        values = values.copy()
+        numbers = np.nan_to_num(values[endless], nan=0.0, posinf=0.0, neginf=0.0)
+        values[endless] = np.clip(numbers, -LARGEST, LARGEST)
+        norms[endless] = _squares(values[endless])
     long = norms > most**2
     if np.any(long):
         values = values.copy()
