@@ -106,6 +106,7 @@ def plan_noise(study: Study, blocks: Mapping[Block, int], n_sites: int) -> Noise
     Raises:
         StudyError: no amount of noise is enough, no share of it would be sure, or a block has no bound on
             what one patient can change.
+        ValueError: the analysis sums all patients beside some of them, or names two blocks alike.
     """
     if study.privacy is None:
         raise StudyError("a study without [privacy] has no noise")
@@ -124,6 +125,7 @@ def _plan(
 ) -> NoisePlan:
     check_budget(privacy.epsilon, privacy.delta)
     planned = [_planned(block, times) for block, times in blocks]
+    _check_declared([part.block for part in planned])
     n_shares = honest_shares(n_sites, privacy.dropouts, colluders) if shared else 1
     fold = 1 if shared else privacy.sites_per_patient
     farther = privacy.sites_per_patient if shared else 1
@@ -164,6 +166,20 @@ def _plan(
         fold,
         test,
     )
+
+
+def _check_declared(blocks: Sequence[Block]) -> None:
+    """Each part is given the whole epsilon, and each block's noise is looked up by its name.
+
+    Raises:
+        ValueError: parts share patients, or blocks a name.
+    """
+    parts = {block.part for block in blocks}
+    if "all" in parts and len(parts) > 1:
+        some = ", ".join(sorted(parts - {"all"}))
+        raise ValueError(f"a sum over all patients beside sums over some ({some}): a patient would pay twice")
+    if len({block.name for block in blocks}) < len(blocks):
+        raise ValueError("two blocks of one name, and not of one declaration")
 
 
 def _test(privacy: Privacy) -> GaussianRelease | None:
