@@ -13,7 +13,7 @@ from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Sums
 from fedcohort.analyses.measure import Measure
 from fedcohort.analyses.model_of import outcome_of
-from fedcohort.errors import StudyError
+from fedcohort.errors import CohortTooSmallError, StudyError
 from fedcohort.explain import explain
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
@@ -90,6 +90,16 @@ def test_each_split_may_spend_the_whole_epsilon_for_they_share_no_patient() -> N
     assert 1.49 < epsilon(plan.releases, 1e-5) <= 1.5
     assert plan.sigmas["scores/train"] < plan.sigmas["scores/test"], "importance is paid by the held-out"
     assert [(stage.name, stage.times) for stage in analysis.stages] == [("evaluate", 1)]
+
+
+def test_too_few_patients_are_judged_by_the_noise_of_every_split() -> None:
+    analysis = build_analysis(study())
+    nobody = {block.name: np.zeros(block.shape) for block in analysis.planned}
+    quiet = dict.fromkeys(nobody, 0.01)
+    with pytest.raises(CohortTooSmallError):
+        analysis.update(analysis.start(), Sums(nobody, quiet, 4))
+    loud = {**quiet, "scores/test": 10.0}
+    assert analysis.update(analysis.start(), Sums(nobody, loud, 4)).finished
 
 
 def test_a_study_without_a_split_measures_everybody_once() -> None:

@@ -5,6 +5,7 @@ they are, a patient counts with one row, and the splits, which have no patient i
 whole epsilon (parallel composition).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -124,10 +125,13 @@ class EvaluateAnalysis(Analysis):
             CohortTooSmallError: too few patients, by noisy counts.
         """
         if self.privacy is not None:
-            names = [f"scores/{split}" for split in self.evaluation.splits]
-            n = sum(self.evaluation.measure.n_rows(sums, split) for split in self.evaluation.splits)
-            cells = sum(np.size(sums[name]) for name in names)
-            check_enough(n, sums.noise(names[0]) * np.sqrt(cells))
+            splits = self.evaluation.splits
+            n = sum(self.evaluation.measure.n_rows(sums, split) for split in splits)
+            # The held-out pay for importance, too, so that their noise is another.
+            noises = (
+                sums.noise(name) * math.sqrt(sums[name].size) for name in map("scores/{}".format, splits)
+            )
+            check_enough(n, math.hypot(*noises))
         return super().update(state, sums)
 
     def report(self, state: State) -> Report:
