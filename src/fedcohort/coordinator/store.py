@@ -19,8 +19,7 @@ from fedcohort.audit.chain import GENESIS, Detail, detail_text
 from fedcohort.coordinator import tables
 from fedcohort.errors import TooManyStudiesError
 from fedcohort.local_token import RESEARCHER
-from fedcohort.storage.durable import DurableStore, EventLog, HotConnection, LogEntry
-from fedcohort.storage.redo import Change, Value
+from fedcohort.storage.durable import DurableStore, EventLog, HotConnection
 
 SECONDS_PER_DAY = 86_400
 MOST_A_DAY = 1_000
@@ -57,8 +56,13 @@ class CoordinatorStore:
     def __init__(self, database: str | Path, *, exclusive: bool = False) -> None:
         self.database = DurableStore(database, tables.SCHEMA, exclusive=exclusive)
         self.log = EventLog(tables.events, self.database)
+        self._update_state = self.database.prepare(tables.UPDATE_STATE)
+        self._update_round = self.database.prepare(tables.UPDATE_ROUND)
+        self._update_kept = self.database.prepare(tables.UPDATE_KEPT)
         self._insert_update = self.database.prepare(tables.INSERT_UPDATE)
         self._updates_after = self.database.prepare(tables.UPDATES_AFTER)
+        self._insert_state = self.database.prepare(tables.states.insert())
+        self._insert_kept = self.database.prepare(tables.kept.insert())
 
     def close(self) -> None:
         """Give the database back."""
@@ -207,21 +211,23 @@ class CoordinatorStore:
         Args:
             spent: where its time went, which its metrics say, too.
         """
-        values: dict[str, Value] = {
+        values = {
+            "study_id": study_id,
             "phase": state.phase,
             "round": state.round,
             "finished": int(state.finished),
             "arrays": arrays_to_bytes(state.arrays),
             "kept": arrays_to_bytes({**state.kept, **(state.sums.to_arrays() if state.sums else {})}),
         }
-        news = [("metrics", row) for row in rows] or [("time", spent)]
-        changes = [
-            Change("states", {"study_id": study_id}, values),
-            Change("studies", {"id": study_id}, {"round": state.round, "state": "running"}, insert=False),
-            *(Change("updates", {}, _update(study_id, kind, row)) for kind, row in news),
-        ]
-        detail: Detail = {"round": state.round, "sites": list(survivors)}
-        self.database.keep(changes, self.log, LogEntry("round", study_id, detail))
+        with self.database.hot_transaction() as connection:
+            if not self._update_state.run(connection, {**values, "key": study_id}).rowcount:
+                self._insert_state.run(connection, values)
+            self._update_round.run(connection, {"key": study_id, "number": state.round})
+            for row in rows:
+                self._publish(connection, study_id, "metrics", dict(row))
+            if not rows:
+                self._publish(connection, study_id, "time", dict(spent))
+            self.log.append(connection, "round", study_id, {"round": state.round, "sites": list(survivors)})
 
     def load_kept(self, study_id: str, what: str) -> bytes | None:
         """What `keep` has kept of a study."""
@@ -234,12 +240,16 @@ class CoordinatorStore:
 
     def keep(self, study_id: str, what: str, data: bytes) -> None:
         """Make durable what a restart must not lose, in place of what was kept before."""
-        self.database.keep([Change("kept", {"study_id": study_id, "what": what}, {"data": data})], self.log)
+        with self.database.hot_transaction() as connection:
+            values = {"key": study_id, "name": what, "data": data}
+            if not self._update_kept.run(connection, values).rowcount:
+                self._insert_kept.run(connection, {"study_id": study_id, "what": what, "data": data})
 
     def _publish(
         self, connection: HotConnection, study_id: str, kind: str, data: Mapping[str, object]
     ) -> None:
-        self._insert_update.run(connection, _update(study_id, kind, data))
+        row = {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
+        self._insert_update.run(connection, row)
 
     def _publish_state(self, connection: Connection, study_id: str, data: Mapping[str, object]) -> None:
         """In place of an equal one, for a study may wait and go on without end."""
@@ -258,17 +268,14 @@ class CoordinatorStore:
 
     def updates(self, study_id: str, after: int = 0, kinds: Collection[str] = ()) -> list[Update]:
         """What happened to a study since update `after`, the next 20,000 at most: of these kinds, or all."""
-        values, wanted = {"key": study_id, "after": after}, tables.UPDATES_AFTER
+        values, rows = {"key": study_id, "after": after}, list[Sequence[Any]]()
         if kinds:
+            wanted = tables.UPDATES_AFTER.where(tables.updates.c.kind.in_(kinds))
             with self.database.transaction() as connection:
-                rows = list(connection.execute(wanted.where(tables.updates.c.kind.in_(kinds)), values))
-            return [_read_update(row) for row in rows]
-        with self.database.unmoved():
-            stored = [_read_update(row) for row in self.database.read(self._updates_after, values)]
-            pending = self.database.pending(tables.updates) if len(stored) < tables.MOST_UPDATES else []
-        last = stored[-1].sequence if stored else after
-        mine = (row for row in pending if row["study_id"] == study_id and row["sequence"] > last)
-        return stored + [_read_update([row[column.name] for column in tables.updates.c]) for row in mine]
+                rows += connection.execute(wanted, values)
+        else:
+            rows += self.database.read(self._updates_after, values)
+        return [Update(int(row[0]), row[1], row[2], json.loads(row[3])) for row in rows]
 
     # --- approvals -------------------------------------------------------------------------
 
@@ -336,12 +343,3 @@ class CoordinatorStore:
         """Check the event log's chain and return its length."""
         with self.database.transaction() as connection:
             return self.log.verify(connection)
-
-
-def _update(study_id: str, kind: str, data: Mapping[str, object]) -> dict[str, str]:
-    """A row of what pages want to know."""
-    return {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
-
-
-def _read_update(row: Sequence[Any]) -> Update:
-    return Update(int(row[0]), row[1], row[2], json.loads(row[3]))

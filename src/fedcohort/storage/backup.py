@@ -13,7 +13,6 @@ from pathlib import Path
 from fedcohort.errors import ConfigError, StoreError
 from fedcohort.storage import timeouts
 from fedcohort.storage.database import database_url, explained
-from fedcohort.storage.redo import read_records, redo_path, take_in_file
 
 PAGES_AT_ONCE = 1000
 
@@ -70,8 +69,6 @@ def copy_database(source: Path, target: Path) -> Path:
     if not source.exists():
         raise StoreError(f"{source}: no such database; check the path, or start the process once")
     os.close(_new_owner_only(target))
-    redo = redo_path(source)
-    pending = list(read_records(redo))  # before the copy, which may find some of it taken in
     with (
         explained(database_url(source)),
         closing(
@@ -81,8 +78,6 @@ def copy_database(source: Path, target: Path) -> Path:
     ):
         live.backup(copy, pages=PAGES_AT_ONCE)
         copy.execute("PRAGMA journal_mode=DELETE")
-        take_in_file(copy, redo, pending)
-        copy.commit()
         if copy.execute("PRAGMA quick_check").fetchone() != ("ok",):
             raise StoreError(f"{target}: the copy is damaged; check both disks")
     with target.open("rb+") as file:

@@ -15,8 +15,8 @@ import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,25 +41,15 @@ from fedcohort.storage.database import create_owner_only, database_url, display,
 from fedcohort.storage.files import GROUP_AND_OTHERS
 from fedcohort.storage.migrate import Schema, make_current, revision_of, set_revision
 from fedcohort.storage.postgres import open_postgres
-from fedcohort.storage.redo import (
-    FILE_BYTES,
-    SUFFIX,
-    Change,
-    RedoLog,
-    redo_path,
-    take_in_file,
-    write_change,
-    write_row,
-)
 
-WAL_BYTES = 2**25
-"""Of SQLite's write-ahead log, between checkpoints."""
+LOG_BYTES = 2**25
+"""Of SQLite's write-ahead log: from the start, and between checkpoints."""
 
 MOST_EQUAL_ENTRIES = 10
 """Equal entries of an event log about one study, where others cause them."""
 
-DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", SUFFIX)
-"""Of a database's file, of those that SQLite makes next to it, and of the redo log."""
+SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+"""Of a database's file and of those that SQLite makes next to it."""
 
 HotConnection = Connection | sqlite3.Connection
 """A transaction of prepared statements: the driver's own connection where it is SQLite's."""
@@ -107,12 +97,12 @@ class DurableStore:
             self._connection = self._engine.connect()
             driver = self._connection.connection.driver_connection
         self._sqlite = driver if isinstance(driver, sqlite3.Connection) else None
-        self._redo: RedoLog | None = None
-        self._redo_path = _redo_path(self._url)
-        self._may_append = exclusive
         try:
             with self.transaction() as connection:
                 make_current(connection, schema, display(self._url), upgrade=exclusive)
+            if exclusive and self._sqlite is not None and _has_room(self._url):
+                with self._counted():
+                    _lengthen_log(self._sqlite)
         except StoreError:
             self.close()
             raise
@@ -124,11 +114,8 @@ class DurableStore:
         Raises:
             StoreError: the database is locked, read-only or full; names it and the remedy.
         """
-        with self._counted():
-            with self._connection.begin():
-                self._take_in()
-                yield self._connection
-            self._taken()
+        with self._counted(), self._connection.begin():
+            yield self._connection
 
     @contextmanager
     def hot_transaction(self) -> Iterator[HotConnection]:
@@ -141,74 +128,8 @@ class DurableStore:
             with self.transaction() as connection:
                 yield connection
         else:
-            with self._counted():
-                with _immediate(self._sqlite):
-                    self._take_in()
-                    yield self._sqlite
-                self._taken()
-
-    def keep(
-        self,
-        changes: Sequence[Change],
-        log: "EventLog",
-        entry: "LogEntry | None" = None,
-        check: Callable[[HotConnection], None] | None = None,
-    ) -> None:
-        """Make rows and an entry of the event log durable, all or nothing: what a round waits for.
-
-        Args:
-            check: raises where, by what the database holds, they may not be kept.
-        Raises:
-            StoreError: as for `transaction`.
-        """
-        redo = self._opened_redo() if check is None else None
-        if redo is not None and self._sqlite is not None:
-            # In the order that SQLite's write lock gives to what all processes write.
             with self._counted(), _immediate(self._sqlite):
-                last = redo.last_event(self._sqlite)
-                event = None if entry is None else entry.after(last)
-                if redo.append(self._sqlite, changes, event):
-                    return
-        with self.hot_transaction() as connection:
-            if check is not None:
-                check(connection)
-            for change in changes:
-                _write(connection, change)
-            if entry is not None:
-                log.append(connection, entry.kind, entry.study_hash, entry.detail)
-
-    def _opened_redo(self) -> RedoLog | None:
-        """The redo log, made when the first round needs it; None where this store has none."""
-        with self._lock:
-            if self._redo is None and self._may_append and self._redo_path is not None:
-                self._may_append = _has_room(self._redo_path)
-                self._redo = RedoLog(self._redo_path) if self._may_append else None
-            return self._redo
-
-    def pending(self, table: Table) -> list[Mapping[str, Any]]:
-        """The rows of a table that are durable and that `read` does not find yet."""
-        with self._lock:
-            return [] if self._redo is None else self._redo.rows(table.name)
-
-    @contextmanager
-    def unmoved(self) -> Iterator[None]:
-        """Within the block no row moves from `pending` to where `read` finds it, by this process."""
-        with self._lock:
-            yield
-
-    def _take_in(self) -> None:
-        """Within a transaction: what rounds have made durable, before anything else."""
-        if self._sqlite is None or self._redo_path is None:
-            return
-        if self._redo is not None:
-            self._redo.take_in(self._sqlite)
-        else:
-            take_in_file(self._sqlite, self._redo_path)
-
-    def _taken(self) -> None:
-        """The transaction is committed."""
-        if self._redo is not None:
-            self._redo.taken()
+                yield self._sqlite
 
     def read(self, statement: "PreparedStatement", values: Mapping[str, object]) -> list[Sequence[Any]]:
         """The rows of one prepared SELECT.
@@ -254,12 +175,7 @@ class DurableStore:
         )
 
     def close(self) -> None:
-        """Take in what is pending, as far as that succeeds, and close the connection."""
-        if self._redo is not None:
-            with suppress(StoreError), self.hot_transaction():
-                pass
-            self._redo.close()
-            self._redo, self._may_append = None, False
+        """Close the connection."""
         self._connection.close()
         self._engine.dispose()
 
@@ -279,27 +195,6 @@ class PreparedStatement:
         if isinstance(connection, sqlite3.Connection):
             return connection.execute(self.text, ordered or ())
         return connection.exec_driver_sql(self.text, given if ordered is None else ordered)
-
-
-@dataclass(frozen=True)
-class LogEntry:
-    """An entry of the event log that has no number yet."""
-
-    kind: str
-    study_hash: str = ""
-    detail: Detail | None = None
-
-    def after(self, last: tuple[int, bytes]) -> Change:
-        """The row that follows the last one."""
-        row = next_entry(last, self.kind, self.study_hash, self.detail)
-        return Change("events", {"sequence": row.pop("sequence")}, row)
-
-
-def _write(connection: HotConnection, change: Change) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        write_change(connection, change)
-    else:
-        write_row(lambda text, row: connection.exec_driver_sql(text, row).rowcount, change, "%%(%s)s")
 
 
 class EventLog:
@@ -382,20 +277,28 @@ def _open_engine(url: URL, *, exclusive: bool) -> Engine:
 def _durable_pragmas(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
     # A checkpoint copies the log into the database: rarely, for a round of a large model writes megabytes.
-    checkpoint = f"wal_autocheckpoint={WAL_BYTES // 4096}"
+    checkpoint = f"wal_autocheckpoint={LOG_BYTES // 4096}"
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", checkpoint):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _redo_path(url: URL) -> Path | None:
-    """Where the redo log of a database is; None where it has none."""
-    in_file = url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:"
-    return redo_path(Path(str(url.database))) if in_file else None
+def _has_room(url: URL) -> bool:
+    """Whether the disk has room for a log of full length, which only saves time."""
+    folder = Path(url.database or "").absolute().parent
+    return shutil.disk_usage(folder).free > 16 * LOG_BYTES
 
 
-def _has_room(redo: Path) -> bool:
-    """Whether the disk has room for a redo log of full length, which only saves time."""
-    return redo.exists() or shutil.disk_usage(redo.absolute().parent).free > 16 * FILE_BYTES
+def _lengthen_log(connection: sqlite3.Connection) -> None:
+    """Make the log as long as it may become: a commit that lengthens a file takes twice as long.
+
+    What does not fit into the page cache goes to the log before it is rolled back
+    (https://sqlite.org/pragma.html#pragma_cache_spill), and a log is overwritten, not cut
+    (https://sqlite.org/wal.html#avoiding_excessively_large_wal_files).
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("CREATE TABLE lengthens_the_log (bytes BLOB)")
+    connection.execute("INSERT INTO lengthens_the_log VALUES (zeroblob(?))", (LOG_BYTES,))
+    connection.execute("ROLLBACK")
 
 
 @contextmanager
@@ -458,7 +361,7 @@ def owner_only_database(path: Path) -> None:
     """
     if not path.exists():
         create_owner_only(path)
-    for file in (path.with_name(path.name + suffix) for suffix in DATABASE_SUFFIXES):
+    for file in (path.with_name(path.name + suffix) for suffix in SQLITE_SUFFIXES):
         _close_to_others(file)
 
 
