@@ -8,7 +8,7 @@ from fedcohort.errors import CohortError, RulesError, StudyError
 from fedcohort.protection.words import WORDS
 from fedcohort.sources.cohort.where.kinds import check_where_of_study
 from fedcohort.sources.cohort.where.parse import check_plain, columns_asked
-from fedcohort.study import Study, Train
+from fedcohort.study import Evaluate, Study, Train
 from fedcohort.versions import RULES
 
 
@@ -24,6 +24,11 @@ def check_handed_in(study: Study) -> None:
             'from nobody; take min_sites = 2 or more, or say protection = "none"'
         )
     _check_where(study)
+    if isinstance(study.analysis, Evaluate) and study.cohort.is_explicit:
+        try:
+            study.analysis.model.check(study.cohort)
+        except ValueError as error:
+            raise StudyError(str(error)) from None
     if isinstance(study.analysis, Train) and _is_compiled(study.analysis.model):
         raise StudyError(
             "analysis.model: its configuration says how it was compiled (compile_config), which training "

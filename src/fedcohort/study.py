@@ -22,9 +22,10 @@ from pydantic import (
 )
 
 from fedcohort.analyses.describe.question import Describe
-from fedcohort.analyses.evaluate.question import Evaluate, SavedModel, read_saved_model
+from fedcohort.analyses.evaluate.question import Evaluate
 from fedcohort.analyses.kinds import KINDS
 from fedcohort.analyses.train.question import Train
+from fedcohort.analyses.trained.question import Coefficients, SavedModel, Trained, read_saved_model
 from fedcohort.columns import (
     AnyLabel,
     AnySplit,
@@ -54,6 +55,7 @@ __all__ = [
     "Binary",
     "Categorical",
     "Classes",
+    "Coefficients",
     "Cohort",
     "Column",
     "Describe",
@@ -68,6 +70,7 @@ __all__ = [
     "Study",
     "Survival",
     "Train",
+    "Trained",
     "parse_study",
     "read_saved_model",
 ]

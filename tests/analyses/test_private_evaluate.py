@@ -18,7 +18,7 @@ from fedcohort.explain import explain
 from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.sources.cohort.frame import table_from_frame
-from fedcohort.study import SavedModel, Study
+from fedcohort.study import SavedModel, Study, Trained
 
 from .at_site import contributed, rows_of
 
@@ -61,7 +61,7 @@ RULE = saved(weights=[1, 0, 0, 0, 0])
 """Age says it all, by the very rule that made the patients ill."""
 
 
-def study(model: SavedModel = RULE, kind: str = "binary", eps: float = 1.5, **changes: Any) -> Study:
+def study(model: Trained = RULE, kind: str = "binary", eps: float = 1.5, **changes: Any) -> Study:
     cohort = fc.Cohort(columns=COLUMNS, label=LABELS[kind], split="set")
     return fc.Study(
         **{

@@ -87,6 +87,9 @@ def saved(kind: str) -> SavedModel:
     return SavedModel(model="logistic", weights=weights, mean=(54.0, 140.0, 0.3), deviation=(9.0, 20.0, 0.1))
 
 
+SCORE = fc.Coefficients({"age": 0.1, "sex=m": 0.4, "stage=": 2.0}, intercept=-5.0, missing={"age": 54})
+
+
 def describe(label: Any, tables: int = 120, columns: Any = None, **privacy: Any) -> Case:
     return Case(study(fc.Describe(), label, None, columns, **privacy), tables, 1)
 
@@ -110,6 +113,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "evaluate a yes or no": lambda: Case(study(fc.Evaluate(model=saved("binary")), LABELS["binary"]), 25),
     "evaluate classes": lambda: Case(study(fc.Evaluate(model=saved("classes")), LABELS["classes"]), 25),
     "evaluate a number": lambda: Case(study(fc.Evaluate(model=saved("number")), LABELS["number"]), 25),
+    "evaluate a score": lambda: Case(study(fc.Evaluate(model=SCORE), LABELS["binary"]), 60),
+    "evaluate a score of a number": lambda: Case(
+        study(fc.Evaluate(model=SCORE.model_copy(update={"link": "identity"})), LABELS["number"]), 60
+    ),
     "fedsgd": lambda: train("binary"),
     "fedsgd, 2 rows a patient": lambda: train("binary", rows=2),
     "fedsgd of a number": lambda: train("number"),
@@ -208,7 +215,10 @@ def of_the_step(block: Block, resolution: float, update: NDArray[np.int64]) -> N
 
 
 NAMES = [
-    pytest.param(name, marks=() if name.startswith(("describe", "survival")) else pytest.mark.training)
+    pytest.param(
+        name,
+        marks=() if name.startswith(("describe", "survival", "evaluate a score")) else pytest.mark.training,
+    )
     for name in CASES
 ]
 

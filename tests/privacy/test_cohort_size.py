@@ -26,7 +26,7 @@ from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.sources.cohort.select import load_cohort
-from fedcohort.study import Cohort, SavedModel, Study
+from fedcohort.study import Cohort, Study, Trained
 from fedcohort.table import Table
 from fedcohort.wire.messages import Approval, Contribution, Event, Message, Task
 from fedcohort.wire.signing import state_digest
@@ -59,7 +59,7 @@ def study(analysis: Any = None, where: str | None = None, protection: Any = "non
     )
 
 
-def saved() -> SavedModel:
+def saved() -> Trained:
     frames = dict.fromkeys("ab", FRAME)
     asked = fc.Study(
         name="model", cohort=study().cohort, analysis=fc.Train(model="logistic", rounds=1), protection="none"

@@ -7,6 +7,7 @@ its bytes mean 0 to 1 whatever the data.
 """
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from fedcohort.columns import Categorical, Number, Numeric
 from fedcohort.models.inputs import RECORD, Data, Inputs
 from fedcohort.study import Cohort
 from fedcohort.table import Table
+
+Float = TypeVar("Float", bound=np.floating[Any])
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,19 @@ class Encoder:
         return Inputs({**record, **table.images})
 
     def targets(self, table: Table) -> NDArray[np.float32]:
-        """(n_rows,) float32: 0 or 1, a class index, or a number scaled to [-1, 1] by its declared range."""
-        if table.label is None:
-            raise ValueError("the cohort has no label")
-        if isinstance(self.cohort.label, Number):
-            centre, scale = centre_and_scale(self.cohort.label.low, self.cohort.label.high)
-            with np.errstate(over="ignore"):
-                return ((table.label - centre) / scale).astype(np.float32)
-        return table.label.astype(np.float32)
+        """(n_rows,): `targets_of` as float32."""
+        return targets_of(table, self.cohort, np.float32)
+
+
+def targets_of(table: Table, cohort: Cohort, dtype: type[Float]) -> NDArray[Float]:
+    """(n_rows,): 0 or 1, a class index, or a number scaled to [-1, 1] by its declared range."""
+    if table.label is None:
+        raise ValueError("the cohort has no label")
+    if not isinstance(cohort.label, Number):
+        return table.label.astype(dtype)
+    centre, scale = centre_and_scale(cohort.label.low, cohort.label.high)
+    with np.errstate(over="ignore"):
+        return ((table.label - centre) / scale).astype(dtype)
 
 
 def feature_slices(cohort: Cohort) -> dict[str, slice | None]:

@@ -20,6 +20,7 @@ from fedcohort.analyses.metrics import (
     LOSS_RESOLUTION,
     MAX_LOSS,
     Outcome,
+    Predicted,
     auc_from_counts,
     predicted_class,
     row_losses,
@@ -35,9 +36,9 @@ N_SHUFFLES = 5
 CALIBRATION_BINS = 10
 
 Floats = NDArray[np.float64]
-Targets = NDArray[np.float32]
+Targets = Predicted
 Indices = NDArray[np.int64]
-Predict = Callable[[Inputs], NDArray[np.float32]]
+Predict = Callable[[Inputs], Predicted]
 
 
 class Subject(Protocol):
@@ -115,7 +116,7 @@ class Evaluation:
         """One site's part.
 
         Args:
-            predict: n rows to (n, outputs) float32.
+            predict: n rows to (n, outputs).
             x, y: inputs and targets of all rows.
             edges: between the bins of scores, where they are not fixed.
         """
@@ -143,7 +144,7 @@ class Evaluation:
                 parts |= self._sum_held(predicted, y[ours], ours)
         return parts
 
-    def _sum_held(self, predicted: NDArray[np.float32], y: Targets, rows: Indices) -> dict[str, Contribution]:
+    def _sum_held(self, predicted: Predicted, y: Targets, rows: Indices) -> dict[str, Contribution]:
         """Confusion and calibration of the held-out rows."""
         outcome = self.outcome
         parts: dict[str, Contribution] = {}

@@ -22,6 +22,7 @@ from fedcohort.analyses.metrics import (
     LOSS_RESOLUTION,
     MAX_LOSS,
     Outcome,
+    Predicted,
     auc_from_counts,
     predicted_class,
     row_losses,
@@ -45,7 +46,6 @@ MIDDLE = 1 / (1 + np.exp(-(_OUTER[:-1] + _OUTER[1:]) / 2))
 """(BINS,): the probability that a bin's rows are taken to have; of the outermost, at log-odds of 6.85."""
 
 Floats = NDArray[np.float64]
-Predicted = NDArray[np.float32]
 Metrics = dict[str, float | None]
 
 
@@ -114,7 +114,7 @@ class Measure:
     def contribute(
         self,
         predicted: Predicted,
-        target: NDArray[np.float32],
+        target: Predicted,
         rows: NDArray[np.int64],
         split: str,
         edges: Edges,
@@ -147,9 +147,7 @@ class Measure:
             f"target/squares/{split}": Proved(sum_squares(exact[:, None])),
         }
 
-    def private_tally(
-        self, predicted: list[Predicted], target: NDArray[np.float32], rows: NDArray[np.int64]
-    ) -> Tally:
+    def private_tally(self, predicted: list[Predicted], target: Predicted, rows: NDArray[np.int64]) -> Tally:
         """What patients add to a `private_block`, by variant of the model.
 
         A prediction that is not finite counts as the lowest.

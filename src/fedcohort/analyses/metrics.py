@@ -7,6 +7,7 @@ Errors of a number are summed exactly: a label may have declared bounds of any w
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ MAX_LOSS = 17.0
 """-log of the smallest probability is 16.2."""
 
 Floats = NDArray[np.float64]
+Predicted = NDArray[np.floating[Any]]
+"""In the precision of the model, and so are its targets."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Outcome:
         return 1 if self.is_binary else self.n_classes
 
 
-def row_losses(outcome: Outcome, predicted: NDArray[np.float32], target: NDArray[np.float32]) -> Floats:
+def row_losses(outcome: Outcome, predicted: Predicted, target: Predicted) -> Floats:
     """(n_rows,): cross-entropy, or the squared error of the scaled label."""
     p = predicted.astype(np.float64)
     if outcome.is_binary:
@@ -83,14 +86,12 @@ def row_losses(outcome: Outcome, predicted: NDArray[np.float32], target: NDArray
     return np.square(p[:, 0] - target)
 
 
-def predicted_class(outcome: Outcome, predicted: NDArray[np.float32]) -> NDArray[np.int64]:
+def predicted_class(outcome: Outcome, predicted: Predicted) -> NDArray[np.int64]:
     """(n_rows,): 0 or 1 at the threshold one half, or the likeliest class."""
     return (predicted[:, 0] >= 0.5).astype(np.int64) if outcome.is_binary else np.argmax(predicted, axis=1)
 
 
-def score_cells(
-    outcome: Outcome, predicted: NDArray[np.float32], target: NDArray[np.float32], edges: Edges
-) -> NDArray[np.int64]:
+def score_cells(outcome: Outcome, predicted: Predicted, target: Predicted, edges: Edges) -> NDArray[np.int64]:
     """(n_rows, n_curves): of each curve the cell of (2, bins) that a row falls into, negatives first."""
     n_bins = edges.shape[1] + 1
     cells = np.empty((len(target), outcome.n_curves), np.int64)

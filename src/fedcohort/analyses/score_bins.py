@@ -8,6 +8,8 @@ class is, and wherever its rows are. Half of the edges are placed so, which leav
 lie evenly where the scores were and about it, for few rows and for scores that have moved since.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,8 +86,8 @@ def coarser_counts(counts: Floats, n_bins: int) -> Floats:
     return summed
 
 
-def bin_of(edges: Edges, curve: int, scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Which bin each score is in; a bin begins with its lower edge. Compared as float32, to the last bit."""
+def bin_of(edges: Edges, curve: int, scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Which bin each score is in; a bin begins with its lower edge. Compared to the last bit of either."""
     bins: NDArray[np.int64] = np.searchsorted(edges[curve], scores, side="right")
     return bins
 

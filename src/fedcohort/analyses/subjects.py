@@ -1,4 +1,4 @@
-"""A model as it is measured and trained at a site: how it reads the table, and with which weights."""
+"""A model as it is trained and measured at a site: how it reads the table, and with which weights."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from fedcohort.analyses.columns_of import numeric_columns
 from fedcohort.analyses.contract import State
-from fedcohort.analyses.encode import Encoder
+from fedcohort.analyses.encode import Encoder, targets_of
 from fedcohort.analyses.evaluation import Predict, Targets
 from fedcohort.analyses.model_of import model_of
 from fedcohort.analyses.moments import declared_scaling
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.trained.at_work import AtWork
 from fedcohort.errors import StudyError, WireError
 from fedcohort.models.inputs import Inputs
 from fedcohort.study import Cohort, Study, missing_bounds
@@ -26,19 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model whose weights, and mean and deviation of its columns, the state says where they are not given.
+    """A Keras model in training; the state says its weights, and mean and deviation where they are not given.
 
     Attributes:
         spec: the model's name or configuration.
         private: a value beyond its declared bounds counts as the bound, and each row is computed apart.
-        weights: of a model that is trained already, in base64.
         scaling: mean and deviation by numeric column.
     """
 
     study: Study
     spec: str | dict[str, Any]
     private: bool = False
-    weights: str | None = None
     scaling: tuple[Array, Array] | None = None
 
     @cached_property
@@ -46,13 +45,7 @@ class Subject:
         """The compiled model; tensorflow is imported here and not before."""
         return model_of(self.study, self.spec)
 
-    @cached_property
-    def _own_weights(self) -> NDArray[np.float32] | None:
-        from fedcohort.models.saved import weights_from_base64
-
-        return None if self.weights is None else weights_from_base64(self.weights, self.model.n_weights)
-
-    def data(self, rows: Rows, state: State) -> tuple[Inputs, Targets]:
+    def data(self, rows: Rows, state: State) -> tuple[Inputs, NDArray[np.float32]]:
         """Inputs and targets of all rows, made once for one mean and deviation."""
         mean, deviation = self._scaling_of(state)
         key = np.asarray(mean).tobytes() + np.asarray(deviation).tobytes()
@@ -85,8 +78,6 @@ class Subject:
             WireError: those that the coordinator has sent are not the model's. Told only where there are
                 patients to compute with, this would say without noise whether there are any.
         """
-        if self._own_weights is not None:
-            return self._own_weights
         weights = np.asarray(state.arrays.get("weights", ()))
         if weights.shape != (self.model.n_weights,) or weights.dtype.kind != "f":
             raise WireError("a state without as many weights as the model has")
@@ -97,6 +88,33 @@ class Subject:
         return partial(
             self.model.predict_apart if self.private else self.model.predict, self.weights_of(state)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedSubject:
+    """A trained model that is measured: all of it stands in the study, and nothing in the state.
+
+    Attributes:
+        private: a value beyond its declared bounds counts as the bound, and each row is computed apart.
+    """
+
+    cohort: Cohort
+    model: AtWork
+    private: bool = False
+
+    def data(self, rows: Rows, state: State) -> tuple[Inputs, Targets]:
+        """Inputs and targets of all rows, made once."""
+
+        def made() -> tuple[Inputs, Targets]:
+            table = within_bounds(rows.table, self.cohort) if self.private else rows.table
+            return self.model.inputs(table), targets_of(table, self.cohort, self.model.precision)
+
+        return rows.once("data", made)
+
+    def predict(self, state: State) -> Predict:
+        """The model, made ready before any patient is looked at."""
+        self.model.start()
+        return self.model.predict_apart if self.private else self.model.predict
 
 
 def bounds_scaling(cohort: Cohort) -> tuple[Array, Array]:

@@ -91,8 +91,11 @@ def _print(prediction: "Prediction", as_json: bool) -> None:
     if prediction.missing:
         text = f"Not given, and counted as missing: {', '.join(prediction.missing)}"
         console.print(text, markup=False, highlight=False)
-    table = Table("column", "contribution")
+    unit = (prediction.unit or "unit of the label") if number else "probability"
+    table = Table("column", f"contribution ({unit})", *(["in log-odds"] if prediction.log_odds else []))
     table.add_row("without any value", f"{prediction.baseline:.4g}")
     for name, part in sorted(prediction.contributions.items(), key=lambda item: -abs(item[1])):
-        table.add_row(name, f"{part:+.4g}")
+        table.add_row(
+            name, f"{part:+.4g}", *([f"{prediction.log_odds[name]:+.4g}"] if prediction.log_odds else [])
+        )
     console.print(table)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fedcohort.analyses.evaluate.question import MAX_WEIGHTS
+from fedcohort.analyses.trained.question import MAX_WEIGHTS
 from fedcohort.errors import StudyError
 from fedcohort.models.allowed_layers import MAX_ROW_VALUES, check_config
 from fedcohort.models.head import Head

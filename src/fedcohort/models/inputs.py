@@ -26,7 +26,7 @@ PIECE_ALIGNMENT = 32
 bits are the same wherever in a piece the patient stands."""
 
 Floats = NDArray[np.float32]
-Data = Floats | Pixels | NDArray[np.uint8]
+Data = NDArray[np.floating[Any]] | Pixels | NDArray[np.uint8]
 Tensor = Any
 
 

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PlainValidator, model_validator
 
@@ -34,7 +34,7 @@ SiteName = Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
 Whole = Annotated[int, Field(strict=True, ge=1)]
 AnalysisName = Annotated[str, PlainValidator(partial(one_of, KINDS))]
 """One of `analyses.kinds`."""
-ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record", "own"]
+ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record", "coefficients", "own"]
 
 
 class ListenSettings(Frozen):
@@ -65,8 +65,8 @@ class SitePolicy(Frozen):
     roster: Path = Path("roster")
     """Folder of the other sites' confirmed keys, which `fedcohort roster` writes."""
     protections: tuple[ProtectionName, ...] = tuple(name for name, words in WORDS.items() if words.hides)
-    models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "image_and_record", "own")
-    private_models: tuple[ModelName, ...] = ("logistic", "mlp_medical", "cnn_medical", "image_and_record")
+    models: tuple[ModelName, ...] = get_args(ModelName)
+    private_models: tuple[ModelName, ...] = tuple(name for name in get_args(ModelName) if name != "own")
     """Of `models`, those that a study with [privacy] may bring; a researcher's own must be named."""
     min_patients: Whole = 10
     noisy_minimum: Annotated[bool, Field(strict=True)] = False

@@ -1,36 +1,30 @@
 """Inference by a trained model, for one patient or a whole cohort of a site; nothing leaves the machine.
 
-It needs only what `result.save` wrote: the study says how columns are read, `model.json` holds
-weights and scaling.
+It needs only what `result.save` wrote: the study says how columns are read, `model.json` holds the model.
 """
 
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedcohort.analyses.encode import Encoder, feature_slices
-from fedcohort.analyses.model_of import model_of, outcome_of
+from fedcohort.analyses.model_of import outcome_of
+from fedcohort.analyses.trained.at_work import AtWork, at_work
 from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Number, Survival
 from fedcohort.errors import StudyError, ValueRangeError
-from fedcohort.models.inputs import RECORD, Inputs
 from fedcohort.sources.catalogue.normal_form import UnreadableError, level_key
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.sources.cohort.predictions import Predicted, write_predictions
-from fedcohort.study import Cohort, SavedModel, Study, parse_study, read_saved_model
+from fedcohort.study import Cohort, Study, Trained, parse_study, read_saved_model
 from fedcohort.table import Table
 
-if TYPE_CHECKING:
-    from fedcohort.models.local import LocalModel
-
-Floats = NDArray[np.float32]
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -43,9 +37,10 @@ class Prediction:
         value: its probability, or the number in the label's own unit.
         label: the column that is predicted.
         unit: of a number, where the study names one.
-        baseline: the same for a patient whose numbers are all the mean and whose levels are unknown.
+        baseline: the same for a patient of whom no value is known.
         contributions: by column, how much it moved `value` away from `baseline`; they add up.
         missing: columns that had no value, and count as unknown.
+        log_odds: the contributions in log-odds, for a model in which they add up there; else empty.
     """
 
     outcome: str
@@ -55,6 +50,7 @@ class Prediction:
     label: str = ""
     unit: str | None = None
     missing: tuple[str, ...] = ()
+    log_odds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,40 +58,25 @@ class Predictor:
     """A model, with the study that says how columns are read."""
 
     study: Study
-    saved: SavedModel
+    saved: Trained
 
     @cached_property
-    def model(self) -> "LocalModel":
-        """The compiled model; tensorflow is imported here and not before."""
-        return model_of(self.study, self.saved.model)
-
-    @cached_property
-    def weights(self) -> Floats:
-        """(n_weights,).
+    def model(self) -> AtWork:
+        """The model, ready to compute.
 
         Raises:
-            StudyError: they are not the model's.
+            StudyError: it is not one of these columns.
         """
-        from fedcohort.models.saved import weights_from_base64
-
-        return weights_from_base64(self.saved.weights, self.model.n_weights)
+        return at_work(self.study, self.saved)
 
     @property
     def cohort(self) -> Cohort:
         """The study's columns; label, split and condition do not apply to a new patient."""
         return self.study.cohort.model_copy(update={"label": None, "split": None, "where": None})
 
-    def inputs(self, table: Table) -> Inputs:
-        """Rows as the model was trained on them."""
-        return Encoder(self.cohort, np.array(self.saved.mean), np.array(self.saved.deviation)).inputs(table)
-
-    def encoded(self, table: Table) -> dict[str, Floats]:
-        """By input of the Keras model, in its order: (n_rows, n_features), or images from 0 to 1."""
-        return self.model.arranged(self.inputs(table))
-
-    def predict_table(self, table: Table) -> Floats:
+    def predict_table(self, table: Table) -> NDArray[np.floating[Any]]:
         """(n_rows, outputs): probabilities, or numbers in [-1, 1] of the label's range."""
-        return self.model.predict(self.weights, self.inputs(table))
+        return self.model.predict(self.model.inputs(table))
 
     def predict_one(self, values: Mapping[str, object]) -> Prediction:
         """Predict one patient, and say how much each column moved the prediction.
@@ -107,9 +88,6 @@ class Predictor:
             StudyError: no such column, or no number or level of it.
             ValueRangeError: a number beyond the declared bounds.
         """
-        from fedcohort.models.attribution import integrated_gradients
-        from fedcohort.models.saved import to_keras
-
         row = {name: _checked(name, kind, values.get(name)) for name, kind in self.cohort.schema_.items()}
         without = {name: _checked(name, kind, None) for name, kind in self.cohort.schema_.items()}
         unknown = sorted(set(values) - set(row))
@@ -118,22 +96,19 @@ class Predictor:
         frame = pd.DataFrame([row, without], dtype=object)
         frame[self.cohort.patient_id] = ["0", "1"]
         table = table_from_frame(frame, self.cohort, self.study.seed)
-        predicted, x = self.predict_table(table), self.encoded(table)
+        x = self.model.inputs(table)
+        predicted = self.model.predict(x)
         output = int(predicted[0].argmax())
-        patient, nobody = ({name: rows[index] for name, rows in x.items()} for index in (0, 1))
-        parts = integrated_gradients(to_keras(self.model, self.weights), patient, nobody, output)
         scale, shift = self._units
         return Prediction(
             self._outcome(output),
             float(predicted[0, output]) * scale + shift,
             float(predicted[1, output]) * scale + shift,
-            {
-                name: float((parts[name] if name in parts else parts[RECORD][part]).sum()) * scale
-                for name, part in feature_slices(self.cohort).items()
-            },
+            {name: part * scale for name, part in self.model.contributions(x, output).items()},
             self.label.column,
             self.label.unit if isinstance(self.label, Number) else None,
             tuple(name for name in row if _is_absent(values.get(name))),
+            self.model.log_odds(x),
         )
 
     @property

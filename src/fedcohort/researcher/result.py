@@ -13,12 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fedcohort.analyses.figures import figures_by_round, figures_of
+from fedcohort.analyses.model_of import model_of
 from fedcohort.errors import StudyError
 from fedcohort.figure_texts import TERMINAL, grid, said
 from fedcohort.figures import Figure, Key, Row, Table, Value, first_table
 from fedcohort.researcher.inference import Predictor
 from fedcohort.sources.cohort.frame import table_from_frame
-from fedcohort.study import SavedModel, Study, Train, parse_study, read_saved_model
+from fedcohort.study import Evaluate, SavedModel, Study, Train, Trained, parse_study, read_saved_model
 from fedcohort.table import Table as Rows
 from fedcohort.texts.look_up import page_texts
 from fedcohort.vector import Array
@@ -63,7 +64,8 @@ class Result:
         """
         from fedcohort.models.saved import to_keras
 
-        return to_keras(self.predictor.model, self._weights)
+        train = self._train
+        return to_keras(model_of(self.study, train.model), self._weights)
 
     @property
     def _train(self) -> Train:
@@ -81,10 +83,21 @@ class Result:
         return Predictor(self.study, self.saved_model)
 
     @property
-    def saved_model(self) -> SavedModel:
-        """The model with its encoding, as `fc.Evaluate(model=result)` takes it."""
+    def has_model(self) -> bool:
+        """Whether the study trained a model, or measured one."""
+        return bool(self.arrays) or isinstance(self.study.analysis, Evaluate)
+
+    @property
+    def saved_model(self) -> Trained:
+        """The model that was trained or measured, as `fc.Evaluate(model=result)` takes it.
+
+        Raises:
+            StudyError: there is none.
+        """
         from fedcohort.models.saved import weights_to_base64
 
+        if isinstance(self.study.analysis, Evaluate):
+            return self.study.analysis.model
         return SavedModel(
             model=self._train.model,
             weights=weights_to_base64(self._weights),
@@ -98,8 +111,17 @@ class Result:
         Returns:
             (n_rows, n_features) or (n_rows, height, width, channels); a list of both, in the order of
             the model's inputs, when it has several.
+        Raises:
+            StudyError: the study trained nothing.
         """
-        arranged = list(self.predictor.encoded(self._table(frame)).values())
+        from fedcohort.analyses.trained.keras import KerasAtWork
+
+        model = self.predictor.model
+        if not isinstance(model, KerasAtWork):
+            raise StudyError(
+                f"study {self.study.name!r}: its model is not of Keras; take result.predict(frame)"
+            )
+        arranged = list(model.encoded(self._table(frame)).values())
         return arranged[0] if len(arranged) == 1 else arranged
 
     def _table(self, frame: pd.DataFrame) -> Rows:
@@ -108,7 +130,7 @@ class Result:
         numbered = frame.assign(**{cohort.patient_id: [f"{row:012d}" for row in range(len(frame))]})
         return table_from_frame(numbered, cohort, self.study.seed)
 
-    def predict(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+    def predict(self, frame: pd.DataFrame) -> NDArray[np.floating[Any]]:
         """Predict rows of the cohort's columns: (n_rows, outputs)."""
         return self.predictor.predict_table(self._table(frame))
 
@@ -156,7 +178,7 @@ class Result:
         return side_by_side(drawn, page_texts())
 
     def save(self, folder: str | Path) -> Path:
-        """Write study.json, report.json, metrics.csv and, when there is one, model.json and model.keras.
+        """Write study.json, report.json, metrics.csv, a model as model.json, a trained one as model.keras.
 
         Raises:
             StudyError: the folder cannot be made, or not written into; the result is as it was.
@@ -175,8 +197,9 @@ class Result:
         (path / "study.json").write_bytes(self.study.canonical)
         (path / "report.json").write_text(json.dumps(self.report, indent=2), encoding="utf-8")
         self.metrics.to_csv(path / "metrics.csv", index=False)
-        if self.arrays:
+        if self.has_model:
             (path / "model.json").write_text(self.saved_model.model_dump_json(), encoding="utf-8")
+        if self.arrays:
             self.model.save(path / "model.keras")
 
     def __repr__(self) -> str:
@@ -254,7 +277,8 @@ def load_result(folder: str | Path) -> Result:
         ) from None
     if not isinstance(report, dict) or header is None:
         raise StudyError(f"{path}: report.json or metrics.csv is empty; save the result again")
-    return Result(study, report, rows, _saved_arrays(path) if (path / "model.json").exists() else {})
+    trained = study.analysis.trains and (path / "model.json").exists()
+    return Result(study, report, rows, _saved_arrays(path) if trained else {})
 
 
 def _read(text: str) -> int | float | str:
@@ -269,6 +293,10 @@ def _saved_arrays(path: Path) -> dict[str, Array]:
     from fedcohort.models.saved import read_weights
 
     saved = read_saved_model(path)
+    if not isinstance(saved, SavedModel):
+        raise StudyError(
+            f"{path / 'model.json'}: not the Keras model that the study trained; save the result again"
+        )
     return {
         "weights": read_weights(saved.weights),
         "mean": np.array(saved.mean, dtype=np.float64),

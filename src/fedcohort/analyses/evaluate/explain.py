@@ -12,7 +12,7 @@ from fedcohort.texts import Text, in_a_row, say
 
 def asked(study: Study, evaluation: Evaluate) -> list[Text]:
     """The question."""
-    return [say("Measure a trained model, which is part of the study, on the hospital's patients.")]
+    return [evaluation.model.said]
 
 
 def released(study: Study, evaluation: Evaluate) -> list[Text]:

@@ -23,10 +23,10 @@ from fedcohort.analyses.model_of import outcome_of
 from fedcohort.analyses.moments import refuse_outside
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import even_edges, placed_edges
-from fedcohort.analyses.subjects import Subject
-from fedcohort.columns import Numeric
+from fedcohort.analyses.subjects import TrainedSubject
+from fedcohort.analyses.trained.at_work import AtWork, at_work
 from fedcohort.errors import StudyError
-from fedcohort.study import Evaluate, Privacy, SavedModel, Study, missing_bounds
+from fedcohort.study import Evaluate, Privacy, Study, missing_bounds
 from fedcohort.vector import Array, Block, counts
 
 
@@ -35,7 +35,7 @@ class ScoresStage:
     """Scores are counted evenly first, to place bins of which each holds few of them."""
 
     evaluation: Evaluation
-    subject: Subject
+    subject: TrainedSubject
     name: str = "scores"
     times: int = 1
 
@@ -66,7 +66,7 @@ class EvaluateAnalysis(Analysis):
     """The model, its weights and its encoding are part of the study, and so of what a hospital approves."""
 
     study: Study
-    saved: SavedModel
+    model: AtWork
     evaluation: Evaluation
     privacy: Privacy | None = None
 
@@ -82,10 +82,9 @@ class EvaluateAnalysis(Analysis):
         return replace(self, evaluation=replace(self.evaluation, measure=measure), privacy=privacy)
 
     @cached_property
-    def subject(self) -> Subject:
-        """The model with the study's weights and encoding."""
-        scaling = np.array(self.saved.mean), np.array(self.saved.deviation)
-        return Subject(self.study, self.saved.model, self.privacy is not None, self.saved.weights, scaling)
+    def subject(self) -> TrainedSubject:
+        """The study's model."""
+        return TrainedSubject(self.study.cohort, self.model, self.privacy is not None)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -143,14 +142,11 @@ def build(study: Study) -> EvaluateAnalysis:
     """The analysis of `fc.Evaluate(model=...)`.
 
     Raises:
-        StudyError: the model was made for other columns.
+        StudyError: the model reads other columns, or predicts another kind of label.
     """
     if not isinstance(study.analysis, Evaluate):
         raise StudyError("analysis: not an evaluation")
     outcome = outcome_of(study.cohort)
-    saved = study.analysis.model
-    n_numeric = sum(isinstance(kind, Numeric) for kind in study.cohort.schema_.values())
-    if len(saved.mean) != n_numeric or len(saved.deviation) != n_numeric:
-        raise StudyError(f"analysis.model: made for other columns than the cohort's {n_numeric} numeric ones")
+    model = at_work(study, study.analysis.model)
     columns = feature_slices(study.cohort) if study.analysis.importance else {}
-    return EvaluateAnalysis(study, saved, Evaluation(Measure(outcome), columns, outcome.splits))
+    return EvaluateAnalysis(study, model, Evaluation(Measure(outcome), columns, outcome.splits))

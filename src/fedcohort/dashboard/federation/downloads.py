@@ -48,7 +48,7 @@ def packed(study: Any, report: dict[str, Any], rows: list[Any], model: bytes | N
         "report.json": json.dumps(report, indent=2).encode(),
         "metrics.csv": result.metrics.to_csv(index=False).encode(),
     }
-    if model:
+    if result.has_model:
         files["model.json"] = result.saved_model.model_dump_json().encode()
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -18,6 +18,7 @@ from fedcohort.columns import Categorical, Column, Image, Numeric
 from fedcohort.dashboard.shared.svg import svg
 from fedcohort.dashboard.shared.texts import spoken
 from fedcohort.errors import DataError, FedcohortError, StudyError
+from fedcohort.figure_texts import said
 from fedcohort.figures import Bars, Key, Named, Value
 from fedcohort.researcher.inference import Prediction, Predictor
 
@@ -88,7 +89,16 @@ def prediction_routes(service: PredictionService) -> Blueprint:
             prediction = service.predict(key, values)
         except _wrong_input as error:
             return form(key, 400, given=values, wrong=str(error))
-        return form(key, given=values, found=prediction, missing=prediction.missing, chart=_chart(prediction))
+        title, log_odds = _title(prediction), prediction.log_odds
+        return form(
+            key,
+            given=values,
+            found=prediction,
+            missing=prediction.missing,
+            heading=said(title, spoken()),
+            chart=_chart(title, prediction.contributions),
+            log_odds=_chart(Key("predict.log_odds"), log_odds) if log_odds else None,
+        )
 
     @pages.get("/api/models")
     def models() -> ResponseReturnValue:
@@ -104,10 +114,16 @@ def prediction_routes(service: PredictionService) -> Blueprint:
     return pages
 
 
-def _chart(prediction: Prediction) -> Markup | None:
-    contributions = sorted(prediction.contributions.items(), key=lambda item: -abs(item[1]))
-    bars = tuple(Named(name, Value(value)) for name, value in contributions)
-    title = Key("predict.contributions")
+def _title(prediction: Prediction) -> Key:
+    """What the bars are, and in which unit."""
+    number: Key | str = Key("predict.in_unit") if prediction.unit is None else prediction.unit
+    unit = number if prediction.outcome == prediction.label else Key("predict.in_probability")
+    return Key("predict.contributions", {"unit": unit})
+
+
+def _chart(title: Key, contributions: Mapping[str, float]) -> Markup | None:
+    moved = sorted(contributions.items(), key=lambda item: -abs(item[1]))
+    bars = tuple(Named(name, Value(value)) for name, value in moved)
     return svg(Bars(name="contributions", section="predict", title=title, bars=bars), spoken())
 
 
