@@ -254,3 +254,20 @@ def test_with_accounts_people_log_in_to_ask_and_programs_show_the_token(
     assert (answer.status_code, "Probability of ill = 1" in answer.text) == (200, True)
     assert Users(app, people, "researcher").post(f"/models/{key}").status_code == 403
     close_app(app)
+
+
+def test_the_page_shows_what_each_column_of_a_score_adds_in_both_units(tmp_path: Path) -> None:
+    score = fc.Coefficients({"age": 0.03, "sex=m": 0.4}, intercept=-5.1, missing={"age": 60})
+    study = fc.Study(name="a score", cohort=cohort(), analysis=fc.Evaluate(model=score))
+    predictor = Predictor(study, score)
+    app = build_hospital_page(policy(tmp_path), SqlNodeStore(tmp_path / "node.db"), [predictor])
+    key = study.hash[:12]
+    said = app.test_client().post(f"/api/models/{key}/predict", json={"values": VALUES}, **HERE).get_json()
+    assert said["log_odds"] == pytest.approx({"age": 0.63, "bp": 0.0, "sex": 0.4})
+    assert said["value"] == pytest.approx(1 / (1 + np.exp(5.1 - 0.03 * 81 - 0.4)), rel=1e-12)
+    form = {f"column.{name}": str(value) for name, value in VALUES.items()}
+    page = app.test_client().post(f"/models/{key}", data=form, **HERE).text
+    assert "Contribution of each column, in probability (0 to 1)" in page
+    assert "log-odds" in page
+    assert "+0.63" in page
+    close_app(app)
