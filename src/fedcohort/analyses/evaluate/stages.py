@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
-
 from fedcohort.analyses.columns_of import numeric_columns, numeric_matrix
 from fedcohort.analyses.contract import Analysis, Contribution, Draw, Report, Stage, State, Sums, Tally
 from fedcohort.analyses.encode import feature_slices
