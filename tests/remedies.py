@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from string import Formatter
 
 import fedcohort
 from fedcohort import errors
@@ -14,7 +15,7 @@ from fedcohort import errors
 HOUSE = Path(fedcohort.__file__).parent
 ERRORS = {name for name, one in vars(errors).items() if isinstance(one, type)}
 PLACE = "\0"
-"""Stands for a value that an f-string fills in."""
+"""Stands for a value that an f-string or a template fills in."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,28 @@ def texts_of(node: ast.AST) -> Iterator[str]:
         case ast.BoolOp(values=values):
             for value in values:
                 yield from texts_of(value)
+        case ast.Call(func=ast.Name(id="say"), args=[first, *_], keywords=values):
+            yield from (_filled(text) if values else text for text in texts_of(first))
+
+
+def _filled(template: str) -> str:
+    """A template with PLACE for each of its values."""
+    parts = Formatter().parse(template)
+    return "".join(text + (PLACE if name is not None else "") for text, name, _, _ in parts)
+
+
+def _said_by(call: ast.Call) -> Iterator[tuple[str, str | None]]:
+    """The texts of a call that says some, each with the class of the error that says it."""
+    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    if name == "Objection":
+        against, remedy = (list(texts_of(one)) for one in call.args[:2])
+        yield from ((f"{first}; {last}", "PolicyError") for first in against for last in remedy)
+    elif name in ERRORS or name == "ValueError":
+        for text in (text for one in call.args for text in texts_of(one)):
+            is_template = call.keywords and isinstance(call.args[0], ast.Constant)
+            yield _filled(text) if is_template else text, name
+    elif name == "say":
+        yield from ((text, None) for text in texts_of(call))
 
 
 def _docstrings(tree: ast.Module) -> set[ast.AST]:
@@ -59,11 +82,9 @@ def said_in(path: Path) -> Iterator[Said]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     unsaid, where = _docstrings(tree), path.relative_to(HOUSE).as_posix()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if name in ERRORS or name == "ValueError":
-                for text in (text for one in node.args for text in texts_of(one)):
-                    yield Said(f"{where}:{node.lineno}", text, name)
+        if isinstance(node, ast.Call) and (texts := list(_said_by(node))):
+            unsaid |= {part for one in node.args[:2] for part in ast.walk(one)} if node.keywords else set()
+            yield from (Said(f"{where}:{node.lineno}", text, error) for text, error in texts)
         if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp) and node not in unsaid:
             unsaid |= set(ast.walk(node))  # parts of a whole that is read here
             yield from (Said(f"{where}:{node.lineno}", text) for text in texts_of(node))

@@ -113,6 +113,8 @@ OBEYED: dict[str, tuple[str, ...]] = {
         "name a file elsewhere, on another disk where there is one",
     ),
     "test_remedies_of_sites.py::test_what_site_toml_forbids_is_allowed_once_either_side_does_as_told": (
+        "site.toml: max_rounds {} is less than the study needs; raise max_rounds in site.toml, or let the "
+        "study take fewer rounds",
         "let it have privacy.cohort_test = 0.05 or more",
         "let the study have privacy.sites_per_patient = {}",
         "site.toml: {} is {}, and the study has {} = {}; let the study ask for as much or more",

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from fedcohort.errors import ConfigError, FedcohortError, StudyError
 from fedcohort.field_faults import IDENTIFIER, describe_errors
+from fedcohort.texts import say
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=IDENTIFIER)]
@@ -101,7 +102,7 @@ class Numeric(Frozen):
         if (self.low is None) != (self.high is None):
             raise ValueError("give both low and high, or neither")
         if self.low is not None and self.high is not None and self.low >= self.high:
-            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+            raise ValueError(say("low {low:g} must be below high {high:g}", low=self.low, high=self.high))
         return self
 
     @property
@@ -213,7 +214,7 @@ class Number(Frozen):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low >= self.high:
-            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+            raise ValueError(say("low {low:g} must be below high {high:g}", low=self.low, high=self.high))
         return self
 
 

@@ -39,11 +39,19 @@ A message says what was wrong, where, and what to do. `code` is all that one
 process tells another about an error: it never carries data or counts.
 """
 
+from fedcohort.texts import say
+
 
 class FedcohortError(Exception):
-    """Root of the tree; `code` is the word that may leave the process."""
+    """Root of the tree; `code` is the word that may leave the process.
+
+    Its message is a text, of a template and values (`texts.say`); without values it is a whole sentence.
+    """
 
     code = "internal"
+
+    def __init__(self, message: str = "", /, **values: object) -> None:
+        super().__init__(say(message, **values))
 
 
 class StudyError(FedcohortError):

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import PydanticKnownError
 
+from fedcohort.texts import Text, in_a_row, say
+
 IDENTIFIER = r"^[^\W\d][\w .\-/()%+#&,:°]*$"
 """Names of tables and columns."""
 _PRINTED = r"^[^\x00-\x1f\x7f]+$"
@@ -91,7 +93,7 @@ def one_of(known: Collection[str], name: object) -> str:
     raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
 
 
-def describe_errors(where: str, error: ValidationError, model: type[BaseModel]) -> str:
+def describe_errors(where: str, error: ValidationError, model: type[BaseModel]) -> Text:
     """Each fault of a file or an object of `model` as a line: file, field, what may stand there."""
     faults = [_located(model, fault) for fault in error.errors(include_url=False)]
     lines = []
@@ -100,8 +102,12 @@ def describe_errors(where: str, error: ValidationError, model: type[BaseModel]) 
             continue
         field = ".".join(map(str, fault.keys))
         words = _words(fault, model, "the top" if where.endswith(".json") else "the top, before any [table]")
-        lines.append(f"{where}: {field}: {words}" if field else f"{where}: {words}")
-    return "\n".join(dict.fromkeys(lines))
+        lines.append(
+            say("{place}: {field}: {what}", place=where, field=field, what=words)
+            if field
+            else say("{place}: {what}", place=where, what=words)
+        )
+    return in_a_row("\n", dict.fromkeys(lines))
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ def _located(model: type[BaseModel], fault: Any) -> _Fault:  # noqa: ANN401
         keys=tuple(keys),
         inside=tuple(branch.type for branch in inside if _is_model(branch.type)),
         at_union=at_union,
-        message=fault["msg"].removeprefix("Value error, "),
+        message=str(fault.get("ctx", {}).get("error", fault["msg"])),
         demands=fault.get("ctx", {}),
         given=fault["input"],
     )
@@ -215,31 +221,35 @@ def _says_more(other: _Fault, fault: _Fault) -> bool:
     return is_deeper and (fault.at_union or fault.kind == "too_short")
 
 
-def _words(fault: _Fault, model: type[BaseModel], top: str) -> str:
+def _words(fault: _Fault, model: type[BaseModel], top: str) -> Text:
     if fault.kind == "extra_forbidden":
         return _unknown(fault, model, top)
     words = _demanded(fault)
     is_own_key = len(fault.keys) > 1 and isinstance(fault.keys[-1], str) and not fault.inside
     if is_own_key and fault.kind != "value_error" and (places := _places_of(fault, model)):
-        return f"{words}; if it is meant as a setting, it belongs to {_in_words(places, top)}"
+        return say(
+            "{fault}; if it is meant as a setting, it belongs to {place}",
+            fault=words,
+            place=_in_words(places, top),
+        )
     return words
 
 
-def _unknown(fault: _Fault, model: type[BaseModel], top: str) -> str:
+def _unknown(fault: _Fault, model: type[BaseModel], top: str) -> Text:
     """For an unknown key: where it belongs, or the key that it is similar to, or all keys."""
     here = tuple(key for key in fault.keys[:-1] if isinstance(key, str))
     places = _places_of(fault, model)
     if places and not any(_fits(place, here) for place in places):
-        return f"there is no such key here; it belongs to {_in_words(places, top)}"
+        return say("there is no such key here; it belongs to {place}", place=_in_words(places, top))
     return unknown_key(str(fault.keys[-1]), fault.known)
 
 
-def unknown_key(written: str, known_keys: Sequence[str]) -> str:
+def unknown_key(written: str, known_keys: Sequence[str]) -> Text:
     """For an unknown key: the known key to write instead, or all known keys."""
     near = _nearest(written, known_keys)
     if near is not None:
-        return f"there is no such key; write {near}"
-    return f"there is no such key; known are {', '.join(dict.fromkeys(known_keys))}"
+        return say("there is no such key; write {key}", key=near)
+    return say("there is no such key; known are {keys}", keys=", ".join(dict.fromkeys(known_keys)))
 
 
 def _nearest(written: str, known_keys: Sequence[str]) -> str | None:
@@ -253,8 +263,8 @@ def _places_of(fault: _Fault, model: type[BaseModel]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(place for name, place in _places(model) if name == fault.keys[-1]))
 
 
-def _in_words(places: list[tuple[str, ...]], top: str) -> str:
-    return " or ".join(f"[{'.'.join(place)}]" if place else top for place in places)
+def _in_words(places: list[tuple[str, ...]], top: str) -> Text:
+    return in_a_row(" or ", [f"[{'.'.join(place)}]" if place else top for place in places])
 
 
 def _fits(place: tuple[str, ...], here: tuple[str, ...]) -> bool:
@@ -282,24 +292,24 @@ def _places(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tup
                         yield from _places(branch.type, place)
 
 
-def _demanded(fault: _Fault) -> str:
+def _demanded(fault: _Fault) -> Text:
     """What may stand there."""
     names = [key for key in fault.keys if isinstance(key, str)]
     if fault.at_union and (fault.kind in _OF_UNIONS or fault.kind.endswith("_type")):
         if len(names) > 1 and names[-1] == fault.keys[-1] and names[-2] in _UNDER:
-            return _UNDER[names[-2]]
+            return say(_UNDER[names[-2]])
         if names[-1] in _IN_WORDS:
-            return _IN_WORDS[names[-1]]
+            return say(_IN_WORDS[names[-1]])
     if "bounds" in names and fault.kind in ("tuple_type", "missing", "too_long"):
-        return "write low and high, such as [18, 90]"
+        return say("write low and high, such as [18, 90]")
     pattern = fault.demands.get("pattern")
     if pattern is not None and pattern != _PRINTED:
         is_site = "A-Za-z0-9" in pattern
-        return _NO_IDENTIFIER if pattern == IDENTIFIER else _NO_SITE if is_site else fault.message
+        return say(_NO_IDENTIFIER if pattern == IDENTIFIER else _NO_SITE if is_site else fault.message)
     if fault.kind == "string_too_short" and fault.demands["min_length"] == 1:
-        return "is empty; write a text"
-    demands = {name: _in_toml(value) for name, value in fault.demands.items()}
-    return WORDS[fault.kind].format(**demands) if fault.kind in WORDS else fault.message
+        return say("is empty; write a text")
+    demands = {name: _in_toml(value) for name, value in fault.demands.items() if fault.kind in WORDS}
+    return say(WORDS.get(fault.kind, fault.message), **demands)
 
 
 def _in_toml(value: object) -> str:

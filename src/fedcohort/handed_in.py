@@ -20,8 +20,9 @@ def check_handed_in(study: Study) -> None:
     """
     if study.min_sites == 1 and WORDS[study.protection].hides:
         raise StudyError(
-            f"min_sites: a sum of one site is that hospital's vector, which {study.protection} then hides "
-            'from nobody; take min_sites = 2 or more, or say protection = "none"'
+            "min_sites: a sum of one site is that hospital's vector, which {protection} then hides from "
+            'nobody; take min_sites = 2 or more, or say protection = "none"',
+            protection=study.protection,
         )
     _check_where(study)
     if isinstance(study.analysis, Evaluate) and study.cohort.is_explicit:
@@ -47,7 +48,7 @@ def _check_where(study: Study) -> None:
         if study.privacy is not None:
             check_plain(where)
     except CohortError as error:
-        raise StudyError(f"cohort.{error}") from None
+        raise StudyError("cohort.{why}", why=error) from None
 
 
 def _is_compiled(config: object) -> bool:
@@ -69,11 +70,17 @@ def check_rules(rules: int, whose: str) -> None:
     """
     if rules < RULES:
         raise RulesError(
-            f"{whose} is of rules {rules}, of an earlier version of fedcohort, and this one computes by "
-            f"rules {RULES}; upgrade coordinator and nodes, then submit the study under a new name"
+            "{whose} is of rules {rules}, of an earlier version of fedcohort, and this one computes by rules "
+            "{mine}; upgrade coordinator and nodes, then submit the study under a new name",
+            whose=whose,
+            rules=rules,
+            mine=RULES,
         )
     if rules > RULES:
         raise RulesError(
-            f"{whose} is of rules {rules}, of a later version of fedcohort, and this one computes by "
-            f"rules {RULES}; upgrade it"
+            "{whose} is of rules {rules}, of a later version of fedcohort, and this one computes by rules "
+            "{mine}; upgrade it",
+            whose=whose,
+            rules=rules,
+            mine=RULES,
         )

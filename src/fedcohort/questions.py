@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from fedcohort.columns import Frozen, Survival
+from fedcohort.texts import say
 
 if TYPE_CHECKING:
     from fedcohort.study import Study
@@ -66,7 +67,13 @@ class Question(Frozen):
         fields = Privacy.model_fields
         for name in ("clip", "schedule", "evaluate_every"):
             if getattr(privacy, name) != fields[name].default:
-                raise ValueError(f"privacy.{name}: {self.kind} learns nothing by steps; leave it out")
+                raise ValueError(
+                    say(
+                        "privacy.{name}: {kind} learns nothing by steps; leave it out",
+                        name=name,
+                        kind=self.kind,
+                    )
+                )
 
 
 def check_predicted(study: "Study") -> None:
@@ -77,9 +84,9 @@ def check_predicted(study: "Study") -> None:
     """
     kind = study.analysis.kind
     if study.cohort.label is None:
-        raise ValueError(f"cohort.label: {kind} needs a label")
+        raise ValueError(say("cohort.label: {kind} needs a label", kind=kind))
     if isinstance(study.cohort.label, Survival):
-        raise ValueError(f"cohort.label: {kind} cannot use a survival label; describe can")
+        raise ValueError(say("cohort.label: {kind} cannot use a survival label; describe can", kind=kind))
 
 
 LEAST_EPSILON, LARGEST_EPSILON = 1e-6, 1e4
@@ -90,8 +97,12 @@ def _promise(value: object) -> object:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not LEAST_EPSILON <= float(str(value)) <= LARGEST_EPSILON:
         raise ValueError(
-            f"must be a number from {LEAST_EPSILON:g} to {LARGEST_EPSILON:,.0f}, such as 1.5: the smaller, "
-            "the less the results can say about any one patient; leave it out for a study without privacy"
+            say(
+                "must be a number from {least:g} to {most:,.0f}, such as 1.5: the smaller, the less the "
+                "results can say about any one patient; leave it out for a study without privacy",
+                least=LEAST_EPSILON,
+                most=LARGEST_EPSILON,
+            )
         )
     return value
 

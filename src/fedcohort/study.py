@@ -106,16 +106,27 @@ class Cohort(Frozen):
             raise ValueError("columns: a column is named twice")
         unknown = set(self.bounds) - set(names)
         if unknown:
-            raise ValueError(f"bounds: {', '.join(sorted(unknown))} is not among the columns")
+            raise ValueError(
+                say("bounds: {names} is not among the columns", names=", ".join(sorted(unknown)))
+            )
         for name, (low, high) in self.bounds.items():
             if low >= high:
-                raise ValueError(f"bounds.{name}: low {low:g} must be below high {high:g}")
+                raise ValueError(
+                    say(
+                        "bounds.{name}: low {low:g} must be below high {high:g}",
+                        name=name,
+                        low=low,
+                        high=high,
+                    )
+                )
         kinds = self.columns if isinstance(self.columns, dict) else {}
         if any(isinstance(kinds.get(name), Categorical | Image) for name in self.bounds):
             raise ValueError("bounds: a categorical column or an image has none")
         overlap = set(self.label_columns) & set(names)
         if overlap:
-            raise ValueError(f"label: {', '.join(sorted(overlap))} is also among the columns")
+            raise ValueError(
+                say("label: {names} is also among the columns", names=", ".join(sorted(overlap)))
+            )
         return self
 
     @property
@@ -186,7 +197,12 @@ class Study(Frozen):
         if self.privacy is not None:
             _check_private(self, self.privacy)
         if not WORDS[self.protection].sized_key and self.key_bits != 3072:
-            raise ValueError(f"key_bits: {self.protection} has no key of a size to choose; leave it out")
+            raise ValueError(
+                say(
+                    "key_bits: {protection} has no key of a size to choose; leave it out",
+                    protection=self.protection,
+                )
+            )
         self.analysis.check(self)
         return self
 
@@ -246,11 +262,13 @@ def parse_study(data: bytes | Mapping[str, Any], where: str = "study") -> Study:
     """
     if isinstance(data, bytes):
         if len(data) > MAX_STUDY_BYTES:
-            raise StudyError(f"{where}: larger than {MAX_STUDY_BYTES >> 20} MiB")
+            raise StudyError("{place}: larger than {size} MiB", place=where, size=MAX_STUDY_BYTES >> 20)
         try:
             data = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise StudyError(f"{where}: not JSON: {error}") from None
+            raise StudyError("{place}: not JSON: {error}", place=where, error=error) from None
     if not isinstance(data, Mapping):
-        raise StudyError(f"{where}: must be a table of keys, such as name, [cohort] and [analysis]")
+        raise StudyError(
+            "{place}: must be a table of keys, such as name, [cohort] and [analysis]", place=where
+        )
     return validated(Study, dict(data), where, StudyError)

@@ -1,28 +1,27 @@
 """Whatever a study asks, a hospital reads it in its language: no sentence of `explain` is left English."""
 
 import ast
-import json
+import inspect
 import re
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import pytest
+import numpy as np
 
 import fedcohort as fc
-from fedcohort.dashboard.shared import explained as module
-from fedcohort.dashboard.shared.explained import READINESS, sentence
 from fedcohort.explain import explain, privacy_words, protection_words
-from fedcohort.node import readiness, readiness_rows, readiness_trust, readiness_words
+from fedcohort.node import policy, readiness, readiness_rows, readiness_trust, readiness_words
+from fedcohort.sources.catalogue.described import Described
+from fedcohort.sources.catalogue.schema import Declared
 from fedcohort.study import SavedModel, Study
+from fedcohort.texts import say
 from fedcohort.texts.look_up import translated
 
 WHERE = "age >= 18 and sex = 'f'"
 ENGLISH = re.compile(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}")
 HAN = re.compile(r"[\u4e00-\u9fff]")
-PLACES = re.compile(r"\{(\w+)")
 COLUMNS: dict[str, Any] = {
     "age": fc.Numeric(18, 90), "bmi": fc.Numeric(), "sex": fc.Categorical(("f", "m")),
     "scan": fc.Image(8, 9, 3), "mask": fc.Image(8, 9, 1), "Label": fc.Numeric(0, 1),
@@ -96,43 +95,56 @@ def test_every_sentence_of_every_study_is_chinese() -> None:
     assert english == set()
 
 
-def sentences(module: ModuleType) -> set[str]:
-    """Every text of a module that a person reads, with numbers and names in its places."""
-    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
-    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            parts = (part.value if isinstance(part, ast.Constant) else "7" for part in node.values)
-            found.add("".join(map(str, parts)))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found |= {node.value} if id(node) not in docs | inner else set()
-    return {text for text in found if re.search(r"[a-z]{2,} [a-z]{2,}", text)}
-
-
 READY = (readiness, readiness_rows, readiness_words, readiness_trust)
-PIECES = {"no 7 patients", " and no ", "not ready", "; the study narrows it to 7"}
-"""Of which a sentence is made, or a verdict."""
 
 
-def test_every_sentence_of_readiness_is_chinese() -> None:
-    texts = {text for module in READY for text in sentences(module)} - PIECES
-    assert len(texts) > 45
-    assert {text for text in texts if not HAN.search(sentence(text, "zh", READINESS))} == set()
-    told = sentence("FLOAT, 18 to 90 years; the study narrows it to 20 to 80", "zh", READINESS)
-    assert told == "FLOAT，18 到 90 years；研究将其收窄为 20 到 80"
+def shown(node: ast.expr) -> bool:
+    """Whether a part of a line is a text, or what comes from elsewhere: a type of SQL, or nothing."""
+    if isinstance(node, ast.IfExp):
+        return shown(node.body) and shown(node.orelse)
+    return not isinstance(node, ast.JoinedStr | ast.BinOp | ast.Constant) or is_empty(node)
 
 
-def test_a_translation_of_readiness_keeps_its_values() -> None:
-    book = json.loads((Path(module.__file__).parent / "readiness_zh.json").read_text(encoding="utf-8"))
-    for english, text in book.items():
-        assert sorted(PLACES.findall(english)) == sorted(PLACES.findall(text)), english
-    told = sentence("missing: under 5 %; outside 18 to 90: none", "zh", READINESS)
-    assert told == "缺失：不足 5 %；在 18 到 90 之外：无"
-    two = sentence("check the mapping, or leave the column out of the study; compare the unit with the "
-                   "study's: such values count as the bound", "zh", READINESS)  # fmt: skip
-    assert two == "检查映射，或在研究中不用该列；与研究的单位比较：这样的值按边界计"
+def is_empty(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == ""
+
+
+def test_every_line_of_readiness_is_made_of_texts() -> None:
+    lines = 0
+    for module in READY:
+        for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Line":
+                lines += 1
+                assert all(shown(part) for part in (node.args[0], *node.args[2:])), ast.unparse(node)
+    assert lines > 30
+
+
+def test_every_rule_of_a_site_has_a_name_in_chinese() -> None:
+    tree = ast.parse(inspect.getsource(policy.rules))
+    names = [ast.literal_eval(one.value.elts[0]) for one in ast.walk(tree)
+             if isinstance(one, ast.Yield) and isinstance(one.value, ast.Tuple)]  # fmt: skip
+    assert len(names) > 6
+    assert [name for name in names if translated(name, "zh") == name] == []
+
+
+def test_what_readiness_found_is_told_in_chinese() -> None:
+    bounds, narrow = (18.0, 90.0), (20.0, 80.0)
+    column = described(fc.Numeric(*bounds), "years")
+    line = readiness_words._fit(say("column {name}", name="age"), fc.Numeric(*narrow), column)
+    assert translated(line.what, "zh") == "列 age"
+    assert line.found == "FLOAT, 18 to 90 years; the study narrows it to 20 to 80"
+    assert translated(line.found, "zh") == "FLOAT，18 到 90 years；研究将其收窄为 20 到 80"
+    gaps = np.array([*[20.0] * 96, *[np.nan] * 4])
+    told = readiness_rows._values("age", fc.Numeric(*bounds), gaps)
+    assert translated(told.found, "zh") == "缺失：不足 5 %；在 18 到 90 之外：无"
+    wrong = readiness_rows._values("age", fc.Numeric(*bounds), np.array([1.0, np.nan, np.nan]))
+    assert translated(wrong.remedy, "zh") == (
+        "检查映射，或在研究中不用该列；与研究的单位比较：这样的值按边界计"
+    )
+
+
+def described(kind: fc.Numeric, unit: str) -> Described:
+    return Described("FLOAT", {"kind": "numeric"}, Declared(kind, unit))
 
 
 def test_a_model_of_the_researchers_own_is_explained() -> None:
@@ -159,8 +171,3 @@ def test_what_a_researcher_writes_is_not_translated_and_fills_no_place() -> None
     )
     assert "研究：{name} \\1 What is asked" in explain(study, language="zh")
     assert "Study: {name} \\1 What is asked" in explain(study)
-
-
-@pytest.mark.parametrize("words", ["", "A sentence that readiness never says."])
-def test_what_has_no_translation_stays_as_it_is(words: str) -> None:
-    assert sentence(words, "zh", READINESS) == words

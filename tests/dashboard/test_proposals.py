@@ -12,11 +12,11 @@ from flask import Flask
 from fedcohort.dashboard import Settings
 from fedcohort.dashboard.hospital.app import build_hospital_page
 from fedcohort.dashboard.shared.application import close_app
-from fedcohort.dashboard.shared.explained import READINESS, sentence
 from fedcohort.node.consent import REFUSALS, LocalSite, approve, receive_proposal, stored_answer
 from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Train
+from fedcohort.texts.look_up import translated
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import load_or_create
 from fedcohort.wire.messages import Approval, Proposal
@@ -219,4 +219,4 @@ def test_every_rule_of_a_site_has_its_name_in_chinese(ward: Ward) -> None:
         study = asked.model_copy(update={"analysis": Train()})
         names = {what for what, _ in rules(ward.site.policy, study)}
         assert len(names) > 6
-        assert {name for name in names if sentence(name, "zh", READINESS) == name} == set()
+        assert {name for name in names if translated(name, "zh") == name} == set()

@@ -11,7 +11,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedcohort.columns import Binary, Categorical, Image, Numeric
-from fedcohort.dashboard.shared.explained import READINESS, sentence
 from fedcohort.node.budgets import Budget
 from fedcohort.node.check import check_node
 from fedcohort.node.keys import confirm, make_card
@@ -28,6 +27,7 @@ from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.storage.database import writing
 from fedcohort.study import Cohort, Describe, Privacy, Study, Train
+from fedcohort.texts.look_up import translated
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import new_identity
 
@@ -126,7 +126,7 @@ def test_what_site_toml_forbids_is_named_with_a_remedy(
     assert "site.toml" in json.dumps(found.document())
     (told,) = [one for one in found.lines if one.what == what]
     assert told.remedy
-    assert all(HAN.search(sentence(words, "zh", READINESS)) for words in (told.found, told.remedy))
+    assert all(HAN.search(translated(words, "zh")) for words in (told.found, told.remedy))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_what_site_toml_forbids_of_a_private_study_is_named_with_a_remedy(
     (told,) = [one for one in found.lines if one.what == what]
     assert told.verdict == "not ready"
     assert "study" in told.remedy or "privacy" in told.remedy
-    assert all(HAN.search(sentence(words, "zh", READINESS)) for words in (told.found, told.remedy))
+    assert all(HAN.search(translated(words, "zh")) for words in (told.found, told.remedy))
 
 
 def test_a_private_study_is_held_against_what_others_have_left(site: SitePolicy) -> None:

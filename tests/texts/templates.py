@@ -1,6 +1,7 @@
 """Every template of the program, read from its syntax trees."""
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -8,8 +9,13 @@ from pathlib import Path
 from string import Formatter
 
 import fedcohort
+from tests.remedies import ERRORS
 
 HOUSE = Path(fedcohort.__file__).parent
+SAID = {*ERRORS, "ValueError"}
+"""Besides `say`, what is given a template."""
+CONSTANTS = {"NEITHER": "sources/cohort/values.py", "rests_on": "protection/words.py"}
+"""Templates that one module has for others, by the name of what holds them."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +24,21 @@ class Call:
 
     Attributes:
         where: file and line.
+        by: the function: `say`, or an error's class.
         templates: what may be filled in there; empty where the source does not say.
         names: of the values that are given; None where some are given as a mapping.
+        given: what is called, or the variable, that the text comes from.
     """
 
     where: str
+    by: str
     templates: tuple[str, ...]
     names: frozenset[str] | None
+    given: str = ""
+
+    @property
+    def module(self) -> str:
+        return self.where.partition(":")[0]
 
 
 def places(template: str) -> list[str]:
@@ -49,13 +63,15 @@ def texts(node: ast.expr | None, known: dict[str, list[str]]) -> Iterator[str]:
         case ast.IfExp(body=body, orelse=orelse):
             yield from texts(body, known)
             yield from texts(orelse, known)
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            yield from known.get(name, [])
-        case ast.Subscript(value=ast.Name(id=name)):
-            yield from known.get(name, [])
-        case ast.Dict(values=values):
+        case ast.BoolOp(values=values) | ast.Dict(values=values) | ast.Tuple(elts=values):
             for value in values:
                 yield from texts(value, known)
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Subscript(value=ast.Name(id=name)):
+            yield from known.get(name, [])
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get")):
+            yield from known.get(name, [])
+        case ast.JoinedStr():
+            yield f"f-string in line {node.lineno}"
 
 
 def _assigned(tree: ast.AST) -> dict[str, list[str]]:
@@ -75,32 +91,34 @@ def _assigned(tree: ast.AST) -> dict[str, list[str]]:
 
 
 @cache
+def _elsewhere() -> dict[str, list[str]]:
+    return {
+        name: _assigned(ast.parse((HOUSE / path).read_text("utf-8")))[name]
+        for name, path in CONSTANTS.items()
+    }
+
+
+@cache
 def calls() -> tuple[Call, ...]:
-    """Every call of `say` in the program."""
-    found = []
-    rests_on = _assigned(ast.parse((HOUSE / "protection/words.py").read_text("utf-8")))["rests_on"]
-    for path in sorted(HOUSE.rglob("*.py")):
-        source = path.read_text("utf-8")
-        if (
-            "import Text, say" not in source
-            and "import say" not in source
-            and "import Text, in_a_row, say" not in source
-        ):
+    """Every call of the program that makes a text: of `say`, or of an error."""
+    return tuple(one for path in sorted(HOUSE.rglob("*.py")) for one in _calls_of(path))
+
+
+def _calls_of(path: Path) -> Iterator[Call]:
+    source = path.read_text("utf-8")
+    tree = ast.parse(source)
+    functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = {id(node): one for one in functions for node in ast.walk(one)}
+    outside = {**_elsewhere(), **_assigned(tree)}
+    is_user = re.search(r"^from fedcohort\.texts import .*\bsay\b", source, re.MULTILINE)
+    for node in ast.walk(tree):
+        name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+        if not isinstance(node, ast.Call) or not (name in SAID or (name == "say" and is_user)):
             continue
-        tree = ast.parse(source)
-        outside = _assigned(tree)
-        functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)]
-        inside = {id(node): one for one in functions for node in ast.walk(one)}
-        for node in ast.walk(tree):
-            name = (
-                getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
-            )
-            if not isinstance(node, ast.Call) or name != "say":
-                continue
-            around = inside.get(id(node))
-            known = {"rests_on": rests_on, **outside, **(_assigned(around) if around else {})}
-            given = [one.arg for one in node.keywords]
-            names = None if None in given else frozenset(str(one) for one in given)
-            where = f"{path.relative_to(HOUSE).as_posix()}:{node.lineno}"
-            found.append(Call(where, tuple(filter(None, texts(node.args[0], known))), names))
-    return tuple(found)
+        known = {**outside, **(_assigned(inside[id(node)]) if id(node) in inside else {})}
+        given = [one.arg for one in node.keywords]
+        names = None if None in given else frozenset(str(one) for one in given)
+        found = tuple(text for one in node.args[:1] for text in texts(one, known) if text)
+        where = f"{path.relative_to(HOUSE).as_posix()}:{node.lineno}"
+        begins = re.match(r"\*?\w*", ast.unparse(node.args[0]) if node.args else "")
+        yield Call(where, name, found, names, begins[0] if begins else "")

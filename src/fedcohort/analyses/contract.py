@@ -254,7 +254,9 @@ class Analysis:
         Raises:
             StudyError: it cannot be asked privately.
         """
-        raise StudyError(f"privacy: {type(self).__name__} cannot be asked privately; leave out [privacy]")
+        raise StudyError(
+            "privacy: {analysis} cannot be asked privately; leave out [privacy]", analysis=type(self).__name__
+        )
 
     def at_site(self, site_state: SiteState) -> "Analysis":
         """The same analysis, as what a site has remembered makes it."""

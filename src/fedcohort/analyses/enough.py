@@ -21,7 +21,10 @@ def check_enough(n_patients: float, sigma: float) -> None:
         return
     n = max(0, round(n_patients))
     raise CohortTooSmallError(
-        f"by its noisy count the cohort has {n} patients at all hospitals together (95 % of the noise is "
-        f"below {error:.0f}), and {LEAST_PATIENTS} are the least; widen `where`, or ask more hospitals; what "
-        "was released is paid for"
+        "by its noisy count the cohort has {n} patients at all hospitals together (95 % of the noise is "
+        "below {error:.0f}), and {least} are the least; widen `where`, or ask more hospitals; what was "
+        "released is paid for",
+        n=n,
+        error=error,
+        least=LEAST_PATIENTS,
     )

@@ -76,16 +76,20 @@ def check_capacity(study: Study, train: Train, n_weights: int) -> None:
     most_weights = WORDS[study.protection].most_weights
     if most_weights is not None and n_weights > most_weights:
         raise StudyError(
-            f"protection: {study.protection} carries at most {most_weights:,} weights and the model has "
-            f'{n_weights:,}; take protection = "masks"'
+            "protection: {protection} carries at most {most:,} weights and the model has {count:,}; take "
+            'protection = "masks"',
+            protection=study.protection,
+            most=most_weights,
+            count=n_weights,
         )
     moments = {"sgd": 0, "momentum": 1, "adam": 2}[train.server_optimizer]
     averaged = train.average_rounds is not None or study.privacy is not None
     if 8 * n_weights * (moments + averaged) > MOST_MEMORY_BYTES - 1024:
         raise StudyError(
-            f"analysis.server_optimizer: {train.server_optimizer} and an average of {n_weights:,} weights "
-            "need more than a database keeps in one value (1 GB); take sgd or momentum, or leave out "
-            "average_rounds"
+            "analysis.server_optimizer: {optimizer} and an average of {count:,} weights need more than a "
+            "database keeps in one value (1 GB); take sgd or momentum, or leave out average_rounds",
+            optimizer=train.server_optimizer,
+            count=n_weights,
         )
 
 
@@ -101,8 +105,9 @@ def inputs_of(cohort: Cohort) -> tuple[InputPart, ...]:
     ]
     if width and any(image.name == RECORD for image in images):
         raise StudyError(
-            f"cohort.columns: an image column called {RECORD!r} stands beside ordinary columns, which are "
-            "called so together; rename it"
+            "cohort.columns: an image column called {name!r} stands beside ordinary columns, which are "
+            "called so together; rename it",
+            name=RECORD,
         )
     columns = tuple(
         (name, part.start, part.stop - part.start)

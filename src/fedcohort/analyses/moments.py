@@ -66,8 +66,9 @@ def refuse_outside(values: Floats, columns: Mapping[str, Numeric]) -> None:
         centre, scale = centre_and_scale(*kind.bounds)
         if np.any(np.abs(column - centre) > scale * (1 + 1e-12)):
             raise ValueRangeError(
-                f"column {name}: a value lies outside the declared bounds; "
-                "widen the bounds, exclude such rows by 'where', or clean the data"
+                "column {column}: a value lies outside the declared bounds; widen the bounds, exclude such "
+                "rows by 'where', or clean the data",
+                column=name,
             )
 
 

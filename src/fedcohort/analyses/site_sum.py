@@ -61,7 +61,8 @@ def _sum_of(block: Block, part: Contribution, rows: Rows, private: bool) -> Arra
 def _check_row(block: Block, norms: Floats) -> None:
     if block.row is None or not norms.size or float(np.max(norms)) <= block.row * ROUNDING:
         return
-    raise ValueRangeError(f"block {block.name}: a row adds more than {block.row:g}, which it declares")
+    template = "block {block}: a row adds more than {most:g}, which it declares"
+    raise ValueRangeError(template, block=block.name, most=block.row)
 
 
 def _private_sum(block: Block, part: Tally | Gram, rows: Rows) -> Array:

@@ -24,6 +24,8 @@ from fedcohort.coordinator.traffic import load_traffic
 from fedcohort.errors import AuthenticationError, FedcohortError, NotFoundError, StoreError, StudyError
 from fedcohort.questions import MAX_STUDY_BYTES
 from fedcohort.study import parse_study
+from fedcohort.texts import say
+from fedcohort.texts.look_up import carried
 from fedcohort.versions import RULES
 from fedcohort.wire.identity import fingerprint
 
@@ -85,7 +87,7 @@ def _guarded(service: Service, handler: Callable[[Service, Request], Awaitable[R
             return await handler(service, request)
         except FedcohortError as error:
             service.hub.telemetry.count_refusal("rest", error.code)
-            body = {"code": error.code, "message": str(error)}
+            body = {"code": error.code, **carried(str(error))}
             return JSONResponse(body, status_code=_STATUS.get(error.code, 422))
 
     return endpoint
@@ -158,7 +160,9 @@ def _found(service: Service, request: Request) -> Listed:
     if row is None and study_id in service.lifecycle.checking:
         return being_checked(service.lifecycle.checking[study_id])
     if row is None:
-        raise NotFoundError(f"no study {study_id!r}; give its hash, or the first six characters or more")
+        raise NotFoundError(
+            "no study {name!r}; give its hash, or the first six characters or more", name=study_id
+        )
     return row
 
 
@@ -203,7 +207,7 @@ async def _bounded_json(request: Request) -> dict[str, Any]:
     async for chunk in request.stream():
         data += chunk
         if len(data) > MAX_STUDY_BYTES:
-            raise StudyError(f"the study is larger than {MAX_STUDY_BYTES >> 20} MiB")
+            raise StudyError("the study is larger than {size} MiB", size=MAX_STUDY_BYTES >> 20)
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -227,7 +231,7 @@ async def _study(service: Service, request: Request) -> Response:
         }
         for site, answer in answers.items()
     ]
-    error = {"code": row["error_code"], "message": row["error_message"]} if row["error_code"] else None
+    error = {"code": row["error_code"], **carried(service.store.message(row))} if row["error_code"] else None
     return JSONResponse({**_summary(row), "study": json.loads(row["study"]), "sites": sites, "error": error})
 
 
@@ -260,9 +264,10 @@ async def _metrics(service: Service, request: Request) -> Response:
 async def _report(service: Service, request: Request) -> Response:
     row = _found(service, request)
     if row["report"] is None:
-        why = f": {row['error_message']}" if row["error_message"] else ""
-        body = {"code": row["error_code"] or "not-finished", "message": f"the study is {row['state']}{why}"}
-        return JSONResponse(body, status_code=409)
+        told = say("the study is {state}", state=row["state"])
+        if why := service.store.message(row):
+            told = say("{what}: {why}", what=told, why=why)
+        return JSONResponse({"code": row["error_code"] or "not-finished", **carried(told)}, status_code=409)
     return Response(row["report"], media_type="application/json")
 
 
@@ -270,7 +275,9 @@ async def _model(service: Service, request: Request) -> Response:
     row = _found(service, request)
     state = service.store.load_state(row["id"])
     if state is None or not state.finished or "weights" not in state.arrays:
-        return JSONResponse({"code": "not-finished", "message": "there is no trained model"}, status_code=409)
+        return JSONResponse(
+            {"code": "not-finished", **carried(say("there is no trained model"))}, status_code=409
+        )
     arrays = {name: state.arrays[name] for name in ("weights", "mean", "deviation")}
     return Response(arrays_to_bytes(arrays), media_type="application/octet-stream")
 

@@ -40,7 +40,9 @@ class Approvals:
             or approval.site != site
             or not verify(key, approval.signature, approval_signing_bytes(approval))
         ):
-            raise AuthenticationError(f"{site}: an approval whose signature is not by the site's key")
+            raise AuthenticationError(
+                "{site}: an approval whose signature is not by the site's key", site=site
+            )
         code = approval.code
         if approval.rules != RULES and (approval.approved or code == StudyError.code):
             # An earlier version also takes a study for invalid whose words it does not know.
@@ -101,8 +103,10 @@ class Approvals:
         if len(approved) + len(silent) < study.min_sites:
             refusals = [f"{site}: {code}" for site, code in self.left_out(study.hash).items()]
             raise TooFewSitesError(
-                f"the study needs {study.min_sites} sites and the federation has {len(sites)}, of which "
-                f"refused: {', '.join(refusals) or 'none'}"
+                "the study needs {least} sites and the federation has {count}, of which refused: {refused}",
+                least=study.min_sites,
+                count=len(sites),
+                refused=", ".join(refusals) or "none",
             )
         return approved, silent
 

@@ -10,6 +10,7 @@ from fedcohort.coordinator.sums import RunningSum
 from fedcohort.errors import TooFewSitesError, WireError
 from fedcohort.protection.context import RoundContext
 from fedcohort.protection.fixed_point import Shape
+from fedcohort.texts import say
 from fedcohort.wire.messages import Contribution, Event, Message, SiteId, Task
 from fedcohort.wire.signing import state_digest
 
@@ -73,8 +74,10 @@ class Sites:
         left = [site for site in self.plan.roster if site not in self.excluded]
         if len(left) < self.plan.study.min_sites:
             raise TooFewSitesError(
-                f"{len(left)} of the {self.plan.study.min_sites} sites that the study needs are left"
-                + refusals_in_words(self.excluded)
+                "{left} of the {least} sites that the study needs are left{refused}",
+                left=len(left),
+                least=self.plan.study.min_sites,
+                refused=refusals_in_words(self.excluded),
             )
         return left
 
@@ -150,8 +153,12 @@ async def collect(
                 plan.waiting("")
             return context, inbox.sum
         plan.waiting(
-            f"{len(inbox.survivors)} of the {needed} sites that the round needs have answered"
-            + refusals_in_words(inbox.refused)
+            say(
+                "{count} of the {least} sites that the round needs have answered{refused}",
+                count=len(inbox.survivors),
+                least=needed,
+                refused=refusals_in_words(inbox.refused),
+            )
         )
         await asyncio.sleep(pause_seconds(attempt))
         attempt += 1

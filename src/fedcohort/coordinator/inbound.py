@@ -98,7 +98,7 @@ class Inbound:
         if (card.site, card.identity_key) != (site, key) or not verify(
             card.identity_key, card.signature, card_signing_bytes(card)
         ):
-            raise AuthenticationError(f"{site}: a card that is not signed by the site's key")
+            raise AuthenticationError("{names}: a card that is not signed by the site's key", names=site)
         new = self.members.keep_card(site, encode(card))
         cards = [decode(encoded) for encoded in self.members.cards()]
         roster = Roster(tuple(card for card in cards if isinstance(card, Card)))

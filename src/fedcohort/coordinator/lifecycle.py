@@ -27,6 +27,7 @@ from fedcohort.handed_in import check_handed_in
 from fedcohort.logs import about
 from fedcohort.sources.cohort.resolve import check_units
 from fedcohort.study import Study, parse_study
+from fedcohort.texts import say
 from fedcohort.wire.identity import verify
 from fedcohort.wire.messages import SiteId
 from fedcohort.wire.signing import study_signing_bytes
@@ -98,8 +99,9 @@ class Lifecycle:
         row = self.store.study(study.hash)
         if row is not None and row["state"] == "cancelled":
             raise StudyError(
-                f"this very study was cancelled after {row['round']} exchanges; to go on from there run it "
-                "with resume=True (`fedcohort run --resume`), to begin anew give it another name"
+                "this very study was cancelled after {n} exchanges; to go on from there run it with "
+                "resume=True (`fedcohort run --resume`), to begin anew give it another name",
+                n=row["round"],
             )
 
     async def cancel(self, study_id: str) -> None:
@@ -114,7 +116,7 @@ class Lifecycle:
         if task:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            self.store.set_state(study_id, "cancelled", CANCELLED, "the researcher cancelled it")
+            self.store.set_state(study_id, "cancelled", CANCELLED, say("the researcher cancelled it"))
             self.changes.wake()
 
     # --- driven to its end ------------------------------------------------------------------
@@ -161,7 +163,7 @@ class Lifecycle:
             where = about(study=study_id, code=FedcohortError.code)
             log.exception("study %.12s: an unexpected error", study_id, extra=where)
             self.store.set_state(
-                study_id, "failed", FedcohortError.code, "an internal error; see the coordinator's log"
+                study_id, "failed", FedcohortError.code, say("an internal error; see the coordinator's log")
             )
         self.changes.wake()
 

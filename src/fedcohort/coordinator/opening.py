@@ -17,6 +17,7 @@ from fedcohort.protection import contract
 from fedcohort.protection.context import RoundContext
 from fedcohort.protection.contract import CollectedHelp
 from fedcohort.protection.fixed_point import Ring
+from fedcohort.texts import say
 from fedcohort.wire.codec import decode_record, encode_record
 from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, SiteId
 from fedcohort.wire.signing import request_digest
@@ -135,12 +136,19 @@ async def open_round(plan: Plan, how: contract.OpeningExchange, opening: Opening
         unopened = sorted(site for site, code in inbox.refused.items() if code == WireError.code)
         if unopened and attempt >= MOST_REFUSED_ATTEMPTS:
             raise RoundError(
-                f"{', '.join(unopened)} cannot help to open round {opening.context.round}: what another site "
-                "sealed for them does not open. Has a site's agreement.key been replaced? See its log"
+                "{sites} cannot help to open round {round}: what another site sealed for them does not open. "
+                "Has a site's agreement.key been replaced? See its log",
+                sites=", ".join(unopened),
+                round=opening.context.round,
             )
         plan.waiting(
-            f"{len(helps.bodies)} of {len(opening.survivors)} sites have helped to open "
-            f"round {opening.context.round}, which is too few{refusals_in_words(inbox.refused)}"
+            say(
+                "{count} of {all} sites have helped to open round {round}, which is too few{refused}",
+                count=len(helps.bodies),
+                all=len(opening.survivors),
+                round=opening.context.round,
+                refused=refusals_in_words(inbox.refused),
+            )
         )
         await asyncio.sleep(pause_seconds(attempt))
         attempt += 1

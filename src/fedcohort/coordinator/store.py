@@ -20,6 +20,7 @@ from fedcohort.coordinator import tables
 from fedcohort.errors import TooManyStudiesError
 from fedcohort.local_token import RESEARCHER
 from fedcohort.storage.durable import DurableStore, EventLog, HotConnection
+from fedcohort.texts.look_up import carried, received
 
 SECONDS_PER_DAY = 86_400
 MOST_A_DAY = 1_000
@@ -103,8 +104,12 @@ class CoordinatorStore:
         n_bytes += int(connection.execute(sizes).scalar() or 0)
         if n_studies >= MOST_A_DAY or n_bytes > MOST_BYTES_A_DAY:
             raise TooManyStudiesError(
-                f"{researcher} has handed in {n_studies:,} studies within 24 hours, and the coordinator "
-                f"takes {MOST_A_DAY:,} of {MOST_BYTES_A_DAY >> 30} GiB together; hand it in again later"
+                "{researcher} has handed in {count:,} studies within 24 hours, and the coordinator takes "
+                "{most:,} of {size} GiB together; hand it in again later",
+                researcher=researcher,
+                count=n_studies,
+                most=MOST_A_DAY,
+                size=MOST_BYTES_A_DAY >> 30,
             )
 
     def retry(self, study_id: str, researcher: str) -> bool:
@@ -161,6 +166,8 @@ class CoordinatorStore:
 
     def set_state(self, study_id: str, state: str, code: str = "", message: str = "") -> None:
         """Move a study on; pages and the event log learn of it."""
+        if message:
+            self.keep(study_id, "message", json.dumps(carried(message)).encode())
         change = update(tables.studies).where(tables.studies.c.id == study_id)
         with self.database.transaction() as connection:
             connection.execute(change.values(state=state, error_code=code, error_message=message))
@@ -171,6 +178,13 @@ class CoordinatorStore:
             # Sites that come and go make a study wait and run as often as they like.
             append = self.log.append_limited if state in ("running", "waiting") else self.log.append
             append(connection, state, study_id, {"code": code})
+
+    def message(self, study: Mapping[Any, Any] | RowMapping) -> str:
+        """Why a study waits or has failed; of a study of an earlier program without template and values."""
+        english = str(study["error_message"])
+        kept = self.load_kept(study["id"], "message") if english else None
+        text = received(json.loads(kept)) if kept else None
+        return text if text == english else english
 
     def finish(self, study_id: str, report: Mapping[str, object]) -> None:
         """Store the report of a finished study."""

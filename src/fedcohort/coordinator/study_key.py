@@ -12,6 +12,7 @@ from fedcohort.coordinator.collect import Sites
 from fedcohort.coordinator.plan import Exchange, Plan, RoundLog, pause_seconds, refusals_in_words
 from fedcohort.errors import FedcohortError, RoundError, WireError
 from fedcohort.protection.contract import SharedKey
+from fedcohort.texts import say
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.messages import Event, Message, Setup, SiteId
 
@@ -62,7 +63,13 @@ async def made_key(shared: SharedKey, sites: Sites, log: RoundLog, exchange: Exc
             if site in inbox.made and _is_key(shared, plan, site, inbox.made[site]):
                 log.keep(plan.study_hash, "key", encode(inbox.made[site]))
                 return inbox.made[site]
-            plan.waiting(f"{site} has made no key for the study yet{refusals_in_words(inbox.refused)}")
+            plan.waiting(
+                say(
+                    "{site} has made no key for the study yet{refused}",
+                    site=site,
+                    refused=refusals_in_words(inbox.refused),
+                )
+            )
         await asyncio.sleep(pause_seconds(attempt))
         attempt += 1
 
@@ -96,13 +103,21 @@ async def distribute_key(sites: Sites, setup: Setup, log: RoundLog, exchange: Ex
         if complaints:
             log.keep(plan.study_hash, "key", b"")
             raise RoundError(
-                f"{', '.join(complaints)} could not open the key that {maker} made for the study: compare "
-                f"fingerprints again (`fedcohort roster`), and ask {maker} whether its agreement.key is new"
+                "{sites} could not open the key that {maker} made for the study: compare fingerprints again "
+                "(`fedcohort roster`), and ask {maker} whether its agreement.key is new",
+                sites=", ".join(complaints),
+                maker=maker,
             )
         sites.note(inbox.refused)
         ready |= {site for site, answer in inbox.made.items() if answer.public == setup.public}
         if len(ready) >= plan.study.min_sites:
             return
-        plan.waiting(f"{len(ready)} sites have the study's key{refusals_in_words(inbox.refused)}")
+        plan.waiting(
+            say(
+                "{count} sites have the study's key{refused}",
+                count=len(ready),
+                refused=refusals_in_words(inbox.refused),
+            )
+        )
         await asyncio.sleep(pause_seconds(attempt))
         attempt += 1

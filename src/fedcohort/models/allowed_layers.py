@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedcohort.errors import StudyError
+from fedcohort.texts import say
 
 ROW_WISE = frozenset(
     {
@@ -125,14 +126,21 @@ def check_config(config: dict[str, Any]) -> None:
         objects += 1
         layers += isinstance(name, str) and name in _LAYERS
         if objects > MAX_OBJECTS or layers > MAX_LAYERS:
-            raise StudyError(f"analysis.model: more than {MAX_LAYERS} layers or {MAX_OBJECTS} objects")
+            raise StudyError(
+                "analysis.model: more than {layers} layers or {objects} objects",
+                layers=MAX_LAYERS,
+                objects=MAX_OBJECTS,
+            )
         if not isinstance(name, str) or name not in _ALLOWED or not _is_keras(node.get("module")):
             raise StudyError(
-                f"analysis.model: {str(name)[:64]!r} is not allowed; docs/models.md lists the layers that are"
+                "analysis.model: {name!r} is not allowed; docs/models.md lists the layers that are",
+                name=str(name)[:64],
             )
         _check_recurrent(name, node.get("config"))
         if node.get("registered_name") not in (None, name):
-            raise StudyError(f"analysis.model: {str(name)[:64]!r} is a registered class of somebody's own")
+            raise StudyError(
+                "analysis.model: {name!r} is a registered class of somebody's own", name=str(name)[:64]
+            )
     if config.get("class_name") not in _MODELS:
         raise StudyError("analysis.model: not a model's configuration; give what model.to_json() returns")
 
@@ -142,8 +150,9 @@ def _check_constraints(node: dict[str, Any]) -> None:
     for key, value in node.items():
         if key.endswith("constraint") and isinstance(value, str):
             raise StudyError(
-                f"analysis.model: {key} is not allowed, for the mean of sites' weights need not obey it; "
-                "leave it out, or penalise weights (kernel_regularizer)"
+                "analysis.model: {key} is not allowed, for the mean of sites' weights need not obey it; "
+                "leave it out, or penalise weights (kernel_regularizer)",
+                key=key,
             )
 
 
@@ -151,11 +160,16 @@ def _check_recurrent(name: str, config: object) -> None:
     if not isinstance(config, dict):
         return
     for word, why in (
-        ("stateful", "what one batch leaves to the next"),
-        ("unroll", "a graph a step in time"),
+        ("stateful", say("what one batch leaves to the next")),
+        ("unroll", say("a graph a step in time")),
     ):
         if config.get(word) is True:
-            raise StudyError(f"analysis.model: {name} with {word}=True is not allowed ({why}); leave it out")
+            raise StudyError(
+                "analysis.model: {name} with {word}=True is not allowed ({why}); leave it out",
+                name=name,
+                word=word,
+                why=why,
+            )
 
 
 def _is_keras(module: object) -> bool:
@@ -164,7 +178,7 @@ def _is_keras(module: object) -> bool:
 
 def _walk(value: object, depth: int) -> Iterator[dict[str, Any]]:
     if depth > MAX_DEPTH:
-        raise StudyError(f"analysis.model: the configuration is nested deeper than {MAX_DEPTH}")
+        raise StudyError("analysis.model: the configuration is nested deeper than {most}", most=MAX_DEPTH)
     if isinstance(value, dict):
         yield value
         for part in value.values():
@@ -186,17 +200,21 @@ def check_row_wise(model: Any) -> None:
         if kind == "BatchNormalization":
             if layer.trainable:
                 raise StudyError(
-                    f"{name} (BatchNormalization) mixes the patients of a batch, so that no patient's share"
-                    " can be bounded under privacy; use LayerNormalization or GroupNormalization"
+                    "{name} (BatchNormalization) mixes the patients of a batch, so that no patient's share "
+                    "can be bounded under privacy; use LayerNormalization or GroupNormalization",
+                    name=name,
                 )
         elif kind not in ROW_WISE or not type(layer).__module__.startswith("keras.src.layers."):
             raise StudyError(
-                f"{name} ({kind}) is not known to treat each patient apart, as privacy needs; leave it out"
+                "{name} ({kind}) is not known to treat each patient apart, as privacy needs; leave it out",
+                name=name,
+                kind=kind,
             )
         if getattr(layer, "activity_regularizer", None) is not None:
             raise StudyError(
-                f"{name} penalises what it computes from patients (activity_regularizer), which privacy"
-                " cannot bound; penalise its weights instead (kernel_regularizer)"
+                "{name} penalises what it computes from patients (activity_regularizer), which privacy "
+                "cannot bound; penalise its weights instead (kernel_regularizer)",
+                name=name,
             )
         _check_activation(layer, name)
         _check_axes(layer, name)
@@ -224,7 +242,9 @@ def _operations(model: Any) -> Iterator[Any]:
 def _check_activation(layer: Any, name: str) -> None:
     activation = getattr(layer, "activation", None)
     if activation is not None and not getattr(activation, "__module__", "").startswith("keras.src.activ"):
-        raise StudyError(f"{name} has a layer as its activation; let that be a layer of its own after it")
+        raise StudyError(
+            "{name} has a layer as its activation; let that be a layer of its own after it", name=name
+        )
 
 
 def _check_noise(layer: Any, name: str) -> None:
@@ -232,8 +252,10 @@ def _check_noise(layer: Any, name: str) -> None:
     shape = getattr(layer, "noise_shape", None)
     if shape is not None and (not shape or shape[0] is not None):
         raise StudyError(
-            f"{name} draws one mask for several patients (noise_shape {tuple(shape)}); let noise_shape begin"
-            " with None, or leave it out"
+            "{name} draws one mask for several patients (noise_shape {shape}); let noise_shape begin with "
+            "None, or leave it out",
+            name=name,
+            shape=tuple(shape),
         )
 
 
@@ -243,8 +265,9 @@ def _check_axes(layer: Any, name: str) -> None:
     for tensor in keras.tree.flatten([layer.input, layer.output]):
         if len(tensor.shape) < 2:
             raise StudyError(
-                f"{name} has one number a patient on the axis of the batch, along which the next layer may"
-                " work across patients; keep an axis of its own, as Reshape((1,)) gives"
+                "{name} has one number a patient on the axis of the batch, along which the next layer may "
+                "work across patients; keep an axis of its own, as Reshape((1,)) gives",
+                name=name,
             )
 
     axes = [getattr(layer, "axis", None), getattr(layer, "axes", None)]
@@ -252,4 +275,6 @@ def _check_axes(layer: Any, name: str) -> None:
     ranks = [len(tensor.shape) for tensor in keras.tree.flatten(layer.input)] or [rank]
     for axis in keras.tree.flatten([part for part in axes if part is not None]):
         if axis == 0 or any(axis == -rank for rank in ranks):
-            raise StudyError(f"{name} works across the patients of a batch (axis 0); choose another axis")
+            raise StudyError(
+                "{name} works across the patients of a batch (axis 0); choose another axis", name=name
+            )

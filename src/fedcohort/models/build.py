@@ -31,12 +31,16 @@ def build_model(model: str | dict[str, Any], input_shape: InputShape, head: Head
             return _image_and_record(parts, head)
     if model not in _BY_NAME:
         names = ", ".join([*_BY_NAME, "image_and_record"])
-        raise StudyError(f"analysis.model: no model {model[:64]!r}; choose one of {names}")
+        raise StudyError(
+            "analysis.model: no model {name!r}; choose one of {names}", name=model[:64], names=names
+        )
     if len(parts) != 1:
         names = ", ".join(part.name for part in parts)
         raise StudyError(
-            f"analysis.model: {model} takes one input, and the cohort has {names}; "
-            "take image_and_record, or a Keras model of your own with an input for each"
+            "analysis.model: {model} takes one input, and the cohort has {names}; take image_and_record, or "
+            "a Keras model of your own with an input for each",
+            model=model,
+            names=names,
         )
     with seeded(seed):
         return _BY_NAME[model](parts[0].shape, head)
@@ -109,7 +113,8 @@ def _image_and_record(parts: tuple[InputPart, ...], head: Head) -> Any:
     if len(images) != 1 or len(records) != 1:
         raise StudyError(
             "analysis.model: image_and_record takes one image column and one or more ordinary columns; the "
-            f"cohort has {', '.join(part.name for part in parts)}"
+            "cohort has {names}",
+            names=", ".join(part.name for part in parts),
         )
     image = keras.Input(images[0].shape, name=images[0].name)
     record = keras.Input(records[0].shape, name=records[0].name)

@@ -54,9 +54,13 @@ def _measure(text: str, input_shape: InputShape, head: Head) -> None:
     if not weights:
         raise StudyError("analysis.model: has no weights; there is nothing to train")
     if weights > MAX_WEIGHTS:
-        raise StudyError(f"analysis.model: {weights:,} weights; at most {MAX_WEIGHTS:,} are allowed")
+        raise StudyError(
+            "analysis.model: {count:,} weights; at most {most:,} are allowed", count=weights, most=MAX_WEIGHTS
+        )
     if row_values(model) > MAX_ROW_VALUES:
-        raise StudyError(f"analysis.model: its layers hold more than {MAX_ROW_VALUES:,} numbers for one row")
+        raise StudyError(
+            "analysis.model: its layers hold more than {most:,} numbers for one row", most=MAX_ROW_VALUES
+        )
 
 
 def _load(text: str) -> Any:
@@ -75,7 +79,7 @@ def _keras_errors(verb: str) -> Iterator[None]:
         yield
     except (*wrong, tf.errors.OpError) as error:
         said = f"{type(error).__name__}: {str(error)[:200]}"
-        raise StudyError(f"analysis.model: Keras cannot {verb} it ({said})") from error
+        raise StudyError("analysis.model: Keras cannot {verb} it ({said})", verb=verb, said=said) from error
 
 
 def _check_shapes(model: Any, input_shape: InputShape, head: Head) -> None:
@@ -85,12 +89,17 @@ def _check_shapes(model: Any, input_shape: InputShape, head: Head) -> None:
     gives = [tuple(tensor.shape[1:]) for tensor in model.outputs]
     if gives != [(head.outputs,)]:
         raise StudyError(
-            f"analysis.model: gives {gives}, and a label of the kind {head.kind} needs {(head.outputs,)}"
+            "analysis.model: gives {gives}, and a label of the kind {kind} needs {needed}",
+            gives=gives,
+            kind=head.kind,
+            needed=(head.outputs,),
         )
     for layer in _layers(model):
         if layer.dtype_policy.name != "float32":
             raise StudyError(
-                f"analysis.model: layer {layer.name!r} is {layer.dtype_policy.name}; use float32"
+                "analysis.model: layer {name!r} is {dtype}; use float32",
+                name=layer.name,
+                dtype=layer.dtype_policy.name,
             )
 
 
@@ -116,7 +125,9 @@ def _check_outputs(model: Any, input_shape: InputShape, head: Head) -> None:
     ):
         needed = "sigmoid" if head.kind == "binary" else "softmax"
         raise StudyError(
-            f"analysis.model: layer {model.layers[-1].name!r} gives no probabilities; end with {needed}"
+            "analysis.model: layer {name!r} gives no probabilities; end with {needed}",
+            name=model.layers[-1].name,
+            needed=needed,
         )
 
 

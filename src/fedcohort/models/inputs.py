@@ -237,8 +237,13 @@ def _column_feed(tensor: Any, name: str, record: int, start: int, width: int) ->
         options = [f"keras.Input(({width},), name={name!r})"]
         options += [f'for an Embedding keras.Input((1,), dtype="int32", name={name!r})'] * (width > 1)
         raise StudyError(
-            f"analysis.model: input {name!r} is of shape {shape} and type {tensor.dtype}; the column has "
-            f"{width} features: give {', or '.join(options)}"
+            "analysis.model: input {name!r} is of shape {shape} and type {dtype}; the column has {count} "
+            "features: give {given}",
+            name=name,
+            shape=shape,
+            dtype=tensor.dtype,
+            count=width,
+            given=", or ".join(options),
         )
     return Feed(name, record, slice(start, start + width), levels)
 
@@ -249,13 +254,17 @@ def _unmatched(takes: list[tuple[int, ...]], parts: Sequence[InputPart]) -> Stud
             ", or an input for each column, of its name" if parts[0].columns and len(takes) > 1 else ""
         )
         return StudyError(
-            f"analysis.model: takes {takes}, and the cohort's features have the shape {parts[0].shape}"
-            f"{by_column}"
+            "analysis.model: takes {takes}, and the cohort's features have the shape {shape}{by_column}",
+            takes=takes,
+            shape=parts[0].shape,
+            by_column=by_column,
         )
     needed = ", ".join(f"{part.name} {part.shape}" for part in parts)
     return StudyError(
-        f"analysis.model: takes {takes}, and the cohort has {needed}; give the model one keras.Input of each "
-        "shape, named so if two have one shape"
+        "analysis.model: takes {takes}, and the cohort has {needed}; give the model one keras.Input of each "
+        "shape, named so if two have one shape",
+        takes=takes,
+        needed=needed,
     )
 
 

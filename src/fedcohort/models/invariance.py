@@ -207,6 +207,7 @@ def _refusal() -> StudyError:
     wanted = " ".join(f"{name}={value}" for name, value in SETTINGS.items())
     return StudyError(
         "privacy: on this machine, as TensorFlow was started, a patient's last digits depend on where the "
-        f"patient stands among others, so there is no privacy; start this process with {wanted}, and "
-        "without a GPU (CUDA_VISIBLE_DEVICES=-1)"
+        "patient stands among others, so there is no privacy; start this process with {settings}, and "
+        "without a GPU (CUDA_VISIBLE_DEVICES=-1)",
+        settings=wanted,
     )

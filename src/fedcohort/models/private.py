@@ -289,9 +289,13 @@ def _private_model(
     held = values + sum(map(held_values, layers_of(built)))
     if held * rows_per_patient * alignment > _HELD_VALUES:
         raise StudyError(
-            f"analysis.model: clipping by patient holds {held:,} numbers for one row, in pieces of "
-            f"{alignment} patients with up to {rows_per_patient} rows; {_HELD_VALUES:,} in all are the most: "
-            "take smaller convolution kernels, or reduce the picture first"
+            "analysis.model: clipping by patient holds {held:,} numbers for one row, in pieces of {patients} "
+            "patients with up to {rows} rows; {most:,} in all are the most: take smaller convolution "
+            "kernels, or reduce the picture first",
+            held=held,
+            patients=alignment,
+            rows=rows_per_patient,
+            most=_HELD_VALUES,
         )
     rows = min(_PIECE_ROWS, _PIECE_VALUES // values, _HELD_VALUES // held) // rows_per_patient
     most = alignment * 2 ** max(0, (rows // alignment).bit_length() - 1)
@@ -310,4 +314,9 @@ def _seed_at(seed: int, place: int) -> NDArray[np.int64]:
 
 def _check_clip(clip: float) -> None:
     if not LEAST_CLIP <= clip <= LARGEST_CLIP:
-        raise StudyError(f"privacy.clip: {clip}; give a number from {LEAST_CLIP:g} to {LARGEST_CLIP:g}")
+        raise StudyError(
+            "privacy.clip: {clip}; give a number from {least:g} to {most:g}",
+            clip=clip,
+            least=LEAST_CLIP,
+            most=LARGEST_CLIP,
+        )

@@ -27,12 +27,17 @@ def weights_from_base64(
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise StudyError(f"{where}: not base64") from None
+        raise StudyError("{where}: not base64", where=where) from None
     if len(data) != 4 * n_weights:
-        raise StudyError(f"{where}: {len(data)} bytes where the model has {n_weights} numbers")
+        raise StudyError(
+            "{where}: {n_data} bytes where the model has {count} numbers",
+            where=where,
+            n_data=len(data),
+            count=n_weights,
+        )
     weights = np.frombuffer(data, "<f4").astype(np.float32)
     if not np.all(np.isfinite(weights)):
-        raise StudyError(f"{where}: not finite")
+        raise StudyError("{where}: not finite", where=where)
     return weights
 
 

@@ -40,7 +40,10 @@ def start_tensorflow() -> Any:
     settings_that_came_too_late()
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
-        raise StudyError(f"KERAS_BACKEND={backend}: this study needs Keras on TensorFlow; unset the variable")
+        raise StudyError(
+            "KERAS_BACKEND={backend}: this study needs Keras on TensorFlow; unset the variable",
+            backend=backend,
+        )
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
@@ -68,7 +71,9 @@ def check_started_for_privacy() -> None:
     if late := settings_that_came_too_late():
         line = ", ".join(f'{name}="{value}"' for name, value in SETTINGS.items())
         raise StudyError(
-            f"privacy: TensorFlow was imported in this process without {', '.join(late)}, so one patient "
-            "could move the last digits of others; restart Python, and before the first import of tensorflow "
-            f"or keras run: import os; os.environ.update({line})"
+            "privacy: TensorFlow was imported in this process without {settings}, so one patient could move "
+            "the last digits of others; restart Python, and before the first import of tensorflow or keras "
+            "run: import os; os.environ.update({line})",
+            settings=", ".join(late),
+            line=line,
         )

@@ -89,7 +89,7 @@ def _smallest(budgets: Mapping[str, Budget]) -> tuple[str, Budget | None]:
     return name, least
 
 
-def objection(tables: Collection[str], budgets: Mapping[str, Budget]) -> str | None:
+def fault_of(tables: Collection[str], budgets: Mapping[str, Budget]) -> str | None:
     """The fault of the budgets of site.toml, or None; a budget of a mistyped table would limit nothing."""
     named = [(name, table) for name, budget in budgets.items() for table in budget.tables or ()]
     for name, table in named:

@@ -150,7 +150,7 @@ def approve(site: LocalSite, study_hash: str, by: str = "") -> Approval:
     """
     proposal = site.store.proposal(study_hash)
     if proposal is None:
-        raise NotFoundError(f"no study {study_hash[:12]} was proposed to this site")
+        raise NotFoundError("no study {hash} was proposed to this site", hash=study_hash[:12])
     study = parse_study(proposal.study)
     check_handed_in(study)
     check_study(site.policy, study)
@@ -175,8 +175,10 @@ def _check_rate(site: LocalSite, proposal: StoredProposal) -> None:
     who = (proposal.researcher, proposal.researcher_key)
     if site.store.approved_since(*who, since, proposal.study_hash) >= most:
         raise TooManyStudiesError(
-            f"site.toml: studies_a_day is {most}, and so many studies of {proposal.researcher} were approved "
-            "within the last 24 hours; approve it later, or raise studies_a_day"
+            "site.toml: studies_a_day is {most}, and so many studies of {researcher} were approved within "
+            "the last 24 hours; approve it later, or raise studies_a_day",
+            most=most,
+            researcher=proposal.researcher,
         )
 
 
@@ -188,8 +190,9 @@ def _check_new(site: LocalSite) -> None:
     """
     if site.store.proposed_since(int((time.time() - SECONDS_PER_DAY) * 1000)) >= MOST_NEW_A_DAY:
         raise TooManyStudiesError(
-            f"{MOST_NEW_A_DAY:,} new studies were proposed within 24 hours, and no more are kept; ask the "
-            "coordinator's operator who hands them in"
+            "{most:,} new studies were proposed within 24 hours, and no more are kept; ask the coordinator's "
+            "operator who hands them in",
+            most=MOST_NEW_A_DAY,
         )
 
 
@@ -221,7 +224,7 @@ def stored_answer(site: LocalSite, study_hash: str) -> Approval:
     """
     encoded = site.store.approval(study_hash)
     if encoded is None:
-        raise NotFoundError(f"study {study_hash[:12]} has no answer yet")
+        raise NotFoundError("study {hash} has no answer yet", hash=study_hash[:12])
     return read_approval(site.identity, encoded)
 
 
@@ -247,5 +250,9 @@ def find_proposal(site: LocalSite, prefix: str) -> StoredProposal:
     """
     matches = [proposal for proposal in site.store.proposals() if proposal.study_hash.startswith(prefix)]
     if len(matches) != 1:
-        raise NotFoundError(f"{len(matches)} studies begin with {prefix!r}; `fedcohort approve` lists them")
+        raise NotFoundError(
+            "{count} studies begin with {prefix!r}; `fedcohort approve` lists them",
+            count=len(matches),
+            prefix=prefix,
+        )
     return matches[0]

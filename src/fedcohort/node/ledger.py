@@ -59,13 +59,20 @@ def check_left(wanted: Reservation, others: Iterable[Reservation], limit: Limit)
         return
     if any(math.isinf(one.epsilon) for one in mine):
         raise BudgetError(
-            f"{limit.group}: studies without [privacy] were answered before there was a budget, and count as "
+            "{group}: studies without [privacy] were answered before there was a budget, and count as "
             "infinite until you say what they count: `fedcohort ledger` lists them, and `fedcohort ledger "
-            "--settle STUDY --because WORDS` says it"
+            "--settle STUDY --because WORDS` says it",
+            group=limit.group,
         )
     raise BudgetError(
-        f"{limit.group}: the study asks for epsilon {wanted.epsilon:g} (delta {wanted.delta:g}), and "
-        f"{left:g} (delta {left_delta:g}) of {limit.epsilon:g} is left; ask for less, or raise the budget"
+        "{group}: the study asks for epsilon {epsilon:g} (delta {delta:g}), and {left:g} (delta {rest:g}) of "
+        "{all:g} is left; ask for less, or raise the budget",
+        group=limit.group,
+        epsilon=wanted.epsilon,
+        delta=wanted.delta,
+        left=left,
+        rest=left_delta,
+        all=limit.epsilon,
     )
 
 

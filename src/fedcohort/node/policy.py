@@ -3,6 +3,7 @@
 import math
 import tomllib
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -21,13 +22,13 @@ from fedcohort.errors import (
     StudyError,
 )
 from fedcohort.field_faults import one_of
-from fedcohort.node.budgets import Budget, BudgetGroup, groups_of
-from fedcohort.node.budgets import objection as budget_objection
+from fedcohort.node.budgets import Budget, BudgetGroup, fault_of, groups_of
 from fedcohort.node.records import Reservation, Spending
 from fedcohort.protection.words import WORDS
 from fedcohort.sources.catalogue.schema import PATIENT_ID
 from fedcohort.sources.cohort.where.parse import check_plain
 from fedcohort.study import Cohort, Privacy, ProtectionName, Study, missing_bounds
+from fedcohort.texts import Text, say
 from fedcohort.wire.messages import SITE_NAME
 
 SiteName = Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
@@ -101,9 +102,9 @@ class SitePolicy(Frozen):
         """Refuse a budget or a column of patients under a mistyped name, which would have no effect."""
         unknown = [f"patients.{name}" for name in self.patients if name not in self.tables]
         if unknown:
-            raise ValueError(f"{', '.join(unknown)}: no such table in [tables]")
-        if objection := budget_objection(self.tables, self.budget):
-            raise ValueError(objection)
+            raise ValueError(say("{names}: no such table in [tables]", names=", ".join(unknown)))
+        if fault := fault_of(self.tables, self.budget):
+            raise ValueError(fault)
         return self
 
     @property
@@ -161,7 +162,7 @@ def check_study(policy: SitePolicy, study: Study) -> Spending | None:
     """
     for _, objection in rules(policy, study):
         if objection is not None:
-            raise objection
+            raise objection.error(objection.text)
     if not study.cohort.is_explicit:
         raise StudyError("cohort.columns: name each column's kind, as fed.run does before it sends a study")
     if study.privacy is not None and study.cohort.where is not None:
@@ -174,25 +175,37 @@ def check_study(policy: SitePolicy, study: Study) -> Spending | None:
     return Spending(reserved, policy.group_of(table).limit)
 
 
-def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError | None]]:
-    """Every rule of site.toml that a study must pass, by a word, with the objection to the study or None.
+@dataclass(frozen=True)
+class Objection:
+    """What stands against a study, and what to do about it."""
 
-    An objection ends with its remedy, after the last semicolon.
-    """
+    against: Text
+    remedy: Text
+    error: type[PolicyError] = PolicyError
+
+    @property
+    def text(self) -> Text:
+        """Both in one sentence."""
+        return say("{against}; {remedy}", against=self.against, remedy=self.remedy)
+
+
+def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, Objection | None]]:
+    """Every rule of site.toml that a study must pass, by a word, with what stands against it."""
     analysis, privacy = study.analysis, study.privacy
 
-    def allowed(key: str, name: str, words: Collection[str], instead: str) -> PolicyError | None:
+    def allowed(key: str, name: str, words: Collection[str], instead: Text) -> Objection | None:
         if name in words:
             return None
-        return PolicyError(
-            f"site.toml: {key} does not allow {name!r}; add it to {key} in site.toml, or {instead}"
+        return Objection(
+            say("site.toml: {key} does not allow {name!r}", key=key, name=name),
+            say("add it to {key} in site.toml, or {instead}", key=key, instead=instead),
         )
 
-    yield "analysis", allowed("analyses", analysis.kind, policy.analyses, "ask for another analysis")
-    another = "let the study take another one"
+    yield "analysis", allowed("analyses", analysis.kind, policy.analyses, say("ask for another analysis"))
+    another = say("let the study take another one")
     yield "protection", allowed("protections", study.protection, policy.protections, another)
     yield "privacy", _privacy_objection(policy, privacy)
-    yield "budget", _budget_objection(policy, study)
+    yield "budget", budget_objection(study, policy.group_of(study.cohort.table))
     yield "patients", _patients_objection(policy, study.cohort)
     yield "sites", _sites_objection(policy, study)
     model = analysis.asked_model
@@ -206,99 +219,120 @@ def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, PolicyError |
         # Without declared bounds the private analysis cannot be built; the exact one has no more rounds.
         unbounded = study.privacy is not None and missing_bounds(study.cohort) is not None
         counted = study.model_copy(update={"privacy": None}) if unbounded else study
-        enough = build_analysis(counted).n_rounds <= policy.max_rounds
-        too_many_rounds = (
-            f"site.toml: max_rounds {policy.max_rounds} is less than the study needs; raise max_rounds in "
-            "site.toml, or let the study take fewer rounds"
+        too_many_rounds = Objection(
+            say("site.toml: max_rounds {most} is less than the study needs", most=policy.max_rounds),
+            say("raise max_rounds in site.toml, or let the study take fewer rounds"),
         )
-        yield "rounds", None if enough else PolicyError(too_many_rounds)
+        enough = build_analysis(counted).n_rounds <= policy.max_rounds
+        yield "rounds", None if enough else too_many_rounds
 
 
-def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> PolicyError | None:
+def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> Objection | None:
+    n = policy.sites_per_patient
     if privacy is None:
         if policy.privacy_required:
-            return PrivacyRequiredError(
-                "site.toml: privacy_required, and the study has no [privacy]; let it have [privacy], or take "
-                "privacy_required out of site.toml"
+            return Objection(
+                say("site.toml: privacy_required, and the study has no [privacy]"),
+                say("let it have [privacy], or take privacy_required out of site.toml"),
+                PrivacyRequiredError,
             )
     elif privacy.delta > policy.max_delta:
-        return PolicyError(
-            f"site.toml: max_delta {policy.max_delta:g} does not allow a delta of {privacy.delta:g}; let "
-            "the study take a smaller one, or raise max_delta in site.toml"
+        values = {"most": policy.max_delta, "delta": privacy.delta}
+        return Objection(
+            say("site.toml: max_delta {most:g} does not allow a delta of {delta:g}", **values),
+            say("let the study take a smaller one, or raise max_delta in site.toml"),
         )
     elif policy.noisy_minimum and not privacy.cohort_test:
-        return PolicyError(
-            "site.toml: noisy_minimum: this hospital tests with noise whether a cohort is large enough, and "
-            "the study keeps nothing for that; let it have privacy.cohort_test = 0.05 or more"
+        return Objection(
+            say(
+                "site.toml: noisy_minimum: this hospital tests with noise whether a cohort is large enough, "
+                "and the study keeps nothing for that"
+            ),
+            say("let it have privacy.cohort_test = 0.05 or more"),
         )
-    elif privacy.sites_per_patient < policy.sites_per_patient:
-        return PolicyError(
-            f"site.toml: sites_per_patient {policy.sites_per_patient}: patients of this hospital are at "
-            f"others too, and the study counts a patient at {privacy.sites_per_patient}; let the study have "
-            f"privacy.sites_per_patient = {policy.sites_per_patient}"
+    elif privacy.sites_per_patient < n:
+        return Objection(
+            say(
+                "site.toml: sites_per_patient {n}: patients of this hospital are at others too, and the "
+                "study counts a patient at {few}",
+                n=n,
+                few=privacy.sites_per_patient,
+            ),
+            say("let the study have privacy.sites_per_patient = {n}", n=n),
         )
     return None
 
 
-def _sites_objection(policy: SitePolicy, study: Study) -> PolicyError | None:
-    for name, least, asked in (
-        ("min_sites", policy.min_sites, study.min_sites),
-        ("min_colluders", policy.min_colluders, study.colluders),
+def _sites_objection(policy: SitePolicy, study: Study) -> Objection | None:
+    for name, least, word, asked in (
+        ("min_sites", policy.min_sites, "min_sites", study.min_sites),
+        ("min_colluders", policy.min_colluders, "colluders", study.colluders),
     ):
         if asked < least:
-            word = name if name == "min_sites" else "colluders"
-            return PolicyError(
-                f"site.toml: {name} is {least}, and the study has {word} = {asked}; let the study ask for as "
-                "much or more"
+            values = {"name": name, "least": least, "word": word, "asked": asked}
+            return Objection(
+                say("site.toml: {name} is {least}, and the study has {word} = {asked}", **values),
+                say("let the study ask for as much or more"),
             )
     return None
 
 
-def _patients_objection(policy: SitePolicy, cohort: Cohort) -> PolicyError | None:
+def _patients_objection(policy: SitePolicy, cohort: Cohort) -> Objection | None:
     """Refuse another patient column: taking rows for patients would give a patient the noise of one row."""
     patients = policy.patients.get(cohort.table, PATIENT_ID)
     if cohort.patient_id == patients:
         return None
-    return PolicyError(
-        f"site.toml: patients of {cohort.table} are told apart by {patients}, not by {cohort.patient_id}; "
-        f"correct cohort.patient_id, or say patients.{cohort.table} in site.toml"
+    return Objection(
+        say(
+            "site.toml: patients of {table} are told apart by {patients}, not by {asked}",
+            table=cohort.table,
+            patients=patients,
+            asked=cohort.patient_id,
+        ),
+        say("correct cohort.patient_id, or say patients.{table} in site.toml", table=cohort.table),
     )
 
 
-def _budget_objection(policy: SitePolicy, study: Study) -> PolicyError | None:
-    try:
-        check_budget(study, policy.group_of(study.cohort.table))
-    except PolicyError as error:
-        return error
-    return None
-
-
-def check_budget(study: Study, group: BudgetGroup) -> None:
-    """Refuse what the whole budget of a group of tables could not pay, whatever other studies have taken.
-
-    Raises:
-        PrivacyRequiredError: the study has no [privacy].
-        BudgetError: it asks for more than the whole, or less than the least.
-    """
+def budget_objection(study: Study, group: BudgetGroup) -> Objection | None:
+    """What the whole budget of a group of tables could not pay, whatever other studies have taken."""
     budget, privacy = group.budget, study.privacy
     if budget is None or (privacy is None and math.isinf(budget.epsilon)):
-        return
+        return None
     if privacy is None:
-        raise PrivacyRequiredError(
-            f"site.toml: budget.{group.name} is set: a study without [privacy] costs more than any budget; "
-            "let it have [privacy]"
+        return Objection(
+            say(
+                "site.toml: budget.{group} is set: a study without [privacy] costs more than any budget",
+                group=group.name,
+            ),
+            say("let it have [privacy]"),
+            PrivacyRequiredError,
         )
     if privacy.epsilon > budget.epsilon or privacy.delta > budget.delta:
-        raise BudgetError(
-            f"site.toml: budget.{group.name} is epsilon {budget.epsilon:g}, delta {budget.delta:g} in all, "
-            f"and the study asks for {privacy.epsilon:g} and {privacy.delta:g}; let the study ask for less, "
-            "or raise the budget in site.toml"
+        return Objection(
+            say(
+                "site.toml: budget.{group} is epsilon {epsilon:g}, delta {delta:g} in all, and the study "
+                "asks for {more:g} and {wanted:g}",
+                group=group.name,
+                epsilon=budget.epsilon,
+                delta=budget.delta,
+                more=privacy.epsilon,
+                wanted=privacy.delta,
+            ),
+            say("let the study ask for less, or raise the budget in site.toml"),
+            BudgetError,
         )
     if privacy.epsilon < budget.least_epsilon:
-        raise BudgetError(
-            f"site.toml: budget.{group.name}.least_epsilon is {budget.least_epsilon:g}, and the study asks "
-            f"for {privacy.epsilon:g}; let the study ask for as much or more"
+        return Objection(
+            say(
+                "site.toml: budget.{group}.least_epsilon is {least:g}, and the study asks for {asked:g}",
+                group=group.name,
+                least=budget.least_epsilon,
+                asked=privacy.epsilon,
+            ),
+            say("let the study ask for as much or more"),
+            BudgetError,
         )
+    return None
 
 
 def _check_columns(policy: SitePolicy, study: Study) -> None:
@@ -306,8 +340,10 @@ def _check_columns(policy: SitePolicy, study: Study) -> None:
     offered = policy.tables.get(cohort.table)
     if offered is None:
         raise SchemaError(
-            f"site.toml: tables does not offer {cohort.table!r}; add it to [tables] in site.toml, or let the "
-            f"study take one of {', '.join(sorted(policy.tables))}"
+            "site.toml: tables does not offer {table!r}; add it to [tables] in site.toml, or let the study "
+            "take one of {tables}",
+            table=cohort.table,
+            tables=", ".join(sorted(policy.tables)),
         )
     wanted = {
         *cohort.schema_,
@@ -317,6 +353,8 @@ def _check_columns(policy: SitePolicy, study: Study) -> None:
     if offered != "*" and wanted - set(offered):
         missing = ", ".join(sorted(wanted - set(offered)))
         raise SchemaError(
-            f"site.toml: tables.{cohort.table} does not offer {missing}; add what may be studied to "
-            f"tables.{cohort.table} in site.toml, or let the study leave it out"
+            "site.toml: tables.{table} does not offer {names}; add what may be studied to tables.{table} in "
+            "site.toml, or let the study leave it out",
+            table=cohort.table,
+            names=missing,
         )

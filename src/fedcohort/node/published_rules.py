@@ -12,6 +12,7 @@ from fedcohort.columns import validated
 from fedcohort.errors import ConfigError
 from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.study import Study
+from fedcohort.texts import Text
 
 PUBLISHED = frozenset({
     "analyses", "protections", "models", "private_models", "min_sites", "min_colluders", "max_rounds",
@@ -30,14 +31,14 @@ def published_rules(policy: SitePolicy) -> dict[str, object]:
     return {**policy.model_dump(mode="json", include=set(PUBLISHED)), "budgets": budgets}
 
 
-def objections(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def objections(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> dict[str, Text]:
     """The objections of sites that offer the study's table, by site, from their published rules."""
-    by_site: dict[str, str] = {}
+    by_site: dict[str, Text] = {}
     for site in sites_offering(study.cohort.table, catalogues):
         policy = _policy_of(site, study.cohort.table, catalogues[site].get("rules"))
         refusals = [] if policy is None else [objection for _, objection in rules(policy, study) if objection]
         if refusals:
-            by_site[site] = str(refusals[0])
+            by_site[site] = refusals[0].text
     return by_site
 
 

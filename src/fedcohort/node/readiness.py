@@ -25,14 +25,16 @@ from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.sources.cohort.where.kinds import check_where_of_study
 from fedcohort.sources.cohort.where.parse import check_plain
 from fedcohort.study import Cohort, Describe, Study, parse_study
+from fedcohort.texts import say
 
 ORDER: tuple[Verdict, ...] = ("ready", "warning", "not ready")
 
-_LESS_DELTA = (
-    f"let the study take a smaller delta (its default is {DEFAULT_DELTA:g}), or raise delta of the budget in "
-    "site.toml"
+_LESS_DELTA = say(
+    "let the study take a smaller delta (its default is {delta:g}), or raise delta of the budget in "
+    "site.toml",
+    delta=DEFAULT_DELTA,
 )
-_LESS = "let the study ask for less, or raise the budget in site.toml"
+_LESS = say("let the study ask for less, or raise the budget in site.toml")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def check_readiness(
         described = describe_table(policy.data, study.cohort.table)
         lines += _data_lines(policy, study, described)
     except (StoreError, DataError) as error:
-        lines.append(Line("database", "not ready", str(error), ""))
+        lines.append(Line(say("database"), "not ready", str(error), ""))
     return Readiness(study.name, policy.id, tuple(lines))
 
 
@@ -96,7 +98,7 @@ def check_table(policy: SitePolicy, table: str) -> Readiness:
         study = Study(name=table, cohort=Cohort(table=table, columns=columns), analysis=Describe())
         lines = [*_data_lines(policy, study, describe_table(policy.data, table))]
     except (StoreError, DataError, StudyError) as error:
-        lines = [Line("database", "not ready", str(error), "")]
+        lines = [Line(say("database"), "not ready", str(error), "")]
     return Readiness(table, policy.id, tuple(lines))
 
 
@@ -110,7 +112,9 @@ def declared_columns(policy: SitePolicy, table: str) -> dict[str, Facts]:
     words = policy.tables[table]
     found = catalogue(policy.data, None if words == "*" else {table: words})["tables"]
     if table not in found:
-        raise SchemaError(f"the database has no table {table} with columns that a study could read")
+        raise SchemaError(
+            "the database has no table {table} with columns that a study could read", table=table
+        )
     return found[table]["columns"]
 
 
@@ -118,11 +122,10 @@ def _policy_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
     for what, objection in rules(policy, study):
         if objection is None:
             without = what == "budget" and policy.group_of(study.cohort.table).budget is None
-            told = "site.toml sets none for this table" if without else "allowed by site.toml"
+            told = say("site.toml sets none for this table") if without else say("allowed by site.toml")
             yield Line(what, "ready", told, "")
         else:
-            told, _, remedy = str(objection).rpartition("; ")
-            yield Line(what, "not ready", told, remedy)
+            yield Line(what, "not ready", objection.against, objection.remedy)
 
 
 def _budget_left(
@@ -137,15 +140,20 @@ def _budget_left(
     try:
         check_left(wanted, others, group.limit)
     except PolicyError as error:
-        yield Line("budget left", "not ready", str(error), _LESS)
+        yield Line(say("budget left"), "not ready", str(error), _LESS)
     else:
         kept = len(others) < len(reserved)
-        told = "set aside for this study already" if kept else "enough is left for this study"
+        told = say("set aside for this study already") if kept else say("enough is left for this study")
         counted = group.limit.counted(others)
         if default_studies(left_of(counted, group.limit)[1] - privacy.delta) == 0:
-            yield Line("budget left", "warning", f"{told}; no delta is left for another", _LESS_DELTA)
+            yield Line(
+                say("budget left"),
+                "warning",
+                say("{told}; no delta is left for another", told=told),
+                _LESS_DELTA,
+            )
         else:
-            yield Line("budget left", "ready", told, "")
+            yield Line(say("budget left"), "ready", told, "")
 
 
 def _data_lines(
@@ -154,26 +162,34 @@ def _data_lines(
     cohort, table = study.cohort, study.cohort.table
     offered = policy.tables.get(table)
     if offered is None:
-        remedy = f"add it to [tables] in site.toml, or choose one of {', '.join(sorted(policy.tables))}"
-        yield Line(f"table {table}", "not ready", "site.toml does not offer it", remedy)
+        remedy = say(
+            "add it to [tables] in site.toml, or choose one of {tables}",
+            tables=", ".join(sorted(policy.tables)),
+        )
+        yield Line(say("table {table}", table=table), "not ready", say("site.toml does not offer it"), remedy)
         return
     if described is None:
-        remedy = "import the data, or correct data in site.toml"
-        yield Line(f"table {table}", "not ready", "the database has no such table", remedy)
+        remedy = say("import the data, or correct data in site.toml")
+        yield Line(
+            say("table {table}", table=table), "not ready", say("the database has no such table"), remedy
+        )
         return
-    yield Line(f"table {table}", "ready", "there and offered", "")
+    yield Line(say("table {table}", table=table), "ready", say("there and offered"), "")
     columns = _offered(described, cohort, offered)
     found = [*column_lines(cohort, described, columns), *_where_lines(study, columns)]
     yield from found
     if any(line.verdict == "not ready" for line in found):
-        remedy = "mend the lines above, and check again"
-        yield Line("cohort", "not ready", "not read, because a study could not read it", remedy)
+        remedy = say("mend the lines above, and check again")
+        yield Line(say("cohort"), "not ready", say("not read, because a study could not read it"), remedy)
         return
     try:
         whole = explicit_cohort(cohort, described, columns)
     except FedcohortError as error:
         yield Line(
-            "cohort", "not ready", str(error), "give its kind in the study, or declare it in a mapping"
+            say("cohort"),
+            "not ready",
+            str(error),
+            say("give its kind in the study, or declare it in a mapping"),
         )
         return
     yield from _row_lines(policy, study, whole, {table: columns})
@@ -195,9 +211,9 @@ def _where_lines(study: Study, columns: Collection[str]) -> Iterator[Line]:
         if study.privacy is not None:
             check_plain(cohort.where)
     except DataError as error:
-        yield Line("where", "not ready", str(error), "correct cohort.where in the study")
+        yield Line(say("where"), "not ready", str(error), say("correct cohort.where in the study"))
     else:
-        yield Line("where", "ready", "allowed over the offered columns", "")
+        yield Line(say("where"), "ready", say("allowed over the offered columns"), "")
 
 
 def _row_lines(
@@ -221,20 +237,25 @@ def _read(load: Callable[[Cohort], Observed], cohort: Cohort, min_patients: int)
     except DataError as error:
         whole = error
     except StoreError as error:
-        return [Line("cohort", "not ready", str(error), "")]
+        return [Line(say("cohort"), "not ready", str(error), "")]
     faults, patients = [], [min_patients]
     for name, kind in kinds.items():
         try:
             patients.append(load(_part(cohort, {name: kind}, None)).table.n_patients)
         except (DataError, StoreError) as error:
             faults.append(
-                Line(f"values of {name}", "not ready", str(error), "correct the data or the mapping")
+                Line(
+                    say("values of {name}", name=name),
+                    "not ready",
+                    str(error),
+                    say("correct the data or the mapping"),
+                )
             )
     if min(patients) < min_patients:
         return [too_small(min_patients)]
     same = len(faults) == len(kinds) and {line.found for line in faults} == {str(whole)}
     if same or not faults:
-        return [Line("cohort", "not ready", str(whole), "widen the cohort, or correct the data")]
+        return [Line(say("cohort"), "not ready", str(whole), say("widen the cohort, or correct the data"))]
     return faults
 
 

@@ -11,8 +11,14 @@ from fedcohort.node.readiness_words import Line, Verdict
 from fedcohort.sources.cohort.resolve import Kind, kinds_of_label
 from fedcohort.study import Cohort
 from fedcohort.table import SPLITS, Table
+from fedcohort.texts import Text, in_a_row, say
 
-BANDS = ((0.05, "under 5 %"), (0.2, "5 to 20 %"), (0.5, "20 to 50 %"), (1.0, "over 50 %"))
+BANDS = (
+    (0.05, say("under {most} %", most=5)),
+    (0.2, say("{least} to {most} %", least=5, most=20)),
+    (0.5, say("{least} to {most} %", least=20, most=50)),
+    (1.0, say("over {least} %", least=50)),
+)
 MUCH, MOST = 0.05, 0.5
 SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 
@@ -32,10 +38,10 @@ def as_columns(cohort: Cohort) -> dict[str, Kind]:
     return {**cohort.schema_, **kinds_of_label(cohort.label)}
 
 
-def band(share: float) -> str:
+def band(share: float) -> Text:
     """A share in words: none, all, or one of four bands."""
     if share in (0.0, 1.0):
-        return "all" if share else "none"
+        return say("all") if share else say("none")
     return next(words for limit, words in BANDS if share < limit)
 
 
@@ -47,10 +53,12 @@ def observe(observed: Observed, min_patients: int, splits: tuple[str, ...]) -> I
         yield too_small(min_patients)
         return
     least = max([min_patients, *(size for size in SIZES if size <= patients)])
-    yield Line("cohort size", "ready", f"{least:,} patients or more", "")
+    yield Line(say("cohort size"), "ready", say("{n:,} patients or more", n=least), "")
     for name, kind in observed.cohort.schema_.items():
         if isinstance(kind, Image):
-            yield Line(f"values of {name}", "ready", "every image is there, and of its size", "")
+            yield Line(
+                say("values of {name}", name=name), "ready", say("every image is there, and of its size"), ""
+            )
         else:
             yield _values(name, kind, observed.table.columns[name][labelled])
     if observed.cohort.label is not None:
@@ -62,8 +70,10 @@ def observe(observed: Observed, min_patients: int, splits: tuple[str, ...]) -> I
 
 def too_small(min_patients: int) -> Line:
     """The only line about the rows of a small cohort."""
-    remedy = "widen the cohort's `where`, import more patients, or lower min_patients in site.toml"
-    return Line("cohort size", "not ready", f"fewer than min_patients = {min_patients} patients", remedy)
+    remedy = say("widen the cohort's `where`, import more patients, or lower min_patients in site.toml")
+    return Line(
+        say("cohort size"), "not ready", say("fewer than min_patients = {n} patients", n=min_patients), remedy
+    )
 
 
 def _missing(values: NDArray[np.float64] | NDArray[np.int64]) -> Bools:
@@ -79,25 +89,31 @@ def _labelled(observed: Observed) -> Bools:
 
 def _values(name: str, kind: Kind, values: NDArray[np.float64] | NDArray[np.int64]) -> Line:
     gone = _missing(values)
-    text, remedies = f"missing: {band(float(gone.mean()))}", []
+    text, remedies = say("missing: {share}", share=band(float(gone.mean()))), []
     verdict: Verdict = "warning" if gone.mean() >= MOST else "ready"
     if gone.mean() >= MOST:
-        remedies.append("check the mapping, or leave the column out of the study")
+        remedies.append(say("check the mapping, or leave the column out of the study"))
     if isinstance(kind, Numeric) and kind.bounds is not None:
         low, high = kind.bounds
         here = values[~gone]
         outside = float(((here < low) | (here > high)).mean()) if len(here) else 0.0
-        text += f"; outside {low:g} to {high:g}: {band(outside)}"
+        beyond = {"low": low, "high": high, "outside": band(outside)}
+        text = say("{missing}; outside {low:g} to {high:g}: {outside}", missing=text, **beyond)
         if outside >= MUCH:
             verdict = "not ready" if outside >= MOST else "warning"
-            remedies.append("compare the unit with the study's: such values count as the bound")
-    return Line(f"values of {name}", verdict, text, "; ".join(remedies))
+            remedies.append(say("compare the unit with the study's: such values count as the bound"))
+    return Line(say("values of {name}", name=name), verdict, text, in_a_row("; ", remedies))
 
 
 def _label_there(labelled: Bools) -> Line:
     gone = 1 - float(labelled.mean())
-    remedy = "rows without a label are left out; complete it" if gone >= MOST else ""
-    return Line("label", "warning" if gone >= MOST else "ready", f"missing: {band(gone)}", remedy)
+    remedy = say("rows without a label are left out; complete it") if gone >= MOST else ""
+    return Line(
+        say("label"),
+        "warning" if gone >= MOST else "ready",
+        say("missing: {share}", share=band(gone)),
+        remedy,
+    )
 
 
 def _classes(observed: Observed, labelled: Bools) -> Iterator[Line]:
@@ -109,18 +125,18 @@ def _classes(observed: Observed, labelled: Bools) -> Iterator[Line]:
     levels = kind.levels if isinstance(kind, Categorical) else ()
     absent = [str(level) for index, level in enumerate(levels) if index not in present]
     if not absent:
-        yield Line("classes", "ready", "every class of the label is there", "")
+        yield Line(say("classes"), "ready", say("every class of the label is there"), "")
     else:
-        remedy = "check the label's codes in the mapping; this site alone cannot tell the classes apart"
-        text = f"no patient of class {', '.join(absent)}"
-        yield Line("classes", "not ready" if len(present) == 0 else "warning", text, remedy)
+        remedy = say("check the label's codes in the mapping; this site alone cannot tell the classes apart")
+        text = say("no patient of class {levels}", levels=", ".join(absent))
+        yield Line(say("classes"), "not ready" if len(present) == 0 else "warning", text, remedy)
 
 
 def _sides(split: NDArray[np.int8], splits: tuple[str, ...]) -> Line:
-    names = {"train": "training", "test": "held-out"}
-    wanted = {names[name]: SPLITS[name] for name in splits}
-    absent = [name for name, code in wanted.items() if not (split == code).any()]
+    absent = [name for name in splits if not (split == SPLITS[name]).any()]
     if not absent:
-        return Line("split", "ready", "training and held-out patients are there", "")
-    remedy = "correct the split column, or hold out a fraction (split in the study)"
-    return Line("split", "warning", f"no {' and no '.join(absent)} patients", remedy)
+        return Line(say("split"), "ready", say("training and held-out patients are there"), "")
+    text = say("no training patients") if "train" in absent else say("no held-out patients")
+    text = say("no training and no held-out patients") if len(absent) > 1 else text
+    remedy = say("correct the split column, or hold out a fraction (split in the study)")
+    return Line(say("split"), "warning", text, remedy)

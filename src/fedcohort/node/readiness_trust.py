@@ -12,17 +12,18 @@ from fedcohort.node.store import opened_to_read
 from fedcohort.node.witness import needed
 from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
+from fedcohort.texts import say
 
-SET_COUNTER = (
+SET_COUNTER = say(
     "confirm more by `fedcohort roster`, or set counter in site.toml to a file outside the folder state; "
     "where you know that node.db is its newest copy, start the node once with --newest-copy"
 )
-MAKE_COUNTER = "where you know that node.db is its newest copy, start the node once with --newest-copy"
+MAKE_COUNTER = say("where you know that node.db is its newest copy, start the node once with --newest-copy")
 
 
-CONFIRM = (
-    "compare each one's fingerprint with its operator, and confirm it by `fedcohort roster --confirm SITE "
-    "--fingerprint FINGERPRINT`; until then the study waits"
+CONFIRM = say(
+    "compare each one's fingerprint with its operator, and confirm it by `fedcohort roster --confirm "
+    "SITE --fingerprint FINGERPRINT`; until then the study waits"
 )
 
 
@@ -42,13 +43,20 @@ def roster_line(policy: SitePolicy, min_sites: int) -> Line:
         confirmed = set(RosterFolder(policy.roster)()) - {policy.id}
         missing = sorted(_announced(policy) - confirmed - {policy.id})
     except (FedcohortError, OSError) as error:
-        return Line("roster", "not ready", str(error), "")
+        return Line(say("roster"), "not ready", str(error), "")
     if missing:
-        return Line("roster", "warning", f"not confirmed: {', '.join(missing)}", CONFIRM)
-    confirmed_text = f"keys of {len(confirmed)} other sites are confirmed"
+        return Line(
+            say("roster"), "warning", say("not confirmed: {sites}", sites=", ".join(missing)), CONFIRM
+        )
+    confirmed_text = say("keys of {n} other sites are confirmed", n=len(confirmed))
     if len(confirmed) < min_sites - 1:
-        return Line("roster", "warning", f"{confirmed_text}; the study needs {min_sites - 1}", CONFIRM)
-    return Line("roster", "ready", confirmed_text, "")
+        return Line(
+            say("roster"),
+            "warning",
+            say("{told}; the study needs {n}", told=confirmed_text, n=min_sites - 1),
+            CONFIRM,
+        )
+    return Line(say("roster"), "ready", confirmed_text, "")
 
 
 def _announced(policy: SitePolicy) -> set[str]:
@@ -73,11 +81,15 @@ def countersigning(policy: SitePolicy, colluders: int) -> Line:
     Args:
         colluders: of the study.
     """
-    what = "countersigning"
+    what = say("countersigning")
     try:
         n_peers = len(set(RosterFolder(policy.roster)()) - {policy.id})
         n_needed = needed(n_peers, colluders)
-        text = f"private studies need countersignatures of {n_needed} other sites; {n_peers} are confirmed"
+        text = say(
+            "private studies need countersignatures of {n} other sites; {peers} are confirmed",
+            n=n_needed,
+            peers=n_peers,
+        )
         if n_needed <= n_peers:
             return Line(what, "ready", text, "")
         log = _read_log(policy)
@@ -85,13 +97,13 @@ def countersigning(policy: SitePolicy, colluders: int) -> Line:
     except (FedcohortError, OSError) as error:
         return Line(what, "not ready", str(error), "")
     if has_counter or (policy.counter is not None and not log.begun):
-        return Line(what, "ready", "the counter vouches for the ledger", "")
+        return Line(what, "ready", say("the counter vouches for the ledger"), "")
     remedy = SET_COUNTER
     if policy.counter is not None:
-        text = "the counter in site.toml is missing beside a log that has gone on, and shows nothing yet"
+        text = say("the counter in site.toml is missing beside a log that has gone on, and shows nothing yet")
         remedy = MAKE_COUNTER
     if log.by_operator:
-        text += "; --newest-copy vouches until the node is started again without it"
+        text = say("{told}; --newest-copy vouches until the node is started again without it", told=text)
     return Line(what, "warning" if log.by_operator else "not ready", text, remedy)
 
 

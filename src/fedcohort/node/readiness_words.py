@@ -11,6 +11,7 @@ from fedcohort.sources.catalogue.normal_form import level_key
 from fedcohort.sources.catalogue.sql_types import Facts, undeclared_text
 from fedcohort.sources.cohort.resolve import Kind, kinds_of_label, resolve_cohort
 from fedcohort.study import Cohort
+from fedcohort.texts import say
 
 Verdict = Literal["ready", "warning", "not ready"]
 
@@ -59,30 +60,38 @@ def column_lines(
     """A line for every column that the study reads: there, offered, of a fitting type, and declared."""
     said = _said(cohort)
     for name in dict.fromkeys([*cohort.schema_, *cohort.label_columns]):
-        what = f"{'label' if name in cohort.label_columns else 'column'} {name}"
+        is_label = name in cohort.label_columns
+        what = say("label {name}", name=name) if is_label else say("column {name}", name=name)
         missing = _absent(what, name, cohort.table, described, columns)
         yield missing or _fit(what, said.get(name), described[name])
-    others = [cohort.patient_id, *([cohort.split] if isinstance(cohort.split, str) else [])]
-    for word, name in zip(("patients", "split"), others, strict=False):
-        allowed = {*columns, "patient_id"}
-        yield _absent(f"{word} {name}", name, cohort.table, described, allowed) or Line(
-            f"{word} {name}", "ready", described[name].sql_type, ""
-        )
+    others = {cohort.patient_id: say("patients {name}", name=cohort.patient_id)}
+    if isinstance(cohort.split, str):
+        others[cohort.split] = say("split {name}", name=cohort.split)
+    for name, what in others.items():
+        missing = _absent(what, name, cohort.table, described, {*columns, "patient_id"})
+        yield missing or Line(what, "ready", described[name].sql_type, "")
 
 
 def _absent(
     what: str, name: str, table: str, described: Mapping[str, Described], columns: Collection[str]
 ) -> Line | None:
     if name not in described:
-        remedy = "name the local column in the mapping file and import again, or leave it out of the study"
-        return Line(what, "not ready", f"table {table} has no such column", remedy)
+        remedy = say(
+            "name the local column in the mapping file and import again, or leave it out of the study"
+        )
+        return Line(what, "not ready", say("table {table} has no such column", table=table), remedy)
     if name not in columns:
         one = described[name]
         if one.facts is None and one.declared is None:
-            remedy = "import it as a number or a text"
-            return Line(what, "not ready", f"a column of type {one.sql_type} cannot be analysed", remedy)
-        remedy = f"add it to tables.{table} in site.toml, or leave it out of the study"
-        return Line(what, "not ready", "site.toml does not offer it", remedy)
+            remedy = say("import it as a number or a text")
+            return Line(
+                what,
+                "not ready",
+                say("a column of type {type} cannot be analysed", type=one.sql_type),
+                remedy,
+            )
+        remedy = say("add it to tables.{table} in site.toml, or leave it out of the study", table=table)
+        return Line(what, "not ready", say("site.toml does not offer it"), remedy)
     return None
 
 
@@ -92,11 +101,13 @@ def _fit(what: str, kind: Kind | None, one: Described) -> Line:
     number = one.facts is not None and one.facts["kind"] == "numeric"
     words = isinstance(_kind(one), Categorical) and _declared_range(one) is None
     if isinstance(kind, Numeric) and (words or (one.facts is not None and not number)):
-        remedy = "import it as a number, or take it as fc.Categorical in the study"
-        return Line(what, "not ready", f"{one.sql_type}, where the study needs a number", remedy)
+        remedy = say("import it as a number, or take it as fc.Categorical in the study")
+        return Line(
+            what, "not ready", say("{type}, where the study needs a number", type=one.sql_type), remedy
+        )
     if kind is None and not number and not isinstance(_kind(one), Categorical):
-        remedy = "give fc.Categorical in the study, or declare its levels in the mapping file"
-        return Line(what, "not ready", f"{one.sql_type} without declared levels", remedy)
+        remedy = say("give fc.Categorical in the study, or declare its levels in the mapping file")
+        return Line(what, "not ready", say("{type} without declared levels", type=one.sql_type), remedy)
     wanted = kind or _kind(one)
     if isinstance(wanted, Categorical):
         return _fit_levels(what, wanted.levels, one)
@@ -107,10 +118,12 @@ def _fit_image(what: str, wanted: Kind | None, one: Described) -> Line:
     here = _kind(one)
     found = " x ".join(map(str, here.shape)) if isinstance(here, Image) else one.sql_type
     if wanted == here:
-        return Line(what, "ready", f"images of {found}", "")
-    remedy = "import the images in the size that the study declares, or correct the study"
-    asked = " x ".join(map(str, wanted.shape)) if isinstance(wanted, Image) else "no image"
-    return Line(what, "not ready", f"{found}, where the study has {asked}", remedy)
+        return Line(what, "ready", say("images of {size}", size=found), "")
+    remedy = say("import the images in the size that the study declares, or correct the study")
+    asked = " x ".join(map(str, wanted.shape)) if isinstance(wanted, Image) else say("no image")
+    return Line(
+        what, "not ready", say("{size}, where the study has {asked}", size=found, asked=asked), remedy
+    )
 
 
 def _kind(one: Described) -> Kind | None:
@@ -118,23 +131,25 @@ def _kind(one: Described) -> Kind | None:
 
 
 def _range(bounds: tuple[float, float]) -> str:
-    return f"{bounds[0]:g} to {bounds[1]:g}"
+    return say("{low:g} to {high:g}", low=bounds[0], high=bounds[1])
 
 
 def _fit_bounds(what: str, bounds: tuple[float, float] | None, one: Described) -> Line:
     here = _declared_range(one)
     unit = f" {one.declared.unit}" if one.declared is not None and one.declared.unit else ""
     if here is None:
-        remedy = "declare low, high and unit in the mapping file, so that a wrong unit shows"
-        told = f"{one.sql_type}; its range and unit are not declared"
-        told = f"{one.sql_type}{unit}; its range is not declared" if unit else told
+        remedy = say("declare low, high and unit in the mapping file, so that a wrong unit shows")
+        told = say("{type}; its range and unit are not declared", type=one.sql_type)
+        if unit:
+            told = say("{type}{unit}; its range is not declared", type=one.sql_type, unit=unit)
         return Line(what, "warning", told, remedy)
-    told = f"{one.sql_type}, {_range(here)}{unit}"
+    told = say("{type}, {range}{unit}", type=one.sql_type, range=_range(here), unit=unit)
     if bounds is not None and (here[1] <= bounds[0] or bounds[1] <= here[0]):
-        remedy = "look for another unit: convert it in the mapping file, or correct the study's bounds"
-        return Line(what, "not ready", f"{told}, where the study has {_range(bounds)}", remedy)
+        remedy = say("look for another unit: convert it in the mapping file, or correct the study's bounds")
+        told = say("{size}, where the study has {asked}", size=told, asked=_range(bounds))
+        return Line(what, "not ready", told, remedy)
     if bounds is not None and (here[0] < bounds[0] or bounds[1] < here[1]):
-        told += f"; the study narrows it to {_range(bounds)}"
+        told = say("{range}; the study narrows it to {bounds}", range=told, bounds=_range(bounds))
     return Line(what, "ready", told, "")
 
 
@@ -154,15 +169,25 @@ def _fit_levels(what: str, levels: Collection[Level], one: Described) -> Line:
     if not isinstance(kind, Categorical):
         bounds = _declared_range(one)
         whole = bounds is not None and bounds[1] - bounds[0] < len(levels)  # as 0 to 1 for yes and no
-        remedy = "declare its levels in the mapping file"
-        told = f"{one.sql_type}; its levels are not declared"
+        remedy = say("declare its levels in the mapping file")
+        told = say("{type}; its levels are not declared", type=one.sql_type)
         return Line(what, "ready", one.sql_type, "") if whole else Line(what, "warning", told, remedy)
     more = [str(level) for level in kind.levels if level_key(level) not in wanted]
     shown = ", ".join(more[:12]) + (", ..." if len(more) > 12 else "")
     if len(more) == len(kind.levels):
-        remedy = "translate the site's codes in the mapping file, or correct the study"
-        return Line(what, "not ready", f"none of the site's levels ({shown}) is the study's", remedy)
+        remedy = say("translate the site's codes in the mapping file, or correct the study")
+        return Line(
+            what,
+            "not ready",
+            say("none of the site's levels ({levels}) is the study's", levels=shown),
+            remedy,
+        )
     if more:
-        remedy = "name them in the study, or leave such rows out by `where`"
-        return Line(what, "warning", f"the site also declares {shown}, which the study does not name", remedy)
-    return Line(what, "ready", f"{one.sql_type}, {len(kind.levels)} declared levels", "")
+        remedy = say("name them in the study, or leave such rows out by `where`")
+        return Line(
+            what,
+            "warning",
+            say("the site also declares {levels}, which the study does not name", levels=shown),
+            remedy,
+        )
+    return Line(what, "ready", say("{type}, {n} declared levels", type=one.sql_type, n=len(kind.levels)), "")

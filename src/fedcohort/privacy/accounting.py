@@ -65,13 +65,16 @@ def check_budget(epsilon: float, delta: float) -> None:
     """
     if not is_number(epsilon) or not 0 < epsilon < math.inf:
         raise StudyError(
-            f"epsilon is {epsilon!r}; it must be a positive, finite number, such as 1.5: the smaller, the "
-            "less the results can say about any one patient"
+            "epsilon is {epsilon!r}; it must be a positive, finite number, such as 1.5: the smaller, the "
+            "less the results can say about any one patient",
+            epsilon=epsilon,
         )
     if not is_number(delta) or not MIN_DELTA <= delta < 1:
         raise StudyError(
-            f"delta is {delta!r}; it must be at least {MIN_DELTA:g} and below 1, such as 0.00001: it is the "
-            "probability that the promise fails, and should be well below 1 / the number of patients"
+            "delta is {delta!r}; it must be at least {least:g} and below 1, such as 0.00001: it is the "
+            "probability that the promise fails, and should be well below 1 / the number of patients",
+            delta=delta,
+            least=MIN_DELTA,
         )
 
 
@@ -121,8 +124,9 @@ def noise_multiplier(
 
     if excess(_index(_HIGHEST)) > 0:
         raise StudyError(
-            f"no amount of noise keeps this study within epsilon {target_epsilon:g}: what it releases "
-            "besides costs more already; ask for fewer metrics, or for a larger epsilon"
+            "no amount of noise keeps this study within epsilon {target:g}: what it releases besides costs "
+            "more already; ask for fewer metrics, or for a larger epsilon",
+            target=target_epsilon,
         )
     return _multiplier(_search(excess, _guess(releases, target_epsilon, delta)))
 
@@ -219,8 +223,11 @@ def _mu(release: GaussianRelease) -> float:
         share = release.sigma / math.sqrt(release.shares)
         finer = math.ceil(math.sqrt(MIN_SHARE_VARIANCE) / share)
         raise StudyError(
-            f"{release.what}: a share of the noise has a sigma of {share:.3g} steps, too few to be "
-            f"accounted; take a resolution at least {finer} times finer"
+            "{what}: a share of the noise has a sigma of {share:.3g} steps, too few to be accounted; take a "
+            "resolution at least {finer} times finer",
+            what=release.what,
+            share=share,
+            finer=finer,
         )
     return release.sensitivity / math.sqrt(release.sigma**2 - SMOOTHING)
 

@@ -114,10 +114,11 @@ class Schedule:
         _whole("the schedule", rounds=self.rounds)
         _probability("the schedule", self.sampling_probability)
         if self.kind not in ("constant", "decaying"):
-            raise StudyError(f"noise schedule {self.kind!r}: it must be constant or decaying")
+            raise StudyError("noise schedule {kind!r}: it must be constant or decaying", kind=self.kind)
         if not 0.01 <= self.final <= 1:
             raise StudyError(
-                f"the noise of a decaying schedule ends at {self.final!r}; from 0.01 to 1 are allowed"
+                "the noise of a decaying schedule ends at {final!r}; from 0.01 to 1 are allowed",
+                final=self.final,
             )
 
     def levels(self) -> tuple[tuple[float, int], ...]:
@@ -139,7 +140,11 @@ class Schedule:
             StudyError: the schedule has no such round.
         """
         if not 0 <= index < self.rounds:
-            raise StudyError(f"round {index + 1}: the noise schedule has {self.rounds}, and none beyond")
+            raise StudyError(
+                "round {round}: the noise schedule has {rounds}, and none beyond",
+                round=index + 1,
+                rounds=self.rounds,
+            )
         return self._begun(index + 1)[-1][0]
 
     def _begun(self, rounds: int) -> list[tuple[float, int]]:
@@ -198,11 +203,13 @@ def from_record(record: Mapping[str, object]) -> Release:
     fields = dict(record)
     form = _KINDS.get(str(fields.pop("kind", None)))
     if form is None:
-        raise StudyError(f"a release of kind {record.get('kind')!r} cannot be accounted; update this node")
+        raise StudyError(
+            "a release of kind {kind!r} cannot be accounted; update this node", kind=record.get("kind")
+        )
     try:
         return form(**fields)  # type: ignore[arg-type]
     except TypeError as error:
-        raise StudyError(f"a release's record does not fit its kind: {error}") from error
+        raise StudyError("a release's record does not fit its kind: {error}", error=error) from error
 
 
 def is_number(value: object) -> bool:
@@ -213,15 +220,26 @@ def is_number(value: object) -> bool:
 def _positive(what: str, **values: float) -> None:
     for name, value in values.items():
         if not (is_number(value) and 0 < value < math.inf):
-            raise StudyError(f"{what}: {name} is {value!r}; it must be a positive number")
+            raise StudyError(
+                "{what}: {name} is {value!r}; it must be a positive number", what=what, name=name, value=value
+            )
 
 
 def _whole(what: str, **values: int) -> None:
     for name, value in values.items():
         if not (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 2**40):
-            raise StudyError(f"{what}: {name} is {value!r}; it must be a whole number of at least 1")
+            raise StudyError(
+                "{what}: {name} is {value!r}; it must be a whole number of at least 1",
+                what=what,
+                name=name,
+                value=value,
+            )
 
 
 def _probability(what: str, value: float) -> None:
     if not (is_number(value) and 0 < value <= 1):
-        raise StudyError(f"{what}: patients are sampled with probability {value!r}; it must be in (0, 1]")
+        raise StudyError(
+            "{what}: patients are sampled with probability {value!r}; it must be in (0, 1]",
+            what=what,
+            value=value,
+        )

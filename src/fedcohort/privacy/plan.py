@@ -70,7 +70,7 @@ class NoisePlan:
         steps = self.steps.get(block)
         name, count = (steps.block.name, steps.a_round) if steps else (block, 1)
         if name not in self.sigmas:
-            raise StudyError(f"block {block}: not among the releases that the study has planned")
+            raise StudyError("block {block}: not among the releases that the study has planned", block=block)
         schedule = self.schedules.get(name)
         sigma = self.sigmas[name] * (schedule.share(step * count) if schedule else 1.0)
         planned = next(release for release in self.releases if release.what == name)
@@ -212,7 +212,7 @@ def _schedule(privacy: Privacy, part: _Planned) -> Schedule:
 def _sensitivity(privacy: Privacy, block: Block, farther: int) -> float:
     """L2 distance in integer steps that one patient moves the block, at `farther` sites."""
     if block.row is None:
-        raise StudyError(f"block {block.name}: it has no bound on what one patient can change")
+        raise StudyError("block {block}: it has no bound on what one patient can change", block=block.name)
     resolution = block.derived_resolution
     if block.proved:
         return farther * integer_sensitivity(block.row, resolution, block.size)
@@ -242,6 +242,9 @@ def _releases(
 def _check_room(block: FixedPoint, sigma: float) -> None:
     if ROOM * sigma * block.resolution > block.bound:
         raise StudyError(
-            f"block {block.name}: noise of {sigma * block.resolution:.3g} has no room beside values up to "
-            f"{block.bound:g}; ask for fewer releases, or for a larger epsilon"
+            "block {block}: noise of {sigma:.3g} has no room beside values up to {bound:g}; ask for fewer "
+            "releases, or for a larger epsilon",
+            block=block.name,
+            sigma=sigma * block.resolution,
+            bound=block.bound,
         )

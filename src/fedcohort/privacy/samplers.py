@@ -184,7 +184,9 @@ def poisson_sample(count: int, probability: float) -> NDArray[np.bool_]:
         StudyError: probability is not in (0, 1].
     """
     if not 0 < probability <= 1:
-        raise StudyError(f"patients are sampled with probability {probability!r}; it must be in (0, 1]")
+        raise StudyError(
+            "patients are sampled with probability {value!r}; it must be in (0, 1]", value=probability
+        )
     if probability == 1:
         return np.ones(count, np.bool_)
     chosen: NDArray[np.bool_] = _words(count) < np.uint64(math.floor(Fraction(probability) * 2**64))
@@ -194,7 +196,11 @@ def poisson_sample(count: int, probability: float) -> NDArray[np.bool_]:
 def _checked(value: float, name: str, shape: int | tuple[int, ...]) -> tuple[float, tuple[int, ...]]:
     if not MIN_SCALE <= value <= MAX_SCALE:
         raise StudyError(
-            f"noise: {name} is {value!r} steps; it must be a number from {MIN_SCALE:.2g} to {MAX_SCALE:.2g}"
+            "noise: {name} is {value!r} steps; it must be a number from {least:.2g} to {most:.2g}",
+            name=name,
+            value=value,
+            least=MIN_SCALE,
+            most=MAX_SCALE,
         )
     size = (shape,) if isinstance(shape, int) else shape
     if any(length < 0 for length in size):

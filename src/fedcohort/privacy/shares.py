@@ -33,8 +33,11 @@ def honest_shares(n_sites: int, dropouts: int, colluders: int = 1) -> int:
     """
     if min(dropouts, colluders) < 0 or n_sites - dropouts - colluders < 1:
         raise StudyError(
-            f"shared noise: of {n_sites} sites, {dropouts} may drop out and {colluders} may collude, so that "
-            'no share of the noise is sure; use noise = "site", or allow fewer'
+            "shared noise: of {sites} sites, {dropouts} may drop out and {colluders} may collude, so that no "
+            'share of the noise is sure; use noise = "site", or allow fewer',
+            sites=n_sites,
+            dropouts=dropouts,
+            colluders=colluders,
         )
     return n_sites - dropouts - colluders
 
@@ -64,7 +67,7 @@ def integer_sensitivity(clip: float, resolution: float, dimension: int, error: f
     """
     for name, value in (("clip", clip), ("resolution", resolution), ("dimension", dimension)):
         if not (is_number(value) and 0 < value < math.inf):
-            raise StudyError(f"{name} is {value!r}; it must be a positive number")
+            raise StudyError("{name} is {value!r}; it must be a positive number", name=name, value=value)
     if not 0 <= error < math.inf:
-        raise StudyError(f"error is {error!r}; it must be a number and not negative")
+        raise StudyError("error is {error!r}; it must be a number and not negative", error=error)
     return ((clip + 2 * error) / resolution + math.sqrt(dimension)) * (1 + 2.0**-50)

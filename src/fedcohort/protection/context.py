@@ -62,7 +62,9 @@ class RoundContext:
             raise WireError("survivors without this site, which has nothing to open then")
         if len(survivors) < self.quorum:
             raise TooFewSitesError(
-                f"{len(survivors)} survivors; this round is opened for {self.quorum} or more"
+                "{count} survivors; this round is opened for {least} or more",
+                count=len(survivors),
+                least=self.quorum,
             )
 
 

@@ -98,8 +98,12 @@ def ring_bits(block: FixedPoint, n_sites: int) -> int:
         if n_sites * half_range(block) < 2 ** (bits - 1):
             return bits
     raise StudyError(
-        f"block {block.name}: {n_sites} sites with values up to {block.bound:g} in steps of "
-        f"{block.resolution:g} do not fit in 64 bits; declare narrower bounds"
+        "block {block}: {sites} sites with values up to {bound:g} in steps of {step:g} do not fit in 64 "
+        "bits; declare narrower bounds",
+        block=block.name,
+        sites=n_sites,
+        bound=block.bound,
+        step=block.resolution,
     )
 
 
@@ -119,12 +123,13 @@ def _integers(block: FixedPoint, vector: Vector) -> NDArray[np.int32] | NDArray[
     largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
     if not math.isfinite(largest):
         raise ValueRangeError(
-            f"block {block.name}: not a finite number; lower the learning rate or check the data"
+            "block {block}: not a finite number; lower the learning rate or check the data", block=block.name
         )
     if largest > block.bound:
         raise SaturationError(
-            f"block {block.name}: a value lies beyond {block.bound:g}; "
-            "lower the learning rate or declare wider bounds"
+            "block {block}: a value lies beyond {bound:g}; lower the learning rate or declare wider bounds",
+            block=block.name,
+            bound=block.bound,
         )
     short = half_range(block) < 2**31
     dtype = np.dtype(np.int32 if short else np.int64)

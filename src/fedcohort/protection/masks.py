@@ -275,7 +275,7 @@ def _recover(graph: Graph, opening: UnmaskingShares, site: SiteId, shares: dict[
         seeds = _try(graph, opening, site, {place: shares[place] for place in chosen})
         if seeds is not None:
             return seeds
-    raise RoundError(f"the shares of {site}'s masks are too few or false")
+    raise RoundError("the shares of {site}'s masks are too few or false", site=site)
 
 
 def _try(

@@ -91,8 +91,11 @@ class Graph:
             return majority(n, colluders)
         if colluders > MOST_COLLUDERS:
             raise StudyError(
-                f"colluders: in a study of more than {MAX_NEIGHBOURS + 1} sites masks hold against "
-                f"{MOST_COLLUDERS} at most; {colluders} were asked for"
+                "colluders: in a study of more than {sites} sites masks hold against {most} at most; {asked} "
+                "were asked for",
+                sites=MAX_NEIGHBOURS + 1,
+                most=MOST_COLLUDERS,
+                asked=colluders,
             )
         # Itself, the colluders, and more than half of the neighbours.
         connected = 1 + colluders + MAX_NEIGHBOURS // 2 + 1

@@ -24,6 +24,7 @@ from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.sources.cohort.predictions import Predicted, write_predictions
 from fedcohort.study import Cohort, Study, Trained, parse_study, read_saved_model
 from fedcohort.table import Table
+from fedcohort.texts import say
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -92,7 +93,11 @@ class Predictor:
         without = {name: _checked(name, kind, None) for name, kind in self.cohort.schema_.items()}
         unknown = sorted(set(values) - set(row))
         if unknown:
-            raise StudyError(f"{', '.join(unknown)}: no column of this model; it has {', '.join(row)}")
+            raise StudyError(
+                "{names}: no column of this model; it has {columns}",
+                names=", ".join(unknown),
+                columns=", ".join(row),
+            )
         frame = pd.DataFrame([row, without], dtype=object)
         frame[self.cohort.patient_id] = ["0", "1"]
         table = table_from_frame(frame, self.cohort, self.study.seed)
@@ -177,18 +182,33 @@ def _checked(name: str, kind: Column, value: object) -> object:
         except UnreadableError:
             key = None
         if key not in levels:
-            raise StudyError(f"{name}: none of its levels {', '.join(str(level) for level in kind.levels)}")
+            raise StudyError(
+                "{name}: none of its levels {levels}",
+                name=name,
+                levels=", ".join(str(level) for level in kind.levels),
+            )
         return levels[key]
     text = str(value).strip()
     number = float(text) if _NUMBER.fullmatch(text) else float("nan")
     if not np.isfinite(number):
-        raise StudyError(f"{name}: not a number; write digits with a point, such as 5.4")
+        raise StudyError("{name}: not a number; write digits with a point, such as 5.4", name=name)
     if kind.bounds is not None and not kind.bounds[0] <= number <= kind.bounds[1]:
         low, high = kind.bounds
         raise ValueRangeError(
-            f"{name}: outside {low:g} to {high:g} in {kind.unit}; check the value and its unit"
+            say(
+                "{name}: outside {low:g} to {high:g} in {unit}; check the value and its unit",
+                name=name,
+                low=low,
+                high=high,
+                unit=kind.unit,
+            )
             if kind.unit
-            else f"{name}: outside {low:g} to {high:g}; check the value and its unit"
+            else say(
+                "{name}: outside {low:g} to {high:g}; check the value and its unit",
+                name=name,
+                low=low,
+                high=high,
+            )
         )
     return number
 
@@ -203,5 +223,7 @@ def load_predictor(folder: Path) -> Predictor:
     try:
         study = parse_study(path.read_bytes(), str(path))
     except OSError as error:
-        raise StudyError(f"{path}: {error.strerror}; give the folder that result.save wrote") from error
+        raise StudyError(
+            "{path}: {error}; give the folder that result.save wrote", path=path, error=error.strerror
+        ) from error
     return Predictor(study, read_saved_model(folder))

@@ -19,6 +19,7 @@ from fedcohort.errors import (
     StudyFailedError,
 )
 from fedcohort.local_token import token_of_machine
+from fedcohort.texts.look_up import received
 from fedcohort.wire.address import check_http, client_tls, is_loopback_name
 from fedcohort.wire.proxy import environment_proxy, reason
 
@@ -143,7 +144,7 @@ def _no_coordinator(why: str) -> LinkClosedError:
 def _error_of(response: httpx.Response) -> FedcohortError:
     try:
         body = response.json()
-        code, message = str(body["code"]), str(body["message"])
+        code, message = str(body["code"]), received(body) or str(body["message"])
     except (ValueError, KeyError, TypeError):
         return LinkClosedError(_without_words(response))
     error = _BY_CODE.get(code, FedcohortError)(message)

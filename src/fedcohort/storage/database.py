@@ -23,11 +23,15 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from fedcohort.errors import StoreError
 from fedcohort.storage import timeouts
+from fedcohort.texts import Text, say
 
 IMPORT_CACHE_KIB = 65_536
 IMPORTED_INTO = ("sqlite", "postgresql")
 
-TOO_SLOW = f"took longer than {timeouts.QUERY_SECONDS:g} s to answer; narrow the cohort or add an index"
+TOO_SLOW = say(
+    "took longer than {seconds:g} s to answer; narrow the cohort or add an index",
+    seconds=timeouts.QUERY_SECONDS,
+)
 
 SQLITE_REMEDIES = {
     "SQLITE_BUSY": "is locked by another program; close it, or wait, and try again",
@@ -142,8 +146,9 @@ def importing(database: str | Path) -> Iterator[Engine]:
     url = database_url(database)
     if url.get_backend_name() not in IMPORTED_INTO:
         raise StoreError(
-            f"{display(url)}: imports are written to SQLite and PostgreSQL; a node reads another database "
-            "where it is: name it in site.toml"
+            "{database}: imports are written to SQLite and PostgreSQL; a node reads another database where "
+            "it is: name it in site.toml",
+            database=display(url),
         )
     with explained(url), _engine(url, writable=True) as engine:
         yield engine
@@ -196,7 +201,12 @@ def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
         }
         package = "mysqlclient" if error.name == "MySQLdb" else error.name
         remedy = remedies.get(url.get_backend_name(), f"pip install {package}")
-        raise StoreError(f"{display(url)}: needs the Python package {error.name}; {remedy}") from None
+        raise StoreError(
+            "{database}: needs the Python package {name}; {remedy}",
+            database=display(url),
+            name=error.name,
+            remedy=remedy,
+        ) from None
     if url.get_backend_name() == "sqlite":
         begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
         event.listen(engine, "connect", _manual_transactions)
@@ -211,7 +221,9 @@ def _duckdb_reading(url: URL) -> dict[str, object]:
     from fedcohort.storage.duckdb_files import READ_ONLY
 
     if not url.database or not Path(url.database).is_file():
-        raise StoreError(f"{display(url)}: no such file; write such as duckdb:///folder/hospital.duckdb")
+        raise StoreError(
+            "{database}: no such file; write such as duckdb:///folder/hospital.duckdb", database=display(url)
+        )
     return dict(READ_ONLY)
 
 
@@ -220,13 +232,14 @@ def _sqlite_file(url: URL, *, writable: bool) -> Path:
         raise StoreError("the database address names no file; write a path such as hospital.db")
     path = Path(url.database)
     if path.is_dir() or (writable and not path.parent.is_dir()):
-        raise StoreError(f"{path}: not a file in an existing folder; check the path")
+        raise StoreError("{path}: not a file in an existing folder; check the path", path=path)
     if writable and not path.exists():
         create_owner_only(path)
     if not path.exists():
         raise StoreError(
-            f"{path}: no such database; check the path, or make it by an import: "
-            "`fedcohort data import --help`"
+            "{path}: no such database; check the path, or make it by an import: `fedcohort data import "
+            "--help`",
+            path=path,
         )
     return path
 
@@ -241,7 +254,9 @@ def create_owner_only(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
         raise StoreError(
-            f"{path}: cannot be made ({error.strerror}); check the folder's permissions and space"
+            "{path}: cannot be made ({error}); check the folder's permissions and space",
+            path=path,
+            error=error.strerror,
         ) from None
 
 
@@ -290,24 +305,30 @@ def explained(url: URL) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise StoreError(f"{display(url)}: {remedy_of(error.orig)}") from None
+        raise StoreError("{place}: {what}", place=display(url), what=remedy_of(error.orig)) from None
     except sqlite3.Error as error:
-        raise StoreError(f"{display(url)}: {remedy_of(error)}") from None
+        raise StoreError("{place}: {what}", place=display(url), what=remedy_of(error)) from None
     except SQLAlchemyError as error:
-        raise StoreError(f"{display(url)}: {type(error).__name__}; check the database address") from None
+        raise StoreError(
+            "{database}: {error}; check the database address",
+            database=display(url),
+            error=type(error).__name__,
+        ) from None
 
 
-def remedy_of(error: BaseException | None) -> str:
+def remedy_of(error: BaseException | None) -> Text:
     """What is wrong and what to do; never the driver's own text, which may quote a patient's value."""
     if isinstance(error, sqlite3.Error):
         name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
         base = "_".join(name.split("_")[:2])
-        return SQLITE_REMEDIES.get(base, f"refused the query ({name}); check that its tables are whole")
+        refused = say("refused the query ({name}); check that its tables are whole", name=name)
+        return say(SQLITE_REMEDIES.get(base, refused))
     if type(error).__module__ in ("duckdb", "_duckdb"):
-        return DUCKDB_REMEDIES.get(type(error).__name__, "refused the query; check that its tables are whole")
+        refused = say("refused the query; check that its tables are whole")
+        return say(DUCKDB_REMEDIES.get(type(error).__name__, refused))
     state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
     state = state or _refused_by_postgres(error)
-    return SQLSTATE_REMEDIES.get(state) or SQLSTATE_REMEDIES.get(state[:2]) or SERVER_GONE
+    return say(SQLSTATE_REMEDIES.get(state) or SQLSTATE_REMEDIES.get(state[:2]) or SERVER_GONE)
 
 
 def _refused_by_postgres(error: BaseException | None) -> str:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from fedcohort.columns import Image
 from fedcohort.questions import MAX_STUDY_BYTES, Privacy, Question, check_predicted
+from fedcohort.texts import say
 
 if TYPE_CHECKING:
     from fedcohort.study import Study
@@ -37,17 +38,24 @@ def _keras_weights(model: Any) -> str | None:  # noqa: ANN401
     if getattr(model, "compiled", False):
         optimizer, loss = type(model.optimizer).__name__, getattr(model, "loss", None)
         raise ValueError(
-            f"model: compiled with optimizer {optimizer} and loss {str(loss)[:64]!r}, which training over "
-            "sites does not take: learning_rate, server_optimizer and the cohort's label say it; leave out "
-            "model.compile(...), or load it by keras.models.load_model(path, compile=False)"
+            say(
+                "model: compiled with optimizer {optimizer} and loss {loss!r}, which training over sites "
+                "does not take: learning_rate, server_optimizer and the cohort's label say it; leave out "
+                "model.compile(...), or load it by keras.models.load_model(path, compile=False)",
+                optimizer=optimizer,
+                loss=str(loss)[:64],
+            )
         )
     weights = [np.asarray(values, "<f4") for values in model.get_weights()] if model.built else []
     n_weights = sum(values.size for values in weights)
     if n_weights > MOST_START_WEIGHTS:
         raise ValueError(
-            f"model: {n_weights:,} weights to begin with, and a study carries at most "
-            f"{MOST_START_WEIGHTS:,}; to begin with fresh ones give its configuration, "
-            "model=json.loads(model.to_json())"
+            say(
+                "model: {count:,} weights to begin with, and a study carries at most {most:,}; to begin with "
+                "fresh ones give its configuration, model=json.loads(model.to_json())",
+                count=n_weights,
+                most=MOST_START_WEIGHTS,
+            )
         )
     return base64.b64encode(b"".join(values.tobytes() for values in weights)).decode() if weights else None
 
@@ -159,5 +167,11 @@ class Train(Question):
                 "algorithm fedsgd takes one gradient a round: leave out local_epochs and proximal_mu"
             )
         if self.average_rounds is not None and self.average_rounds > self.rounds:
-            raise ValueError(f"average_rounds: {self.average_rounds} of {self.rounds} rounds; give no more")
+            raise ValueError(
+                say(
+                    "average_rounds: {count} of {rounds} rounds; give no more",
+                    count=self.average_rounds,
+                    rounds=self.rounds,
+                )
+            )
         return self

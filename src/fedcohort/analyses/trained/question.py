@@ -87,7 +87,9 @@ class SavedModel(Trained):
         """
         n = sum(not isinstance(kind, Categorical | Image) for kind in cohort.schema_.values())
         if len(self.mean) != n or len(self.deviation) != n:
-            raise ValueError(f"analysis.model: made for other columns than the cohort's {n} numeric ones")
+            raise ValueError(
+                say("analysis.model: made for other columns than the cohort's {n} numeric ones", n=n)
+            )
 
 
 class Coefficients(Trained):
@@ -139,18 +141,27 @@ class Coefficients(Trained):
         for name, kind in cohort.schema_.items():
             if isinstance(kind, Image):
                 raise ValueError(
-                    f"cohort.columns: {name} is an image, which has no coefficient; leave it out"
+                    say(
+                        "cohort.columns: {name} is an image, which has no coefficient; leave it out",
+                        name=name,
+                    )
                 )
         for name in self.coefficients:
             _check_coefficient(name, cohort)
         numbers = {name for name in self.coefficients if "=" not in name}
         if untold := sorted(numbers - set(self.missing)):
             raise ValueError(
-                f"analysis.model.missing: say as which value a missing number counts, for {', '.join(untold)}"
+                say(
+                    "analysis.model.missing: say as which value a missing number counts, for {names}",
+                    names=", ".join(untold),
+                )
             )
         if unused := sorted(set(self.missing) - numbers):
             raise ValueError(
-                f"analysis.model.missing: {', '.join(unused)} has no coefficient of a number; leave it out"
+                say(
+                    "analysis.model.missing: {names} has no coefficient of a number; leave it out",
+                    names=", ".join(unused),
+                )
             )
 
 
@@ -193,9 +204,11 @@ def read_saved_model(folder: Path) -> Trained:
     try:
         data = json.loads(path.read_bytes())
     except OSError as error:
-        raise StudyError(f"{path}: {error.strerror}; give the folder that result.save wrote") from error
+        raise StudyError(
+            "{path}: {error}; give the folder that result.save wrote", path=path, error=error.strerror
+        ) from error
     except ValueError as error:
-        raise StudyError(f"{path}: not JSON: {error}; save the result again") from None
+        raise StudyError("{path}: not JSON: {why}; save the result again", path=path, why=error) from None
     keys = data if isinstance(data, Mapping) else {}
     kind = next((kind for key, kind in KINDS.items() if key in keys), SavedModel)
     return validated(kind, data, str(path), StudyError)

@@ -28,6 +28,8 @@ from fedcohort.dashboard.shared.compression import compress
 from fedcohort.dashboard.shared.settings import Settings
 from fedcohort.dashboard.shared.texts import speak, spoken
 from fedcohort.errors import FedcohortError, NotFoundError
+from fedcohort.texts import say
+from fedcohort.texts.look_up import carried
 
 log = logging.getLogger("fedcohort.dashboard")
 
@@ -134,7 +136,7 @@ def _add_streams(app: Flask, upstream: Upstream, slots: StreamSlots, access: Acc
         asking = visitor()
         release = slots.take(asking.name or asking.role if access.people and asking else None)
         if release is None:
-            return jsonify(code="busy", message="too many pages are open; close some"), 503
+            return jsonify(code="busy", **carried(say("too many pages are open; close some"))), 503
         last = request.headers.get("Last-Event-ID") or request.args.get("after", "0")
         after = int(last) if re.fullmatch(r"\d{1,18}", last) else 0
         try:
@@ -199,6 +201,6 @@ def _add_results(app: Flask, upstream: Upstream, access: AccessControl) -> None:
         made = figures_of(asked["study"], report.body) if report.ok else ()
         found = next((figure for figure in made if figure.name == "importance"), None)
         if found is None:
-            why = "the study has no feature importance" if report.ok else "the study is not finished"
-            return jsonify(code="no-importance", message=why), 404
+            no, unfinished = say("the study has no feature importance"), say("the study is not finished")
+            return jsonify(code="no-importance", **carried(no if report.ok else unfinished)), 404
         return Response(figure_png(found, str(asked["name"]), spoken()), mimetype="image/png")

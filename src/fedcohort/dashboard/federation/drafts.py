@@ -21,6 +21,8 @@ from fedcohort.errors import CohortError, SchemaError, StudyError
 from fedcohort.node.published_rules import objections, sites_offering
 from fedcohort.protection.words import WORDS
 from fedcohort.study import Privacy, Study, Train, parse_study
+from fedcohort.texts import Text, in_a_row, say
+from fedcohort.texts.look_up import carried
 from fedcohort.versions import RULES
 from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import submission
@@ -67,23 +69,25 @@ def add_form(app: Flask, upstream: Upstream, settings: Settings, access: AccessC
         try:
             study = checked(request.args.get("toml", ""), catalogues, take_units=_takes_units(upstream))
         except (StudyError, SchemaError, CohortError) as error:
-            return jsonify(valid=False, message=str(error))
+            return jsonify(valid=False, **carried(str(error)))
         return jsonify(verdict(study, catalogues))
 
     @app.post("/api/studies")
     def submit() -> ResponseReturnValue:
         if identity is None:
-            return _refused("no-key", "this dashboard has no key to sign with: set FEDCOHORT_RESEARCHER_KEY")
+            return _refused(
+                "no-key", say("this dashboard has no key to sign with: set FEDCOHORT_RESEARCHER_KEY")
+            )
         # A page elsewhere cannot send this: its Origin would be another.
         if urlsplit(request.headers.get("Origin", "")).netloc != request.host:
-            return _refused("not-own-page", "a study is handed in from this dashboard's own page only")
+            return _refused("not-own-page", say("a study is handed in from this dashboard's own page only"))
         body = request.get_json()
         said = body.get("toml") if isinstance(body, Mapping) else None
         text = said if isinstance(said, str) else ""
         try:
             study = checked(text, _catalogues(upstream), take_units=_takes_units(upstream))
         except (StudyError, SchemaError, CohortError) as error:
-            return jsonify(code=error.code, message=str(error)), 400
+            return jsonify(code=error.code, **carried(str(error))), 400
         answer = _handed_in(upstream, study, identity, access)
         return jsonify(answer.body), answer.status
 
@@ -96,7 +100,9 @@ def verdict(study: Study, catalogues: Mapping[str, Mapping[str, Any]]) -> dict[s
         "valid": left >= study.min_sites or not refused,
         "hash": study.hash,
         "refused": sorted(refused),
-        "message": "\n".join(f"{site}: {words}" for site, words in refused.items()),
+        **carried(
+            in_a_row("\n", [say("{place}: {what}", place=site, what=refused[site]) for site in refused])
+        ),
     }
 
 
@@ -127,8 +133,8 @@ def _takes_units(upstream: Upstream) -> bool:
     return isinstance(coordinator, dict) and coordinator.get("rules") == RULES
 
 
-def _refused(code: str, message: str) -> ResponseReturnValue:
-    return jsonify(code=code, message=message), 403
+def _refused(code: str, message: Text) -> ResponseReturnValue:
+    return jsonify(code=code, **carried(message)), 403
 
 
 def checked(text: str, catalogues: Mapping[str, Mapping[str, Any]], *, take_units: bool = True) -> Study:
@@ -143,11 +149,13 @@ def checked(text: str, catalogues: Mapping[str, Mapping[str, Any]], *, take_unit
     from fedcohort.researcher.client import explicit
 
     if len(text) > MAX_TOML_CHARACTERS:
-        raise StudyError(f"study: longer than {MAX_TOML_CHARACTERS} characters; use `fedcohort run`")
+        raise StudyError(
+            "study: longer than {most} characters; use `fedcohort run`", most=MAX_TOML_CHARACTERS
+        )
     try:
         given = tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"study: not TOML: {error}") from None
+        raise StudyError("study: not TOML: {error}", error=error) from None
     asked = given.get("analysis")
     analysis = asked if isinstance(asked, dict) else {}
     if analysis.get("kind") not in KINDS or not isinstance(analysis.get("model", ""), str):

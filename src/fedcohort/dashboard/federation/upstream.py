@@ -20,6 +20,7 @@ from fedcohort.dashboard.shared.settings import Settings
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, NotFoundError
 from fedcohort.local_token import token_of_machine
 from fedcohort.researcher.rest import IDLE_SECONDS
+from fedcohort.texts.look_up import carried, received
 from fedcohort.wire.address import client_tls, is_loopback_name
 
 CONNECT_SECONDS = 3.0
@@ -105,7 +106,7 @@ class Upstream:
         """
         answer = self.get(path)
         if not answer.ok:
-            raise NotFoundError(str(answer.body["message"]))
+            raise NotFoundError(received(answer.body) or "")
         return answer.body
 
     def get_bytes(self, path: str) -> bytes | None:
@@ -153,8 +154,10 @@ class Upstream:
 
     def _gone(self, why: str) -> LinkClosedError:
         return LinkClosedError(
-            f"the coordinator at {self.client.base_url} does not answer ({why}); "
-            "check the address, and that 'fedcohort coordinator' runs"
+            "the coordinator at {address} does not answer ({why}); check the address, and that 'fedcohort "
+            "coordinator' runs",
+            address=self.client.base_url,
+            why=why,
         )
 
 
@@ -207,8 +210,9 @@ def _read(response: httpx.Response) -> bytes:
 
 
 def _error_body(body: dict[str, object]) -> dict[str, object]:
-    code, message = body.get("code"), body.get("message")
-    return {
-        "code": code[:64] if isinstance(code, str) else "internal",
-        "message": message[:MAX_MESSAGE_LENGTH] if isinstance(message, str) else "",
-    }
+    """A code and a text, neither longer than a page has room for; values beyond it are left out."""
+    code, text = body.get("code"), received(body)
+    known = {"message": ""} if text is None else carried(text)
+    if len(json.dumps(known)) > 4 * MAX_MESSAGE_LENGTH:
+        known = {"message": str(known["message"])[:MAX_MESSAGE_LENGTH]}
+    return {"code": code[:64] if isinstance(code, str) else "internal", **known}

@@ -26,9 +26,8 @@ from fedcohort.dashboard.hospital.releases import as_csv, list_releases
 from fedcohort.dashboard.login.access import guard, visitor
 from fedcohort.dashboard.login.roles import HOSPITAL, LOCAL
 from fedcohort.dashboard.shared.application import HERE, close_with, explain_errors, harden
-from fedcohort.dashboard.shared.explained import READINESS, sentence
 from fedcohort.dashboard.shared.settings import Settings
-from fedcohort.dashboard.shared.texts import speak, spoken
+from fedcohort.dashboard.shared.texts import speak
 from fedcohort.node.ledger import accounts, epsilons
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.records import Cost
@@ -80,7 +79,6 @@ def build_hospital_page(
     speak(app)
     app.after_request(harden)
     explain_errors(app)
-    app.add_template_filter(lambda words: sentence(words, spoken()["language"], READINESS), "readiness")
     hospital = HospitalSite(policy, store)
     _add_pages(app, policy, store, predictions)
     add_data(app, hospital)

@@ -21,6 +21,8 @@ from fedcohort.errors import DataError, FedcohortError, StudyError
 from fedcohort.figure_texts import said
 from fedcohort.figures import Bars, Key, Named, Value
 from fedcohort.researcher.inference import Prediction, Predictor
+from fedcohort.texts import say
+from fedcohort.texts.look_up import carried
 
 FIELD = "column."
 """Before a column's name in the form, so that no column can take another field's place."""
@@ -66,7 +68,7 @@ def prediction_routes(service: PredictionService) -> Blueprint:
     pages = Blueprint("predictions", __name__)
 
     def model(key: str) -> Predictor:
-        return service.models.get(key) or abort(404, "there is no such model here")
+        return service.models.get(key) or abort(404, say("there is no such model here"))
 
     def form(key: str, status: int = 200, **more: object) -> ResponseReturnValue:
         predictor = model(key)
@@ -174,7 +176,7 @@ def _of_json(predictor: Predictor) -> dict[str, object]:
         raise StudyError('the body is not {"values": {COLUMN: VALUE, …}}')
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float | None):
-            raise StudyError(f"{name}: give a number, a text or null")
+            raise StudyError("{name}: give a number, a text or null", name=name)
     schema = predictor.cohort.schema_
     return {name: _image(name, value) if isinstance(schema.get(name), Image) else value
             for name, value in values.items()}  # fmt: skip
@@ -186,7 +188,7 @@ def _image(name: str, value: object) -> bytes | None:
     try:
         return base64.b64decode(str(value), validate=True)
     except (binascii.Error, ValueError):
-        raise StudyError(f"{name}: give a PNG file in base64") from None
+        raise StudyError("{name}: give a PNG file in base64", name=name) from None
 
 
 def _described(key: str, predictor: Predictor) -> dict[str, object]:
@@ -197,4 +199,4 @@ def _described(key: str, predictor: Predictor) -> dict[str, object]:
 
 
 def _refused(error: FedcohortError) -> tuple[Response, int]:
-    return jsonify(code=error.code, message=str(error)), 400
+    return jsonify(code=error.code, **carried(str(error))), 400

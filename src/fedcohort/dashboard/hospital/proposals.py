@@ -24,6 +24,7 @@ from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.sources.catalogue.described import units_of
 from fedcohort.study import Study, parse_study
+from fedcohort.texts import say
 from fedcohort.wire.codec import decode
 from fedcohort.wire.identity import load_or_create
 from fedcohort.wire.messages import Approval
@@ -63,7 +64,7 @@ def add_proposals(app: Flask, hospital: HospitalSite) -> None:
             else:
                 return _page(hospital, stored, "hospital.no_answer"), 422
         except FedcohortError as error:
-            return _page(hospital, stored, words=f"{error.code}: {error}"), 422
+            return _page(hospital, stored, words=say("{place}: {what}", place=error.code, what=error)), 422
         return redirect(url_for("proposal", study_hash=study_hash), 303)
 
 

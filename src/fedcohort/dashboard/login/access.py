@@ -21,6 +21,8 @@ from fedcohort.dashboard.login.sessions import csrf_token, session_of
 from fedcohort.dashboard.shared.application import close_with
 from fedcohort.dashboard.shared.settings import Settings
 from fedcohort.errors import NotFoundError
+from fedcohort.texts import Text, say
+from fedcohort.texts.look_up import carried
 from fedcohort.wire.address import is_loopback_name
 
 SAFE = frozenset({"GET", "HEAD"})
@@ -108,17 +110,16 @@ def _known_to_templates() -> dict[str, object]:
 def _refuse(request: Request, access: AccessControl) -> ResponseReturnValue | None:
     local = is_loopback_name(request.remote_addr)
     if access.people is None and not (local and is_loopback_name(urlsplit(f"//{request.host}").hostname)):
-        return _denied("this page serves its own machine only until it has accounts: FEDCOHORT_PEOPLE")
+        return _denied(say("this page serves its own machine only until it has accounts: FEDCOHORT_PEOPLE"))
     if not local and not request.is_secure:
-        return _denied("plain text is for loopback only; use https")
+        return _denied(say("plain text is for loopback only; use https"))
     g.visitor = asking = _visitor(request, access)
     if _role_of(asking) not in _allowed(request, access):
         return _not_allowed(request, asking)
     changes = request.url_rule is not None and request.method not in SAFE
     if changes and not _is_from_own_page(request, asking):
-        return _denied(
-            "not sent from this page, or its session has ended; load the page again", "not-own-page"
-        )
+        ended = say("not sent from this page, or its session has ended; load the page again")
+        return _denied(ended, "not-own-page")
     return None
 
 
@@ -146,16 +147,16 @@ def _allowed(request: Request, access: AccessControl) -> Set[str]:
 
 def _not_allowed(request: Request, asking: Visitor | None) -> ResponseReturnValue:
     if asking is not None:
-        return _denied(f"the role {asking.role} may not do this", "not-allowed")
+        return _denied(say("the role {role} may not do this", role=asking.role), "not-allowed")
     if request.method in SAFE and request.url_rule is not None and request.url_rule.rule in PAGES:
         return redirect(url_for("login"))
-    answer = jsonify(code="not-authenticated", message="log in, or send 'Authorization: Bearer …'")
+    answer = jsonify(code="not-authenticated", **carried(say("log in, or send 'Authorization: Bearer …'")))
     answer.headers["WWW-Authenticate"] = "Bearer"
     return answer, 401
 
 
-def _denied(message: str, code: str = "not-authenticated") -> tuple[Response, int]:
-    return jsonify(code=code, message=message), 403
+def _denied(message: Text, code: str = "not-authenticated") -> tuple[Response, int]:
+    return jsonify(code=code, **carried(message)), 403
 
 
 def _is_from_own_page(request: Request, asking: Visitor | None) -> bool:

@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedError, NotFoundError
 from fedcohort.researcher.rest import PAGE_HEADER
+from fedcohort.texts.look_up import carried
 
 HERE = Path(__file__).parents[1]
 """The folder of templates and static files."""
@@ -55,7 +56,7 @@ def explain_errors(app: Flask) -> None:
 def _explain(error: FedcohortError) -> ResponseReturnValue:
     status = next((number for kind, number in _STATUS.items() if isinstance(error, kind)), 500)
     code = "coordinator-refused" if isinstance(error, AuthenticationError) else error.code
-    return jsonify(code=code, message=str(error)), status
+    return jsonify(code=code, **carried(str(error))), status
 
 
 def _explain_http(error: HTTPException) -> ResponseReturnValue:

@@ -12,8 +12,7 @@ from urllib.parse import urlencode
 
 from flask import Flask, Response, request, send_from_directory
 
-from fedcohort.dashboard.shared.explained import fault
-from fedcohort.texts.look_up import HERE, PAGES, languages, page_texts
+from fedcohort.texts.look_up import HERE, PAGES, languages, page_texts, received, translated
 
 LANGUAGES = languages()
 COOKIE = "fedcohort_language"
@@ -30,7 +29,7 @@ def speak(app: Flask) -> None:
     app.context_processor(lambda: {"t": spoken(), "languages": LANGUAGES, "in_language": _in_language})
     app.add_template_filter(lambda iso: date(iso, spoken()), "date")
     app.add_template_filter(whole, "whole")
-    app.add_template_filter(lambda message: fault(message, _language()), "fault")
+    app.add_template_filter(lambda text: translated(text, _language()), "translated")
     app.add_url_rule("/static/texts/<language>.json", "texts", _file)
     app.after_request(_translated)
     app.after_request(_remember)
@@ -83,7 +82,7 @@ def _translated(response: Response) -> Response:
     faults = [body, body.get("error")] if isinstance(body, dict) else []
     told = [one for one in faults if isinstance(one, dict) and isinstance(one.get("message"), str)]
     for one in told:
-        one["message"] = fault(one["message"], language)
+        one["message"] = translated(received(one) or one["message"], language)
     if told:
         response.set_data(json.dumps(body, ensure_ascii=False))
     return response

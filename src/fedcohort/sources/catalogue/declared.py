@@ -33,7 +33,8 @@ def catalogue(url: str | Path, offered: Mapping[str, Collection[str]] | None) ->
         missing = sorted(set(offered or ()) - present)
         if missing:
             raise SchemaError(
-                f"site.toml offers table {', '.join(missing)}, which the database lacks; correct either"
+                "site.toml offers table {table}, which the database lacks; correct either",
+                table=", ".join(missing),
             )
         names = sorted(present if offered is None else offered)
         tables = {name: {"columns": _columns(connection, inspector, name)} for name in names}
@@ -79,8 +80,10 @@ def _only(table: str, columns: Mapping[str, Facts], offered: Collection[str]) ->
     missing = sorted(set(offered) - set(columns) - {PATIENT_ID})
     if missing:
         raise SchemaError(
-            f"site.toml offers column {table}.{', '.join(missing)}, "
-            "which the database lacks or cannot analyse; correct either"
+            "site.toml offers column {table}.{missing}, which the database lacks or cannot analyse; correct "
+            "either",
+            table=table,
+            missing=", ".join(missing),
         )
     return {name: facts for name, facts in columns.items() if name in set(offered)}
 

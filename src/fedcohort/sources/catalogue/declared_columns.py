@@ -9,6 +9,7 @@ from fedcohort.columns import Categorical, Image, Level, Numeric
 from fedcohort.errors import SchemaError, StudyError
 from fedcohort.sources.catalogue.normal_form import level_key
 from fedcohort.sources.catalogue.units import is_unit, same_unit
+from fedcohort.texts import say
 
 ANY_TABLE = "*"
 """A data frame's name in its catalogue: it stands for whatever table a study names."""
@@ -58,7 +59,11 @@ def columns_of(site: str, catalogue: Mapping[str, object], table: str) -> Mappin
     facts = tables.get(table, tables.get(ANY_TABLE))
     columns = facts.get("columns") if isinstance(facts, Mapping) else None
     if not isinstance(columns, Mapping) or len(columns) > MAX_COLUMNS:
-        raise SchemaError(f"site {site}: does not offer table {table}; choose another table, or ask the site")
+        raise SchemaError(
+            "site {site}: does not offer table {table}; choose another table, or ask the site",
+            site=site,
+            table=table,
+        )
     return columns
 
 
@@ -70,7 +75,9 @@ def declared_column(site: str, name: str, columns: Mapping[str, object]) -> Decl
     """
     facts = columns.get(name)
     if facts is None:
-        raise SchemaError(f"site {site}: does not offer column {name}; leave it out, or ask the site")
+        raise SchemaError(
+            "site {site}: does not offer column {name}; leave it out, or ask the site", site=site, name=name
+        )
     try:
         if not isinstance(facts, Mapping) or facts.get("kind") not in ("numeric", "categorical", "image"):
             raise SchemaError(_unreadable(site, name))
@@ -98,8 +105,10 @@ def _unit(site: str, name: str, facts: Mapping[str, object]) -> str | None:
 
 
 def _unreadable(site: str, name: str) -> str:
-    return (
-        f"site {site}: what its catalogue says of column {name} cannot be read; ask the site to import again"
+    return say(
+        "site {site}: what its catalogue says of column {name} cannot be read; ask the site to import again",
+        site=site,
+        name=name,
     )
 
 
@@ -113,8 +122,13 @@ def check_agreement(by_site: list[DeclaredColumn]) -> None:
     for other in by_site[1:]:
         if other.kind != first.kind:
             raise SchemaError(
-                f"column {first.name}: {first.kind} at site {first.site}, "
-                f"{other.kind} at site {other.site}; say in the study which it is"
+                "column {column}: {kind} at site {site}, {other} at site {second}; say in the study which it "
+                "is",
+                column=first.name,
+                kind=first.kind,
+                site=first.site,
+                other=other.kind,
+                second=other.site,
             )
 
 
@@ -131,15 +145,24 @@ def check_same_unit(by_site: list[DeclaredColumn], said: str | None = None) -> s
     with_units = [column for column in by_site if column.unit is not None]
     if said is not None and with_units and not same_unit(said, str(with_units[0].unit)):
         raise SchemaError(
-            f"column {with_units[0].name}: in {said} in the study, in {with_units[0].unit} at site "
-            f"{with_units[0].site}; leave unit out, and give bounds in the sites' own"
+            "column {column}: in {said} in the study, in {unit} at site {site}; leave unit out, and give "
+            "bounds in the sites' own",
+            column=with_units[0].name,
+            said=said,
+            unit=with_units[0].unit,
+            site=with_units[0].site,
         )
     for other in with_units[1:]:
         first = with_units[0]
         if not same_unit(str(first.unit), str(other.unit)):
             raise SchemaError(
-                f"column {other.name}: in {first.unit} at site {first.site}, in {other.unit} at "
-                f"site {other.site}; let one of them convert it: unit and local_unit in its mapping file"
+                "column {column}: in {unit} at site {site}, in {other} at site {second}; let one of them "
+                "convert it: unit and local_unit in its mapping file",
+                column=other.name,
+                unit=first.unit,
+                site=first.site,
+                other=other.unit,
+                second=other.site,
             )
     return said if said is not None or not with_units else with_units[0].unit
 

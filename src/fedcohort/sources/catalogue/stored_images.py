@@ -62,9 +62,11 @@ def decode_image(data: bytes, height: int, width: int, channels: int, where: str
         with _pillow().open(io.BytesIO(_SIGNATURE + chunks), formats=("PNG",)) as picture:
             pixels = np.asarray(picture)
     except (OSError, SyntaxError, ValueError, struct.error):  # what Pillow raises for damaged data
-        raise SchemaError(f"{where}: holds a damaged PNG; import again into a new database") from None
+        raise SchemaError(
+            "{column}: holds a damaged PNG; import again into a new database", column=where
+        ) from None
     if pixels.dtype != np.uint8 or pixels.size != height * width * channels:
-        raise SchemaError(f"{where}: holds a damaged PNG; import again into a new database")
+        raise SchemaError("{column}: holds a damaged PNG; import again into a new database", column=where)
     return pixels.reshape(height, width, channels)
 
 
@@ -100,14 +102,21 @@ def _picture(value: object, shape: tuple[int, int, int], where: str) -> Bytes:
     if isinstance(value, np.ndarray):
         if value.dtype != np.uint8 or value.shape not in (shape, *([shape[:2]] if shape[2] == 1 else [])):
             raise SchemaError(
-                f"{where}: holds an array of {value.dtype} of shape {value.shape}; the declared image is "
-                f"of uint8 and shape {shape}"
+                "{column}: holds an array of {kind} of shape {shape}; the declared image is of uint8 and "
+                "shape {wanted}",
+                column=where,
+                kind=value.dtype,
+                shape=value.shape,
+                wanted=shape,
             )
         return value.reshape(shape)
     if value is None:
-        raise SchemaError(f"{where}: has no image; leave such rows out by `where`, as in: scan IS NOT NULL")
+        raise SchemaError(
+            "{column}: has no image; leave such rows out by `where`, as in: scan IS NOT NULL", column=where
+        )
     raise SchemaError(
-        f"{where}: holds something that is not an image; import it as an image again into a new database"
+        "{column}: holds something that is not an image; import it as an image again into a new database",
+        column=where,
     )
 
 
@@ -116,18 +125,28 @@ def _check_header(data: bytes, declared: tuple[int, int, int], where: str) -> No
     height, width, channels = declared
     if len(data) < 33 or data[:8] != _SIGNATURE or data[8:16] != b"\x00\x00\x00\rIHDR":
         raise SchemaError(
-            f"{where}: holds something that is not a PNG; import it as an image again into a new database"
+            "{column}: holds something that is not a PNG; import it as an image again into a new database",
+            column=where,
         )
     if len(data) > Image(height, width, channels).most_bytes:
         raise SchemaError(
-            f"{where}: holds a PNG larger than its declared size can need; import again into a new database"
+            "{column}: holds a PNG larger than its declared size can need; import again into a new database",
+            column=where,
         )
     header = struct.unpack(">IIBB", data[16:26])
     if header != (width, height, 8, _COLOUR_TYPES[channels]) or data[28] != 0:
         raise SchemaError(
-            f"{where}: holds another kind of PNG ({header[1]} x {header[0]} pixels, {header[2]} bits, colour "
-            f"type {header[3]}) than is declared ({height} x {width}, {channels} channels of 8 bits, not "
-            "interlaced); import again into a new database, with the declared size"
+            "{column}: holds another kind of PNG ({width} x {height} pixels, {bits} bits, colour type "
+            "{colour}) than is declared ({wanted} x {high}, {channels} channels of 8 bits, not interlaced); "
+            "import again into a new database, with the declared size",
+            column=where,
+            width=header[1],
+            height=header[0],
+            bits=header[2],
+            colour=header[3],
+            wanted=height,
+            high=width,
+            channels=channels,
         )
 
 
@@ -136,11 +155,15 @@ def _critical_chunks(data: bytes, where: str) -> Iterator[bytes]:
     position, name = 8, b""
     while name != b"IEND":
         if position + 12 > len(data):
-            raise SchemaError(f"{where}: holds a PNG that is cut short; import again into a new database")
+            raise SchemaError(
+                "{column}: holds a PNG that is cut short; import again into a new database", column=where
+            )
         length, name = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            raise SchemaError(f"{where}: holds a PNG that is cut short; import again into a new database")
+            raise SchemaError(
+                "{column}: holds a PNG that is cut short; import again into a new database", column=where
+            )
         if name in (b"IHDR", b"IDAT", b"IEND"):
             yield data[position:end]
         position = end

@@ -130,7 +130,8 @@ def _batches(query: Query) -> Iterator[Arrow]:
                 raise Unsuited
             yield chunk
     except Empty:
-        raise StoreError(f"{database.display(query.url)}: {database.TOO_SLOW}") from None
+        where = database.display(query.url)
+        raise StoreError("{place}: {what}", place=where, what=database.TOO_SLOW) from None
     finally:
         stop.set()
 

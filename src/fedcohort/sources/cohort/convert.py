@@ -31,6 +31,7 @@ from fedcohort.sources.cohort.patients import held_out, patients
 from fedcohort.sources.cohort.values import NEITHER, Coded, Mask, Raw, Unfit, Values, plain, unfit_where
 from fedcohort.study import Cohort
 from fedcohort.table import SPLITS, TEST, TRAIN, Table
+from fedcohort.texts import say
 
 log = logging.getLogger("fedcohort.node")
 
@@ -64,7 +65,9 @@ def _one_by_one(objects: Sequence[object], where: str) -> tuple[Floats, list[Unf
     result = np.array([_number(value) for value in objects], dtype=np.float64)
     words = np.array([not isinstance(value, (NoneType, *NUMBERS)) for value in objects], dtype=np.bool_)
     result, unfit = _finite(result, np.isinf(result), where)
-    error = SchemaError(f"{where}: holds text where numbers are needed; use fc.Categorical, or correct it")
+    error = SchemaError(
+        "{column}: holds text where numbers are needed; use fc.Categorical, or correct it", column=where
+    )
     return result, [*unfit_where(words, error), *unfit]
 
 
@@ -83,7 +86,9 @@ def _number(value: object) -> float:
 def _finite(result: Floats, infinite: Mask, where: str) -> tuple[Floats, list[Unfit]]:
     if not infinite.any():
         return result, []
-    error = ValueRangeError(f"{where}: holds an infinite or too large number; correct it or make it missing")
+    error = ValueRangeError(
+        "{column}: holds an infinite or too large number; correct it or make it missing", column=where
+    )
     return np.where(infinite, np.nan, result), [Unfit(infinite, error)]
 
 
@@ -119,7 +124,11 @@ def levels(values: Values, allowed: Sequence[object], where: str) -> tuple[NDArr
     """
     indices = _Indices(allowed)
     if len(indices.by_key) != len(allowed) + 1:
-        raise SchemaError(f"{where}: two of the levels {list(allowed)} mean the same value, or one is empty")
+        raise SchemaError(
+            "{column}: two of the levels {levels} mean the same value, or one is empty",
+            column=where,
+            levels=list(allowed),
+        )
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         values = _coded(values)
     objects = values.values if isinstance(values, Coded) else plain(values)
@@ -131,9 +140,13 @@ def levels(values: Values, allowed: Sequence[object], where: str) -> tuple[NDArr
     if not (result < _MISSING).any():
         return result, []
     shown = ", ".join(map(str, allowed[:12])) + (", ..." if len(allowed) > 12 else "")
-    unknown = f"{where}: holds a level that is not among {shown}; name every level, or narrow `where`"
+    unknown = say(
+        "{column}: holds a level that is not among {levels}; name every level, or narrow `where`",
+        column=where,
+        levels=shown,
+    )
     unfit = [
-        *unfit_where(result == _UNREADABLE, SchemaError(f"{where}: {NEITHER}")),
+        *unfit_where(result == _UNREADABLE, SchemaError(NEITHER, column=where)),
         *unfit_where(result == _NO_LEVEL, SchemaError(unknown)),
     ]
     return np.maximum(result, _MISSING), unfit
@@ -162,7 +175,9 @@ def labels(raw: Raw, label: Label | None) -> tuple[Floats | None, Floats | None,
             return values, None, unfit
         case Survival(time=time, event=event):
             seconds, unfit = numbers(raw.values[time], name)
-            negative_time = ValueRangeError(f"{name}: holds a negative time; correct it or make it missing")
+            negative_time = ValueRangeError(
+                "{column}: holds a negative time; correct it or make it missing", column=name
+            )
             unfit += unfit_where(seconds < 0, negative_time)
             seen, unseen = levels(raw.values[event], (0, 1), f"{raw.table}.{event}")
             return np.where(seconds < 0, np.nan, seconds), _indices_as_floats(seen), [*unfit, *unseen]
@@ -183,7 +198,9 @@ def splits(
         return np.where(held, TEST, TRAIN).astype(np.int8), []
     where = f"{raw.table}.{cohort.split}"
     codes = np.array([_side(value) for value in plain(raw.values[cohort.split])], dtype=np.int8)
-    error = SchemaError(f"{where}: a split column holds train, test or valid in every row, nothing else")
+    error = SchemaError(
+        "{column}: a split column holds train, test or valid in every row, nothing else", column=where
+    )
     return codes, unfit_where(codes < 0, error, needed=True)
 
 

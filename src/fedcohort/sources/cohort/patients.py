@@ -22,13 +22,15 @@ def patients(values: Values, where: str, form: int = FORM) -> tuple[NDArray[np.s
     nobody = np.array([key == "" for key in keys], dtype=np.bool_)
     rounded = np.array([is_rounded(value) for value in plain(values)], dtype=np.bool_)
     odd = [
-        *unfit_where(unreadable, SchemaError(f"{where}: {NEITHER}"), needed=True),
+        *unfit_where(unreadable, SchemaError(NEITHER, column=where), needed=True),
         *unfit_where(
             nobody,
-            SchemaError(f"{where}: has rows without a patient; every row needs its patient's pseudonym"),
+            SchemaError(
+                "{column}: has rows without a patient; every row needs its patient's pseudonym", column=where
+            ),
             needed=True,
         ),
-        *unfit_where(rounded, SchemaError(f"{where}: holds {ROUNDED}"), needed=True),
+        *unfit_where(rounded, SchemaError("{where}: holds {what}", where=where, what=ROUNDED), needed=True),
     ]
     return np.array([key or "" for key in keys], dtype=np.str_), odd
 

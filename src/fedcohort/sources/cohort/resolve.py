@@ -152,9 +152,9 @@ def _column(by_site: list[DeclaredColumn], given: Kind | None) -> Kind:
     levels = union_of_levels(by_site)
     if len(levels) < 2:
         raise SchemaError(
-            f"column {by_site[0].name}: text without declared levels; give fc.Categorical([...]), or "
-            "fc.Image(height, width) if it holds images; of a date take a number, such as an age or days "
-            "since admission"
+            "column {column}: text without declared levels; give fc.Categorical([...]), or fc.Image(height, "
+            "width) if it holds images; of a date take a number, such as an age or days since admission",
+            column=by_site[0].name,
         )
     return Categorical(levels)
 
@@ -168,8 +168,10 @@ def _check(given: Kind, by_site: list[DeclaredColumn]) -> None:
     for column in by_site:
         if isinstance(given, Numeric) and column.kind == "categorical" and column.range is None:
             raise SchemaError(
-                f"site {column.site}: column {column.name} holds words, not numbers; give fc.Categorical, "
-                "or of a date a number, such as an age or days since admission"
+                "site {site}: column {name} holds words, not numbers; give fc.Categorical, or of a date a "
+                "number, such as an age or days since admission",
+                site=column.site,
+                name=column.name,
             )
     if isinstance(given, Numeric):
         _check_bounds(given.bounds, by_site)
@@ -183,19 +185,29 @@ def _check_image(given: Image, by_site: list[DeclaredColumn]) -> None:
         if column.image is not None and column.image != given:
             held, wanted = (" x ".join(map(str, image.shape)) for image in (column.image, given))
             raise SchemaError(
-                f"site {column.site}: column {column.name} holds images of {held} (height, width, "
-                f"channels), not {wanted}; import them with one declared size at every site"
+                "site {site}: column {name} holds images of {found} (height, width, channels), not {wanted}; "
+                "import them with one declared size at every site",
+                site=column.site,
+                name=column.name,
+                found=held,
+                wanted=wanted,
             )
         if column.image is None and (column.kind == "numeric" or column.levels):
-            raise SchemaError(f"site {column.site}: column {column.name} holds no images; see its catalogue")
+            raise SchemaError(
+                "site {site}: column {name} holds no images; see its catalogue",
+                site=column.site,
+                name=column.name,
+            )
 
 
 def _refuse_images(by_site: list[DeclaredColumn]) -> None:
     for column in by_site:
         if column.image is not None:
             raise SchemaError(
-                f"site {column.site}: column {column.name} holds images; it can be nothing but one of the "
-                "cohort's columns, as fc.Image(height, width)"
+                "site {site}: column {name} holds images; it can be nothing but one of the cohort's columns, "
+                "as fc.Image(height, width)",
+                site=column.site,
+                name=column.name,
             )
 
 
@@ -205,8 +217,12 @@ def _check_bounds(bounds: tuple[float, float] | None, by_site: list[DeclaredColu
         return
     sites = ", ".join(f"{site.site} {site.range[0]:g} to {site.range[1]:g}" for site in by_site if site.range)
     raise SchemaError(
-        f"column {by_site[0].name}: the study's bounds {bounds[0]:g} to {bounds[1]:g} are wider than "
-        f"the sites declare ({sites}); a study may only narrow them"
+        "column {column}: the study's bounds {low:g} to {high:g} are wider than the sites declare ({sites}); "
+        "a study may only narrow them",
+        column=by_site[0].name,
+        low=bounds[0],
+        high=bounds[1],
+        sites=sites,
     )
 
 
@@ -219,8 +235,11 @@ def _check_levels(levels: tuple[Level, ...], by_site: list[DeclaredColumn]) -> N
     if unknown:
         sites = ", ".join(column.site for column in by_site)
         raise SchemaError(
-            f"column {by_site[0].name}: no site ({sites}) declares level {', '.join(unknown)}; "
-            f"declared are {', '.join(map(str, union_of_levels(by_site)))}"
+            "column {column}: no site ({sites}) declares level {levels}; declared are {declared}",
+            column=by_site[0].name,
+            sites=sites,
+            levels=", ".join(unknown),
+            declared=", ".join(map(str, union_of_levels(by_site))),
         )
 
 
@@ -257,16 +276,22 @@ def _bare_label(name: str, by_site: list[DeclaredColumn]) -> Label:
         pair = declared_pair(by_site)
         if pair is None:
             raise SchemaError(
-                f"label {name}: the sites do not declare alike whether {levels[0]} or {levels[1]} comes "
-                f"last, and so counts as yes; give fc.Binary({json.dumps(name)}, "
-                f"positive={_quoted(levels[1])}) or positive={_quoted(levels[0])}"
+                "label {name}: the sites do not declare alike whether {one} or {two} comes last, and so "
+                "counts as yes; give fc.Binary({what}, positive={second}) or positive={first}",
+                name=name,
+                one=levels[0],
+                two=levels[1],
+                what=json.dumps(name),
+                second=_quoted(levels[1]),
+                first=_quoted(levels[0]),
             )
         return Binary(name, negative=pair[0], positive=pair[1])
     if len(levels) > 2:
         return Classes(name, levels)
     raise SchemaError(
-        f"label {name}: a text without declared levels; give fc.Binary or fc.Classes in the study, or "
-        "of a date a number, such as days since admission"
+        "label {name}: a text without declared levels; give fc.Binary or fc.Classes in the study, or of a "
+        "date a number, such as days since admission",
+        name=name,
     )
 
 
@@ -285,8 +310,10 @@ def _with_negative(label: Binary, by_site: list[DeclaredColumn]) -> Binary:
     if positive == "1":
         return label
     raise SchemaError(
-        f"label {label.column}: the sites do not declare two levels of which {label.positive} is one; give "
-        "fc.Binary its negative level, too"
+        "label {name}: the sites do not declare two levels of which {level} is one; give fc.Binary its "
+        "negative level, too",
+        name=label.column,
+        level=label.positive,
     )
 
 

@@ -187,16 +187,22 @@ def _chunk_rows(stores: Mapping[str, PixelStore]) -> int:
 def _check_offered(cohort: Cohort, needed: Sequence[str], offered: Mapping[str, Collection[str]]) -> set[str]:
     """The columns that may be asked about; before the database is opened, so that nothing else shows."""
     if cohort.table not in offered:
-        raise PolicyError(f"table {cohort.table}: this site does not offer it; see the site's catalogue")
+        raise PolicyError(
+            "table {table}: this site does not offer it; see the site's catalogue", table=cohort.table
+        )
     columns = set(offered[cohort.table]) - {PATIENT_ID, cohort.patient_id, FEATURES}
     for name in needed:
         if name not in columns:
             raise PolicyError(
-                f"column {cohort.table}.{name}: this site does not offer it; see the site's catalogue"
+                "column {table}.{name}: this site does not offer it; see the site's catalogue",
+                table=cohort.table,
+                name=name,
             )
     if cohort.patient_id != PATIENT_ID and cohort.patient_id not in offered[cohort.table]:
         raise PolicyError(
-            f"column {cohort.table}.{cohort.patient_id}: this site does not offer it as patient_id"
+            "column {table}.{patient_id}: this site does not offer it as patient_id",
+            table=cohort.table,
+            patient_id=cohort.patient_id,
         )
     return columns
 
@@ -220,24 +226,30 @@ def _check_present(
     inspector = inspect(connection)
     if not inspector.has_table(cohort.table):
         raise SchemaError(
-            f"table {cohort.table}: not in this database; check the address and the site's policy"
+            "table {table}: not in this database; check the address and the site's policy", table=cohort.table
         )
     present = column_types(inspector, cohort.table)
     missing = sorted(needed - present.keys())
     if missing:
         raise SchemaError(
-            f"table {cohort.table}: has no column {', '.join(missing)}; check names or import again into a "
-            f"new database"
+            "table {table}: has no column {names}; check names or import again into a new database",
+            table=cohort.table,
+            names=", ".join(missing),
         )
     for name in sorted(needed - {FEATURES}):
         if not is_readable(present[name], connection.dialect.name):
             raise SchemaError(
-                f"column {cohort.table}.{name}: is {name_of_type(present[name])}, which is not read; cast it "
-                "to a number or a text in a view, and offer that"
+                "column {table}.{name}: is {kind}, which is not read; cast it to a number or a text in a "
+                "view, and offer that",
+                table=cohort.table,
+                name=name,
+                kind=name_of_type(present[name]),
             )
     if cohort.patient_id != PATIENT_ID and PATIENT_ID in present:
         raise SchemaError(
-            f"table {cohort.table}: its patients are in {PATIENT_ID}; leave cohort.patient_id out"
+            "table {table}: its patients are in {patient}; leave cohort.patient_id out",
+            table=cohort.table,
+            patient=PATIENT_ID,
         )
     return present
 
@@ -279,6 +291,9 @@ def _vector(value: object, table: str, last: int, private: bool) -> list[object]
     if private:
         return [None] * (last + 1)
     raise SchemaError(
-        f"{table}.{FEATURES}: a row is not a JSON list of {last + 1} or more values; import again into a "
-        f"new database"
+        "{table}.{FEATURES}: a row is not a JSON list of {count} or more values; import again into a new "
+        "database",
+        table=table,
+        FEATURES=FEATURES,
+        count=last + 1,
     )

@@ -11,7 +11,7 @@ from fedcohort.errors import DataError
 
 Mask = NDArray[np.bool_]
 
-NEITHER = "holds something that is neither text nor number; correct it"
+NEITHER = "{column}: holds something that is neither text nor number; correct it"
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,10 @@ def check_plain(where: str) -> None:
         negated = isinstance(node, exp.Neg) and not isinstance(node.this, exp.Literal)
         if negated or isinstance(node, _RECKONING):
             raise CohortError(
-                f"where: {quote_piece(node)} is not allowed in a study with [privacy]: how long it takes to "
-                "reckon can depend on one patient's number; compare columns as they are, or let the hospital "
-                "offer a column with the result"
+                "where: {piece} is not allowed in a study with [privacy]: how long it takes to reckon can "
+                "depend on one patient's number; compare columns as they are, or let the hospital offer a "
+                "column with the result",
+                piece=quote_piece(node),
             )
 
 
@@ -92,13 +93,16 @@ def _parse(where: str) -> exp.Expr:
     if len(where) > MAX_CHARACTERS or any(
         ord(character) < 32 and character not in "\t\r\n" for character in where
     ):
-        raise CohortError(f"where: at most {MAX_CHARACTERS:,} characters, none of them a control character")
+        raise CohortError(
+            "where: at most {most:,} characters, none of them a control character", most=MAX_CHARACTERS
+        )
     try:
         _check_tokens(where)
         trees = Dialect.get_or_raise(None).parse_into(exp.Condition, where)
     except (TokenError, ParseError):
         raise CohortError(
-            f"where: {_quote(where)} is not one boolean expression; write such as age >= 18 AND sex = 1"
+            "where: {text} is not one boolean expression; write such as age >= 18 AND sex = 1",
+            text=_quote(where),
         ) from None
     except RecursionError:
         raise _too_deep() from None
@@ -111,7 +115,9 @@ def _check_tokens(where: str) -> None:
     """Bound length and nesting before the recursive parser sees them."""
     tokens = tokenize(where)
     if len(tokens) > MAX_TOKENS:
-        raise CohortError(f"where: {len(tokens):,} words and signs; at most {MAX_TOKENS:,}")
+        raise CohortError(
+            "where: {count:,} words and signs; at most {most:,}", count=len(tokens), most=MAX_TOKENS
+        )
     depth = 0
     for token in tokens:
         depth += token.token_type in (TokenType.L_PAREN, TokenType.CASE, TokenType.L_BRACKET)
@@ -121,7 +127,9 @@ def _check_tokens(where: str) -> None:
 
 
 def _too_deep() -> CohortError:
-    return CohortError(f"where: nested more than {MAX_NESTING} deep; write it flatter, such as with IN (...)")
+    return CohortError(
+        "where: nested more than {most} deep; write it flatter, such as with IN (...)", most=MAX_NESTING
+    )
 
 
 def _check_depth(tree: exp.Expr) -> None:
@@ -164,13 +172,19 @@ def _check_decimals(node: exp.Round) -> None:
     decimals = node.args.get("decimals")
     text = str(decimals.this) if isinstance(decimals, exp.Literal) and not decimals.is_string else ""
     if decimals is not None and not (text.isdecimal() and int(text[:4]) <= MAX_DECIMALS):
-        raise CohortError(f"where: {quote_piece(node)}: decimals are one of 0 to {MAX_DECIMALS}, written out")
+        raise CohortError(
+            "where: {piece}: decimals are one of 0 to {most}, written out",
+            piece=quote_piece(node),
+            most=MAX_DECIMALS,
+        )
 
 
 def _check_escape(node: exp.Escape) -> None:
     escape = node.expression
     if not (isinstance(escape, exp.Literal) and escape.is_string and len(str(escape.this)) == 1):
-        raise CohortError(f"where: {quote_piece(node)}: ESCAPE takes one character in quotes, such as '!'")
+        raise CohortError(
+            "where: {piece}: ESCAPE takes one character in quotes, such as '!'", piece=quote_piece(node)
+        )
     _check_pattern(node, node.this, str(escape.this))
 
 
@@ -178,11 +192,14 @@ def _check_pattern(node: exp.Expr, like: exp.Expr, escape: str | None) -> None:
     """A pattern is written out, so that what it costs and whether it is one depends on no row."""
     pattern = like.expression.unnest() if isinstance(like, exp.Like | exp.ILike) else None
     if not (isinstance(pattern, exp.Literal) and pattern.is_string):
-        raise CohortError(f"where: {quote_piece(node)}: LIKE takes a pattern in quotes, such as 'I2%'")
+        raise CohortError(
+            "where: {piece}: LIKE takes a pattern in quotes, such as 'I2%'", piece=quote_piece(node)
+        )
     if pattern_of(str(pattern.this), escape) is None:
         raise CohortError(
-            f"where: {quote_piece(node)}: the pattern ends with its escape character; write it twice, or "
-            "something after it"
+            "where: {piece}: the pattern ends with its escape character; write it twice, or something after "
+            "it",
+            piece=quote_piece(node),
         )
 
 
@@ -191,7 +208,9 @@ def _given(node: exp.Expr) -> Iterator[str]:
 
 
 def _refusal(node: exp.Expr) -> CohortError:
-    return CohortError(f"where: {quote_piece(node)} is not allowed; allowed are {ALLOWED}")
+    return CohortError(
+        "where: {piece} is not allowed; allowed are {allowed}", piece=quote_piece(node), allowed=ALLOWED
+    )
 
 
 def quote_piece(node: exp.Expr) -> str:
@@ -215,15 +234,20 @@ def _own_column(node: exp.Column, table: str, columns: Collection[str]) -> exp.C
     foreign = node.args.get("db") or node.args.get("catalog") or (qualifier and qualifier != table)
     if foreign or not isinstance(node.this, exp.Identifier):
         raise CohortError(
-            f"where: {quote_piece(node)} is not a column of {table}; other tables are not offered"
+            "where: {name} is not a column of {table}; other tables are not offered",
+            name=quote_piece(node),
+            table=table,
         )
     matches = [name] if name in columns else []
     if not matches and not node.this.quoted:
         matches = [column for column in columns if column.casefold() == name.casefold()]
     if len(matches) != 1 or matches[0] in (PATIENT_ID, FEATURES):
         raise CohortError(
-            f"where: {_quote(name)} is not a column that every site offers in {table}; "
-            f"write a text in single quotes; a cohort cannot ask for {PATIENT_ID}"
+            "where: {name} is not a column that every site offers in {table}; write a text in single quotes; "
+            "a cohort cannot ask for {patient}",
+            name=_quote(name),
+            table=table,
+            patient=PATIENT_ID,
         )
     return exp.column(exp.to_identifier(matches[0], quoted=True))
 
@@ -239,12 +263,15 @@ def _check_places(tree: exp.Expr) -> None:
         node = node.unnest()
         if wanted and not isinstance(node, _PREDICATES):
             raise CohortError(
-                f"where: {quote_piece(node)} is not true or false; write such as {node.sql()[:40]} = 1"
+                "where: {text} is not true or false; write such as {example} = 1",
+                text=quote_piece(node),
+                example=node.sql()[:40],
             )
         if not wanted and isinstance(node, _PREDICATES) and not isinstance(node, exp.Boolean):
             raise CohortError(
-                f"where: {quote_piece(node)} is true or false, and stands where a value is needed; "
-                "write such as 18 <= age AND age <= 65, or age BETWEEN 18 AND 65"
+                "where: {piece} is true or false, and stands where a value is needed; write such as 18 <= "
+                "age AND age <= 65, or age BETWEEN 18 AND 65",
+                piece=quote_piece(node),
             )
         stack += _places(node)
 
