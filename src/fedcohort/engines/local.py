@@ -61,7 +61,7 @@ class MemoryLog:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulatedRun:
     """What a study left: its report, its metrics and its last state."""
 
     report: Report
@@ -100,7 +100,7 @@ def simulated_node(
     return Node(site, min_patients, store, keys, load, lambda _: approval, lambda _: analysis)
 
 
-def run_local(study: Study, loaders: Mapping[SiteId, Load], on_rows: Callable[[list[Row]], None]) -> Outcome:
+def run_local(study: Study, loaders: Mapping[SiteId, Load], on_rows: Callable[[list[Row]], None]) -> SimulatedRun:
     """Run a study over sites that are functions of this process.
 
     Args:
@@ -133,7 +133,7 @@ def _prepare(node: Node, study_hash: str) -> None:
 
 def run_nodes(
     study: Study, analysis: Analysis, nodes: list[Node], on_rows: Callable[[list[Row]], None]
-) -> Outcome:
+) -> SimulatedRun:
     """Run a study over nodes in memory."""
     by_site, interrupted = {node.site: node for node in nodes}, Event()
     needs_proofs = PROTECTIONS[study.protection].needs_proofs
@@ -161,7 +161,7 @@ def run_nodes(
     log = MemoryLog(on_rows)
     plan = Plan(study, study.hash, analysis, tuple(sorted(by_site)), waiting, refused)
     state = _run(lambda: asyncio.run(run_study(plan, log, exchange)), interrupted)
-    return Outcome(analysis.report(state), log.rows, state)
+    return SimulatedRun(analysis.report(state), log.rows, state)
 
 
 def _run(work: Callable[[], State], interrupted: Event) -> State:
