@@ -51,3 +51,15 @@ def test_a_private_study_compares_and_does_not_reckon() -> None:
     with pytest.raises(StudyError, match=r"^cohort\.where: .*not allowed in a study with \[privacy\]"):
         check_handed_in(asked("age % 2 = 0", private=True))
     check_handed_in(asked("age >= 18 AND lower(dx) LIKE '%flu%'", private=True))
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 5e-324), (-1.7e308, 1.7e308), (1e308, 1.7e308)], ids=str)
+@pytest.mark.parametrize("at", ["column", "label"])
+def test_bounds_that_no_value_can_be_scaled_by_are_refused(bounds: tuple[float, float], at: str) -> None:
+    columns: dict[str, fc.Numeric] = (
+        {"x": fc.Numeric(*bounds)} if at == "column" else {"x": fc.Numeric(18, 90)}
+    )
+    label = fc.Number("y", *bounds) if at == "label" else None
+    cohort = fc.Cohort(columns=columns, label=label, split=None)
+    with pytest.raises(StudyError, match=r"^cohort\.bounds: [xy]: .* write the bounds of the measurement"):
+        check_handed_in(fc.Study(name="wide", cohort=cohort, analysis=fc.Describe()))

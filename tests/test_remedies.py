@@ -209,7 +209,7 @@ def test_levels_and_models_that_are_none_are_told_in_words() -> None:
     with pytest.raises(StudyError, match="train: model: write the name of a model") as refused:
         fc.Train(model=3)  # type: ignore[arg-type]
     assert "\n" not in str(refused.value)
-    with pytest.raises(StudyError, match=r"analysis: write fc.Describe\(\)"):
+    with pytest.raises(StudyError, match=r"analysis: write a question, such as fc\.Describe\(\)"):
         parse_study(tomllib.loads('name = "x"\nanalysis = "describe"\n[cohort]\ncolumns = ["age"]\n'))
 
 

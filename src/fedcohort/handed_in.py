@@ -4,6 +4,9 @@
 later version refuses is refused here and not there.
 """
 
+import math
+
+from fedcohort.columns import Number, Numeric
 from fedcohort.errors import CohortError, RulesError, StudyError
 from fedcohort.protection.words import WORDS
 from fedcohort.sources.cohort.where.kinds import check_where_of_study
@@ -24,6 +27,7 @@ def check_handed_in(study: Study) -> None:
             'nobody; take min_sites = 2 or more, or say protection = "none"',
             protection=study.protection,
         )
+    _check_bounds(study)
     _check_where(study)
     if isinstance(study.analysis, Evaluate) and study.cohort.is_explicit:
         try:
@@ -36,6 +40,20 @@ def check_handed_in(study: Study) -> None:
             "over sites does not take: learning_rate, server_optimizer and the cohort's label say it; leave "
             "it out"
         )
+
+
+def _check_bounds(study: Study) -> None:
+    """A value is scaled by the middle and half width of its bounds, which have to be numbers, too."""
+    ranges = {name: kind.bounds for name, kind in study.cohort.schema_.items() if isinstance(kind, Numeric)}
+    if isinstance(study.cohort.label, Number):
+        ranges[study.cohort.label.column] = (study.cohort.label.low, study.cohort.label.high)
+    for name, bounds in ranges.items():
+        low, high = bounds or (0.0, 1.0)
+        if not (math.isfinite(high - low) and math.isfinite(high + low) and (high - low) / 2 > 0):
+            raise StudyError(
+                f"cohort.bounds: {name}: their middle or half width is no number that a computer has; write "
+                "the bounds of the measurement, such as 18 and 90"
+            )
 
 
 def _check_where(study: Study) -> None:

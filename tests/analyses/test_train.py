@@ -1,5 +1,7 @@
 """Training equals the same arithmetic on the pooled rows."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,11 @@ from sklearn.metrics import (
 import fedcohort as fc
 from fedcohort.analyses.algorithms.fedavg import epoch_batches
 from fedcohort.analyses.algorithms.server import mean_so_far, server_step
-from fedcohort.errors import StudyFailedError
+from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.contract import Draw, State
+from fedcohort.analyses.rows import Rows
+from fedcohort.errors import StudyFailedError, WireError
+from fedcohort.sources.cohort.frame import table_from_frame
 
 from .support import FRAMES, POOLED, encoded, run, study, train_moments
 
@@ -238,3 +244,17 @@ def test_features_are_standardised_alike_whatever_bounds_are_declared(bounds: tu
     narrow = run(study(fc.Train(model="logistic", rounds=2)))
     assert result.arrays["weights"].tobytes() == narrow.arrays["weights"].tobytes()
     assert result.report["test"]["auc"] == narrow.report["test"]["auc"]
+
+
+@pytest.mark.parametrize("rows", [None, [0.0], [np.nan], [10.0, 10.0]], ids=str)
+def test_a_state_without_the_number_of_rows_is_refused_alike_whether_there_are_rows_or_not(rows: Any) -> None:
+    """Refused only where there are rows to train on, it would say whether there are any."""
+    asked = study(fc.Train(model="logistic", rounds=2, importance=False))
+    analysis = build_analysis(asked)
+    arrays = {"weights": np.zeros(analysis.subject.model.n_weights, np.float32)}  # type: ignore[attr-defined]
+    stage = analysis.stages[1]
+    state = State("train", 1, arrays if rows is None else {**arrays, "rows": np.array(rows)})
+    for frame in (FRAMES["a"], FRAMES["a"].assign(set="test")):
+        update = next(part for part in stage.stages if part.name == "train")  # type: ignore[attr-defined]
+        with pytest.raises(WireError, match="number of all training rows"):
+            update.contribute(state, Rows(table_from_frame(frame, asked.cohort, 0)), Draw(0, "a", 1))

@@ -100,7 +100,9 @@ def simulated_node(
     return Node(site, min_patients, store, keys, load, lambda _: approval, lambda _: analysis)
 
 
-def run_local(study: Study, loaders: Mapping[SiteId, Load], on_rows: Callable[[list[Row]], None]) -> SimulatedRun:
+def run_local(
+    study: Study, loaders: Mapping[SiteId, Load], on_rows: Callable[[list[Row]], None]
+) -> SimulatedRun:
     """Run a study over sites that are functions of this process.
 
     Args:

@@ -40,7 +40,7 @@ from fedcohort.analyses.score_bins import even_edges
 from fedcohort.analyses.subjects import Subject, bounds_scaling
 from fedcohort.analyses.train.private import CountStage, PrivateStage
 from fedcohort.columns import Numeric
-from fedcohort.errors import CohortError, StudyError
+from fedcohort.errors import CohortError, StudyError, WireError
 from fedcohort.study import Privacy, Study, Train, missing_bounds
 from fedcohort.table import SPLITS
 from fedcohort.vector import Array, Block, counts
@@ -116,11 +116,12 @@ class UpdateStage:
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """A site without rows to learn from moves nothing."""
         weights, ours = self.subject.weights_of(state), rows.of("train")
+        n_rows = _rows_of(state)
         update = np.zeros(len(weights))
         if len(ours):
             x, y = self.subject.data(rows, state)
             x = x.augmented(self.train.augment, draw.generator("augment"))
-            share = len(ours) / float(state.arrays["rows"][0])
+            share = len(ours) / n_rows
             update = self.algorithm.local(self.subject.model, self.train, weights, x, y, ours, share, draw)
         return {"update": Proved(update), "train_rows": Proved(np.array([len(ours)]))}
 
@@ -136,6 +137,19 @@ class UpdateStage:
         summed, rows = np.asarray(sums["update"], np.float64), float(state.arrays["rows"][0])
         update = self.algorithm.mean(summed, rows, arrived)
         return self.server.advance(state, update, self.subject.model.trainable_mask)
+
+
+def _rows_of(state: State) -> float:
+    """How many rows all sites train on, looked at before any row is.
+
+    Raises:
+        WireError: the coordinator has sent no such number; told only where there are rows to train on, this
+            would say whether there are any.
+    """
+    rows = np.asarray(state.arrays.get("rows", ()))
+    if rows.shape != (1,) or not rows[0] >= 1:
+        raise WireError("a state without the number of all training rows")
+    return float(rows[0])
 
 
 @dataclass(frozen=True)
