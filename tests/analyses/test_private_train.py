@@ -20,7 +20,7 @@ from fedcohort.analyses.site_sum import site_sum
 from fedcohort.analyses.train.private import PrivateStage, Sampling, sampling_of
 from fedcohort.analyses.train.stages import TrainAnalysis
 from fedcohort.coordinator.noise import privacy_report
-from fedcohort.engines.local import Outcome, Simulated, run_local, simulated_node
+from fedcohort.engines.local import Simulated, SimulatedRun, run_local, simulated_node
 from fedcohort.errors import StudyError, WireError
 from fedcohort.node.answer import answer
 from fedcohort.node.noise import draw_noise
@@ -62,7 +62,7 @@ def changed(asked: Study, privacy: dict[str, object] | None = None, **changes: o
     return Study.model_validate({**whole, "privacy": {**whole["privacy"], **(privacy or {})}, **changes})
 
 
-def run(asked: Study, frames: Mapping[str, pd.DataFrame]) -> Outcome:
+def run(asked: Study, frames: Mapping[str, pd.DataFrame]) -> SimulatedRun:
     loaders = {site: partial(table_from_frame, frame) for site, frame in frames.items()}
     return run_local(asked, loaders, lambda _: None)
 
