@@ -49,6 +49,10 @@ def write(name: str, text: str) -> Path:
 
 
 OBEYED: dict[str, tuple[str, ...]] = {
+    "analyses/test_coefficients.py::test_what_is_refused_of_a_saved_score_is_done_as_told": (
+        "{}: not JSON: {}; save the result again",
+        "study {}: its model is not of Keras; take result.predict(frame)",
+    ),
     "test_client.py::test_a_kind_that_nothing_here_knows_is_shown_by_the_types_of_its_figures": (
         "study {}: its results have no table; see result.report",
     ),
@@ -246,6 +250,8 @@ ELSEWHERE: dict[str, str] = {
         "another name is another study, which begins with no key",
     "give --data breast-cancer, or --data heart-disease with --from FOLDER":
         "tests/test_demo.py starts the demo on its default data, too long for a row",
+    "{}: not the Keras model that the study trained; save the result again":
+        "to save again is obeyed for a damaged file; here somebody has changed model.json",
     "submit the study under a new name": "needs an earlier version; the rest is a submission as any other",
     "of a later version of fedcohort, and this one computes by rules {}; upgrade it": "needs a later version",
     "a release of kind {} cannot be accounted; update this node": "needs a later version",

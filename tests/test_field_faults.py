@@ -215,7 +215,7 @@ def test_a_setting_above_its_table_is_told_which_one(
         ("study.toml", "rounds = 3", "rounds = 0", "analysis.rounds: write 1 or more"),
         ("study.toml", "learning_rate = 0.1", "learning_rate = 0", "learning_rate: write a number above 0"),
         ("study.toml", '"masks"', '"mask"', 'protection: write "none", "masks", "paillier" or "ckks"'),
-        ("study.toml", '"train"', '"trian"', 'in TOML [analysis] with kind = "describe", kind = "train" or'),
+        ("study.toml", '"train"', '"trian"', 'in TOML [analysis] with its kind, such as kind = "describe"'),
         ("study.toml", 'table = "ward"', "table = 3", "cohort.table: write a text in quotes"),
         ("study.toml", '["I10", "I21"]', '["I10"]', "cohort.columns.dx.levels: name 2 or more"),
         (
@@ -260,7 +260,8 @@ def test_no_word_of_pydantic_s_and_no_value_is_told(tmp_path: Path) -> None:
     path, read = written(tmp_path, "site.toml", SITE.replace('"a.db"', "41").replace("20", '"geheim"'))
     with pytest.raises(FedcohortError) as refused:
         read(path)
-    assert not re.search(r"Input|Extra|Field|valid|geheim|41|constrained|tuple", str(refused.value))
+    said = str(refused.value).replace(str(tmp_path), "")
+    assert not re.search(r"Input|Extra|Field|valid|geheim|41|constrained|tuple", said)
 
 
 def test_a_mistyped_argument_is_told_as_one() -> None:

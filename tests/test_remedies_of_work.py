@@ -17,6 +17,7 @@ from fedcohort.analyses.contract import Analysis
 from fedcohort.analyses.exact_sums import sum_values
 from fedcohort.analyses.metrics import sum_errors
 from fedcohort.analyses.model_of import check_capacity, inputs_of, outcome_of
+from fedcohort.analyses.trained.at_work import at_work
 from fedcohort.dashboard.shared.application import HEADERS
 from fedcohort.engines.local import run_local
 from fedcohort.handed_in import check_handed_in
@@ -40,6 +41,10 @@ from fedcohort.wire.codec import decode_head, encode
 from fedcohort.wire.identity import load_or_create
 from fedcohort.wire.messages import Heads, LedgerHead, Task
 
+from .analyses.test_coefficients import COLUMNS as SCORED
+from .analyses.test_coefficients import DAYS as DAYS_IN
+from .analyses.test_coefficients import ILL
+from .analyses.test_coefficients import study as score
 from .analyses.test_private_evaluate import study as evaluation
 from .privacy.test_cohort_size import FRAME as SIXTY
 from .privacy.test_cohort_size import study as small
@@ -105,6 +110,45 @@ def curves(kinds: dict[str, Any] | None = None, privacy: fc.Privacy | None = Non
     cohort = fc.Cohort(columns=columns, label=fc.Survival("days", "died"))
     question = fc.KaplanMeier(**{"grid": [10.0, 20.0], "by": "ward", **words})
     return fc.Study(name="x", cohort=cohort, analysis=question, privacy=privacy)
+
+
+def scored(label: Any = ILL, columns: dict[str, Any] | None = None, **words: Any) -> object:
+    """A published score that is handed in: by age, whose missing values count as 60, or as said."""
+    words = {"coefficients": {"age": 0.03}, "missing": {"age": 60.0}, **words}
+    asked = score(fc.Coefficients(**words), label, columns)
+    check_handed_in(asked)
+    return at_work(asked, fc.Coefficients(**words))
+
+
+SCORES = [
+    Row("model: give a result, the folder that result.save wrote, or fc.Coefficients(...)",
+        lambda: fc.Evaluate(model=5), lambda: fc.Evaluate(model=fc.Coefficients({"sex=m": 0.4}))),
+    Row("{}: {} is no column of the cohort; it has {}",
+        lambda: scored(coefficients={"weight": 1.0}, missing={"weight": 80.0}), scored),
+    Row("{}: {} has levels; write {}={}",
+        lambda: scored(coefficients={"sex": 1.0}, missing={}),
+        lambda: scored(coefficients={"sex=f": 1.0}, missing={})),
+    Row("{}: {} is no level of {}; it has {}",
+        lambda: scored(coefficients={"sex=x": 1.0}, missing={}),
+        lambda: scored(coefficients={"sex=m": 1.0}, missing={})),
+    Row('cohort.label: link = "logit" gives a probability; take fc.Binary, or link = "identity"',
+        lambda: scored(DAYS_IN), lambda: (scored(ILL), scored(DAYS_IN, link="identity"))),
+    Row('cohort.label: link = "identity" gives a number; take fc.Number, or link = "logit"',
+        lambda: scored(ILL, link="identity"),
+        lambda: (scored(DAYS_IN, link="identity"), scored(ILL, link="logit"))),
+    Row("analysis.model.missing: say as which value a missing number counts, for {}",
+        lambda: scored(missing={}), lambda: scored(missing={"age": 60.0})),
+    Row("analysis.model.missing: {} has no coefficient of a number; leave it out",
+        lambda: scored(missing={"age": 60.0, "bp": 120.0}), lambda: scored(missing={"age": 60.0})),
+    Row("{}: {} is a number; write {} without a level",
+        lambda: scored(coefficients={"age=60": 1.0}, missing={}), lambda: scored(coefficients={"age": 1.0})),
+    Row("cohort.columns: {} is an image, which has no coefficient; leave it out",
+        lambda: scored(columns={**SCORED, "scan": fc.Image(4, 4)}), lambda: scored(columns=SCORED)),
+    Row("cohort.bounds: {}: their middle or half width is no number that a computer has; write the bounds of "
+        "the measurement, such as 18 and 90",
+        lambda: scored(columns={**SCORED, "age": fc.Numeric(0.0, 5e-324)}),
+        lambda: scored(columns={**SCORED, "age": fc.Numeric(18, 90)})),
+]  # fmt: skip
 
 
 WARDS = {"ward": fc.Categorical(list(range(99)))}
@@ -282,7 +326,7 @@ RESEARCHER = [
         answered(401, "{}", dict(HEADERS)), answered(200, '{"studies": []}')),
 ]  # fmt: skip
 
-TABLES = [*PRIVACY, *SURVIVAL, *PROTECTION, *STUDIES, *WIRE, *RESEARCHER]
+TABLES = [*PRIVACY, *SURVIVAL, *SCORES, *PROTECTION, *STUDIES, *WIRE, *RESEARCHER]
 
 
 @pytest.mark.parametrize("row", TABLES, ids=lambda row: row.said[:60])

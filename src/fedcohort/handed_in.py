@@ -51,8 +51,9 @@ def _check_bounds(study: Study) -> None:
         low, high = bounds or (0.0, 1.0)
         if not (math.isfinite(high - low) and math.isfinite(high + low) and (high - low) / 2 > 0):
             raise StudyError(
-                f"cohort.bounds: {name}: their middle or half width is no number that a computer has; write "
-                "the bounds of the measurement, such as 18 and 90"
+                "cohort.bounds: {name}: their middle or half width is no number that a computer has; write "
+                "the bounds of the measurement, such as 18 and 90",
+                name=name,
             )
 
 

@@ -266,3 +266,14 @@ def test_a_hospital_without_tensorflow_measures_and_predicts() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 0 < float(done.stdout) < 1
+
+
+def test_what_is_refused_of_a_saved_score_is_done_as_told(exact: fc.Result, tmp_path: Path) -> None:
+    folder = exact.save(tmp_path / "score")
+    (folder / "model.json").write_text("{", encoding="utf-8")
+    with pytest.raises(StudyError, match=r"not JSON.*save the result again"):
+        read_saved_model(folder)
+    assert read_saved_model(exact.save(folder)) == SCORE
+    with pytest.raises(StudyError, match=r"not of Keras; take result\.predict"):
+        exact.features(POOLED)
+    assert exact.predict(POOLED)[:, 0] == pytest.approx(by_hand(POOLED), abs=1e-6)

@@ -15,7 +15,7 @@ from fedcohort.dashboard.shared.application import close_app
 from fedcohort.node.consent import REFUSALS, LocalSite, approve, receive_proposal, stored_answer
 from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.study import Train
+from fedcohort.study import Binary, Train
 from fedcohort.texts.look_up import translated
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import load_or_create
@@ -216,7 +216,8 @@ def test_a_private_study_that_would_wait_for_countersignatures_is_not_offered_in
 
 def test_every_rule_of_a_site_has_its_name_in_chinese(ward: Ward) -> None:
     for asked in (ward_study("one"), ward_study("two", 1.5)):
-        study = asked.model_copy(update={"analysis": Train()})
+        cohort = asked.cohort.model_copy(update={"label": Binary("died")})
+        study = asked.model_copy(update={"analysis": Train(), "cohort": cohort})
         names = {what for what, _ in rules(ward.site.policy, study)}
         assert len(names) > 6
         assert {name for name in names if translated(name, "zh") == name} == set()
