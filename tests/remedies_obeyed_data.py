@@ -134,7 +134,7 @@ OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
             "{}: others can read this key; run chmod 600 on it, or make a new one",
         ),
     },
-    "test_cli_import.py": {
+    "cli/data/test_cli_import.py": {
         "test_a_column_of_which_nothing_can_be_read_stops_the_import_and_the_remedy_reads_it": (
             "dates, which may be written in another form: in the rules file ({}) say how",
         ),

@@ -53,7 +53,7 @@ OBEYED: dict[str, tuple[str, ...]] = {
         "{}: not JSON: {}; save the result again",
         "study {}: its model is not of Keras; take result.predict(frame)",
     ),
-    "test_client.py::test_a_kind_that_nothing_here_knows_is_shown_by_the_types_of_its_figures": (
+    "researcher/test_client.py::test_a_kind_that_nothing_here_knows_is_shown_by_the_types_of_its_figures": (
         "study {}: its results have no table; see result.report",
     ),
     "test_remedies_of_studies.py::test_a_study_is_mended_as_it_is_told": (
@@ -234,10 +234,10 @@ OBEYED: dict[str, tuple[str, ...]] = {
     "processes/test_members.py::test_a_wrong_join_token_is_refused_and_the_right_one_still_admits": (
         "{} has not joined yet, and no join token was given; give the one that",
     ),
-    "test_cli_dicom.py::test_copies_without_the_patient_are_written_under_new_names": (
+    "cli/data/test_cli_dicom.py::test_copies_without_the_patient_are_written_under_new_names": (
         "--dates: shift or remove",
     ),
-    "test_cli_dicom.py::test_what_a_pacs_sends_stands_in_the_database_and_no_longer_in_the_inbox": (
+    "cli/data/test_cli_dicom.py::test_what_a_pacs_sends_stands_in_the_database_and_no_longer_in_the_inbox": (
         "--into: a database needs --inbox FOLDER, where images wait for their import",
         "--options, --deidentify and --key are for a database: give --inbox FOLDER",
     ),
@@ -249,7 +249,7 @@ ELSEWHERE: dict[str, str] = {
     "this study has had {} keys, and no more are taken; give it another name":
         "another name is another study, which begins with no key",
     "give --data breast-cancer, or --data heart-disease with --from FOLDER":
-        "tests/test_demo.py starts the demo on its default data, too long for a row",
+        "tests/quickstart/test_demo.py starts the demo on its default data, too long for a row",
     "{}: not the Keras model that the study trained; save the result again":
         "to save again is obeyed for a damaged file; here somebody has changed model.json",
     "submit the study under a new name": "needs an earlier version; the rest is a submission as any other",

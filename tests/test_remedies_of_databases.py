@@ -39,13 +39,13 @@ from fedcohort.storage.database import reading, writing
 from fedcohort.storage.durable import lock_folder, owner_only_folder
 from fedcohort.storage.files import read_or_make_key
 from fedcohort.study import Cohort
+from tests.quickstart.test_config import write as write_config
 
 from .postgres import Postgres, postgres
 from .remedies_obeyed_data import NOBODY, open_folder, unprivileged
 from .remedy_rows import Row, obey, refusal
 from .sources.conftest import RECORD_COLUMNS, WARD, WARD_ROWS
 from .storage.test_migrate import version
-from .test_config import write as write_config
 from .test_remedies_of_imports import bring
 from .test_remedies_of_sites import SITE, bad, policy, write
 from .test_remedies_of_sites import WARD as CSV

@@ -40,6 +40,8 @@ from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Contribution
 from fedcohort.wire.transport import listen
+from tests.cli.data.test_cli_import import MAPPING
+from tests.cli.test_cli_roster import Ward, command, spoken, ward
 
 from .node.test_answer import NOW, Bench, task
 from .node.test_budgets import Hospital, exact_before
@@ -51,8 +53,6 @@ from .patience import PATIENCE_SECONDS
 from .processes.support import TABLE, free_port, ward_rows, write_ward
 from .remedies_obeyed_work import Lacks, install, write
 from .remedy_rows import Row, obey, pattern, refusal
-from .test_cli_import import MAPPING
-from .test_cli_roster import Ward, command, spoken, ward
 from .test_remedies_of_sites import IMPORT, SITE, WARD, policy, run
 from .wire.support import certify, dial_node, node_side, running_coordinator, tcp_server
 from .wire.test_proxy import IN_URL, exchange_one, running_proxy

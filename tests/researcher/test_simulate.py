@@ -15,9 +15,8 @@ import pytest
 import fedcohort as fc
 from fedcohort.engines.local import run_local
 from fedcohort.sources.cohort.frame import table_from_frame
+from tests.analyses.support import FRAMES, study
 from tests.patience import PATIENCE_SECONDS
-
-from .analyses.support import FRAMES, study
 
 A, B = (FRAMES[site] for site in list(FRAMES)[:2])
 COLUMNS = ["age", "pressure"]

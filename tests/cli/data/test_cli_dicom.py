@@ -184,7 +184,7 @@ def test_a_database_needs_an_inbox_and_a_folder_no_options() -> None:
         run("data", "receive-dicom", "--into", "folder", "--keep-identifiers")
 
 
-GUIDE = Path(__file__).parent.parent / "docs" / "dicom.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "dicom.md"
 
 
 def blocks(kind: str) -> list[str]:

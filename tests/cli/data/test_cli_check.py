@@ -22,7 +22,7 @@ from fedcohort.sources.catalogue.schema import Declared, wide_table
 from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 
-GUIDE = (Path(__file__).parent.parent / "docs" / "readiness.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[3] / "docs" / "readiness.md").read_text(encoding="utf-8")
 (STUDY,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
 SITE = 'id = "a"\ndata = "ward.db"\ncoordinator = "wss://c"\n[tables]\nward = "*"\n'
 COLUMNS = {

@@ -17,14 +17,13 @@ import psutil
 import pytest
 
 from fedcohort.local_token import token_file
+from tests.dashboard.browser import chromium, screenshot, watched
 from tests.patience import PATIENCE_SECONDS
-
-from .dashboard.browser import chromium, screenshot, watched
-from .processes.support import cli, free_port
-from .test_readme import blocks
+from tests.processes.support import cli, free_port
+from tests.test_readme import blocks
 
 ROUNDS = 150
-PICTURE = Path(__file__).parent.parent / "docs" / "images" / "dashboard.png"
+PICTURE = Path(__file__).parents[2] / "docs" / "images" / "dashboard.png"
 LINE = "echarts.getInstanceByDom(document.querySelector('#charts .chart')).getOption().series[0].data.length"
 
 

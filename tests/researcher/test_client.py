@@ -18,10 +18,9 @@ from fedcohort.errors import ConfigError, FedcohortError, LinkClosedError, Study
 from fedcohort.figures import to_json
 from fedcohort.researcher.client import load_study
 from fedcohort.researcher.rest import Rest, open_rest
+from tests.analyses.support import FRAMES, POOLED, run, study
 from tests.figures import EVERY_TYPE, of_another_version
 from tests.patience import PATIENCE_SECONDS
-
-from .analyses.support import FRAMES, POOLED, run, study
 
 
 @pytest.fixture(scope="module")

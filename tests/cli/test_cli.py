@@ -326,7 +326,7 @@ def test_a_traceback_in_the_log_says_where_and_never_what(capsys: pytest.Capture
         log.exception("a: an unexpected error")
     said = capsys.readouterr().err
     assert "ERROR a: an unexpected error" in said
-    assert "test_cli.py" in said
+    assert "cli/test_cli.py" in said
     assert "RuntimeError (its words are left out of the log)" in said
     assert value not in said
 
