@@ -212,7 +212,7 @@ def test_hundreds_of_changed_bodies_crash_nothing(key: ckks.CkksKey, public: ckk
 
 
 def test_no_secret_is_in_a_representation(key: ckks.CkksKey) -> None:
-    assert repr(key) == "Key()"
+    assert repr(key) == "CkksKey()"
 
 
 def test_a_worker_that_was_killed_is_started_anew_and_what_killed_it_is_refused() -> None:

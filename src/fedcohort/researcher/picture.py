@@ -172,9 +172,12 @@ def _scale(axes: Axes, axis: Axis, which: str, texts: Texts) -> None:
     if axis.log:
         limits = {**limits, f"{which}scale": "log"}
     axes.set(**limits)
-    ends = {"x": ("left", "right"), "y": ("bottom", "top")}[which]
-    given = zip(ends, (axis.low, axis.high), strict=True)
-    getattr(axes, f"set_{which}lim")(**{end: value for end, value in given if value is not None})
+    shown = getattr(axes, f"get_{which}lim")()
+    low, high = (
+        end if given is None else given for end, given in zip(shown, (axis.low, axis.high), strict=True)
+    )
+    # Of one value alone, which is the axis' own end, there would be no axis.
+    getattr(axes, f"set_{which}lim")(low, high if high > low else low + 1.0)
 
 
 def _below(axes: Axes, table: Table, texts: Texts) -> None:
