@@ -23,6 +23,7 @@ from fedcohort.analyses.measure import Measure
 from fedcohort.analyses.metrics import Outcome
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import even_edges
+from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
 from fedcohort.errors import StudyError, WireError
 from fedcohort.study import Privacy
 from fedcohort.table import Table
@@ -242,3 +243,12 @@ def test_a_state_s_edges_are_those_of_the_sum_or_no_row_is_looked_at(wrong: str)
     assert measure.edges_of(State("evaluate", 1, {"edges": right}), 8) is right
     with pytest.raises(WireError, match="edges between 8 bins"):
         measure.edges_of(State("evaluate", 1, states[wrong]), 8)
+
+
+def test_a_last_sum_and_its_noise_are_read_again_from_what_a_store_keeps() -> None:
+    """A store gives a number back as an array of one."""
+    sums = Sums({"patients": np.array([3.0]), "scores/test": np.ones((1, 2, 3))}, {"patients": 1.5}, 3)
+    again = Sums.from_arrays(arrays_from_bytes(arrays_to_bytes({**sums.to_arrays(), "momentum": np.ones(2)})))
+    assert (again.sigma, again.n_sites) == ({"patients": 1.5}, 3)
+    assert again["scores/test"].shape == (1, 2, 3)
+    assert again["patients"].tolist() == [3.0]

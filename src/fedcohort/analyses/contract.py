@@ -118,7 +118,7 @@ class Sums:
             if (block := name.removesuffix("/sigma")) != name and block in arrays
         }
         values = {name: v for name, v in arrays.items() if name not in sigma_of and name != "sites"}
-        sigma = {block: float(arrays[name]) for name, block in sigma_of.items()}
+        sigma = {block: float(arrays[name].reshape(-1)[0]) for name, block in sigma_of.items()}
         return cls(values, sigma, int(arrays["sites"][0]) if "sites" in arrays else 1)
 
 
