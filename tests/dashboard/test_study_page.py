@@ -197,7 +197,10 @@ def test_what_is_not_known_is_an_interval_in_small_type_and_numbers_have_their_u
         assert watch.page.evaluate(f"{size.format('auc')} * 1.5 < {size.format('accuracy')}")
         watch.page.goto(f"{dashboard}?study=cdcdcd")
         watch.wait("document.querySelectorAll('#figure-described tbody tr').length === 5")
-        cells = watch.page.locator("#figure-described tbody tr:last-child").inner_text().split("\t")
+        # A row's text has its tabs once the row is laid out.
+        last = "#figure-described tbody tr:last-child"
+        watch.wait(f"document.querySelector('{last}').innerText.includes('\\t')")
+        cells = watch.page.locator(last).inner_text().split("\t")
         assert cells[0] == "weight (kg)"
         assert cells[1:4] == ["3 ± 13", "4 ± 18", mean]
         assert watch.complaints == []
