@@ -64,7 +64,7 @@ def test_a_killed_node_and_coordinator_change_neither_noise_nor_ledger(group: Gr
     group.nodes["b"].start()
     group.wait_linked()
     result = handle.wait(progress=False)
-    planned = {"patients": 1, "gradient": ROUNDS, "scores": ROUNDS // EVERY, "importance": 1}
+    planned = {"patients": 1, "gradient": ROUNDS, "scores/test": ROUNDS // EVERY, "importance/test": 1}
     for site in "abc":
         assert spent(group, site, handle.id) == planned
     assert result.report["privacy"]["epsilon"] == 2.0
