@@ -246,6 +246,7 @@ def test_features_are_standardised_alike_whatever_bounds_are_declared(bounds: tu
     assert result.report["test"]["auc"] == narrow.report["test"]["auc"]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("rows", [None, [0.0], [np.nan], [10.0, 10.0]], ids=str)
 def test_a_state_without_the_number_of_rows_is_refused_alike_whether_there_are_rows_or_not(rows: Any) -> None:
     """Refused only where there are rows to train on, it would say whether there are any."""
