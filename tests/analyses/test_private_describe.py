@@ -158,3 +158,14 @@ def test_the_intervals_of_deviations_cover_the_truth_as_often_as_they_say() -> N
         found = report(study(colluders=0, name=f"run {run}"), frames)["describe"]["age"]
         inside += found["std_low"] <= truth <= found["std_high"]
     assert inside >= 50  # 57 expected; fewer than 50 by chance: 1 in 1000
+
+
+def test_levels_alone_are_described() -> None:
+    """Without a number there is no range to place histograms by."""
+    frame = pd.DataFrame({"sex": ["f", "m"] * 30, "patient_id": [f"p{row:03d}" for row in range(60)]})
+    frames = {"a": frame, "b": frame.assign(patient_id=[f"q{row:03d}" for row in range(60)])}
+    cohort = fc.Cohort(columns={"sex": fc.Categorical(["f", "m"])})
+    asked = fc.Study(name="levels", cohort=cohort, analysis=fc.Describe(), privacy=fc.Privacy(epsilon=5.0))
+    described = fc.simulate(frames).run(asked, progress=False).report["describe"]
+    assert list(described) == ["sex"]
+    assert abs(described["sex"]["levels"]["f"] - 60) < 40

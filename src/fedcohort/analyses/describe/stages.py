@@ -85,9 +85,7 @@ class MomentsStage:
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """Each row's values, and the level that it has of each column."""
         ours, table = rows.of("all"), rows.table
-        values = rows.once("numbers", lambda: numeric_matrix(table, self.cohort, list(self.moments.columns)))[
-            ours
-        ]
+        values = _numbers_of(rows, self.cohort, self.moments.columns)
         self.moments.check(values)
         parts: dict[str, Contribution] = {
             "rows": Tally(rows=ours),
@@ -109,7 +107,7 @@ class MomentsStage:
             CohortTooSmallError: too few patients, by a noisy count.
         """
         check_enough(float(sums["patients"][0]), sums.noise("patients"))
-        if self.histograms:
+        if self.histograms or not self.moments.columns:
             return state
         centre, scale = _ranges(self.moments.columns, moments_from_sums(sums.values))
         return replace(state, arrays={"centre": centre, "scale": scale}, kept=dict(sums.values))
@@ -171,9 +169,7 @@ class HistogramsStage:
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """Each row's place."""
         ours = rows.of("all")
-        values = rows.once("numbers", lambda: numeric_matrix(rows.table, self.cohort, list(self.columns)))[
-            ours
-        ]
+        values = _numbers_of(rows, self.cohort, self.columns)
         return {"histograms": self.histograms.contribute(values, ours, state)}
 
     def update(self, state: State, sums: Sums) -> State:
@@ -299,6 +295,11 @@ def _count(sums: Sums, block: str, *place: int) -> int:
 def _within(sums: Sums, block: str) -> float:
     """How far a count may be off: 95 % of the noise is smaller."""
     return round(NORMAL * sums.noise(block), 1)
+
+
+def _numbers_of(rows: Rows, cohort: Cohort, columns: Mapping[str, Numeric]) -> Floats:
+    """(n, n_columns) of the rows that count, NaN where missing."""
+    return rows.once("numbers", lambda: numeric_matrix(rows.table, cohort, list(columns)))[rows.of("all")]
 
 
 def _ranges(columns: Mapping[str, Numeric], moments: Moments) -> tuple[Floats, Floats]:
