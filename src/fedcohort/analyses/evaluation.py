@@ -240,9 +240,10 @@ class MeasureStage:
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What a site's rows add."""
+        predict, evaluation = self.subject.predict(state), self.evaluation
+        edges = evaluation.measure.edges_of(state, evaluation.outcome.round_bins)
         x, y = self.subject.data(rows, state)
-        edges = self.evaluation.measure.edges_of(state, self.evaluation.outcome.round_bins)
-        return self.evaluation.measured(self.subject.predict(state), x, y, rows, edges)
+        return evaluation.measured(predict, x, y, rows, edges)
 
     def update(self, state: State, sums: Sums) -> State:
         """Metrics, and where the bins of the next scores lie."""

@@ -45,12 +45,11 @@ class ScoresStage:
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """Each row's bin."""
+        outcome, predict = self.evaluation.outcome, self.subject.predict(state)
+        edges = self.evaluation.measure.edges_of(state, outcome.round_bins)
         x, y = self.subject.data(rows, state)
         held = rows.of(self.evaluation.split)
-        predicted = self.subject.predict(state)(x[held])
-        outcome = self.evaluation.outcome
-        edges = self.evaluation.measure.edges_of(state, outcome.round_bins)
-        cells = score_cells(outcome, predicted, y[held], edges)
+        cells = score_cells(outcome, predict(x[held]), y[held], edges)
         return {"scores": Tally(cell=cells, rows=held)}
 
     def update(self, state: State, sums: Sums) -> State:

@@ -111,7 +111,10 @@ class SurvivalAnalysis(Analysis):
         """Curves with intervals, numbers at risk, medians, and the log-rank test of more groups than one."""
         sums = state.sums or Sums({})
         table, grid = self.table(sums), np.array(self.question.grid)
-        curve, (low, high), means = table.survival, self._ends(sums), self._means(sums)
+        others = (
+            {} if self.privacy is None else drawn(self._curves, sums, partial(self._redraw, one_hazard=False))
+        )
+        curve, (low, high), means = table.survival, self._ends(table, others), self._means(table, others)
         groups: dict[str, object] = {}
         for index, level in enumerate(self.levels):
             groups[str(level)] = {
@@ -147,26 +150,23 @@ class SurvivalAnalysis(Analysis):
         low, high = ends(drawn(self._curves, exits)["survival"])
         return float((high - low)[:, n_times // 2].max()) / 2
 
-    def _ends(self, sums: Sums) -> tuple[Floats, Floats]:
+    def _ends(self, table: LifeTable, others: Estimates) -> tuple[Floats, Floats]:
         """95 % intervals: Greenwood's, or of the counts drawn again."""
         if self.privacy is None:
-            return self.table(sums).greenwood()
-        low, high = centred(self.table(sums).survival, self._others(sums)["survival"])
+            return table.greenwood()
+        low, high = centred(table.survival, others["survival"])
         return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
-    def _means(self, sums: Sums) -> dict[str, Floats]:
+    def _means(self, table: LifeTable, others: Estimates) -> dict[str, Floats]:
         """By group the restricted mean survival time, with its interval."""
         grid = np.array(self.question.grid)
-        mean = self.table(sums).mean_time(grid)
+        mean = table.mean_time(grid)
         if self.privacy is None:
-            error = self.table(sums).mean_time_error(grid)
+            error = table.mean_time_error(grid)
             low, high = mean - NORMAL_EXACT * error, mean + NORMAL_EXACT * error
         else:
-            low, high = centred(mean, self._others(sums)["mean"])
+            low, high = centred(mean, others["mean"])
         return {"rmst": mean, "rmst_low": np.maximum(low, 0.0), "rmst_high": np.minimum(high, grid[-1])}
-
-    def _others(self, sums: Sums) -> dict[str, Floats]:
-        return drawn(self._curves, sums, partial(self._redraw, one_hazard=False))
 
     def _logrank(self, sums: Sums) -> dict[str, float]:
         if self.privacy is None:

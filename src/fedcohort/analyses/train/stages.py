@@ -134,8 +134,7 @@ class UpdateStage:
         arrived = float(sums["train_rows"][0])
         if not arrived:
             raise CohortError("no site that answered has a row to train on")
-        summed, rows = np.asarray(sums["update"], np.float64), float(state.arrays["rows"][0])
-        update = self.algorithm.mean(summed, rows, arrived)
+        update = self.algorithm.mean(np.asarray(sums["update"], np.float64), _rows_of(state), arrived)
         return self.server.advance(state, update, self.subject.model.trainable_mask)
 
 
