@@ -1,7 +1,8 @@
 """Sentences that people read: written once, in English, where they arise, and looked up in other languages.
 
-A language is one folder beside this file: `pages.json` has what the pages themselves say, by name, and every
-other file has sentences of the program, by their English template.
+A language is one folder beside this file: `pages.json` has what the pages themselves say, by name, and
+`pages/` the same of each kind of analysis; every other file has sentences of the program, by their English
+template.
 """
 
 from collections.abc import Iterable, Mapping

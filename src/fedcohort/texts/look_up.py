@@ -23,7 +23,8 @@ def languages() -> dict[str, str]:
 @cache
 def page_texts(language: str = "en") -> dict[str, str]:
     """What the pages say in one of the languages, by name."""
-    return _read(HERE / language / PAGES)
+    kinds = sorted((HERE / language / "pages").glob("*.json"))
+    return {name: text for path in (HERE / language / PAGES, *kinds) for name, text in _read(path).items()}
 
 
 @cache

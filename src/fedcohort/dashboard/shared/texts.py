@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import SupportsInt
 from urllib.parse import urlencode
 
-from flask import Flask, Response, request, send_from_directory
+from flask import Flask, Response, abort, request
 
-from fedcohort.texts.look_up import HERE, PAGES, languages, page_texts, received, translated
+from fedcohort.texts.look_up import languages, page_texts, received, translated
 
 LANGUAGES = languages()
 COOKIE = "fedcohort_language"
@@ -37,7 +37,11 @@ def speak(app: Flask) -> None:
 
 def _file(language: str) -> Response:
     """The pages' own texts, for scripts in a browser."""
-    return send_from_directory(HERE, f"{language}/{PAGES}")
+    if language not in LANGUAGES:
+        abort(404)
+    answer = Response(json.dumps(page_texts(language), ensure_ascii=False), mimetype="application/json")
+    answer.add_etag()
+    return answer.make_conditional(request)
 
 
 def date(iso: str, texts: Mapping[str, str], form: str = "date.whole") -> str:
