@@ -11,7 +11,7 @@ from scipy.stats import chi2
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State, Sums
-from fedcohort.analyses.survival.life_table import LifeTable, chi_squared_tail
+from fedcohort.analyses.survival.life_table import LifeTable
 from fedcohort.errors import StudyError, ValueRangeError
 
 TREATED = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
@@ -222,12 +222,6 @@ def test_the_log_rank_test_of_arms_that_do_not_differ_is_seldom_significant() ->
         )
     assert sum(p < 0.05 for p in found) <= 5
     assert min(found) > 0.0005
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 6, 7])
-@pytest.mark.parametrize("statistic", [0.0, 0.3, 4.0, 40.0])
-def test_the_tail_of_chi_squared(degrees: int, statistic: float) -> None:
-    assert chi_squared_tail(statistic, degrees) == pytest.approx(chi2.sf(statistic, degrees), rel=1e-10)
 
 
 def test_noise_that_lifts_a_curve_is_smoothed_by_least_squares() -> None:

@@ -7,13 +7,13 @@ variance, with the interval of log(-log S) (Kalbfleisch and Prentice 2002, secti
 Ederer 1958), since a private grid is coarse.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.analyses.intervals import NORMAL_EXACT as NORMAL
+from fedcohort.analyses.tails import chi_squared_p
 
 Floats = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ class LifeTable:
         factor = total * np.where(everyone > 1, (everyone - total) / np.maximum(everyone - 1, 1), 0.0)
         variance: Floats = np.diag((factor * share).sum(1)) - np.einsum("t,gt,ht->gh", factor, share, share)
         statistic = float(excess @ np.linalg.pinv(variance[:-1, :-1]) @ excess)
-        return statistic, chi_squared_tail(statistic, len(excess))
+        return statistic, chi_squared_p(statistic, len(excess))
 
     @property
     def excess(self) -> Floats:
@@ -154,16 +154,3 @@ def median(grid: Floats, curve: Floats) -> float | None:
     """The first time at which half of the patients are gone; None where more of them are left at the end."""
     reached = np.flatnonzero(curve <= 0.5)
     return float(grid[reached[0]]) if reached.size else None
-
-
-def chi_squared_tail(statistic: float, degrees: int) -> float:
-    """Probability of a larger value of chi-squared, for whole degrees of freedom.
-
-    From Q(1/2, z) = erfc(sqrt z) and Q(1, z) = exp(-z) by Q(a + 1, z) = Q(a, z) + z^a exp(-z) / Gamma(a + 1).
-    """
-    z = max(statistic, 0.0) / 2
-    a, tail = (0.5, math.erfc(math.sqrt(z))) if degrees % 2 else (1.0, math.exp(-z))
-    while a < degrees / 2:
-        tail += math.exp(a * math.log(z) - z - math.lgamma(a + 1)) if z > 0 else 0.0
-        a += 1
-    return min(tail, 1.0)

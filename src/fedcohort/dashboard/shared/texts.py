@@ -41,7 +41,8 @@ def _file(language: str) -> Response:
         abort(404)
     answer = Response(json.dumps(page_texts(language), ensure_ascii=False), mimetype="application/json")
     answer.add_etag()
-    return answer.make_conditional(request)
+    answer.make_conditional(request)
+    return answer
 
 
 def date(iso: str, texts: Mapping[str, str], form: str = "date.whole") -> str:
