@@ -41,7 +41,7 @@ Indices = NDArray[np.int64]
 Predict = Callable[[Inputs], Predicted]
 
 
-class Subject(Protocol):
+class MeasuredModel(Protocol):
     """A model that is measured, and how it reads a site's rows."""
 
     def data(self, rows: Rows, state: State) -> tuple[Inputs, Targets]:
@@ -227,7 +227,7 @@ class MeasureStage:
     """The metrics of a model in training, beside a step of it: of the weights before that step."""
 
     evaluation: Evaluation
-    subject: Subject
+    subject: MeasuredModel
     rounds: int
     name: str = "measured"
     times: int = 1
@@ -265,7 +265,7 @@ class EvaluateStage:
     """
 
     evaluation: Evaluation
-    subject: Subject
+    subject: MeasuredModel
     step: int | None = None
     name: str = "evaluate"
     times: int = 1

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class ModelInTraining:
     """A Keras model in training; the state says its weights, and mean and deviation where they are not given.
 
     Attributes:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fedcohort.protection.context import RoundContext, SiteId
-from fedcohort.protection.contract import Key, Protection, Sum
+from fedcohort.protection.contract import CipherKey, Protection, Sum
 from fedcohort.wire.messages import Contribution
 from fedcohort.wire.signing import bodies_digest
 
@@ -38,7 +38,7 @@ class RunningSum:
         return self.sum.total()
 
 
-def new_sum(protection: Protection, context: RoundContext, public: Key) -> RunningSum:
+def new_sum(protection: Protection, context: RoundContext, public: CipherKey) -> RunningSum:
     """An empty sum.
 
     Args:

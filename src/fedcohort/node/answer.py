@@ -46,7 +46,7 @@ from fedcohort.node.noise import NOT_DRAWN, draw_noise, noise_plan
 from fedcohort.node.records import HelpGiven, NodeStore, Spending, Stored, StudyKey
 from fedcohort.privacy.plan import TEST_STEPS
 from fedcohort.privacy.samplers import discrete_gaussian, poisson_sample
-from fedcohort.protection.contract import Key, SharedKey
+from fedcohort.protection.contract import CipherKey, SharedKey
 from fedcohort.protection.fixed_point import from_ring, shape_from_text, shape_of, to_ring
 from fedcohort.study import Cohort, Study, parse_study
 from fedcohort.table import Table
@@ -110,7 +110,7 @@ class Node:
     allow: Callable[[Study], Spending | None] = lambda _: None
     noisy_minimum: bool = False
     studies: dict[str, Study] = field(default_factory=dict)
-    study_keys: dict[str, Key] = field(default_factory=dict, repr=False)
+    study_keys: dict[str, CipherKey] = field(default_factory=dict, repr=False)
     prepared: dict[str, Prepared] = field(default_factory=dict)
 
 
@@ -279,7 +279,7 @@ def _locked(node: Node, study: Study, public: bytes, secret: bytes) -> StudyKey:
     return StudyKey(study.hash, public, node.keys.lock(study.hash, secret))
 
 
-def _key(node: Node, study: Study) -> Key:
+def _key(node: Node, study: Study) -> CipherKey:
     """The study's key at this site; None where its protection has none.
 
     Raises:

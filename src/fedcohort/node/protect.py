@@ -7,7 +7,7 @@ from fedcohort.errors import WireError
 from fedcohort.node.keys import Keys
 from fedcohort.node.records import Stored
 from fedcohort.protection.context import RoundContext, Sealed, SiteId
-from fedcohort.protection.contract import Key, Participant, Protection
+from fedcohort.protection.contract import CipherKey, Participant, Protection
 from fedcohort.protection.fixed_point import Shape, shape_from_text
 from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
@@ -61,7 +61,7 @@ def check_roster(study: Study, keys: Keys, roster: Collection[SiteId]) -> None:
         keys.peer(min(strangers))
 
 
-def seal(study: Study, task: Task, keys: Keys, key: Key, stored: Stored) -> Sealed:
+def seal(study: Study, task: Task, keys: Keys, key: CipherKey, stored: Stored) -> Sealed:
     """Hide what a site has computed for a task as the study says."""
     protection = protection_of(study)
     if protection.seal is None:
@@ -72,7 +72,7 @@ def seal(study: Study, task: Task, keys: Keys, key: Key, stored: Stored) -> Seal
     return protection.seal(context, Participant(keys.card.site, keys.pair_secrets, key), stored.integers)
 
 
-def help_open(study: Study, context: RoundContext, keys: Keys, key: Key, request: OpenRequest) -> bytes:
+def help_open(study: Study, context: RoundContext, keys: Keys, key: CipherKey, request: OpenRequest) -> bytes:
     """Help to open the sum of a request's survivors.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from fedcohort.protection.context import PairSecret, RoundContext, Sealed, SiteId
 from fedcohort.protection.fixed_point import Ring
 
-Key = Any
+CipherKey = Any
 """A protection's own key object, opaque to everything else."""
 
 
@@ -27,7 +27,7 @@ class Participant:
 
     name: SiteId
     pair_secrets: Callable[[], PairSecret] = field(repr=False)
-    key: Key = field(default=None, repr=False)
+    key: CipherKey = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class SharedKey:
     """
 
     make: Callable[[int], tuple[bytes, bytes]]
-    load: Callable[[bytes, bytes], Key]
-    load_public: Callable[[bytes], Key]
+    load: Callable[[bytes, bytes], CipherKey]
+    load_public: Callable[[bytes], CipherKey]
 
 
 class Sum(Protocol):
@@ -129,7 +129,7 @@ class Protection:
     """
 
     seal: Callable[[RoundContext, Participant, bytes], Sealed] | None
-    new_sum: Callable[[RoundContext, Key], Sum]
+    new_sum: Callable[[RoundContext, CipherKey], Sum]
     opening: OpeningExchange | None
     setup: SharedKey | None = None
     needs_roster: bool = True

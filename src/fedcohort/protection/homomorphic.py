@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from fedcohort.protection import ckks, paillier, paillier_key
 from fedcohort.protection.context import RoundContext, Sealed, SiteId
-from fedcohort.protection.contract import Key, OpeningExchange, Participant, Protection, SharedKey
+from fedcohort.protection.contract import CipherKey, OpeningExchange, Participant, Protection, SharedKey
 from fedcohort.protection.fixed_point import Ring, Shape, ring_from_bytes
 
 
@@ -23,9 +23,9 @@ class Scheme:
         open_sum: decrypts a total, given how many sites it is of.
     """
 
-    seal: Callable[[Key, Shape, Ring], bytes]
-    add: Callable[[Key, Shape, bytes | None, bytes], bytes]
-    open_sum: Callable[[Key, Shape, bytes, int], Ring]
+    seal: Callable[[CipherKey, Shape, Ring], bytes]
+    add: Callable[[CipherKey, Shape, bytes | None, bytes], bytes]
+    open_sum: Callable[[CipherKey, Shape, bytes, int], Ring]
 
 
 @dataclass
@@ -33,7 +33,7 @@ class CipherSum:
     """A sum of ciphertexts under the study's public key."""
 
     scheme: Scheme
-    public: Key
+    public: CipherKey
     shape: Shape
     body: bytes | None = None
 
@@ -79,7 +79,7 @@ def additive_scheme(scheme: Scheme, setup: SharedKey) -> Protection:
         ring = ring_from_bytes(integers, context.shape.sizes)
         return Sealed(scheme.seal(site.key, context.shape, ring))
 
-    def new_sum(context: RoundContext, public: Key) -> CipherSum:
+    def new_sum(context: RoundContext, public: CipherKey) -> CipherSum:
         return CipherSum(scheme, public, context.shape)
 
     def help_open(

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from fedcohort.errors import RoundError, TooFewSitesError, WireError
 from fedcohort.protection import agreement
 from fedcohort.protection.context import PairSecret, RoundContext, Sealed, SiteId
-from fedcohort.protection.contract import Key, OpeningExchange, Participant, Protection
+from fedcohort.protection.contract import CipherKey, OpeningExchange, Participant, Protection
 from fedcohort.protection.fixed_point import Ring, add_ring, ring_from_bytes, zero_ring
 from fedcohort.protection.neighbours import Graph
 from fedcohort.protection.shamir import SECRET_BYTES, SHARE_BYTES, recover, share, weights
@@ -324,7 +324,7 @@ class MaskedSum:
         return self.ring.to_bytes()
 
 
-def new_sum(context: RoundContext, key: Key) -> MaskedSum:
+def new_sum(context: RoundContext, key: CipherKey) -> MaskedSum:
     """An empty sum."""
     return MaskedSum(context, zero_ring(context.shape.sizes))
 

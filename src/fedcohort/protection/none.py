@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedcohort.protection.context import RoundContext, SiteId
-from fedcohort.protection.contract import Key, Protection
+from fedcohort.protection.contract import CipherKey, Protection
 from fedcohort.protection.fixed_point import Ring, add_ring, ring_from_bytes, zero_ring
 
 
@@ -32,7 +32,7 @@ class PlainSum:
         return self.ring.to_bytes()
 
 
-def new_sum(context: RoundContext, key: Key) -> PlainSum:
+def new_sum(context: RoundContext, key: CipherKey) -> PlainSum:
     """An empty sum."""
     return PlainSum(zero_ring(context.shape.sizes))
 

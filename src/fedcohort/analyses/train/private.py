@@ -18,7 +18,7 @@ from fedcohort.analyses.contract import Contribution, Draw, Floats, Proved, Stat
 from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.model_of import first_weights, private_model_of
 from fedcohort.analyses.rows import Rows
-from fedcohort.analyses.subjects import Subject, bounds_scaling
+from fedcohort.analyses.subjects import ModelInTraining, bounds_scaling
 from fedcohort.errors import StudyError, WireError
 from fedcohort.study import Privacy, Train
 from fedcohort.vector import MAX_ROWS, Block, Steps, counts
@@ -61,7 +61,7 @@ def sampling_of(train: Train, noisy_patients: float) -> Sampling:
 class CountStage:
     """How many patients there are to learn from."""
 
-    subject: Subject
+    subject: ModelInTraining
     train: Train
     name: str = "count"
     times: int = 1
@@ -103,7 +103,7 @@ class PrivateStage:
         times: how often in a row.
     """
 
-    subject: Subject
+    subject: ModelInTraining
     train: Train
     privacy: Privacy
     server: Server

@@ -37,7 +37,7 @@ from fedcohort.analyses.model_of import check_capacity, first_weights, outcome_o
 from fedcohort.analyses.moments import ExactMoments, moments_from_sums
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import even_edges
-from fedcohort.analyses.subjects import Subject, bounds_scaling
+from fedcohort.analyses.subjects import ModelInTraining, bounds_scaling
 from fedcohort.analyses.train.private import CountStage, PrivateStage
 from fedcohort.columns import Numeric
 from fedcohort.errors import CohortError, StudyError, WireError
@@ -49,10 +49,10 @@ ALGORITHMS = {"fedavg": fedavg, "fedprox": fedprox, "fedsgd": fedsgd}
 
 
 @dataclass(frozen=True)
-class MomentsStage:
+class ScalingStage:
     """Rows by split, and mean and deviation of the training rows."""
 
-    subject: Subject
+    subject: ModelInTraining
     train: Train
     outcome: Outcome
     moments: ExactMoments
@@ -97,7 +97,7 @@ class MomentsStage:
 class UpdateStage:
     """Each site's update times its share of all training rows."""
 
-    subject: Subject
+    subject: ModelInTraining
     train: Train
     server: Server
     name: str = "train"
@@ -175,15 +175,15 @@ class TrainAnalysis(Analysis):
         return replace(self, privacy=privacy, _at_sites={})
 
     @cached_property
-    def subject(self) -> Subject:
+    def subject(self) -> ModelInTraining:
         """The model in training; under privacy its scaling follows from the study, and not from the state.
 
         A mean of so many rows that a coordinator sends would fit a table of so many, and no other.
         """
         if self.privacy is None:
-            return Subject(self.study, self.train.model)
+            return ModelInTraining(self.study, self.train.model)
         scaling = bounds_scaling(self.study.cohort)
-        return Subject(self.study, self.train.model, private=True, scaling=scaling)
+        return ModelInTraining(self.study, self.train.model, private=True, scaling=scaling)
 
     @property
     def server(self) -> Server:
@@ -228,7 +228,7 @@ class TrainAnalysis(Analysis):
         measured = MeasureStage(evaluation, subject, rounds)
         update = UpdateStage(subject, train, self.server)
         return (
-            MomentsStage(subject, train, self.outcome, ExactMoments(self.numeric)),
+            ScalingStage(subject, train, self.outcome, ExactMoments(self.numeric)),
             Parallel("train", rounds, (measured, update)),
             EvaluateStage(evaluation, subject, rounds),
         )

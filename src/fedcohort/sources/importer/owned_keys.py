@@ -12,10 +12,10 @@ from fedcohort.sources.catalogue.schema import PATIENT_ID
 from fedcohort.sources.importer.batch import Batch, Refusal
 from fedcohort.sources.importer.transactions import compiled
 
-Key = tuple[object, ...]
+KeyValues = tuple[object, ...]
 
 _AT_ONCE = 500
-_REASONS: Mapping[Key, str] = {
+_REASONS: Mapping[KeyValues, str] = {
     (
         "image_id",
     ): "is the SOPInstanceUID of another patient's image, which no two may share (PS3.3, C.12.1): "
@@ -36,7 +36,7 @@ def of_own_patients(
     if not keys or PATIENT_ID in keys or not batch.columns:
         return batch
     named = list(zip(*(batch.columns[name] for name in keys), strict=True))
-    owners: dict[Key, object] = dict(_owners(connection, table, tuple(keys), named))
+    owners: dict[KeyValues, object] = dict(_owners(connection, table, tuple(keys), named))
     others = []
     for row, (key, patient) in enumerate(zip(named, batch.columns[PATIENT_ID], strict=True)):
         if None not in key and owners.setdefault(key, patient) != patient:
@@ -64,8 +64,8 @@ def _without(batch: Batch, rows: Sequence[int]) -> Batch:
 
 
 def _owners(
-    connection: Connection, table: Table, keys: tuple[str, ...], named: Sequence[Key]
-) -> Iterator[tuple[Key, object]]:
+    connection: Connection, table: Table, keys: tuple[str, ...], named: Sequence[KeyValues]
+) -> Iterator[tuple[KeyValues, object]]:
     """The patients of the keys that stand there already."""
     wanted = [key for key in dict.fromkeys(named) if None not in key]
     if isinstance(raw := connection.connection.driver_connection, sqlite3.Connection):
