@@ -70,7 +70,7 @@ OBEYED: dict[str, tuple[str, ...]] = {
         "key_bits: {} has no key of a size to choose; leave it out",
         "analysis.augment: under privacy an image counts as it is; leave it out",
         "analysis.augment: the cohort has no image column; leave it out",
-        "cohort.label: privacy needs declared bounds, and a survival time has none",
+        "a survival time has none without a horizon, such as fc.Survival(time, event, horizon=1825)",
         "privacy.{}: {} learns nothing by steps; leave it out",
     ),
     "test_remedies_of_studies.py::test_a_setting_that_a_message_says_is_set_and_the_study_stands": (

@@ -131,8 +131,8 @@ def settings_of(message: str) -> dict[str, Any]:
         ),
         (
             {"privacy": PRIVATE, "cohort.label": {"time": "t", "event": "e"}},
-            "privacy needs declared bounds, and a survival time has none",
-            {"cohort.label": REMOVED},
+            "a survival time has none without a horizon, such as fc.Survival",
+            {"cohort.label": {"time": "t", "event": "e", "horizon": 1825.0}},
         ),
         *[
             (

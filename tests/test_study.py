@@ -138,6 +138,24 @@ def test_parts_made_in_python_name_their_fault_too() -> None:
         fc.Holdout(2.0)
 
 
+def test_a_horizon_bounds_a_survival_time_and_is_left_out_of_the_hash_without_one() -> None:
+    columns = {"a": fc.Numeric(0, 1)}
+    plain = fc.Study(
+        name="x", cohort=fc.Cohort(columns=columns, label=fc.Survival("t", "e")), analysis=fc.Describe()
+    )
+    assert b"horizon" not in plain.canonical
+    label = fc.Survival("t", "e", horizon=1825)
+    private = fc.Study(
+        name="x",
+        cohort=fc.Cohort(columns=columns, label=label),
+        analysis=fc.Describe(),
+        privacy=fc.Privacy(epsilon=1.0),
+    )
+    assert private.hash != plain.hash
+    with pytest.raises(StudyError, match="horizon: write a number above 0"):
+        fc.Survival("t", "e", horizon=0)
+
+
 def test_a_survival_label_is_for_describe_only() -> None:
     cohort = fc.Cohort(columns=["a"], label=fc.Survival("t", "e"))
     assert fc.Study(name="x", cohort=cohort, analysis=fc.Describe()).cohort.label_columns == ("t", "e")

@@ -219,13 +219,28 @@ class Number(Frozen):
 
 
 class Survival(Frozen):
-    """A label that is a time and whether the event was seen."""
+    """A label that is a time and whether the event was seen.
+
+    Whoever is observed beyond `horizon` counts as observed until then, without the event; it bounds the time,
+    as privacy needs.
+    """
 
     time: Identifier
     event: Identifier
+    # Left out where nobody declared one, so that a study of an earlier version keeps its hash.
+    horizon: Annotated[Real, Field(gt=0, le=1e9)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
 
-    def __init__(self, time: str = "", event: str = "", **extra: object) -> None:
-        super().__init__(time=time, event=event, **extra)
+    def __init__(
+        self, time: str = "", event: str = "", horizon: float | None = None, **extra: object
+    ) -> None:
+        super().__init__(time=time, event=event, horizon=horizon, **extra)
+
+    @property
+    def number(self) -> Numeric:
+        """Its time as a number, bounded by the horizon where there is one."""
+        return Numeric() if self.horizon is None else Numeric(0.0, self.horizon)
 
 
 Label = Binary | Classes | Number | Survival

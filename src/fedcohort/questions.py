@@ -54,8 +54,11 @@ class Question(Frozen):
         Raises:
             ValueError: names the field.
         """
-        if isinstance(study.cohort.label, Survival):
-            raise ValueError("cohort.label: privacy needs declared bounds, and a survival time has none")
+        if isinstance(study.cohort.label, Survival) and study.cohort.label.horizon is None:
+            raise ValueError(
+                "cohort.label: privacy needs declared bounds, and a survival time has none without a "
+                "horizon, such as fc.Survival(time, event, horizon=1825)"
+            )
         self.refuse_steps(privacy)
 
     def refuse_steps(self, privacy: "Privacy") -> None:

@@ -20,8 +20,8 @@ def described_columns(cohort: Cohort) -> dict[str, Column]:
             columns[name] = Categorical(levels)
         case Number(column=name, low=low, high=high, unit=unit):
             columns[name] = Numeric(low, high, unit=unit)
-        case Survival(time=time, event=event):
-            columns |= {time: Numeric(), event: Categorical((0, 1))}
+        case Survival(time=time, event=event) as label:
+            columns |= {time: label.number, event: Categorical((0, 1))}
         case None:
             pass
     return columns

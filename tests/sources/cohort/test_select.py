@@ -186,6 +186,21 @@ def test_a_survival_label_is_a_time_and_an_event(write_ward: WriteWard) -> None:
     assert (table.label.tolist(), table.event.tolist()) == ([20.0, 50.0], [0.0, 1.0])
 
 
+def test_whoever_is_observed_beyond_the_horizon_counts_until_then(write_ward: WriteWard) -> None:
+    label = Survival("age", "ill", horizon=30.0)
+    cohort = changed(WARD, columns={"sex": Categorical(("f", "m"))}, label=label)
+    times, ill = [29.0, 30.0, 31.0, 99.0, None], [1, 1, 1, 0, 1]
+    rows = [
+        {"patient_id": f"p{row}", "age": time, "sex": "f", "ill": event, "set": "train"}
+        for row, (time, event) in enumerate(zip(times, ill, strict=True))
+    ]
+    table = load_cohort(write_ward(rows), cohort, 0, OFFERED)
+    assert table.label is not None
+    assert table.event is not None
+    assert table.label.tolist() == [29.0, 30.0, 30.0, 30.0]
+    assert table.event.tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
 def test_a_short_cohort_must_be_made_explicit_first(write_ward: WriteWard) -> None:
     short = Cohort(table="ward", columns=("age",), label="ill")
     with pytest.raises(StudyError, match="label ill: write such as label = "):

@@ -173,14 +173,18 @@ def labels(raw: Raw, label: Label | None) -> tuple[Floats | None, Floats | None,
         case Number(column=column):
             values, unfit = numbers(raw.values[column], name)
             return values, None, unfit
-        case Survival(time=time, event=event):
+        case Survival(time=time, event=event, horizon=horizon):
             seconds, unfit = numbers(raw.values[time], name)
             negative_time = ValueRangeError(
                 "{column}: holds a negative time; correct it or make it missing", column=name
             )
             unfit += unfit_where(seconds < 0, negative_time)
             seen, unseen = levels(raw.values[event], (0, 1), f"{raw.table}.{event}")
-            return np.where(seconds < 0, np.nan, seconds), _indices_as_floats(seen), [*unfit, *unseen]
+            events = _indices_as_floats(seen)
+            if horizon is not None:
+                events = np.where((seconds > horizon) & (events == 1), 0.0, events)
+                seconds = np.minimum(seconds, horizon)
+            return np.where(seconds < 0, np.nan, seconds), events, [*unfit, *unseen]
 
 
 def _indices_as_floats(indices: NDArray[np.int64]) -> Floats:
