@@ -23,7 +23,8 @@ LAYERS = (
     {"texts"},
     {"errors"},
     {
-        "analyses.kinds", "analyses.question", "arrays", "audit.chain", "columns", "field_faults",
+        "analyses.formula", "analyses.kinds", "analyses.question", "arrays", "audit.chain", "columns",
+        "field_faults",
         "figure_texts", "figures", "known", "logs", "pixels", "questions", "protection.words", "refusals",
         "sampling_intervals", "study", "table", "vector", "versions",
     },

@@ -1,0 +1,1 @@
+"""Formulas of regressions: parsed into explicit terms, which are what a study holds."""
