@@ -45,7 +45,6 @@ from .analyses.test_coefficients import COLUMNS as SCORED
 from .analyses.test_coefficients import DAYS as DAYS_IN
 from .analyses.test_coefficients import ILL
 from .analyses.test_coefficients import study as score
-from .analyses.test_private_evaluate import study as evaluation
 from .privacy.test_cohort_size import FRAME as SIXTY
 from .privacy.test_cohort_size import study as small
 from .privacy.test_room import counts_up_to
@@ -164,11 +163,34 @@ SURVIVAL = [
         lambda: curves({"ward": fc.Numeric(0, 9)}), curves),
     Row("analysis.grid: times and levels make over {} cells; name fewer",
         lambda: curves(WARDS, grid=DAYS), lambda: curves(WARDS, grid=DAYS[:1000])),
-    Row("privacy.rows_per_patient: survival counts a patient with one row; leave it out",
+    Row("privacy.rows_per_patient: {} counts a patient with one row; leave it out",
         lambda: curves(privacy=fc.Privacy(epsilon=1.0, rows_per_patient=2)),
         lambda: curves(privacy=fc.Privacy(epsilon=1.0))),
     Row("privacy: {} cannot be asked privately; leave out [privacy]",
         lambda: Analysis().for_privacy(fc.Privacy(epsilon=1.0)), Analysis),
+]  # fmt: skip
+
+
+def tabled(rows: str = "sex", columns: str = "ill", **words: Any) -> fc.Study:
+    """A crosstab of the columns of a study of illness by sex and ward."""
+    kinds: dict[str, Any] = {"sex": fc.Categorical(["f", "m"]), "ward": fc.Categorical(list("abc")),
+                             "age": fc.Numeric(0, 120), "bed": fc.Categorical(range(400)),
+                             "code": fc.Categorical(range(300))}  # fmt: skip
+    cohort = fc.Cohort(columns=kinds, label=fc.Binary("ill"))
+    return fc.Study(name="x", cohort=cohort, analysis=fc.Crosstab(rows, columns, **words))
+
+
+TABLED = [
+    Row("rows: a column is named twice; name another", lambda: tabled("sex", "sex"), tabled),
+    Row("analysis.{}: {} is not among the cohort's columns; name it there, too",
+        lambda: tabled("room"), lambda: tabled("ward")),
+    Row("analysis.{}: {} has no levels; name a categorical column, or a label of levels",
+        lambda: tabled("age"), lambda: (tabled("ward"), tabled("ill", "ward"))),
+    Row("analysis.rows: levels make over {} cells; name columns of fewer",
+        lambda: tabled("bed", "code"), lambda: tabled("bed", "ward")),
+    Row("analysis.strata: Mantel-Haenszel is of two levels by two, and {} has {}; name columns of two "
+        "levels, or leave strata out",
+        lambda: tabled("ward", strata="sex"), lambda: (tabled(strata="ward"), tabled("ward"))),
 ]  # fmt: skip
 
 
@@ -242,10 +264,6 @@ def labelled(label: object) -> Callable[[], object]:
     return lambda: outcome_of(fc.Cohort(columns={"age": fc.Numeric(18, 90)}, label=label))  # type: ignore[arg-type]
 
 
-def evaluated(**privacy: Any) -> Callable[[], object]:
-    return lambda: evaluation(privacy=fc.Privacy(epsilon=1.0, **privacy))
-
-
 STUDIES = [
     Row('take protection = "masks"', capacity(protection="ckks"), capacity(protection="masks")),
     Row("take sgd or momentum, or leave out average_rounds",
@@ -261,8 +279,6 @@ STUDIES = [
                                              fc.Number(column="ill", low=0, high=9))]),
     Row("the cohort's label say it; leave it out",
         own_model(compile_config={"optimizer": "adam"}), own_model()),
-    Row("privacy.rows_per_patient: evaluate counts a patient with one row; leave it out",
-        evaluated(rows_per_patient=2), evaluated()),
     Row("{}: must be a table of keys, such as name, [cohort] and [analysis]",
         lambda: parse_study(b"[]"), lambda: parse_study(json.dumps(VALID).encode())),
     Row("{}: is empty; write name, [cohort] and [analysis]",
@@ -326,7 +342,7 @@ RESEARCHER = [
         answered(401, "{}", dict(HEADERS)), answered(200, '{"studies": []}')),
 ]  # fmt: skip
 
-TABLES = [*PRIVACY, *SURVIVAL, *SCORES, *PROTECTION, *STUDIES, *WIRE, *RESEARCHER]
+TABLES = [*PRIVACY, *SURVIVAL, *TABLED, *SCORES, *PROTECTION, *STUDIES, *WIRE, *RESEARCHER]
 
 
 @pytest.mark.parametrize("row", TABLES, ids=lambda row: row.said[:60])

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from fedcohort.columns import Frozen, Survival
+from fedcohort.columns import Categorical, Column, Frozen, Survival
 from fedcohort.texts import say
 
 if TYPE_CHECKING:
@@ -77,6 +77,60 @@ class Question(Frozen):
                         kind=self.kind,
                     )
                 )
+
+
+def kind_of(study: "Study", field: str, name: str) -> Column | None:
+    """The kind of a column, or of the label, that a question names; None where the sites declare it.
+
+    Args:
+        field: of the question, for messages.
+    Raises:
+        ValueError: the cohort has no such column.
+    """
+    cohort = study.cohort
+    columns = cohort.every_column
+    if name not in columns:
+        raise ValueError(
+            say(
+                "analysis.{field}: {name} is not among the cohort's columns; name it there, too",
+                field=field,
+                name=name,
+            )
+        )
+    declared = isinstance(cohort.columns, dict) or name in cohort.bounds or name in cohort.label_columns
+    return columns[name] if declared else None
+
+
+def levels_of(study: "Study", field: str, name: str) -> tuple[str | int, ...] | None:
+    """The levels of a column that a question names; None where the sites declare them.
+
+    Raises:
+        ValueError: there is no such column, or it has no levels.
+    """
+    kind = kind_of(study, field, name)
+    if kind is None:
+        return None
+    if not isinstance(kind, Categorical):
+        raise ValueError(
+            say(
+                "analysis.{field}: {name} has no levels; name a categorical column, or a label of levels",
+                field=field,
+                name=name,
+            )
+        )
+    return kind.levels
+
+
+def one_row_a_patient(kind: str, privacy: "Privacy") -> None:
+    """Refuse that a patient counts with more rows than the question counts.
+
+    Raises:
+        ValueError: names the field.
+    """
+    if privacy.rows_per_patient != 1:
+        raise ValueError(
+            say("privacy.rows_per_patient: {kind} counts a patient with one row; leave it out", kind=kind)
+        )
 
 
 def check_predicted(study: "Study") -> None:

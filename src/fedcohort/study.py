@@ -141,6 +141,21 @@ class Cohort(Frozen):
         }
 
     @property
+    def every_column(self) -> dict[str, Column]:
+        """The cohort's columns and then the label's, each with its kind; images are among them."""
+        columns: dict[str, Column] = dict(self.schema_)
+        match self.typed_label:
+            case Binary(column=name, negative=negative, positive=positive):
+                columns[name] = Categorical((negative, positive))
+            case Classes(column=name, levels=levels):
+                columns[name] = Categorical(levels)
+            case Number(column=name, low=low, high=high, unit=unit):
+                columns[name] = Numeric(low, high, unit=unit)
+            case Survival(time=time, event=event) as label:
+                columns |= {time: label.number, event: Categorical((0, 1))}
+        return columns
+
+    @property
     def label_columns(self) -> tuple[str, ...]:
         """The columns that the label reads; empty without a label."""
         match self.label:

@@ -110,6 +110,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "survival by group": lambda: Case(
         study(SURVIVAL.model_copy(update={"by": "stage"}), fc.Survival("time", "event"), None), 120, 1
     ),
+    "crosstab": lambda: Case(
+        study(fc.Crosstab("sex", "ill", strata="stage"), LABELS["binary"], None), 120, 1
+    ),
     "evaluate a yes or no": lambda: Case(study(fc.Evaluate(model=saved("binary")), LABELS["binary"]), 25),
     "evaluate classes": lambda: Case(study(fc.Evaluate(model=saved("classes")), LABELS["classes"]), 25),
     "evaluate a number": lambda: Case(study(fc.Evaluate(model=saved("number")), LABELS["number"]), 25),
@@ -123,6 +126,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "fedavg": lambda: train("binary", **FEDAVG),
     "fedavg, 2 rows a patient": lambda: train("binary", rows=2, **FEDAVG),
 }
+
+
+COUNTED_ALONE = ("describe", "survival", "crosstab", "evaluate a score")
+"""Analyses that need no model."""
 
 
 def made_up(draw: np.random.Generator, case: Case) -> tuple[Table, str]:
@@ -217,7 +224,7 @@ def of_the_step(block: Block, resolution: float, update: NDArray[np.int64]) -> N
 NAMES = [
     pytest.param(
         name,
-        marks=() if name.startswith(("describe", "survival", "evaluate a score")) else pytest.mark.training,
+        marks=() if name.startswith(COUNTED_ALONE) else pytest.mark.training,
     )
     for name in CASES
 ]

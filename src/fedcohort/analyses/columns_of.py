@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.columns import Binary, Categorical, Classes, Column, Image, Number, Numeric, Survival
+from fedcohort.columns import Categorical, Column, Image, Numeric, Survival
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 
@@ -12,19 +12,7 @@ NOT_DESCRIBED = "an image: it has no mean and no levels; every row of the cohort
 
 def described_columns(cohort: Cohort) -> dict[str, Column]:
     """Every column, the cohort's own and then the label's; images are among them, and have no sums."""
-    columns = dict(cohort.schema_)
-    match cohort.typed_label:
-        case Binary(column=name, negative=negative, positive=positive):
-            columns[name] = Categorical((negative, positive))
-        case Classes(column=name, levels=levels):
-            columns[name] = Categorical(levels)
-        case Number(column=name, low=low, high=high, unit=unit):
-            columns[name] = Numeric(low, high, unit=unit)
-        case Survival(time=time, event=event) as label:
-            columns |= {time: label.number, event: Categorical((0, 1))}
-        case None:
-            pass
-    return columns
+    return cohort.every_column
 
 
 def unit_of(column: Numeric) -> dict[str, str]:

@@ -7,14 +7,21 @@ report) and `explain` (its sentences). Only the words are read here: all of the 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from fedcohort.analyses.crosstab.question import Crosstab
 from fedcohort.analyses.describe.question import Describe
 from fedcohort.analyses.evaluate.question import Evaluate
 from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.analyses.train.question import Train
 from fedcohort.questions import Question
 
-__all__ = ["Describe", "Evaluate", "KaplanMeier", "Train"]
+__all__ = ["Crosstab", "Describe", "Evaluate", "KaplanMeier", "Train"]
 
 KINDS: Mapping[str, type[Question]] = MappingProxyType(
-    {"describe": Describe, "train": Train, "evaluate": Evaluate, "survival": KaplanMeier}
+    {
+        "describe": Describe,
+        "train": Train,
+        "evaluate": Evaluate,
+        "survival": KaplanMeier,
+        "crosstab": Crosstab,
+    }
 )

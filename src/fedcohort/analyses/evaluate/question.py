@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from fedcohort.analyses.trained.question import Trained, TrainedModel, read_saved_model
 from fedcohort.columns import Frozen
-from fedcohort.questions import Privacy, Question, check_predicted
+from fedcohort.questions import Privacy, Question, check_predicted, one_row_a_patient
 
 if TYPE_CHECKING:
     from fedcohort.study import Study
@@ -60,5 +60,4 @@ class Evaluate(Question):
             ValueError: privacy says what an evaluation does not heed.
         """
         super().check_private(study, privacy)
-        if privacy.rows_per_patient != 1:
-            raise ValueError("privacy.rows_per_patient: evaluate counts a patient with one row; leave it out")
+        one_row_a_patient(self.kind, privacy)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from fedcohort.columns import Categorical, Identifier, Real, Survival
-from fedcohort.questions import Privacy, Question
+from fedcohort.questions import Privacy, Question, one_row_a_patient
 
 if TYPE_CHECKING:
     from fedcohort.study import Study
@@ -66,5 +66,4 @@ class KaplanMeier(Question):
             ValueError: privacy says what a survival curve does not heed.
         """
         self.refuse_steps(privacy)
-        if privacy.rows_per_patient != 1:
-            raise ValueError("privacy.rows_per_patient: survival counts a patient with one row; leave it out")
+        one_row_a_patient(self.kind, privacy)
