@@ -59,3 +59,13 @@ def centred(found: Floats, others: Floats) -> tuple[Floats, Floats]:
     """The interval of an estimate that is as far off as other draws are off their mean (basic bootstrap)."""
     low, high = ends(others - others.mean(0))
     return found - high, found - low
+
+
+def hull(*intervals: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """From the lowest to the highest end of several intervals of the same figures.
+
+    Where noise is as large as what it hides, and figures have an end, as shares do, the basic and the
+    percentile interval each fall short at another end; where there is little noise, both are the same.
+    """
+    lows, highs = zip(*intervals, strict=True)
+    return np.fmin.reduce(lows), np.fmax.reduce(highs)

@@ -10,29 +10,37 @@ from fedcohort.texts import Text, say
 
 def asked(study: Study, question: KaplanMeier) -> list[Text]:
     """The question."""
-    if question.by is not None:
-        template = (
+    if question.by is None:
+        return [say("Survival over time, numbers at risk and the median, over all hospitals.")]
+    if question.strata is None:
+        alone = (
             "Survival over time by {by}, numbers at risk, medians and the log-rank test, over all hospitals."
         )
-        return [say(template, by=question.by)]
-    return [say("Survival over time, numbers at risk and the median, over all hospitals.")]
+        return [say(alone, by=question.by)]
+    within = (
+        "Survival over time by {by}, numbers at risk, medians and the log-rank test within each level of "
+        "{strata}, over all hospitals."
+    )
+    return [say(within, by=question.by, strata=question.strata)]
 
 
 def released(study: Study, question: KaplanMeier) -> list[Text]:
     """What leaves the hospital."""
-    n = len(question.grid)
+    n, whom = len(question.grid), say("each group")
+    if question.strata is not None:
+        whom = say("each group and level of {strata}", strata=question.strata)
     if study.privacy is None:
         template = (
-            "Once: for each group and each of {n} times, how many patients left then, with the event and "
-            "without, how many were observed for longer, and of how many time, event or group is missing."
+            "Once: for {whom} and each of {n} times, how many patients left then, with the event and "
+            "without, how many were observed for longer, and how many are left out for a missing value."
         )
-        return [say(template, n=n), _FEW]
+        return [say(template, n=n, whom=whom), _FEW]
     template = (
-        "Once, with noise: for each group and each of {n} times, how many patients left then, with the event "
-        "and without, how many were observed for longer, and of how many time, event or group is missing; a "
+        "Once, with noise: for {whom} and each of {n} times, how many patients left then, with the event "
+        "and without, how many were observed for longer, and how many are left out for a missing value; a "
         "patient counts with one row."
     )
-    return [say(template, n=n)]
+    return [say(template, n=n, whom=whom)]
 
 
 _FEW = say(

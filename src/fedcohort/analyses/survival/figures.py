@@ -78,7 +78,7 @@ def _groups(report: Json, survival: Json, places: list[int]) -> Table:
         rows.append(Row(name, tuple(cells), _name(survival, name)))
     notes = [Key("survival.patients", {"n": report["patients"], "missing": report["missing"]})]
     if "logrank" in survival:
-        notes.append(Key("survival.logrank", {"p": f"{survival['logrank']['p']:.2g}"}))
+        notes.append(_logrank(survival["logrank"]))
     return Table(
         name="groups",
         section=SECTION,
@@ -87,6 +87,13 @@ def _groups(report: Json, survival: Json, places: list[int]) -> Table:
         columns=(*COLUMNS, mean, *times),
         rows=tuple(rows),
     )
+
+
+def _logrank(test: Json) -> Key:
+    p = f"{test['p']:.2g}"
+    if "strata" in test:
+        return Key("survival.logrank_strata", {"p": p, "strata": test["strata"]})
+    return Key("survival.logrank", {"p": p})
 
 
 def _at(time: float) -> Key:

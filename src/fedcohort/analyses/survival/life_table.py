@@ -3,8 +3,9 @@
 Counts are (…, groups, times + 1, 2): patients that left at each time of a grid, without and with the event;
 at the last place stand those whose observation went on beyond the grid. Kaplan and Meier 1958; Greenwood's
 variance, with the interval of log(-log S) (Kalbfleisch and Prentice 2002, section 1.4); the log-rank test
-(Mantel 1966). Under privacy who is lost between two times counts for half of it (the life table of Cutler and
-Ederer 1958), since a private grid is coarse.
+(Mantel 1966), within strata (Peto et al. 1977, Br J Cancer 35:1), of counts (strata, groups, times + 1, 2).
+Under privacy who is lost between two times counts for half of it (the life table of Cutler and Ederer 1958),
+since a private grid is coarse.
 """
 
 from dataclasses import dataclass
@@ -44,11 +45,15 @@ class LifeTable:
         return here
 
     @property
+    def product(self) -> Floats:
+        """(…, groups, times): just after each time; with noise it may rise, and above 1."""
+        risk = np.maximum(self.at_risk, 1.0)
+        return np.cumprod(1 - np.clip(self.events / risk, -0.5, 1.0), axis=-1).astype(np.float64)
+
+    @property
     def survival(self) -> Floats:
         """(…, groups, times): just after each time; where noise makes it rise, the nearest that does not."""
-        risk = np.maximum(self.at_risk, 1.0)
-        curve = np.cumprod(1 - np.clip(self.events / risk, -0.5, 1.0), axis=-1).astype(np.float64)
-        falling: Floats = np.clip(_not_rising(curve), 0.0, 1.0)
+        falling: Floats = np.clip(_not_rising(self.product), 0.0, 1.0)
         return falling
 
     def greenwood(self) -> tuple[Floats, Floats]:
@@ -88,22 +93,23 @@ class LifeTable:
         return areas
 
     def logrank(self) -> tuple[float, float]:
-        """Chi-squared of the log-rank test over exact counts, and its p-value."""
+        """Chi-squared of the log-rank test over exact counts of strata, and its p-value."""
         events, risk = self.events, self.at_risk
-        total, everyone = events.sum(0), risk.sum(0)
-        share = risk / np.maximum(everyone, 1)
-        excess = (events - total * share).sum(1)[:-1]
+        total, everyone = events.sum(-2), risk.sum(-2)
+        share = risk / np.maximum(everyone, 1)[:, None]
         factor = total * np.where(everyone > 1, (everyone - total) / np.maximum(everyone - 1, 1), 0.0)
-        variance: Floats = np.diag((factor * share).sum(1)) - np.einsum("t,gt,ht->gh", factor, share, share)
+        variance: Floats = np.diag(np.einsum("st,sgt->g", factor, share))
+        variance -= np.einsum("st,sgt,sht->gh", factor, share, share)
+        excess = self.excess[:-1]
         statistic = float(excess @ np.linalg.pinv(variance[:-1, :-1]) @ excess)
         return statistic, chi_squared_p(statistic, len(excess))
 
     @property
     def excess(self) -> Floats:
-        """(…, groups): events that were observed above those expected if all groups had one hazard."""
-        events, risk = self.events, np.maximum(self.at_risk, 1.0)
-        share = risk / risk.sum(-2, keepdims=True)
-        above: Floats = (events - events.sum(-2, keepdims=True) * share).sum(-1)
+        """(groups,): events above those expected if, in each stratum, all groups had one hazard."""
+        events, risk = self.events, np.maximum(self.at_risk, 1.0 if self.halved else 0.0)
+        share = risk / np.maximum(risk.sum(-2, keepdims=True), 1.0)
+        above: Floats = (events - events.sum(-2, keepdims=True) * share).sum((0, -1))
         return above
 
     def expected(self, one_hazard: bool = False) -> Floats:
@@ -114,21 +120,22 @@ class LifeTable:
         """
         counts: Floats = np.maximum(self.counts, 0.0)
         share = np.clip(self.counts.sum((-2, -1)) / np.maximum(counts.sum((-2, -1)), 1e-12), 0.0, None)
-        counts *= share[:, None, None]
+        counts *= share[..., None, None]
         if not one_hazard:
             return counts
         table = LifeTable(counts, self.halved)
         risk = np.maximum(table.at_risk, 1.0)
-        hazard = np.clip(table.events.sum(0) / risk.sum(0), 0.0, 1.0)
-        lost = np.clip(counts[:, :-1, 0] / risk, 0.0, 1.0)
+        hazard = np.clip(table.events.sum(-2) / risk.sum(-2), 0.0, 1.0)
+        lost = np.clip(counts[..., :-1, 0] / risk, 0.0, 1.0)
         expected: Floats = np.zeros_like(counts)
         left = counts.sum((-2, -1))
-        for time, rate in enumerate(hazard):
-            expected[:, time, 0] = left * lost[:, time]
-            here = left - expected[:, time, 0] / 2 if self.halved else left
-            expected[:, time, 1] = np.minimum(here * rate, left - expected[:, time, 0])
-            left = np.maximum(left - expected[:, time].sum(-1), 0.0)
-        expected[:, -1, 0] = left
+        for time in range(hazard.shape[-1]):
+            expected[..., time, 0] = left * lost[..., time]
+            here = left - expected[..., time, 0] / 2 if self.halved else left
+            events = here * hazard[..., None, time]
+            expected[..., time, 1] = np.minimum(events, left - expected[..., time, 0])
+            left = np.maximum(left - expected[..., time, :].sum(-1), 0.0)
+        expected[..., -1, 0] = left
         return expected
 
 

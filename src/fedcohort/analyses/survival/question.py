@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fedcohort.columns import Categorical, Identifier, Real, Survival
-from fedcohort.questions import Privacy, Question, one_row_a_patient
+from fedcohort.columns import Identifier, Real, Survival
+from fedcohort.questions import Privacy, Question, levels_of, one_row_a_patient
+from fedcohort.texts import say
 
 if TYPE_CHECKING:
     from fedcohort.study import Study
@@ -21,14 +22,17 @@ class KaplanMeier(Question):
 
     Times count as the next of `grid`, which ends the observation: with the days or months in which times are
     written the curve is exactly that of all hospitals' patients together. Under privacy a coarser grid, of
-    about 20 places, leaves less noise. `by` is a column of levels; `at` are times that tables show. A patient
-    counts with one row. The cohort's label is `fc.Survival(time, event)`.
+    about 20 places, leaves less noise. `by` is a column of levels; `at` are times that tables show. `strata`
+    is a column of levels within which the log-rank test compares groups. A patient counts with one row. The
+    cohort's label is `fc.Survival(time, event)`.
     """
 
     kind: Literal["survival"] = "survival"
     grid: Annotated[Times, Field(min_length=1, max_length=10_000)]
     by: Identifier | None = None
     at: Annotated[Times, Field(max_length=20)] = ()
+    # Left out of the hash at its default, so that a study of an earlier version keeps its hash.
+    strata: Identifier | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -46,17 +50,17 @@ class KaplanMeier(Question):
         Raises:
             ValueError: names the field.
         """
-        cohort = study.cohort
-        if not isinstance(cohort.label, Survival):
+        if not isinstance(study.cohort.label, Survival):
             raise ValueError("cohort.label: survival needs fc.Survival(time, event)")
-        if self.by is None:
-            return
-        if self.by not in cohort.schema_:
-            raise ValueError(f"analysis.by: {self.by} is not among the cohort's columns; name it there, too")
-        kind = cohort.schema_[self.by]
-        if cohort.is_explicit and not isinstance(kind, Categorical):
-            raise ValueError(f"analysis.by: {self.by} has no levels; name a categorical column")
-        if isinstance(kind, Categorical) and len(kind.levels) * len(self.grid) > MOST_CELLS:
+        if self.strata is not None and self.by in (None, self.strata):
+            raise ValueError(
+                say("analysis.strata: the test compares groups within strata; name another column as `by`")
+            )
+        cells = len(self.grid)
+        for field, name in (("by", self.by), ("strata", self.strata)):
+            if name is not None:
+                cells *= len(levels_of(study, field, name) or (None,))
+        if cells > MOST_CELLS:
             raise ValueError(f"analysis.grid: times and levels make over {MOST_CELLS:,} cells; name fewer")
 
     def check_private(self, study: "Study", privacy: Privacy) -> None:

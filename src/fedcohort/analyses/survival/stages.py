@@ -1,8 +1,9 @@
 """Kaplan-Meier from one sum: how many patients left at each time of a grid, by group, and if by the event.
 
-A patient falls into one cell, so that one patient moves the sum by 1, however fine the grid and however many
-the groups. All else is arithmetic on the counts (`life_table`); under privacy intervals and the p-value come
-from counts that are drawn again, patients (Poisson) and noise, as of the curve that was found.
+A patient falls into one cell, of a stratum where the log-rank test has strata, so that one patient moves the
+sum by 1, however fine the grid and however many the groups. All else is arithmetic on the counts
+(`life_table`); under privacy intervals and the p-value come from counts that are drawn again, patients
+(Poisson) and noise, as of the curve that was found.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from fedcohort.analyses.contract import (
     Tally,
 )
 from fedcohort.analyses.enough import check_enough
-from fedcohort.analyses.intervals import NORMAL_EXACT, Estimates, centred, drawn, ends
+from fedcohort.analyses.intervals import NORMAL_EXACT, Estimates, centred, drawn, ends, hull
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.survival.life_table import LifeTable, median
 from fedcohort.analyses.survival.question import KaplanMeier
@@ -44,6 +45,7 @@ class ExitsStage:
     cohort: Cohort
     question: KaplanMeier
     levels: tuple[str | int, ...]
+    n_strata: int = 1
     name: str = "exits"
     times: int = 1
 
@@ -55,7 +57,7 @@ class ExitsStage:
     @property
     def blocks(self) -> tuple[Block, ...]:
         """A patient is in one cell; the last is that of the missing."""
-        return (counts("exits", len(self.levels) * self.n_cells + 1, once=True),)
+        return (counts("exits", self.n_strata * len(self.levels) * self.n_cells + 1, once=True),)
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """Each patient's cell."""
@@ -64,14 +66,15 @@ class ExitsStage:
             raise StudyError("cohort.label: survival needs fc.Survival(time, event)")
         time, event = table.label[ours], table.event[ours]
         group = np.zeros(len(ours))
-        if self.question.by is not None:
-            group = values_of(table, self.cohort, self.question.by)[ours]
+        for name, n_levels in ((self.question.strata, 0), (self.question.by, len(self.levels))):
+            if name is not None:
+                group = group * n_levels + values_of(table, self.cohort, name)[ours]
         complete = ~(np.isnan(time) | np.isnan(event) | np.isnan(group)) & (np.nan_to_num(time) >= 0)
         place = np.searchsorted(self.question.grid, np.where(complete, time, 0.0), side="left")
         beyond = place == len(self.question.grid)
         cell = np.nan_to_num(group).astype(np.int64) * self.n_cells + 2 * place
         cell += np.where(beyond, 0, np.nan_to_num(event)).astype(np.int64)
-        return {"exits": Tally(cell=np.where(complete, cell, len(self.levels) * self.n_cells), rows=ours)}
+        return {"exits": Tally(cell=np.where(complete, cell, self.blocks[0].size - 1), rows=ours)}
 
     def update(self, state: State, sums: Sums) -> State:
         """The report reads the counts.
@@ -86,11 +89,12 @@ class ExitsStage:
 
 @dataclass(frozen=True)
 class SurvivalAnalysis(Analysis):
-    """Curves by group."""
+    """Curves by group; `n_strata` are those of the log-rank test."""
 
     cohort: Cohort
     question: KaplanMeier
     levels: tuple[str | int, ...]
+    n_strata: int = 1
     privacy: Privacy | None = None
 
     def for_privacy(self, privacy: Privacy) -> "SurvivalAnalysis":
@@ -100,20 +104,24 @@ class SurvivalAnalysis(Analysis):
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """One sum."""
-        return (ExitsStage(self.cohort, self.question, self.levels),)
+        return (ExitsStage(self.cohort, self.question, self.levels, self.n_strata),)
+
+    def strata(self, sums: Sums) -> LifeTable:
+        """The counts, by stratum and group."""
+        exits = np.asarray(sums["exits"], np.float64)[:-1]
+        counts = exits.reshape(self.n_strata, len(self.levels), -1, 2)
+        return LifeTable(counts, halved=self.privacy is not None)
 
     def table(self, sums: Sums) -> LifeTable:
         """The counts, by group."""
-        exits = np.asarray(sums["exits"], np.float64)[:-1]
-        return LifeTable(exits.reshape(len(self.levels), -1, 2), halved=self.privacy is not None)
+        table = self.strata(sums)
+        return replace(table, counts=table.counts.sum(0))
 
     def report(self, state: State) -> Report:
         """Curves with intervals, numbers at risk, medians, and the log-rank test of more groups than one."""
         sums = state.sums or Sums({})
         table, grid = self.table(sums), np.array(self.question.grid)
-        others = (
-            {} if self.privacy is None else drawn(self._curves, sums, partial(self._redraw, one_hazard=False))
-        )
+        others = {} if self.privacy is None else self._others(table, sums.noise("exits"))
         curve, (low, high), means = table.survival, self._ends(table, others), self._means(table, others)
         groups: dict[str, object] = {}
         for index, level in enumerate(self.levels):
@@ -146,15 +154,23 @@ class SurvivalAnalysis(Analysis):
         cells = np.zeros((len(self.levels), n_times + 1, 2))
         cells[:, :-1, 1] = n_patients / len(self.levels) / 2 / n_times
         cells[:, -1, 0] = n_patients / len(self.levels) / 2
-        exits = Sums({"exits": np.append(cells.reshape(-1), 0.0)}, {"exits": sigma})
-        low, high = ends(drawn(self._curves, exits)["survival"])
+        noise = sigma * float(np.sqrt(self.n_strata))
+        low, high = ends(drawn(self._curves, Sums({"exits": cells}, {"exits": noise}))["survival"])
         return float((high - low)[:, n_times // 2].max()) / 2
+
+    def _others(self, table: LifeTable, sigma: float) -> Estimates:
+        """Curves of other patients and noise; in a cell of all strata is the noise of each."""
+        sums = Sums({"exits": table.counts}, {"exits": sigma * float(np.sqrt(self.n_strata))})
+        expected = table.expected()
+        return drawn(self._curves, sums, partial(_redraw, expected))
 
     def _ends(self, table: LifeTable, others: Estimates) -> tuple[Floats, Floats]:
         """95 % intervals: Greenwood's, or of the counts drawn again."""
         if self.privacy is None:
             return table.greenwood()
-        low, high = centred(table.survival, others["survival"])
+        curve = table.survival
+        of_noise = centred(table.product, others["product"])
+        low, high = hull(of_noise, ends(others["survival"]), (curve, curve))
         return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
     def _means(self, table: LifeTable, others: Estimates) -> dict[str, Floats]:
@@ -165,14 +181,18 @@ class SurvivalAnalysis(Analysis):
             error = table.mean_time_error(grid)
             low, high = mean - NORMAL_EXACT * error, mean + NORMAL_EXACT * error
         else:
-            low, high = centred(mean, others["mean"])
+            low, high = hull(centred(mean, others["mean"]), ends(others["mean"]))
         return {"rmst": mean, "rmst_low": np.maximum(low, 0.0), "rmst_high": np.minimum(high, grid[-1])}
 
-    def _logrank(self, sums: Sums) -> dict[str, float]:
+    def _logrank(self, sums: Sums) -> dict[str, object]:
+        table = self.strata(sums)
+        named: dict[str, object] = {} if self.question.strata is None else {"strata": self.question.strata}
         if self.privacy is None:
-            statistic, p = self.table(sums).logrank()
-            return {"statistic": statistic, "degrees": len(self.levels) - 1, "p": p}
-        others = drawn(self._excess, sums, partial(self._redraw, one_hazard=True), draws=P_DRAWS)["excess"]
+            statistic, p = table.logrank()
+            return {**named, "statistic": statistic, "degrees": len(self.levels) - 1, "p": p}
+        noisy = Sums({"exits": table.counts}, {"exits": sums.noise("exits")})
+        redraw = partial(_redraw, table.expected(one_hazard=True))
+        others = drawn(self._excess, noisy, redraw, draws=P_DRAWS)["excess"]
         middle = others.mean(0)
         spread = np.linalg.pinv(np.cov(others[:, :-1].T).reshape(len(middle) - 1, -1))
 
@@ -181,22 +201,22 @@ class SurvivalAnalysis(Analysis):
             squared: Floats = np.einsum("...g,gh,...h->...", off, spread, off)
             return squared
 
-        far = distance(self.table(sums).excess)
+        far = distance(table.excess)
         as_far = int((distance(others) >= far).sum())
-        return {"statistic": float(far), "p": (1 + as_far) / (P_DRAWS + 1)}
+        return {**named, "statistic": float(far), "p": (1 + as_far) / (P_DRAWS + 1)}
 
     def _curves(self, sums: Sums) -> Estimates:
-        table = self.table(sums)
-        return {"survival": table.survival, "mean": table.mean_time(np.array(self.question.grid))}
+        table = LifeTable(sums["exits"], halved=True)
+        mean = table.mean_time(np.array(self.question.grid))
+        return {"product": table.product, "survival": table.survival, "mean": mean}
 
     def _excess(self, sums: Sums) -> Estimates:
-        return {"excess": self.table(sums).excess}
+        return {"excess": LifeTable(sums["exits"], halved=True).excess}
 
-    def _redraw(self, sums: Sums, generator: np.random.Generator, one_hazard: bool) -> Sums:
-        """Other patients of the same population."""
-        expected = self.table(sums).expected(one_hazard).reshape(-1)
-        exits = generator.poisson(np.append(expected, max(0.0, float(sums["exits"][-1])))).astype(np.float64)
-        return replace(sums, values={"exits": exits})
+
+def _redraw(expected: Floats, sums: Sums, generator: np.random.Generator) -> Sums:
+    """Other patients of the same population."""
+    return replace(sums, values={"exits": generator.poisson(expected).astype(np.float64)})
 
 
 P_DRAWS = 1000
@@ -211,6 +231,12 @@ def build(study: Study) -> SurvivalAnalysis:
     """The analysis of `fc.KaplanMeier(...)`."""
     if not isinstance(study.analysis, KaplanMeier):
         raise StudyError("analysis: not a survival curve")
-    kind = study.cohort.schema_.get(study.analysis.by) if study.analysis.by else None
-    levels = kind.levels if isinstance(kind, Categorical) else (ALL,)
-    return SurvivalAnalysis(study.cohort, study.analysis, tuple(levels))
+    levels = _levels(study.cohort, study.analysis.by)
+    n_strata = len(_levels(study.cohort, study.analysis.strata))
+    return SurvivalAnalysis(study.cohort, study.analysis, levels, n_strata)
+
+
+def _levels(cohort: Cohort, name: str | None) -> tuple[str | int, ...]:
+    """Of a column; where none is named, or a site's are not known, there is one."""
+    kind = cohort.every_column.get(name) if name else None
+    return tuple(kind.levels) if isinstance(kind, Categorical) else (ALL,)
