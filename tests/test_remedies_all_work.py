@@ -15,7 +15,8 @@ from .remedies import PLACE, errors_said
 from .remedies_obeyed_work import ELSEWHERE, FACTS, OBEYED, ROOMS
 
 HERE = Path(__file__).parent
-TABLES = [HERE / f"test_remedies_of_{name}.py" for name in ("work", "nodes", "pages", "models", "formulas")]
+WORK = ("work", "nodes", "pages", "models", "formulas", "ranks")
+TABLES = [HERE / f"test_remedies_of_{name}.py" for name in WORK]
 VERBS = (
     "approve ask begin call cancel change check choose clean clear compare confirm convert correct declare "
     "define do drop enable end exclude forget give import install invite keep leave let load lower make name "

@@ -113,6 +113,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "crosstab": lambda: Case(
         study(fc.Crosstab("sex", "ill", strata="stage"), LABELS["binary"], None), 120, 1
     ),
+    "quantiles": lambda: Case(study(fc.Quantiles(), LABELS["number"], None), 60, 1),
+    "quantiles by group": lambda: Case(
+        study(fc.Quantiles(by="ill", grid={"age": 1.0}), LABELS["binary"], None), 60, 1
+    ),
     "evaluate a yes or no": lambda: Case(study(fc.Evaluate(model=saved("binary")), LABELS["binary"]), 25),
     "evaluate classes": lambda: Case(study(fc.Evaluate(model=saved("classes")), LABELS["classes"]), 25),
     "evaluate a number": lambda: Case(study(fc.Evaluate(model=saved("number")), LABELS["number"]), 25),
@@ -128,7 +132,7 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
-COUNTED_ALONE = ("describe", "survival", "crosstab", "evaluate a score")
+COUNTED_ALONE = ("describe", "survival", "crosstab", "quantiles", "evaluate a score")
 """Analyses that need no model."""
 
 

@@ -10,11 +10,19 @@ from types import MappingProxyType
 from fedcohort.analyses.crosstab.question import Crosstab
 from fedcohort.analyses.describe.question import Describe
 from fedcohort.analyses.evaluate.question import Evaluate
+from fedcohort.analyses.quantiles.question import Quantiles
 from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.analyses.train.question import Train
 from fedcohort.questions import Question
 
-__all__ = ["Crosstab", "Describe", "Evaluate", "KaplanMeier", "Train"]
+__all__ = [
+    "Crosstab",
+    "Describe",
+    "Evaluate",
+    "KaplanMeier",
+    "Quantiles",
+    "Train",
+]
 
 KINDS: Mapping[str, type[Question]] = MappingProxyType(
     {
@@ -23,5 +31,6 @@ KINDS: Mapping[str, type[Question]] = MappingProxyType(
         "evaluate": Evaluate,
         "survival": KaplanMeier,
         "crosstab": Crosstab,
+        "quantiles": Quantiles,
     }
 )

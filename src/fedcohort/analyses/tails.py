@@ -4,6 +4,8 @@ scipy.special is imported where it is called: it takes a tenth of a second, whic
 should not wait for.
 """
 
+import math
+
 
 def normal_p(z: float) -> float:
     """Two-sided p-value of a standard normal statistic."""
@@ -45,3 +47,11 @@ def t_quantile(probability: float, degrees: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, probability))
+
+
+def binomial_quantile(probability: float, n: int, share: float) -> int:
+    """The least count that a binomial one of `n` with this share exceeds with at most 1 - probability."""
+    from scipy.special import bdtr, bdtrik
+
+    count = math.ceil(float(bdtrik(probability, n, share)))
+    return count - 1 if count > 0 and float(bdtr(count - 1, n, share)) >= probability else count
