@@ -241,6 +241,33 @@ OBEYED: dict[str, tuple[str, ...]] = {
         "--into: a database needs --inbox FOLDER, where images wait for their import",
         "--options, --deidentify and --key are for a database: give --inbox FOLDER",
     ),
+    "analyses/cox/test_cox.py::test_wrong_words_are_refused_with_what_to_write": (
+        "analysis.formula: the label is what is explained; write the right-hand side alone",
+        "formula: name what the hazard depends on, such as age + C(sex), without - 1",
+        'strata: write "site", or a list with it',
+        "analysis.strata: {} is in the formula, too; leave it out of one",
+        "analysis.strata: levels and times make too many cells; name fewer",
+        "strata: a column is named twice; name each once",
+    ),
+    "analyses/cox/test_cox.py::test_a_label_that_is_no_time_is_refused_and_so_is_privacy": (
+        "privacy: a risk set mixes patients, so that one of them moves the terms of all; leave out [privacy]",
+    ),
+    "analyses/cox/test_cox.py::test_a_cohort_without_events_is_told": (
+        "cohort: no patient of whom all columns are known has the event; widen `where`",
+    ),
+    "analyses/cox/test_cox.py::test_a_column_of_one_value_or_of_one_value_a_hospital_is_named": (
+        "formula: {} have the same value for every patient; leave them out",
+        "formula: {} have one value among the patients who are compared",
+    ),
+    "analyses/cox/test_cox.py::test_columns_that_follow_from_one_another_are_named": (
+        "formula: {} follow from one another, so that their coefficients cannot be told apart",
+    ),
+    "analyses/cox/test_cox.py::test_a_coefficient_without_end_is_told_with_its_column": (
+        "formula: the coefficients of {} grow without end",
+    ),
+    "analyses/cox/test_newton.py::test_a_likelihood_without_a_maximum_ends_in_words": (
+        "formula: no maximum of the likelihood in {} rounds, of {}; leave out columns that hardly vary",
+    ),
 }
 """By test, below tests/, the remedies that it obeys beside the tables."""
 
@@ -281,6 +308,8 @@ FACTS: dict[str, str] = {
     "this protection needs no opening": "a peer's fault",
     "private steps need the node's sampler": "a guard of the code's own",
     "a live node needs its store on disk": "a guard of the code's own",
+    "a state without the numbers that this round needs": "a peer's fault",
+    "cohort.label: cox needs fc.Survival(time, event)": "the question's words, and a guard behind them",
     "cohort.label: survival needs fc.Survival(time, event)": "a guard behind the question's words",
     "cohort.label: privacy needs declared bounds": "a guard behind study.py, whose words are obeyed",
     "cohort.bounds: privacy needs declared bounds": "a guard behind study.py, whose words are obeyed",

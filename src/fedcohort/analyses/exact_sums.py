@@ -58,6 +58,26 @@ def sum_squares(columns: Floats) -> Ints:
     return _summed(columns, SQUARES, _square_sum)
 
 
+def limbs_of(values: Floats) -> Ints:
+    """(n, n_limbs): limbs of each of (n,) numbers, such as a site's own sums.
+
+    Raises:
+        ValueRangeError: one is beyond 2^127, or no number.
+    """
+    if not np.all(np.abs(values) <= LARGEST):
+        raise ValueRangeError("a value is beyond 2^127; declare bounds and clean the column")
+    whole, place = _whole_numbers(values)
+    each = zip(whole.tolist(), place.tolist(), strict=True)
+    return np.array([_to_limbs(number << at, VALUES) for number, at in each], np.int64).reshape(
+        len(values), VALUES.n_limbs
+    )
+
+
+def floats_of(limbs: NDArray[np.floating | np.integer]) -> Floats:
+    """(n,): the exact sums that limbs of VALUES stand for, each rounded once."""
+    return np.array([float(total) for total in totals(limbs, VALUES)], np.float64)
+
+
 def totals(limbs: NDArray[np.floating | np.integer], grid: Grid) -> list[Fraction]:
     """The exact sums that limbs, added over sites, stand for: one a row."""
     return [

@@ -7,6 +7,7 @@ report) and `explain` (its sentences). Only the words are read here: all of the 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from fedcohort.analyses.cox.question import Cox
 from fedcohort.analyses.crosstab.question import Crosstab
 from fedcohort.analyses.describe.question import Describe
 from fedcohort.analyses.evaluate.question import Evaluate
@@ -16,6 +17,7 @@ from fedcohort.analyses.train.question import Train
 from fedcohort.questions import Question
 
 __all__ = [
+    "Cox",
     "Crosstab",
     "Describe",
     "Evaluate",
@@ -32,5 +34,6 @@ KINDS: Mapping[str, type[Question]] = MappingProxyType(
         "survival": KaplanMeier,
         "crosstab": Crosstab,
         "quantiles": Quantiles,
+        "cox": Cox,
     }
 )

@@ -1,0 +1,292 @@
+"""Cox regression as sums: moments of the columns, Newton's rounds, and what is said of the fit.
+
+Within strata of sites a site computes its own part of the partial likelihood, and nothing of a risk set
+leaves it. Sums travel as exact numbers (`exact_sums`), so that neither unit nor scale of a column costs a
+digit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+
+from fedcohort.analyses.contract import (
+    Analysis,
+    Contribution,
+    Draw,
+    Floats,
+    Proved,
+    Report,
+    Stage,
+    State,
+    Sums,
+    Tally,
+)
+from fedcohort.analyses.cox.cases import Asked, Cases, array_of
+from fedcohort.analyses.cox.concordance import pairs
+from fedcohort.analyses.cox.newton import MOST_ROUNDS, Likelihood, climb
+from fedcohort.analyses.cox.question import Cox
+from fedcohort.analyses.cox.report import Fit, fit_report, shown_of_fit
+from fedcohort.analyses.cox.risk_sets import RiskSets
+from fedcohort.analyses.design import design_of
+from fedcohort.analyses.exact_sums import SQUARES, VALUES, floats_of, limbs, limbs_of, sum_squares, sum_values
+from fedcohort.analyses.moments import moments_from_sums
+from fedcohort.analyses.rows import Rows
+from fedcohort.columns import Categorical
+from fedcohort.errors import StudyError
+from fedcohort.study import Privacy, Study
+from fedcohort.vector import Array, Block, counts
+
+MOST_PAIRS = 2.0**47
+"""Of one site's patients."""
+ALL = "all"
+"""The stratum's name where there is one."""
+
+
+@dataclass(frozen=True, eq=False)
+class MomentsStage:
+    """How many patients and events there are, and mean and deviation of each column."""
+
+    asked: Asked
+    name: str = "moments"
+    times: int = 1
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Counts, and exact sums of values and squares."""
+        p = len(self.asked.names)
+        sizes = (counts(name, 1, once=True) for name in ("patients", "missing", "events"))
+        return (*sizes, limbs("sum", p, VALUES), limbs("squares", p, SQUARES))
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """Each complete case once."""
+        cases = self.asked.cases(rows)
+        return {
+            "patients": Tally(rows=cases.rows),
+            "missing": Tally(rows=cases.missing),
+            "events": Tally(rows=cases.rows[cases.event == 1]),
+            "sum": Proved(sum_values(cases.x)),
+            "squares": Proved(sum_squares(cases.x)),
+        }
+
+    def update(self, state: State, sums: Sums) -> State:
+        """Columns are centred at the mean and scaled by the deviation from now on.
+
+        Raises:
+            StudyError: there is nothing to compute from.
+        """
+        names = self.asked.names
+        n, events = int(sums["patients"][0]), int(sums["events"][0])
+        if not events:
+            raise StudyError(
+                "cohort: no patient of whom all columns are known has the event; widen `where`, or leave out "
+                "columns that are often missing"
+            )
+        moments = moments_from_sums({**sums.values, "n": np.full(len(names), n)})
+        flat = moments.deviation <= 1e-12 * np.abs(moments.mean)
+        if flat.any():
+            constant = ", ".join(name for name, one in zip(names, flat, strict=True) if one)
+            raise StudyError(
+                "formula: {columns} have the same value for every patient; leave them out", columns=constant
+            )
+        arrays = {
+            "centre": moments.mean,
+            "scale": moments.deviation,
+            "coefficients": np.zeros(len(names)),
+        }
+        kept = {name: sums[name] for name in ("patients", "missing", "events")}
+        return replace(state, arrays=arrays, kept=kept)
+
+
+@dataclass(frozen=True, eq=False)
+class BySite:
+    """What stages of a likelihood within sites have in common."""
+
+    asked: Asked
+    efron: bool
+
+    def sets(self, state: State, rows: Rows) -> RiskSets:
+        """The site's rows, sorted, with scaled columns; made once for one centre and scale."""
+        shape = (len(self.asked.names),)
+        centre, scale = (array_of(state, name, shape) for name in ("centre", "scale"))
+        key = centre.tobytes() + scale.tobytes()
+        before = rows.made.get("risk sets")
+        if not isinstance(before, tuple) or before[0] != key:
+            cases = self.asked.cases(rows)
+            x = (cases.x - centre) / np.where(scale > 0, scale, 1.0)
+            sets = RiskSets.of(x, cases.time, cases.event, cases.stratum, self.efron)
+            before = rows.made["risk sets"] = (key, sets)
+        found: RiskSets = before[1]
+        return found
+
+    def coefficients(self, state: State) -> Floats:
+        """At which the sum is asked."""
+        return array_of(state, "coefficients", (len(self.asked.names),))
+
+
+def likelihood_block(p: int) -> Block:
+    """Log-likelihood, score and information, exactly."""
+    return limbs("likelihood", 1 + p + p * (p + 1) // 2, VALUES)
+
+
+@dataclass(frozen=True, eq=False)
+class NewtonStage:
+    """A round: the partial likelihood within sites, and where to go from there."""
+
+    model: BySite
+    name: str = "newton"
+    times: int = MOST_ROUNDS
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """A site's log-likelihood and its derivatives."""
+        return (likelihood_block(len(self.model.asked.names)),)
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """A site's part; zeros of one without events."""
+        at = self.model.coefficients(state)
+        here = self.model.sets(state, rows).at(at)
+        return {"likelihood": Proved(limbs_of(here.packed))}
+
+    def update(self, state: State, sums: Sums) -> State:
+        """The next coefficients.
+
+        Raises:
+            StudyError: there is no maximum, or columns cannot be told apart.
+        """
+        names = self.model.asked.names
+        here = Likelihood.unpacked(floats_of(sums["likelihood"]), len(names))
+        counted = {name: state.kept[name] for name in ("patients", "missing", "events")}
+        before = {name: array for name, array in state.kept.items() if name not in counted}
+        next_ = climb(here, state.arrays["coefficients"], before, names)
+        arrays = {**state.arrays, "coefficients": next_.coefficients}
+        return replace(state, arrays=arrays, kept={**counted, **next_.kept}, settled=next_.settled)
+
+
+@dataclass(frozen=True, eq=False)
+class FitStage:
+    """At the maximum: the likelihood once more, concordance, proportional hazards, and the baseline."""
+
+    model: BySite
+    grid: tuple[float, ...]
+    name: str = "fit"
+    times: int = 1
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """What is said of the fit."""
+        p, cells = len(self.model.asked.names), self.model.asked.n_strata * (len(self.grid) + 1)
+        half = p * (p + 1) // 2
+        pair = Block("pairs", (3,), resolution=1.0, bound=MOST_PAIRS)
+        baseline = (counts("exits", 2 * cells, once=True), limbs("risk", cells, VALUES)) if self.grid else ()
+        return (likelihood_block(p), limbs("proportions", p + 2 * half, VALUES), pair, *baseline)
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """A site's part."""
+        at = self.model.coefficients(state)
+        sets, cases = self.model.sets(state, rows), self.model.asked.cases(rows)
+        eta = self._eta(state, cases, at)
+        parts: dict[str, Contribution] = {
+            "likelihood": Proved(limbs_of(sets.at(at).packed)),
+            "proportions": Proved(limbs_of(sets.proportions(at).packed)),
+            "pairs": Proved(_pairs(cases, eta)),
+        }
+        if self.grid:
+            cell, died = cell_of(cases, self.grid)
+            risk = np.exp(np.clip(eta, -80.0, 80.0))
+            cells = self.model.asked.n_strata * (len(self.grid) + 1)
+            parts["exits"] = Tally(cell=2 * cell + died, rows=cases.rows)
+            parts["risk"] = Proved(limbs_of(np.bincount(cell, risk, cells).astype(np.float64)))
+        return parts
+
+    def _eta(self, state: State, cases: Cases, at: Floats) -> Floats:
+        shape = at.shape
+        centre, scale = (array_of(state, name, shape) for name in ("centre", "scale"))
+        eta: Floats = (cases.x - centre) @ (at / np.where(scale > 0, scale, 1.0))
+        return eta
+
+    def update(self, state: State, sums: Sums) -> State:
+        """The report reads the sums."""
+        return state
+
+
+def cell_of(cases: Cases, grid: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The cell in which each patient leaves, by stratum, and whether with the event; the last is beyond."""
+    place = np.searchsorted(np.array(grid), cases.time, side="left")
+    died = (cases.event == 1) & (place < len(grid))
+    return cases.stratum * (len(grid) + 1) + place, died
+
+
+def _pairs(cases: Cases, eta: Floats) -> Array:
+    """Of each stratum, added up."""
+    total = np.zeros(3, np.int64)
+    for stratum in np.unique(cases.stratum).tolist():
+        mine = cases.stratum == stratum
+        total += pairs(cases.time[mine], cases.event[mine], eta[mine])
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class CoxAnalysis(Analysis):
+    """Hazard ratios within hospitals."""
+
+    question: Cox
+    asked: Asked
+    levels: tuple[str, ...]
+    privacy: Privacy | None = None
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Moments, Newton's rounds until they settle, and the fit."""
+        model = BySite(self.asked, self.question.ties == "efron")
+        return (MomentsStage(self.asked), NewtonStage(model), FitStage(model, tuple(self.question.grid)))
+
+    def report(self, state: State) -> Report:
+        """Coefficients, tests, concordance, and the baseline where a grid was given."""
+        sums, kept = state.sums or Sums({}), state.kept
+        fit = Fit(
+            names=self.asked.names,
+            n=self._patients_behind(state),
+            centre=np.asarray(state.arrays["centre"]),
+            scale=np.asarray(state.arrays["scale"]),
+            at=np.asarray(state.arrays["coefficients"]),
+            here=Likelihood.unpacked(floats_of(sums["likelihood"]), len(self.asked.names)),
+            null=Likelihood(float(kept["null_loglik"][0]), kept["null_score"], kept["null_information"]),
+        )
+        said = {"strata": list(self.question.strata), "ties": self.question.ties}
+        shown = shown_of_fit(fit, sums, self.question.grid, self.levels)
+        return {
+            "patients": int(kept["patients"][0]),
+            "missing": int(kept["missing"][0]),
+            "cox": {**said, **fit_report(fit, kept), **shown},
+        }
+
+    def _patients_behind(self, state: State) -> list[int]:
+        """By column: of a level those who have it, of a number all."""
+        n, means = int(state.kept["patients"][0]), np.asarray(state.arrays["centre"])
+        return [
+            round(mean * n) if is_level else n
+            for mean, is_level in zip(means.tolist(), self.asked.are_levels, strict=True)
+        ]
+
+
+def build(study: Study) -> CoxAnalysis:
+    """The analysis of `fc.Cox(...)`.
+
+    Raises:
+        StudyError: the formula cannot be computed from the cohort's columns.
+    """
+    question = study.analysis
+    if not isinstance(question, Cox):
+        raise StudyError("analysis: not a Cox regression")
+    kinds = study.cohort.schema_
+    levels = {name: kind.levels for name in question.by if isinstance(kind := kinds[name], Categorical)}
+    try:
+        design = design_of(study.cohort, question.formula)
+    except ValueError as error:
+        raise StudyError("analysis.formula: {why}", why=error.args[0]) from None
+    strata = tuple((name, len(kind)) for name, kind in levels.items())
+    named = tuple(", ".join(map(str, chosen)) for chosen in product(*levels.values())) if levels else (ALL,)
+    return CoxAnalysis(question, Asked(study.cohort, design, strata), named)
