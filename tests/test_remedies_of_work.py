@@ -192,6 +192,29 @@ TABLED = [
 ]  # fmt: skip
 
 
+def compared(column: str = "age", by: str = "sex", **words: Any) -> fc.Study:
+    """A comparison of a number between the groups of the same study."""
+    kinds: dict[str, Any] = {
+        "sex": fc.Categorical(["f", "m"]),
+        "age": fc.Numeric(0, 120),
+        "bmi": fc.Numeric(),
+    }
+    cohort = fc.Cohort(columns=kinds, label=fc.Binary("ill"))
+    return fc.Study(name="x", cohort=cohort, analysis=fc.Compare(column, by, **words))
+
+
+COMPARED = [
+    Row("by: this is the column itself; name the column that says the group",
+        lambda: compared("age", "age"), compared),
+    Row("analysis.column: {} is not a number; take fc.Crosstab for levels",
+        lambda: compared("sex", "ill"), lambda: tabled("sex", "ill")),
+    Row("{}: {} has no declared bounds, within which a grid lies; declare them",
+        lambda: compared("bmi", grid=0.1), lambda: compared("age", grid=1.0)),
+    Row("{}: {} has over {} cells in steps of {}; take wider steps, or narrower bounds",
+        lambda: compared(grid=1e-6), lambda: compared(grid=0.1)),
+]  # fmt: skip
+
+
 def block(bound: float = 10.0) -> FixedPoint:
     return FixedPoint("w", (1,), bound, 2.0**-22)
 
@@ -340,7 +363,7 @@ RESEARCHER = [
         answered(401, "{}", dict(HEADERS)), answered(200, '{"studies": []}')),
 ]  # fmt: skip
 
-TABLES = [*PRIVACY, *SURVIVAL, *TABLED, *SCORES, *PROTECTION, *STUDIES, *WIRE, *RESEARCHER]
+TABLES = [*PRIVACY, *SURVIVAL, *TABLED, *COMPARED, *SCORES, *PROTECTION, *STUDIES, *WIRE, *RESEARCHER]
 
 
 @pytest.mark.parametrize("row", TABLES, ids=lambda row: row.said[:60])

@@ -117,6 +117,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "quantiles by group": lambda: Case(
         study(fc.Quantiles(by="ill", grid={"age": 1.0}), LABELS["binary"], None), 60, 1
     ),
+    "compare": lambda: Case(study(fc.Compare("bp", "stage"), LABELS["binary"], None), 120, 1),
+    "compare on a grid": lambda: Case(
+        study(fc.Compare("age", "ill", grid=10.0), LABELS["binary"], None), 120, 1
+    ),
     "evaluate a yes or no": lambda: Case(study(fc.Evaluate(model=saved("binary")), LABELS["binary"]), 25),
     "evaluate classes": lambda: Case(study(fc.Evaluate(model=saved("classes")), LABELS["classes"]), 25),
     "evaluate a number": lambda: Case(study(fc.Evaluate(model=saved("number")), LABELS["number"]), 25),
@@ -132,7 +136,7 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
-COUNTED_ALONE = ("describe", "survival", "crosstab", "quantiles", "evaluate a score")
+COUNTED_ALONE = ("describe", "survival", "crosstab", "compare", "quantiles", "evaluate a score")
 """Analyses that need no model."""
 
 

@@ -9,6 +9,7 @@ without cancellation: the mean need not be known beforehand, and no scale is loo
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ LIMB_BITS = 32
 LARGEST = 2.0**127
 """A value beyond it belongs to no measurement; a square of it still has room."""
 _MANTISSA, _HALF = 53, 27
-_AT_ONCE = 2**16
+_AT_ONCE = 2**14
 """Rows that are worked on together: they stay in the processor's cache."""
+SLICE_BITS, MOST_SLICES = 18, 6
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,12 +52,12 @@ def sum_values(columns: Floats) -> Ints:
     Raises:
         ValueRangeError: a value is beyond 2^127.
     """
-    return _summed(columns, VALUES, _value_sum)
+    return _summed(columns, (VALUES, _Part.value_sum))[0]
 
 
 def sum_squares(columns: Floats) -> Ints:
     """(n_columns, n_limbs): the sum of each column's squares, as `sum_values`."""
-    return _summed(columns, SQUARES, _square_sum)
+    return _summed(columns, (SQUARES, _Part.square_sum))[0]
 
 
 def limbs_of(values: Floats) -> Ints:
@@ -87,15 +89,69 @@ def totals(limbs: NDArray[np.floating | np.integer], grid: Grid) -> list[Fractio
     ]
 
 
-def _summed(columns: Floats, grid: Grid, part_of: Callable[[Floats], int]) -> Ints:
-    sums = np.zeros((columns.shape[1], grid.n_limbs), np.int64)
+def sum_both(columns: Floats) -> tuple[Ints, Ints]:
+    """`sum_values` and `sum_squares`, which share most of their work."""
+    values, squares = _summed(columns, (VALUES, _Part.value_sum), (SQUARES, _Part.square_sum))
+    return values, squares
+
+
+def _summed(columns: Floats, *asked: "tuple[Grid, Callable[[_Part], int]]") -> list[Ints]:
+    sums = [np.zeros((columns.shape[1], grid.n_limbs), np.int64) for grid, _ in asked]
     for index, column in enumerate(columns.T):
-        present = column[~np.isnan(column)]
+        present = np.ascontiguousarray(column)
+        if np.isnan(present.min(initial=0.0)):
+            present = present[~np.isnan(present)]
         if present.size and not np.max(np.abs(present)) <= LARGEST:
             raise ValueRangeError("a value is beyond 2^127; declare bounds and clean the column")
-        parts = (present[begin : begin + _AT_ONCE] for begin in range(0, len(present), _AT_ONCE))
-        sums[index] = _to_limbs(sum(part_of(part) for part in parts), grid)
+        parts = [_Part(present[begin : begin + _AT_ONCE]) for begin in range(0, len(present), _AT_ONCE)]
+        for (grid, part_of), limbs_of in zip(asked, sums, strict=True):
+            limbs_of[index] = _to_limbs(sum(part_of(part) for part in parts), grid)
     return sums
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Values that are worked on together."""
+
+    values: Floats
+
+    @cached_property
+    def slices(self) -> tuple[Floats, int] | None:
+        """Whole numbers, (k, n), and the highest place: a value is the sum of slice j times 2^(top - 18 j).
+
+        Slices are of 18 bits, so that sums of their products are exact as floats, 2^16 of them in whatever
+        order. None where values are so far apart that they take more slices than `MOST_SLICES`.
+        """
+        top = int(np.frexp(np.max(np.abs(self.values)))[1]) - SLICE_BITS
+        rest = np.ldexp(self.values, -top)
+        found: list[Floats] = []
+        while len(found) < MOST_SLICES and top - SLICE_BITS * len(found) >= VALUES.lowest:
+            found.append(np.rint(rest))
+            rest -= found[-1]
+            if not rest.any():
+                return np.stack(found), top
+            rest *= 2.0**SLICE_BITS
+        return None
+
+    def value_sum(self) -> int:
+        """In steps of 2^VALUES.lowest."""
+        if self.slices is None:
+            return _value_sum(self.values)
+        slices, top = self.slices
+        places = (top - SLICE_BITS * j - VALUES.lowest for j in range(len(slices)))
+        return sum(int(total) << place for total, place in zip(slices.sum(1), places, strict=True))
+
+    def square_sum(self) -> int:
+        """In steps of 2^SQUARES.lowest, which is twice as low: a square's place is twice the value's."""
+        if self.slices is None:
+            return _square_sum(self.values)
+        slices, top = self.slices
+        products = slices @ slices.T
+        return sum(
+            int(products[i, j]) << (2 * top - SLICE_BITS * (i + j) - SQUARES.lowest)
+            for i in range(len(slices))
+            for j in range(len(slices))
+        )
 
 
 def _to_limbs(whole: int, grid: Grid) -> list[int]:

@@ -69,3 +69,8 @@ def hull(*intervals: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
     """
     lows, highs = zip(*intervals, strict=True)
     return np.fmin.reduce(lows), np.fmax.reduce(highs)
+
+
+def numbers(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures as a report has them; what cannot be computed is null."""
+    return {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}

@@ -7,6 +7,7 @@ report) and `explain` (its sentences). Only the words are read here: all of the 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from fedcohort.analyses.compare.question import Compare
 from fedcohort.analyses.cox.question import Cox
 from fedcohort.analyses.crosstab.question import Crosstab
 from fedcohort.analyses.describe.question import Describe
@@ -17,6 +18,7 @@ from fedcohort.analyses.train.question import Train
 from fedcohort.questions import Question
 
 __all__ = [
+    "Compare",
     "Cox",
     "Crosstab",
     "Describe",
@@ -35,5 +37,6 @@ KINDS: Mapping[str, type[Question]] = MappingProxyType(
         "crosstab": Crosstab,
         "quantiles": Quantiles,
         "cox": Cox,
+        "compare": Compare,
     }
 )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.analyses.contract import Contribution, Proved, Sums, Tally
-from fedcohort.analyses.exact_sums import SQUARES, VALUES, limbs, sum_squares, sum_values, totals
+from fedcohort.analyses.exact_sums import SQUARES, VALUES, limbs, sum_both, totals
 from fedcohort.analyses.intervals import Estimates, drawn, ends
 from fedcohort.columns import Numeric
 from fedcohort.errors import ValueRangeError
@@ -90,10 +90,11 @@ class ExactMoments:
         Raises:
             ValueRangeError: a value is beyond 2^127.
         """
+        total, squares = sum_both(values)
         return {
             "n": Proved((~np.isnan(values)).sum(0)),
-            "sum": Proved(sum_values(values)),
-            "squares": Proved(sum_squares(values)),
+            "sum": Proved(total),
+            "squares": Proved(squares),
         }
 
     def check(self, values: Floats) -> None:

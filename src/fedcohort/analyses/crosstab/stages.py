@@ -16,7 +16,7 @@ from fedcohort.analyses.contingency import Strata, chi_squared, fisher_p, two_gr
 from fedcohort.analyses.contract import Analysis, Floats, Report, Stage, State, Sums
 from fedcohort.analyses.crosstab.question import Crosstab
 from fedcohort.analyses.crosstab.redrawn import POOLED, Redrawn
-from fedcohort.analyses.intervals import NORMAL
+from fedcohort.analyses.intervals import NORMAL, numbers
 from fedcohort.analyses.tails import chi_squared_p
 from fedcohort.columns import Categorical
 from fedcohort.errors import StudyError
@@ -147,11 +147,6 @@ def whole(counts: Floats) -> object:
     """Counts as a report has them: whole numbers, none of them negative."""
     rounded: object = np.maximum(np.rint(counts), 0).astype(np.int64).tolist()
     return rounded
-
-
-def numbers(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """Figures as JSON has them."""
-    return {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}
 
 
 def build(study: Study) -> CrosstabAnalysis:

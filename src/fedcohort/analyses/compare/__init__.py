@@ -1,0 +1,1 @@
+"""Compare: one number between groups, by means and by ranks."""

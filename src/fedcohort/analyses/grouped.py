@@ -1,0 +1,173 @@
+"""Numbers of patients, means and variances of numbers by group, from one sum.
+
+Without privacy sums are exact (`exact_sums`), so that neither unit nor offset costs a digit. Under privacy a
+patient adds to one group a vector of scaled values and their squares, whose length does not grow with the
+number of groups. A patient counts with one row.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.columns_of import numeric_matrix, values_of
+from fedcohort.analyses.contract import Contribution, Draw, Floats, Proved, State, Sums, Tally
+from fedcohort.analyses.enough import check_enough
+from fedcohort.analyses.exact_sums import SQUARES, VALUES, limbs, sum_both, totals
+from fedcohort.analyses.mean_tests import GroupMoments
+from fedcohort.analyses.moments import Scaling, declared_scaling, refuse_outside
+from fedcohort.analyses.rows import Rows
+from fedcohort.columns import Numeric
+from fedcohort.study import Cohort
+from fedcohort.vector import MAX_ROWS, Array, Block, counts
+
+LEAST_VARIANCE = 1e-4
+"""Of scaled values: what noise leaves of a variance is no less."""
+
+
+@dataclass(frozen=True)
+class GroupedStage:
+    """How many patients each group has, and moments of each number in it.
+
+    Attributes:
+        by: the column that says the group; None: all patients are one.
+        private: whether sums are of scaled values.
+    """
+
+    cohort: Cohort
+    columns: Mapping[str, Numeric]
+    by: str | None
+    n_groups: int
+    private: bool = False
+    name: str = "moments"
+    times: int = 1
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The last of the groups are patients whose group is missing."""
+        groups, n = counts("groups", self.n_groups + 1, once=True), len(self.columns)
+        if not n:
+            return (groups,)
+        if self.private:
+            row = math.sqrt(3 * n)
+            return groups, Block("moments", (self.n_groups, 3 * n), row, once=True, bound=MAX_ROWS)
+        size = self.n_groups * n
+        return groups, counts("n", size), limbs("sum", size, VALUES), limbs("squares", size, SQUARES)
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """Of the declared bounds, which under privacy all columns have."""
+        scaling = declared_scaling(self.columns)
+        if scaling is None:
+            raise ValueError("a column without bounds")
+        return scaling
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """Each patient's group, and what the values add to it."""
+        ours = rows.patients("all")
+        group = group_of(rows, self.cohort, self.by)
+        cell = np.where(np.isnan(group), self.n_groups, group).astype(np.int64)
+        parts: dict[str, Contribution] = {"groups": Tally(cell=cell, rows=ours)}
+        if not self.columns:
+            return parts
+        values = numeric_matrix(rows.table, self.cohort, list(self.columns))[ours]
+        if not self.private:
+            refuse_outside(values, self.columns)
+            return {**parts, **self._exact(values, cell)}
+        with np.errstate(over="ignore"):  # what no double holds lies beyond the bound, too
+            scaled = np.clip((values - self.scaling.centre) / self.scaling.scale, -1.0, 1.0)
+        filled = np.nan_to_num(scaled, nan=0.0)
+        vector = np.concatenate([(~np.isnan(scaled)).astype(np.float64), filled, np.square(filled)], axis=1)
+        inside = np.where(cell == self.n_groups, -1, cell)
+        return {**parts, "moments": Tally(vector, inside, rows=ours)}
+
+    def _exact(self, values: Floats, cell: NDArray[np.int64]) -> dict[str, Contribution]:
+        n, sums, squares = [], [], []
+        for group in range(self.n_groups):
+            ours = values[cell == group]
+            n.append((~np.isnan(ours)).sum(0))
+            of_values, of_squares = sum_both(ours)
+            sums.append(of_values)
+            squares.append(of_squares)
+        return {
+            "n": Proved(np.concatenate(n)),
+            "sum": Proved(np.concatenate(sums)),
+            "squares": Proved(np.concatenate(squares)),
+        }
+
+    def update(self, state: State, sums: Sums) -> State:
+        """The report reads the sums.
+
+        Raises:
+            CohortTooSmallError: too few patients, by noisy counts.
+        """
+        patients = np.asarray(sums["groups"][:-1], np.float64)
+        check_enough(float(patients.sum()), sums.noise("groups") * math.sqrt(self.n_groups))
+        return state
+
+    def moments(self, sums: Sums, together: bool = False) -> GroupMoments:
+        """In the columns' own units; under privacy as noise leaves them, within what is possible.
+
+        Args:
+            together: of all groups as one.
+        """
+        if not self.columns:
+            empty = np.zeros((1 if together else self.n_groups, 0))
+            return GroupMoments(empty, empty, empty)
+        if self.private:
+            return self._bounded(sums["moments"], together)
+        names = ("n", "sum", "squares")
+        n, total, squares = (self._by_group(sums[name], together) for name in names)
+        exact = [
+            _exact_moments(int(count), *both)
+            for count, *both in zip(n[:, 0], totals(total, VALUES), totals(squares, SQUARES), strict=True)
+        ]
+        shape = (-1, len(self.columns))
+        mean, variance = np.array(exact, np.float64).reshape(-1, 2).T
+        return GroupMoments(
+            np.asarray(n[:, 0], np.float64).reshape(shape), mean.reshape(shape), variance.reshape(shape)
+        )
+
+    def _by_group(self, values: Array, together: bool) -> Array:
+        """A line a group and column; of limbs, which are added as they are, one a column."""
+        lines = np.asarray(values).reshape(self.n_groups, len(self.columns), -1)
+        if together:
+            lines = lines.sum(0, keepdims=True)
+        return lines.reshape(-1, lines.shape[-1])
+
+    def _bounded(self, values: Array, together: bool) -> GroupMoments:
+        vector = np.asarray(values, np.float64).reshape(self.n_groups, 3, len(self.columns))
+        if together:
+            vector = vector.sum(0, keepdims=True)
+        n, mean, variance = scaled_moments(vector)
+        scale = self.scaling.scale
+        return GroupMoments(n, mean * scale + self.scaling.centre, variance * scale**2)
+
+
+def scaled_moments(vector: Floats) -> tuple[Floats, Floats, Floats]:
+    """Of noisy (groups, 3, columns): how many values, and mean and variance in units of half the range."""
+    n = np.maximum(vector[:, 0], 2.0)
+    mean = np.clip(vector[:, 1] / n, -1.0, 1.0)
+    spread = np.clip(vector[:, 2] / n - mean**2, LEAST_VARIANCE, 1.0)
+    return n, mean, spread * n / (n - 1)
+
+
+def _exact_moments(n: int, total: Fraction, squares: Fraction) -> tuple[float, float]:
+    if not n:
+        return math.nan, math.nan
+    mean = total / n
+    return float(mean), float((squares - total * mean) / (n - 1)) if n > 1 else math.nan
+
+
+def group_of(rows: Rows, cohort: Cohort, by: str | None) -> Floats:
+    """Of each patient the group's place among the levels; NaN where it is missing."""
+
+    def made() -> Floats:
+        ours = rows.patients("all")
+        return np.zeros(len(ours)) if by is None else values_of(rows.table, cohort, by)[ours]
+
+    return rows.once(("group", by), made)
