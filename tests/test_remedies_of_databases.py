@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 
 import fedcohort as fc
 from fedcohort.coordinator.store import CoordinatorStore
+from fedcohort.node.records import Stored
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.quickstart.config import read_config
 from fedcohort.quickstart.demo import free_port
@@ -38,6 +39,7 @@ from fedcohort.storage.backup import back_up
 from fedcohort.storage.database import reading, writing
 from fedcohort.storage.durable import lock_folder, owner_only_folder
 from fedcohort.storage.files import read_or_make_key
+from fedcohort.storage.redo import begin_log
 from fedcohort.study import Cohort
 from tests.quickstart.test_config import write as write_config
 
@@ -319,7 +321,53 @@ def reads_at_home() -> None:
     assert bad("database", policy(SITE.replace('data = "ward.db"', f'data = "{DUCK}"'))) == ""
 
 
+def begun(full: bool) -> None:
+    """A redo log, on a disk without room or with some."""
+    path = Path("node.db-redo")
+    if full:
+        path.symlink_to("/dev/full")
+    else:
+        path.unlink()
+    with closing(sqlite3.connect("node.db")) as connection:
+        log = begin_log(connection, path)
+        assert log is not None
+        log.close()
+
+
+def cut_off() -> None:
+    """The database of a node that was killed, and its backup, without the redo log that belongs to it."""
+    Path("killed").mkdir()
+    with closing(SqlNodeStore(Path("killed/node.db"), exclusive=True)) as node:
+        node.keep(Stored("ab" * 32, 0, bytes(32), b"integers", "shape", "a", b""))
+        back_up(Path("copy"), [], Path("killed/node.db"))
+        for name in ("node.db", "node.db-wal"):
+            shutil.copy(Path("killed", name), name)
+        shutil.copy("killed/node.db-redo", "kept-redo")
+    SqlNodeStore(Path("node.db"))
+
+
+def last_round_is_there() -> None:
+    with closing(SqlNodeStore(Path("node.db"))) as node:
+        assert node.last("ab" * 32) is not None
+
+
+def put_back() -> None:
+    shutil.copy("kept-redo", "node.db-redo")
+    last_round_is_there()
+
+
+def back_from_backup() -> None:
+    Path("node.db-wal").unlink(missing_ok=True)
+    shutil.copy("copy/node.db", "node.db")
+    last_round_is_there()
+
+
 DATABASES = [
+    Row("{}: {}; check the disk, its free space and the file's permissions", lambda: begun(full=True),
+        lambda: begun(full=False)),
+    Row("{}: is missing or belongs to another copy of {}, which holds its newest rounds there; put the two "
+        "files that belong together back", cut_off, put_back),
+    Row("put the two files that belong together back, or restore a backup", cut_off, back_from_backup),
     Row("{}: is not empty; name a new folder for each backup",
         lambda: (Path("copy").mkdir(), write("copy/earlier", ""), back_up(Path("copy"), [ward()], None)),
         lambda: back_up(Path("copy2"), [Path("ward.db")], None)),

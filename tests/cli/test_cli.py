@@ -19,6 +19,7 @@ import fedcohort as fc
 from fedcohort.cli.app import _print_result, app
 from fedcohort.figures import to_json
 from fedcohort.logs import DiscreetFormatter
+from fedcohort.storage.backup import copy_database
 from tests.figures import EVERY_TYPE, of_another_version
 from tests.processes.support import (
     COLUMNS,
@@ -231,11 +232,8 @@ def test_the_event_logs_verify_and_a_changed_entry_is_named(group: Group, tmp_pa
     assert re.fullmatch(WHOLE, node.stdout)
     copy = tmp_path / "copy"
     copy.mkdir()
-    with (
-        closing(sqlite3.connect(group.state / "coordinator.db")) as source,
-        closing(sqlite3.connect(copy / "coordinator.db")) as target,
-    ):
-        source.backup(target)
+    copied = copy_database(group.state / "coordinator.db", copy / "coordinator.db")
+    with closing(sqlite3.connect(copied)) as target:
         target.execute("UPDATE events SET detail = '{}' WHERE sequence = 2")
         target.commit()
     broken = cli("coordinator", "audit", "--state", copy, cwd=tmp_path)

@@ -1,7 +1,6 @@
 """The coordinator's memory, on SQLite and PostgreSQL: stored once, kept, read on after a break."""
 
 import secrets
-import shutil
 import sqlite3
 import threading
 from collections import Counter
@@ -13,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 
 from fedcohort.analyses.contract import State
 from fedcohort.coordinator import store as store_module
+from fedcohort.coordinator import tables
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore, Submission
 from fedcohort.errors import ConfigError, StoreError, TooManyStudiesError
-from fedcohort.storage.durable import LOG_BYTES, MOST_EQUAL_ENTRIES
+from fedcohort.storage.durable import MOST_EQUAL_ENTRIES
 from tests.postgres import Postgres, postgres
 
 STUDY = "ab" * 32
@@ -113,30 +113,31 @@ def test_a_locked_database_is_told_in_words_and_counted(
         assert store.load_kept(STUDY, "opening") == b"2"
 
 
-def test_commits_of_a_process_overwrite_a_log_that_is_long_from_the_start(tmp_path: Path) -> None:
-    path = tmp_path / "coordinator.db"
-    CoordinatorStore(path).close()
-    with closing(CoordinatorStore(path, exclusive=True)) as store:
-        log = tmp_path / "coordinator.db-wal"
-        store.keep(STUDY, "opening", bytes(100_000))
-        length = log.stat().st_size
-        assert length > LOG_BYTES / 2
-        for number in range(20):
-            store.keep(STUDY, "opening", number.to_bytes(100_000))
-        assert log.stat().st_size == length
-        assert path.stat().st_size < LOG_BYTES / 20
-        with store.database.transaction() as connection:
-            assert not inspect(connection).has_table("lengthens_the_log")
+def n_pending(store: CoordinatorStore) -> int:
+    """Updates that the redo log has and SQLite has not."""
+    query = store.database.prepare(tables.UPDATES_AFTER)
+    return len(store.database.read_with_pending(query, {"key": STUDY, "after": 0}, tables.updates)[1])
 
 
-def test_a_disk_without_room_to_spare_keeps_a_short_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=16 * LOG_BYTES))
+def test_pages_see_a_round_before_sqlite_has_it_and_in_its_place_afterwards(tmp_path: Path) -> None:
     with closing(CoordinatorStore(tmp_path / "coordinator.db", exclusive=True)) as store:
-        store.keep(STUDY, "opening", b"1")
-        assert (tmp_path / "coordinator.db-wal").stat().st_size < LOG_BYTES / 20
+        store.submit(SUBMISSION)
+        store.set_state(STUDY, "running")
+        for number in (1, 2):
+            state = State("steps", number, {"weights": np.full(3, number)})
+            store.save_round(STUDY, state, ("a",), [{"loss": float(number)}], {})
+        before = store.updates(STUDY)
+        assert [update.data.get("loss") for update in before] == [None, 1.0, 2.0]
+        assert store.updates(STUDY, before[1].sequence) == before[2:]
+        assert n_pending(store) == 2
+        row = store.study(STUDY)
+        assert row is not None
+        assert row["round"] == 2
+        assert n_pending(store) == 0
+        assert store.updates(STUDY) == before
+        store.set_state(STUDY, "waiting")
+        assert store.updates(STUDY)[-1].sequence > before[-1].sequence
+        assert store.verify() == 5
 
 
 def test_pages_read_on_after_the_last_update_they_saw(store: CoordinatorStore) -> None:

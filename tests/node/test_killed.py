@@ -64,7 +64,7 @@ def task() -> Task:
 
 
 def _answer(path: str, moment: Moment) -> None:
-    store = Mortal(Path(path))
+    store = Mortal(Path(path), exclusive=True)
     store.moment = moment
     answer(node(store), task())
 

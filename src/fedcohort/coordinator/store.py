@@ -19,7 +19,8 @@ from fedcohort.audit.chain import GENESIS, Detail, detail_text
 from fedcohort.coordinator import tables
 from fedcohort.errors import TooManyStudiesError
 from fedcohort.local_token import RESEARCHER
-from fedcohort.storage.durable import DurableStore, EventLog, HotConnection
+from fedcohort.storage.durable import DurableStore, EventLog, HotConnection, LogEntry
+from fedcohort.storage.redo import Change, Value
 from fedcohort.texts.look_up import carried, received
 
 SECONDS_PER_DAY = 86_400
@@ -57,13 +58,8 @@ class CoordinatorStore:
     def __init__(self, database: str | Path, *, exclusive: bool = False) -> None:
         self.database = DurableStore(database, tables.SCHEMA, exclusive=exclusive)
         self.log = EventLog(tables.events, self.database)
-        self._update_state = self.database.prepare(tables.UPDATE_STATE)
-        self._update_round = self.database.prepare(tables.UPDATE_ROUND)
-        self._update_kept = self.database.prepare(tables.UPDATE_KEPT)
         self._insert_update = self.database.prepare(tables.INSERT_UPDATE)
         self._updates_after = self.database.prepare(tables.UPDATES_AFTER)
-        self._insert_state = self.database.prepare(tables.states.insert())
-        self._insert_kept = self.database.prepare(tables.kept.insert())
 
     def close(self) -> None:
         """Give the database back."""
@@ -225,23 +221,21 @@ class CoordinatorStore:
         Args:
             spent: where its time went, which its metrics say, too.
         """
-        values = {
-            "study_id": study_id,
+        values: dict[str, Value] = {
             "phase": state.phase,
             "round": state.round,
             "finished": int(state.finished),
             "arrays": arrays_to_bytes(state.arrays),
             "kept": arrays_to_bytes({**state.kept, **(state.sums.to_arrays() if state.sums else {})}),
         }
-        with self.database.hot_transaction() as connection:
-            if not self._update_state.run(connection, {**values, "key": study_id}).rowcount:
-                self._insert_state.run(connection, values)
-            self._update_round.run(connection, {"key": study_id, "number": state.round})
-            for row in rows:
-                self._publish(connection, study_id, "metrics", dict(row))
-            if not rows:
-                self._publish(connection, study_id, "time", dict(spent))
-            self.log.append(connection, "round", study_id, {"round": state.round, "sites": list(survivors)})
+        news = [("metrics", row) for row in rows] or [("time", spent)]
+        changes = [
+            Change("states", {"study_id": study_id}, values),
+            Change("studies", {"id": study_id}, {"round": state.round, "state": "running"}, insert=False),
+            *(Change("updates", {}, _update(study_id, kind, row)) for kind, row in news),
+        ]
+        detail: Detail = {"round": state.round, "sites": list(survivors)}
+        self.database.keep(changes, self.log, LogEntry("round", study_id, detail))
 
     def load_kept(self, study_id: str, what: str) -> bytes | None:
         """What `keep` has kept of a study."""
@@ -254,16 +248,12 @@ class CoordinatorStore:
 
     def keep(self, study_id: str, what: str, data: bytes) -> None:
         """Make durable what a restart must not lose, in place of what was kept before."""
-        with self.database.hot_transaction() as connection:
-            values = {"key": study_id, "name": what, "data": data}
-            if not self._update_kept.run(connection, values).rowcount:
-                self._insert_kept.run(connection, {"study_id": study_id, "what": what, "data": data})
+        self.database.keep([Change("kept", {"study_id": study_id, "what": what}, {"data": data})], self.log)
 
     def _publish(
         self, connection: HotConnection, study_id: str, kind: str, data: Mapping[str, object]
     ) -> None:
-        row = {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
-        self._insert_update.run(connection, row)
+        self._insert_update.run(connection, _update(study_id, kind, data))
 
     def _publish_state(self, connection: Connection, study_id: str, data: Mapping[str, object]) -> None:
         """In place of an equal one, for a study may wait and go on without end."""
@@ -282,14 +272,18 @@ class CoordinatorStore:
 
     def updates(self, study_id: str, after: int = 0, kinds: Collection[str] = ()) -> list[Update]:
         """What happened to a study since update `after`, the next 20,000 at most: of these kinds, or all."""
-        values, rows = {"key": study_id, "after": after}, list[Sequence[Any]]()
+        values = {"key": study_id, "after": after}
         if kinds:
             wanted = tables.UPDATES_AFTER.where(tables.updates.c.kind.in_(kinds))
             with self.database.transaction() as connection:
-                rows += connection.execute(wanted, values)
-        else:
-            rows += self.database.read(self._updates_after, values)
-        return [Update(int(row[0]), row[1], row[2], json.loads(row[3])) for row in rows]
+                return [_read_update(row) for row in connection.execute(wanted, values)]
+        rows, pending = self.database.read_with_pending(self._updates_after, values, tables.updates)
+        stored = [_read_update(row) for row in rows]
+        if len(stored) == tables.MOST_UPDATES:
+            return stored
+        last = stored[-1].sequence if stored else after
+        mine = (row for row in pending if row["study_id"] == study_id and row["sequence"] > last)
+        return stored + [_read_update([row[column.name] for column in tables.updates.c]) for row in mine]
 
     # --- approvals -------------------------------------------------------------------------
 
@@ -357,3 +351,12 @@ class CoordinatorStore:
         """Check the event log's chain and return its length."""
         with self.database.transaction() as connection:
             return self.log.verify(connection)
+
+
+def _update(study_id: str, kind: str, data: Mapping[str, object]) -> dict[str, str]:
+    """A row of what pages want to know."""
+    return {"study_id": study_id, "kind": kind, "data": json.dumps(data)}
+
+
+def _read_update(row: Sequence[Any]) -> Update:
+    return Update(int(row[0]), row[1], row[2], json.loads(row[3]))

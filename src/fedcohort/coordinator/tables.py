@@ -14,7 +14,6 @@ from sqlalchemy import (
     bindparam,
     case,
     select,
-    update,
 )
 
 from fedcohort.audit.chain import events_table
@@ -105,24 +104,12 @@ tokens = Table(
 CANCELLED = "cancelled"
 STATE = case((studies.c.error_code == CANCELLED, CANCELLED), else_=studies.c.state).label("state")
 """A study's state; version 0.1 wrote `failed`, with this code, for one that was cancelled."""
-UPDATE_STATE = (
-    update(states)
-    .where(states.c.study_id == bindparam("key"))
-    .values({name: bindparam(name) for name in ("phase", "round", "finished", "arrays", "kept")})
-)
-UPDATE_KEPT = (
-    update(kept)
-    .where(kept.c.study_id == bindparam("key"), kept.c.what == bindparam("name"))
-    .values(data=bindparam("data"))
-)
-UPDATE_ROUND = (
-    update(studies).where(studies.c.id == bindparam("key")).values(round=bindparam("number"), state="running")
-)
+MOST_UPDATES = 20_000
 UPDATES_AFTER = (
     select(updates)
     .where(updates.c.study_id == bindparam("key"), updates.c.sequence > bindparam("after"))
     .order_by(updates.c.sequence)
-    .limit(20_000)
+    .limit(MOST_UPDATES)
 )
 INSERT_UPDATE = updates.insert().values({name: bindparam(name) for name in ("study_id", "kind", "data")})
 

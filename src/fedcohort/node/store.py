@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,7 +32,8 @@ from fedcohort.node.records import (
     StudyKey,
 )
 from fedcohort.storage.backup import copy_database
-from fedcohort.storage.durable import DurableStore, EventLog, HotConnection
+from fedcohort.storage.durable import DurableStore, EventLog, HotConnection, LogEntry
+from fedcohort.storage.redo import Change
 
 
 def _upsert(table: Table) -> Insert:
@@ -45,6 +46,13 @@ def _upsert(table: Table) -> Insert:
     )
 
 
+def _row(table: Table, record: Stored | Cost | HelpGiven) -> Change:
+    """The row of a study that a record is."""
+    # Not `vars`: a contribution also remembers what it has derived from its fields.
+    values = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return Change(table.name, {"study_hash": values.pop("study_hash")}, values)
+
+
 def digest(released: bytes) -> str:
     """What the event log has of what was released: SHA-256, in hex."""
     return hashlib.sha256(released).hexdigest()
@@ -52,6 +60,7 @@ def digest(released: bytes) -> str:
 
 _PROPOSALS = select(*(column for column in tables.proposals.c if column.name != "approval"))
 _APPROVAL = select(tables.proposals.c.approval).where(tables.proposals.c.study_hash == bindparam("hash"))
+_DECIDED = select(tables.proposals.c.study_hash).where(tables.proposals.c.state != "asked")
 _RESERVED = select(tables.reservations.c.study_hash)
 _ALL_ANSWERED = select(tables.contributions.c.study_hash)
 _UNRESERVED = select(tables.costs).where(tables.costs.c.study_hash.not_in(_RESERVED))
@@ -77,10 +86,9 @@ class SqlNodeStore:
         self._log = EventLog(tables.events, self._database)
         self.heads = HeadStore(tables.heads, self._database)
         self.countersigned = HeadStore(tables.countersigned, self._database)
-        self._keep = self._database.prepare(_upsert(tables.contributions))
-        self._keep_help = self._database.prepare(_upsert(tables.helps))
         self._keep_cost = self._database.prepare(_upsert(tables.costs))
         self._approval = self._database.prepare(_APPROVAL)
+        self._decided = self._database.prepare(_DECIDED)
         self._all_reserved = self._database.prepare(select(tables.reservations))
         self._unreserved = self._database.prepare(_UNRESERVED)
         self._answered = self._database.prepare(_ANSWERED)
@@ -90,6 +98,7 @@ class SqlNodeStore:
         )
         self._last: dict[str, Stored] = {}
         self._helps: dict[str, HelpGiven] = {}
+        self._charged: set[str] = set()
 
     def close(self) -> None:
         """Give the file back."""
@@ -117,13 +126,18 @@ class SqlNodeStore:
         }
         if cost is not None:
             detail["releases"] = cost.releases
-        with self._database.hot_transaction() as connection:
-            self._check(connection, spending)
-            # Not `vars`: a contribution also remembers what it has derived from its fields.
-            self._keep.run(connection, {field.name: getattr(stored, field.name) for field in fields(stored)})
-            if cost is not None:
-                self._keep_cost.run(connection, vars(cost))
-            self._log.append(connection, "release", stored.study_hash, detail)
+        changes = [_row(tables.contributions, stored)] + ([] if cost is None else [_row(tables.costs, cost)])
+        limited = spending is not None and spending.limit.is_set
+        self._database.keep(
+            changes,
+            self._log,
+            LogEntry("release", stored.study_hash, detail),
+            partial(self._check, spending=spending) if limited else None,
+            read_soon=cost
+            is not None,  # by what comes after: the next cost, and the head that others are sent
+        )
+        if cost is not None:
+            self._charged.add(stored.study_hash)
         self._last[stored.study_hash] = stored
 
     def reserve(self, wanted: Reservation, limit: Limit) -> None:
@@ -243,9 +257,9 @@ class SqlNodeStore:
         detail: Detail = {
             "round": given.round, "sites": n_survivors, "bytes": len(given.body), "digest": digest(given.body)
         }  # fmt: skip
-        with self._database.hot_transaction() as connection:
-            self._keep_help.run(connection, vars(given))
-            self._log.append(connection, "help", given.study_hash, detail)
+        entry = LogEntry("help", given.study_hash, detail)
+        private = given.study_hash in self._charged
+        self._database.keep([_row(tables.helps, given)], self._log, entry, read_soon=private)
         self._helps[given.study_hash] = given
 
     def study_key(self, study_hash: str) -> StudyKey | None:
@@ -300,9 +314,7 @@ class SqlNodeStore:
 
     def answered(self) -> list[str]:
         """Studies that this site has answered, by hash."""
-        found = tables.proposals.c
-        with self._database.transaction() as connection:
-            return list(connection.execute(select(found.study_hash).where(found.state != "asked")).scalars())
+        return [str(row[0]) for row in self._database.read(self._decided, {})]
 
     def approved_since(self, researcher: str, key: bytes, at_ms: int, but: str) -> int:
         """How many studies of a researcher, by name or key, were approved since then, one study aside."""

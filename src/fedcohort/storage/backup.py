@@ -13,6 +13,7 @@ from pathlib import Path
 from fedcohort.errors import ConfigError, StoreError
 from fedcohort.storage import timeouts
 from fedcohort.storage.database import database_url, explained
+from fedcohort.storage.redo import forget_series, read_rows, redo_path, series_of, write_rows
 
 PAGES_AT_ONCE = 1000
 
@@ -76,8 +77,14 @@ def copy_database(source: Path, target: Path) -> Path:
         ) as live,
         closing(sqlite3.connect(target)) as copy,
     ):
+        series = series_of(live)
+        pending = {} if series is None else read_rows(redo_path(source), series)
         live.backup(copy, pages=PAGES_AT_ONCE)
         copy.execute("PRAGMA journal_mode=DELETE")
+        if series_of(copy) == series:  # otherwise the database has taken them in meanwhile
+            write_rows(copy, pending)
+        forget_series(copy)
+        copy.commit()
         if copy.execute("PRAGMA quick_check").fetchone() != ("ok",):
             raise StoreError(f"{target}: the copy is damaged; check both disks")
     with target.open("rb+") as file:

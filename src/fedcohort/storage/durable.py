@@ -10,16 +10,17 @@ have the permissions of their folder, so that nothing is done there.
 """
 
 import json
+import logging
 import os
 import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from sqlalchemy import (
     URL,
@@ -41,15 +42,28 @@ from fedcohort.storage.database import create_owner_only, database_url, display,
 from fedcohort.storage.files import GROUP_AND_OTHERS
 from fedcohort.storage.migrate import Schema, make_current, revision_of, set_revision
 from fedcohort.storage.postgres import open_postgres
+from fedcohort.storage.redo import (
+    FILE_BYTES,
+    SUFFIX,
+    Change,
+    RedoLog,
+    begin_log,
+    forget_series,
+    redo_path,
+    take_in,
+    write_row,
+)
 
-LOG_BYTES = 2**25
-"""Of SQLite's write-ahead log: from the start, and between checkpoints."""
+log = logging.getLogger("fedcohort.storage")
+
+WAL_BYTES = 2**25
+"""Of SQLite's write-ahead log, between checkpoints."""
 
 MOST_EQUAL_ENTRIES = 10
 """Equal entries of an event log about one study, where others cause them."""
 
-SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
-"""Of a database's file and of those that SQLite makes next to it."""
+DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", SUFFIX)
+"""Of a database's file, of those that SQLite makes next to it, and of the redo log."""
 
 HotConnection = Connection | sqlite3.Connection
 """A transaction of prepared statements: the driver's own connection where it is SQLite's."""
@@ -97,12 +111,14 @@ class DurableStore:
             self._connection = self._engine.connect()
             driver = self._connection.connection.driver_connection
         self._sqlite = driver if isinstance(driver, sqlite3.Connection) else None
+        self._redo: RedoLog | None = None
+        self._redo_path = _redo_path(self._url)
+        self._redo_begins = exclusive
         try:
             with self.transaction() as connection:
                 make_current(connection, schema, display(self._url), upgrade=exclusive)
-            if exclusive and self._sqlite is not None and _has_room(self._url):
-                with self._counted():
-                    _lengthen_log(self._sqlite)
+                if exclusive and self._sqlite is not None:
+                    forget_series(self._sqlite)
         except StoreError:
             self.close()
             raise
@@ -114,8 +130,11 @@ class DurableStore:
         Raises:
             StoreError: the database is locked, read-only or full; names it and the remedy.
         """
-        with self._counted(), self._connection.begin():
-            yield self._connection
+        with self._counted():
+            with self._connection.begin():
+                self._take_in()
+                yield self._connection
+            self._taken()
 
     @contextmanager
     def hot_transaction(self) -> Iterator[HotConnection]:
@@ -128,8 +147,88 @@ class DurableStore:
             with self.transaction() as connection:
                 yield connection
         else:
+            with self._counted():
+                with _immediate(self._sqlite):
+                    self._take_in()
+                    yield self._sqlite
+                self._taken()
+
+    def keep(
+        self,
+        changes: Sequence[Change],
+        events: "EventLog",
+        entry: "LogEntry | None" = None,
+        check: Callable[[HotConnection], None] | None = None,
+        *,
+        read_soon: bool = False,
+    ) -> None:
+        """Make rows and an entry of the event log durable, all or nothing: what a round waits for.
+
+        Args:
+            check: raises where, by what the database holds, they may not be kept.
+            read_soon: a transaction reads them before the next ones are kept, so that SQLite gets them now.
+        Raises:
+            StoreError: as for `transaction`.
+        """
+        if check is None and not read_soon and self._append(changes, events, entry):
+            return
+        with self.hot_transaction() as connection:
+            if check is not None:
+                check(connection)
+            for change in changes:
+                _write(connection, change)
+            if entry is not None:
+                events.append(connection, entry.kind, entry.study_hash, entry.detail)
+
+    def _append(self, changes: Sequence[Change], events: "EventLog", entry: "LogEntry | None") -> bool:
+        """The same in the redo log; False where there is none, or no room in it."""
+        with self._lock:
+            if self._redo_begins:
+                self._begin_redo()
+            if self._redo is None or self._sqlite is None:
+                return False
+            # In the order that SQLite's write lock gives to what all processes write.
             with self._counted(), _immediate(self._sqlite):
-                yield self._sqlite
+                if not self._redo.follow(self._sqlite):
+                    return False
+                newest = self._redo.newest or events.newest(self._sqlite)
+                if entry is not None:
+                    row = next_entry(newest, entry.kind, entry.study_hash, entry.detail)
+                    newest = cast("tuple[int, bytes]", (row["sequence"], row["hash"]))
+                    changes = [*changes, Change("events", {}, row)]
+                return self._redo.append(self._sqlite, changes, newest)
+
+    def _begin_redo(self) -> None:
+        """Make the redo log, once, when the first round needs it and the disk has room to spare."""
+        self._redo_begins = False
+        if self._sqlite is None or self._redo_path is None or not _has_room(self._redo_path):
+            return
+        try:
+            with explained(self._url), _immediate(self._sqlite):
+                redo = begin_log(self._sqlite, self._redo_path)
+            self._redo = redo
+        except StoreError as error:
+            log.warning("no redo log, so that rounds take longer: %s", error)
+
+    def read_with_pending(
+        self, statement: "PreparedStatement", values: Mapping[str, object], table: Table
+    ) -> tuple[list[Sequence[Any]], list[Mapping[str, Any]]]:
+        """What `read` finds, and all rows of a table that are durable and that it does not find yet."""
+        with self._lock:
+            rows = self.read(statement, values)
+            return rows, [] if self._redo is None else self._redo.rows(table.name)
+
+    def _take_in(self) -> None:
+        """Within a transaction: what rounds have made durable, before anything else."""
+        if self._sqlite is not None and self._redo is not None:
+            self._redo.take_in(self._sqlite)
+        elif self._sqlite is not None and self._redo_path is not None:
+            take_in(self._sqlite, self._redo_path)
+
+    def _taken(self) -> None:
+        """The transaction is committed."""
+        if self._redo is not None:
+            self._redo.taken()
 
     def read(self, statement: "PreparedStatement", values: Mapping[str, object]) -> list[Sequence[Any]]:
         """The rows of one prepared SELECT.
@@ -175,7 +274,13 @@ class DurableStore:
         )
 
     def close(self) -> None:
-        """Close the connection."""
+        """Take in what is pending, as far as that succeeds, and close the connection."""
+        redo, self._redo_begins = self._redo, False
+        if redo is not None and self._sqlite is not None:
+            with suppress(StoreError), self.hot_transaction():
+                redo.forget(self._sqlite)
+            self._redo = None
+            redo.close()
         self._connection.close()
         self._engine.dispose()
 
@@ -195,6 +300,22 @@ class PreparedStatement:
         if isinstance(connection, sqlite3.Connection):
             return connection.execute(self.text, ordered or ())
         return connection.exec_driver_sql(self.text, given if ordered is None else ordered)
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """An entry of the event log that has no number yet."""
+
+    kind: str
+    study_hash: str = ""
+    detail: Detail | None = None
+
+
+def _write(connection: HotConnection, change: Change) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        write_row(lambda text, row: connection.execute(text, row).rowcount, change)
+    else:
+        write_row(lambda text, row: connection.exec_driver_sql(text, row).rowcount, change, "%%(%s)s")
 
 
 class EventLog:
@@ -277,28 +398,20 @@ def _open_engine(url: URL, *, exclusive: bool) -> Engine:
 def _durable_pragmas(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
     # A checkpoint copies the log into the database: rarely, for a round of a large model writes megabytes.
-    checkpoint = f"wal_autocheckpoint={LOG_BYTES // 4096}"
+    checkpoint = f"wal_autocheckpoint={WAL_BYTES // 4096}"
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", checkpoint):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _has_room(url: URL) -> bool:
-    """Whether the disk has room for a log of full length, which only saves time."""
-    folder = Path(url.database or "").absolute().parent
-    return shutil.disk_usage(folder).free > 16 * LOG_BYTES
+def _redo_path(url: URL) -> Path | None:
+    """Where the redo log of a database is; None where it has none."""
+    in_file = url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:"
+    return redo_path(Path(str(url.database))) if in_file else None
 
 
-def _lengthen_log(connection: sqlite3.Connection) -> None:
-    """Make the log as long as it may become: a commit that lengthens a file takes twice as long.
-
-    What does not fit into the page cache goes to the log before it is rolled back
-    (https://sqlite.org/pragma.html#pragma_cache_spill), and a log is overwritten, not cut
-    (https://sqlite.org/wal.html#avoiding_excessively_large_wal_files).
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("CREATE TABLE lengthens_the_log (bytes BLOB)")
-    connection.execute("INSERT INTO lengthens_the_log VALUES (zeroblob(?))", (LOG_BYTES,))
-    connection.execute("ROLLBACK")
+def _has_room(redo: Path) -> bool:
+    """Whether the disk has room for a redo log of full length, which only saves time."""
+    return redo.exists() or shutil.disk_usage(redo.absolute().parent).free > 16 * FILE_BYTES
 
 
 @contextmanager
@@ -361,7 +474,7 @@ def owner_only_database(path: Path) -> None:
     """
     if not path.exists():
         create_owner_only(path)
-    for file in (path.with_name(path.name + suffix) for suffix in SQLITE_SUFFIXES):
+    for file in (path.with_name(path.name + suffix) for suffix in DATABASE_SUFFIXES):
         _close_to_others(file)
 
 

@@ -46,14 +46,14 @@ def write_whole(
         else:
             os.link(scratch, path)
         if sync_folder:
-            _sync(path.parent)
+            sync_directory(path.parent)
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)
 
 
-def _sync(folder: Path) -> None:
-    """Sync the folder's entries to the disk."""
+def sync_directory(folder: Path) -> None:
+    """Sync the folder's entries to the disk, where the system can do that."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
