@@ -15,7 +15,7 @@ from tests.patience import PATIENCE_SECONDS
 
 from .support import HASH, Pair, coordinator_side, dial_node, node_side, running_coordinator, tcp_server
 
-BEAT, SLOWEST_BEAT = 0.3, 20.0
+BEAT, SLOWEST_BEAT = 0.2, 20.0
 LONG = Contribution(HASH, 1, 0, "hospital_a", bytes(32), bytes(24 * 2**20), {}, bytes(64))
 SHORT = Event("asked", HASH)
 
@@ -28,6 +28,8 @@ async def freezable(port: int, frozen: asyncio.Event) -> AsyncIterator[int]:
         while data := await reader.read(65_536):
             if not frozen.is_set():
                 writer.write(data)
+        if not frozen.is_set():
+            writer.close()
 
     async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("localhost", port)
@@ -84,8 +86,8 @@ async def beating(frozen: asyncio.Event, beat: float = BEAT) -> AsyncIterator[Pa
         try:
             yield Pair(node, link)
         finally:
-            await node.close("test-ended")
-            await link.close("test-ended")
+            # Each waits for the other's answer, which nobody reads.
+            await asyncio.gather(node.close("test-ended"), link.close("test-ended"))
 
 
 def test_both_sides_notice_that_the_other_has_fallen_silent() -> None:
