@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def requirements() -> list[Requirement]:
     return [requirement for requirement in named if requirement.name != "fedcohort"]
 
 
+@cache
 def pins() -> list[Requirement]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return [Requirement(line) for line in lines if line and not line.startswith("#")]

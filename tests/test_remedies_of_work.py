@@ -3,7 +3,7 @@
 import json
 import runpy
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from fedcohort.protection import paillier
 from fedcohort.protection.fixed_point import Segment, Shape, ring_bits, to_ring
 from fedcohort.protection.neighbours import Graph
 from fedcohort.protection.packing import pack
-from fedcohort.protection.paillier_key import make_key
+from fedcohort.protection.paillier_key import SecretKey, make_key
 from fedcohort.researcher.client import load_study
 from fedcohort.researcher.rest import Rest
 from fedcohort.sources.cohort.frame import table_from_frame
@@ -225,9 +225,15 @@ def sent(value: float, bound: float = 10.0) -> object:
     return to_ring(layout, {"w": np.array([value])}, 3)
 
 
+@cache
+def two_keys() -> list[SecretKey]:
+    """The one with the smaller modulus first."""
+    return sorted((make_key(2048), make_key(2048)), key=lambda one: one.public.n)
+
+
 def opened_with(own: bool) -> object:
     """Open a site's sealed numbers by the study's key, or by that of a site with another."""
-    key, other = sorted((make_key(2048), make_key(2048)), key=lambda one: one.public.n)
+    key, other = two_keys()
     shape = Shape((Segment(3000, 32, 2**21),), 2)
     sealed = paillier.seal(key, shape, ring_of([], [7] * 3000))
     return paillier.open_sum(key if own else other, shape, sealed, 1)

@@ -3,12 +3,15 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
+from argon2.profiles import RFC_9106_LOW_MEMORY
 from playwright.sync_api import Browser
 
 from fedcohort.dashboard import Settings, create_app
+from fedcohort.dashboard.login import passwords
 from fedcohort.dashboard.shared.application import close_app
 from fedcohort.dashboard.shared.serve import Listen, address_of, open_server
 from tests.patience import PATIENCE_SECONDS
@@ -63,6 +66,16 @@ def dashboard(coordinator: Running, serve: Serve) -> str:
 def client(dashboard: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=dashboard, timeout=PATIENCE_SECONDS) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def quick_passwords() -> Iterator[None]:
+    """argon2id at its least cost: what it costs in truth is for test_people.py alone."""
+    least = replace(RFC_9106_LOW_MEMORY, time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "RFC_9106_LOW_MEMORY", least)
+        patch.setattr(passwords, "DUMMY_HASH", passwords.DUMMY_HASH.replace("m=65536,t=3,p=4", "m=8,t=1,p=1"))
+        yield
 
 
 @pytest.fixture(scope="module")

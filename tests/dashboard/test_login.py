@@ -17,12 +17,14 @@ from fedcohort.dashboard.shared.application import close_app
 
 from .accounts import ORIGIN, PASSWORD, Browser, csrf_of
 
+pytestmark = pytest.mark.usefixtures("quick_passwords")
+
 NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
-def hash() -> str:
-    """Of PASSWORD; it costs as much as a log-in."""
+def hash(quick_passwords: None) -> str:
+    """Of PASSWORD."""
     made = Passwords().hash(PASSWORD)
     assert made is not None
     return made

@@ -19,6 +19,8 @@ from .accounts import ORIGIN, Browser, write_people
 from .hospital_site import ask, asking_policy
 from .standin import FIRST_STUDY, StandIn, rest, running
 
+pytestmark = pytest.mark.usefixtures("quick_passwords")
+
 REFUSALS = {"not-authenticated", "not-allowed", "not-own-page"}
 TABLES = {"dashboard": DASHBOARD, "hospital": HOSPITAL}
 ASKED = [(page, route) for page, table in TABLES.items() for route in table]
@@ -36,7 +38,7 @@ def people(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def apps(folder: Path, people: Path) -> Iterator[dict[str, Flask]]:
+def apps(folder: Path, people: Path, quick_passwords: None) -> Iterator[dict[str, Flask]]:
     """Both pages, with one study of dr-chen each."""
     store, node, policy = StandIn(), SqlNodeStore(folder / "node.db"), asking_policy(folder)
     store.add_study(state="finished")

@@ -28,6 +28,8 @@ from tests.processes.support import describe_study, explicit
 from .liar import ALL, refusal
 from .support import Play, honest_nodes
 
+pytestmark = pytest.mark.usefixtures("paillier_keys")
+
 STUDY = explicit(describe_study("lied about", protection="paillier", key_bits=2048))
 OTHER = explicit(describe_study("another study", protection="paillier", key_bits=2048))
 

@@ -24,6 +24,8 @@ from fedcohort.wire.signing import request_digest
 from .hostile import SITES, Changer, recorded, study
 from .support import Play
 
+pytestmark = pytest.mark.usefixtures("paillier_keys")
+
 
 def lies(play: Play, each: int) -> Iterator[tuple[SiteId, Message]]:
     """What a site that lies may send: changed answers under its own good signature."""

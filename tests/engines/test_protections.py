@@ -16,6 +16,8 @@ from tests.processes.support import describe_study, explicit
 
 from .support import Disturb, Play, StuckError
 
+pytestmark = pytest.mark.usefixtures("paillier_keys")
+
 IN_A_PROCESS = {"ckks": pytest.mark.processes}
 MARKED = {name: pytest.param(name, marks=IN_A_PROCESS.get(name, ())) for name in PROTECTIONS}
 HIDDEN = [MARKED[name] for name, one in PROTECTIONS.items() if one.opening is not None]

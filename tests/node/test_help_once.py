@@ -16,6 +16,8 @@ from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequ
 from tests.engines.support import Play, honest_nodes
 from tests.processes.support import describe_study, explicit
 
+pytestmark = pytest.mark.usefixtures("paillier_keys")
+
 SITES = ("a", "b", "c", "d", "e")
 
 
