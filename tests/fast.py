@@ -1,8 +1,9 @@
-"""What starts no process, browser or training: `pytest -p tests.fast`, which `scripts/test fast` runs.
+"""What `scripts/test fast` runs: what is not slow and starts no process, browser or training.
 
-A test that does one of these has a mark. So that the marks stay true, a test without one fails here at the
-moment at which it starts a process or imports TensorFlow, whoever does it on its behalf. A file that is
-marked as a whole is not imported, since files of tests import TensorFlow by what they test.
+A plug-in of pytest, for its option `-p tests.fast`. A test that does one of these has a mark. So that the
+marks stay true, a test without one fails here at the moment at which it starts a process or imports
+TensorFlow, whoever does it on its behalf. A file that is marked as a whole is not imported, since files of
+tests import TensorFlow by what they test.
 """
 
 import ast
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import is_hypothesis_test, settings
 
-MARKS = {"processes", "browser", "training"}
+MARKS = {"processes", "browser", "training", "slow"}
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "os.exec"}
 """Events of `sys.addaudithook`."""
 SPAWNS = "multiprocessing.popen_"

@@ -104,7 +104,8 @@ def test_a_number_is_measured_to_the_last_digits() -> None:
     assert found["mae"] == pytest.approx(np.abs(predicted - POOLED["days"]).mean(), rel=1e-12)
 
 
-@pytest.mark.parametrize("protection", ["masks", "paillier"])
+@pytest.mark.usefixtures("paillier_keys")
+@pytest.mark.parametrize("protection", ["masks", pytest.param("paillier", marks=pytest.mark.slow)])
 def test_every_protection_gives_the_same_bits(exact: fc.Result, protection: str) -> None:
     bits = {"key_bits": 2048} if protection == "paillier" else {}
     found = report(study(protection=protection, **bits))

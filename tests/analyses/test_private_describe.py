@@ -98,6 +98,7 @@ def test_it_says_what_the_exact_description_says_within_its_intervals(protection
     assert noisy["privacy"]["noise"] == ("shared" if protection == "masks" else "site")
 
 
+@pytest.mark.slow
 def test_two_runs_differ_and_the_intervals_cover_the_truth_as_often_as_they_say() -> None:
     frames = {site: rows(300, index) for index, site in enumerate("ab")}
     truth = report(study(privacy=None), frames)["describe"]["age"]["mean"]
@@ -147,6 +148,7 @@ def test_a_deviation_that_noise_hides_is_not_told_as_none_and_its_interval_holds
         assert one["std_low"] < one["std_high"]
 
 
+@pytest.mark.slow
 def test_the_intervals_of_deviations_cover_the_truth_as_often_as_they_say() -> None:
     frames = {
         site: rows(150, index).assign(age=lambda f: 54 + (f["age"] - 54) / 8)

@@ -246,7 +246,9 @@ def test_metrics_of_exact_counts_are_the_metrics() -> None:
     assert found["auc_low"] == found["auc"] == found["auc_high"]
 
 
-@pytest.mark.parametrize("sigma", [1.0, 3.0, 6.0])
+@pytest.mark.parametrize(
+    "sigma", [3.0, *(pytest.param(sigma, marks=pytest.mark.slow) for sigma in (1.0, 6.0))]
+)
 @pytest.mark.parametrize("spread", [0.05, 0.3, 3.0], ids=["one bin", "all bins", "two bins"])
 def test_an_interval_holds_the_truth_as_often_as_it_says(sigma: float, spread: float) -> None:
     """Of few patients and large noise, too, where most bins are empty."""

@@ -48,6 +48,8 @@ from fedcohort.wire.signing import head_signing_bytes
 from .hostile import SITES, Changer, recorded, study
 from .support import Play, honest_nodes
 
+pytestmark = pytest.mark.usefixtures("paillier_keys")
+
 ANSWERS = (Contribution, Help, Setup)
 
 
@@ -163,7 +165,7 @@ def test_after_thousands_of_changed_messages_the_sum_is_exact(protection: str) -
     assert play.codes["coordinator: not-authenticated"] > 50, play.codes
 
 
-@pytest.mark.parametrize("protection", ["none", "masks", "paillier"])
+@pytest.mark.parametrize("protection", ["none", "masks", pytest.param("paillier", marks=pytest.mark.slow)])
 def test_no_changed_first_message_gets_more_out_of_a_node_than_an_answer_or_a_code(protection: str) -> None:
     """A fresh site each time, that has yet answered nothing: whatever comes, it says a known code."""
     changer, codes = Changer(5, recorded(protection)), Counter[str]()

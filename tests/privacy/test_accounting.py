@@ -185,7 +185,12 @@ def training(schedule: Schedule) -> Callable[[float], Sequence[Release]]:
 @pytest.mark.parametrize("kind", ["constant", "decaying"])
 @pytest.mark.parametrize(
     ("rounds", "probability", "target", "delta"),
-    [(200, 1.0, 1.5, 1e-3), (200, 0.1, 1.5, 1e-5), (3000, 0.01, 0.1, 1e-6), (100, 0.01, 8.0, 1e-5)],
+    [
+        (200, 1.0, 1.5, 1e-3),
+        (200, 0.1, 1.5, 1e-5),
+        (3000, 0.01, 0.1, 1e-6),
+        pytest.param(100, 0.01, 8.0, 1e-5, marks=pytest.mark.slow),
+    ],
 )
 def test_the_noise_of_a_whole_study_comes_close_to_its_epsilon_and_never_above(
     kind: Literal["constant", "decaying"], rounds: int, probability: float, target: float, delta: float
@@ -202,13 +207,14 @@ def test_the_multiplier_of_plain_gaussians_is_the_closed_forms() -> None:
     assert balle_wang(mu, 1.5) <= 1e-3 < balle_wang(mu * (1 + 2**-10), 1.5)
 
 
-def test_metrics_of_the_same_patients_need_more_noise_and_of_others_none() -> None:
+@pytest.mark.parametrize("sampled", [1.0, pytest.param(0.2, marks=pytest.mark.slow)])
+def test_metrics_of_the_same_patients_need_more_noise_and_of_others_none(sampled: float) -> None:
     def study(part: str | None, multiplier: float) -> list[Release]:
-        schedule = Schedule(100, 0.2)
+        schedule = Schedule(100, sampled)
         metrics = GaussianRelease("metrics", 100.0, 1500.0, 12, 5, part=part)
         return [*schedule.releases(multiplier, "gradients", 1e5, 100, part="train"), metrics]
 
-    without = noise_multiplier(training(Schedule(100, 0.2)), 1.5, 1e-5)
+    without = noise_multiplier(training(Schedule(100, sampled)), 1.5, 1e-5)
     assert noise_multiplier(lambda z: study("held out", z), 1.5, 1e-5) == without
     assert noise_multiplier(lambda z: study("train", z), 1.5, 1e-5) > without * 1.01
     assert noise_multiplier(lambda z: study(None, z), 1.5, 1e-5) > without * 1.01

@@ -258,6 +258,7 @@ def test_without_noise_a_private_curve_is_the_life_table() -> None:
         assert found["survival"][place] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_log_rank_test_of_arms_that_do_not_differ_is_seldom_significant() -> None:
     """Under privacy the p-value is of patients and noise together."""
     grid, found = [5.0 * step for step in range(1, 8)], []

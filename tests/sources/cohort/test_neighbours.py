@@ -125,7 +125,7 @@ def check(make: Make, kinds: Kinds, kind: str, cohort: Cohort = COLUMNS) -> None
             assert_same_but_for_the_target(plain, outcome(make(kind, values, value, place), cohort))
 
 
-@pytest.fixture(params=[5, 1000], ids=lambda rows: f"chunks of {rows}")
+@pytest.fixture(params=[5, pytest.param(1000, marks=pytest.mark.slow)], ids=lambda rows: f"chunks of {rows}")
 def chunk_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cohort_source, "CHUNK_ROWS", request.param)
     monkeypatch.setattr(columnar, "BATCH_ROWS", request.param)
