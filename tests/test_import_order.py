@@ -24,11 +24,11 @@ LAYERS = (
     {"errors"},
     {
         "analyses.formula", "analyses.kinds", "analyses.question", "arrays", "audit.chain", "columns",
-        "field_faults",
+        "disclosure.rules", "field_faults",
         "figure_texts", "figures", "known", "logs", "pixels", "questions", "protection.words", "refusals",
         "sampling_intervals", "study", "table", "vector", "versions",
     },
-    {"storage"},
+    {"storage", "disclosure"},
     {"analyses", "audit", "models", "privacy", "protection", "wire", "sources", "sources.catalogue"},
     {"sources.importer"},
     {"sources.cohort"},

@@ -14,6 +14,7 @@
     │   ├── PrivacyRequiredError  a study without [privacy], where only private ones are answered
     │   ├── ApprovalExpiredError
     │   ├── TooManyStudiesError
+    │   ├── DisclosureError   its result would tell of single patients, by the sites' rules
     │   └── CohortTooSmallError
     ├── WithheldError         why a private study is not answered depends on data, and is told to nobody
     ├── WireError             a message that cannot be read or must not be sent
@@ -148,6 +149,12 @@ class TooManyStudiesError(PolicyError):
     """A site or the coordinator takes no more studies of this researcher, or at all, within a day."""
 
     code = "too-many-studies"
+
+
+class DisclosureError(PolicyError):
+    """What a study would show tells of single patients, by the rules of its sites; see docs/disclosure.md."""
+
+    code = "disclosure"
 
 
 class CohortTooSmallError(PolicyError):

@@ -27,6 +27,10 @@ def check_handed_in(study: Study) -> None:
             'nobody; take min_sites = 2 or more, or say protection = "none"',
             protection=study.protection,
         )
+    if study.privacy is not None and study.disclosure is not None:
+        raise StudyError(
+            "disclosure: under [privacy] noise protects, and no rule of disclosure applies; leave it out"
+        )
     _check_bounds(study)
     _check_where(study)
     if isinstance(study.analysis, Evaluate) and study.cohort.is_explicit:

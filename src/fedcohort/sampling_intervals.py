@@ -54,6 +54,8 @@ def sampling_interval(metric: str, measured: Mapping[str, Any]) -> Interval | No
     if metric == "accuracy" and isinstance(measured.get("rows"), int):
         return accuracy_interval(value, measured["rows"])
     if metric == "auc" and isinstance(confusion, Sequence) and len(confusion) == 2:
+        if any(count is None for row in confusion for count in row):
+            return None
         negative, positive = (sum(row) for row in confusion)
         return auc_interval(value, positive, negative)
     return None

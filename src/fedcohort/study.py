@@ -45,6 +45,7 @@ from fedcohort.columns import (
     Survival,
     validated,
 )
+from fedcohort.disclosure.rules import Disclosure
 from fedcohort.errors import StudyError
 from fedcohort.field_faults import one_of
 from fedcohort.protection.words import WORDS
@@ -59,6 +60,7 @@ __all__ = [
     "Cohort",
     "Column",
     "Describe",
+    "Disclosure",
     "Evaluate",
     "Holdout",
     "Image",
@@ -194,6 +196,7 @@ class Study(Frozen):
 
     `protection` hides each site's vector from the coordinator; `colluders` is how many sites may
     tell the coordinator all they know without harm; `key_bits` is the size of a `paillier` key.
+    `disclosure` asks for stricter rules of what may be shown than the sites have; the strictest hold.
     """
 
     name: Name
@@ -206,6 +209,8 @@ class Study(Frozen):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
     min_sites: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 2
     round_timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=86_400)] = 120.0
+    # Left out of the hash where there is none, so that a study of an earlier version keeps its hash.
+    disclosure: Disclosure | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

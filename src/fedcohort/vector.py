@@ -96,6 +96,8 @@ class Block:
         outer: whether rows add outer products (`analyses.contract.Gram`).
         bound: no site's coordinate may lie farther from zero; derived where `row` is given and this is None.
         steps: under privacy, the noisy steps that it is the outcome of.
+        cells: whether its numbers are counts of rows in cells, which rules of disclosure hide where few are
+            in one (`fedcohort.disclosure`).
     """
 
     name: str
@@ -111,6 +113,7 @@ class Block:
     outer: bool = False
     bound: float | None = None
     steps: Steps | None = None
+    cells: bool = False
 
     @property
     def size(self) -> int:
@@ -143,4 +146,5 @@ class Block:
 
 def counts(name: str, *shape: int, part: str = "all", share: float = 1.0, once: bool = False) -> Block:
     """A block of counts, of which a row adds to one; without privacy they are exact."""
-    return Block(name, shape, 1.0, share, resolution=1.0, part=part, once=once, bound=MAX_ROWS)
+    exact: dict[str, Any] = {"resolution": 1.0, "bound": MAX_ROWS, "cells": True}
+    return Block(name, shape, 1.0, share, part=part, once=once, **exact)

@@ -19,6 +19,7 @@ from fedcohort.columns import Categorical, Numeric
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.service import Service
 from fedcohort.coordinator.store import CoordinatorStore
+from fedcohort.disclosure.rules import OPEN
 from fedcohort.engines.carrier import Carrier
 from fedcohort.errors import AuthenticationError, MessageTooLargeError, WireError
 from fedcohort.node.keys import enrol, signed
@@ -111,7 +112,7 @@ def wards(folder: Path, protection: ProtectionName) -> Iterator[Ward]:
         policy = SitePolicy(
             id=site, data=str(write_ward(folder / f"{site}.db", ward_rows(index))), tables={TABLE: "*"},
             coordinator="ws://127.0.0.1:1", state=folder / site, roster=folder / "roster",
-            protections=(protection,), approval="auto",
+            protections=(protection,), approval="auto", disclosure=OPEN,
         )  # fmt: skip
         nodes[site] = open_node(policy)
         members.invite_site(site)

@@ -23,6 +23,7 @@ import pandas as pd
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.store import CoordinatorStore
+from fedcohort.disclosure.rules import OPEN
 from fedcohort.errors import LinkClosedError
 from fedcohort.node.keys import enrol
 from fedcohort.researcher.client import Federation, Handle, connect, simulate
@@ -43,6 +44,8 @@ COLUMNS = {
     "ill": Declared(Categorical((0, 1))),
 }
 TABLE = "ward"
+SHOWS_ALL = "\n[disclosure]\n" + "".join(f"{name} = {value}\n" for name, value in OPEN.model_dump().items())
+"""A ward has few patients: its rules hide nothing, and what the rules hide has tests of its own."""
 OFFERS = f'{TABLE} = "*"'
 ENDED = ("finished", "failed", "refused")
 FEDCOHORT = ("-m", "fedcohort")
@@ -281,7 +284,8 @@ class Group:
             f'id = "{site}"\ndata = "{database}"\ncoordinator = "{self.far or f"ws://127.0.0.1:{self.port}"}"\n'
             f'state = "{site}"\n'
             + ("" if "approval" in policy else 'approval = "auto"\n')
-            + f"{policy}\n[tables]\n{tables or OFFERS}\n",
+            + f"{policy}\n[tables]\n{tables or OFFERS}\n"
+            + ("" if "[disclosure]" in policy else SHOWS_ALL),
             encoding="utf-8",
         )
         return path
@@ -418,7 +422,7 @@ def wards(
 def simulate_wards(study: Study, n_sites: int = 3) -> Result:
     """The same study on the same patients in this process: the undisturbed result."""
     frames = {site: frame_of(ward_rows(index)) for index, site in enumerate("abcdefgh"[:n_sites])}
-    return simulate(frames).run(study, progress=False)
+    return simulate(frames, disclosure=None if study.privacy else OPEN).run(study, progress=False)
 
 
 def comparable(result: Result) -> dict[str, Any]:

@@ -11,8 +11,12 @@ from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.contract import Contribution, Draw, Floats, State, Sums, Tally
 from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.rows import Rows
+from fedcohort.disclosure.cells import hidden_table
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.shown import masked
+from fedcohort.disclosure.verdicts import Suppressed
 from fedcohort.study import Cohort
-from fedcohort.vector import Block, counts
+from fedcohort.vector import Array, Block, counts
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,19 @@ class CellsStage:
     def table(self, sums: Sums) -> Floats:
         """The counts, of `shape`; what noise made of them, under privacy."""
         return np.asarray(sums[self.block], np.float64)[:-1].reshape(self.shape)
+
+    def shown(self, sums: Sums, rules: Disclosure) -> tuple[Array, list[Suppressed]]:
+        """The block without what must not leave; all totals along the table's axes may be known."""
+        table, missing = self.table(sums), self.missing(sums)
+        few = table.sum() < rules.min_cell
+        mask = np.ones(table.shape, bool) if few else hidden_table(table, rules.min_cell)
+        gone = np.array([0 < missing < rules.min_cell])
+        block = np.append(masked(table, mask, rules), masked(np.array([missing]), gone, rules))
+        found = [
+            Suppressed(self.block, "min_cell", int(mask.sum())),
+            Suppressed("missing", "min_cell", int(gone[0])),
+        ]
+        return block, found
 
     def missing(self, sums: Sums) -> float:
         """How many patients are in no cell of the table."""

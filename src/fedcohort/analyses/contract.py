@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.shown import masked_sums
+from fedcohort.disclosure.verdicts import Suppressed, gathered
 from fedcohort.errors import StudyError
+from fedcohort.texts import Text
 from fedcohort.vector import Array, Block, Layout
 
 if TYPE_CHECKING:
@@ -145,6 +149,19 @@ class State:
 
 
 @dataclass(frozen=True)
+class Disclosed:
+    """A finished state as a report may read it, and what is hidden of it.
+
+    Attributes:
+        state: hidden numbers are NaN.
+        suppressed: how many, of which figure, by which rule.
+    """
+
+    state: State
+    suppressed: tuple[Suppressed, ...] = ()
+
+
+@dataclass(frozen=True)
 class Draw:
     """Randomness handed to a site's part: batches and dropout follow from the study's seed."""
 
@@ -263,8 +280,39 @@ class Analysis:
         return self
 
     def report(self, state: State) -> Report:
-        """What the researcher reads, from the finished state."""
+        """What the researcher reads, from the finished state, of which numbers may be hidden (NaN)."""
         raise NotImplementedError
+
+    # --- what may be shown without privacy (`fedcohort.disclosure`) ---------------------------
+
+    def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
+        """The finished state, without the numbers that must not leave.
+
+        Here by the blocks' declarations alone; an analysis overrides it where more is known: which totals a
+        report shows, which cells are in order, which figures follow from which.
+        """
+        blocks = [block for stage in self.stages for block in stage.blocks]
+        kept, suppressed = masked_sums(state.kept, blocks, rules)
+        sums = state.sums or Sums({})
+        values, more = masked_sums(sums.values, blocks, rules)
+        shown = replace(state, kept=kept, sums=replace(sums, values=values))
+        return Disclosed(shown, gathered([*suppressed, *more]))
+
+    def disclosed_rows(self, state: State, sums: Sums, rules: Disclosure) -> tuple[Row, ...]:
+        """The metrics of a round as they may be shown: none, where an analysis does not say which.
+
+        Args:
+            state: before the round.
+        """
+        return ()
+
+    def objection(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """Why a study must end with this sum: what follows from counts of all hospitals together.
+
+        Args:
+            state: before the round.
+        """
+        return None
 
     # --- what follows from the stages ---------------------------------------------------------
 

@@ -29,6 +29,8 @@ from fedcohort.analyses.metrics import (
 )
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import Edges, coarser, coarser_counts, placed_edges, tie_error
+from fedcohort.disclosure.cells import rounded
+from fedcohort.disclosure.shown import count_of, rounding_of
 from fedcohort.models.inputs import Inputs
 from fedcohort.vector import MAX_ROWS, Block, counts
 
@@ -189,7 +191,8 @@ class Evaluation:
         for split in self.splits:
             metrics = self.measure.metrics(sums, split)
             if metrics is not None:
-                report[split] = {**metrics, "rows": self.measure.n_rows(sums, split)}
+                n = self.measure.n_rows(sums, split)
+                report[split] = {**metrics, "rows": int(rounded(np.array(n), rounding_of(sums.values)))}
         held = report.get(self.split)
         if not isinstance(held, dict):
             return report
@@ -199,21 +202,21 @@ class Evaluation:
                 report["importance"] = self.measure.private_importance(sums, self.split, columns)
             return report
         if self.outcome.n_classes:
-            held["confusion"] = np.asarray(sums["confusion"]).astype(int).tolist()
+            held["confusion"] = [[count_of(n) for n in row] for row in np.asarray(sums["confusion"])]
         if self.outcome.is_binary:
             held["calibration"] = _calibration(sums)
-            held["roc"] = _roc(np.asarray(sums[f"scores/{self.split}"][0], np.float64))
+            held["roc"] = _roc(_thresholds(sums, self.split))
         if self.columns:
             report["importance"] = self._importance(sums, held)
         return report
 
-    def _importance(self, sums: Sums, held: Mapping[str, object]) -> dict[str, dict[str, float]]:
+    def _importance(self, sums: Sums, held: Mapping[str, object]) -> dict[str, dict[str, float | None]]:
         outcome, n = self.outcome, self.measure.n_rows(sums, self.split)
         summed = sums["importance/loss"]
         losses = [float(loss) for loss in (summed if outcome.n_classes else totals(summed, VALUES))]
         importance = {}
         for column, name in enumerate(self.columns):
-            entry = {"loss_increase": losses[column] / n - float(str(held["loss"]))}
+            entry: dict[str, float | None] = {"loss_increase": losses[column] / n - float(str(held["loss"]))}
             if outcome.is_binary and held["auc"] is not None:
                 scores = np.asarray(sums[f"scores/{self.split}"][0], np.float64)
                 whole = coarser_counts(scores, outcome.round_bins)
@@ -252,8 +255,12 @@ class MeasureStage:
         if "edges" in arrays and outcome.n_classes:
             n_bins = outcome.round_bins if step + 1 < self.rounds else outcome.final_bins
             arrays["edges"] = placed_edges(arrays["edges"], sums[f"scores/{evaluation.split}"], n_bins)
-        rows = evaluation.metric_rows(sums, step) if step else ()
-        return replace(state, arrays=arrays, rows=(*state.rows, *rows))
+        return replace(state, arrays=arrays, rows=(*state.rows, *self.metric_rows(state, sums)))
+
+    def metric_rows(self, state: State, sums: Sums) -> tuple[Row, ...]:
+        """The metrics of the weights before the round; none of those that nobody has trained."""
+        step = int(state.arrays["step"][0])
+        return self.evaluation.metric_rows(sums, step) if step else ()
 
 
 @dataclass(frozen=True)
@@ -284,9 +291,11 @@ class EvaluateStage:
 
     def update(self, state: State, sums: Sums) -> State:
         """Metrics by split."""
-        if self.step is None:
-            return state
-        return replace(state, rows=(*state.rows, *self.evaluation.metric_rows(sums, self.step)))
+        return replace(state, rows=(*state.rows, *self.metric_rows(state, sums)))
+
+    def metric_rows(self, state: State, sums: Sums) -> tuple[Row, ...]:
+        """The metrics of the finished model, as those of a round."""
+        return () if self.step is None else self.evaluation.metric_rows(sums, self.step)
 
 
 def _calibration(sums: Sums) -> list[dict[str, float | int]]:
@@ -294,13 +303,22 @@ def _calibration(sums: Sums) -> list[dict[str, float | int]]:
     return [
         {"rows": int(n), "predicted": float(score) / float(n), "observed": float(positive) / float(n)}
         for n, positive, score in zip(rows.sum(1), rows[:, 1], scores, strict=True)
-        if n
+        if n > 0  # not of a bin that is empty, or hidden
     ]
 
 
-def _roc(curve: Floats) -> dict[str, list[float]]:
+def _thresholds(sums: Sums, split: str) -> Floats:
+    """(2, thresholds): negatives and positives with a score above each, all of them at the last."""
+    curve = np.asarray(sums[f"scores/{split}"][0], np.float64)[:, ::-1]
+    above = np.cumsum(curve, axis=1)
+    shown: Floats = sums.values.get(f"shown/roc/{split}", above)
+    whole = shown.shape[1] and np.array_equal(shown[:, -1], above[:, -1])
+    return shown if whole else np.concatenate([shown, above[:, -1:]], axis=1)
+
+
+def _roc(above: Floats) -> dict[str, list[float]]:
     """True against false positive rate at up to 64 thresholds."""
-    sides = np.concatenate([np.zeros((2, 1)), np.cumsum(curve[:, ::-1], axis=1)], axis=1)
+    sides = np.concatenate([np.zeros((2, 1)), above], axis=1)
     rates = sides / np.maximum(sides[:, -1:], 1)
     picked = np.unique(np.linspace(0, rates.shape[1] - 1, 65).astype(int))
     return {"false_positive": rates[0, picked].tolist(), "true_positive": rates[1, picked].tolist()}

@@ -12,7 +12,19 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from fedcohort.figures import Axis, Curve, Figure, Key, Line, Point, from_json
+from fedcohort.figures import (
+    Axis,
+    Column,
+    Curve,
+    Figure,
+    Key,
+    Line,
+    Point,
+    Row,
+    Table,
+    Value,
+    from_json,
+)
 from fedcohort.known import METRICS, SHARES, ends_of
 
 KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -34,7 +46,38 @@ def figures_of(study: Json, report: Json) -> tuple[Figure, ...]:
         StudyError: the figures that the report brings cannot be read.
     """
     made = _made_by(str(study["analysis"]["kind"]))
-    return from_json(report.get("figures", ())) if made is None else made(report, study)
+    found = from_json(report.get("figures", ())) if made is None else made(report, study)
+    return (*found, *_hidden(report))
+
+
+def _hidden(report: Json) -> tuple[Figure, ...]:
+    """What the rules of disclosure have hidden, where they were applied."""
+    told = report.get("disclosure")
+    if not isinstance(told, Mapping) or not told.get("applied") or not told.get("suppressed"):
+        return ()
+    rules = told["rules"]
+    rows = tuple(
+        Row(
+            str(one["figure"]),
+            (Value(one["n"]), Key(f"disclosure.{one['why']}", {"rule": rules[one["why"]]})),
+        )
+        for one in told["suppressed"]
+    )
+    columns = (
+        Column("hidden", Key("disclosure.hidden"), "count"),
+        Column("rule", Key("disclosure.rule")),
+    )
+    index = Column("figure", Key("disclosure.figure"))
+    return (
+        Table(
+            name="hidden-by-rules",
+            section="disclosure",
+            index=index,
+            columns=columns,
+            rows=rows,
+            notes=(Key("disclosure.note"),),
+        ),
+    )
 
 
 @cache

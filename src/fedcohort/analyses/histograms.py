@@ -43,12 +43,12 @@ def open_range(moments: Moments, index: int, n_bins: int) -> tuple[float, float]
     return math.floor(mean / width) * width, width * n_bins / 2
 
 
-def histogram(counts: list[int], centre: float, scale: float) -> dict[str, object]:
-    """Counts by part as a report has them, from `low` to `high` in equal parts."""
+def histogram(counts: list[int | None], centre: float, scale: float) -> dict[str, object]:
+    """Counts by part as a report has them, from `low` to `high` in equal parts; None where one is hidden."""
     return {"low": centre - scale, "high": centre + scale, "counts": counts}
 
 
-def open_histogram(counts: list[int], centre: float, scale: float) -> dict[str, object]:
+def open_histogram(counts: list[int | None], centre: float, scale: float) -> dict[str, object]:
     """The same of a column without bounds: no empty parts at the ends; how many lie `below` and `above`."""
     below, *parts, above = counts
     width = 2 * scale / len(parts)

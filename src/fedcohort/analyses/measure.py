@@ -32,6 +32,7 @@ from fedcohort.analyses.metrics import (
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import Edges, tie_error
 from fedcohort.columns import Number
+from fedcohort.disclosure.shown import count_of, number_of
 from fedcohort.errors import WireError
 from fedcohort.vector import MAX_ROWS, Block, counts
 
@@ -169,7 +170,7 @@ class Measure:
         """How many rows were measured; under privacy, as the noise leaves their number."""
         if not self.private:
             n = sums[f"scores/{split}"][0] if self.outcome.n_classes else sums[f"rows/{split}"]
-            return int(np.sum(n))
+            return count_of(np.sum(n)) or 0  # where they are hidden, no row is shown to be there
         counted = sums[f"scores/{split}"][0]
         return max(0, round(float(np.sum(counted) if self.outcome.is_binary else counted[1])))
 
@@ -233,7 +234,7 @@ def exact_metrics(outcome: Outcome, sums: Sums, split: str) -> Metrics:
         n = float(scores[0].sum())
         return {
             "loss": float(sums[f"loss/{split}"][0]) / n,
-            "accuracy": float(sums[f"correct/{split}"][0]) / n,
+            "accuracy": number_of(sums[f"correct/{split}"][0] / n),
             "auc": _mean([auc_from_counts(*curve) for curve in scores]),
             "auc_error": _mean([tie_error(*curve) for curve in scores]),
         }

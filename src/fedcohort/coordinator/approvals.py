@@ -7,6 +7,7 @@ from fedcohort.coordinator.members import Members
 from fedcohort.coordinator.plan import TRANSIENT_CODES
 from fedcohort.coordinator.store import CoordinatorStore
 from fedcohort.coordinator.telemetry import Telemetry
+from fedcohort.disclosure.rules import Disclosure, read_rules
 from fedcohort.errors import AuthenticationError, RulesError, StudyError, TooFewSitesError
 from fedcohort.handed_in import check_rules
 from fedcohort.logs import about
@@ -33,6 +34,7 @@ class Approvals:
 
         Raises:
             AuthenticationError: it is not signed by the site's key.
+            WireError: its rules of disclosure cannot be read.
         """
         key = self.members.key_of(site)
         if (
@@ -43,6 +45,7 @@ class Approvals:
             raise AuthenticationError(
                 "{site}: an approval whose signature is not by the site's key", site=site
             )
+        read_rules(approval.disclosure)
         code = approval.code
         if approval.rules != RULES and (approval.approved or code == StudyError.code):
             # An earlier version also takes a study for invalid whose words it does not know.
@@ -88,6 +91,12 @@ class Approvals:
         answers = self.store.answers(study_id)
         for site in roster:
             check_rules(_rules(answers[site]["approval"]), f"the approval of {site}")
+
+    def rules_of_disclosure(self, study_id: str, roster: tuple[SiteId, ...]) -> list[Disclosure]:
+        """What each site of a study lets be shown, as it said with its approval."""
+        answers = self.store.answers(study_id)
+        approvals = (decode(answers[site]["approval"]) for site in roster)
+        return [read_rules(one.disclosure) for one in approvals if isinstance(one, Approval)]
 
     def of(self, study: Study) -> tuple[tuple[SiteId, ...], list[SiteId]]:
         """Sites that have approved, and sites that have said neither yes nor no.

@@ -10,6 +10,7 @@ from functools import partial
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State
 from fedcohort.coordinator.changes import Changes
+from fedcohort.coordinator.disclosing import control_of, reported
 from fedcohort.coordinator.heads import held_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
@@ -179,11 +180,12 @@ class Lifecycle:
         self._waiting(study_id, "")
         check_units(study.cohort, self.members.catalogues(roster))
         waiting, refused = partial(self._waiting, study_id), partial(self._refused, study_id)
-        plan = Plan(study, study_id, build_analysis(study), roster, waiting, refused)
+        control = control_of(study, approvals.rules_of_disclosure(study_id, roster))
+        plan = Plan(study, study_id, build_analysis(study), roster, waiting, refused, control)
         await self._show_heads()
         state = await self._rounds(plan)
         left_out = approvals.left_out(study_id)
-        figures = plan.analysis.report(state)
+        figures = reported(plan.analysis, state, control)
         self.store.finish(study_id, study_report(study, study_id, plan.analysis, roster, figures, left_out))
         log.info("study %.12s: finished", study_id, extra=about(study=study_id))
         await self._show_heads()

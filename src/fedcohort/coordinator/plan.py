@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fedcohort.analyses.contract import Analysis, Row, State
+from fedcohort.coordinator.disclosing import Control
 from fedcohort.protection.contract import Protection
 from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
@@ -58,6 +59,7 @@ class Plan:
 
     Attributes:
         study_hash: of the study, computed once.
+        control: of what is shown of its sums; None under [privacy].
         waiting: called with the reason when too few sites answered, with "" when it goes on.
         refused: called with a site and its code when the site refuses for good.
     """
@@ -68,6 +70,7 @@ class Plan:
     roster: tuple[SiteId, ...]
     waiting: Callable[[str], None] = lambda _: None
     refused: Callable[[SiteId, str], None] = lambda _site, _code: None
+    control: Control | None = None
 
     @property
     def protection(self) -> Protection:

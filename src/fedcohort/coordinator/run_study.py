@@ -71,7 +71,7 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
         begun, survivors = None, opened.survivors
         total = from_ring(plan.analysis.layout(state), opened.ring, len(plan.roster))
         sigma = noise_in_sum(plan.study, plan.analysis, state, len(plan.roster), len(survivors))
-        state = plan.analysis.update(state, Sums(total, sigma, len(survivors)))
+        state = _after(plan, state, Sums(total, sigma, len(survivors)))
         # To make this round durable belongs to the time of the next one, which waits for it.
         ended = time.monotonic()
         spent: Row = {"exchange": state.round, "seconds": round(ended - began, 6), **opened.seconds}
@@ -81,6 +81,15 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
         log.save_round(plan.study_hash, state, survivors, rows, spent)
         state = replace(state, rows=())
     return state
+
+
+def _after(plan: Plan, before: State, sums: Sums) -> State:
+    """The state after a round's sum, with the metrics that may be shown."""
+    if plan.control is None:
+        return plan.analysis.update(before, sums)
+    plan.control.check(plan.analysis, before, sums)
+    state = plan.analysis.update(before, sums)
+    return replace(state, rows=plan.control.rows(plan.analysis, before, sums, state.rows))
 
 
 async def _round(run: Run, state: State, digest: bytes, begun: bytes | None) -> Opened:

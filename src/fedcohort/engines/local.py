@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Analysis, Report, Row, State
+from fedcohort.coordinator.disclosing import Control, reported
 from fedcohort.coordinator.plan import Plan, Receive
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.errors import FedcohortError, StudyFailedError
@@ -101,13 +102,17 @@ def simulated_node(
 
 
 def run_local(
-    study: Study, loaders: Mapping[SiteId, Load], on_rows: Callable[[list[Row]], None]
+    study: Study,
+    loaders: Mapping[SiteId, Load],
+    on_rows: Callable[[list[Row]], None],
+    control: Control | None = None,
 ) -> SimulatedRun:
     """Run a study over sites that are functions of this process.
 
     Args:
         loaders: by site, what selects its cohort.
         on_rows: called with the metrics of every round.
+        control: of what is shown of exact sums.
     Raises:
         DataError: what a live node would only log is raised here, for the data are the caller's own.
     """
@@ -118,7 +123,7 @@ def run_local(
     ]
     for node in nodes:
         _prepare(node, study.hash)
-    return run_nodes(study, analysis, nodes, on_rows)
+    return run_nodes(study, analysis, nodes, on_rows, control)
 
 
 def _prepare(node: Node, study_hash: str) -> None:
@@ -134,7 +139,11 @@ def _prepare(node: Node, study_hash: str) -> None:
 
 
 def run_nodes(
-    study: Study, analysis: Analysis, nodes: list[Node], on_rows: Callable[[list[Row]], None]
+    study: Study,
+    analysis: Analysis,
+    nodes: list[Node],
+    on_rows: Callable[[list[Row]], None],
+    control: Control | None = None,
 ) -> SimulatedRun:
     """Run a study over nodes in memory."""
     by_site, interrupted = {node.site: node for node in nodes}, Event()
@@ -161,9 +170,9 @@ def run_nodes(
             raise StudyFailedError(f"{reason}; the log says more")
 
     log = MemoryLog(on_rows)
-    plan = Plan(study, study.hash, analysis, tuple(sorted(by_site)), waiting, refused)
+    plan = Plan(study, study.hash, analysis, tuple(sorted(by_site)), waiting, refused, control)
     state = _run(lambda: asyncio.run(run_study(plan, log, exchange)), interrupted)
-    return SimulatedRun(analysis.report(state), log.rows, state)
+    return SimulatedRun(reported(analysis, state, control), log.rows, state)
 
 
 def _run(work: Callable[[], State], interrupted: Event) -> State:

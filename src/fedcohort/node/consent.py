@@ -5,6 +5,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
+from fedcohort.disclosure.rules import rules_text
 from fedcohort.errors import (
     AuthenticationError,
     FedcohortError,
@@ -162,6 +163,7 @@ def approve(site: LocalSite, study_hash: str, by: str = "") -> Approval:
         approved=True,
         max_rounds=site.policy.max_rounds,
         expires_at=int(time.time()) + site.policy.approval_days * SECONDS_PER_DAY,
+        disclosure=rules_text(site.policy.disclosure) if study.privacy is None else "",
     )
     return _decide(site, approval, "approved", by)
 

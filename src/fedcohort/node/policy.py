@@ -13,6 +13,7 @@ from pydantic import Field, PlainValidator, model_validator
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.kinds import KINDS
 from fedcohort.columns import Frozen, Identifier, validated
+from fedcohort.disclosure.rules import Disclosure
 from fedcohort.errors import (
     BudgetError,
     ConfigError,
@@ -86,6 +87,8 @@ class SitePolicy(Frozen):
     budget: dict[Identifier, Budget] = Field(default_factory=dict)
     """By group of tables; a study without [privacy] costs more than any budget."""
     max_delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-3
+    disclosure: Disclosure = Disclosure()
+    """What may be shown of exact sums that this site is part of; of all sites' rules the strictest hold."""
     approval: Literal["ask", "auto"] = "ask"
     approval_days: Whole = 30
 

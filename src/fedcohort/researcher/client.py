@@ -11,7 +11,9 @@ import pandas as pd
 
 from fedcohort.analyses.build import build_analysis
 from fedcohort.arrays import arrays_from_bytes
+from fedcohort.coordinator.disclosing import Control, control_of
 from fedcohort.coordinator.report import study_report
+from fedcohort.disclosure.rules import Disclosure
 from fedcohort.engines.local import run_local
 from fedcohort.errors import FedcohortError, StudyError, StudyFailedError
 from fedcohort.handed_in import check_handed_in
@@ -90,9 +92,15 @@ def explicit(study: Study, catalogues: Mapping[str, Mapping[str, Any]], *, take_
 
 @dataclass(frozen=True)
 class Simulation:
-    """Hospitals in this process, one frame each; the same code as a live federation."""
+    """Hospitals in this process, one frame each; the same code as a live federation.
+
+    Attributes:
+        disclosure: the hospitals' rules; None: none is applied but the study's own, and the report says what
+            hospitals with the default rules would hide.
+    """
 
     frames: Mapping[str, pd.DataFrame]
+    disclosure: Disclosure | None = None
 
     def catalogue(self) -> dict[str, dict[str, Any]]:
         """The catalogue of each frame."""
@@ -110,7 +118,7 @@ class Simulation:
         study = explicit(_among(asked, len(self.frames)), self.catalogue())
         loaders = {site: partial(table_from_frame, frame) for site, frame in self.frames.items()}
         with follow(study, enabled=progress) as follower:
-            outcome = run_local(study, loaders, follower.rows)
+            outcome = run_local(study, loaders, follower.rows, self._control(study))
         arrays = outcome.state.arrays if study.analysis.trains else {}
         model_arrays = {name: arrays[name] for name in MODEL_ARRAYS if name in arrays}
         sites = sorted(self.frames)
@@ -118,6 +126,11 @@ class Simulation:
         if lowered:
             report["simulated"] = {"words": lowered}
         return Result(study, report, [dict(row) for row in outcome.rows], model_arrays)
+
+    def _control(self, study: Study) -> Control | None:
+        if self.disclosure is None and study.disclosure is None:
+            return None if study.privacy is not None else Control(Disclosure(), enforced=False)
+        return control_of(study, [] if self.disclosure is None else [self.disclosure])
 
 
 def _lowered(study: Study, n_sites: int) -> list[str]:
@@ -144,15 +157,21 @@ def _among(study: Study, n_sites: int) -> Study:
     return study.model_copy(update=changes)
 
 
-def simulate(frames: Mapping[Any, pd.DataFrame] | Sequence[pd.DataFrame]) -> Simulation:
+def simulate(
+    frames: Mapping[Any, pd.DataFrame] | Sequence[pd.DataFrame], disclosure: Disclosure | None = None
+) -> Simulation:
     """Try studies on frames: `fc.simulate({"a": frame_a, "b": frame_b})`.
 
     Args:
         frames: by site, or a list, whose sites are then called site_1, site_2 and so on.
+        disclosure: the hospitals' rules of what may be shown without [privacy]; left out, none is applied,
+            and the report says what hospitals with the default rules would hide.
     Raises:
         StudyError: there is no frame, a name cannot be a site's, or what is given is no frame.
     """
-    return Simulation(frames_by_site(frames))
+    if disclosure is not None and not isinstance(disclosure, Disclosure):
+        raise StudyError("disclosure: give fc.Disclosure(...), or leave it out")
+    return Simulation(frames_by_site(frames), disclosure)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,16 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from fedcohort.errors import MessageTooLargeError, WireError
 from fedcohort.wire import fedcohort_pb2 as pb
-from fedcohort.wire.fields import MAX_CODE, check_sizes, hash_of, name_of, parcels_of, sites_of, text_of
+from fedcohort.wire.fields import (
+    MAX_CODE,
+    MAX_RULES,
+    check_sizes,
+    hash_of,
+    name_of,
+    parcels_of,
+    sites_of,
+    text_of,
+)
 from fedcohort.wire.messages import (
     Approval,
     Array,
@@ -242,7 +251,8 @@ def _approval(m: pb.Approval) -> Approval:
     check_sizes("approval", signature=(m.signature, SIGNATURE_BYTES))
     site, code = name_of("site", m.site), text_of("code", m.code, MAX_CODE)
     limits = (m.max_rounds, m.expires_at, m.signature, m.rules or 1)
-    return Approval(hash_of(m.study_hash), site, m.approved, code, *limits)
+    disclosure = text_of("disclosure", m.disclosure, MAX_RULES)
+    return Approval(hash_of(m.study_hash), site, m.approved, code, *limits, disclosure)
 
 
 def _setup(m: pb.Setup) -> Setup:

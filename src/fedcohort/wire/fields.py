@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from fedcohort.errors import WireError
 
-MAX_SITES, MAX_TEXT, MAX_CODE = 10_000, 256, 64
+MAX_SITES, MAX_TEXT, MAX_CODE, MAX_RULES = 10_000, 256, 64, 1_024
 HASH_DIGITS = 64
 
 

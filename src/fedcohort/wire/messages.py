@@ -49,6 +49,8 @@ class Approval:
     signature: bytes = b""
     rules: int = RULES
     """By which the site will compute (`fedcohort.versions.RULES`)."""
+    disclosure: str = ""
+    """What the site lets be shown (`disclosure.rules.rules_text`); empty: the default."""
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,10 @@ def approval_signing_bytes(a: Approval) -> bytes:
     """What a site signs when it says yes or no."""
     # A yes of before there were numbers keeps the bytes that were signed, and that coordinator reads a no.
     rules = (a.rules,) if a.approved and a.rules != 1 else ()
+    # So does one of before there were rules of disclosure, or of a site that has the default's.
+    more = (*rules, a.disclosure) if a.disclosure else rules
     return _signing_bytes(
-        "approval", a.study_hash, a.site, int(a.approved), a.code, a.max_rounds, a.expires_at, *rules
+        "approval", a.study_hash, a.site, int(a.approved), a.code, a.max_rounds, a.expires_at, *more
     )
 
 

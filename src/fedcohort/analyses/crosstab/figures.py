@@ -1,6 +1,6 @@
 """What a crosstab shows: counts, the comparison of groups as a table and a forest plot, and the strata."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fedcohort.figures import Axis, Column, Figure, Intervals, Key, Named, Row, Said, Table, Value
@@ -27,7 +27,7 @@ def _counts(report: Json, crosstab: Json) -> Table:
     levels, error = crosstab["levels"], crosstab.get("counts_error")
     outcome = crosstab["columns"]
     columns = tuple(Column(f"{outcome} {level}", format="count") for level in levels["columns"])
-    lines: list[tuple[str, list[int]]] = []
+    lines: list[tuple[str, list[int | None]]] = []
     if "strata" in crosstab:
         for stratum, table in zip(levels["strata"], crosstab["counts"], strict=True):
             prefix = f"{crosstab['strata']} {stratum}, {crosstab['rows']} "
@@ -39,15 +39,28 @@ def _counts(report: Json, crosstab: Json) -> Table:
         name="counts",
         section=SECTION,
         notes=(
-            Key("crosstab.patients", {"n": report["patients"], "missing": report["missing"]}),
+            *_patients(report),
             *_tests(crosstab),
         ),
         index=Column("group", Key("crosstab.group")),
         columns=(Column("n", Key("crosstab.n"), "count"), *columns),
         rows=tuple(
-            Row(name, (Value(sum(row)), *(Value(count, error=error) for count in row))) for name, row in lines
+            Row(name, (Value(_sum(row)), *(Value(count, error=error) for count in row)))
+            for name, row in lines
         ),
     )
+
+
+def _patients(report: Json) -> tuple[Key, ...]:
+    """How many patients, where both numbers are shown."""
+    named = {"n": report["patients"], "missing": report["missing"]}
+    return () if None in named.values() else (Key("crosstab.patients", named),)
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Of counts, none of which is hidden."""
+    known = list(counts)
+    return None if None in known else sum(count or 0 for count in known)
 
 
 def _tests(crosstab: Json) -> list[Said]:
@@ -142,7 +155,7 @@ def _strata(crosstab: Json) -> Table:
         )
         for level, group in groups.items()
     ]
-    total = sum(group["n"] for group in groups.values())
+    total = _sum(group["n"] for group in groups.values())
     cells = (Value(total), _value(pooled, "odds_ratio"), _value(pooled, "risk_ratio"))
     rows.append(Row("pooled", cells, Key("crosstab.pooled")))
     return Table(

@@ -13,12 +13,15 @@ import numpy as np
 
 from fedcohort.analyses.cells import CellsStage
 from fedcohort.analyses.contingency import Strata, chi_squared, fisher_p, two_groups
-from fedcohort.analyses.contract import Analysis, Floats, Report, Stage, State, Sums
+from fedcohort.analyses.contract import Analysis, Disclosed, Floats, Report, Stage, State, Sums
 from fedcohort.analyses.crosstab.question import Crosstab
 from fedcohort.analyses.crosstab.redrawn import POOLED, Redrawn
 from fedcohort.analyses.intervals import NORMAL, numbers
 from fedcohort.analyses.tails import chi_squared_p
 from fedcohort.columns import Categorical
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.shown import count_of
+from fedcohort.disclosure.verdicts import gathered
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort, Privacy, Study
 
@@ -53,6 +56,13 @@ class CrosstabAnalysis(Analysis):
         """One sum."""
         return (self.cells,)
 
+    def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
+        """Cells above the threshold; a test or comparison of hidden cells is hidden with them."""
+        sums = state.sums or Sums({})
+        block, suppressed = self.cells.shown(sums, rules)
+        values = {**sums.values, self.cells.block: block}
+        return Disclosed(replace(state, sums=replace(sums, values=values)), gathered(suppressed))
+
     def report(self, state: State) -> Report:
         """Counts, tests, and of an outcome of two levels the comparison of each group with the first."""
         sums = state.sums or Sums({})
@@ -71,8 +81,8 @@ class CrosstabAnalysis(Analysis):
         }
         if self.privacy is not None:
             crosstab["counts_error"] = round(NORMAL * sums.noise("cells"), 1)
-        missing = max(0, round(self.cells.missing(sums)))
-        return {"patients": max(0, round(float(table.sum()))), "missing": missing, "crosstab": crosstab}
+        missing = count_of(self.cells.missing(sums))
+        return {"patients": count_of(table.sum()), "missing": missing, "crosstab": crosstab}
 
     def _by_stratum(self, table: Floats) -> Floats:
         """(strata, rows, columns); without strata there is one."""
@@ -85,10 +95,10 @@ class CrosstabAnalysis(Analysis):
             return {}
         found: dict[str, object] = {}
         for place, level in enumerate(self.levels["rows"][1:], 1):
-            compared = two_groups(table[[0, place]]) if redrawn is None else redrawn.figures[place]
             pair = np.maximum(np.rint(table[[0, place]]), 0)
-            counts = {"n": int(pair[1].sum()), "events": int(pair[1, 1])}
-            reference = {"n_reference": int(pair[0].sum()), "events_reference": int(pair[0, 1])}
+            compared = _compared(table[[0, place]]) if redrawn is None else redrawn.figures[place]
+            counts = {"n": count_of(pair[1].sum()), "events": count_of(pair[1, 1])}
+            reference = {"n_reference": count_of(pair[0].sum()), "events_reference": count_of(pair[0, 1])}
             found[str(level)] = {**counts, **reference, **numbers(compared)}
         return {
             "outcome": str(self.levels["columns"][1]),
@@ -97,7 +107,7 @@ class CrosstabAnalysis(Analysis):
         }
 
     def _stratified(self, strata: Floats, redrawn: Redrawn | None) -> dict[str, object]:
-        if self.question.strata is None:
+        if self.question.strata is None or np.isnan(strata).any():
             return {}
         if redrawn is not None:
             return {"mantel_haenszel": {**numbers(redrawn.figures[POOLED]), **redrawn.excess_test()}}
@@ -125,6 +135,8 @@ def _tests(table: Floats, redrawn: Redrawn | None) -> dict[str, object]:
     """Of independence."""
     if redrawn is not None:
         return {"chi_squared": redrawn.distance_test()}
+    if np.isnan(table).any():
+        return {}  # by the margins a statistic would give the hidden cells away
     test = chi_squared(table)
     if test is None:
         return {}
@@ -143,10 +155,14 @@ def _tests(table: Floats, redrawn: Redrawn | None) -> dict[str, object]:
     return told
 
 
+def _compared(pair: Floats) -> Mapping[str, float]:
+    """A group and the first one; nothing where cells of them are hidden."""
+    return {} if np.isnan(pair).any() else two_groups(pair)
+
+
 def whole(counts: Floats) -> object:
-    """Counts as a report has them: whole numbers, none of them negative."""
-    rounded: object = np.maximum(np.rint(counts), 0).astype(np.int64).tolist()
-    return rounded
+    """Counts as a report has them: whole numbers, none of them negative; None where one is hidden."""
+    return count_of(counts) if np.ndim(counts) == 0 else [whole(part) for part in counts]
 
 
 def build(study: Study) -> CrosstabAnalysis:

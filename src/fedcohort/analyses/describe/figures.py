@@ -56,7 +56,9 @@ def _value(column: Json, name: str) -> Value | None:
 def _of_patients(column: Json) -> Value | None:
     """The mean with the interval that other patients may give."""
     mean, deviation = column["mean"], column.get("std")
-    interval = None if mean is None or deviation is None else mean_interval(mean, deviation, column["n"])
+    if mean is None or deviation is None or column["n"] is None:
+        return None
+    interval = mean_interval(mean, deviation, column["n"])
     return None if interval is None else Value(mean, *interval, known=is_known(column, "mean", interval))
 
 
@@ -88,7 +90,9 @@ def _histogram(index: int, title: str, histogram: Json) -> Bars:
         name=f"histogram-{index}",
         section=SECTION,
         title=title,
-        notes=(Key("described.beyond", beyond),) if any(beyond.values()) else (),
+        notes=(Key("described.beyond", beyond),)
+        if any(beyond.values()) and None not in beyond.values()
+        else (),
         bars=tuple(Named("", Value(n, error=error)) for n in counts),
         format="count",
         edges=(*(low + place * width for place in range(len(counts))), high),

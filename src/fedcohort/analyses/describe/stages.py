@@ -27,6 +27,7 @@ from fedcohort.analyses.columns_of import (
 from fedcohort.analyses.contract import (
     Analysis,
     Contribution,
+    Disclosed,
     Draw,
     Floats,
     Report,
@@ -35,6 +36,7 @@ from fedcohort.analyses.contract import (
     Sums,
     Tally,
 )
+from fedcohort.analyses.describe.disclosed import shown_sums
 from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.histograms import bin_of, histogram, open_histogram, open_range
 from fedcohort.analyses.intervals import NORMAL
@@ -49,6 +51,9 @@ from fedcohort.analyses.moments import (
 )
 from fedcohort.analyses.rows import Rows
 from fedcohort.columns import Categorical, Numeric
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.shown import count_of, number_of
+from fedcohort.disclosure.verdicts import gathered
 from fedcohort.errors import StudyError, WireError
 from fedcohort.study import Cohort, Privacy, Study, missing_bounds
 from fedcohort.vector import MAX_ROWS, Block, counts
@@ -132,7 +137,7 @@ class Histograms:
         """A row adds one in each column."""
         shape = (self.n_columns, self.n_bins + 2 * self.ends)
         row = math.sqrt(self.n_columns)
-        return Block("histograms", shape, row, HISTOGRAM_SHARE, resolution=1.0, bound=MAX_ROWS)
+        return Block("histograms", shape, row, HISTOGRAM_SHARE, resolution=1.0, bound=MAX_ROWS, cells=True)
 
     def contribute(self, values: Floats, rows: NDArray[np.int64], state: State) -> Tally:
         """Which part each number, (n, n_columns), lies in."""
@@ -223,16 +228,21 @@ class DescribeAnalysis(Analysis):
             return (moments,)
         return moments, HistogramsStage(self.cohort, self.numeric, histograms)
 
+    def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
+        """Levels, parts and missing values above the threshold, means and deviations of enough patients."""
+        sums = _whole(state)
+        values, suppressed = shown_sums(sums, self.numeric, self.categorical, rules)
+        return Disclosed(replace(state, kept={}, sums=replace(sums, values=values)), gathered(suppressed))
+
     def report(self, state: State) -> Report:
         """`describe` by column, under privacy with what the noise leaves uncertain."""
-        last = state.sums or Sums({})
-        sums = replace(last, values={**state.kept, **state.arrays, **last.values})
+        sums = _whole(state)
         whole = "rows" if "rows" in sums else "patients"
         return {
             "rows": _count(sums, whole),
             "patients": _count(sums, "patients"),
             **self._errors(patients=_within(sums, "patients")),
-            "describe": {**self._numbers(sums, whole), **self._levels(sums)},
+            "describe": {**self._numbers(sums, whole), **self._levels(sums, whole)},
             **not_described(self.cohort),
         }
 
@@ -245,7 +255,8 @@ class DescribeAnalysis(Analysis):
     def _numbers(self, sums: Sums, whole: str) -> dict[str, object]:
         if not self.numeric:
             return {}
-        error, figures = _within(sums, "n"), self.moments.figures(sums)
+        error = _within(sums, "n")
+        figures = _as_shown(sums) if "shown/mean" in sums else self.moments.figures(sums)
         missing_error = math.hypot(_within(sums, whole), error)
         described: dict[str, object] = {}
         for index, (name, number) in enumerate(self.numeric.items()):
@@ -254,7 +265,7 @@ class DescribeAnalysis(Analysis):
                 **unit_of(number),
                 "n": n,
                 **self._errors(n=error),
-                "missing": max(0, _count(sums, whole) - n),
+                "missing": _all_but(_count(sums, whole), n),
                 **self._errors(missing=missing_error),
                 **figures[index],
                 "histogram": self._histogram(sums, index, is_open=number.bounds is None),
@@ -270,7 +281,7 @@ class DescribeAnalysis(Analysis):
             return {**histogram(bins, *place), "error": round(_within(sums, "histograms"), 1)}
         return open_histogram(bins, *place) if is_open else histogram(bins[1:-1], *place)
 
-    def _levels(self, sums: Sums) -> dict[str, object]:
+    def _levels(self, sums: Sums, whole: str) -> dict[str, object]:
         described: dict[str, object] = {}
         for name, kind in self.categorical.items():
             block = f"levels/{name}"
@@ -278,7 +289,7 @@ class DescribeAnalysis(Analysis):
             levels = {str(level): count for level, count in zip(kind.levels, known, strict=True)}
             error = _within(sums, block)
             described[name] = {
-                "n": sum(known),
+                "n": _all_but(_count(sums, whole), missing) if None in known else sum(filter(None, known)),
                 **self._errors(n=math.sqrt(len(known)) * error),
                 "missing": missing,
                 **self._errors(missing=error),
@@ -288,8 +299,24 @@ class DescribeAnalysis(Analysis):
         return described
 
 
-def _count(sums: Sums, block: str, *place: int) -> int:
-    return max(0, round(float(sums[block][place or (0,)])))
+def _whole(state: State) -> Sums:
+    """The sums of all rounds, and where histograms lie."""
+    last = state.sums or Sums({})
+    return replace(last, values={**state.kept, **state.arrays, **last.values})
+
+
+def _as_shown(sums: Sums) -> list[dict[str, float | None]]:
+    """Mean and deviation by column, as the rules of disclosure let them be."""
+    both = zip(sums["shown/mean"], sums["shown/std"], strict=True)
+    return [{"mean": number_of(mean), "std": number_of(std)} for mean, std in both]
+
+
+def _all_but(whole: int | None, part: int | None) -> int | None:
+    return None if whole is None or part is None else max(0, whole - part)
+
+
+def _count(sums: Sums, block: str, *place: int) -> int | None:
+    return count_of(sums[block][place or (0,)])
 
 
 def _within(sums: Sums, block: str) -> float:

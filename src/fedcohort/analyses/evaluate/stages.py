@@ -11,7 +11,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fedcohort.analyses.columns_of import numeric_columns, numeric_matrix
-from fedcohort.analyses.contract import Analysis, Contribution, Draw, Report, Stage, State, Sums, Tally
+from fedcohort.analyses.contract import (
+    Analysis,
+    Contribution,
+    Disclosed,
+    Draw,
+    Report,
+    Stage,
+    State,
+    Sums,
+    Tally,
+)
 from fedcohort.analyses.encode import feature_slices
 from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.evaluation import EvaluateStage, Evaluation
@@ -21,8 +31,11 @@ from fedcohort.analyses.model_of import outcome_of
 from fedcohort.analyses.moments import refuse_outside
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import even_edges, placed_edges
+from fedcohort.analyses.shown_measure import shown_measure
 from fedcohort.analyses.subjects import TrainedSubject
 from fedcohort.analyses.trained.at_work import AtWork, at_work
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.verdicts import gathered
 from fedcohort.errors import StudyError
 from fedcohort.study import Evaluate, Privacy, Study, missing_bounds
 from fedcohort.vector import Array, Block, counts
@@ -129,6 +142,12 @@ class EvaluateAnalysis(Analysis):
             )
             check_enough(n, math.hypot(*noises))
         return super().update(state, sums)
+
+    def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
+        """No metric, cell, bin or threshold that rests on few patients."""
+        sums = state.sums or Sums({})
+        values, suppressed = shown_measure(self.evaluation, sums, rules)
+        return Disclosed(replace(state, sums=replace(sums, values=values)), gathered(suppressed))
 
     def report(self, state: State) -> Report:
         """Metrics by split, confusion, calibration and importance."""

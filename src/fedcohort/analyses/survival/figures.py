@@ -61,7 +61,8 @@ def _curves(survival: Json, places: list[int]) -> Curve:
 
 def _points(grid: list[float], group: Json) -> chain[Point]:
     places = zip(grid, group["survival"], group["low"], group["high"], group["at_risk"], strict=True)
-    return chain((Point(0.0, 1.0, n=group["n"]),), (Point(*place) for place in places))
+    shown = (Point(*place) for place in places if place[1] is not None)
+    return chain((Point(0.0, 1.0, n=group["n"]),), shown)
 
 
 def _groups(report: Json, survival: Json, places: list[int]) -> Table:
@@ -76,8 +77,9 @@ def _groups(report: Json, survival: Json, places: list[int]) -> Table:
         cells.append(Value(group.get("rmst"), group.get("rmst_low"), group.get("rmst_high")))
         cells += [Value(group["survival"][p], group["low"][p], group["high"][p]) for p in places]
         rows.append(Row(name, tuple(cells), _name(survival, name)))
-    notes = [Key("survival.patients", {"n": report["patients"], "missing": report["missing"]})]
-    if "logrank" in survival:
+    told = {"n": report["patients"], "missing": report["missing"]}
+    notes = [] if None in told.values() else [Key("survival.patients", told)]
+    if survival.get("logrank", {}).get("p") is not None:
         notes.append(_logrank(survival["logrank"]))
     return Table(
         name="groups",

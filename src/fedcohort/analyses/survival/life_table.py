@@ -24,11 +24,12 @@ class LifeTable:
     """What follows from the counts.
 
     Attributes:
-        halved: whether those who are lost count for half of the time in which they are.
+        halved: whether those who are lost count for half of the time in which they are; of all times, or by
+            time.
     """
 
     counts: Floats
-    halved: bool = False
+    halved: bool | NDArray[np.bool_] = False
 
     @property
     def events(self) -> Floats:
@@ -40,8 +41,8 @@ class LifeTable:
         """(…, groups, times): patients who were still observed just before each time."""
         left = self.counts.sum(-1)
         here: Floats = np.flip(np.flip(left, -1).cumsum(-1), -1)[..., :-1]
-        if self.halved:
-            here -= self.counts[..., :-1, 0] / 2
+        if np.any(self.halved):
+            here -= np.where(self.halved, self.counts[..., :-1, 0] / 2, 0.0)
         return here
 
     @property
@@ -89,7 +90,7 @@ class LifeTable:
         """Before each time; where who is lost counts for half, a curve falls evenly between two times."""
         after = self.survival
         before = np.concatenate([np.ones_like(after[..., :1]), after[..., :-1]], axis=-1)
-        areas: Floats = np.diff(grid, prepend=0.0) * ((before + after) / 2 if self.halved else before)
+        areas: Floats = np.diff(grid, prepend=0.0) * np.where(self.halved, (before + after) / 2, before)
         return areas
 
     def logrank(self) -> tuple[float, float]:
@@ -107,7 +108,7 @@ class LifeTable:
     @property
     def excess(self) -> Floats:
         """(groups,): events above those expected if, in each stratum, all groups had one hazard."""
-        events, risk = self.events, np.maximum(self.at_risk, 1.0 if self.halved else 0.0)
+        events, risk = self.events, np.maximum(self.at_risk, 1.0 if np.any(self.halved) else 0.0)
         share = risk / np.maximum(risk.sum(-2, keepdims=True), 1.0)
         above: Floats = (events - events.sum(-2, keepdims=True) * share).sum((0, -1))
         return above
@@ -131,7 +132,7 @@ class LifeTable:
         left = counts.sum((-2, -1))
         for time in range(hazard.shape[-1]):
             expected[..., time, 0] = left * lost[..., time]
-            here = left - expected[..., time, 0] / 2 if self.halved else left
+            here = left - expected[..., time, 0] / 2 if np.any(self.halved) else left
             events = here * hazard[..., None, time]
             expected[..., time, 1] = np.minimum(events, left - expected[..., time, 0])
             left = np.maximum(left - expected[..., time, :].sum(-1), 0.0)

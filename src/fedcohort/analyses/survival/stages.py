@@ -16,6 +16,7 @@ from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.contract import (
     Analysis,
     Contribution,
+    Disclosed,
     Draw,
     Floats,
     Report,
@@ -27,9 +28,13 @@ from fedcohort.analyses.contract import (
 from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.intervals import NORMAL_EXACT, Estimates, centred, drawn, ends, hull
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.survival.disclosed import ShownGroup, shown_sums
 from fedcohort.analyses.survival.life_table import LifeTable, median
 from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.columns import Categorical
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.shown import count_of, rounding_of
+from fedcohort.disclosure.verdicts import gathered
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort, Privacy, Study
 from fedcohort.vector import Block, counts
@@ -117,13 +122,42 @@ class SurvivalAnalysis(Analysis):
         table = self.strata(sums)
         return replace(table, counts=table.counts.sum(0))
 
+    def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
+        """Times put together, of groups that are large enough."""
+        sums = state.sums or Sums({})
+        exits, missing = self.strata(sums).counts, float(sums["exits"][-1])
+        values, suppressed = shown_sums(exits, missing, tuple(map(str, self.levels)), rules)
+        return Disclosed(replace(state, sums=replace(sums, values=values)), gathered(suppressed))
+
     def report(self, state: State) -> Report:
         """Curves with intervals, numbers at risk, medians, and the log-rank test of more groups than one."""
         sums = state.sums or Sums({})
+        shown = "shown/exits" in sums
+        groups = self._shown_groups(sums) if shown else self._groups(sums)
+        survival: dict[str, object] = {"grid": list(self.question.grid), "groups": groups}
+        survival |= {} if self.question.by is None else {"by": self.question.by}
+        if len(self.levels) > 1:
+            survival["logrank"] = self._logrank(sums)
+        sizes = [group["n"] for group in groups.values()]
+        patients = None if None in sizes else sum(int(str(n)) for n in sizes)
+        missing = sums["shown/missing"][0] if shown else sums["exits"][-1]
+        return {"patients": patients, "missing": count_of(missing), "survival": survival}
+
+    def _shown_groups(self, sums: Sums) -> dict[str, dict[str, object]]:
+        """As the rules of disclosure let them be."""
+        names = ("shown/exits", "shown/ends", "shown/events")
+        grid, rounding = np.array(self.question.grid), rounding_of(sums.values)
+        return {
+            str(level): ShownGroup(grid, exits, np.flatnonzero(ends), float(events), rounding).report()
+            for level, exits, ends, events in zip(self.levels, *(sums[name] for name in names), strict=True)
+        }
+
+    def _groups(self, sums: Sums) -> dict[str, dict[str, object]]:
+        """By group curves with intervals, numbers at risk and medians."""
         table, grid = self.table(sums), np.array(self.question.grid)
         others = {} if self.privacy is None else self._others(table, sums.noise("exits"))
         curve, (low, high), means = table.survival, self._ends(table, others), self._means(table, others)
-        groups: dict[str, object] = {}
+        groups: dict[str, dict[str, object]] = {}
         for index, level in enumerate(self.levels):
             groups[str(level)] = {
                 "n": max(0, round(float(table.counts[index].sum()))),
@@ -137,13 +171,7 @@ class SurvivalAnalysis(Analysis):
                 "high": _numbers(high[index]),
                 "at_risk": [max(0, round(float(n))) for n in table.at_risk[index]],
             }
-        survival: dict[str, object] = {"grid": list(self.question.grid), "groups": groups}
-        survival |= {} if self.question.by is None else {"by": self.question.by}
-        if len(self.levels) > 1:
-            survival["logrank"] = self._logrank(sums)
-        missing = max(0, round(float(sums["exits"][-1])))
-        patients = sum(int(str(group["n"])) for group in groups.values() if isinstance(group, dict))
-        return {"patients": patients, "missing": missing, "survival": survival}
+        return groups
 
     def width(self, n_patients: int, sigma: float) -> float:
         """Half the width of a curve's interval in the middle of the grid, of the noise alone.
@@ -185,8 +213,11 @@ class SurvivalAnalysis(Analysis):
         return {"rmst": mean, "rmst_low": np.maximum(low, 0.0), "rmst_high": np.minimum(high, grid[-1])}
 
     def _logrank(self, sums: Sums) -> dict[str, object]:
-        table = self.strata(sums)
         named: dict[str, object] = {} if self.question.strata is None else {"strata": self.question.strata}
+        if "shown/logrank" in sums:
+            statistic, p = (float(part) for part in sums["shown/logrank"])
+            return {**named, "statistic": statistic, "degrees": len(self.levels) - 1, "p": p}
+        table = self.strata(sums)
         if self.privacy is None:
             statistic, p = table.logrank()
             return {**named, "statistic": statistic, "degrees": len(self.levels) - 1, "p": p}

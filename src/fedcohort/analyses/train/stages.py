@@ -20,10 +20,12 @@ from fedcohort.analyses.columns_of import numeric_columns, numeric_matrix
 from fedcohort.analyses.contract import (
     Analysis,
     Contribution,
+    Disclosed,
     Draw,
     Parallel,
     Proved,
     Report,
+    Row,
     SiteState,
     Stage,
     State,
@@ -35,14 +37,19 @@ from fedcohort.analyses.measure import Measure
 from fedcohort.analyses.metrics import Outcome
 from fedcohort.analyses.model_of import check_capacity, first_weights, outcome_of, private_model_of
 from fedcohort.analyses.moments import ExactMoments, moments_from_sums
+from fedcohort.analyses.moments_told import told_by_moments
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.score_bins import even_edges
+from fedcohort.analyses.shown_measure import shown_measure
 from fedcohort.analyses.subjects import ModelInTraining, bounds_scaling
 from fedcohort.analyses.train.private import CountStage, PrivateStage
 from fedcohort.columns import Numeric
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.verdicts import gathered
 from fedcohort.errors import CohortError, StudyError, WireError
 from fedcohort.study import Privacy, Study, Train, missing_bounds
 from fedcohort.table import SPLITS
+from fedcohort.texts import Text, say
 from fedcohort.vector import Array, Block, counts
 
 ALGORITHMS = {"fedavg": fedavg, "fedprox": fedprox, "fedsgd": fedsgd}
@@ -280,6 +287,39 @@ class TrainAnalysis(Analysis):
             return site_state
         values = released()
         return {**site_state, "patients": values["patients"]} if "patients" in values else site_state
+
+    def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
+        """The measure of the finished model as one of `evaluate`."""
+        sums = state.sums or Sums({})
+        if self.evaluation is None:
+            return Disclosed(state)
+        values, suppressed = shown_measure(self.evaluation, sums, rules)
+        return Disclosed(replace(state, sums=replace(sums, values=values)), gathered(suppressed))
+
+    def disclosed_rows(self, state: State, sums: Sums, rules: Disclosure) -> tuple[Row, ...]:
+        """Metrics of splits with enough patients of each outcome."""
+        stage = self.stage_at(state.round)
+        measured = [
+            part
+            for part in (stage.stages if isinstance(stage, Parallel) else (stage,))
+            if isinstance(part, MeasureStage | EvaluateStage)
+        ]
+        if self.evaluation is None or not measured:
+            return ()
+        values, _ = shown_measure(self.evaluation, sums, rules)
+        shown = replace(sums, values=values)
+        return tuple(row for part in measured for row in part.metric_rows(state, shown))
+
+    def objection(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """The model carries the mean and deviation of each number, and has to have rows to learn from."""
+        if not isinstance(self.stage_at(state.round), ScalingStage):
+            return None
+        if 0 < float(sums["rows"][SPLITS["train"]]) < rules.min_cell:
+            template = (
+                "fewer than min_cell = {least} rows to train on at all hospitals together; widen `where`"
+            )
+            return say(template, least=rules.min_cell)
+        return told_by_moments(sums.values, self.numeric, rules)
 
     def report(self, state: State) -> Report:
         """Metrics, confusion, calibration and importance of the finished model."""

@@ -84,12 +84,13 @@ function tipText(bar, figure) {
 function histogram(figure) {
   const bins = figure.bars.map(({ value }, place) => ({ from: figure.edges[place], to: figure.edges[place + 1], n: value.number }));
   const texts = bins.map((bin) => `${digits(bin.from)} – ${digits(bin.to)}`);
-  const counted = bins.map((bin, place) => `${texts[place]} ${written(bin.n, figure.format)}`);
+  const count = (bin) => (bin.n === null ? "–" : written(bin.n, figure.format));
+  const counted = bins.map((bin, place) => `${texts[place]} ${count(bin)}`);
   const label = spoken(figure, counted.filter((_, place) => bins[place].n > 0));
   const container = element("div", { attributes: { id: `figure-${figure.name}`, class: "histogram", role: "img", "aria-label": label } });
   const says = ([{ dataIndex }]) => {
     const place = Math.min(dataIndex, bins.length - 1);
-    return `${texts[place]}: ${written(bins[place].n, figure.format)}`;
+    return `${texts[place]}: ${count(bins[place])}`;
   };
   return { element: container, charts: [{ container, option: (colours) => histogramOption(figure, bins, says, colours) }] };
 }

@@ -1,0 +1,128 @@
+"""For each kind of question a study over hospitals of which some cells hold few patients."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import fedcohort as fc
+
+Json = Mapping[str, Any]
+Line = tuple[float | None, list[float | None]]
+"""A total, and the counts of which it is the sum; None where a number is hidden."""
+
+
+def hospital(n: int, seed: int) -> pd.DataFrame:
+    """Patients of whom few are of group c, have the rare disease, or no age."""
+    draw = np.random.default_rng(seed)
+    frame = pd.DataFrame({
+        "patient_id": [f"{seed}-{place}" for place in range(n)],
+        "age": draw.integers(30, 80, n).astype(float),
+        "weight": draw.normal(75, 12, n).round(1),
+        "rare": (np.arange(n) % 67 == 0).astype(float),
+        "group": draw.choice(["a", "b", "c"], n, p=[0.6, 0.38, 0.02]),
+        "time": np.ceil(draw.exponential(100, n)),
+        "event": draw.integers(0, 2, n),
+        "ill": draw.integers(0, 2, n),
+    })  # fmt: skip
+    frame.loc[frame.index[:1], "age"] = np.nan
+    return frame
+
+
+HOSPITALS = {
+    site: hospital(n, seed) for seed, (site, n) in enumerate([("north", 90), ("south", 70), ("west", 45)])
+}
+COLUMNS: dict[str, Any] = {
+    "age": fc.Numeric(0, 100),
+    "weight": fc.Numeric(),
+    "rare": fc.Numeric(0, 1),
+    "group": fc.Categorical(["a", "b", "c"]),
+}
+GRID = [float(time) for time in range(5, 401, 5)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question about these patients.
+
+    Attributes:
+        lines: totals and their parts, as the report shows them.
+    """
+
+    analysis: Any
+    label: Any = None
+    columns: Mapping[str, Any] | None = None
+    lines: Callable[[Json], Iterator[Line]] = lambda _: iter(())
+
+    @property
+    def study(self) -> fc.Study:
+        cohort = fc.Cohort(columns=self.columns or COLUMNS, label=self.label)
+        return fc.Study(name="few", cohort=cohort, analysis=self.analysis)
+
+
+def described_lines(report: Json) -> Iterator[Line]:
+    """Levels or parts of a range, and the missing, are all rows."""
+    for column in report["describe"].values():
+        yield report["rows"], [column["n"], column["missing"]]
+        if "levels" in column:
+            yield report["rows"], [*column["levels"].values(), column["missing"]]
+        else:
+            histogram = column["histogram"]
+            ends = [histogram.get("below", 0), histogram.get("above", 0)]
+            yield report["rows"], [*histogram["counts"], *ends, column["missing"]]
+
+
+def survival_lines(report: Json) -> Iterator[Line]:
+    """Groups are all patients; between two times at which numbers at risk are shown some leave."""
+    groups = report["survival"]["groups"].values()
+    yield report["patients"], [group["n"] for group in groups]
+    for group in groups:
+        risk = [n for n in group["at_risk"] if n is not None]
+        for before, after in pairwise(risk):
+            yield before, [after, float(before - after)]
+
+
+def measured_lines(report: Json) -> Iterator[Line]:
+    """Cells of a confusion matrix are all rows, and those on its diagonal the right ones."""
+    held = report.get("test")
+    if held is None:
+        return
+    cells = [count for row in held["confusion"] for count in row]
+    yield held["rows"], cells
+    if held["accuracy"] is not None:
+        right = round(held["accuracy"] * held["rows"])
+        yield held["rows"], [float(right), float(held["rows"] - right)]
+
+
+def crosstab_lines(report: Json) -> Iterator[Line]:
+    """Rows and columns whose totals are known of the patients themselves, but for small ones."""
+    counts, patients = report["crosstab"]["counts"], pd.concat(HOSPITALS.values())
+    table = pd.crosstab(patients["group"], patients["ill"])
+    for total, row in zip(table.sum(axis=1), counts, strict=True):
+        yield float(total) if total >= 10 else None, row
+    for place, total in enumerate(table.sum(axis=0)):
+        yield float(total), [row[place] for row in counts]
+
+
+BY_COEFFICIENT = fc.Coefficients(
+    intercept=-1.0,
+    coefficients={"age": 0.02, "weight": 0.0},
+    missing={"age": 55.0, "weight": 75.0},
+)
+NUMBERS = {name: COLUMNS[name] for name in ("age", "weight")}
+CASES: dict[str, Case] = {
+    "describe": Case(fc.Describe(), lines=described_lines),
+    "survival": Case(
+        fc.KaplanMeier(grid=GRID, by="group"), fc.Survival("time", "event"), lines=survival_lines
+    ),
+    "evaluate": Case(fc.Evaluate(model=BY_COEFFICIENT), fc.Binary("ill"), NUMBERS, lines=measured_lines),
+    "crosstab": Case(
+        fc.Crosstab("group", "ill"),
+        columns={**COLUMNS, "ill": fc.Categorical([0, 1])},
+        lines=crosstab_lines,
+    ),
+    "train": Case(fc.Train(model="logistic", rounds=2), fc.Binary("ill"), NUMBERS, lines=measured_lines),
+}
