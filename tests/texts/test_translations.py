@@ -18,7 +18,7 @@ FILES = [path for path in sorted(HERE.glob("*/*.json")) if path.name != PAGES]
 HAN = re.compile(r"[\u4e00-\u9fff]")
 SIGNS = {
     "; ", "{place}: {what}", "{place}: {field}: {what}", "{what}: {why}", "{against}; {remedy}",
-    "cohort.{why}", "{type}, {range}{unit}",
+    "cohort.{why}", "analysis.{name}: {why}", "{type}, {range}{unit}",
 }  # fmt: skip
 """No words."""
 OWN_LETTERS = {"AUC"}

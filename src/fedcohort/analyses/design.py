@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.analyses.columns_of import described_columns, values_of
+from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.formula.words import (
     BSpline,
     Coded,
@@ -77,6 +77,10 @@ class Design:
         """The cohort's columns that it needs."""
         return self.formula.columns
 
+    def is_indicator(self, column: DesignColumn) -> bool:
+        """Whether a column is 0 or 1: a product of levels alone."""
+        return all(isinstance(self.kinds[factor.column], Categorical) for factor, _ in column.parts)
+
     @property
     def has_intercept(self) -> bool:
         """Whether its first column is 1."""
@@ -125,7 +129,7 @@ def design_of(cohort: Cohort, formula: Formula) -> Design:
     Raises:
         ValueError: the formula cannot be computed from them.
     """
-    kinds = described_columns(cohort)
+    kinds = cohort.every_column
     formula.check(kinds, explicit=True)
     return Design(formula, {name: kinds[name] for name in formula.columns})
 

@@ -12,12 +12,14 @@ from fedcohort.analyses.cox.question import Cox
 from fedcohort.analyses.crosstab.question import Crosstab
 from fedcohort.analyses.describe.question import Describe
 from fedcohort.analyses.evaluate.question import Evaluate
+from fedcohort.analyses.glm.question import GLM
 from fedcohort.analyses.quantiles.question import Quantiles
 from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.analyses.train.question import Train
 from fedcohort.questions import Question
 
 __all__ = [
+    "GLM",
     "Compare",
     "Cox",
     "Crosstab",
@@ -38,5 +40,6 @@ KINDS: Mapping[str, type[Question]] = MappingProxyType(
         "quantiles": Quantiles,
         "cox": Cox,
         "compare": Compare,
+        "glm": GLM,
     }
 )

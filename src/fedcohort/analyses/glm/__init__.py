@@ -1,0 +1,1 @@
+"""Generalised linear models over all hospitals: linear, logistic, Poisson, negative binomial."""

@@ -1,0 +1,57 @@
+"""What a regression says of itself to whoever approves it."""
+
+from fedcohort.analyses.glm.question import GLM
+from fedcohort.study import Study
+from fedcohort.texts import Text, say
+
+_FAMILIES = {
+    "gaussian": say("linear"),
+    "binomial": say("logistic"),
+    "poisson": say("Poisson"),
+}
+
+
+def asked(study: Study, question: GLM) -> list[Text]:
+    """The question, and its columns."""
+    family = _FAMILIES[question.family_of(study.cohort.every_column)]
+    said = [
+        say(
+            "A {family} regression over all hospitals: {formula}",
+            family=family,
+            formula=str(question.formula),
+        )
+    ]
+    if question.site == "fixed":
+        said.append(say("Each hospital has an intercept of its own, which is fitted there and stays there."))
+    if question.se != "model":
+        said.append(say("Standard errors are robust (sandwich)."))
+    if question.offset is not None:
+        said.append(say("Offset: {offset}", offset=str(question.offset).removeprefix("~ ")))
+    if question.weights is not None:
+        said.append(say("Rows are weighted by {column}.", column=question.weights))
+    if question.firth:
+        said.append(say("The likelihood is penalised as Firth's, so that no coefficient grows without end."))
+    if question.ridge:
+        said.append(say("Coefficients are held small by a ridge of {ridge:g}.", ridge=question.ridge))
+    return said
+
+
+def released(study: Study, question: GLM) -> list[Text]:
+    """What leaves the hospital."""
+    once = say(
+        "Once: how many rows have all values and how many lack one, of how many patients, and of each column "
+        "of the formula the sums of its values, of their squares, and of their products with the outcome."
+    )
+    steps = say(
+        "Then at most {rounds} times, at coefficients that the coordinator asks about: the sums of each "
+        "column times what the model leaves unexplained, of the products of each two columns, and the "
+        "log-likelihood.",
+        rounds=question.rounds,
+    )
+    return [once, steps, _FEW]
+
+
+_FEW = say(
+    "Where few patients have a level or a value, these sums say it of them; fewer terms and larger levels, "
+    "or [privacy], say less."
+)

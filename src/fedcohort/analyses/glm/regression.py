@@ -1,0 +1,136 @@
+"""A regression's question over a cohort whose columns are known: design, outcome, a site's complete rows."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.columns_of import values_of
+from fedcohort.analyses.design import Design, design_of
+from fedcohort.analyses.glm.families import FAMILIES, Family
+from fedcohort.analyses.glm.newton import Scaling
+from fedcohort.analyses.glm.question import GLM
+from fedcohort.analyses.glm.sums import Rows as Complete
+from fedcohort.analyses.rows import Rows
+from fedcohort.errors import StudyError
+from fedcohort.study import Cohort
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """What is asked, resolved.
+
+    Attributes:
+        offset: a design whose last column it is.
+    """
+
+    cohort: Cohort
+    question: GLM
+    design: Design
+    offset: Design | None
+    family: Family
+
+    @property
+    def p(self) -> int:
+        """Columns of the design."""
+        return len(self.design.columns)
+
+    @property
+    def has_free_intercept(self) -> bool:
+        """Whether all hospitals have one intercept."""
+        return self.design.has_intercept and self.question.site == "none"
+
+    @property
+    def q(self) -> int:
+        """Coefficients that are fitted together: under fixed effects each hospital has its own intercept."""
+        return self.p - (self.question.site == "fixed")
+
+    @property
+    def n_null(self) -> int:
+        """Coefficients of the model without columns."""
+        return int(self.has_free_intercept)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the coefficients."""
+        return self.design.names[self.p - self.q :]
+
+    @property
+    def meat(self) -> bool:
+        """Whether the sandwich is asked for."""
+        return self.question.se != "model"
+
+    def penalty(self, scaling: Scaling) -> Floats:
+        """(q,): the ridge of each standardised coefficient; none of an intercept."""
+        penalty = np.full(self.q, self.question.ridge)
+        if self.has_free_intercept:
+            penalty[0] = 0.0
+        return penalty
+
+    def reported(self, scaling: Scaling) -> Scaling:
+        """Of the coefficients that are reported."""
+        left_out = self.p - self.q
+        return Scaling(scaling.centre[left_out:], scaling.scale[left_out:], self.has_free_intercept)
+
+    def complete(self, rows: Rows) -> tuple[Complete, int, int]:
+        """A site's complete rows as they stand, how many lack a value, and of how many patients they are."""
+        table = rows.table
+        x = self.design.matrix(table, self.cohort)
+        y = values_of(table, self.cohort, self.question.outcome).astype(np.float64)
+        there = np.isfinite(y) & np.isfinite(x).all(1)
+        if self.family.name == "poisson":
+            there &= np.nan_to_num(y) >= 0
+        offset = weights = None
+        if self.offset is not None:
+            offset = self.offset.matrix(table, self.cohort)[:, -1]
+            there &= np.isfinite(offset)
+        if self.question.weights is not None:
+            weights = values_of(table, self.cohort, self.question.weights)
+            there &= np.isfinite(weights) & (np.nan_to_num(weights) >= 0)
+        n_patients = _n_patients(table.patient_ids[there])
+        n_missing = int(len(y) - there.sum())
+        if n_missing:
+            x, y = x[there], y[there]
+            offset = None if offset is None else offset[there]
+            weights = None if weights is None else weights[there]
+        return Complete(x, y, offset, weights), n_missing, n_patients
+
+    def standardised(self, rows: Rows, scaling: Scaling) -> Complete:
+        """Complete rows in standardised columns, made once for a scaling."""
+
+        def make() -> Complete:
+            ours = self.complete(rows)[0]
+            x = ours.x
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                x -= scaling.centre
+                x /= scaling.scale
+            return Complete(np.nan_to_num(x), ours.y, ours.offset, ours.weights)
+
+        return rows.once(("glm", scaling.centre.tobytes(), scaling.scale.tobytes()), make)
+
+
+def _n_patients(ids: NDArray[np.str_]) -> int:
+    """Distinct patients; a source sorts them, and then changes are counted."""
+    if not len(ids):
+        return 0
+    changes = ids[1:] != ids[:-1]
+    if np.all(ids[1:] >= ids[:-1]):
+        return 1 + int(changes.sum())
+    return len(np.unique(ids))
+
+
+def regression_of(cohort: Cohort, question: GLM) -> Regression:
+    """Resolve a question.
+
+    Raises:
+        StudyError: the formula cannot be computed from the cohort's columns.
+    """
+    try:
+        design = design_of(cohort, question.formula)
+        offset = None if question.offset is None else design_of(cohort, question.offset)
+    except ValueError as error:
+        raise StudyError("analysis.{name}: {why}", name="formula", why=error.args[0]) from None
+    return Regression(cohort, question, design, offset, FAMILIES[question.family_of(cohort.every_column)])

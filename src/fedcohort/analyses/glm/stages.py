@@ -1,0 +1,409 @@
+"""Generalised linear models as sums: one of moments, then a Newton step a round until it has converged.
+
+The first sum standardises columns, so that no unit costs a digit. Each later one adds score, information and
+log-likelihood at the coefficients that the coordinator asks about, beside those of the model without columns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from fedcohort.analyses.carried_sums import carried, from_limbs, symmetric, to_limbs, triangle
+from fedcohort.analyses.contract import (
+    Analysis,
+    Contribution,
+    Draw,
+    Floats,
+    Proved,
+    Report,
+    Stage,
+    State,
+    Sums,
+)
+from fedcohort.analyses.glm.estimates import Fit, coefficient_rows
+from fedcohort.analyses.glm.newton import (
+    Ascent,
+    Scaling,
+    advance,
+    check_collinear,
+    check_separated,
+    inverse,
+    is_ascent,
+    is_near,
+    scaling_of,
+)
+from fedcohort.analyses.glm.question import GLM
+from fedcohort.analyses.glm.regression import Regression, regression_of
+from fedcohort.analyses.glm.sums import NewtonSums, newton_sums, profiled
+from fedcohort.analyses.rows import Rows
+from fedcohort.errors import StudyError, WireError
+from fedcohort.study import Privacy, Study
+from fedcohort.vector import Block, counts
+
+COUNTS = ("rows", "missing", "patients", "hospitals")
+TOTALS = ("y", "y_squared", "weight", "weighted_y", "constant", "saturated")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the first sum shows.
+
+    Attributes:
+        x, squares, events: by column, sums of values, of their squares, and of products with the outcome.
+    """
+
+    counts: Mapping[str, float]
+    x: Floats
+    squares: Floats
+    events: Floats
+    totals: Mapping[str, float]
+
+    @classmethod
+    def of(cls, sums: Mapping[str, Floats]) -> "Moments":
+        """From the sums as they came."""
+        values = from_limbs(sums["moments"])
+        x, squares, events = values[: -len(TOTALS)].reshape(3, -1)
+        counted = dict(zip(COUNTS, np.asarray(sums["counts"], np.float64).tolist(), strict=True))
+        return cls(
+            counted, x, squares, events, dict(zip(TOTALS, values[-len(TOTALS) :].tolist(), strict=True))
+        )
+
+    @property
+    def n(self) -> float:
+        """Complete rows."""
+        return self.counts["rows"]
+
+
+@dataclass(frozen=True)
+class MomentsStage:
+    """How many rows are complete, and sums of their columns and of the outcome."""
+
+    regression: Regression
+    name: str = "moments"
+    times: int = 1
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Counts, and three sums a column."""
+        return counts("counts", len(COUNTS)), carried("moments", 3 * self.regression.p + len(TOTALS))
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """What complete rows add up to."""
+        ours, missing, patients = self.regression.complete(rows)
+        x, y, family = ours.x, ours.y, self.regression.family
+        w = np.ones_like(y) if ours.weights is None else ours.weights
+        sums = [x.sum(0), np.einsum("ij,ij->j", x, x), y @ x]
+        totals = [y.sum(), y @ y, w.sum(), w @ y, w @ family.constant(y), w @ family.saturated(y)]
+        if family.name == "gaussian":
+            totals[4] = np.log(w[w > 0]).sum() / 2
+        counted = np.array([len(y), missing, patients, len(y) > 0])
+        return {
+            "counts": Proved(counted),
+            "moments": Proved(to_limbs(np.concatenate([*sums, np.array(totals, np.float64)]))),
+        }
+
+    def update(self, state: State, sums: Sums) -> State:
+        """Where Newton begins.
+
+        Raises:
+            StudyError: there is nothing to be fitted.
+        """
+        moments = Moments.of(sums.values)
+        check_outcome(moments, self.regression)
+        scaling = scaling_of(moments.n, moments.x, moments.squares, self.regression.design.has_intercept)
+        start = start_of(moments, self.regression)
+        arrays = {"beta": start, "centre": scaling.centre, "scale": scaling.scale}
+        if self.regression.question.firth:
+            arrays["inverse"] = np.zeros((self.regression.q, self.regression.q))
+        else:
+            arrays["null"] = start[: self.regression.n_null]
+        return replace(state, arrays=arrays, kept=dict(sums.values))
+
+
+def check_outcome(moments: Moments, regression: Regression) -> None:
+    """Refuse a fit that has no end whatever the columns, or no row to be of.
+
+    Raises:
+        StudyError: says why.
+    """
+    least = regression.p + 1
+    if moments.n < least:
+        raise StudyError(
+            "analysis.formula: over all hospitals {n} rows have a value of each column, and {least} are the "
+            "least for its {p} coefficients; name fewer terms, widen `where`, or ask more hospitals",
+            n=int(moments.n),
+            least=least,
+            p=regression.p,
+        )
+    mean = moments.totals["weighted_y"] / max(moments.totals["weight"], 1e-300)
+    if regression.family.name == "binomial" and not 0 < mean < 1:
+        raise StudyError(
+            "analysis.formula: over all hospitals {outcome} is the same for every patient, so that nothing "
+            "can explain it; check its levels, or widen `where`",
+            outcome=regression.question.outcome,
+        )
+    if regression.family.name == "poisson" and not mean > 0:
+        raise StudyError(
+            "analysis.formula: over all hospitals {outcome} is 0 for every patient, so that nothing can "
+            "explain it; check the column, or widen `where`",
+            outcome=regression.question.outcome,
+        )
+
+
+def start_of(moments: Moments, regression: Regression) -> Floats:
+    """The mean where there is an intercept, and 0."""
+    start = np.zeros(regression.q)
+    if regression.has_free_intercept:
+        mean = moments.totals["weighted_y"] / max(moments.totals["weight"], 1e-300)
+        start[0] = regression.family.link(mean)
+    return start
+
+
+@dataclass(frozen=True)
+class NewtonStage:
+    """Score, information and log-likelihood at the coefficients that are asked about."""
+
+    regression: Regression
+    name: str = "newton"
+
+    @property
+    def times(self) -> int:
+        """As often as the question allows."""
+        return self.regression.question.rounds * (1 + self.regression.question.firth)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Of the model, and of the one without columns."""
+        regression = self.regression
+        whole = n_values(regression.q, regression.meat)
+        return carried("newton", whole), carried("null", n_values(regression.n_null, meat=False))
+
+    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
+        """What complete rows add at this point."""
+        beta, null, scaling = asked_of(state, self.regression)
+        ours = self.regression.standardised(rows, scaling)
+        family, fixed = self.regression.family, self.regression.question.site == "fixed"
+        if fixed:
+            sums = profiled(family, ours, beta, self.regression.meat)
+        else:
+            sums = newton_sums(family, ours, beta, self.regression.meat, inverse_of(state, self.regression))
+        values = np.zeros(n_values(self.regression.n_null, meat=False))
+        if null is not None:
+            first = replace(ours, x=ours.x[:, : 1 if fixed else self.regression.n_null])
+            values = to_values(
+                profiled(family, first, null, meat=False)
+                if fixed
+                else newton_sums(family, first, null, meat=False)
+            )
+        return {"newton": Proved(to_limbs(to_values(sums))), "null": Proved(to_limbs(values))}
+
+    def update(self, state: State, sums: Sums) -> State:
+        """The next point; settled where both models have converged.
+
+        Raises:
+            StudyError: a coefficient has no end, columns are collinear, or it does not converge.
+        """
+        regression, moments = self.regression, Moments.of(state.kept)
+        beta, null, scaling = asked_of(state, regression)
+        found = from_values(from_limbs(sums["newton"]), regression.q, regression.meat)
+        kept, arrays = dict(state.kept), dict(state.arrays)
+        unit = outcome_unit(moments, regression)
+        before = Ascent.from_arrays(_under(kept, "main"))
+        penalty = regression.penalty(scaling)
+        if before is None:
+            check_collinear(found.information + np.diag(penalty), regression.names)
+        objective = found.loglik - 0.5 * float(penalty @ beta**2) + half_log_determinant(found, regression)
+        if regression.question.firth and not np.any(arrays["inverse"]) and is_ascent(before, objective):
+            # Hat values are by the information at this point, of which the first answer has told.
+            return replace(state, arrays={**arrays, "inverse": inverse(found.information)})
+        ascent = advance(
+            before, beta, objective, found.score - penalty * beta, found.information + np.diag(penalty)
+        )
+        is_last = ascent.theta is beta and is_near(ascent.step, unit)
+        if not is_last and not regression.question.firth:
+            check_separated(regression.family.name, ascent, regression.names)
+        kept |= {f"main/{name}": value for name, value in ascent.to_arrays().items()}
+        arrays["beta"] = beta if is_last else ascent.next
+        if regression.question.firth:
+            arrays["inverse"] = np.zeros((regression.q, regression.q))
+        if null is not None:
+            arrays, kept = self._null(sums, null, unit, arrays, kept)
+        settled = is_last and "null" not in arrays
+        if not settled and state.round >= self.times:
+            raise StudyError(
+                "analysis.rounds: after {rounds} rounds the coefficients still change; write more rounds, or "
+                "name fewer terms",
+                rounds=regression.question.rounds,
+            )
+        return replace(state, arrays=arrays, kept=kept, settled=settled)
+
+    def _null(
+        self, sums: Sums, null: Floats, unit: float, arrays: dict[str, Floats], kept: dict[str, Floats]
+    ) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """The same of the model without columns, which is no longer asked about once it has converged."""
+        found = from_values(from_limbs(sums["null"]), self.regression.n_null, meat=False)
+        before = Ascent.from_arrays(_under(kept, "null"))
+        ascent = advance(before, null, found.loglik, found.score, found.information)
+        kept = {**kept, **{f"null/{name}": value for name, value in ascent.to_arrays().items()}}
+        if ascent.theta is null and is_near(ascent.step, unit):
+            return {name: value for name, value in arrays.items() if name != "null"}, kept
+        return {**arrays, "null": ascent.next}, kept
+
+
+def outcome_unit(moments: Moments, regression: Regression) -> float:
+    """What a standardised coefficient of 1 is in: the outcome's deviation in a linear model."""
+    if regression.family.name != "gaussian":
+        return 1.0
+    n = max(moments.n, 1.0)
+    mean, square = moments.totals["y"] / n, moments.totals["y_squared"] / n
+    return float(np.sqrt(max(square - mean**2, 1e-14 * square))) or 1.0
+
+
+def asked_of(state: State, regression: Regression) -> tuple[Floats, Floats | None, Scaling]:
+    """The coefficients, those of the model without columns, and the scaling.
+
+    Raises:
+        WireError: the coordinator has sent others than the formula's.
+    """
+    arrays = {name: np.asarray(value, np.float64) for name, value in state.arrays.items()}
+    shapes = {"beta": (regression.q,), "centre": (regression.p,), "scale": (regression.p,)}
+    if any(name not in arrays or arrays[name].shape != shape for name, shape in shapes.items()):
+        raise WireError("a state without a coefficient, a centre and a scale of each column")
+    null = arrays.get("null")
+    if null is not None and null.shape != (regression.n_null,):
+        raise WireError("a state with another number of coefficients of no column")
+    return arrays["beta"], null, Scaling(arrays["centre"], arrays["scale"], regression.design.has_intercept)
+
+
+def inverse_of(state: State, regression: Regression) -> Floats | None:
+    """For Firth's score, the inverse information of the point before; None where it is not asked for.
+
+    Raises:
+        WireError: the coordinator has sent none.
+    """
+    if not regression.question.firth:
+        return None
+    found = np.asarray(state.arrays.get("inverse", ()), np.float64)
+    if found.shape != (regression.q, regression.q):
+        raise WireError("a state without an inverse information")
+    return found
+
+
+def half_log_determinant(sums: NewtonSums, regression: Regression) -> float:
+    """What Firth's penalised likelihood adds, of standardised columns; 0 where it is not asked for."""
+    return float(np.linalg.slogdet(sums.information)[1]) / 2 if regression.question.firth else 0.0
+
+
+def n_values(p: int, meat: bool) -> int:
+    """How many numbers one point's sums are."""
+    return p + p * (p + 1) // 2 * (1 + meat) + 1
+
+
+def to_values(sums: NewtonSums) -> Floats:
+    """As one vector."""
+    meat = triangle(sums.meat)
+    values: Floats = np.concatenate([[sums.loglik], sums.score, triangle(sums.information), meat])
+    return values
+
+
+def from_values(values: Floats, p: int, meat: bool) -> NewtonSums:
+    """The inverse of `to_values`."""
+    n = p * (p + 1) // 2
+    information, middle = values[p + 1 : p + 1 + n], values[p + 1 + n :]
+    empty = np.zeros((0, 0))
+    return NewtonSums(
+        values[1 : p + 1],
+        symmetric(information, p),
+        float(values[0]),
+        symmetric(middle, p) if meat else empty,
+    )
+
+
+def _under(kept: Mapping[str, Floats], prefix: str) -> dict[str, Floats]:
+    begins = f"{prefix}/"
+    return {name[len(begins) :]: value for name, value in kept.items() if name.startswith(begins)}
+
+
+@dataclass(frozen=True)
+class GLMAnalysis(Analysis):
+    """A regression."""
+
+    regression: Regression
+    privacy: Privacy | None = None
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Moments, and Newton's steps."""
+        return MomentsStage(self.regression), NewtonStage(self.regression)
+
+    def report(self, state: State) -> Report:
+        """Coefficients with errors and intervals, and how well the model fits."""
+        sums, regression, moments = state.sums or Sums({}), self.regression, Moments.of(state.kept)
+        beta, _, scaling = asked_of(state, regression)
+        null = Ascent.from_arrays(_under(state.kept, "null"))
+        fit = Fit(
+            family=regression.family.name,
+            theta=beta,
+            sums=from_values(from_limbs(sums["newton"]), regression.q, regression.meat),
+            scaling=regression.reported(scaling),
+            penalty=regression.penalty(scaling),
+            n=moments.n,
+            n_intercepts=moments.counts["hospitals"] if regression.question.site == "fixed" else 0.0,
+            constant=moments.totals["constant"],
+            saturated=moments.totals["saturated"],
+            null=None if null is None else null.objective,
+        )
+        errors = np.sqrt(np.maximum(np.diag(fit.covariance(regression.question.se)), 0.0))
+        degrees = fit.degrees if regression.family.name == "gaussian" else None
+        rows = coefficient_rows(regression.names, fit.own_units(), errors, degrees)
+        question = regression.question
+        return {
+            "patients": int(moments.counts["patients"]),
+            "missing": int(moments.counts["missing"]),
+            "glm": {
+                "formula": str(question.formula),
+                "family": regression.family.name,
+                "se": question.se,
+                "site": question.site,
+                **counted(moments, regression),
+                "coefficients": [
+                    {**row, **behind} for row, behind in zip(rows, self._behind(moments), strict=True)
+                ],
+                **({"firth": True, **fit.penalised()} if question.firth else fit.fit()),
+            },
+        }
+
+    def _behind(self, moments: Moments) -> list[dict[str, object]]:
+        """Of each column of zeros and ones, how many rows have a one, and of these the outcome."""
+        behind: list[dict[str, object]] = []
+        columns = self.regression.design.columns[self.regression.p - self.regression.q :]
+        place = self.regression.p - self.regression.q
+        for index, column in enumerate(columns, start=place):
+            found: dict[str, object] = {}
+            if column.parts and self.regression.design.is_indicator(column):
+                found["n"] = int(moments.x[index])
+                if self.regression.family.name == "binomial":
+                    found["events"] = int(moments.events[index])
+            behind.append(found)
+        return behind
+
+
+def counted(moments: Moments, regression: Regression) -> dict[str, object]:
+    """Rows, and of a yes or no those with a yes."""
+    found: dict[str, object] = {"n": int(moments.n)}
+    if regression.family.name == "binomial":
+        found["events"] = int(moments.totals["y"])
+    return found
+
+
+def build(study: Study) -> GLMAnalysis:
+    """The analysis of `fc.GLM(...)`.
+
+    Raises:
+        StudyError: the formula cannot be computed from the cohort's columns.
+    """
+    if not isinstance(study.analysis, GLM):
+        raise StudyError("analysis: not a regression")
+    return GLMAnalysis(regression_of(study.cohort, study.analysis))

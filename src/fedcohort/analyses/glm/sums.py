@@ -1,0 +1,134 @@
+"""What one site's rows add to a Newton step: score, information, log-likelihood, and the sandwich's middle.
+
+Under fixed site effects a site's own intercept is fitted at the site and profiled out, so that only what is
+left of it enters the sums: nobody sees one hospital's intercept, and the result is that of the pooled model
+with an indicator of each site (profile likelihood; McCullagh and Nelder 1989, section 7.2).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.glm.families import Family
+
+Floats = NDArray[np.float64]
+CHUNK = 2**12
+"""Rows that are worked on together: they stay in the processor's cache."""
+MOST_STEPS, NEAR = 200, 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A site's complete rows.
+
+    Attributes:
+        x: (n, p) standardised; its first column is 1 where there is an intercept.
+        weights: prior weights; None: all are 1.
+    """
+
+    x: Floats
+    y: Floats
+    offset: Floats | None = None
+    weights: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NewtonSums:
+    """Sums over rows at one point.
+
+    Attributes:
+        meat: sum of the outer products of each row's score; empty where nobody asks.
+    """
+
+    score: Floats
+    information: Floats
+    loglik: float
+    meat: Floats
+
+
+def predictor(rows: Rows, beta: Floats) -> Floats:
+    """(n,): the linear predictor."""
+    eta: Floats = rows.x @ beta
+    return eta if rows.offset is None else eta + rows.offset
+
+
+def newton_sums(
+    family: Family, rows: Rows, beta: Floats, meat: bool, firth: Floats | None = None
+) -> NewtonSums:
+    """Of all rows at one point.
+
+    Args:
+        meat: whether the sandwich's middle is asked for.
+        firth: inverse information, by which each row's hat value is found, for Firth's score.
+    """
+    p = rows.x.shape[1]
+    score, information, loglik = np.zeros(p), np.zeros((p, p)), 0.0
+    middle = np.zeros((p, p) if meat else (0, 0))
+    for begin in range(0, len(rows.y), CHUNK):
+        part = slice(begin, begin + CHUNK)
+        x, y = rows.x[part], rows.y[part]
+        eta = x @ beta
+        if rows.offset is not None:
+            eta += rows.offset[part]
+        residual, weight, row_loglik = family.rows(eta, y)
+        if rows.weights is not None:
+            prior = rows.weights[part]
+            residual, weight, row_loglik = residual * prior, weight * prior, row_loglik * prior
+        weighted = x * weight[:, None]
+        information += x.T @ weighted
+        loglik += float(row_loglik.sum())
+        if meat:
+            scored = x * residual[:, None]
+            middle += scored.T @ scored
+        if firth is not None:
+            hat = np.einsum("ij,ij->i", weighted @ firth, x)
+            residual = residual + hat * (0.5 - family.mean(eta))
+        score += residual @ x
+    return NewtonSums(score, information, loglik, middle)
+
+
+def profiled(family: Family, rows: Rows, beta: Floats, meat: bool) -> NewtonSums:
+    """Sums of the slopes, this site's own intercept being fitted and profiled out; x begins with a 1.
+
+    A site where the outcome is all of one kind says nothing of the slopes, and adds nothing.
+    """
+    p = rows.x.shape[1] - 1
+    own = own_intercept(family, rows, rows.x[:, 1:] @ beta)
+    if own is None:
+        return NewtonSums(np.zeros(p), np.zeros((p, p)), 0.0, np.zeros((p, p) if meat else (0, 0)))
+    whole = newton_sums(family, rows, np.concatenate([[own], beta]), meat)
+    total = whole.information[0, 0]
+    mean = whole.information[0, 1:] / total if total > 0 else np.zeros(p)
+    centre = np.column_stack([-mean, np.eye(p)])
+    information = whole.information[1:, 1:] - np.outer(mean, mean) * total
+    score = centre @ whole.score
+    return NewtonSums(
+        score, information, whole.loglik, centre @ whole.meat @ centre.T if meat else whole.meat
+    )
+
+
+def own_intercept(family: Family, rows: Rows, eta: Floats) -> float | None:
+    """The intercept that fits these rows best beside the rest of the predictor; None where it has no end."""
+    weights = np.ones_like(rows.y) if rows.weights is None else rows.weights
+    there = weights > 0
+    if not np.any(there) or not _is_finite(family, rows.y[there]):
+        return None
+    eta = eta if rows.offset is None else eta + rows.offset
+    mean = float(weights @ rows.y / weights.sum())
+    own = family.link(mean) - float(weights @ np.clip(eta, -100, 100) / weights.sum())
+    longest = np.inf if family.name == "gaussian" else 1.0
+    for _ in range(MOST_STEPS):
+        residual, weight, _ = family.rows(eta + own, rows.y)
+        curvature = max(float(weights @ weight), 1e-300)
+        step = float(np.clip(weights @ residual / curvature, -longest, longest))
+        own += step
+        if abs(step) <= NEAR * max(1.0, abs(own)):
+            break
+    return own
+
+
+def _is_finite(family: Family, y: Floats) -> bool:
+    if family.name == "binomial":
+        return bool(0 < y.sum() < len(y))
+    return family.name == "gaussian" or bool(np.any(y > 0))

@@ -1,0 +1,91 @@
+"""What is said of a regression, obeyed: a row is a fault, its message, and the study as it says."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fedcohort as fc
+from fedcohort.analyses.carried_sums import to_limbs
+from fedcohort.columns import Column
+
+from .analyses.together import report_of
+from .remedy_rows import Row, obey
+
+COLUMNS: dict[str, Column] = {
+    "age": fc.Numeric(), "twice": fc.Numeric(), "rare": fc.Numeric(), "three": fc.Categorical([1, 2, 3]),
+    "below": fc.Numeric(-1, 9), "stage": fc.Categorical([0, 1]),
+}  # fmt: skip
+
+
+def frame() -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    age = draw.normal(60, 10, 80)
+    ill = (draw.random(80) < 0.5).astype(int)
+    return pd.DataFrame(
+        {
+            "age": age, "twice": 2 * age, "rare": (ill == 1) & (age > 65), "three": 1, "below": 0.0,
+            "ill": ill, "none": 0, "visits": np.where(ill == 1, 0, 3) + (age > 60) * (1 - ill), "stage": ill,
+            "patient_id": [f"p{row:02d}" for row in range(80)],
+        }
+    ).astype({"rare": float})  # fmt: skip
+
+
+BINARY, COUNT = fc.Binary("ill"), fc.Number(column="visits", low=0, high=9)
+
+
+def asked(
+    formula: str, label: Any = BINARY, columns: dict[str, Column] = COLUMNS, **words: Any
+) -> Callable[[], fc.Study]:
+    cohort, privacy = fc.Cohort(columns=columns, label=label), words.pop("privacy", None)
+    return lambda: fc.Study(name="g", cohort=cohort, analysis=fc.GLM(formula, **words), privacy=privacy)
+
+
+def run(formula: str, label: Any = BINARY, rows: int = 80, **words: Any) -> Callable[[], object]:
+    return lambda: report_of(asked(formula, label, **words)(), [frame().iloc[:rows]])
+
+
+ROWS = [
+    Row("it has no outcome; write one on the left", asked("age"), asked("ill ~ age")),
+    Row('formula: site = "fixed" gives each hospital its intercept', asked("ill ~ age - 1", site="fixed"),
+        asked("ill ~ age", site="fixed")),
+    Row("offset: write one column or its logarithm", asked("ill ~ rare", offset="age + twice"),
+        asked("ill ~ rare", offset="log(age)")),
+    Row('firth: it goes with site = "none" and without a ridge', asked("ill ~ age", firth=True, ridge=1.0),
+        asked("ill ~ age", firth=True)),
+    Row("analysis.firth: it is of a logistic regression; leave it out", asked("below ~ age", firth=True),
+        asked("below ~ age")),
+    Row("has {} levels, and a regression explains two or a number", asked("three ~ age"),
+        asked("stage ~ age")),
+    Row("is a number beyond 0 and 1, and binomial explains", asked("below ~ age", family="binomial"),
+        asked("below ~ age", family="gaussian")),
+    Row("begin below 0, and a count does not; let them begin at 0", asked("below ~ age", family="poisson"),
+        asked("visits ~ age", COUNT, family="poisson")),
+    Row("analysis.weights: {} is no number of the cohort; name one", asked("ill ~ age", weights="stage"),
+        asked("ill ~ age", weights="twice")),
+    Row("follows from the others, or has one value alone", run("ill ~ age + twice"), run("ill ~ age")),
+    Row("separation: {} tells the outcome of all", run("ill ~ age + rare"),
+        run("ill ~ age + rare", firth=True)),
+    Row("a regression cannot be asked privately", asked("ill ~ age", privacy=fc.Privacy(epsilon=1.0)),
+        asked("ill ~ age")),
+    Row("applies nothing was counted, so that the coefficient has no end",
+        run("visits ~ C(stage)", COUNT, family="poisson"),
+        run("visits ~ C(stage)", COUNT, family="poisson", ridge=1.0)),
+    Row("rows have a value of each column, and {} are the least", run("ill ~ age", rows=2), run("ill ~ age")),
+    Row("is the same for every patient, so that nothing can explain it", run("none ~ age", fc.Binary("none")),
+        run("ill ~ age")),
+    Row("is 0 for every patient, so that nothing can explain it",
+        run("none ~ age", fc.Number(column="none", low=0, high=9), family="poisson"),
+        run("visits ~ age", COUNT, family="poisson")),
+    Row("analysis.rounds: after {} rounds the coefficients still change", run("ill ~ age", rounds=1),
+        run("ill ~ age", rounds=20)),
+    Row("a sum is beyond what can be carried; declare bounds and clean", lambda: to_limbs(1e200),
+        lambda: to_limbs(1e20)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.said)
+def test_a_remedy_obeyed_is_the_end_of_its_fault(row: Row) -> None:
+    obey(row)
