@@ -14,7 +14,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -37,8 +36,8 @@ SLOW_ROUNDS, VIEWS, LEAVING_SECONDS = 30, 5, 12.0
 VIEW_TIMES, NEWS_TIMES, SLOWEST_TIMES = 3.0, 12.0, 5.0
 PLAIN_DRAWN = "window.padded && document.querySelectorAll('canvas').length === 3"
 DRAWN = "document.querySelectorAll('#charts canvas').length === 3 && !document.querySelector('#files').hidden"
-METRICS_AFTER = """SELECT sequence, data FROM updates
-WHERE study_id = ? AND kind = 'metrics' AND sequence > ? ORDER BY sequence"""
+ROUNDS = "SELECT at_ms FROM events WHERE kind = 'round' AND study_hash = ? ORDER BY sequence"
+NEWS = "SELECT kind, data FROM updates WHERE kind IN ('metrics', 'time') AND study_id = ? ORDER BY sequence"
 WATCH = """() => {
   window.seen = [];
   const note = () => window.seen.push([document.querySelector('#study-sentence').textContent,
@@ -155,10 +154,23 @@ def mean_seconds(rows: list[dict[str, Any]]) -> float:
     return sum(by_round.values()) / len(by_round)
 
 
+def durable_at(database: Path, study_id: str) -> dict[int, float]:
+    """When each round of a finished study was made durable, by its entry of the event log."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        moments = [at_ms / 1000 for (at_ms,) in connection.execute(ROUNDS, (study_id,))]
+        news = connection.execute(NEWS, (study_id,)).fetchall()
+    rounds = list[int | None]()
+    for kind, data in news:  # a round has a row a split, or, without metrics, its times
+        number = int(json.loads(data)["round"]) if kind == "metrics" else None
+        if number is None or number not in rounds:
+            rounds.append(number)
+    return {number: at for number, at in zip(rounds, moments, strict=True) if number is not None}
+
+
 def latencies(
     fed: Federation, database: Path, url: str, plain: str, new_page: Callable[[], Page]
 ) -> tuple[list[float], list[float]]:
-    """Seconds from when a round's metrics are durable at the coordinator to when the page says it.
+    """Seconds from when a round's metrics are being made durable at the coordinator to when the page says it.
 
     Returns:
         ours and the floor's, whose page is open in the same browser while the study runs.
@@ -166,32 +178,18 @@ def latencies(
     handle = fed.submit(
         study_of(SLOW_ROUNDS, 900, algorithm="fedavg", local_epochs=40, server_optimizer="sgd")
     )
-    told, ended = dict[int, float](), threading.Event()
-
-    def poll() -> None:
-        last = 0
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-            while not ended.is_set():
-                for sequence, data in connection.execute(METRICS_AFTER, (handle.id, last)).fetchall():
-                    last = sequence
-                    told.setdefault(int(json.loads(data)["round"]), time.time())
-                time.sleep(0.002)
-
     page, echo = new_page(), new_page()
     page.goto(f"{url}/?study={handle.id}", wait_until="commit")
     wait(page, "document.querySelector('#study-sentence')")
     page.evaluate(WATCH)
     echo.goto(f"{plain}/echo", wait_until="commit")
-    asking = threading.Thread(target=poll)
-    asking.start()
     wait(page, "document.querySelector('#study-state').dataset.state === 'finished'")
-    ended.set()
-    asking.join()
+    durable = durable_at(database, handle.id)
     seen: dict[int, float] = {}
     for text, at in page.evaluate("window.seen"):
         if text.startswith("Running: round "):
             seen.setdefault(int(text.split()[2]), at / 1000)
-    late = [seen[number] - told[number] for number in list(seen)[2:] if number in told]
+    late = [seen[number] - durable[number] for number in list(seen)[2:] if number in durable]
     return late, [float(seconds) for seconds in echo.evaluate("window.late")]
 
 
