@@ -39,7 +39,7 @@ FILE_BYTES, LONG = 2**16, 4001
 @pytest.fixture(autouse=True)
 def _a_small_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redo, "FILE_BYTES", FILE_BYTES)
-    monkeypatch.setattr(redo, "UNHASHED_BODY_BYTES", LONG - 1)
+    monkeypatch.setattr(redo, "UNCHECKED_BODY_BYTES", LONG - 1)
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ WRITE, MAKE, MOVE = redo._write_durably, redo._make_file, redo._move
 def machine(lost: int) -> Iterator[Machine]:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(redo, "FILE_BYTES", 8 * redo.PAGE_BYTES)
-        patch.setattr(redo, "UNHASHED_BODY_BYTES", 600)
+        patch.setattr(redo, "UNCHECKED_BODY_BYTES", 600)
         made = Machine(Path(folder), lost)
         patch.setattr(redo, "_write_durably", made.write)
         patch.setattr(redo, "_make_file", made.make)

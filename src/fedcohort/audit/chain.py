@@ -28,6 +28,8 @@ from sqlalchemy import (
 from fedcohort.errors import StoreError
 
 GENESIS = bytes(32)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode_sorted = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 Detail = Mapping[str, str | int | float | list[str] | None]
 Entry = dict[str, str | int | bytes]
@@ -49,7 +51,7 @@ def events_table(metadata: MetaData) -> Table:
 
 def link_hash(previous: bytes, at_ms: int, kind: str, study_hash: str, detail: str) -> bytes:
     """SHA-256 of an entry and of the hash before it."""
-    entry = json.dumps([previous.hex(), at_ms, kind, study_hash, detail], separators=(",", ":"))
+    entry = _encode([previous.hex(), at_ms, kind, study_hash, detail])
     return hashlib.sha256(entry.encode()).digest()
 
 
@@ -61,7 +63,7 @@ def newest_query(table: Table) -> Select[tuple[int, bytes]]:
 
 def detail_text(detail: Detail | None) -> str:
     """A detail as an entry holds it."""
-    return json.dumps(detail or {}, sort_keys=True, separators=(",", ":"))
+    return _encode_sorted(detail or {})
 
 
 def next_entry(last: tuple[int, bytes] | None, kind: str, study_hash: str, detail: Detail | None) -> Entry:

@@ -21,11 +21,12 @@ multiple of 4,096 bytes:
 |---|---|
 | 16 | name of the series, random |
 | 4 and 8 | length of the head and of the body, little endian |
-| 32 | SHA-256 of these 28 bytes, of the head, and of the body when that has at most a MiB |
+| 32 | SHA-256 of these 28 bytes, of the body's CRC-32 (0 for one of more than a MiB), and of the head |
 | head | JSON: table, key, values of each changed row, and whether a missing one is inserted |
 | body | the binary values, one after another; the head has their lengths |
 
-A longer body is durable before its head is written.
+A longer body is durable before its head is written. A checksum of 32 bits tells a torn body, as that of
+PostgreSQL's write-ahead log does (https://www.postgresql.org/docs/current/wal-reliability.html).
 """
 
 import hashlib
@@ -40,20 +41,22 @@ from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
+from zlib import crc32
 
 from fedcohort.errors import StoreError
 from fedcohort.storage.files import sync_directory
 
 FILE_BYTES = 2**25
 PAGE_BYTES = 4096
-UNHASHED_BODY_BYTES = 2**20
-"""To hash a longer body takes longer than to wait for the disk twice."""
+UNCHECKED_BODY_BYTES = 2**20
+"""A checksum of a longer body takes longer than to wait for the disk twice."""
 SUFFIX = "-redo"
 MAGIC = b"fedcohort redo 1"
 NAME_BYTES = 16
 DIGEST_BYTES = 32
 _PREFIX = struct.Struct(f"<{NAME_BYTES}sIQ")
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
 DURABLE_FLAG: int = getattr(os, "O_DSYNC", 0)
 """A write returns when it is on the disk (open(2)): a third less time than a write and fdatasync."""
@@ -100,9 +103,12 @@ def redo_path(database: Path) -> Path:
 
 def series_of(connection: sqlite3.Connection) -> Series | None:
     """Which records continue this database; None where it has no redo log."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'redo'").fetchone():
+    try:
+        return Series(*connection.execute("SELECT file, series FROM redo").fetchone())
+    except sqlite3.OperationalError:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'redo'").fetchone():
+            raise
         return None
-    return Series(*connection.execute("SELECT file, series FROM redo").fetchone())
 
 
 def take_in(connection: sqlite3.Connection, path: Path) -> None:
@@ -210,11 +216,10 @@ def _read_records(file: BinaryIO, series: bytes) -> Iterator[list[Change]]:
 
 
 def _digest(prefix: bytes, head: bytes, *body: bytes) -> bytes:
-    digest = hashlib.sha256(prefix)
-    digest.update(head)
-    for part in body if sum(map(len, body)) <= UNHASHED_BODY_BYTES else ():
-        digest.update(part)
-    return digest.digest()
+    checksum = 0
+    for part in body if sum(map(len, body)) <= UNCHECKED_BODY_BYTES else ():
+        checksum = crc32(part, checksum)
+    return hashlib.sha256(prefix + checksum.to_bytes(4, "little") + head).digest()
 
 
 def _coded(changes: Iterable[Change]) -> tuple[bytes, list[bytes]]:
@@ -226,7 +231,7 @@ def _coded(changes: Iterable[Change]) -> tuple[bytes, list[bytes]]:
         return {name: [len(one)] if isinstance(one, bytes) else one for name, one in values.items()}
 
     rows = [[one.table, code(one.key), code(one.values), one.insert] for one in changes]
-    return json.dumps(rows, separators=(",", ":")).encode(), body
+    return _encode(rows).encode(), body
 
 
 def _decoded(head: bytes, body: bytes) -> list[Change]:
@@ -363,7 +368,7 @@ class RedoLog:
         # Should this fail, the record may be on the disk all the same: no other of its series gets its place.
         self._has_failed = True
         try:
-            if size > UNHASHED_BODY_BYTES:
+            if size > UNCHECKED_BODY_BYTES:
                 _write_durably(self.descriptor, self._end + length - size, body)
                 parts = parts[:3]
             _write_durably(self.descriptor, self._end, parts)
@@ -392,7 +397,7 @@ class RedoLog:
     def _is_gone(self) -> bool:
         """Whether somebody has removed or replaced the file, whose rows this process still has."""
         try:
-            return not os.path.samestat(self.path.stat(), os.fstat(self.descriptor))
+            return not os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
         except OSError:
             return True
 
