@@ -107,6 +107,17 @@ def crosstab_lines(report: Json) -> Iterator[Line]:
         yield float(total), [row[place] for row in counts]
 
 
+def baseline_lines(report: Json) -> Iterator[Line]:
+    """Between two times at which numbers at risk are shown some leave, with the event and without."""
+    yield report["patients"], [report["cox"]["events"], report["patients"] - report["cox"]["events"]]
+    for stratum in report["cox"]["baseline"]["strata"].values():
+        risk = [n for n in stratum["at_risk"] if n is not None]
+        events = [n for n in stratum["events"] if n is not None]
+        for (before, after), died in zip(pairwise(risk), events, strict=False):
+            yield before - after, [float(died), float(before - after - died)]
+
+
+BOUNDED = {**COLUMNS, "weight": fc.Numeric(0, 200)}
 BY_COEFFICIENT = fc.Coefficients(
     intercept=-1.0,
     coefficients={"age": 0.02, "weight": 0.0},
@@ -123,6 +134,12 @@ CASES: dict[str, Case] = {
         fc.Crosstab("group", "ill"),
         columns={**COLUMNS, "ill": fc.Categorical([0, 1])},
         lines=crosstab_lines,
+    ),
+    "compare": Case(fc.Compare("weight", by="group"), columns=BOUNDED),
+    "quantiles": Case(fc.Quantiles(by="group"), columns=BOUNDED),
+    "glm": Case(fc.GLM("ill ~ age + weight"), columns=BOUNDED, label=fc.Binary("ill")),
+    "cox": Case(
+        fc.Cox("age + weight", grid=GRID), fc.Survival("time", "event"), BOUNDED, lines=baseline_lines
     ),
     "train": Case(fc.Train(model="logistic", rounds=2), fc.Binary("ill"), NUMBERS, lines=measured_lines),
 }

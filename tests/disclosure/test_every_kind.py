@@ -35,9 +35,7 @@ def kinds(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.training) if name == "train" else name
 
 
-UNTRIED = {"quantiles", "cox", "compare"}
-"""Kinds of which nobody has said what they may show: what they share is masked by their blocks alone."""
-EACH = [kinds(name) for name in KINDS if name not in UNTRIED]
+EACH = [kinds(name) for name in KINDS]
 
 
 def case_of(kind: str) -> Case:
@@ -62,6 +60,16 @@ def counts(part: object, path: str = "") -> Iterator[tuple[str, float]]:
         yield path, part
 
 
+def counted_only(figure: dict[str, Any]) -> dict[str, Any]:
+    """A table without its column of degrees of freedom."""
+    names = [column["name"] for column in figure["columns"]] if figure["type"] == "table" else []
+    if "degrees" not in names:
+        return figure
+    place = names.index("degrees")
+    rows = [{**row, "cells": row["cells"][:place] + row["cells"][place + 1 :]} for row in figure["rows"]]
+    return {**figure, "rows": rows}
+
+
 @pytest.mark.parametrize("kind", EACH)
 def test_every_analysis_says_what_it_may_show(kind: str) -> None:
     analysis = build_analysis(case_of(kind).study)
@@ -76,7 +84,7 @@ def test_no_small_count_is_shown_nor_follows_by_subtraction(kind: str) -> None:
     result = run(case, fc.Disclosure())
     small = [(path, n) for path, n in counts(result.report) if 0 < n < MIN_CELL]
     assert small == []
-    figures = [figure for figure in to_json(result.figures) if figure["name"] != "hidden-by-rules"]
+    figures = [counted_only(one) for one in to_json(result.figures) if one["name"] != "hidden-by-rules"]
     assert [(path, n) for path, n in counts(figures) if 0 < n < MIN_CELL and "values" not in path] == []
     for total, parts in case.lines(result.report):
         if total is None or None not in parts:
@@ -124,5 +132,5 @@ def test_a_cohort_of_few_shows_nothing(kind: str) -> None:
         assert [(path, n) for path, n in counts(report) if 0 < n < MIN_CELL] == []
 
 
-ENDED = {"train"}
+ENDED = {"train", "glm", "cox"}
 """Kinds that end with the first sum where there are few patients: the next ones would tell of them."""

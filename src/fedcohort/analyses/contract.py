@@ -285,6 +285,10 @@ class Analysis:
 
     # --- what may be shown without privacy (`fedcohort.disclosure`) ---------------------------
 
+    def under(self, rules: Disclosure) -> "Analysis":
+        """The same at the coordinator, asking no more than these rules let be shown."""
+        return self
+
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """The finished state, without the numbers that must not leave.
 

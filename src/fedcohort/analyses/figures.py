@@ -7,6 +7,7 @@ here or elsewhere names it.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,7 +48,15 @@ def figures_of(study: Json, report: Json) -> tuple[Figure, ...]:
     """
     made = _made_by(str(study["analysis"]["kind"]))
     found = from_json(report.get("figures", ())) if made is None else made(report, study)
-    return (*found, *_hidden(report))
+    return (*map(_without_hidden_notes, found), *_hidden(report))
+
+
+def _without_hidden_notes(figure: Figure) -> Figure:
+    """A sentence with a number that is hidden says nothing."""
+    notes = tuple(
+        note for note in figure.notes if not (isinstance(note, Key) and None in note.values.values())
+    )
+    return figure if len(notes) == len(figure.notes) else replace(figure, notes=notes)
 
 
 def _hidden(report: Json) -> tuple[Figure, ...]:

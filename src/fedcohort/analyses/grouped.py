@@ -20,11 +20,17 @@ from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.exact_sums import SQUARES, VALUES, limbs, sum_both, totals
 from fedcohort.analyses.mean_tests import GroupMoments
 from fedcohort.analyses.moments import Scaling, declared_scaling, refuse_outside
+from fedcohort.analyses.moments_told import tells
 from fedcohort.analyses.rows import Rows
 from fedcohort.columns import Numeric
+from fedcohort.disclosure.cells import hidden, small
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.shown import masked
+from fedcohort.disclosure.verdicts import Suppressed
 from fedcohort.study import Cohort
 from fedcohort.vector import MAX_ROWS, Array, Block, counts
 
+HIDDEN, HIDDEN_TOGETHER = "shown/hidden", "shown/hidden/together"
 LEAST_VARIANCE = 1e-4
 """Of scaled values: what noise leaves of a variance is no less."""
 
@@ -128,9 +134,50 @@ class GroupedStage:
         ]
         shape = (-1, len(self.columns))
         mean, variance = np.array(exact, np.float64).reshape(-1, 2).T
-        return GroupMoments(
-            np.asarray(n[:, 0], np.float64).reshape(shape), mean.reshape(shape), variance.reshape(shape)
+        found = [np.asarray(n[:, 0], np.float64).reshape(shape), mean.reshape(shape), variance.reshape(shape)]
+        masks = sums.values.get(HIDDEN_TOGETHER if together else HIDDEN)
+        if masks is None:
+            return GroupMoments(*found)
+        return GroupMoments(*(np.where(mask, np.nan, part) for mask, part in zip(masks, found, strict=True)))
+
+    def shown(self, sums: Sums, rules: Disclosure) -> tuple[dict[str, Array], list[Suppressed]]:
+        """The sums, with what must not be read of them: groups and moments that rest on few patients.
+
+        Returns:
+            also `shown/hidden`, (3, groups, columns), of numbers of values, means and variances, and
+            `shown/hidden/together`, of all groups as one.
+        """
+        groups = np.asarray(sums["groups"], np.float64)
+        few = hidden(groups, [np.arange(groups.size)], rules.min_cell)
+        values: dict[str, Array] = {"groups": masked(groups, few, rules)}
+        found = [Suppressed("groups", "min_cell", int(few.sum()))]
+        if not self.columns:
+            return values, found
+        by_group = self._told(sums, rules, together=False)
+        missing = groups[:-1, None] - np.asarray(sums["n"], np.float64).reshape(self.n_groups, -1)
+        by_group[0] |= small(missing, rules.min_cell) | few[:-1, None]
+        by_group[1:] |= few[:-1, None] & small(groups[:-1], rules.min_cell)[:, None]
+        together = self._told(sums, rules, together=True)
+        # All groups together, less those that are shown, would be the one that is not.
+        together[0] |= by_group[0].sum(0) == 1
+        together[1:] |= by_group[1:].sum(1, keepdims=True) == 1
+        values |= {HIDDEN: by_group, HIDDEN_TOGETHER: together}
+        names = list(self.columns)
+        found += [Suppressed(names[at], "min_cell", int(n)) for at, n in enumerate(by_group.sum((0, 1)))]
+        return values, found
+
+    def _told(self, sums: Sums, rules: Disclosure, *, together: bool) -> NDArray[np.bool_]:
+        """(3, groups, columns): which would tell of single patients by itself."""
+        counts_, sums_, squares = (self._by_group(sums[name], together) for name in ("n", "sum", "squares"))
+        kinds = list(self.columns.values()) * (1 if together else self.n_groups)
+        sizes = np.asarray(counts_[:, 0], np.float64)
+        lines = zip(sizes, totals(sums_, VALUES), totals(squares, SQUARES), kinds, strict=True)
+        told = np.array(
+            [tells(int(n), total, square, kind.bounds, rules) for n, total, square, kind in lines]
         )
+        few = (sizes > 0) & (sizes < rules.min_cell)
+        short = (sizes > 0) & (sizes - 1 < rules.min_dof)
+        return np.stack([few, few | told, few | told | short]).reshape(3, -1, len(self.columns))
 
     def _by_group(self, values: Array, together: bool) -> Array:
         """A line a group and column; of limbs, which are added as they are, one a column."""

@@ -15,6 +15,32 @@ from fedcohort.texts import Text, say
 from fedcohort.vector import Array
 
 
+def two_level_counts(
+    n: int, total: Fraction, square: Fraction, bounds: tuple[float, float] | None
+) -> tuple[Fraction, Fraction] | None:
+    """How many values lie at the upper and at the lower bound, where all lie at one of them.
+
+    Args:
+        bounds: None: 0 and 1.
+    """
+    low, high = (Fraction(end) for end in bounds or (0.0, 1.0))
+    if (low + high) * total - square - n * low * high != 0:
+        return None
+    upper = (total - n * low) / (high - low)
+    return upper, n - upper
+
+
+def tells(
+    n: int, total: Fraction, square: Fraction, bounds: tuple[float, float] | None, rules: Disclosure
+) -> bool:
+    """Whether the mean of n values is a small count, or nearly one patient's value."""
+    counts = two_level_counts(n, total, square, bounds)
+    if counts is not None and any(0 < part < rules.min_cell for part in counts):
+        return True
+    magnitudes = bounds is None or bounds[0] >= 0
+    return magnitudes and dominated(float(total), float(square), rules)
+
+
 def told_by_moments(
     values: Mapping[str, Array], columns: Mapping[str, Numeric], rules: Disclosure
 ) -> Text | None:
@@ -25,17 +51,16 @@ def told_by_moments(
     """
     sums, squares = totals(values["sum"], VALUES), totals(values["squares"], SQUARES)
     for (name, kind), n, total, square in zip(columns.items(), values["n"], sums, squares, strict=True):
-        low, high = (Fraction(end) for end in kind.bounds or (0.0, 1.0))
-        count = (total - int(n) * low) / (high - low)
-        two_levels = (low + high) * total - square - int(n) * low * high == 0
-        if two_levels and any(0 < part < rules.min_cell for part in (count, int(n) - count)):
+        counts = two_level_counts(int(n), total, square, kind.bounds)
+        if counts is not None and any(0 < part < rules.min_cell for part in counts):
             return say(
                 "column {column}: fewer than min_cell = {least} patients at all hospitals together have one "
                 "of its two values, and its mean would tell how many; leave the column out, or widen `where`",
                 column=name,
                 least=rules.min_cell,
             )
-        if low >= 0 and kind.bounds is not None and dominated(float(total), float(square), rules):
+        low = 0.0 if kind.bounds is None else kind.bounds[0]
+        if low >= 0 and dominated(float(total), float(square), rules):
             return say(
                 "column {column}: two patients may have more than max_share = {most:g} of its total, and its "
                 "mean and deviation would tell their values; narrow cohort.bounds with `where`, or leave the "

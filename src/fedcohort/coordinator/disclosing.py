@@ -79,3 +79,8 @@ def control_of(study: Study, rules: Iterable[Disclosure]) -> Control | None:
 def reported(analysis: Analysis, state: State, control: Control | None) -> Report:
     """What an analysis reports of its finished state, under the rules where there are any."""
     return analysis.report(state) if control is None else control.report(analysis, state)
+
+
+def asked_under(analysis: Analysis, control: Control | None) -> Analysis:
+    """The analysis as the coordinator asks it: no finer than rules that are enforced let be shown."""
+    return analysis.under(control.rules) if control is not None and control.enforced else analysis

@@ -10,7 +10,7 @@ from functools import partial
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State
 from fedcohort.coordinator.changes import Changes
-from fedcohort.coordinator.disclosing import control_of, reported
+from fedcohort.coordinator.disclosing import asked_under, control_of, reported
 from fedcohort.coordinator.heads import held_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
@@ -181,7 +181,8 @@ class Lifecycle:
         check_units(study.cohort, self.members.catalogues(roster))
         waiting, refused = partial(self._waiting, study_id), partial(self._refused, study_id)
         control = control_of(study, approvals.rules_of_disclosure(study_id, roster))
-        plan = Plan(study, study_id, build_analysis(study), roster, waiting, refused, control)
+        analysis = asked_under(build_analysis(study), control)
+        plan = Plan(study, study_id, analysis, roster, waiting, refused, control)
         await self._show_heads()
         state = await self._rounds(plan)
         left_out = approvals.left_out(study_id)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Analysis, Report, Row, State
-from fedcohort.coordinator.disclosing import Control, reported
+from fedcohort.coordinator.disclosing import Control, asked_under, reported
 from fedcohort.coordinator.plan import Plan, Receive
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.errors import FedcohortError, StudyFailedError
@@ -169,7 +169,7 @@ def run_nodes(
         if reason:
             raise StudyFailedError(f"{reason}; the log says more")
 
-    log = MemoryLog(on_rows)
+    analysis, log = asked_under(analysis, control), MemoryLog(on_rows)
     plan = Plan(study, study.hash, analysis, tuple(sorted(by_site)), waiting, refused, control)
     state = _run(lambda: asyncio.run(run_study(plan, log, exchange)), interrupted)
     return SimulatedRun(reported(analysis, state, control), log.rows, state)

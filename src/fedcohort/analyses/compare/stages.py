@@ -11,18 +11,23 @@ import numpy as np
 
 from fedcohort.analyses.columns_of import unit_of
 from fedcohort.analyses.compare.question import Compare
-from fedcohort.analyses.contract import Analysis, Floats, Parallel, Report, Stage, State, Sums
-from fedcohort.analyses.grouped import GroupedStage
+from fedcohort.analyses.contract import Analysis, Disclosed, Floats, Parallel, Report, Stage, State, Sums
+from fedcohort.analyses.grouped import HIDDEN, GroupedStage
 from fedcohort.analyses.intervals import NORMAL, numbers
 from fedcohort.analyses.mean_tests import GroupMoments, anova, mean_intervals, student, welch
 from fedcohort.analyses.rank_tests import kruskal, mann_whitney, mean_ranks, rank_errors, u_error
 from fedcohort.analyses.redrawn_groups import RedrawnMoments, RedrawnRanks
 from fedcohort.analyses.value_counts import ValuesStage, places_of
 from fedcohort.columns import Categorical, Numeric
+from fedcohort.disclosure.cells import small
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.shown import count_of
+from fedcohort.disclosure.verdicts import Suppressed, gathered
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort, Privacy, Study
 
 Figures = dict[str, float | None]
+RANKS_HIDDEN = "shown/ranks/hidden"
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,27 @@ class CompareAnalysis(Analysis):
         values = () if self.values is None else (self.values,)
         return (Parallel("compare", 1, (self.moments, *values)),)
 
+    def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
+        """Groups that are large enough; ranks only where no group's are those of few."""
+        sums = state.sums or Sums({})
+        values, suppressed = self.moments.shown(sums, rules)
+        if self.values is not None and np.asarray(values[HIDDEN])[:2].any():
+            # A rank sum of few values, or of two, would tell what is hidden of them.
+            values[RANKS_HIDDEN] = np.array([1])
+            suppressed.append(Suppressed("ranks", "min_cell", len(self.levels) + 1))
+        if self.values is not None:
+            between = np.asarray(sums[self.values.between], np.float64)
+            values[self.values.between] = np.where(small(between, rules.min_cell), np.nan, between)
+        return Disclosed(
+            replace(state, sums=replace(sums, values={**sums.values, **values})), gathered(suppressed)
+        )
+
     def report(self, state: State) -> Report:
         """Each group, what it differs by from the first, and the tests."""
         sums = state.sums or Sums({})
         groups = np.asarray(sums["groups"], np.float64)
         moments = self.moments.moments(sums)
-        counted = max(0, round(float(moments.n.sum())))
+        counted = count_of(moments.n.sum())
         found: dict[str, object] = {"column": self.question.column, "by": self.question.by}
         found |= dict(unit_of(self.number))
         if self.privacy is None:
@@ -82,7 +102,7 @@ class CompareAnalysis(Analysis):
             found |= self._private(sums, moments)
         return {
             "patients": counted,
-            "missing": max(0, round(float(groups.sum())) - counted),
+            "missing": count_of(groups.sum() - moments.n.sum()),
             "compare": found,
         }
 
@@ -93,7 +113,7 @@ class CompareAnalysis(Analysis):
         low, high = mean_intervals(moments) if interval is None else interval
         return {
             str(level): {
-                "n": max(0, round(float(moments.n[place, 0]))),
+                "n": count_of(moments.n[place, 0]),
                 **numbers(
                     {
                         "mean": moments.mean[place, 0],
@@ -120,14 +140,14 @@ class CompareAnalysis(Analysis):
 
     def _ranks(self, sums: Sums) -> dict[str, object]:
         """Rank tests, and where values were counted in parts how far ranks may be off."""
-        if self.values is None:
+        if self.values is None or RANKS_HIDDEN in sums:
             return {}
         counts, exact = self.values.counts(sums), self.values.is_exact(sums)
         ranks, errors = mean_ranks(counts), rank_errors(counts)
         told: dict[str, object] = {
             "grid": self.question.grid,
             "places": self.values.places.n,
-            "between": int(sums[self.values.between][0]),
+            "between": count_of(sums[self.values.between][0]),
             "mean_ranks": {
                 str(level): numbers({"rank": ranks[place], "error": 0.0 if exact else errors[place]})
                 for place, level in enumerate(self.levels)

@@ -98,7 +98,8 @@ def _points(grid: list[float], stratum: Json) -> list[Point]:
     at_risk = stratum.get("at_risk", [None] * len(grid))
     low, high = (stratum.get(end, [None] * len(grid)) for end in ("low", "high"))
     places = zip(grid, stratum["survival"], low, high, at_risk, strict=True)
-    return [Point(0.0, 1.0, n=stratum.get("n")), *(Point(*place) for place in places)]
+    shown = (Point(*place) for place in places if place[1] is not None)
+    return [Point(0.0, 1.0, n=stratum.get("n")), *shown]
 
 
 def _name(level: str) -> str | Key:

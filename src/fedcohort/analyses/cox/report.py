@@ -115,6 +115,35 @@ def concordance(concordant: int, tied: int, compared: int) -> Json:
     return {"c": c, "pairs": compared, "concordant": concordant, "tied": tied}
 
 
+def shown_baseline(
+    grid: Sequence[float], levels: Sequence[str], exits: Floats, risk: Floats, ends: NDArray[np.int64]
+) -> Json:
+    """The same of windows of times, which end where `ends`, (levels, times), is 1; None within one.
+
+    Who leaves within a window is at risk for all of it.
+    """
+    strata: dict[str, Json] = {}
+    for level, name in enumerate(levels):
+        places = np.flatnonzero(ends[level])
+        told: dict[str, list[object]] = {key: [None] * len(grid) for key in SHOWN}
+        if places.size:
+            times = [grid[place] for place in places.tolist()]
+            begins = np.append(0, places + 1)
+            left, weight = (np.add.reduceat(part[level], begins, axis=0)[None] for part in (exits, risk))
+            strata_of: Json = baseline(times, [name], left, weight)["strata"]  # type: ignore[assignment]
+            found: dict[str, list[float]] = strata_of[name]  # type: ignore[assignment]
+            for key in SHOWN:
+                where = begins[:-1] if key == "at_risk" else places
+                for place, value in zip(where.tolist(), found[key], strict=True):
+                    told[key][place] = value
+        shown = bool(places.size)
+        strata[name] = {**told, "n": int(exits[level].sum()) if shown else None}
+    return {"grid": list(grid), "strata": strata}
+
+
+SHOWN = ("hazard", "survival", "at_risk", "events")
+
+
 def baseline(grid: Sequence[float], levels: Sequence[str], exits: Floats, risk: Floats) -> Json:
     """Breslow's estimate (1974) for a patient with the mean of every column, by stratum.
 
@@ -168,5 +197,12 @@ def shown_of_fit(fit: Fit, sums: Sums, grid: Sequence[float], levels: Sequence[s
     if grid:
         shape = (len(levels), len(grid) + 1)
         exits = np.asarray(sums["exits"], np.float64).reshape(*shape, 2)
-        shown["baseline"] = baseline(grid, levels, exits, floats_of(sums["risk"]).reshape(shape))
+        risk = floats_of(sums["risk"]).reshape(shape)
+        ends = sums.values.get("shown/ends")
+        whole = ends is None or bool(ends.all())
+        shown["baseline"] = (
+            baseline(grid, levels, exits, risk)
+            if whole or ends is None
+            else shown_baseline(grid, levels, exits, risk, ends)
+        )
     return shown

@@ -15,6 +15,7 @@ import numpy as np
 from fedcohort.analyses.contract import (
     Analysis,
     Contribution,
+    Disclosed,
     Draw,
     Floats,
     Proved,
@@ -31,12 +32,27 @@ from fedcohort.analyses.cox.question import Cox
 from fedcohort.analyses.cox.report import Fit, fit_report, shown_of_fit
 from fedcohort.analyses.cox.risk_sets import RiskSets
 from fedcohort.analyses.design import design_of
-from fedcohort.analyses.exact_sums import SQUARES, VALUES, floats_of, limbs, limbs_of, sum_squares, sum_values
+from fedcohort.analyses.exact_sums import (
+    SQUARES,
+    VALUES,
+    floats_of,
+    limbs,
+    limbs_of,
+    sum_squares,
+    sum_values,
+    totals,
+)
 from fedcohort.analyses.moments import moments_from_sums
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
 from fedcohort.columns import Categorical
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.shown import count_of, masked
+from fedcohort.disclosure.verdicts import Suppressed, gathered
+from fedcohort.disclosure.windows import windows
 from fedcohort.errors import StudyError
 from fedcohort.study import Privacy, Study
+from fedcohort.texts import Text
 from fedcohort.vector import Array, Block, counts
 
 MOST_PAIRS = 2.0**47
@@ -243,6 +259,36 @@ class CoxAnalysis(Analysis):
         model = BySite(self.asked, self.question.ties == "efron")
         return (MomentsStage(self.asked), NewtonStage(model), FitStage(model, tuple(self.question.grid)))
 
+    def objection(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """A model of too many parameters, or of levels or events that few have."""
+        if not isinstance(self.stage_at(state.round), MomentsStage):
+            return None
+        n, names = float(sums["patients"][0]), self.asked.names
+        values, squares = totals(sums["sum"], VALUES), totals(sums["squares"], SQUARES)
+        # Where values and squares add up to the same, each is 0 or 1, and a mean is a count.
+        pairs = zip(names, values, squares, strict=True)
+        levels = {name: float(value) for name, value, square in pairs if value == square}
+        levels["the event"] = float(sums["events"][0])
+        return told_by_size(n, len(names), rules) or told_by_levels(levels, n, rules)
+
+    def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
+        """Who is left out, and times of the baseline put together until each step rests on enough."""
+        missing = np.asarray(state.kept["missing"], np.float64)
+        few = (missing > 0) & (missing < rules.min_cell)
+        kept = {**state.kept, "missing": masked(missing, few, rules)}
+        found, sums = [Suppressed("missing", "min_cell", int(few[0]))], state.sums or Sums({})
+        values = dict(sums.values)
+        if self.question.grid:
+            shape = (len(self.levels), len(self.question.grid) + 1, 2)
+            exits = np.asarray(sums["exits"], np.float64).reshape(shape)
+            ends = np.zeros(shape[:2], np.int64)[:, :-1]
+            for level, counts_ in enumerate(exits):
+                ends[level, windows(counts_[:-1], rules.min_cell, float(counts_[-1].sum()))] = 1
+                hidden = ends.shape[1] - int(ends[level].sum())
+                found.append(Suppressed(self.levels[level], "min_cell", hidden if counts_.any() else 0))
+            values["shown/ends"] = ends
+        return Disclosed(replace(state, kept=kept, sums=replace(sums, values=values)), gathered(found))
+
     def report(self, state: State) -> Report:
         """Coefficients, tests, concordance, and the baseline where a grid was given."""
         sums, kept = state.sums or Sums({}), state.kept
@@ -258,8 +304,8 @@ class CoxAnalysis(Analysis):
         said = {"strata": list(self.question.strata), "ties": self.question.ties}
         shown = shown_of_fit(fit, sums, self.question.grid, self.levels)
         return {
-            "patients": int(kept["patients"][0]),
-            "missing": int(kept["missing"][0]),
+            "patients": count_of(kept["patients"][0]),
+            "missing": count_of(kept["missing"][0]),
             "cox": {**said, **fit_report(fit, kept), **shown},
         }
 

@@ -14,6 +14,7 @@ from fedcohort.analyses.carried_sums import carried, from_limbs, symmetric, to_l
 from fedcohort.analyses.contract import (
     Analysis,
     Contribution,
+    Disclosed,
     Draw,
     Floats,
     Proved,
@@ -38,8 +39,14 @@ from fedcohort.analyses.glm.question import GLM
 from fedcohort.analyses.glm.regression import Regression, regression_of
 from fedcohort.analyses.glm.sums import NewtonSums, newton_sums, profiled
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
+from fedcohort.disclosure.cells import small
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.shown import count_of, masked
+from fedcohort.disclosure.verdicts import Suppressed, gathered
 from fedcohort.errors import StudyError, WireError
 from fedcohort.study import Privacy, Study
+from fedcohort.texts import Text
 from fedcohort.vector import Block, counts
 
 COUNTS = ("rows", "missing", "patients", "hospitals")
@@ -338,6 +345,47 @@ class GLMAnalysis(Analysis):
         """Moments, and Newton's steps."""
         return MomentsStage(self.regression), NewtonStage(self.regression)
 
+    def objection(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """A model of too many parameters, or of levels and outcomes that few have."""
+        if not isinstance(self.stage_at(state.round), MomentsStage):
+            return None
+        regression, moments = self.regression, Moments.of(sums.values)
+        hospitals = int(moments.counts["hospitals"]) if regression.question.site == "fixed" else 0
+        levels = {name: moments.x[place] for place, name in self._indicators.items()}
+        if regression.family.name == "binomial":
+            levels[regression.question.outcome] = moments.totals["y"]
+            if len(self._indicators) == regression.q - regression.n_null:
+                # Nothing but levels: fitted shares are those of the patients.
+                levels |= {f"{name}, yes": moments.events[place] for place, name in self._indicators.items()}
+        return told_by_size(moments.n, regression.q + hospitals, rules) or told_by_levels(
+            levels, moments.n, rules
+        )
+
+    def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
+        """Counts behind the figures; the figures are of as many patients as the first sum had to have."""
+        moments = Moments.of(state.kept)
+        counted = np.asarray(state.kept["counts"], np.float64)
+        few = np.array([0 < moments.counts["missing"] < rules.min_cell])
+        shown = masked(counted, np.array([name == "missing" for name in COUNTS]) & few, rules)
+        shown[COUNTS.index("hospitals")] = moments.counts["hospitals"]
+        parts = np.stack([moments.events, moments.x - moments.events])
+        hidden = np.asarray(small(parts, rules.min_cell).any(0))
+        events = masked(moments.events, hidden, rules)
+        kept = {**state.kept, "counts": shown, "shown/events": events}
+        told = int(sum(hidden[place] for place in self._indicators))
+        found = [Suppressed("missing", "min_cell", int(few[0])), Suppressed("events", "min_cell", told)]
+        return Disclosed(replace(state, kept=kept), gathered(found))
+
+    @property
+    def _indicators(self) -> dict[int, str]:
+        """Names of the columns of zeros and ones, by place."""
+        design = self.regression.design
+        return {
+            place: design.names[place]
+            for place, column in enumerate(design.columns)
+            if column.parts and design.is_indicator(column)
+        }
+
     def report(self, state: State) -> Report:
         """Coefficients with errors and intervals, and how well the model fits."""
         sums, regression, moments = state.sums or Sums({}), self.regression, Moments.of(state.kept)
@@ -360,8 +408,8 @@ class GLMAnalysis(Analysis):
         rows = coefficient_rows(regression.names, fit.own_units(), errors, degrees)
         question = regression.question
         return {
-            "patients": int(moments.counts["patients"]),
-            "missing": int(moments.counts["missing"]),
+            "patients": count_of(moments.counts["patients"]),
+            "missing": count_of(moments.counts["missing"]),
             "glm": {
                 "formula": str(question.formula),
                 "family": regression.family.name,
@@ -369,13 +417,14 @@ class GLMAnalysis(Analysis):
                 "site": question.site,
                 **counted(moments, regression),
                 "coefficients": [
-                    {**row, **behind} for row, behind in zip(rows, self._behind(moments), strict=True)
+                    {**row, **behind}
+                    for row, behind in zip(rows, self._behind(moments, state.kept), strict=True)
                 ],
                 **({"firth": True, **fit.penalised()} if question.firth else fit.fit()),
             },
         }
 
-    def _behind(self, moments: Moments) -> list[dict[str, object]]:
+    def _behind(self, moments: Moments, kept: Mapping[str, Floats]) -> list[dict[str, object]]:
         """Of each column of zeros and ones, how many rows have a one, and of these the outcome."""
         behind: list[dict[str, object]] = []
         columns = self.regression.design.columns[self.regression.p - self.regression.q :]
@@ -385,7 +434,7 @@ class GLMAnalysis(Analysis):
             if column.parts and self.regression.design.is_indicator(column):
                 found["n"] = int(moments.x[index])
                 if self.regression.family.name == "binomial":
-                    found["events"] = int(moments.events[index])
+                    found["events"] = count_of(kept.get("shown/events", moments.events)[index])
             behind.append(found)
         return behind
 

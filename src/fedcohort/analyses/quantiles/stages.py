@@ -16,6 +16,7 @@ from fedcohort.analyses.columns_of import numeric_matrix, unit_of, values_of
 from fedcohort.analyses.contract import (
     Analysis,
     Contribution,
+    Disclosed,
     Draw,
     Floats,
     Proved,
@@ -43,6 +44,10 @@ from fedcohort.analyses.order_statistics import (
 from fedcohort.analyses.quantiles.question import Quantiles, numbers_of
 from fedcohort.analyses.rows import Rows
 from fedcohort.columns import Numeric
+from fedcohort.disclosure.cells import hidden, small
+from fedcohort.disclosure.rules import Disclosure
+from fedcohort.disclosure.shown import count_of, masked
+from fedcohort.disclosure.verdicts import Suppressed, gathered
 from fedcohort.errors import StudyError, WireError
 from fedcohort.questions import levels_of
 from fedcohort.study import Cohort, Privacy, Study
@@ -336,6 +341,36 @@ class QuantilesAnalysis(Analysis):
         """
         self.patients.places(rows)
 
+    def under(self, rules: Disclosure) -> "QuantilesAnalysis":
+        """A cell is halved only while its halves hold enough; by a threshold of 1 down to one place."""
+        return replace(self, min_cell=0 if rules.min_cell == 1 else rules.min_cell)
+
+    def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
+        """Quantiles of groups that are large enough, none nearer its end than so many patients."""
+        groups, n = (np.asarray(state.kept[name], np.float64) for name in ("groups", "n"))
+        lost = hidden(groups, [np.arange(groups.size)], rules.min_cell)
+        few = small(n, rules.min_cell)
+        there = np.append(groups[:-1], groups[:-1].sum()) if self.patients.levels else groups[:1]
+        untold = few | small(there - n, rules.min_cell)
+        if self.patients.levels:
+            # All together, less those that are shown, would be the one that is not.
+            untold[:, -1] |= untold[:, :-1].sum(1) == 1
+            few[:, -1] |= few[:, :-1].sum(1) == 1
+        kept = {**state.kept, "groups": masked(groups, lost, rules), "n": masked(n, untold, rules)}
+        kept["shown/hidden"] = few[:, :, None] | self._at_ends(n, rules)
+        names = list(self.patients.numbers)
+        each = zip(names, untold.sum(1) + kept["shown/hidden"].sum((1, 2)), strict=True)
+        found = [Suppressed("groups", "min_cell", int(lost.sum()))]
+        found += [Suppressed(name, "min_cell", int(count)) for name, count in each]
+        return Disclosed(replace(state, kept=kept), gathered(found))
+
+    def _at_ends(self, n: Floats, rules: Disclosure) -> NDArray[np.bool_]:
+        """(columns, samples, probabilities): quantiles beyond which few patients lie."""
+        p = np.array(self.question.probabilities)
+        beyond = np.minimum(p, 1 - p) * n[..., None]
+        ends: NDArray[np.bool_] = (beyond < rules.min_cell) & (rules.min_cell > 1)
+        return ends
+
     def report(self, state: State) -> Report:
         """By column and group: how many there are, each quantile, its interval, and how far it may be off."""
         if self.privacy is None:
@@ -352,16 +387,20 @@ class QuantilesAnalysis(Analysis):
             columns[name] = {**unit_of(kind), "bounds": list(kind.bounds or ()), "groups": samples}
         found: dict[str, object] = {"probabilities": list(self.question.probabilities), "columns": columns}
         found |= {} if self.question.by is None else {"by": self.question.by}
-        return {"patients": _count(groups[:-1].sum()), "missing": _count(groups[-1]), "quantiles": found}
+        return {"patients": count_of(groups[:-1].sum()), "missing": count_of(groups[-1]), "quantiles": found}
 
     def _sample(self, groups: Floats, figures: Estimates, column: int, sample: int) -> dict[str, object]:
-        n = float(figures["n"][column, sample])
+        n = figures["n"][column, sample]
         there = groups[:-1].sum() if sample == len(self.patients.levels) else groups[sample]
         lists = {
             name: _numbers(values[column, sample]) for name, values in figures.items() if name not in COUNTS
         }
-        held = {"held": figures["held"][column, sample].astype(int).tolist()} if "held" in figures else {}
-        return {"n": _count(n), "missing": _count(float(there) - n), **lists, **held}
+        held = (
+            {"held": [count_of(count) for count in figures["held"][column, sample]]}
+            if "held" in figures
+            else {}
+        )
+        return {"n": count_of(n), "missing": count_of(there - n), **lists, **held}
 
     def _exact(self, state: State) -> Estimates:
         """(columns, samples, probabilities) of each."""
@@ -377,7 +416,7 @@ class QuantilesAnalysis(Analysis):
         values, within, held = values.reshape(shape), within.reshape(shape), cells.held.reshape(shape)
         n = np.asarray(state.kept["n"], np.float64)
         p = np.array(self.question.probabilities)
-        return {
+        found = {
             "n": n,
             "values": between(p, n[..., None], values[..., 0], values[..., 1]),
             "low": values[..., 2],
@@ -385,6 +424,12 @@ class QuantilesAnalysis(Analysis):
             "within": within[..., :2].max(-1),
             "held": held[..., :2].min(-1).astype(np.float64),
         }
+        return {name: self._shown(state, values) for name, values in found.items()}
+
+    def _shown(self, state: State, values: Floats) -> Floats:
+        """Without the quantiles that are hidden; numbers of patients are hidden by themselves."""
+        mask = state.kept.get("shown/hidden")
+        return values if mask is None or values.ndim == 2 else np.where(mask, np.nan, values)
 
     def _private(self, sums: Sums) -> Estimates:
         """Percentiles of the redrawn counts, and a finest part more: where in it values lie nobody knows.
@@ -443,10 +488,6 @@ def _value_at(grid: Grid, place: Floats) -> Floats:
     if grid.step is None:
         return grid.value(np.clip(place, 0.0, grid.n))
     return grid.value(np.clip(np.floor(place), 0.0, grid.n - 1) + 0.5)
-
-
-def _count(n: float) -> int:
-    return max(0, round(float(n)))
 
 
 def _numbers(values: Floats) -> list[float | None]:
