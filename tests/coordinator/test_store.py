@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from fedcohort.analyses.contract import State
+from fedcohort.analyses.contract import State, Sums
 from fedcohort.coordinator import store as store_module
 from fedcohort.coordinator import tables
 from fedcohort.coordinator.members import Members
@@ -80,6 +80,36 @@ def test_a_state_survives_the_process(store: CoordinatorStore, place: str) -> No
     assert time.data == {"exchange": 1, "seconds": 0.2}, "a round without metrics tells its time alone"
     assert again.open_studies() == [STUDY]
     again.close()
+
+
+def test_the_sums_of_a_study_are_deleted_at_its_end(store: CoordinatorStore) -> None:
+    store.submit(SUBMISSION)
+    sums = Sums({"levels/group": np.array([197.0, 3.0])})
+    weights = {"weights": np.arange(3.0), "rows": np.array([200.0])}
+    state = State("done", 2, weights, {"n": np.array([200.0])}, finished=True, sums=sums)
+    store.save_round(STUDY, state, ("a", "b"), [], {})
+    store.keep(STUDY, "opening", b"a sum that is asked to be opened")
+    running = store.load_state(STUDY)
+    assert running is not None
+    assert running.sums is not None
+    assert "levels/group" in running.sums, "a restart needs it"
+    store.finish(STUDY, {}, {"weights": weights["weights"]})
+    ended = store.load_state(STUDY)
+    assert ended is not None
+    assert (set(ended.arrays), dict(ended.kept)) == ({"weights"}, {})
+    assert store.load_kept(STUDY, "opening") is None
+
+
+def test_sums_that_an_earlier_version_has_kept_are_deleted(store: CoordinatorStore) -> None:
+    store.submit(SUBMISSION)
+    store.finish(STUDY, {})
+    state = State("done", 1, {}, {}, finished=True, sums=Sums({"levels/group": np.array([197.0, 3.0])}))
+    store.save_round(STUDY, state, ("a",), [], {})
+    store.set_state(STUDY, "finished", "", "")
+    store.delete_sums_of_finished()
+    found = store.load_state(STUDY)
+    assert found is not None
+    assert dict(found.kept) == {}
 
 
 def test_of_a_round_that_cannot_be_stored_nothing_is(store: CoordinatorStore) -> None:

@@ -14,6 +14,9 @@ from fedcohort.errors import DisclosureError
 from fedcohort.study import Study
 from fedcohort.texts import Text
 
+MODEL_ARRAYS = ("weights", "mean", "deviation")
+"""What stays of a training's last state."""
+
 
 @dataclass(frozen=True)
 class Control:

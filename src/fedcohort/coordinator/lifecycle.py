@@ -10,7 +10,7 @@ from functools import partial
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State
 from fedcohort.coordinator.changes import Changes
-from fedcohort.coordinator.disclosing import asked_under, control_of, reported
+from fedcohort.coordinator.disclosing import MODEL_ARRAYS, asked_under, control_of, reported
 from fedcohort.coordinator.heads import held_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
@@ -124,6 +124,7 @@ class Lifecycle:
 
     def resume(self) -> None:
         """Go on with every study that was open when the last process ended."""
+        self.store.delete_sums_of_finished()
         for study_id in self.store.open_studies():
             self.rosters.approvals.forget_outdated(study_id)
             self._drive(study_id)
@@ -187,7 +188,9 @@ class Lifecycle:
         state = await self._rounds(plan)
         left_out = approvals.left_out(study_id)
         figures = reported(plan.analysis, state, control)
-        self.store.finish(study_id, study_report(study, study_id, plan.analysis, roster, figures, left_out))
+        report = study_report(study, study_id, plan.analysis, roster, figures, left_out)
+        trained = MODEL_ARRAYS if study.analysis.trains else ()
+        self.store.finish(study_id, report, {name: state.arrays[name] for name in trained})
         log.info("study %.12s: finished", study_id, extra=about(study=study_id))
         await self._show_heads()
         self.changes.wake()

@@ -1,7 +1,7 @@
 """The coordinator's database: studies, their newest state, metrics, approvals and the event log.
 
 It never holds a patient's data nor a site's vector. A state is durable before
-the round that follows from it begins.
+the round that follows from it begins; the sums in it are deleted at a study's end.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, select, update
 
 from fedcohort.analyses.contract import Row, State, Sums
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
@@ -22,6 +22,7 @@ from fedcohort.local_token import RESEARCHER
 from fedcohort.storage.durable import DurableStore, EventLog, HotConnection, LogEntry
 from fedcohort.storage.redo import Change, Value
 from fedcohort.texts.look_up import carried, received
+from fedcohort.vector import Array
 
 SECONDS_PER_DAY = 86_400
 MOST_A_DAY = 1_000
@@ -182,13 +183,34 @@ class CoordinatorStore:
         text = received(json.loads(kept)) if kept else None
         return text if text == english else english
 
-    def finish(self, study_id: str, report: Mapping[str, object]) -> None:
-        """Store the report of a finished study."""
+    def finish(
+        self, study_id: str, report: Mapping[str, object], model: Mapping[str, Array] | None = None
+    ) -> None:
+        """Store the report of a finished study, and delete the sums that it was made of.
+
+        Args:
+            model: what a training leaves, which is all that stays of the state.
+        """
         with self.database.transaction() as connection:
             change = update(tables.studies).where(tables.studies.c.id == study_id)
             connection.execute(change.values(state="finished", report=json.dumps(report)))
+            mine = update(tables.states).where(tables.states.c.study_id == study_id)
+            connection.execute(mine.values(arrays=arrays_to_bytes(model or {}), kept=b""))
+            self._delete_openings(connection, tables.kept.c.study_id == study_id)
             self._publish_state(connection, study_id, {"state": "finished", "code": ""})
             self.log.append(connection, "finished", study_id)
+
+    def delete_sums_of_finished(self) -> None:
+        """Delete the sums of studies that ended before a study's end deleted them."""
+        ended = select(tables.studies.c.id).where(tables.studies.c.state == "finished")
+        with self.database.transaction() as connection:
+            change = update(tables.states).where(tables.states.c.study_id.in_(ended))
+            connection.execute(change.where(func.length(tables.states.c.kept) > 0).values(kept=b""))
+            self._delete_openings(connection, tables.kept.c.study_id.in_(ended))
+
+    @staticmethod
+    def _delete_openings(connection: Connection, whose: ColumnElement[bool]) -> None:
+        connection.execute(delete(tables.kept).where(whose, tables.kept.c.what == "opening"))
 
     def set_roster(self, study_id: str, roster: tuple[str, ...]) -> None:
         """Fix the sites of a study, once; the ring of its sums is sized for them."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fedcohort.analyses.build import build_analysis
 from fedcohort.arrays import arrays_from_bytes
-from fedcohort.coordinator.disclosing import Control, control_of
+from fedcohort.coordinator.disclosing import MODEL_ARRAYS, Control, control_of
 from fedcohort.coordinator.report import study_report
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.engines.local import run_local
@@ -30,7 +30,6 @@ from fedcohort.wire.identity import Identity, load_or_create
 from fedcohort.wire.signing import submission
 
 ENDED = frozenset({"finished", "failed", "cancelled", "refused"})
-MODEL_ARRAYS = ("weights", "mean", "deviation")
 
 
 def load_study(path: str | Path) -> Study:
