@@ -33,6 +33,8 @@ from fedcohort.table import Table
 
 Floats = NDArray[np.float64]
 INTERCEPT = "Intercept"
+CHUNK = 2**12
+"""Rows that are filled in together: they stay in the processor's cache, where columns are far apart."""
 ENDLESS: Interval = (-np.inf, np.inf)
 
 
@@ -111,15 +113,19 @@ class Design:
             held: a number beyond its declared bounds counts as the bound, as under privacy.
         """
         made: dict[Factor, Floats] = {}
-        matrix = np.empty((table.n_rows, len(self.columns)))
-        for place, column in enumerate(self.columns):
-            target = matrix[:, place]
-            target[:] = 1.0
-            for factor, which in column.parts:
+        for column in self.columns:
+            for factor, _ in column.parts:
                 if factor not in made:
                     values = values_of(table, cohort, factor.column)
                     made[factor] = factor_columns(factor, self.kinds, values, held)
-                target *= made[factor][:, which]
+        sources = [[made[factor][:, which] for factor, which in column.parts] for column in self.columns]
+        matrix = np.empty((table.n_rows, len(self.columns)))
+        for begin in range(0, table.n_rows, CHUNK):
+            rows = slice(begin, begin + CHUNK)
+            for place, parts in enumerate(sources):
+                matrix[rows, place] = parts[0][rows] if parts else 1.0
+                for part in parts[1:]:
+                    matrix[rows, place] *= part[rows]
         return matrix
 
 

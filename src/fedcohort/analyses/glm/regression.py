@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.analyses.columns_of import values_of
-from fedcohort.analyses.design import Design, design_of
+from fedcohort.analyses.design import CHUNK, Design, design_of
 from fedcohort.analyses.glm.families import FAMILIES, Family
 from fedcohort.analyses.glm.newton import Scaling
 from fedcohort.analyses.glm.question import GLM
@@ -17,6 +17,7 @@ from fedcohort.errors import StudyError
 from fedcohort.study import Cohort
 
 Floats = NDArray[np.float64]
+COMPLETE = "complete rows of a regression"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +78,9 @@ class Regression:
 
     def complete(self, rows: Rows) -> tuple[Complete, int, int]:
         """A site's complete rows as they stand, how many lack a value, and of how many patients they are."""
+        return rows.once(COMPLETE, lambda: self._complete(rows))
+
+    def _complete(self, rows: Rows) -> tuple[Complete, int, int]:
         table = rows.table
         x = self.design.matrix(table, self.cohort)
         y = values_of(table, self.cohort, self.question.outcome).astype(np.float64)
@@ -90,8 +94,8 @@ class Regression:
         if self.question.weights is not None:
             weights = values_of(table, self.cohort, self.question.weights)
             there &= np.isfinite(weights) & (np.nan_to_num(weights) >= 0)
-        n_patients = _n_patients(table.patient_ids[there])
         n_missing = int(len(y) - there.sum())
+        n_patients = _n_patients(table.patient_ids[there] if n_missing else table.patient_ids)
         if n_missing:
             x, y = x[there], y[there]
             offset = None if offset is None else offset[there]
@@ -103,11 +107,14 @@ class Regression:
 
         def make() -> Complete:
             ours = self.complete(rows)[0]
-            x = ours.x
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                x -= scaling.centre
-                x /= scaling.scale
-            return Complete(np.nan_to_num(x), ours.y, ours.offset, ours.weights)
+            # Held once: the rows as they stand are not needed any more.
+            rows.made.pop(COMPLETE)
+            with np.errstate(over="ignore"):
+                for begin in range(0, len(ours.x), CHUNK):
+                    part = ours.x[begin : begin + CHUNK]
+                    part -= scaling.centre
+                    part /= scaling.scale
+            return ours
 
         return rows.once(("glm", scaling.centre.tobytes(), scaling.scale.tobytes()), make)
 

@@ -101,7 +101,8 @@ class MomentsStage:
         ours, missing, patients = self.regression.complete(rows)
         x, y, family = ours.x, ours.y, self.regression.family
         w = np.ones_like(y) if ours.weights is None else ours.weights
-        sums = [x.sum(0), np.einsum("ij,ij->j", x, x), y @ x]
+        both = np.stack([np.ones_like(y), y]) @ x
+        sums = [both[0], np.einsum("ij,ij->j", x, x), both[1]]
         totals = [y.sum(), y @ y, w.sum(), w @ y, w @ family.constant(y), w @ family.saturated(y)]
         if family.name == "gaussian":
             totals[4] = np.log(w[w > 0]).sum() / 2
@@ -278,6 +279,9 @@ def asked_of(state: State, regression: Regression) -> tuple[Floats, Floats | Non
     shapes = {"beta": (regression.q,), "centre": (regression.p,), "scale": (regression.p,)}
     if any(name not in arrays or arrays[name].shape != shape for name, shape in shapes.items()):
         raise WireError("a state without a coefficient, a centre and a scale of each column")
+    scale = arrays["scale"]
+    if not (np.isfinite(arrays["centre"]).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise WireError("a state whose scaling is no number")
     null = arrays.get("null")
     if null is not None and null.shape != (regression.n_null,):
         raise WireError("a state with another number of coefficients of no column")
