@@ -156,6 +156,27 @@ def test_a_horizon_bounds_a_survival_time_and_is_left_out_of_the_hash_without_on
         fc.Survival("t", "e", horizon=0)
 
 
+def test_competing_causes_are_in_order_left_out_of_the_hash_without_any_and_refused_where_unheeded() -> None:
+    columns = {"a": fc.Numeric(0, 1)}
+
+    def asked(analysis: fc.Describe | fc.KaplanMeier | fc.Train, causes: Any = ()) -> fc.Study:
+        label = fc.Survival("t", "e", causes=causes)
+        return fc.Study(name="x", cohort=fc.Cohort(columns=columns, label=label), analysis=analysis)
+
+    assert b"causes" not in asked(fc.Describe()).canonical
+    both = asked(fc.Describe(), [1, 2])
+    assert parse_study(both.canonical) == both
+    label = both.cohort.label
+    assert isinstance(label, fc.Survival)
+    assert label.events == (0, 1, 2)
+    assert asked(fc.KaplanMeier(grid=[1.0]), (1, 2)).hash != asked(fc.KaplanMeier(grid=[1.0])).hash
+    for causes in ([1], [2, 1], [1, 1], [0, 1], [1, "2"], [1.0, 2.0], list(range(1, 30))):
+        with pytest.raises(StudyError, match="causes"):
+            asked(fc.Describe(), causes)
+    with pytest.raises(StudyError, match="train does not tell causes apart; leave causes out"):
+        asked(fc.Train(), (1, 2))
+
+
 def test_a_survival_label_is_for_describe_only() -> None:
     cohort = fc.Cohort(columns=["a"], label=fc.Survival("t", "e"))
     assert fc.Study(name="x", cohort=cohort, analysis=fc.Describe()).cohort.label_columns == ("t", "e")

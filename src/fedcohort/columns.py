@@ -218,11 +218,15 @@ class Number(Frozen):
         return self
 
 
+Causes = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=1_000)], ...], Field(max_length=20)]
+
+
 class Survival(Frozen):
     """A label that is a time and whether the event was seen.
 
     Whoever is observed beyond `horizon` counts as observed until then, without the event; it bounds the time,
-    as privacy needs.
+    as privacy needs. The event is 1, or 0 where it was not seen; with competing causes it is one of `causes`,
+    such as (1, 2), of which the first that befalls a patient is seen.
     """
 
     time: Identifier
@@ -231,11 +235,30 @@ class Survival(Frozen):
     horizon: Annotated[Real, Field(gt=0, le=1e9)] | None = Field(
         default=None, exclude_if=lambda value: value is None
     )
+    causes: Causes = Field(default=(), exclude_if=lambda value: not value)
 
     def __init__(
-        self, time: str = "", event: str = "", horizon: float | None = None, **extra: object
+        self,
+        time: str = "",
+        event: str = "",
+        horizon: float | None = None,
+        causes: Iterable[int] = (),
+        **extra: object,
     ) -> None:
-        super().__init__(time=time, event=event, horizon=horizon, **extra)
+        super().__init__(time=time, event=event, horizon=horizon, causes=_listed(causes), **extra)
+
+    @model_validator(mode="after")
+    def _competing(self) -> Self:
+        if self.causes and (len(self.causes) < 2 or list(self.causes) != sorted(set(self.causes))):
+            raise ValueError(
+                say("causes: write two or more, in order, each once, such as [1, 2]; of one leave them out")
+            )
+        return self
+
+    @property
+    def events(self) -> tuple[int, ...]:
+        """What stands in its event's column: 0 without the event, then its causes."""
+        return (0, *(self.causes or (1,)))
 
     @property
     def number(self) -> Numeric:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from fedcohort.analyses.sentences import rows_of
-from fedcohort.columns import Binary, Categorical, Classes, Column, Holdout, Image, Number, Numeric
+from fedcohort.columns import Binary, Categorical, Classes, Column, Holdout, Image, Number, Numeric, Survival
 from fedcohort.expect import PATIENTS, SITES, expected
 from fedcohort.protection.context import majority
 from fedcohort.protection.words import WORDS
@@ -153,6 +153,8 @@ def _label(cohort: Cohort, units: Mapping[str, str]) -> list[Text]:
         case Number(column=column, low=low, high=high, unit=own):
             template = "It is a number from {low:g} to {high:g}{unit}"
             lines.append(say(template, low=low, high=high, unit=_after(own or units.get(column))))
+        case Survival(causes=(_, *_) as causes):
+            lines.append(say("Its causes: {causes}", causes=", ".join(map(str, causes))))
     return lines
 
 

@@ -20,11 +20,13 @@ class Question(Frozen):
     Attributes:
         splits: the parts of the patients that it tells apart; none where it asks of all alike.
         trains: whether a model comes of it.
+        tells_causes: whether it knows what to do with a survival label's competing causes.
     """
 
     kind: str
     splits: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
+    tells_causes: ClassVar[bool] = False
 
     @property
     def one_sum(self) -> bool:

@@ -154,7 +154,7 @@ class Cohort(Frozen):
             case Number(column=name, low=low, high=high, unit=unit):
                 columns[name] = Numeric(low, high, unit=unit)
             case Survival(time=time, event=event) as label:
-                columns |= {time: label.number, event: Categorical((0, 1))}
+                columns |= {time: label.number, event: Categorical(label.events)}
         return columns
 
     @property
@@ -221,6 +221,14 @@ class Study(Frozen):
                 say(
                     "key_bits: {protection} has no key of a size to choose; leave it out",
                     protection=self.protection,
+                )
+            )
+        label = self.cohort.label
+        if isinstance(label, Survival) and label.causes and not self.analysis.tells_causes:
+            raise ValueError(
+                say(
+                    "cohort.label: {kind} does not tell causes apart; leave causes out of fc.Survival(...)",
+                    kind=self.analysis.kind,
                 )
             )
         self.analysis.check(self)

@@ -201,6 +201,23 @@ def test_whoever_is_observed_beyond_the_horizon_counts_until_then(write_ward: Wr
     assert table.event.tolist() == [1.0, 1.0, 0.0, 0.0]
 
 
+def test_competing_causes_are_read_as_levels_and_beyond_the_horizon_none_is_seen(
+    write_ward: WriteWard,
+) -> None:
+    label = Survival("age", "ill", horizon=30.0, causes=(1, 3))
+    cohort = changed(WARD, columns={"sex": Categorical(("f", "m"))}, label=label)
+    times, ill = [29.0, 30.0, 31.0, 20.0, 9.0], [1, 3, 3, 0, None]
+    rows = [
+        {"patient_id": f"p{row}", "age": time, "sex": "f", "ill": event, "set": "train"}
+        for row, (time, event) in enumerate(zip(times, ill, strict=True))
+    ]
+    table = load_cohort(write_ward(rows), cohort, 0, OFFERED)
+    assert table.label is not None
+    assert table.event is not None
+    assert table.label.tolist() == [29.0, 30.0, 30.0, 20.0]
+    assert table.event.tolist() == [1.0, 2.0, 0.0, 0.0]
+
+
 def test_a_short_cohort_must_be_made_explicit_first(write_ward: WriteWard) -> None:
     short = Cohort(table="ward", columns=("age",), label="ill")
     with pytest.raises(StudyError, match="label ill: write such as label = "):

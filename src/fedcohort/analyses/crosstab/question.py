@@ -1,7 +1,7 @@
 """The words of `fc.Crosstab(...)`."""
 
 import math
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,7 @@ class Crosstab(Question):
     """
 
     kind: Literal["crosstab"] = "crosstab"
+    tells_causes: ClassVar[bool] = True
     rows: Identifier
     columns: Identifier
     # Left out where there are none: TOML has no word for None.

@@ -1,6 +1,6 @@
 """The words of `fc.Describe()`."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fedcohort.questions import Question
 
@@ -9,3 +9,4 @@ class Describe(Question):
     """Count, missing, mean, standard deviation and levels by column."""
 
     kind: Literal["describe"] = "describe"
+    tells_causes: ClassVar[bool] = True

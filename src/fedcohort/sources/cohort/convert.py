@@ -173,16 +173,16 @@ def labels(raw: Raw, label: Label | None) -> tuple[Floats | None, Floats | None,
         case Number(column=column):
             values, unfit = numbers(raw.values[column], name)
             return values, None, unfit
-        case Survival(time=time, event=event, horizon=horizon):
+        case Survival(time=time, event=event, horizon=horizon, events=allowed):
             seconds, unfit = numbers(raw.values[time], name)
             negative_time = ValueRangeError(
                 "{column}: holds a negative time; correct it or make it missing", column=name
             )
             unfit += unfit_where(seconds < 0, negative_time)
-            seen, unseen = levels(raw.values[event], (0, 1), f"{raw.table}.{event}")
+            seen, unseen = levels(raw.values[event], allowed, f"{raw.table}.{event}")
             events = _indices_as_floats(seen)
             if horizon is not None:
-                events = np.where((seconds > horizon) & (events == 1), 0.0, events)
+                events = np.where((seconds > horizon) & (events > 0), 0.0, events)
                 seconds = np.minimum(seconds, horizon)
             return np.where(seconds < 0, np.nan, seconds), events, [*unfit, *unseen]
 

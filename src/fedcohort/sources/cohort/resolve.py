@@ -257,9 +257,9 @@ def _label(cohort: Cohort, by_column: Mapping[str, list[DeclaredColumn]]) -> Lab
             _check_levels(levels, by_column[name])
         case Number(column=name, low=low, high=high):
             _check(Numeric(low, high), by_column[name])
-        case Survival(time=time, event=event):
+        case Survival(time=time, event=event, events=events):
             _check(Numeric(), by_column[time])
-            _check_levels((0, 1), by_column[event])
+            _check_levels(events, by_column[event])
     return cohort.label
 
 
@@ -330,7 +330,7 @@ def kinds_of_label(label: Label | str | None) -> dict[str, Kind]:
             return {column: Categorical(levels)}
         case Number(column=column, low=low, high=high):
             return {column: Numeric(low, high)}
-        case Survival(time=time, event=event):
-            return {time: Numeric(), event: Categorical((0, 1))}
+        case Survival(time=time, event=event, events=events):
+            return {time: Numeric(), event: Categorical(events)}
         case _:
             return {}

@@ -188,8 +188,8 @@ def _label(cohort: Cohort, spread: NDArray[np.float64], draw: np.random.Generato
             return {column: _levels(levels, noisy.astype(np.int64))}
         case Number(column=column, low=low, high=high):
             return {column: (low + (high - low) * chance).astype(object)}
-        case Survival(time=time, event=event):
+        case Survival(time=time, event=event, events=events):
             days = np.rint(draw.exponential(365 * (1.5 - chance), n))
-            return {time: days.astype(object), event: _levels((0, 1), draw.integers(0, 2, n))}
+            return {time: days.astype(object), event: _levels(events, draw.integers(0, len(events), n))}
         case _:
             return {}
