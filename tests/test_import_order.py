@@ -23,8 +23,8 @@ LAYERS = (
     {"texts"},
     {"errors"},
     {
-        "analyses.formula", "analyses.kinds", "analyses.question", "arrays", "audit.chain", "columns",
-        "disclosure.rules", "field_faults",
+        "analyses.formula", "analyses.grids", "analyses.kinds", "analyses.question", "arrays", "audit.chain",
+        "columns", "disclosure.rules", "field_faults",
         "figure_texts", "figures", "known", "logs", "pixels", "questions", "protection.words", "refusals",
         "sampling_intervals", "study", "table", "vector", "versions",
     },

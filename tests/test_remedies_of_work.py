@@ -111,6 +111,14 @@ def curves(kinds: dict[str, Any] | None = None, privacy: fc.Privacy | None = Non
     return fc.Study(name="x", cohort=cohort, analysis=question, privacy=privacy)
 
 
+def competing(causes: Any, asked: Any = None) -> fc.Study:
+    """A study of competing causes."""
+    label = fc.Survival("days", "died", causes=causes)
+    cohort = fc.Cohort(columns={"age": fc.Numeric(0, 120)}, label=label)
+    question = asked or fc.CumulativeIncidence(grid=[10.0, 20.0])
+    return fc.Study(name="x", cohort=cohort, analysis=question)
+
+
 def scored(label: Any = ILL, columns: dict[str, Any] | None = None, **words: Any) -> object:
     """A published score that is handed in: by age, whose missing values count as 60, or as said."""
     words = {"coefficients": {"age": 0.03}, "missing": {"age": 60.0}, **words}
@@ -159,6 +167,12 @@ SURVIVAL = [
         lambda: curves(at=[30.0]), lambda: curves(at=[30.0], grid=[10.0, 30.0])),
     Row("analysis.strata: the test compares groups within strata; name another column as `by`",
         lambda: curves(by=None, strata="ward"), lambda: curves(by="ward")),
+    Row("cohort.label: incidence needs causes, such as fc.Survival(time, event, causes=(1, 2))",
+        lambda: competing(()), lambda: competing((1, 2))),
+    Row("causes: write two or more, in order, each once, such as [1, 2]; of one leave them out",
+        lambda: (competing([1]), competing([2, 1])), lambda: competing([1, 2])),
+    Row("cohort.label: {} does not tell causes apart; leave causes out of fc.Survival(...)",
+        lambda: competing((1, 2), fc.Train()), lambda: competing((), fc.Describe())),
     Row("analysis.grid: times and levels make over {} cells; name fewer",
         lambda: curves(WARDS, grid=DAYS), lambda: curves(WARDS, grid=DAYS[:1000])),
     Row("privacy.rows_per_patient: {} counts a patient with one row; leave it out",

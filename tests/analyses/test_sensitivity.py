@@ -110,6 +110,15 @@ CASES: dict[str, Callable[[], Case]] = {
     "survival by group": lambda: Case(
         study(SURVIVAL.model_copy(update={"by": "stage"}), fc.Survival("time", "event"), None), 120, 1
     ),
+    "incidence by group": lambda: Case(
+        study(
+            fc.CumulativeIncidence(grid=(1, 2, 5, 9), by="stage"),
+            fc.Survival("time", "event", causes=(1, 2)),
+            None,
+        ),
+        120,
+        1,
+    ),
     "crosstab": lambda: Case(
         study(fc.Crosstab("sex", "ill", strata="stage"), LABELS["binary"], None), 120, 1
     ),
@@ -136,7 +145,7 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
-COUNTED_ALONE = ("describe", "survival", "crosstab", "compare", "quantiles", "evaluate a score")
+COUNTED_ALONE = ("describe", "survival", "incidence", "crosstab", "compare", "quantiles", "evaluate a score")
 """Analyses that need no model."""
 
 
@@ -168,8 +177,8 @@ def made_up(draw: np.random.Generator, case: Case) -> tuple[Table, str]:
             label = draw.integers(0, 3, n).astype(np.float64)
         case _:
             label = draw.integers(0, 2, n).astype(np.float64)
-    survival = isinstance(case.study.cohort.label, fc.Survival)
-    event = draw.choice([0.0, 1.0, np.nan], n) if survival else None
+    outcome = case.study.cohort.label
+    event = draw.choice([*outcome.events, np.nan], n) if isinstance(outcome, fc.Survival) else None
     split = draw.integers(0, case.splits, n).astype(np.int8)
     return Table(ids, columns, split, label, event), who
 

@@ -29,6 +29,7 @@ def hospital(n: int, seed: int) -> pd.DataFrame:
         "ill": draw.integers(0, 2, n),
     })  # fmt: skip
     frame.loc[frame.index[:1], "age"] = np.nan
+    frame["cause"] = frame["event"] * draw.integers(1, 3, n)
     return frame
 
 
@@ -85,6 +86,19 @@ def survival_lines(report: Json) -> Iterator[Line]:
             yield before, [after, float(before - after)]
 
 
+def incidence_lines(report: Json) -> Iterator[Line]:
+    """As of survival; events of causes and those without one are all patients of a group."""
+    groups = report["incidence"]["groups"].values()
+    yield report["patients"], [group["n"] for group in groups]
+    for group in groups:
+        risk = [n for n in group["at_risk"] if n is not None]
+        for before, after in pairwise(risk):
+            yield before, [after, float(before - after)]
+        events = [cause["events"] for cause in group["causes"].values()]
+        if None not in events and group["n"] is not None:
+            yield group["n"], [*events, float(group["n"] - sum(events))]
+
+
 def measured_lines(report: Json) -> Iterator[Line]:
     """Cells of a confusion matrix are all rows, and those on its diagonal the right ones."""
     held = report.get("test")
@@ -128,6 +142,11 @@ CASES: dict[str, Case] = {
     "describe": Case(fc.Describe(), lines=described_lines),
     "survival": Case(
         fc.KaplanMeier(grid=GRID, by="group"), fc.Survival("time", "event"), lines=survival_lines
+    ),
+    "incidence": Case(
+        fc.CumulativeIncidence(grid=GRID, by="group"),
+        fc.Survival("time", "cause", causes=(1, 2)),
+        lines=incidence_lines,
     ),
     "evaluate": Case(fc.Evaluate(model=BY_COEFFICIENT), fc.Binary("ill"), NUMBERS, lines=measured_lines),
     "crosstab": Case(

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from fedcohort.analyses.contract import Sums
 
 DRAWS, COVERAGE = 200, 0.95
+P_DRAWS = 1000
+"""For a p-value, of sums as they would be if nothing differed."""
 NORMAL_EXACT = 1.959963984540054
 NORMAL = 1.96
 """Of the noise's standard deviation, how far 95 % of draws stay within; as reports have it."""
@@ -74,3 +76,19 @@ def hull(*intervals: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
 def numbers(figures: Mapping[str, float]) -> dict[str, float | None]:
     """Figures as a report has them; what cannot be computed is null."""
     return {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}
+
+
+def p_of_draws(found: Floats, others: Floats) -> tuple[float, float]:
+    """How far a vector lies off those that were drawn as if nothing differed, and how often they lie as far.
+
+    Args:
+        others: (draws, d), none of whose components follows from the rest.
+    Returns:
+        its squared distance from their mean, in their spread (about chi-squared), and the p-value.
+    """
+    middle = others.mean(0)
+    spread = np.linalg.pinv(np.cov(others.T).reshape(len(middle), -1))
+    off, off_others = found - middle, others - middle
+    distance = float(off @ spread @ off)
+    as_far = int((np.einsum("...g,gh,...h->...", off_others, spread, off_others) >= distance).sum())
+    return distance, (1 + as_far) / (len(others) + 1)

@@ -13,6 +13,7 @@ from fedcohort.analyses.crosstab.question import Crosstab
 from fedcohort.analyses.describe.question import Describe
 from fedcohort.analyses.evaluate.question import Evaluate
 from fedcohort.analyses.glm.question import GLM
+from fedcohort.analyses.incidence.question import CumulativeIncidence
 from fedcohort.analyses.quantiles.question import Quantiles
 from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.analyses.train.question import Train
@@ -23,6 +24,7 @@ __all__ = [
     "Compare",
     "Cox",
     "Crosstab",
+    "CumulativeIncidence",
     "Describe",
     "Evaluate",
     "KaplanMeier",
@@ -36,6 +38,7 @@ KINDS: Mapping[str, type[Question]] = MappingProxyType(
         "train": Train,
         "evaluate": Evaluate,
         "survival": KaplanMeier,
+        "incidence": CumulativeIncidence,
         "crosstab": Crosstab,
         "quantiles": Quantiles,
         "cox": Cox,

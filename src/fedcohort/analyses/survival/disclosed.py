@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.analyses.exits import at_ends
 from fedcohort.analyses.intervals import NORMAL_EXACT
 from fedcohort.analyses.survival.life_table import Floats, LifeTable, median
 from fedcohort.disclosure.cells import rounded
@@ -43,7 +44,7 @@ def shown_sums(
         n = float(counts.sum())
         places = windows(counts[:-1], rules.min_cell, float(counts[-1].sum()))
         ends[group, places] = 1
-        shown[group] = _at_ends(counts, places) if n >= rules.min_cell else np.nan
+        shown[group] = at_ends(counts, places) if n >= rules.min_cell else np.nan
         events[group] = _events(counts, shown[group], rules)
         hidden = int(np.isnan(events[group])) + int(n < rules.min_cell) + len(counts) - 1 - len(places)
         found.append(Suppressed(groups[group], "min_cell", hidden if n else 0))
@@ -68,14 +69,6 @@ def _logrank(strata: Floats, exactly: bool, rules: Disclosure) -> Floats:
         return np.full(2, np.nan)
     test = LifeTable(strata).logrank()
     return np.array(test if exactly else [to_digits(part, DIGITS) for part in test])
-
-
-def _at_ends(counts: Floats, places: NDArray[np.int64]) -> Floats:
-    shown = np.zeros_like(counts)
-    sums = np.add.reduceat(counts, np.concatenate([[0], places + 1]), axis=0)
-    shown[places] = sums[:-1]
-    shown[-1] = sums[-1].sum(), 0.0
-    return shown
 
 
 def _events(counts: Floats, shown: Floats, rules: Disclosure) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.analyses.exits import at_risk, not_rising, without_noise
 from fedcohort.analyses.intervals import NORMAL_EXACT as NORMAL
 from fedcohort.analyses.tails import chi_squared_p
 
@@ -39,11 +40,7 @@ class LifeTable:
     @property
     def at_risk(self) -> Floats:
         """(…, groups, times): patients who were still observed just before each time."""
-        left = self.counts.sum(-1)
-        here: Floats = np.flip(np.flip(left, -1).cumsum(-1), -1)[..., :-1]
-        if np.any(self.halved):
-            here -= np.where(self.halved, self.counts[..., :-1, 0] / 2, 0.0)
-        return here
+        return at_risk(self.counts, self.halved)
 
     @property
     def product(self) -> Floats:
@@ -54,7 +51,7 @@ class LifeTable:
     @property
     def survival(self) -> Floats:
         """(…, groups, times): just after each time; where noise makes it rise, the nearest that does not."""
-        falling: Floats = np.clip(_not_rising(self.product), 0.0, 1.0)
+        falling: Floats = np.clip(not_rising(self.product), 0.0, 1.0)
         return falling
 
     def greenwood(self) -> tuple[Floats, Floats]:
@@ -119,9 +116,7 @@ class LifeTable:
         Args:
             one_hazard: as if all groups had one hazard of the event.
         """
-        counts: Floats = np.maximum(self.counts, 0.0)
-        share = np.clip(self.counts.sum((-2, -1)) / np.maximum(counts.sum((-2, -1)), 1e-12), 0.0, None)
-        counts *= share[..., None, None]
+        counts = without_noise(self.counts)
         if not one_hazard:
             return counts
         table = LifeTable(counts, self.halved)
@@ -138,24 +133,6 @@ class LifeTable:
             left = np.maximum(left - expected[..., time, :].sum(-1), 0.0)
         expected[..., -1, 0] = left
         return expected
-
-
-def _not_rising(curves: Floats) -> Floats:
-    """By least squares the nearest curves that do not rise along the last axis (pool adjacent violators)."""
-    if not np.any(np.diff(curves, axis=-1) > 0):
-        return curves
-    lines = curves.reshape(-1, curves.shape[-1])
-    smooth = np.empty_like(lines)
-    for line, values in enumerate(lines):
-        pools: list[tuple[float, int]] = []
-        for value in values.tolist():
-            mean, n = value, 1
-            while pools and pools[-1][0] < mean:
-                before, many = pools.pop()
-                mean, n = (mean * n + before * many) / (n + many), n + many
-            pools.append((mean, n))
-        smooth[line] = np.repeat(*map(np.array, zip(*pools, strict=True)))
-    return smooth.reshape(curves.shape)
 
 
 def median(grid: Floats, curve: Floats) -> float | None:

@@ -6,90 +6,31 @@ sum by 1, however fine the grid and however many the groups. All else is arithme
 (Poisson) and noise, as of the curve that was found.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
 
-from fedcohort.analyses.columns_of import values_of
-from fedcohort.analyses.contract import (
-    Analysis,
-    Contribution,
-    Disclosed,
-    Draw,
-    Floats,
-    Report,
-    Stage,
-    State,
-    Sums,
-    Tally,
+from fedcohort.analyses.contract import Analysis, Disclosed, Floats, Report, Stage, State, Sums
+from fedcohort.analyses.exits import ExitsStage, levels_by, redraw
+from fedcohort.analyses.intervals import (
+    NORMAL_EXACT,
+    P_DRAWS,
+    Estimates,
+    centred,
+    drawn,
+    ends,
+    hull,
+    p_of_draws,
 )
-from fedcohort.analyses.enough import check_enough
-from fedcohort.analyses.intervals import NORMAL_EXACT, Estimates, centred, drawn, ends, hull
-from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.survival.disclosed import ShownGroup, shown_sums
 from fedcohort.analyses.survival.life_table import LifeTable, median
 from fedcohort.analyses.survival.question import KaplanMeier
-from fedcohort.columns import Categorical
 from fedcohort.disclosure.rules import Disclosure
-from fedcohort.disclosure.shown import count_of, rounding_of
+from fedcohort.disclosure.shown import count_of, number_of, rounding_of
 from fedcohort.disclosure.verdicts import gathered
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort, Privacy, Study
-from fedcohort.vector import Block, counts
-
-ALL = "all"
-"""The group's name where there is one."""
-
-
-@dataclass(frozen=True)
-class ExitsStage:
-    """Who left when, by group; and those of whom group, time or event is missing."""
-
-    cohort: Cohort
-    question: KaplanMeier
-    levels: tuple[str | int, ...]
-    n_strata: int = 1
-    name: str = "exits"
-    times: int = 1
-
-    @property
-    def n_cells(self) -> int:
-        """Of one group: each time without and with the event, and what is beyond the grid, twice."""
-        return 2 * (len(self.question.grid) + 1)
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """A patient is in one cell; the last is that of the missing."""
-        return (counts("exits", self.n_strata * len(self.levels) * self.n_cells + 1, once=True),)
-
-    def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
-        """Each patient's cell."""
-        ours, table = rows.patients("all"), rows.table
-        if table.label is None or table.event is None:
-            raise StudyError("cohort.label: survival needs fc.Survival(time, event)")
-        time, event = table.label[ours], table.event[ours]
-        group = np.zeros(len(ours))
-        for name, n_levels in ((self.question.strata, 0), (self.question.by, len(self.levels))):
-            if name is not None:
-                group = group * n_levels + values_of(table, self.cohort, name)[ours]
-        complete = ~(np.isnan(time) | np.isnan(event) | np.isnan(group)) & (np.nan_to_num(time) >= 0)
-        place = np.searchsorted(self.question.grid, np.where(complete, time, 0.0), side="left")
-        beyond = place == len(self.question.grid)
-        cell = np.nan_to_num(group).astype(np.int64) * self.n_cells + 2 * place
-        cell += np.where(beyond, 0, np.nan_to_num(event)).astype(np.int64)
-        return {"exits": Tally(cell=np.where(complete, cell, self.blocks[0].size - 1), rows=ours)}
-
-    def update(self, state: State, sums: Sums) -> State:
-        """The report reads the counts.
-
-        Raises:
-            CohortTooSmallError: too few patients, by noisy counts.
-        """
-        exits = np.asarray(sums["exits"], np.float64)[:-1]
-        check_enough(float(exits.sum()), sums.noise("exits") * float(np.sqrt(exits.size)))
-        return state
 
 
 @dataclass(frozen=True)
@@ -109,12 +50,22 @@ class SurvivalAnalysis(Analysis):
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """One sum."""
-        return (ExitsStage(self.cohort, self.question, self.levels, self.n_strata),)
+        return (self._exits,)
+
+    @cached_property
+    def _exits(self) -> ExitsStage:
+        columns, sizes = (self.question.strata, self.question.by), (self.n_strata, len(self.levels))
+        named = [(name, size) for name, size in zip(columns, sizes, strict=True) if name is not None]
+        return ExitsStage(
+            self.cohort,
+            tuple(self.question.grid),
+            tuple(name for name, _ in named),
+            tuple(size for _, size in named),
+        )
 
     def strata(self, sums: Sums) -> LifeTable:
         """The counts, by stratum and group."""
-        exits = np.asarray(sums["exits"], np.float64)[:-1]
-        counts = exits.reshape(self.n_strata, len(self.levels), -1, 2)
+        counts = self._exits.counts(sums).reshape(self.n_strata, len(self.levels), -1, 2)
         return LifeTable(counts, halved=self.privacy is not None)
 
     def table(self, sums: Sums) -> LifeTable:
@@ -167,8 +118,8 @@ class SurvivalAnalysis(Analysis):
                 "median_high": median(grid, np.nan_to_num(high[index], nan=1.0)),
                 **{name: float(values[index]) for name, values in means.items()},
                 "survival": curve[index].tolist(),
-                "low": _numbers(low[index]),
-                "high": _numbers(high[index]),
+                "low": [number_of(end) for end in low[index]],
+                "high": [number_of(end) for end in high[index]],
                 "at_risk": [max(0, round(float(n))) for n in table.at_risk[index]],
             }
         return groups
@@ -190,7 +141,7 @@ class SurvivalAnalysis(Analysis):
         """Curves of other patients and noise; in a cell of all strata is the noise of each."""
         sums = Sums({"exits": table.counts}, {"exits": sigma * float(np.sqrt(self.n_strata))})
         expected = table.expected()
-        return drawn(self._curves, sums, partial(_redraw, expected))
+        return drawn(self._curves, sums, partial(redraw, expected))
 
     def _ends(self, table: LifeTable, others: Estimates) -> tuple[Floats, Floats]:
         """95 % intervals: Greenwood's, or of the counts drawn again."""
@@ -222,19 +173,10 @@ class SurvivalAnalysis(Analysis):
             statistic, p = table.logrank()
             return {**named, "statistic": statistic, "degrees": len(self.levels) - 1, "p": p}
         noisy = Sums({"exits": table.counts}, {"exits": sums.noise("exits")})
-        redraw = partial(_redraw, table.expected(one_hazard=True))
-        others = drawn(self._excess, noisy, redraw, draws=P_DRAWS)["excess"]
-        middle = others.mean(0)
-        spread = np.linalg.pinv(np.cov(others[:, :-1].T).reshape(len(middle) - 1, -1))
-
-        def distance(excess: Floats) -> Floats:
-            off = (excess - middle)[..., :-1]
-            squared: Floats = np.einsum("...g,gh,...h->...", off, spread, off)
-            return squared
-
-        far = distance(table.excess)
-        as_far = int((distance(others) >= far).sum())
-        return {**named, "statistic": float(far), "p": (1 + as_far) / (P_DRAWS + 1)}
+        redraw_as = partial(redraw, table.expected(one_hazard=True))
+        others = drawn(self._excess, noisy, redraw_as, draws=P_DRAWS)["excess"]
+        distance, p = p_of_draws(table.excess[:-1], others[:, :-1])
+        return {**named, "statistic": distance, "p": p}
 
     def _curves(self, sums: Sums) -> Estimates:
         table = LifeTable(sums["exits"], halved=True)
@@ -245,29 +187,10 @@ class SurvivalAnalysis(Analysis):
         return {"excess": LifeTable(sums["exits"], halved=True).excess}
 
 
-def _redraw(expected: Floats, sums: Sums, generator: np.random.Generator) -> Sums:
-    """Other patients of the same population."""
-    return replace(sums, values={"exits": generator.poisson(expected).astype(np.float64)})
-
-
-P_DRAWS = 1000
-"""Of counts as they would be if all groups had one hazard."""
-
-
-def _numbers(values: Floats) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
-
-
 def build(study: Study) -> SurvivalAnalysis:
     """The analysis of `fc.KaplanMeier(...)`."""
     if not isinstance(study.analysis, KaplanMeier):
         raise StudyError("analysis: not a survival curve")
-    levels = _levels(study.cohort, study.analysis.by)
-    n_strata = len(_levels(study.cohort, study.analysis.strata))
+    levels = levels_by(study.cohort, study.analysis.by)
+    n_strata = len(levels_by(study.cohort, study.analysis.strata))
     return SurvivalAnalysis(study.cohort, study.analysis, levels, n_strata)
-
-
-def _levels(cohort: Cohort, name: str | None) -> tuple[str | int, ...]:
-    """Of a column; where none is named, or a site's are not known, there is one."""
-    kind = cohort.every_column.get(name) if name else None
-    return tuple(kind.levels) if isinstance(kind, Categorical) else (ALL,)

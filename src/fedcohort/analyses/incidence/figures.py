@@ -1,0 +1,106 @@
+"""What cumulative incidence shows: a curve a cause, the first with the numbers at risk, and a table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedcohort.figures import Axis, Column, Curve, Figure, Key, Line, Point, Row, Said, Table, Value
+
+SECTION = "incidence"
+MOST_PLACES = 6
+"""Times at which the numbers at risk are shown where the study names none."""
+
+Json = Mapping[str, Any]
+
+
+def figures(report: Json, study: Json) -> tuple[Figure, ...]:
+    """Curves by cause, and what is known of each group and cause."""
+    incidence = report["incidence"]
+    places = _places(incidence["grid"], study["analysis"].get("at", ()))
+    curves = [_curves(incidence, cause, places) for cause in incidence["causes"]]
+    return *curves, _groups(report, incidence, places)
+
+
+def _places(grid: list[float], at: list[float]) -> list[int]:
+    """Indices in the grid, of the last time that has come by each time asked for."""
+    if at:
+        return [max(sum(time <= asked for time in grid) - 1, 0) for asked in at]
+    step = max(1, -(-len(grid) // MOST_PLACES))
+    return list(range(step - 1, len(grid), step))
+
+
+def _curves(incidence: Json, cause: str, places: list[int]) -> Curve:
+    grid, groups = incidence["grid"], incidence["groups"]
+    is_first = cause == incidence["causes"][0]
+    return Curve(
+        name=f"incidence-{cause}",
+        section=SECTION,
+        title=Key("incidence.of_cause", {"cause": cause}),
+        x=Axis(Key("incidence.time"), 0.0, grid[-1]),
+        y=Axis(Key("incidence.share"), 0.0, None, "share"),
+        lines=tuple(
+            Line(_name(incidence, name), _points(grid, group, cause)) for name, group in groups.items()
+        ),
+        steps=True,
+        below=_at_risk(incidence, places) if is_first else None,
+    )
+
+
+def _points(grid: list[float], group: Json, cause: str) -> tuple[Point, ...]:
+    curve = group["causes"][cause]
+    places = zip(grid, curve["incidence"], curve["low"], curve["high"], group["at_risk"], strict=True)
+    return Point(0.0, 0.0, n=group["n"]), *(Point(*place) for place in places if place[1] is not None)
+
+
+def _at_risk(incidence: Json, places: list[int]) -> Table:
+    grid = incidence["grid"]
+    return Table(
+        name="at-risk",
+        section=SECTION,
+        title=Key("incidence.at_risk"),
+        index=Column("group", Key("incidence.group")),
+        columns=tuple(Column(f"{grid[place]:g}", format="count") for place in places),
+        rows=tuple(
+            Row(name, tuple(Value(group["at_risk"][place]) for place in places), _name(incidence, name))
+            for name, group in incidence["groups"].items()
+        ),
+    )
+
+
+def _groups(report: Json, incidence: Json, places: list[int]) -> Table:
+    """A row a group and cause."""
+    grid, rows = incidence["grid"], []
+    for name, group in incidence["groups"].items():
+        for cause, curve in group["causes"].items():
+            cells = [cause, Value(group["n"]), Value(curve["events"])]
+            cells += [Value(curve["incidence"][p], curve["low"][p], curve["high"][p]) for p in places]
+            rows.append(Row(name, tuple(cells), _name(incidence, name)))
+    times = (Column(f"incidence_{grid[p]:g}", _at(grid[p]), "share") for p in places)
+    told = {"n": report["patients"], "missing": report["missing"]}
+    notes = [] if None in told.values() else [Key("incidence.patients", told)]
+    notes += [
+        Key("incidence.gray", {"cause": cause, "p": f"{test['p']:.2g}"})
+        for cause, test in incidence.get("gray", {}).items()
+        if test["p"] is not None
+    ]
+    return Table(
+        name="groups",
+        section=SECTION,
+        notes=tuple(notes),
+        index=Column("group", Key("incidence.group")),
+        columns=(
+            Column("cause", Key("incidence.cause")),
+            Column("n", format="count"),
+            Column("events", Key("incidence.events"), "count"),
+            *times,
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _at(time: float) -> Key:
+    return Key("incidence.at", {"time": f"{time:g}"})
+
+
+def _name(incidence: Json, level: str) -> Said:
+    """A group by its column and level."""
+    return f"{incidence['by']} {level}" if "by" in incidence else Key("incidence.everyone")
