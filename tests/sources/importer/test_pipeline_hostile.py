@@ -79,7 +79,7 @@ def packed(path: Path, rows: Sequence[str]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["a.csv.gz", "b.CSV.GZ"])
+@pytest.mark.parametrize("name", ["a.csv.gz", pytest.param("b.CSV.GZ", marks=pytest.mark.slow)])
 def test_of_a_file_that_is_cut_off_all_whole_records_come_in_and_the_whole_one_goes_on(
     tmp_path: Path, name: str
 ) -> None:
