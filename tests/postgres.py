@@ -6,7 +6,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.build import free_port
 from tests.patience import PATIENCE_SECONDS
 
 START_SECONDS = PATIENCE_SECONDS
@@ -31,13 +31,6 @@ def program(name: str) -> str | None:
 def _version(path: Path) -> int:
     text = path.parent.parent.name
     return int(text) if text.isdigit() else 0
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _user() -> dict[str, Any]:

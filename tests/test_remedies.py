@@ -23,8 +23,8 @@ from fedcohort.sources.cohort.predictions import Predicted, write_predictions
 from fedcohort.storage.database import reading
 from fedcohort.study import parse_study
 from fedcohort.wire.transport import dial
+from tests.build import free_port, ward_rows, write_ward
 from tests.postgres import Postgres, postgres
-from tests.processes.support import free_port, ward_rows, write_ward
 from tests.wire.support import Certified, certify, node_side
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "WSS_PROXY", "SOCKS_PROXY", "NO_PROXY")

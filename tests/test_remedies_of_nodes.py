@@ -40,6 +40,7 @@ from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Contribution
 from fedcohort.wire.transport import listen
+from tests.build import TABLE, free_port, ward_rows, write_ward
 from tests.cli.data.test_cli_import import MAPPING
 from tests.cli.test_cli_roster import Ward, command, spoken, ward
 
@@ -50,7 +51,6 @@ from .node.test_ledger import policy as ledger_policy
 from .node.test_ledger import propose, study
 from .node.test_perturb import policy as perturb_policy
 from .patience import PATIENCE_SECONDS
-from .processes.support import TABLE, free_port, ward_rows, write_ward
 from .remedies_obeyed_work import Lacks, install, write
 from .remedy_rows import Row, obey, pattern, refusal
 from .test_remedies_of_sites import IMPORT, SITE, WARD, policy, run

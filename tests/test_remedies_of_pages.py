@@ -33,11 +33,11 @@ from fedcohort.researcher.client import load_study
 from fedcohort.study import Study
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.signing import study_signing_bytes
+from tests.build import free_port
 
 from .dashboard.identity import SECRET, Identity, provider
 from .dashboard.standin import StandIn, rest, running
 from .dashboard.test_oidc import HERE, NOWHERE, Hospital, hospital, write_provider
-from .processes.support import free_port
 from .remedies_obeyed_work import Lacks, install, write
 from .remedy_rows import Row, obey, refusal
 from .test_remedies_of_sites import INVITE, run

@@ -34,8 +34,8 @@ from fedcohort.storage.database import reading
 from fedcohort.study import Study
 from fedcohort.wire.address import check_http, check_url, client_tls, server_tls
 from fedcohort.wire.identity import load_or_create
+from tests.build import ward_rows, write_ward
 
-from .processes.support import ward_rows, write_ward
 from .remedies import Said
 from .test_named_remedies import commands
 from .wire.support import certify

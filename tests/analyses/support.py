@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 import fedcohort as fc
+from tests.build import simulated
 
 SPLIT = {"train": 0, "test": 1, "valid": 2}
 
@@ -45,7 +46,7 @@ def study(analysis: Any, label: Any = "disease", **cohort: Any) -> fc.Study:
 
 def run(asked: fc.Study, frames: Mapping[str, pd.DataFrame] = FRAMES) -> fc.Result:
     """Run it over simulated hospitals."""
-    return fc.simulate(frames).run(asked, progress=False)
+    return simulated(asked, frames)
 
 
 def encoded(frame: pd.DataFrame, mean: Any, deviation: Any) -> np.ndarray:

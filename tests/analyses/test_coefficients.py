@@ -23,6 +23,7 @@ from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.researcher.inference import load_predictor
 from fedcohort.study import SavedModel, Study, parse_study, read_saved_model
 from fedcohort.texts.look_up import translated
+from tests.build import protected_by, simulated
 from tests.patience import PATIENCE_SECONDS
 
 AGE, MALE, UNKNOWN, INTERCEPT, USUAL = 0.03, 0.4, -0.2, -1.9, 60.0
@@ -68,7 +69,7 @@ POOLED = pd.concat(list(FRAMES.values()), ignore_index=True)
 
 
 def report(asked: Study) -> dict[str, Any]:
-    return fc.simulate(FRAMES).run(asked, progress=False).report
+    return simulated(asked, FRAMES).report
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +108,7 @@ def test_a_number_is_measured_to_the_last_digits() -> None:
 @pytest.mark.usefixtures("paillier_keys")
 @pytest.mark.parametrize("protection", ["masks", pytest.param("paillier", marks=pytest.mark.slow)])
 def test_every_protection_gives_the_same_bits(exact: fc.Result, protection: str) -> None:
-    bits = {"key_bits": 2048} if protection == "paillier" else {}
-    found = report(study(protection=protection, **bits))
+    found = report(study(**protected_by(protection)))
     for part in ("test", "importance"):
         assert found[part] == exact.report[part]
 

@@ -12,6 +12,7 @@ import fedcohort as fc
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
 from fedcohort.sources.catalogue.stored_images import encode_image
+from tests.build import protected_by, simulated
 
 pytestmark = pytest.mark.training
 
@@ -54,10 +55,6 @@ def study(model: Any, columns: dict[str, Any], **changes: Any) -> fc.Study:
     return fc.Study(name="scans", cohort=cohort, analysis=train, protection="none")
 
 
-def run(asked: fc.Study, frames: dict[str, pd.DataFrame]) -> fc.Result:
-    return fc.simulate(frames).run(asked, progress=False)
-
-
 def weights(result: fc.Result) -> np.ndarray:
     return result.arrays["weights"].astype(np.float64)
 
@@ -68,9 +65,9 @@ def weights(result: fc.Result) -> np.ndarray:
 def test_federated_steps_are_the_pooled_steps(model: Any, columns: dict[str, Any]) -> None:
     model = two_inputs() if model == "own" else model
     asked = study(model, columns, algorithm="fedsgd")
-    federated, pooled = run(asked, FRAMES), run(asked, POOLED)
+    federated, pooled = simulated(asked, FRAMES), simulated(asked, POOLED)
     moved = np.abs(
-        weights(pooled) - weights(run(study(model, columns, algorithm="fedsgd", rounds=1), POOLED))
+        weights(pooled) - weights(simulated(study(model, columns, algorithm="fedsgd", rounds=1), POOLED))
     )
     assert moved.max() > 1e-3
     np.testing.assert_allclose(weights(federated), weights(pooled), atol=5e-5)
@@ -83,8 +80,8 @@ def test_a_keras_loop_on_the_pooled_rows_ends_at_the_same_weights() -> None:
     import tensorflow as tf
 
     model = two_inputs()
-    first = run(study(model, BOTH, algorithm="fedsgd", rounds=1, learning_rate=1e-12), FRAMES)
-    result = run(study(model, BOTH, algorithm="fedsgd", rounds=3), FRAMES)
+    first = simulated(study(model, BOTH, algorithm="fedsgd", rounds=1, learning_rate=1e-12), FRAMES)
+    result = simulated(study(model, BOTH, algorithm="fedsgd", rounds=3), FRAMES)
     frame = POOLED["all"]
     rows = frame[frame["set"] == "train"]
     image, record = first.features(rows)
@@ -108,16 +105,15 @@ def test_every_protection_gives_the_same_bits(model: str, columns: dict[str, Any
     asked = study(model, columns, rounds=1, importance=True)
     reports = {}
     for protection in ("none", "masks", "paillier"):
-        bits = {"key_bits": 2048} if protection == "paillier" else {}
-        again = asked.model_copy(update={"protection": protection, **bits})
-        result = run(again, FRAMES)
+        again = asked.model_copy(update=protected_by(protection))
+        result = simulated(again, FRAMES)
         reports[protection] = (result.arrays["weights"].tobytes(), result.report["test"])
     assert reports["masks"] == reports["paillier"] == reports["none"]
 
 
 def test_an_image_is_one_feature_and_its_importance_that_of_shuffling_it() -> None:
     frames = {site: scans(n, 10 + n) for site, n in (("a", 300), ("b", 200), ("c", 100))}
-    result = run(study("image_and_record", BOTH, rounds=10, importance=True), frames)
+    result = simulated(study("image_and_record", BOTH, rounds=10, importance=True), frames)
     importance = result.report["importance"]
     assert set(importance) == {"scan", "age"}
     frame = pd.concat([frame[frame["set"] == "test"] for frame in frames.values()])
@@ -136,9 +132,9 @@ def test_an_image_is_one_feature_and_its_importance_that_of_shuffling_it() -> No
 
 
 def test_a_saved_model_of_an_image_and_a_record_is_evaluated_to_the_same_numbers() -> None:
-    trained = run(study("image_and_record", BOTH, importance=True), FRAMES)
+    trained = simulated(study("image_and_record", BOTH, importance=True), FRAMES)
     cohort = trained.study.cohort
-    again = run(fc.Study(name="again", cohort=cohort, analysis=fc.Evaluate(model=trained)), FRAMES)
+    again = simulated(fc.Study(name="again", cohort=cohort, analysis=fc.Evaluate(model=trained)), FRAMES)
     one, two = again.report["test"], trained.report["test"]
     # Scores are counted in other bins: the AUCs may differ by what is told of each.
     assert abs(one["auc"] - two["auc"]) <= one["auc_error"] + two["auc_error"] + 1e-12 < 2e-3
@@ -149,7 +145,7 @@ def test_a_saved_model_of_an_image_and_a_record_is_evaluated_to_the_same_numbers
 def test_describing_says_in_words_that_an_image_is_passed_over() -> None:
     cohort = fc.Cohort(columns=BOTH, label=fc.Binary("ill"), split=None)
     asked = fc.Study(name="describe", cohort=cohort, analysis=fc.Describe())
-    report = run(asked, FRAMES).report
+    report = simulated(asked, FRAMES).report
     assert set(report["describe"]) == {"age", "ill"}
     assert report["not_described"] == {
         "scan": "an image: it has no mean and no levels; every row of the cohort has one"
@@ -167,7 +163,7 @@ def test_images_are_trained_on_under_differential_privacy(
     train = fc.Train(model=model, algorithm=algorithm, rounds=3, batch_size=16)
     cohort = fc.Cohort(columns=columns, label=fc.Binary("ill"), split="set")
     privacy = fc.Privacy(epsilon=8.0, delta=1e-3, evaluate_every=2)
-    result = run(fc.Study(name="p", cohort=cohort, analysis=train, privacy=privacy), FRAMES)
+    result = simulated(fc.Study(name="p", cohort=cohort, analysis=train, privacy=privacy), FRAMES)
     assert result.report["test"]["auc"] is None or 0 <= result.report["test"]["auc"] <= 1
     assert set(result.report["importance"]) == set(columns)
     assert np.isfinite(result.arrays["weights"]).all()
@@ -180,30 +176,32 @@ def test_batch_statistics_are_refused_by_name_under_privacy() -> None:
     asked = study(model, SCAN, algorithm="fedsgd")
     private = asked.model_copy(update={"privacy": fc.Privacy(epsilon=8.0), "protection": "masks"})
     with pytest.raises(StudyError, match=r"'norm' \(BatchNormalization\) mixes the patients"):
-        run(private, FRAMES)
+        simulated(private, FRAMES)
 
 
 def test_an_image_column_cannot_have_the_records_name() -> None:
     frames = {site: frame.rename(columns={"scan": "record"}) for site, frame in FRAMES.items()}
     columns = {"record": fc.Image(8, 8), "age": fc.Numeric(0, 120)}
     with pytest.raises(StudyError, match="rename it"):
-        run(study("image_and_record", columns), frames)
+        simulated(study("image_and_record", columns), frames)
 
 
 def test_training_sees_images_another_way_and_nothing_else_does() -> None:
     asked = study("cnn_medical", SCAN, rounds=2, augment=["mirror", "shift"])
-    first, again = run(asked, FRAMES), run(asked, FRAMES)
+    first, again = simulated(asked, FRAMES), simulated(asked, FRAMES)
     assert np.array_equal(weights(first), weights(again))
-    assert not np.array_equal(weights(first), weights(run(study("cnn_medical", SCAN, rounds=2), FRAMES)))
+    assert not np.array_equal(
+        weights(first), weights(simulated(study("cnn_medical", SCAN, rounds=2), FRAMES))
+    )
     evaluate = fc.Evaluate(model=first, importance=False)
-    measured = run(asked.model_copy(update={"analysis": evaluate}), FRAMES)
+    measured = simulated(asked.model_copy(update={"analysis": evaluate}), FRAMES)
     assert measured.report["test"]["loss"] == pytest.approx(first.report["test"]["loss"], abs=1e-5)
 
 
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedsgd"])
 def test_both_algorithms_see_them_so(algorithm: str) -> None:
     plain, other = (
-        run(study("cnn_medical", SCAN, rounds=1, algorithm=algorithm, augment=kinds), FRAMES)
+        simulated(study("cnn_medical", SCAN, rounds=1, algorithm=algorithm, augment=kinds), FRAMES)
         for kinds in ([], ["mirror"])
     )
     assert not np.array_equal(weights(plain), weights(other))

@@ -15,6 +15,7 @@ from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Study
+from tests.build import simulated
 
 from .at_site import contributed, rows_of
 
@@ -44,7 +45,7 @@ def study(rows_per_patient: int = 1, eps: float = 1.0, **changes: Any) -> Study:
 
 
 def report(asked: Study, frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    return fc.simulate(dict(frames)).run(asked, progress=False).report
+    return simulated(asked, frames).report
 
 
 def test_sums_are_of_whole_steps_so_that_no_rounding_depends_on_who_else_is_there() -> None:

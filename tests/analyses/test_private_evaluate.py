@@ -19,6 +19,7 @@ from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.plan import plan_noise
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import SavedModel, Study, Trained
+from tests.build import simulated
 
 from .at_site import contributed, rows_of
 
@@ -75,7 +76,7 @@ def study(model: Trained = RULE, kind: str = "binary", eps: float = 1.5, **chang
 
 
 def report(asked: Study, frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    return fc.simulate(dict(frames)).run(asked, progress=False).report
+    return simulated(asked, frames).report
 
 
 def test_each_split_may_spend_the_whole_epsilon_for_they_share_no_patient() -> None:

@@ -20,17 +20,9 @@ from fedcohort.cli.app import _print_result, app
 from fedcohort.figures import to_json
 from fedcohort.logs import DiscreetFormatter
 from fedcohort.storage.backup import copy_database
+from tests.build import COLUMNS, free_port, ward_rows, write_ward
 from tests.figures import EVERY_TYPE, of_another_version
-from tests.processes.support import (
-    COLUMNS,
-    Group,
-    cli,
-    free_port,
-    random_name,
-    ward_rows,
-    wards,
-    write_ward,
-)
+from tests.processes.support import Group, cli, random_name, wards
 
 pytestmark = pytest.mark.processes
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.build import free_port
 from tests.dashboard.accounts import csrf_in
 from tests.patience import until
-from tests.processes.support import Process, cli, free_port, healthy
+from tests.processes.support import Process, cli, healthy
 
 pytestmark = pytest.mark.processes
 

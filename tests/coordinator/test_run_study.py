@@ -20,7 +20,7 @@ from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.vector import FixedPoint, Layout
 from fedcohort.wire.messages import Contribution, Event, Message, SiteId, Task
-from tests.processes.support import describe_study, explicit, frame_of, ward_rows
+from tests.build import describe_study, explicit, frame_of, ward_rows
 
 STUDY = explicit(describe_study("the loop", min_sites=2, protection="none"))
 Answer = Callable[[Task], Sequence[Message]]

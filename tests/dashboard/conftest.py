@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,7 +17,8 @@ from fedcohort.dashboard.shared.application import close_app
 from fedcohort.dashboard.shared.serve import Listen, address_of, open_server
 from tests.patience import PATIENCE_SECONDS
 
-from .browser import chromium
+from .accounts import write_people
+from .browser import Watched, chromium, watched
 from .standin import Running, StandIn, rest, running
 
 Serve = Callable[[Settings], str]
@@ -83,3 +85,16 @@ def browser() -> Iterator[Browser]:
     # Not for the session: while Playwright is open its event loop runs in this thread, and asyncio.run fails
     with chromium() as opened:
         yield opened
+
+
+@pytest.fixture
+def watch(browser: Browser) -> Iterator[Watched]:
+    """One page of the browser."""
+    with watched(browser) as watch:
+        yield watch
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """A file with one person a role."""
+    return write_people(tmp_path / "people.db")

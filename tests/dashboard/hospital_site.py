@@ -12,7 +12,7 @@ from fedcohort.study import Study
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Proposal
 from fedcohort.wire.signing import study_signing_bytes
-from tests.processes.support import ward_rows, write_ward
+from tests.build import ward_rows, write_ward
 
 
 def asking_policy(folder: Path, epsilon: float | None = None) -> SitePolicy:

@@ -19,7 +19,7 @@ from fedcohort.node.records import HelpGiven, Reservation, Stored
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.privacy.events import GaussianRelease
 from fedcohort.wire.identity import load_or_create
-from tests.processes.support import cohort, frame_of, ward_rows
+from tests.build import cohort, frame_of, ward_rows
 
 from .accounts import NAMES, PASSWORD, session_for
 from .browser import Watched

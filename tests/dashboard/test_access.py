@@ -20,16 +20,11 @@ from fedcohort.dashboard.shared.serve import Listen, address_of, open_server
 from fedcohort.errors import ConfigError
 from fedcohort.wire.address import is_loopback_name
 
-from .accounts import Browser, write_people
+from .accounts import Browser
 
 TOKEN = "a token of 16 or more"
 NOWHERE = "http://127.0.0.1:9"
 FAR = {"REMOTE_ADDR": "192.0.2.7"}
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Path:
-    return write_people(tmp_path / "people.db")
 
 
 @pytest.fixture

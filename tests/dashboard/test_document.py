@@ -22,16 +22,9 @@ from fedcohort.researcher.result import Result
 from fedcohort.sampling_intervals import accuracy_interval, auc_interval, mean_interval
 from fedcohort.study import Study
 from fedcohort.texts.look_up import page_texts
+from tests.build import cohort, describe_study, frame_of, ward_rows
 from tests.figures import EVERY_TYPE
-from tests.processes.support import (
-    Group,
-    cohort,
-    describe_study,
-    frame_of,
-    simulate_wards,
-    ward_rows,
-    wards,
-)
+from tests.processes.support import Group, simulate_wards, wards
 
 from .browser import watched
 

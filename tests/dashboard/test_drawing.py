@@ -1,7 +1,5 @@
 """How the page draws: axes, names of classes, and the room that everything has on a phone."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser
 
@@ -9,12 +7,6 @@ from .browser import PHONE, Watched, watched
 from .standin import FIRST_STUDY, StandIn
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def watch(browser: Browser) -> Iterator[Watched]:
-    with watched(browser) as watch:
-        yield watch
 
 
 END = "{chart}.getModel().getComponent('yAxis').axis.scale.getExtent()[1]"

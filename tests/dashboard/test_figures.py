@@ -1,7 +1,5 @@
 """A finished study of a kind that nothing here knows is drawn by the types of its figures."""
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 from playwright.sync_api import Browser
@@ -13,12 +11,6 @@ from .browser import PHONE, Watched, watched
 from .standin import FIRST_STUDY, StandIn
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def watch(browser: Browser) -> Iterator[Watched]:
-    with watched(browser) as watch:
-        yield watch
 
 
 @pytest.fixture

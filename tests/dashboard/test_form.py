@@ -5,13 +5,11 @@ import json
 import math
 import tomllib
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser
 
 from fedcohort.dashboard import Settings
 from fedcohort.dashboard.federation.drafts import checked, verdict
@@ -26,7 +24,7 @@ from fedcohort.versions import RULES
 from fedcohort.wire.identity import load_or_create
 from tests.processes.support import wards
 
-from .browser import Watched, watched
+from .browser import Watched
 from .conftest import Serve
 from .standin import Running, StandIn
 
@@ -49,12 +47,6 @@ columns = ["age"]
 [analysis]
 kind = "describe"
 """
-
-
-@pytest.fixture
-def watch(browser: Browser) -> Iterator[Watched]:
-    with watched(browser) as watch:
-        yield watch
 
 
 def test_a_draft_is_checked_against_what_the_sites_offer() -> None:

@@ -21,9 +21,10 @@ from fedcohort.privacy.accounting import epsilon
 from fedcohort.privacy.events import GaussianRelease
 from fedcohort.study import Study
 from fedcohort.wire.identity import new_identity
+from tests.build import cohort, describe_study, free_port
 from tests.node.test_ledger import policy, propose
 from tests.patience import until
-from tests.processes.support import Process, cohort, describe_study, free_port, healthy, wards
+from tests.processes.support import Process, healthy, wards
 
 HOSTILE = '<script>alert("x")</script>'
 

@@ -19,7 +19,7 @@ from fedcohort.dashboard.login.people import People
 from fedcohort.dashboard.shared.application import close_app
 from fedcohort.dashboard.shared.serve import Listen, open_server
 from fedcohort.errors import ConfigError
-from tests.processes.support import free_port
+from tests.build import free_port
 
 from .browser import watched
 from .identity import CLIENT, SECRET, Claims, Identity, new_key, provider

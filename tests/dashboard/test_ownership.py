@@ -17,18 +17,13 @@ from fedcohort.dashboard.shared.application import close_app
 from tests.patience import PATIENCE_SECONDS
 from tests.processes.support import wards
 
-from .accounts import NAMES, Browser, session_for, write_people
+from .accounts import NAMES, Browser, session_for
 from .browser import watched
 from .conftest import Serve
 from .standin import FIRST_STUDY, Running, StandIn
 
 OTHERS = "cd" * 32
 EVERY = ("", "/report", "/events", "/document")
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Path:
-    return write_people(tmp_path / "people.db")
 
 
 @pytest.fixture

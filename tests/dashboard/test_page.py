@@ -1,7 +1,5 @@
 """The page as a person sees it, in headless Chromium: it grows, breaks, recovers, runs nobody's markup."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser
 
@@ -16,12 +14,6 @@ pytestmark = pytest.mark.browser
 
 MARKUP = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>{name|x}"
 LIVE = "document.querySelector('#link').dataset.state === 'live'"
-
-
-@pytest.fixture
-def watch(browser: Browser) -> Iterator[Watched]:
-    with watched(browser) as watch:
-        yield watch
 
 
 DRAWN = "echarts.getInstanceByDom(document.querySelector('#charts .chart')).getOption()"

@@ -23,8 +23,8 @@ from fedcohort.node.store import SqlNodeStore
 from fedcohort.researcher.inference import Predictor
 from fedcohort.researcher.result import Result
 from fedcohort.sources.catalogue.stored_images import encode_image
+from tests.build import cohort, frame_of, ward_rows
 from tests.node.test_ledger import policy
-from tests.processes.support import cohort, frame_of, ward_rows
 
 from .accounts import Browser as Users
 from .accounts import csrf_of, write_people

@@ -13,7 +13,6 @@ import pytest
 from fedcohort.dashboard import Settings, create_app
 from fedcohort.dashboard.shared.application import close_app
 from fedcohort.dashboard.shared.serve import Listen, open_server
-from tests.dashboard.accounts import write_people
 from tests.dashboard.conftest import Serve
 from tests.dashboard.standin import Running
 from tests.patience import PATIENCE_SECONDS
@@ -31,11 +30,6 @@ def ask(url: str, path: str, headers: dict[str, str], source: str = "127.0.0.1")
     answer.read()
     connection.close()
     return answer
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Path:
-    return write_people(tmp_path / "people.db")
 
 
 def test_a_proxy_on_this_machine_says_who_asks_and_how(serve: Serve, people: Path) -> None:

@@ -1,7 +1,5 @@
 """The page of one study: figures, times, bytes, promises and files, and the list that leads to it."""
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 from playwright.sync_api import Browser
@@ -18,12 +16,6 @@ READY = "!document.querySelector('#study-whole').hidden && !document.querySelect
 @pytest.fixture
 def store() -> StandIn:
     return full_store()
-
-
-@pytest.fixture
-def watch(browser: Browser) -> Iterator[Watched]:
-    with watched(browser) as watch:
-        yield watch
 
 
 def _series(selector: str, index: int = 0) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.build import free_port
 from tests.patience import PATIENCE_SECONDS, until
-from tests.processes.support import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx" / "fedcohort.conf"
 COORDINATOR, DASHBOARD = "localhost", "dashboard.localhost"

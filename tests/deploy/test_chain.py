@@ -14,22 +14,12 @@ import pytest
 from fedcohort.dashboard.login.passwords import Passwords
 from fedcohort.dashboard.login.people import People
 from fedcohort.researcher.client import Federation, connect
+from tests.build import describe_study, free_port, train_study, ward_rows, write_ward
 from tests.dashboard.browser import POINTS, chromium, watched
 from tests.deploy.guide import Machine
 from tests.deploy.nginx import COORDINATOR, DASHBOARD, Nginx, nginx
 from tests.patience import PATIENCE_SECONDS, until
-from tests.processes.support import (
-    Group,
-    Process,
-    comparable,
-    describe_study,
-    free_port,
-    random_name,
-    simulate_wards,
-    train_study,
-    ward_rows,
-    write_ward,
-)
+from tests.processes.support import Group, Process, comparable, random_name, simulate_wards
 
 pytestmark = [pytest.mark.processes, pytest.mark.browser, pytest.mark.slow]
 

@@ -9,17 +9,10 @@ import pytest
 from fedcohort.node.ledger import epsilons
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.researcher.client import Handle
+from tests.build import describe_study
 from tests.deploy.earlier import as_earlier, earlier_code, earlier_federation
 from tests.patience import until
-from tests.processes.support import (
-    Group,
-    cli,
-    comparable,
-    describe_study,
-    healthy,
-    random_name,
-    simulate_wards,
-)
+from tests.processes.support import Group, cli, comparable, healthy, random_name, simulate_wards
 
 pytestmark = pytest.mark.processes
 

@@ -15,21 +15,11 @@ from fedcohort.researcher.result import Result
 from fedcohort.sources.catalogue.schema import wide_table
 from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
+from tests.build import COLUMNS, describe_study, free_port, ward_rows, write_ward
 from tests.dashboard.accounts import csrf_in
 from tests.deploy.guide import Machine
 from tests.patience import until
-from tests.processes.support import (
-    COLUMNS,
-    Group,
-    Process,
-    cli,
-    describe_study,
-    free_port,
-    healthy,
-    random_name,
-    ward_rows,
-    write_ward,
-)
+from tests.processes.support import Group, Process, cli, healthy, random_name
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 

@@ -18,9 +18,10 @@ from fedcohort.dashboard.federation.app import build_app
 from fedcohort.dashboard.shared.application import close_app
 from fedcohort.dashboard.shared.settings import Settings
 from fedcohort.engines.links import Links
+from tests.build import describe_study, free_port, ward_rows, write_ward
 from tests.deploy.nginx import DASHBOARD, Nginx, nginx
 from tests.patience import PATIENCE_SECONDS, until
-from tests.processes.support import Group, Process, describe_study, free_port, ward_rows, write_ward
+from tests.processes.support import Group, Process
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 

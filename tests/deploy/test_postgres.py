@@ -6,19 +6,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.build import describe_study, train_study
 from tests.deploy.guide import Machine
 from tests.patience import until
 from tests.postgres import Postgres, postgres, program
-from tests.processes.support import (
-    Group,
-    Process,
-    comparable,
-    describe_study,
-    random_name,
-    simulate_wards,
-    train_study,
-    wards,
-)
+from tests.processes.support import Group, Process, comparable, random_name, simulate_wards, wards
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 

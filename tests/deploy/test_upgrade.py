@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fedcohort.node.store import SqlNodeStore
+from tests.build import ward_rows, write_ward
 from tests.patience import until
-from tests.processes.support import Group, cli, healthy, ward_rows, write_ward
+from tests.processes.support import Group, cli, healthy
 from tests.storage.test_migrate import STORED, rows
 
 pytestmark = pytest.mark.processes

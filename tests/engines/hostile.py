@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fedcohort.study import Study
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.messages import Event, Heads, LedgerHead, Message, Roster
-from tests.processes.support import describe_study, explicit
+from tests.build import describe_study, explicit, protected_by
 
 from .support import Play
 
@@ -15,8 +15,7 @@ SITES = ("a", "b", "c", "d", "e")
 
 
 def study(protection: str) -> Study:
-    bits = {"key_bits": 2048} if protection == "paillier" else {}
-    return explicit(describe_study("hostile messages", protection=protection, **bits))
+    return explicit(describe_study("hostile messages", **protected_by(protection)))
 
 
 @dataclass

@@ -19,7 +19,7 @@ from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
 from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, SiteId, Task
 from fedcohort.wire.signing import request_digest, state_digest
-from tests.processes.support import describe_study, explicit
+from tests.build import describe_study, explicit
 
 from .support import Play, honest_nodes
 

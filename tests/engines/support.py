@@ -16,7 +16,7 @@ from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.wire.messages import Message, SiteId
-from tests.processes.support import frame_of, ward_rows
+from tests.build import frame_of, ward_rows
 
 Disturb = Callable[[SiteId, Message, Message], Sequence[Message]]
 """By site, question and honest answer: what comes instead; nothing when the site is lost."""

@@ -23,7 +23,7 @@ from fedcohort.protection.fixed_point import ring_from_bytes, shape_from_text
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Contribution, Help, OpenRequest, Setup, SiteId, Task
-from tests.processes.support import describe_study, explicit
+from tests.build import describe_study, explicit
 
 from .liar import ALL, refusal
 from .support import Play, honest_nodes

@@ -33,18 +33,9 @@ from fedcohort.wire.identity import new_identity
 from fedcohort.wire.link import Channel, Link
 from fedcohort.wire.messages import Contribution, Task
 from fedcohort.wire.signing import state_digest, study_signing_bytes
+from tests.build import TABLE, cohort, describe_study, explicit, ward_rows, with_units, write_ward
 from tests.patience import PATIENCE_SECONDS
-from tests.processes.support import (
-    ENDED,
-    TABLE,
-    cohort,
-    describe_study,
-    explicit,
-    simulate_wards,
-    ward_rows,
-    with_units,
-    write_ward,
-)
+from tests.processes.support import ENDED, simulate_wards
 
 from .folders import FolderCarrier, put, site_channel
 

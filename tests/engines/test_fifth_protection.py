@@ -8,7 +8,7 @@ from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.protection.words import WORDS
 from fedcohort.study import parse_study
 from fedcohort.wire.messages import Contribution, Help, OpenRequest, SiteId, Task
-from tests.processes.support import describe_study, explicit
+from tests.build import describe_study, explicit
 
 from .pads import NAME, PAD_WORDS, PADS
 from .support import Play, StuckError

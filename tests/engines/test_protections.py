@@ -12,7 +12,7 @@ from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
 from fedcohort.wire.codec import encode
 from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, SiteId, Task
-from tests.processes.support import describe_study, explicit
+from tests.build import code_of, describe_study, explicit, protected_by
 
 from .support import Disturb, Play, StuckError
 
@@ -25,8 +25,7 @@ KEYED = [MARKED[name] for name, one in PROTECTIONS.items() if one.setup is not N
 
 
 def study(protection: str, **changes: object) -> Study:
-    bits = {"key_bits": 2048} if protection == "paillier" else {}
-    return explicit(describe_study("the same bits", protection=protection, **bits, **changes))
+    return explicit(describe_study("the same bits", **protected_by(protection), **changes))
 
 
 def lose(*lost: SiteId, phase: type[Message]) -> Disturb:
@@ -152,11 +151,6 @@ def test_the_coordinator_never_sees_the_studys_secret_key(protection: str) -> No
 
 def requests_of(play: Play) -> dict[SiteId, OpenRequest]:
     return {site: question for site, question, _ in play.seen if isinstance(question, OpenRequest)}
-
-
-def code_of(message: Message) -> str:
-    assert isinstance(message, Event), message
-    return message.code
 
 
 def test_a_site_helps_with_the_same_request_again_and_with_no_other_of_the_round() -> None:

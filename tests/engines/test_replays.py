@@ -9,7 +9,7 @@ from fedcohort.coordinator.plan import Receive
 from fedcohort.errors import WireError
 from fedcohort.node.answer import answer
 from fedcohort.wire.messages import Help, Message, OpenRequest, SiteId
-from tests.processes.support import explicit, train_study
+from tests.build import explicit, train_study
 
 from .liar import ALL, STUDY, refusal
 from .support import Play

@@ -12,15 +12,8 @@ from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.protection.words import WORDS
 from fedcohort.researcher.result import Result
 from fedcohort.study import Evaluate
-from tests.processes.support import (
-    Group,
-    comparable,
-    describe_study,
-    simulate_wards,
-    train_study,
-    wards,
-    with_units,
-)
+from tests.build import describe_study, protected_by, train_study, with_units
+from tests.processes.support import Group, comparable, simulate_wards, wards
 
 from . import pads
 
@@ -64,15 +57,11 @@ def model() -> Result:
     return simulate_wards(train_study("engines evaluate this", rounds=1, protection="none"))
 
 
-def hidden_by(protection: str) -> dict[str, Any]:
-    return {"protection": protection, **({"key_bits": 2048} if protection == "paillier" else {})}
-
-
 @pytest.mark.parametrize("protection", ALL)
 def test_both_engines_describe_to_the_bit_alike(
     group: Group, described: dict[str, Any], protection: str
 ) -> None:
-    study = describe_study("engines describe", **hidden_by(protection))
+    study = describe_study("engines describe", **protected_by(protection))
     live, simulated = group.run(study), simulate_wards(with_units(study))
     assert bits(live) == bits(simulated) == described
     said = {"kind": protection, "words": protection_words(study, 3)}
@@ -83,7 +72,7 @@ def test_both_engines_describe_to_the_bit_alike(
 def test_both_engines_evaluate_to_the_bit_alike(group: Group, model: Result, protection: str) -> None:
     asked = Evaluate(model=model, importance=False)
     studies = [
-        train_study("engines evaluate", rounds=1, analysis=asked, **hidden_by(kind))
+        train_study("engines evaluate", rounds=1, analysis=asked, **protected_by(kind))
         for kind in (protection, "none")
     ]
     hidden, plain = (bits(simulate_wards(study)) for study in studies)
@@ -93,7 +82,7 @@ def test_both_engines_evaluate_to_the_bit_alike(group: Group, model: Result, pro
 
 @pytest.mark.parametrize("protection", ALL)
 def test_both_engines_train_to_the_bit_alike(group: Group, trained: dict[str, Any], protection: str) -> None:
-    study = train_study("engines train", rounds=3, **hidden_by(protection))
+    study = train_study("engines train", rounds=3, **protected_by(protection))
     live, simulated = bits(group.run(study)), bits(simulate_wards(study))
     assert live["arrays"] == simulated["arrays"] == trained["arrays"]
     assert live == simulated == trained

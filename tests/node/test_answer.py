@@ -33,7 +33,7 @@ from fedcohort.table import Table
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.messages import Approval, Contribution, Event, OpenRequest, Task
 from fedcohort.wire.signing import approval_signing_bytes, state_digest
-from tests.processes.support import COLUMNS, describe_study, explicit, frame_of, ward_rows
+from tests.build import COLUMNS, describe_study, explicit, frame_of, ward_rows
 
 NOW = 1_800_000_000.0
 STUDY = explicit(describe_study("one site", protection="none"))

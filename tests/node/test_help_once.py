@@ -12,9 +12,9 @@ from fedcohort.node.answer import Node, answer
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Study
-from fedcohort.wire.messages import Contribution, Event, Help, Message, OpenRequest, SiteId, Task
+from fedcohort.wire.messages import Contribution, Help, Message, OpenRequest, SiteId, Task
+from tests.build import code_of, describe_study, explicit, protected_by
 from tests.engines.support import Play, honest_nodes
-from tests.processes.support import describe_study, explicit
 
 pytestmark = pytest.mark.usefixtures("paillier_keys")
 
@@ -22,8 +22,7 @@ SITES = ("a", "b", "c", "d", "e")
 
 
 def study(protection: str) -> Study:
-    bits = {"key_bits": 2048} if protection == "paillier" else {}
-    return explicit(describe_study("opened once", protection=protection, **bits))
+    return explicit(describe_study("opened once", **protected_by(protection)))
 
 
 @dataclass
@@ -86,11 +85,6 @@ def disk(request: pytest.FixtureRequest, make: Make) -> OnDisk:
     made = make(request.param)
     made.play.go()
     return made
-
-
-def code_of(message: Message) -> str:
-    assert isinstance(message, Event), message
-    return message.code
 
 
 def without_e(request: OpenRequest) -> OpenRequest:

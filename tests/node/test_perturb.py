@@ -13,7 +13,8 @@ from fedcohort.node.ledger import accounts, epsilons, released
 from fedcohort.node.perturb import Bounded, noisy_column, perturb
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.store import SqlNodeStore
-from tests.processes.support import TABLE, cli, ward_rows, write_ward
+from tests.build import TABLE, ward_rows, write_ward
+from tests.processes.support import cli
 
 
 def policy(folder: Path, **changes: object) -> SitePolicy:

@@ -50,8 +50,8 @@ from fedcohort.wire.messages import (
     Task,
 )
 from fedcohort.wire.signing import state_digest, study_signing_bytes
+from tests.build import TABLE, describe_study, explicit, ward_rows, write_ward
 from tests.patience import PATIENCE_SECONDS
-from tests.processes.support import TABLE, describe_study, explicit, ward_rows, write_ward
 
 STUDY = explicit(describe_study("asked of one node"))
 OPEN = explicit(describe_study("exact", protection="none"))

@@ -16,7 +16,7 @@ from fedcohort.study import Cohort, Describe, Privacy, Study
 from fedcohort.wire.identity import load_or_create, new_identity
 from fedcohort.wire.messages import Event, Proposal
 from fedcohort.wire.signing import study_signing_bytes
-from tests.processes.support import ward_rows, write_ward
+from tests.build import ward_rows, write_ward
 
 COHORT = Cohort(table="ward", columns={"age": Numeric(18, 90)})
 PRIVATE = Study(name="private", cohort=COHORT, analysis=Describe(), privacy=Privacy(epsilon=1.0))

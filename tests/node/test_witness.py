@@ -30,8 +30,8 @@ from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import Channel, Link
 from fedcohort.wire.messages import Countersignature, HeadCheck, Heads, Message
 from fedcohort.wire.signing import countersigning_bytes, head_signing_bytes
+from tests.build import ward_rows, write_ward
 from tests.node.test_ledger import policy as ledger_policy
-from tests.processes.support import ward_rows, write_ward
 
 KEYS: dict[str, Identity] = {site: new_identity(site) for site in "abc"}
 

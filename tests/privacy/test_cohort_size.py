@@ -30,7 +30,7 @@ from fedcohort.study import Cohort, Study, Trained
 from fedcohort.table import Table
 from fedcohort.wire.messages import Approval, Contribution, Event, Message, Task
 from fedcohort.wire.signing import state_digest
-from tests.processes.support import COLUMNS, TABLE, ward_rows, write_ward
+from tests.build import COLUMNS, TABLE, ward_rows, write_ward
 
 N = 60
 FRAME = pd.DataFrame(

@@ -21,18 +21,9 @@ from fedcohort.study import Categorical, Numeric, Study, Train
 from fedcohort.wire.codec import encode
 from fedcohort.wire.identity import load_or_create
 from fedcohort.wire.signing import approval_signing_bytes
+from tests.build import TABLE, cohort, describe_study, train_study
 from tests.patience import until
-from tests.processes.support import (
-    TABLE,
-    Group,
-    Process,
-    cli,
-    cohort,
-    describe_study,
-    random_name,
-    train_study,
-    wards,
-)
+from tests.processes.support import Group, Process, cli, random_name, wards
 
 pytestmark = pytest.mark.processes
 

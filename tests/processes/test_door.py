@@ -20,8 +20,9 @@ from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import FRAME_BYTES
 from fedcohort.wire.messages import Approval, Contribution, Event, Message, Task
 from fedcohort.wire.signing import approval_signing_bytes, contribution_signing_bytes
+from tests.build import describe_study
 from tests.patience import PATIENCE_SECONDS, until
-from tests.processes.support import Group, describe_study, random_name, wards
+from tests.processes.support import Group, random_name, wards
 
 pytestmark = pytest.mark.processes
 

@@ -14,8 +14,9 @@ import pytest
 from fedcohort.errors import FedcohortError
 from fedcohort.node.keys import enrol
 from fedcohort.researcher.client import Handle
+from tests.build import describe_study, ward_rows, write_ward
 from tests.patience import PATIENCE_SECONDS, until
-from tests.processes.support import Group, cli, describe_study, random_name, ward_rows, wards, write_ward
+from tests.processes.support import Group, cli, random_name, wards
 
 pytestmark = pytest.mark.processes
 

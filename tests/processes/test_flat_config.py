@@ -16,8 +16,9 @@ import pytest
 from fedcohort.node.ledger import epsilons
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.researcher.rest import Rest, open_rest
+from tests.build import free_port
 from tests.patience import until
-from tests.processes.support import Process, cli, free_port, healthy
+from tests.processes.support import Process, cli, healthy
 
 pytestmark = pytest.mark.processes
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.build import free_port
 from tests.patience import PATIENCE_SECONDS, until
 from tests.processes.forks import Forked
-from tests.processes.support import Process, cli, environment, free_port
+from tests.processes.support import Process, cli, environment
 
 pytestmark = pytest.mark.processes
 

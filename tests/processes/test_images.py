@@ -18,7 +18,8 @@ from fedcohort.sources.catalogue.stored_images import encode_image
 from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.study import Binary, Cohort, Image, Numeric, Study, Train
-from tests.processes.support import TABLE, Group, comparable, random_name
+from tests.build import TABLE
+from tests.processes.support import Group, comparable, random_name
 
 pytestmark = pytest.mark.processes
 

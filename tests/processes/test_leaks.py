@@ -18,17 +18,9 @@ from fedcohort.sources.catalogue.schema import Declared, wide_table
 from fedcohort.sources.importer.deidentification import MADE_UP
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.study import Categorical, Describe, Numeric, Study
+from tests.build import COLUMNS, TABLE, cohort, describe_study, train_study, ward_rows
 from tests.patience import until
-from tests.processes.support import (
-    COLUMNS,
-    TABLE,
-    Group,
-    cohort,
-    describe_study,
-    random_name,
-    train_study,
-    ward_rows,
-)
+from tests.processes.support import Group, random_name
 
 pytestmark = pytest.mark.processes
 

@@ -10,8 +10,9 @@ import pytest
 from fedcohort.study import Study
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.signing import study_signing_bytes
+from tests.build import describe_study, explicit
 from tests.patience import until
-from tests.processes.support import Group, Process, cli, describe_study, explicit, random_name, wards
+from tests.processes.support import Group, Process, cli, random_name, wards
 
 pytestmark = pytest.mark.processes
 

@@ -17,8 +17,9 @@ from fedcohort.errors import StudyFailedError
 from fedcohort.node.ledger import epsilons, released
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Study
+from tests.build import cohort, describe_study
 from tests.patience import until
-from tests.processes.support import Group, cli, cohort, describe_study, random_name, wards
+from tests.processes.support import Group, cli, random_name, wards
 
 pytestmark = pytest.mark.processes
 ROUNDS, EVERY = 40, 10

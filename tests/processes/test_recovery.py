@@ -9,15 +9,8 @@ import pytest
 
 from fedcohort.researcher.result import Result
 from fedcohort.study import Study
-from tests.processes.support import (
-    Group,
-    comparable,
-    describe_study,
-    random_name,
-    simulate_wards,
-    train_study,
-    wards,
-)
+from tests.build import describe_study, train_study
+from tests.processes.support import Group, comparable, random_name, simulate_wards, wards
 
 pytestmark = pytest.mark.processes
 

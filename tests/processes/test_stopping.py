@@ -11,16 +11,9 @@ import pytest
 
 from fedcohort.errors import ConfigError
 from fedcohort.quickstart.demo_processes import Processes, processes
+from tests.build import describe_study, free_port, ward_rows, write_ward
 from tests.patience import PATIENCE_SECONDS, until
-from tests.processes.support import (
-    Group,
-    Process,
-    describe_study,
-    free_port,
-    random_name,
-    ward_rows,
-    write_ward,
-)
+from tests.processes.support import Group, Process, random_name
 
 pytestmark = pytest.mark.processes
 

@@ -17,9 +17,10 @@ import psutil
 import pytest
 
 from fedcohort.local_token import token_file
+from tests.build import free_port
 from tests.dashboard.browser import chromium, screenshot, watched
 from tests.patience import PATIENCE_SECONDS
-from tests.processes.support import cli, free_port
+from tests.processes.support import cli
 from tests.test_readme import blocks
 
 ROUNDS = 150

@@ -18,7 +18,8 @@ from fedcohort.researcher.inference import Predictor, load_predictor
 from fedcohort.researcher.result import Result
 from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.table import Table
-from tests.processes.support import cli, cohort, frame_of, ward_rows, write_ward
+from tests.build import cohort, frame_of, ward_rows, write_ward
+from tests.processes.support import cli
 
 pytestmark = pytest.mark.training
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from fedcohort.wire.handshake import Peer, Trust, shake_hands
 from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import HEARTBEAT_SECONDS, Channel, Link, open_link
 from fedcohort.wire.transport import LINK_PATH, UVICORN_OPTIONS, dial, starlette_channel
+from tests.build import free_port
 
 TOKEN = b"one-time-token"
 HASH = "ab" * 32
@@ -93,12 +93,6 @@ def certify(folder: Path) -> Certified:
     authority.cert_pem.write_to_path(str(found.ca_file))
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(found.certificate))
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -10,18 +10,10 @@ from fedcohort.wire.codec import encode
 from fedcohort.wire.link import Channel, Link
 from fedcohort.wire.messages import Event
 from fedcohort.wire.transport import reconnecting
+from tests.build import free_port
 from tests.patience import PATIENCE_SECONDS
 
-from .support import (
-    HASH,
-    coordinator_side,
-    dial_node,
-    free_port,
-    node_side,
-    pump,
-    running_coordinator,
-    tcp_server,
-)
+from .support import HASH, coordinator_side, dial_node, node_side, pump, running_coordinator, tcp_server
 
 EVENT = Event("asked", HASH)
 

@@ -14,8 +14,9 @@ import trustme
 
 from fedcohort.wire.address import server_tls
 from fedcohort.wire.renewal import renew
+from tests.build import free_port
 from tests.patience import PATIENCE_SECONDS, until
-from tests.processes.support import Process, free_port
+from tests.processes.support import Process
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
 

@@ -13,6 +13,7 @@ from fedcohort.wire.codec import encode
 from fedcohort.wire.link import Channel, open_link
 from fedcohort.wire.messages import Event
 from fedcohort.wire.transport import is_loopback, listen
+from tests.build import free_port
 
 from .support import (
     HASH,
@@ -20,7 +21,6 @@ from .support import (
     certify,
     coordinator_side,
     dial_node,
-    free_port,
     node_side,
     running_coordinator,
     tcp_server,

@@ -1,7 +1,5 @@
 """Imports as a site's engineer types them: what they say, and how they end."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +9,7 @@ from typer.testing import CliRunner, Result
 from fedcohort.cli.app import app
 from fedcohort.sources.deidentify.pseudonym import key_id, load_key, pseudonym
 from fedcohort.sources.importer.mapping import MappedTable
+from tests.build import selected
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +24,6 @@ def run(*words: str) -> Result:
 def said(done: Result) -> str:
     """All that was printed, and what an error would print, as one line."""
     return " ".join(f"{done.output} {done.exception or ''}".split())
-
-
-def rows(database: str, query: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(database)) as connection:
-        return connection.execute(query).fetchall()
 
 
 @pytest.fixture
@@ -54,7 +48,7 @@ def test_mimic_is_deidentified_unless_it_is_told_not_to_be(mimic: Path) -> None:
     assert "de-identified: pseudonyms of key" in said(done)
     key = load_key(Path("deid.key"))
     expected = sorted([(pseudonym(key, "101"), 61.0, 1, 0), (pseudonym(key, "102"), 70.0, 0, 1)])
-    found = rows("mimic_a.db", "SELECT patient_id, age, icu_first_day, died FROM mortality")
+    found = selected("mimic_a.db", "SELECT patient_id, age, icu_first_day, died FROM mortality")
     assert sorted(found) == expected
 
 
@@ -62,7 +56,7 @@ def test_mimics_own_numbers_stay_where_it_is_said(mimic: Path) -> None:
     done = run("mimic-iv", "--from", str(mimic), "--sites", "1", "--keep-identifiers")
     assert done.exit_code == 0, said(done)
     assert "NOT de-identified" in said(done)
-    assert rows("mimic_a.db", "SELECT patient_id FROM patients") == [("101",), ("102",)]
+    assert selected("mimic_a.db", "SELECT patient_id FROM patients") == [("101",), ("102",)]
     again = run("mimic-iv", "--from", str(mimic), "--sites", "1", "--key", "deid.key")
     assert again.exit_code != 0
     assert "patients" in said(again)
@@ -143,7 +137,7 @@ def test_a_decimal_comma_is_hinted_at_and_read_where_the_mapping_says_so(
         "three digits stand behind a point",
     ):
         assert why in said(done)
-    found = rows("h.db", "SELECT bp FROM records ORDER BY rowid")
+    found = selected("h.db", "SELECT bp FROM records ORDER BY rowid")
     assert found == [(120.5,), (98.25,), (None,), (-7.0,)]
 
 
@@ -181,12 +175,16 @@ def test_a_column_of_which_nothing_can_be_read_stops_the_import_and_the_remedy_r
         assert words_of_it in said(done)
     assert not dry or not Path("h.db").exists()
     if not dry:
-        tables = {name for (name,) in rows("h.db", "SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = {name for (name,) in selected("h.db", "SELECT name FROM sqlite_master WHERE type = 'table'")}
         assert "records" not in tables
     Path("rules.toml").write_text('[columns]\nseen_date = { role = "date", format = "%d.%m.%Y" }\n')
     assert run(*words, "--deidentify", "rules.toml").exit_code == 0
     if not dry:
-        assert [bool(row[0]) for row in rows("h.db", "SELECT seen_date FROM records")] == [True, True, False]
+        assert [bool(row[0]) for row in selected("h.db", "SELECT seen_date FROM records")] == [
+            True,
+            True,
+            False,
+        ]
     Path("rules.toml").write_text('[columns]\nseen_date = "remove"\n')
     again = run(*CSV, "in.csv", "--into", "other.db", "--key", "deid.key", "--deidentify", "rules.toml", *dry)
     assert again.exit_code == 0, said(again)
@@ -224,17 +222,17 @@ def test_a_table_without_patients_is_numbered_where_it_is_said(ending: str) -> N
     assert "--number-patients" in said(refused)
     done = run(*words, "--number-patients")
     assert done.exit_code == 0, said(done)
-    found = rows("h.db", "SELECT patient_id, bp FROM records ORDER BY id")
+    found = selected("h.db", "SELECT patient_id, bp FROM records ORDER BY id")
     assert [row[1] for row in found] == [120, 130, 120]
     assert [str(row[0]).partition("-")[2] for row in found] == ["1", "2", "3"]
     again = run(*words, "--number-patients")
     assert again.exit_code == 0, said(again)
-    assert rows("h.db", "SELECT patient_id, bp FROM records ORDER BY id") == found
+    assert selected("h.db", "SELECT patient_id, bp FROM records ORDER BY id") == found
     frame.assign(bp=99.0).to_csv("other.csv", index=False)
     assert (
         run("csv", "--from", "other.csv", "--into", "h.db", *words[-1:], "--number-patients").exit_code == 0
     )
-    assert rows("h.db", "SELECT count(DISTINCT patient_id) FROM records") == [(6,)]
+    assert selected("h.db", "SELECT count(DISTINCT patient_id) FROM records") == [(6,)]
 
 
 def test_numbered_records_keep_units_and_bounds_of_a_mapping() -> None:
@@ -242,4 +240,4 @@ def test_numbered_records_keep_units_and_bounds_of_a_mapping() -> None:
     Path("m.toml").write_text('[tables.records.columns]\nbp = { from = "sbp", low = 50, high = 300 }\n')
     words = ("csv", "--from", "m.csv", "--into", "h.db", "--keep-identifiers", "--mapping", "m.toml")
     done = run(*words, "--number-patients")
-    assert rows("h.db", "SELECT bp FROM records") == [(120.0,)], said(done)
+    assert selected("h.db", "SELECT bp FROM records") == [(120.0,)], said(done)

@@ -16,6 +16,7 @@ from fedcohort.sources.cohort.frame import catalogue_of_frame, table_from_frame
 from fedcohort.sources.cohort.resolve import resolve_cohort
 from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort
+from tests.build import changed
 
 WriteWard = Callable[..., Path]
 FRAME = pd.DataFrame(
@@ -33,10 +34,6 @@ COHORT = Cohort(
     label=Binary("ill"),
     split="set",
 )
-
-
-def changed(cohort: Cohort, **fields: object) -> Cohort:
-    return Cohort.model_validate({**dict(cohort), **fields})
 
 
 def test_a_frame_gives_the_table_that_a_database_gives(write_ward: WriteWard) -> None:

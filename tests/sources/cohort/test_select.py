@@ -20,6 +20,7 @@ from fedcohort.sources.cohort.patients import held_out
 from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort
 from fedcohort.table import TEST, TRAIN, VALID
+from tests.build import changed
 
 WriteWard = Callable[..., Path]
 OFFERED = {"ward": ["age", "sex", "ill", "set"]}
@@ -31,10 +32,6 @@ WARD = Cohort(
 )
 RECORDS = Cohort(columns={"age": Numeric(0, 120), "bp": Numeric(0, 300)}, label=Binary("label"), split=None)
 RECORDS_OFFERED = {"records": ["age", "bp", "diagnosis", "label"]}
-
-
-def changed(cohort: Cohort, **fields: object) -> Cohort:
-    return Cohort.model_validate({**dict(cohort), **fields})
 
 
 def ids(path: Path, cohort: Cohort, offered: dict[str, list[str]] | None = None) -> list[str]:

@@ -12,6 +12,7 @@ from fedcohort.columns import Binary, Categorical, Numeric, Survival
 from fedcohort.errors import DataError, SchemaError, ValueRangeError
 from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.study import Cohort
+from tests.build import changed
 
 WriteWard = Callable[..., Path]
 OFFERED = {"ward": ["age", "sex", "ill", "set"]}
@@ -23,10 +24,6 @@ WARD = Cohort(
 )
 RECORDS = Cohort(columns={"age": Numeric(0, 120), "bp": Numeric(0, 300)}, label=Binary("label"), split=None)
 RECORDS_OFFERED = {"records": ["age", "bp", "diagnosis", "label"]}
-
-
-def changed(cohort: Cohort, **fields: object) -> Cohort:
-    return Cohort.model_validate({**dict(cohort), **fields})
 
 
 MARKER = "MARKER-9173"

@@ -16,6 +16,7 @@ from fedcohort.sources.datasets.mimic_iv import TABLES, Share, StandIns, import_
 from fedcohort.sources.deidentify.pseudonym import code_pseudonym, pseudonym
 from fedcohort.sources.importer.deidentification import PUBLIC
 from fedcohort.sources.importer.derive import list_derived
+from tests.build import selected
 from tests.test_examples import EXAMPLES, run_on
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -31,44 +32,43 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [Path(report.database) for report in import_mimic(FOLDER, into, 2, StandIns(KEY))]
 
 
-def ask(database: Path, query: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(database)) as connection:
-        return connection.execute(query).fetchall()
-
-
 @pytest.mark.parametrize("table", TABLES)
 def test_every_row_of_a_table_is_at_one_of_the_sites(databases: list[Path], table: str) -> None:
     with (FOLDER / f"{table}.csv").open(newline="", encoding="utf-8") as file:
         expected = sum(1 for _ in csv.DictReader(file))
-    assert sum(int(str(ask(path, f"SELECT count(*) FROM {table}")[0][0])) for path in databases) == expected
+    assert (
+        sum(int(str(selected(path, f"SELECT count(*) FROM {table}")[0][0])) for path in databases) == expected
+    )
 
 
 def test_no_patient_is_at_two_sites(databases: list[Path]) -> None:
-    one, two = ({row[0] for row in ask(path, "SELECT patient_id FROM patients")} for path in databases)
+    one, two = ({row[0] for row in selected(path, "SELECT patient_id FROM patients")} for path in databases)
     assert one & two == set()
     assert len(one | two) == 100
     assert min(len(one), len(two)) > 30
 
 
 def test_codes_keep_their_leading_zeros(databases: list[Path]) -> None:
-    codes = {str(row[0]) for path in databases for row in ask(path, "SELECT icd_code FROM diagnoses_icd")}
+    codes = {
+        str(row[0]) for path in databases for row in selected(path, "SELECT icd_code FROM diagnoses_icd")
+    }
     assert {"07070", "5723", "V1582"} <= codes
 
 
 def test_an_admission_s_row_says_what_is_known_on_the_first_day(databases: list[Path]) -> None:
     query = "SELECT age, earlier_admissions, icu_first_day, died FROM mortality"
-    rows = [row for path in databases for row in ask(path, query)]
+    rows = [row for path in databases for row in selected(path, query)]
     assert (len(rows), sum(int(str(row[3])) for row in rows)) == (275, 15)
     assert all(18 <= float(str(row[0])) <= 91 for row in rows)
     assert {row[2] for row in rows} == {0, 1}
     patient = pseudonym(KEY, "10000032")
     query = f"SELECT earlier_admissions FROM mortality WHERE patient_id = '{patient}'"
-    found = sorted(str(row[0]) for path in databases for row in ask(path, query))
+    found = sorted(str(row[0]) for path in databases for row in selected(path, query))
     assert found == ["0.0", "1.0", "2.0", "3.0"]
 
 
 def test_the_admissions_are_those_of_the_version_before_they_were_derived(databases: list[Path]) -> None:
-    rows = [ask(path, "SELECT * FROM mortality ORDER BY id") for path in databases]
+    rows = [selected(path, "SELECT * FROM mortality ORDER BY id") for path in databases]
     assert [hashlib.sha256(repr(one).encode()).hexdigest() for one in rows] == [
         "e1bb873b50e5ffe41b1892d1cffe0db300cfd7ed3018759a2281a780fae12602",
         "60b403954e815e94c5a7dd8bf90b91ecf1b682816bbb26ccbe8e59ffd135f7e8",
@@ -84,7 +84,9 @@ def test_the_admissions_of_an_earlier_version_are_replaced_and_then_known(
             connection.execute("DROP TABLE fedcohort_derived")
     import_mimic(FOLDER, tmp_path, 2, StandIns(KEY))
     for path in databases:
-        assert ask(tmp_path / path.name, "SELECT * FROM mortality") == ask(path, "SELECT * FROM mortality")
+        assert selected(tmp_path / path.name, "SELECT * FROM mortality") == selected(
+            path, "SELECT * FROM mortality"
+        )
         assert [derived.split()[0] for derived in list_derived(tmp_path / path.name)] == ["mortality"]
 
 
@@ -97,15 +99,15 @@ def test_no_number_of_mimics_patients_admissions_or_staff_is_stored(databases: l
         with closing(sqlite3.connect(path)) as connection:
             written = {word for line in connection.iterdump() for word in line.split("'")}
         assert not numbers & written
-    admissions = {row[0] for path in databases for row in ask(path, "SELECT hadm_id FROM admissions")}
+    admissions = {row[0] for path in databases for row in selected(path, "SELECT hadm_id FROM admissions")}
     assert admissions == {code_pseudonym(KEY, "hadm_id", row["hadm_id"]) for row in rows}
 
 
 def test_the_sites_are_the_same_whatever_the_key(databases: list[Path], tmp_path: Path) -> None:
     plain = [Path(report.database) for report in import_mimic(FOLDER, tmp_path, 2, PUBLIC)]
     for kept, path in zip(plain, databases, strict=True):
-        patients = {pseudonym(KEY, str(row[0])) for row in ask(kept, "SELECT patient_id FROM patients")}
-        assert patients == {row[0] for row in ask(path, "SELECT patient_id FROM patients")}
+        patients = {pseudonym(KEY, str(row[0])) for row in selected(kept, "SELECT patient_id FROM patients")}
+        assert patients == {row[0] for row in selected(path, "SELECT patient_id FROM patients")}
 
 
 def test_the_same_import_again_changes_nothing(databases: list[Path], tmp_path: Path) -> None:
@@ -114,7 +116,9 @@ def test_the_same_import_again_changes_nothing(databases: list[Path], tmp_path: 
     reports = import_mimic(FOLDER, tmp_path, 2, StandIns(KEY))
     assert [report.read for report in reports] == [0, 0]
     for path in databases:
-        assert ask(tmp_path / path.name, "SELECT * FROM mortality") == ask(path, "SELECT * FROM mortality")
+        assert selected(tmp_path / path.name, "SELECT * FROM mortality") == selected(
+            path, "SELECT * FROM mortality"
+        )
 
 
 @pytest.mark.training
@@ -151,7 +155,7 @@ def test_an_admission_that_cannot_be_is_refused_and_the_others_are_kept(tmp_path
         (tmp_path / f"{name}.csv").write_text(content, encoding="utf-8")
     (report,) = import_mimic(tmp_path, tmp_path, 1, PUBLIC)
     database = tmp_path / "mimic_a.db"
-    assert ask(database, "SELECT patient_id, age, icu_first_day FROM mortality") == [("3", 61.0, 1)]
+    assert selected(database, "SELECT patient_id, age, icu_first_day FROM mortality") == [("3", 61.0, 1)]
     assert {(one.file, one.position, one.field) for one in report.refusals} == {
         ("mortality", "record 1", "age"),
         ("mortality", "record 2", "died"),
@@ -169,4 +173,4 @@ def test_an_admission_that_cannot_be_is_refused_and_the_others_are_kept(tmp_path
     import_mimic(
         tmp_path, tmp_path / "whole", 1, PUBLIC
     )  # the remedies of both: the folder with whole tables
-    assert len(ask(tmp_path / "whole" / "mimic_a.db", "SELECT patient_id FROM mortality")) == 1
+    assert len(selected(tmp_path / "whole" / "mimic_a.db", "SELECT patient_id FROM mortality")) == 1

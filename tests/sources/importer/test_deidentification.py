@@ -2,8 +2,6 @@
 
 import hashlib
 import inspect
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.undo import undo
 from fedcohort.sources.importer.whole_dataset import write_rows
 from fedcohort.sources.importer.writer import write_table
+from tests.build import selected
 
 KEY = bytes(range(32))
 KEPT = IdentifiersKept("the registry's board agreed", "Dr Example")
@@ -41,11 +40,6 @@ def call(*words: str) -> str:
     done = CliRunner().invoke(app, ["data", *words])
     assert done.exit_code == 0, done.output
     return " ".join(done.output.split())
-
-
-def asked(database: Path, query: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(database)) as connection:
-        return connection.execute(query).fetchall()
 
 
 @pytest.mark.parametrize("function", [import_source, try_source, write_rows, write_table, import_mimic])
@@ -68,31 +62,31 @@ def test_a_permission_is_kept_once_with_the_identifiers_and_goes_with_them(
     report = import_source(csv_source(file, "records", None), database, KEPT)
     assert report.deidentification == "NOT de-identified: the registry's board agreed"
     import_source(csv_source(file, "again", None), database, KEPT)
-    assert asked(database, PERMISSIONS) == [("the registry's board agreed", "Dr Example")]
+    assert selected(database, PERMISSIONS) == [("the registry's board agreed", "Dr Example")]
     undo(database, 1)
-    assert asked(database, PERMISSIONS) != []
+    assert selected(database, PERMISSIONS) != []
     undo(database, 2)
-    assert asked(database, PERMISSIONS) == []
+    assert selected(database, PERMISSIONS) == []
 
 
 def test_a_trial_keeps_no_permission(file: Path, tmp_path: Path) -> None:
     database = tmp_path / "s.db"
     import_source(csv_source(file, "records", None), database, NoIdentifiers("made up"))
     try_source(csv_source(file, "again", None), database, KEPT)
-    assert asked(database, "SELECT name FROM sqlite_schema WHERE name LIKE '%kept'") == []
+    assert selected(database, "SELECT name FROM sqlite_schema WHERE name LIKE '%kept'") == []
 
 
 def test_a_whole_data_set_of_people_has_its_permission_beside_it(tmp_path: Path) -> None:
     columns = {"age": Declared(Numeric(0, 120))}
     rows = [{"patient_id": "ann", "age": 63.0}]
     write_rows(tmp_path / "s.db", wide_table("ward", columns), columns, rows, KEPT)
-    assert asked(tmp_path / "s.db", PERMISSIONS) == [("the registry's board agreed", "Dr Example")]
+    assert selected(tmp_path / "s.db", PERMISSIONS) == [("the registry's board agreed", "Dr Example")]
 
 
 def test_rules_are_applied_by_the_importer_itself(file: Path, tmp_path: Path) -> None:
     database = tmp_path / "s.db"
     report = import_source(csv_source(file, "records", None), database, RuleSet(Rules(), KEY))
-    assert {len(str(row[0])) for row in asked(database, "SELECT patient_id FROM records")} == {33}
+    assert {len(str(row[0])) for row in selected(database, "SELECT patient_id FROM records")} == {33}
     assert "records.patient_id: pseudonym (keyed pseudonym)" in report.deidentification
     assert KEY.hex() not in repr(RuleSet(Rules(), KEY))
 
@@ -104,7 +98,7 @@ def test_the_command_keeps_identifiers_under_the_account_s_name(
     database = tmp_path / "s.db"
     words = ("import", "csv", "--from", str(file), "--into", str(database), "--keep-identifiers")
     assert "NOT de-identified: --keep-identifiers was said" in call(*words)
-    assert [row[1] for row in asked(database, PERMISSIONS)] == ["data-engineer"]
+    assert [row[1] for row in selected(database, PERMISSIONS)] == ["data-engineer"]
 
 
 def test_a_file_imported_before_this_version_is_still_the_same_file(file: Path, tmp_path: Path) -> None:
@@ -114,7 +108,7 @@ def test_a_file_imported_before_this_version_is_still_the_same_file(file: Path, 
     call(*words, str(kept), "--keep-identifiers")
     call(*words, str(database), "--key", str(tmp_path / "deid.key"))
     context = "SELECT context FROM fedcohort_imports"
-    assert asked(kept, context) == [(hashlib.sha256(b"\nNone None\n").hexdigest(),)]
+    assert selected(kept, context) == [(hashlib.sha256(b"\nNone None\n").hexdigest(),)]
     decides = f"{key_id(load_key(tmp_path / 'deid.key'))}|{Rules().model_dump_json()}"
     rules = hashlib.sha256(decides.encode()).hexdigest()
-    assert asked(database, context) == [(hashlib.sha256(f"{rules}\nNone None\n".encode()).hexdigest(),)]
+    assert selected(database, context) == [(hashlib.sha256(f"{rules}\nNone None\n".encode()).hexdigest(),)]

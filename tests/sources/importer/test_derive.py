@@ -1,7 +1,5 @@
 """Derived tables: one SELECT that only reads, tells the same each time, and is held to its declarations."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ from fedcohort.sources.importer.mapping import MappedTable
 from fedcohort.sources.importer.pipeline import import_source
 from fedcohort.sources.importer.undo import imports_of, undo
 from fedcohort.storage import timeouts
+from tests.build import selected
 from tests.postgres import Postgres
 
 FILE = '''
@@ -64,11 +63,6 @@ def first_labs(tmp_path: Path) -> Derivation:
     return derivation
 
 
-def asked(database: Path, query: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(database)) as connection:
-        return connection.execute(query).fetchall()
-
-
 def of(select: str) -> Derivation:
     return Derivation("wide", select, {"x": Declared(Numeric(0, 1000))})
 
@@ -76,7 +70,7 @@ def of(select: str) -> Derivation:
 def test_a_row_a_patient_is_made_declared_and_noted(database: Path, first_labs: Derivation) -> None:
     derived = derive(database, first_labs)
     assert derived.changed
-    assert asked(database, "SELECT * FROM first_labs") == ROWS
+    assert selected(database, "SELECT * FROM first_labs") == ROWS
     assert [(one.position, one.field, one.reason) for one in derived.refusals] == [
         ("record 3", "glucose", "is outside 1 to 600")
     ]
@@ -90,7 +84,7 @@ def test_a_row_a_patient_is_made_declared_and_noted(database: Path, first_labs: 
     noted = derived.provenance
     assert noted.sources == {"labs": 2, "patients": 1}
     assert "--" not in noted.query
-    assert asked(database, "SELECT table_name, query, rows, digest FROM fedcohort_derived") == [
+    assert selected(database, "SELECT table_name, query, rows, digest FROM fedcohort_derived") == [
         ("first_labs", noted.query, 2, noted.digest)
     ]
 
@@ -124,7 +118,7 @@ def test_what_is_imported_later_comes_in_when_it_is_derived_again(
     (line,) = list_derived(database)
     assert line.endswith("changed since: labs by import 3")
     assert derive(database, first_labs).changed
-    assert asked(database, "SELECT glucose FROM first_labs WHERE patient_id = 'bob'") == [(95.0,)]
+    assert selected(database, "SELECT glucose FROM first_labs WHERE patient_id = 'bob'") == [(95.0,)]
     assert "changed since" not in list_derived(database)[0]
 
 
@@ -136,9 +130,11 @@ def test_undoing_an_import_drops_what_was_derived_from_it(
     derive(database, of(select))
     derive(database, Derivation("ages", "SELECT patient_id, age AS x FROM patients", of(select).columns))
     undo(database, 2)
-    assert [name for (name,) in asked(database, "SELECT table_name FROM fedcohort_derived")] == ["ages"]
-    assert asked(database, "SELECT name FROM sqlite_schema WHERE name IN ('first_labs', 'wide')") == []
-    assert asked(database, "SELECT * FROM fedcohort_columns WHERE table_name IN ('first_labs', 'wide')") == []
+    assert [name for (name,) in selected(database, "SELECT table_name FROM fedcohort_derived")] == ["ages"]
+    assert selected(database, "SELECT name FROM sqlite_schema WHERE name IN ('first_labs', 'wide')") == []
+    assert (
+        selected(database, "SELECT * FROM fedcohort_columns WHERE table_name IN ('first_labs', 'wide')") == []
+    )
     import_source(csv_source(tmp_path / "labs.csv", "labs", TEXT), database, MADE_UP)
     assert derive(database, first_labs).provenance.rows == 2
     assert [one.number for one in imports_of(database)] == [1, 2]
@@ -153,7 +149,7 @@ def test_nothing_else_is_replaced_and_nothing_is_imported_into_it(
     taken = Derivation("patients", "SELECT patient_id, value AS x FROM labs", of("").columns)
     with pytest.raises(StoreError, match="table patients stands there and was not derived; choose another"):
         derive(database, taken)
-    assert len(asked(database, "SELECT * FROM patients")) == 3
+    assert len(selected(database, "SELECT * FROM patients")) == 3
     derive(database, of("SELECT patient_id, value AS x FROM labs"))
     (tmp_path / "wide.csv").write_text("patient_id,x\nann,1\n")
     mapping = MappedTable.model_validate({"columns": {"x": {"low": 0, "high": 1000}}})
@@ -330,4 +326,4 @@ def test_categories_of_numbers_are_levels(database: Path) -> None:
         {"high": Declared(Categorical((0, 1)))},
     )
     derive(database, derivation)
-    assert asked(database, "SELECT patient_id, high FROM high") == [("ann", 1), ("bob", 0), ("carl", 1)]
+    assert selected(database, "SELECT patient_id, high FROM high") == [("ann", 1), ("bob", 0), ("carl", 1)]
