@@ -18,7 +18,8 @@ def dominated(total: float, squares: float, rules: Disclosure) -> bool:
     if not total > 0 or not math.isfinite(squares):
         return False
     one, two = math.sqrt(squares) / total, math.sqrt(2 * squares) / total
-    return two > rules.max_share or 1 - two < rules.p_percent * one
+    shares = rules.max_share < 1 and two > rules.max_share
+    return shares or (rules.p_percent > 0 and 1 - two < rules.p_percent * one)
 
 
 def coarse_step(spread: float, n: float, min_cell: int) -> float:
