@@ -56,13 +56,13 @@ def report_of(question: Any, rules: fc.Disclosure, label: Any = None, columns: A
 def one_value(report: Json) -> float | None:
     """A column that is zero but for one patient has that patient's value as its sum."""
     column = report["describe"]["isolating"]
-    return None if column["mean"] is None else column["mean"] * N
+    return None if column["mean"] is None else float(column["mean"] * N)
 
 
 def one_patient(report: Json) -> float | None:
     """The mean of a 0/1 vector is how many are meant."""
     column = report["describe"]["one"]
-    return None if column["mean"] is None else column["mean"] * N
+    return None if column["mean"] is None else float(column["mean"] * N)
 
 
 def by_subtraction(report: Json) -> float | None:
@@ -79,7 +79,7 @@ def by_moments(report: Json) -> float | None:
         return None
     variance = column["std"] ** 2 * (N - 1) / N
     squares = (variance + column["mean"] ** 2) * N
-    return (squares - column["mean"] * N) / 2
+    return float(squares - column["mean"] * N) / 2
 
 
 def by_last_step(report: Json) -> float | None:
