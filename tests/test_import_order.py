@@ -23,6 +23,7 @@ LAYERS = (
     {"texts"},
     {"errors"},
     {
+        "analyses.declared_numbers",
         "analyses.formula", "analyses.grids", "analyses.kinds", "analyses.question", "arrays", "audit.chain",
         "columns", "disclosure.rules", "field_faults",
         "figure_texts", "figures", "known", "logs", "pixels", "questions", "protection.words", "refusals",

@@ -1,4 +1,4 @@
-"""What a researcher is told about quantiles, obeyed: a fault, its message, and the same deed as it says."""
+"""What a researcher is told of ranks and models, obeyed: a fault, its message, and the deed as it says."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ QUANTILES = [
         lambda: quantiles(grid={"age": 100.0}), lambda: quantiles(grid={"age": 0.72})),
     Row("cohort.columns: quantiles are of numbers; name a numeric column",
         lambda: quantiles({"ward": WARD}), lambda: quantiles({"ward": WARD, "age": AGE})),
-    Row("cohort.bounds: quantiles are looked for within declared bounds, and {} has none; declare them, "
+    Row("cohort.bounds: {} looks for values within declared bounds, and {} has none; declare them, "
         "such as the clinical range",
         lambda: quantiles({"age": fc.Numeric()}), lambda: quantiles({"age": fc.Numeric(0, 120)})),
     Row("analysis: columns, levels and probabilities make over {} figures; name fewer",
@@ -36,6 +36,26 @@ QUANTILES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", QUANTILES, ids=[row.said[:60] for row in QUANTILES])
+def correlation(columns: dict[str, Any] | None = None, **words: Any) -> fc.Study:
+    cohort = fc.Cohort(columns=columns or {"age": AGE, "bp": AGE})
+    return fc.Study(name="x", cohort=cohort, analysis=fc.Correlation(**words))
+
+
+CORRELATION = [
+    Row('analysis.grid: ranks are of a grid; leave it out, or take method = "spearman"',
+        lambda: correlation(grid={"age": 1.0}),
+        lambda: (correlation(), correlation(method="spearman", grid={"age": 1.0}))),
+    Row("cohort.columns: a correlation is of two numbers; name two numeric columns or more",
+        lambda: correlation({"age": AGE}), correlation),
+    Row("cohort.columns: correlations of over {} numbers; name fewer",
+        lambda: correlation({f"x{n}": AGE for n in range(61)}),
+        lambda: correlation({f"x{n}": AGE for n in range(60)})),
+    Row("analysis.pca: {} components of {} numbers; ask for no more than there are numbers",
+        lambda: correlation(pca=3), lambda: correlation(pca=2)),
+]  # fmt: skip
+ROWS = [*QUANTILES, *CORRELATION]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.said[:60] for row in ROWS])
 def test_a_study_is_mended_as_it_is_told(row: Row) -> None:
     obey(row)

@@ -63,11 +63,13 @@ class Case:
     Attributes:
         tables: how many neighbours are looked at.
         splits: of the rows.
+        arrays: a state as a coordinator may choose it, where there is no model.
     """
 
     study: Study
     tables: int
     splits: int = 3
+    arrays: Callable[[np.random.Generator], Mapping[str, Array]] = lambda draw: {}
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -97,6 +99,17 @@ def describe(label: Any, tables: int = 120, columns: Any = None, **privacy: Any)
 def train(kind: str, tables: int = 25, rows: int = 1, **changes: Any) -> Case:
     asked = fc.Train.private(model="logistic", rounds=4, **changes)
     return Case(study(asked, LABELS[kind], rows_per_patient=rows, evaluate_every=2, clip=0.5), tables)
+
+
+def scaling(draw: np.random.Generator) -> dict[str, Array]:
+    """Of three numbers and a label, which a coordinator may choose at will."""
+    scale = 10.0 ** draw.integers(-3, 4, 4)
+    return {"centre": draw.normal(50, 50, 4), "scale": scale, "unit": np.full(1, draw.choice([0.5, 9.0]))}
+
+
+def places(draw: np.random.Generator) -> dict[str, Array]:
+    """Ranks of three numbers by place, in no order."""
+    return {"ranks": draw.uniform(-2, 2, (3, 512)), "unit": np.full(1, 0.5)}
 
 
 FEDAVG: dict[str, Any] = {"algorithm": "fedavg", "batch_size": 16, "learning_rate": 1.0, "local_epochs": 1}
@@ -130,6 +143,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "compare on a grid": lambda: Case(
         study(fc.Compare("age", "ill", grid=10.0), LABELS["binary"], None), 120, 1
     ),
+    "correlation": lambda: Case(study(fc.Correlation(), LABELS["number"], None), 60, 1, scaling),
+    "correlation of ranks": lambda: Case(
+        study(fc.Correlation(method="spearman", grid={"age": 1.0}), LABELS["binary"], None), 60, 1, places
+    ),
     "evaluate a yes or no": lambda: Case(study(fc.Evaluate(model=saved("binary")), LABELS["binary"]), 25),
     "evaluate classes": lambda: Case(study(fc.Evaluate(model=saved("classes")), LABELS["classes"]), 25),
     "evaluate a number": lambda: Case(study(fc.Evaluate(model=saved("number")), LABELS["number"]), 25),
@@ -145,8 +162,8 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
-COUNTED_ALONE = ("describe", "survival", "incidence", "crosstab", "compare", "quantiles", "evaluate a score")
-"""Analyses that need no model."""
+MODELLED = ("fedsgd", "fedavg", "evaluate a yes", "evaluate classes", "evaluate a number")
+"""Cases that need a model of TensorFlow."""
 
 
 def made_up(draw: np.random.Generator, case: Case) -> tuple[Table, str]:
@@ -241,7 +258,7 @@ def of_the_step(block: Block, resolution: float, update: NDArray[np.int64]) -> N
 NAMES = [
     pytest.param(
         name,
-        marks=() if name.startswith(COUNTED_ALONE) else pytest.mark.training,
+        marks=pytest.mark.training if name.startswith(MODELLED) else (),
     )
     for name in CASES
 ]
@@ -256,7 +273,7 @@ def test_one_patient_moves_no_block_by_more_than_its_noise_is_sized_for(name: st
         draw = np.random.default_rng(seed)
         more, who = made_up(draw, case)
         fewer = without(more, who)
-        arrays = weights(draw, analysis) if isinstance(case.study.analysis, fc.Train) else {}
+        arrays = weights(draw, analysis) if isinstance(case.study.analysis, fc.Train) else case.arrays(draw)
         parts = set()
         for block, moved, limit in distances(case.study, analysis, (more, fewer), arrays):
             assert moved <= limit, f"{block.name}, table {seed}"

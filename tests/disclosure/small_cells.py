@@ -160,5 +160,6 @@ CASES: dict[str, Case] = {
     "cox": Case(
         fc.Cox("age + weight", grid=GRID), fc.Survival("time", "event"), BOUNDED, lines=baseline_lines
     ),
+    "correlation": Case(fc.Correlation(pca=1), columns=NUMBERS),
     "train": Case(fc.Train(model="logistic", rounds=2), fc.Binary("ill"), NUMBERS, lines=measured_lines),
 }

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BRANCHES, LEVELS = 8, 3
-PARTS = tuple(BRANCHES**level for level in range(1, LEVELS + 1))
+PARTS: tuple[int, ...] = tuple(BRANCHES**level for level in range(1, LEVELS + 1))
 FINEST_BITS = 9
 """Halvings of the range to one of the finest parts."""
 

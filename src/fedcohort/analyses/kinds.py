@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from fedcohort.analyses.compare.question import Compare
+from fedcohort.analyses.correlation.question import Correlation
 from fedcohort.analyses.cox.question import Cox
 from fedcohort.analyses.crosstab.question import Crosstab
 from fedcohort.analyses.describe.question import Describe
@@ -22,6 +23,7 @@ from fedcohort.questions import Question
 __all__ = [
     "GLM",
     "Compare",
+    "Correlation",
     "Cox",
     "Crosstab",
     "CumulativeIncidence",
@@ -41,6 +43,7 @@ KINDS: Mapping[str, type[Question]] = MappingProxyType(
         "incidence": CumulativeIncidence,
         "crosstab": Crosstab,
         "quantiles": Quantiles,
+        "correlation": Correlation,
         "cox": Cox,
         "compare": Compare,
         "glm": GLM,

@@ -107,6 +107,8 @@ def test_a_coarse_grid_needs_one_round_and_values_between_its_places_are_counted
     sample = of_all(ask(uneven(frame), columns, grid={"bp": 1.0}), "bp")
     assert sample["within"] == [0.5] * 5
     assert np.all(np.abs(np.quantile(values, P) - sample["values"]) <= 0.5)
+    both = {"age": 5.0, "bp": 1.0}
+    assert of_all(ask(uneven(frame), grid=both), "age")["within"] == [2.5] * 5
     check(of_all(ask(uneven(frame.round()), columns, grid={"bp": 1.0}), "bp"), np.round(values))
 
 

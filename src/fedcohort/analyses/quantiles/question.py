@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fedcohort.columns import Identifier, Number, Numeric, Real
+from fedcohort.analyses.declared_numbers import check_bounds, check_grid, numbers_of
+from fedcohort.columns import Identifier, Real
 from fedcohort.questions import Privacy, Question, kind_of, levels_of, one_row_a_patient
-from fedcohort.texts import say
 
 if TYPE_CHECKING:
-    from fedcohort.study import Cohort, Study
+    from fedcohort.study import Study
 
 MOST_FIGURES = 2_000
 MOST_PLACES = 2.0**46
@@ -58,8 +58,8 @@ class Quantiles(Question):
         numbers = numbers_of(cohort)
         if not numbers:
             raise ValueError("cohort.columns: quantiles are of numbers; name a numeric column")
-        _check_bounds(numbers)
-        _check_grid(self.grid, numbers)
+        check_bounds(self.kind, numbers)
+        check_grid(self.grid, numbers, MOST_PLACES)
         if len(numbers) * (len(groups) + 1) * len(self.probabilities) > MOST_FIGURES:
             raise ValueError(
                 f"analysis: columns, levels and probabilities make over {MOST_FIGURES:,} figures; name fewer"
@@ -73,42 +73,3 @@ class Quantiles(Question):
         """
         self.refuse_steps(privacy)
         one_row_a_patient(self.kind, privacy)
-
-
-def numbers_of(cohort: "Cohort") -> dict[str, Numeric]:
-    """The cohort's numeric columns, a label that is a number among them; a time of survival is none."""
-    numbers = {name: kind for name, kind in cohort.schema_.items() if isinstance(kind, Numeric)}
-    match cohort.typed_label:
-        case Number(column=name, low=low, high=high, unit=unit):
-            numbers[name] = Numeric(low, high, unit=unit)
-    return numbers
-
-
-def _check_bounds(numbers: Mapping[str, Numeric]) -> None:
-    names = [name for name, kind in numbers.items() if kind.bounds is None]
-    if names:
-        raise ValueError(
-            say(
-                "cohort.bounds: quantiles are looked for within declared bounds, and {names} has none; "
-                "declare them, such as the clinical range",
-                names=", ".join(names),
-            )
-        )
-
-
-def _check_grid(grid: Mapping[str, float], numbers: Mapping[str, Numeric]) -> None:
-    for name, step in grid.items():
-        bounds = numbers[name].bounds if name in numbers else None
-        if bounds is None:
-            raise ValueError(say("analysis.grid: {name} is not a number; leave it out", name=name))
-        places = (bounds[1] - bounds[0]) / step
-        if not 1 <= places <= MOST_PLACES:
-            raise ValueError(
-                say(
-                    "analysis.grid: {name}: a step of {step:g} does not fit its bounds; write the step in "
-                    "which values are recorded, such as {width:g}",
-                    name=name,
-                    step=step,
-                    width=(bounds[1] - bounds[0]) / 100,
-                )
-            )

@@ -26,6 +26,7 @@ from fedcohort.analyses.contract import (
     Sums,
     Tally,
 )
+from fedcohort.analyses.declared_numbers import numbers_of
 from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.intervals import Estimates, drawn, ends
 from fedcohort.analyses.moments import refuse_outside
@@ -41,7 +42,7 @@ from fedcohort.analyses.order_statistics import (
     ranks_of,
     refined,
 )
-from fedcohort.analyses.quantiles.question import Quantiles, numbers_of
+from fedcohort.analyses.quantiles.question import Quantiles
 from fedcohort.analyses.rows import Rows
 from fedcohort.columns import Numeric
 from fedcohort.disclosure.cells import hidden, small
@@ -159,7 +160,7 @@ class CountsStage:
             )
             for name, bits in self.named.items()
         )
-        between = counts("between", n, once=True)
+        between = Block("between", (n,), math.sqrt(n), resolution=1.0, once=True, bound=MAX_ROWS)
         return groups, *parts, *([] if self.patients.private else [between])
 
     @property

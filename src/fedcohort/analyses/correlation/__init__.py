@@ -1,0 +1,1 @@
+"""Correlation: coefficients of Pearson or Spearman between numbers, and principal components."""
