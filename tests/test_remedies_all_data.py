@@ -61,8 +61,13 @@ def test_every_piece_is_of_one_remedy_that_is_still_said() -> None:
     assert {piece: found[piece] for piece, where in places.items() if len(where) > 1} == {}
 
 
+@cache
+def functions_of(file: str) -> set[str]:
+    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize("test", sorted({test for _, test in pieces() if "::" in test}))
 def test_every_test_that_is_named_is_there(test: str) -> None:
     file, _, name = test.partition("::")
-    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
-    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert name in functions_of(file)

@@ -235,6 +235,7 @@ def test_under_privacy_intervals_hold_the_exact_figures_and_p_tells_an_effect() 
     assert np.mean(held) > 0.85
 
 
+@pytest.mark.slow
 def test_under_privacy_groups_that_do_not_differ_are_seldom_told_apart() -> None:
     found = []
     for seed in range(20):
