@@ -228,6 +228,7 @@ def approve(
     """Read in plain words what a study would take from this hospital, and sign yes or no."""
     from fedcohort.explain import explain
     from fedcohort.node import consent
+    from fedcohort.node.differencing import differencing_lines
     from fedcohort.node.policy import read_policy
     from fedcohort.node.readiness_trust import countersigning_lines
     from fedcohort.node.store import SqlNodeStore
@@ -252,7 +253,7 @@ def approve(
     units = units_of(policy.data, asked.cohort.table)
     text = explain(asked, proposal.researcher, proposal.researcher_key, units)
     console.print(text, markup=False, highlight=False)
-    for line in () if refuse else countersigning_lines(policy, asked):
+    for line in () if refuse else (*countersigning_lines(policy, asked), *differencing_lines(policy, asked)):
         if line.verdict != "ready":
             text = f"WARNING: {line.what}: {line.found}; {line.remedy}".removesuffix("; ")
             console.print(text, markup=False, highlight=False)

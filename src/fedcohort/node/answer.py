@@ -95,6 +95,7 @@ class Node:
         read_approval: decodes this site's approval and verifies its signature by the site's own key.
         allow: raises where site.toml, as it is now, does not offer what a study asks for, and gives the
             budget that its releases are held to.
+        remember: keeps whom a study selects, for comparison with later ones.
         noisy_minimum: the site tests a private study's cohort against `min_patients`, with noise.
         studies, study_keys, prepared: in memory, by study hash.
     """
@@ -109,6 +110,7 @@ class Node:
     now: Callable[[], float] = time.time
     allow: Callable[[Study], Spending | None] = lambda _: None
     noisy_minimum: bool = False
+    remember: Callable[[Study, Table], None] = lambda _study, _table: None
     studies: dict[str, Study] = field(default_factory=dict)
     study_keys: dict[str, CipherKey] = field(default_factory=dict, repr=False)
     prepared: dict[str, Prepared] = field(default_factory=dict)
@@ -343,6 +345,7 @@ def prepare(node: Node, study_hash: str) -> Prepared:
         analysis = node.build(study)
         rows = Rows(table, study.privacy.rows_per_patient if study.privacy else None)
         analysis.prepare(rows)
+        node.remember(study, table)
         node.prepared[study_hash] = Prepared(study, analysis, rows, table.n_patients, spending)
     return node.prepared[study_hash]
 

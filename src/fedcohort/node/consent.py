@@ -15,6 +15,7 @@ from fedcohort.errors import (
 )
 from fedcohort.handed_in import check_handed_in, check_rules
 from fedcohort.logs import about
+from fedcohort.node.differencing import is_held, keep_selected
 from fedcohort.node.ledger import reserve
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.records import NodeStore, StoredProposal
@@ -75,6 +76,8 @@ def receive_proposal(site: LocalSite, proposal: Proposal) -> Message:
         site.store.propose(_stored(proposal, study_hash))
         return _refuse_again(site, study_hash, error.code)
     by_policy = site.policy.approval == "auto" and not _asked_of_person(site, earlier)
+    # From outside a study that is held looks like one that waits for a person anywhere else.
+    by_policy = by_policy and not is_held(site.policy, parse_study(proposal.study))
     site.store.propose(_stored(proposal, study_hash), by_policy=by_policy)
     if by_policy:
         try:
@@ -157,6 +160,7 @@ def approve(site: LocalSite, study_hash: str, by: str = "") -> Approval:
     check_study(site.policy, study)
     _check_rate(site, proposal)
     reserve(site.policy, site.store, study)
+    keep_selected(site.policy, study)
     approval = Approval(
         study_hash,
         site.policy.id,

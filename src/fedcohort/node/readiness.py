@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 
 from fedcohort.errors import DataError, FedcohortError, PolicyError, SchemaError, StoreError, StudyError
+from fedcohort.node.differencing import differencing_lines
 from fedcohort.node.ledger import DEFAULT_DELTA, check_left, default_studies, left_of
 from fedcohort.node.policy import SitePolicy, rules
 from fedcohort.node.readiness_rows import Observed, as_columns, observe, too_small
@@ -73,6 +74,9 @@ def check_readiness(
         lines += _data_lines(policy, study, described)
     except (StoreError, DataError) as error:
         lines.append(Line(say("database"), "not ready", str(error), ""))
+    else:
+        if all(line.verdict != "not ready" for line in lines):
+            lines += differencing_lines(policy, study)
     return Readiness(study.name, policy.id, tuple(lines))
 
 

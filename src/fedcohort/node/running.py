@@ -16,6 +16,7 @@ from fedcohort.node import heads
 from fedcohort.node.answer import Node
 from fedcohort.node.cards import announced
 from fedcohort.node.consent import LocalSite, read_approval
+from fedcohort.node.differencing import keep_table
 from fedcohort.node.keys import Keys, RosterFolder
 from fedcohort.node.policy import SitePolicy, check_study
 from fedcohort.node.store import SqlNodeStore
@@ -78,7 +79,7 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
     allow = partial(check_study, policy)
     node = Node(
         policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow,
-        noisy_minimum=policy.noisy_minimum,
+        noisy_minimum=policy.noisy_minimum, remember=partial(keep_table, policy),
     )  # fmt: skip
     witnesses = Witnesses(by_operator=newest_copy)
     if policy.counter is not None:
