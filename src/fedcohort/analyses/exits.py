@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.analyses.cells import cell_of
 from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.contract import Contribution, Draw, Floats, State, Sums, Tally
 from fedcohort.analyses.enough import check_enough
@@ -23,6 +22,8 @@ from fedcohort.vector import Block, counts
 
 ALL = "all"
 """The name of the one group where nobody names groups."""
+MOST_LOOKED_UP = 2.0**16
+"""Whole times of a grid whose places are looked up rather than searched for, a tenth of the time."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,23 @@ class ExitsStage:
         ours, table = rows.patients("all"), rows.table
         if table.label is None or table.event is None:
             raise StudyError("cohort.label: survival needs fc.Survival(time, event)")
-        time, event = table.label[ours], np.minimum(table.event[ours], self.n_causes)
-        known = ~np.isnan(time) & (np.nan_to_num(time) >= 0)
-        place = np.searchsorted(self.grid, np.where(known, time, 0.0), side="left").astype(np.float64)
-        beyond = place == len(self.grid)
-        levels = [values_of(table, self.cohort, name)[ours] for name in self.columns]
-        left = [np.where(known, place, np.nan), np.where(beyond & ~np.isnan(event), 0.0, event)]
-        return {"exits": Tally(cell=cell_of([*levels, *left], self.shape), rows=ours)}
+        time, event = rows.firsts(table.label), rows.firsts(table.event)
+        levels = [rows.firsts(values_of(table, self.cohort, name)) for name in self.columns]
+        known = time >= 0
+        cell = np.zeros(len(ours), np.int64)
+        for values, size in zip(levels, self.sizes, strict=True):
+            known &= values >= 0
+            cell = cell * size + np.fmax(values, 0.0).astype(np.int64)
+        place = places_of(time, self.grid)
+        known &= event >= 0
+        cause = np.fmin(event, self.n_causes).astype(np.int64) * (place < len(self.grid))
+        cell *= len(self.grid) + 1
+        cell += place
+        cell *= 1 + self.n_causes
+        cell += cause
+        if not known.all():
+            cell = np.where(known, cell, math.prod(self.shape))
+        return {"exits": Tally(cell=cell, rows=ours)}
 
     def update(self, state: State, sums: Sums) -> State:
         """The report reads the counts.
@@ -78,6 +89,20 @@ class ExitsStage:
     def counts(self, sums: Sums) -> Floats:
         """The table, of `shape`; what noise made of it, under privacy."""
         return np.asarray(sums["exits"], np.float64)[:-1].reshape(self.shape)
+
+
+def places_of(time: Floats, grid: tuple[float, ...]) -> NDArray[np.int64]:
+    """(n,): the first of the grid that is not before a time; its length beyond the last, and where NaN."""
+    edges = np.asarray(grid)
+    if edges[-1] > MOST_LOOKED_UP or np.any(edges != np.rint(edges)):
+        return np.searchsorted(edges, time, side="left").astype(np.int64)
+    # A grid of whole days: the place of each day is looked up.
+    after = edges[-1] + 1
+    place_of_day = np.searchsorted(edges, np.arange(after + 1), side="left")
+    day = np.fmin(time, after)
+    np.fmax(day, 0.0, out=day)
+    np.ceil(day, out=day)
+    return place_of_day[day.astype(np.int64)]
 
 
 def levels_by(cohort: Cohort, name: str | None) -> tuple[str | int, ...]:

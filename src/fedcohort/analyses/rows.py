@@ -36,9 +36,13 @@ class Rows:
 
     @property
     def _patients(self) -> tuple[Ints, Ints]:
-        """The first row of each patient, and the patient of each row."""
+        """The first row of each patient, and the patient of each row: one array where both are the same."""
 
         def grouped() -> tuple[Ints, Ints]:
+            ids = self.table.patient_ids
+            if np.all(ids[1:] > ids[:-1]):  # sorted, as sources give them, and each patient has one row
+                each = np.arange(len(ids))
+                return each, each
             _, first, owner = np.unique(self.table.patient_ids, return_index=True, return_inverse=True)
             return first, owner
 
@@ -72,6 +76,11 @@ class Rows:
         if part == "all":
             return self._patients[0]
         return self.once(("patients", part), lambda: self._patients[0][self.part_of_patient == SPLITS[part]])
+
+    def firsts(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n_patients,): of all patients, a column's value in the first row."""
+        first, owner = self._patients
+        return values if first is owner else values[first]
 
     def by_patient(self, part: str) -> NDArray[np.int32]:
         """(n_patients, most) row indices of the patients of a part, -1 where a patient has no more."""

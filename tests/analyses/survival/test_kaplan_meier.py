@@ -11,6 +11,7 @@ from scipy.stats import chi2
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State, Sums
+from fedcohort.analyses.exits import places_of
 from fedcohort.analyses.survival.life_table import LifeTable
 from fedcohort.errors import StudyError, ValueRangeError
 
@@ -320,3 +321,11 @@ def test_groups_are_levels() -> None:
 def test_privacy_says_nothing_that_a_curve_does_not_heed(words: dict[str, Any]) -> None:
     with pytest.raises(StudyError, match=next(iter(words))):
         ask(freireich(), privacy=fc.Privacy(epsilon=1.0, **words))
+
+
+@pytest.mark.parametrize("grid", [(1.0, 2.0, 5.0, 9.0), (0.5, 2.25, 9.0), tuple(range(1, 40))])
+def test_a_time_counts_at_the_next_of_the_grid(grid: tuple[float, ...]) -> None:
+    times = np.array([0.0, 0.2, 1.0, 1.5, 2.0, 5.000001, 9.0, 9.5, 39.0, 1e300, np.inf])
+    expected = [sum(edge < time for edge in grid) for time in times]
+    assert places_of(times, grid).tolist() == expected
+    assert places_of(np.array([np.nan]), grid).tolist() == [len(grid)]
