@@ -47,7 +47,8 @@ class Clinical:
 def _arff(path: Path) -> pd.DataFrame:
     frame = pd.DataFrame(arff.loadarff(path)[0])
     for name in frame.select_dtypes(object):
-        frame[name] = frame[name].str.decode("utf-8").replace("?", np.nan)
+        words = frame[name].str.decode("utf-8")
+        frame[name] = words.where(words != "?")
     return frame
 
 

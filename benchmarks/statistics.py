@@ -39,6 +39,7 @@ from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Draw, Report, Sums
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.site_sum import site_sum
+from fedcohort.columns import AnyLabel
 from fedcohort.questions import Question
 from fedcohort.table import Table
 
@@ -50,10 +51,10 @@ Floats = NDArray[np.float64]
 
 
 def study(
-    analysis: Question, columns: Mapping[str, Any], protection: str = "none", **cohort: object
+    analysis: Question, columns: Mapping[str, Any], label: AnyLabel | None = None, protection: str = "none"
 ) -> fc.Study:
     """A study of all patients."""
-    asked = fc.Cohort(columns=columns, split=None, **cohort)
+    asked = fc.Cohort(columns=columns, label=label, split=None)
     return fc.Study(name="statistics", cohort=asked, analysis=analysis, protection=protection)
 
 
@@ -72,7 +73,7 @@ def summed(asked: fc.Study, tables: Mapping[str, Table]) -> Report:
             )
             for name, of_site in rows.items()
         ]
-        values = {block.name: sum(part[block.name] for part in parts) for block in stage.blocks}
+        values = {block.name: np.sum([part[block.name] for part in parts], axis=0) for block in stage.blocks}
         state = analysis.update(state, Sums(values, {}, len(parts)))
     return analysis.report(state)
 
@@ -95,21 +96,20 @@ def exactness(cohort: Clinical) -> None:
     sites = cohort.sites(np.random.default_rng(1), SHARES)
     pooled = pd.concat([part.assign(site=name) for name, part in sites.items()])
     expected = {"GLM": pooled_glm(cohort, pooled), "Cox": pooled_cox(cohort, pooled)}
-    regression = {
-        "GLM": (fc.GLM(f"event ~ {cohort.terms}", family="binomial"), {"label": "event"}),
-        "Cox": (fc.Cox(cohort.terms), {"label": fc.Survival("time", "event")}),
+    survival_label = fc.Survival("time", "event")
+    regression: dict[str, tuple[Question, AnyLabel]] = {
+        "GLM": (fc.GLM(f"event ~ {cohort.terms}", family="binomial"), "event"),
+        "Cox": (fc.Cox(cohort.terms), survival_label),
     }
     for protection in PROTECTIONS:
         for name, (analysis, label) in regression.items():
-            table = run(study(analysis, cohort.columns, protection, **label), sites).table
+            table = run(study(analysis, cohort.columns, label, protection), sites).table
             found = table[["coef", "se"]].to_numpy()
             emit(under(_exact(name, cohort, protection), _apart(found, expected[name]), "", 1e-8))
         times = np.unique(pooled["time"])
         curves = fc.KaplanMeier(grid=times.tolist())
-        report = run(
-            study(curves, cohort.columns, protection, label=fc.Survival("time", "event")), sites
-        ).report
-        survival = np.array(report["survival"]["groups"]["all"]["survival"])  # type: ignore[index]
+        report: Any = run(study(curves, cohort.columns, survival_label, protection), sites).report
+        survival = np.array(report["survival"]["groups"]["all"]["survival"])
         emit(
             under(
                 _exact("Kaplan-Meier", cohort, protection), _apart(survival, pooled_curve(pooled)), "", 1e-12
@@ -299,7 +299,7 @@ def peer(what: str, **arrays: NDArray[Any]) -> dict[str, Any]:
     """lifelines' figures, in its own environment."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "patients.npz"
-        np.savez(path, **arrays)
+        np.savez(path, allow_pickle=False, **arrays)
         return run_peer("lifelines", "lifelines_survival.py", what, str(path), timeout=PEER_SECONDS)
 
 

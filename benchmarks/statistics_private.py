@@ -62,7 +62,8 @@ def resampled(cohort: Clinical, seed: int) -> dict[str, pd.DataFrame]:
     frame = cohort.frame.iloc[generator.integers(0, len(cohort.frame), len(cohort.frame))]
     frame = frame.assign(patient_id=[f"p{row}" for row in range(len(frame))])
     ends = np.round(np.cumsum(SHARES) * len(frame)).astype(int)[:-1]
-    return {f"site_{i}": part for i, part in enumerate(np.split(frame, ends))}
+    parts = np.split(np.arange(len(frame)), ends)
+    return {f"site_{i}": frame.iloc[part] for i, part in enumerate(parts)}
 
 
 def asked(kind: str, cohort: Clinical, epsilon: float | None) -> fc.Study:
@@ -88,7 +89,7 @@ def linear(cohort: Clinical, table: pd.DataFrame) -> Floats:
 
     x = pd.DataFrame(formulaic.model_matrix(cohort.terms, cohort.frame)).astype(float)
     known = [name for name in table.index if name in x.columns]
-    return x[known].to_numpy() @ table.loc[known, "coef"].to_numpy()
+    return np.asarray(x[known].to_numpy() @ table.loc[known, "coef"].to_numpy(), np.float64)
 
 
 def auc(cohort: Clinical, table: pd.DataFrame) -> float:
