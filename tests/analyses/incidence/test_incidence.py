@@ -191,7 +191,10 @@ def noisy_report(n: int, seed: int, alike: bool = False) -> dict[str, Any]:
     return incidence
 
 
-@pytest.mark.parametrize(("n", "repeats"), [(60, 12), (300, 12), (3000, 8)])
+@pytest.mark.parametrize(
+    ("n", "repeats"),
+    [(60, 12), pytest.param(300, 12, marks=pytest.mark.slow), pytest.param(3000, 8, marks=pytest.mark.slow)],
+)
 def test_private_intervals_hold_the_incidence_whatever_the_number_of_patients(n: int, repeats: int) -> None:
     held = []
     for seed in range(repeats):
@@ -206,6 +209,7 @@ def test_private_intervals_hold_the_incidence_whatever_the_number_of_patients(n:
     assert np.mean(held) > 0.88
 
 
+@pytest.mark.slow
 def test_the_private_test_finds_what_differs_and_seldom_what_does_not() -> None:
     assert noisy_report(3000, 1)["gray"]["1"]["p"] < 0.01
     alike = [noisy_report(1000, seed, alike=True)["gray"]["1"]["p"] for seed in range(12)]
