@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import fedcohort as fc
+from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.carried_sums import to_limbs
 from fedcohort.columns import Column
 
@@ -18,6 +19,10 @@ COLUMNS: dict[str, Column] = {
     "age": fc.Numeric(), "twice": fc.Numeric(), "rare": fc.Numeric(), "three": fc.Categorical([1, 2, 3]),
     "below": fc.Numeric(-1, 9), "stage": fc.Categorical([0, 1]),
 }  # fmt: skip
+
+BOUNDED: dict[str, Column] = {name: COLUMNS[name] for name in ("below", "stage", "three")}
+UNBOUNDED: dict[str, Column] = {"below": fc.Numeric(0, 1), "three": fc.Numeric()}
+PRIVATE = {"privacy": fc.Privacy(epsilon=1.0)}
 
 
 def frame() -> pd.DataFrame:
@@ -68,8 +73,12 @@ ROWS = [
     Row("follows from the others, or has one value alone", run("ill ~ age + twice"), run("ill ~ age")),
     Row("separation: {} tells the outcome of all", run("ill ~ age + rare"),
         run("ill ~ age + rare", firth=True)),
-    Row("a regression cannot be asked privately", asked("ill ~ age", privacy=fc.Privacy(epsilon=1.0)),
-        asked("ill ~ age")),
+    Row("analysis.{}: a private regression does not heed it; leave it out",
+        asked("ill ~ three", se="robust", columns=BOUNDED, privacy=fc.Privacy(epsilon=1.0)),
+        asked("ill ~ three", columns=BOUNDED, privacy=fc.Privacy(epsilon=1.0))),
+    Row("privacy needs declared bounds for each column of the formula and its outcome",
+        lambda: build_analysis(asked("three ~ below", columns=UNBOUNDED)().model_copy(update=PRIVATE)),
+        lambda: build_analysis(asked("stage ~ below", columns=BOUNDED, privacy=fc.Privacy(epsilon=1.0))())),
     Row("applies nothing was counted, so that the coefficient has no end",
         run("visits ~ C(stage)", COUNT, family="poisson"),
         run("visits ~ C(stage)", COUNT, family="poisson", ridge=1.0)),

@@ -227,6 +227,16 @@ def factor_columns(factor: Factor, kinds: Columns, values: Floats, held: bool) -
     return values[:, None]
 
 
+def by_rows(rows: Floats, matrix: Floats) -> Floats:
+    """(n, k): rows times a matrix, the bits of each row whatever stands beside it, unlike a BLAS product."""
+    multiplied = np.zeros((len(rows), matrix.shape[1]))
+    for begin in range(0, len(rows), CHUNK):
+        part = rows[begin : begin + CHUNK]
+        for column, line in zip(part.T, matrix, strict=True):
+            multiplied[begin : begin + CHUNK] += column[:, None] * line
+    return multiplied
+
+
 # --- splines ------------------------------------------------------------------------------------
 
 
@@ -251,7 +261,7 @@ class Spline:
     def __call__(self, x: Floats) -> Floats:
         """(n, k), NaN where x is."""
         inside = np.clip(x, self.low, self.high)
-        basis: Floats = b_splines(inside, self.low, self.high, self.knots, self.degree) @ self.combine
+        basis = by_rows(b_splines(inside, self.low, self.high, self.knots, self.degree), self.combine)
         if self.straight:
             beyond = x - inside
             for end in (self.low, self.high):

@@ -1,5 +1,8 @@
 """What a regression says of itself to whoever approves it."""
 
+from collections.abc import Mapping
+
+from fedcohort.analyses.glm.private import BURN, DEAR, PrivateGLMAnalysis
 from fedcohort.analyses.glm.question import GLM
 from fedcohort.study import Study
 from fedcohort.texts import Text, say
@@ -38,6 +41,8 @@ def asked(study: Study, question: GLM) -> list[Text]:
 
 def released(study: Study, question: GLM) -> list[Text]:
     """What leaves the hospital."""
+    if study.privacy is not None:
+        return _released_privately()
     once = say(
         "Once: how many rows have all values and how many lack one, of how many patients, and of each column "
         "of the formula the sums of its values, of their squares, and of their products with the outcome."
@@ -51,7 +56,30 @@ def released(study: Study, question: GLM) -> list[Text]:
     return [once, steps, _FEW]
 
 
+def _released_privately() -> list[Text]:
+    first = say(
+        "Once, with noise: how many rows have all values and how many lack one, the outcome's sum and that "
+        "of its squares, and the sum of the products of each two columns of the formula."
+    )
+    scores = say(
+        "Then {n} times, with noise, at coefficients that the coordinator asks about: the sums of each "
+        "column times what the model leaves unexplained; a row counts with no more than a bound.",
+        n=BURN + DEAR,
+    )
+    last = say("Last, with noise: the sum of the products of each two columns, weighted by the model.")
+    return [first, scores, last]
+
+
 _FEW = say(
     "Where few patients have a level or a value, these sums say it of them; fewer terms and larger levels, "
     "or [privacy], say less."
 )
+
+
+def expected(study: Study, analysis: PrivateGLMAnalysis, patients: int, sigma: Mapping[str, float]) -> Text:
+    """By how much noise widens the intervals of coefficients."""
+    template = (
+        "With {n:,} patients noise makes the intervals of coefficients about {x:.2g} times as wide as "
+        "without it, where columns vary over their bounds."
+    )
+    return say(template, n=patients, x=analysis.width(patients, sigma))

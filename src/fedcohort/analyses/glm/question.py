@@ -89,12 +89,17 @@ class GLM(Question):
                 raise ValueError("analysis.firth: it is of a logistic regression; leave it out")
 
     def check_private(self, study: "Study", privacy: Privacy) -> None:
-        """Refuse.
+        """Declared bounds, and none of what has no private sums.
 
         Raises:
-            ValueError: always.
+            ValueError: names the field.
         """
-        raise ValueError("privacy: a regression cannot be asked privately; leave out [privacy]")
+        Question.check_private(self, study, privacy)
+        for name in ("se", "site", "offset", "weights", "ridge", "firth", "rounds"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    say("analysis.{name}: a private regression does not heed it; leave it out", name=name)
+                )
 
 
 def _check_outcome(question: GLM, kind: Column) -> None:

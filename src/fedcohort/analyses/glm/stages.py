@@ -35,6 +35,7 @@ from fedcohort.analyses.glm.newton import (
     is_near,
     scaling_of,
 )
+from fedcohort.analyses.glm.private import private_of
 from fedcohort.analyses.glm.question import GLM
 from fedcohort.analyses.glm.regression import Regression, regression_of
 from fedcohort.analyses.glm.sums import NewtonSums, newton_sums, profiled
@@ -343,6 +344,10 @@ class GLMAnalysis(Analysis):
 
     regression: Regression
     privacy: Privacy | None = None
+
+    def for_privacy(self, privacy: Privacy) -> Analysis:
+        """Noisy scores in place of exact ones, within declared bounds."""
+        return private_of(self.regression, privacy)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
