@@ -102,7 +102,8 @@ def places_of(time: Floats, grid: tuple[float, ...]) -> NDArray[np.int64]:
     day = np.fmin(time, after)
     np.fmax(day, 0.0, out=day)
     np.ceil(day, out=day)
-    return place_of_day[day.astype(np.int64)]
+    place: NDArray[np.int64] = place_of_day[day.astype(np.int64)]
+    return place
 
 
 def levels_by(cohort: Cohort, name: str | None) -> tuple[str | int, ...]:
