@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -385,11 +385,33 @@ def test_a_round_that_finds_no_room_goes_to_sqlite_with_all_before_it(node: SqlN
 def test_a_store_that_is_closed_leaves_a_database_that_is_whole_alone(path: Path) -> None:
     with closing(SqlNodeStore(path, exclusive=True)) as store:
         store.keep(contribution(0, b"first"))
-    redo_path(path).unlink()
+        assert redo_path(path).exists()
+    assert not redo_path(path).exists()
     with closing(SqlNodeStore(path)) as again:
         assert again.verify() == 1
     with closing(sqlite3.connect(path)) as connection:
         assert series_of(connection) is None
+
+
+@pytest.mark.parametrize("fails", ["BEGIN IMMEDIATE", "COMMIT"])
+def test_a_store_that_cannot_take_in_what_is_pending_when_it_is_closed_leaves_it_to_the_next(
+    path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    store = SqlNodeStore(path, exclusive=True)
+    store.keep(contribution(0, b"first"))
+
+    @contextmanager
+    def failing(connection: sqlite3.Connection) -> Iterator[None]:
+        if fails != "BEGIN IMMEDIATE":
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fedcohort.storage.durable._immediate", failing)
+        store.close()
+    assert last_round(path) == (0, b"first")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no modes")

@@ -277,8 +277,11 @@ class DurableStore:
         """Take in what is pending, as far as that succeeds, and close the connection."""
         redo, self._redo_begins = self._redo, False
         if redo is not None and self._sqlite is not None:
-            with suppress(StoreError), self.hot_transaction():
-                redo.forget(self._sqlite)
+            with suppress(StoreError):
+                with self.hot_transaction():
+                    redo.forget(self._sqlite)
+                with self._counted(), _immediate(self._sqlite):  # so that nobody begins another one meanwhile
+                    redo.remove_unused(self._sqlite)
             self._redo = None
             redo.close()
         self._connection.close()

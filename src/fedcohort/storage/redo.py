@@ -36,6 +36,7 @@ import secrets
 import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -413,6 +414,12 @@ class RedoLog:
         stored = series_of(connection)
         if stored is not None and stored.file == self.file:
             forget_series(connection)
+
+    def remove_unused(self, connection: sqlite3.Connection) -> None:
+        """Remove the file, where no database needs it any more: it still holds what rounds have said."""
+        if series_of(connection) is None and not self._is_gone():
+            with suppress(OSError):  # Windows removes no open file
+                self.path.unlink()
 
     def close(self) -> None:
         """Close the file."""
