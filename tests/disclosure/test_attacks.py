@@ -128,6 +128,60 @@ def test_a_saturated_model_is_the_patients_and_is_refused() -> None:
         report_of(question, fc.Disclosure(), label, columns)
 
 
+def test_a_covariance_with_a_vector_of_one_patient_is_that_patient_s_value_and_is_refused() -> None:
+    frames = {site: frame.assign(secret=frame["code"] * 7 + 3) for site, frame in hospitals().items()}
+    columns = {"one": COLUMNS["one"], "secret": fc.Numeric(0, 20)}
+    study = fc.Study(name="rows", cohort=fc.Cohort(columns=columns), analysis=fc.Correlation())
+    report = fc.simulate(frames, disclosure=OPEN).run(study, progress=False).report
+    together = pd.concat(frames.values())["secret"]
+    share = report["correlation"]["r"][0][1] * math.sqrt(N - 1)
+    found = together.mean() + share * together.std(ddof=0)
+    assert found == pytest.approx(float(pd.concat(frames.values()).set_index("patient_id")["secret"]["p117"]))
+    with pytest.raises(DisclosureError, match="its mean would tell how many"):
+        fc.simulate(frames, disclosure=fc.Disclosure()).run(study, progress=False)
+
+
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
+def test_a_coefficient_of_two_columns_of_two_values_hides_how_many_have_both(method: str) -> None:
+    frame = pd.DataFrame({
+        "patient_id": [f"p{place:03d}" for place in range(N)],
+        "a": np.repeat([1.0, 0.0], [60, 140]),
+        "b": np.concatenate([np.ones(3), np.zeros(57), np.ones(80), np.zeros(60)]),
+        "c": np.arange(N) % 50,
+    })  # fmt: skip
+    cohort = fc.Cohort(columns={"a": fc.Numeric(0, 1), "b": fc.Numeric(0, 1), "c": fc.Numeric(0, 50)})
+    study = fc.Study(name="both", cohort=cohort, analysis=fc.Correlation(method=method))
+    frames = {"north": frame.iloc[::2], "south": frame.iloc[1::2]}
+
+    def r(rules: fc.Disclosure) -> list[list[float | None]]:
+        report = fc.simulate(frames, disclosure=rules).run(study, progress=False).report
+        found: list[list[float | None]] = report["correlation"]["r"]
+        return found
+
+    p, q = 60 / N, 83 / N
+    coefficient = r(OPEN)[0][1]
+    assert coefficient is not None
+    assert N * (p * q + coefficient * math.sqrt(p * (1 - p) * q * (1 - q))) == pytest.approx(3.0)
+    hidden = r(fc.Disclosure())
+    assert hidden[0][1] is None
+    assert hidden[0][2] is not None
+
+
+def test_products_of_nearly_as_many_columns_as_patients_are_refused() -> None:
+    draw = np.random.default_rng(5)
+    names = [f"x{place}" for place in range(6)]
+    frame = pd.DataFrame(draw.normal(size=(40, 6)).round(2), columns=names)
+    frame = frame.assign(patient_id=[f"p{place}" for place in range(40)])
+    cohort = fc.Cohort(columns={name: fc.Numeric(-9, 9) for name in names})
+    study = fc.Study(name="wide", cohort=cohort, analysis=fc.Correlation())
+    frames = {"north": frame.iloc[:20], "south": frame.iloc[20:]}
+    assert (
+        len(fc.simulate(frames, disclosure=OPEN).run(study, progress=False).report["correlation"]["r"]) == 6
+    )
+    with pytest.raises(DisclosureError, match="max_parameters"):
+        fc.simulate(frames, disclosure=fc.Disclosure()).run(study, progress=False)
+
+
 def test_a_model_with_nearly_as_many_parameters_as_patients_is_refused() -> None:
     """Each further column takes a degree of freedom, until the fit passes through the patients."""
     draw = np.random.default_rng(3)

@@ -151,14 +151,15 @@ def is_held(policy: SitePolicy, study: Study) -> bool:
 
     One whose cohort cannot be read is compared when it is approved and read.
     """
-    if not is_compared(policy, study):
+    earlier = list(kept(policy.state)) if is_compared(policy, study) else []
+    if not earlier:
         return False
     try:
         selected = selected_by(policy, study)
     except FedcohortError:
         return False
     told = partial(differs_by_few, selected, min_cell=policy.disclosure.min_cell)
-    return any(told(before=before) for before in kept(policy.state))
+    return any(told(before=before) for before in earlier)
 
 
 def keep_selected(policy: SitePolicy, study: Study) -> None:

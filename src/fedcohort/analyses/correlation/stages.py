@@ -43,9 +43,11 @@ from fedcohort.analyses.declared_numbers import numbers_of
 from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.intervals import Estimates, centred, drawn
 from fedcohort.analyses.moments import ExactMoments, moments_from_sums, refuse_outside
+from fedcohort.analyses.moments_told import told_by_moments
 from fedcohort.analyses.order_statistics import Grid, Ints, part_of
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.tails import normal_p
+from fedcohort.analyses.told_by_regression import told_by_size
 from fedcohort.columns import Numeric
 from fedcohort.disclosure.cells import small
 from fedcohort.disclosure.rules import Disclosure
@@ -53,6 +55,7 @@ from fedcohort.disclosure.shown import count_of, masked
 from fedcohort.disclosure.verdicts import Suppressed, gathered
 from fedcohort.errors import StudyError, WireError
 from fedcohort.study import Cohort, Privacy, Study
+from fedcohort.texts import Text
 from fedcohort.vector import MAX_ROWS, Array, Block, counts
 
 PART_BITS = 12
@@ -369,6 +372,14 @@ class CorrelationAnalysis(Analysis):
         """
         self.cases.of(rows)
 
+    def objection(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """Products of nearly as many columns as patients are the patients, with a rare level its few."""
+        stage = self.stage_at(state.round)
+        if not isinstance(stage, MomentsStage | PlacesStage):
+            return None
+        told = told_by_size(float(sums["cases"][0]), self.cases.n, rules)
+        return told or (told_by_moments(sums.values, self.cases.numbers, rules) if "sum" in sums else None)
+
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """No coefficient of few patients, nor with few degrees of freedom; a small count is hidden."""
         sums, counted = state.sums or Sums({}), np.asarray(state.kept["cases"], np.float64)
@@ -378,15 +389,50 @@ class CorrelationAnalysis(Analysis):
         if mask[0] or 0 < n < rules.min_dof + 2:
             values["products"] = np.full_like(sums["products"], np.nan)
             suppressed.append(Suppressed("correlation", "min_cell" if mask[0] else "min_dof", pairs))
+        else:
+            values["shown/pairs"] = self._small_pairs(
+                state, correlation(np.asarray(sums["products"])), n, rules
+            )
+            told = int(np.triu(values["shown/pairs"], 1).sum())
+            suppressed.append(Suppressed("correlation", "min_cell", told))
         kept = {**state.kept, "cases": masked(counted, mask, rules)}
         shown = replace(state, kept=kept, sums=replace(sums, values=values))
         return Disclosed(shown, gathered(suppressed))
+
+    def _small_pairs(self, state: State, matrix: Floats, n: float, rules: Disclosure) -> NDArray[np.bool_]:
+        """Pairs of columns of two values each, whose coefficient tells how many have both, and few have."""
+        share = self._shares(state)
+        spread = np.sqrt(share * (1 - share))
+        both = n * (np.outer(share, share) + matrix * np.outer(spread, spread))
+        cells = np.stack([both, n * share[:, None] - both, n * share - both])
+        cells = np.concatenate([cells, n - cells.sum(0, keepdims=True)])
+        rounded_cells = np.rint(np.nan_to_num(cells))
+        found: NDArray[np.bool_] = small(rounded_cells, rules.min_cell).any(0) & ~np.isnan(both)
+        np.fill_diagonal(found, val=False)
+        return found
+
+    def _shares(self, state: State) -> Floats:
+        """By column the share of patients with the larger of two values; NaN of a column of more."""
+        if self.of_ranks:
+            lines = [np.unique(line[line != 0]) for line in np.asarray(state.arrays["ranks"], np.float64)]
+            return np.array([-one[0] / (one[1] - one[0]) if len(one) == 2 else np.nan for one in lines])
+        centre, scale = (np.asarray(state.arrays[name], np.float64) for name in ("centre", "scale"))
+        n = float(np.asarray(state.kept["cases"])[0])
+        ends = [kind.bounds or (0.0, 1.0) for kind in self.cases.numbers.values()]
+        low, high = np.array(ends).T
+        share = (centre - low) / (high - low)
+        with np.errstate(divide="ignore"):
+            variance = 1 / (np.square(scale * (high - low)) * n)
+        return np.where(np.isclose(share * (1 - share), variance, rtol=1e-9), share, np.nan)
 
     def report(self, state: State) -> Report:
         """Matrices of coefficients, intervals and p-values; and principal components where asked for."""
         sums, counted = state.sums or Sums({}), np.asarray(state.kept["cases"], np.float64)
         n = float(counted[0])
         figures = self._exact(sums, state, n) if self.privacy is None else self._private(sums, n)
+        mask = sums.values.get("shown/pairs")
+        if mask is not None:
+            figures = {name: np.where(mask, np.nan, values) for name, values in figures.items()}
         found: dict[str, object] = {"method": self.question.method, "n": count_of(n)}
         found["columns"] = list(self.cases.numbers)
         found |= {name: _lists(values) for name, values in figures.items() if not name.startswith("eigen")}
