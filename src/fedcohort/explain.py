@@ -7,6 +7,7 @@ from importlib import import_module
 
 from fedcohort.analyses.sentences import rows_of
 from fedcohort.columns import Binary, Categorical, Classes, Column, Holdout, Image, Number, Numeric, Survival
+from fedcohort.disclosure.rules import Disclosure, strictest
 from fedcohort.expect import PATIENTS, SITES, expected
 from fedcohort.protection.context import majority
 from fedcohort.protection.words import WORDS
@@ -31,6 +32,7 @@ def explain(
     units: Mapping[str, str] | None = None,
     *,
     filled: Cohort | None = None,
+    rules: Disclosure | None = None,
     sites: int = SITES,
     patients: Sequence[int] = PATIENTS,
     language: str = "en",
@@ -40,6 +42,7 @@ def explain(
     Args:
         units: by column, what the hospital that reads this declares; a study's own come first.
         filled: the study's cohort with what that hospital declares, where the study says nothing.
+        rules: of disclosure, that hospital's own; None: the default.
         sites, patients: for which the results of a private study are foreseen (`expect`).
         language: of the reader (`texts.look_up.languages`).
     Returns:
@@ -50,7 +53,7 @@ def explain(
         by = {"researcher": researcher, "key": fingerprint(researcher_key)}
         lines.append(say("Asked by: {researcher} (key {key})", **by))
     parts = ["\n".join(translated(line, language) for line in lines)]
-    for section in sections(study, units, filled=filled, sites=sites, patients=patients):
+    for section in sections(study, units, filled=filled, rules=rules, sites=sites, patients=patients):
         said = (translated(line, language) for line in (section.heading, *section.lines))
         parts.append("\n  ".join(said))
     return "\n\n".join(parts)
@@ -61,13 +64,14 @@ def sections(
     units: Mapping[str, str] | None = None,
     *,
     filled: Cohort | None = None,
+    rules: Disclosure | None = None,
     sites: int = SITES,
     patients: Sequence[int] = PATIENTS,
 ) -> list[Section]:
     """The question, patients and columns, what leaves, how it is protected, and what to expect of privacy.
 
     Args:
-        units, filled, sites, patients: as of `explain`.
+        units, filled, rules, sites, patients: as of `explain`.
     """
     sentences = import_module(f"fedcohort.analyses.{study.analysis.kind}.explain")
     never = say("Never a row: each release is one vector of sums over this hospital's patients.")
@@ -75,7 +79,7 @@ def sections(
         Section(say("What is asked"), sentences.asked(study, study.analysis)),
         Section(say("Which patients and columns"), _cohort(study, units or {}, filled or study.cohort)),
         Section(say("What leaves the hospital"), [never, *sentences.released(study, study.analysis)]),
-        Section(say("How it is protected"), _protection(study)),
+        Section(say("How it is protected"), _protection(study, rules)),
     ]
     whole = study if filled is None else study.model_copy(update={"cohort": filled})
     if whole.cohort.is_explicit and (foreseen := expected(whole, sites, patients)):
@@ -158,13 +162,39 @@ def _label(cohort: Cohort, units: Mapping[str, str]) -> list[Text]:
     return lines
 
 
-def _protection(study: Study) -> list[Text]:
+def _protection(study: Study, rules: Disclosure | None) -> list[Text]:
     return [
         say("Protection: {name}.", name=study.protection),
         *protection_words(study),
         *privacy_words(study),
+        *disclosure_words(study, rules),
         say("At least {n} hospitals take part, or the round has no result.", n=study.min_sites),
     ]
+
+
+def disclosure_words(study: Study, rules: Disclosure | None = None) -> list[Text]:
+    """What is shown of exact results (docs/disclosure.md).
+
+    Args:
+        rules: of the hospital that reads this.
+    """
+    if study.privacy is not None:
+        return []
+    own = [] if study.disclosure is None else [study.disclosure]
+    held = strictest([rules or Disclosure(), *own])
+    if held.min_cell == 1:
+        shown = say("By this hospital's rules every count may be shown, whatever it rests on.")
+    else:
+        shown = say(
+            "Nothing is shown that rests on fewer than {cell} patients of all hospitals together, nor what "
+            "would give it away; figures have {degrees} degrees of freedom or more, and of no mean or total "
+            "two patients have more than {share:.0%}. Where another hospital's rules are stricter, they "
+            "hold.",
+            cell=held.min_cell,
+            degrees=held.min_dof,
+            share=held.max_share,
+        )
+    return [shown, say("The coordinator sees the sum before that, and deletes it at the study's end.")]
 
 
 def protection_words(study: Study, n_sites: int | None = None) -> list[Text]:

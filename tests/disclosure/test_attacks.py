@@ -142,7 +142,7 @@ def test_a_covariance_with_a_vector_of_one_patient_is_that_patient_s_value_and_i
 
 
 @pytest.mark.parametrize("method", ["pearson", "spearman"])
-def test_a_coefficient_of_two_columns_of_two_values_hides_how_many_have_both(method: str) -> None:
+def test_a_coefficient_of_two_columns_of_two_values_hides_how_many_have_both(method: Any) -> None:
     frame = pd.DataFrame({
         "patient_id": [f"p{place:03d}" for place in range(N)],
         "a": np.repeat([1.0, 0.0], [60, 140]),

@@ -251,7 +251,8 @@ def approve(
     proposal = consent.find_proposal(here, study)
     asked = parse_study(proposal.study)
     units = units_of(policy.data, asked.cohort.table)
-    text = explain(asked, proposal.researcher, proposal.researcher_key, units)
+    rules = policy.disclosure
+    text = explain(asked, proposal.researcher, proposal.researcher_key, units, rules=rules)
     console.print(text, markup=False, highlight=False)
     for line in () if refuse else (*countersigning_lines(policy, asked), *differencing_lines(policy, asked)):
         if line.verdict != "ready":

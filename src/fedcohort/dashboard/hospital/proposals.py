@@ -82,12 +82,13 @@ def _moment(event: Mapping[str, object]) -> str:
     return datetime.fromtimestamp(int(str(event["at_ms"])) / 1000, UTC).isoformat()
 
 
-def proposal_view(proposal: StoredProposal, data: str | None = None) -> dict[str, Any]:
-    """A proposal as pages show it, with the units that the database `data` declares."""
+def proposal_view(proposal: StoredProposal, policy: SitePolicy | None = None) -> dict[str, Any]:
+    """A proposal as pages show it, with the units that the site's database declares, and its rules."""
     study = parse_study(proposal.study)
-    units = {} if data is None else units_of(data, study.cohort.table)
-    language = spoken()["language"]
-    words = explain(study, proposal.researcher, proposal.researcher_key, units, language=language)
+    units = {} if policy is None else units_of(policy.data, study.cohort.table)
+    rules = None if policy is None else policy.disclosure
+    language, asked_by = spoken()["language"], (proposal.researcher, proposal.researcher_key)
+    words = explain(study, *asked_by, units, rules=rules, language=language)
     return {
         "name": study.name,
         "hash": proposal.study_hash,
@@ -109,7 +110,7 @@ def _page(hospital: HospitalSite, proposal: StoredProposal, problem: str = "", w
     asking = visitor()
     return render_template(
         "proposal.html",
-        one=proposal_view(proposal, hospital.policy.data),
+        one=proposal_view(proposal, hospital.policy),
         readiness=_readiness(hospital, parse_study(proposal.study)),
         codes=consent.REFUSALS,
         days=hospital.policy.approval_days,
