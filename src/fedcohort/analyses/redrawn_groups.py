@@ -11,10 +11,9 @@ import numpy as np
 
 from fedcohort.analyses.contract import Floats, Sums
 from fedcohort.analyses.grouped import GroupedStage, scaled_moments
-from fedcohort.analyses.intervals import Estimates, Redraw, centred, drawn
+from fedcohort.analyses.intervals import Estimates, centred, drawn
 from fedcohort.analyses.mean_tests import f_statistic, welch
 from fedcohort.analyses.rank_tests import mann_whitney_u, ranks
-from fedcohort.analyses.value_counts import ValuesStage
 
 P_DRAWS = 1000
 LEAST = 1e-3
@@ -91,60 +90,59 @@ class RedrawnMoments:
 
 @dataclass(frozen=True)
 class RedrawnRanks:
-    """Counts by value and group with noise."""
+    """(groups, places) counts by value, with noise of this deviation in each."""
 
-    sums: Sums
-    stage: ValuesStage
+    noisy: Floats
+    sigma: float
 
     @property
     def figures(self) -> dict[str, float]:
         """Of two groups the share of pairs in which the second has the larger value, with its interval."""
-        found = self._superiority(self.sums)["superiority"]
-        others = drawn(self._superiority, self.sums, partial(self._redraw, alike=False))["superiority"]
+        found = _superiority(self._sums)["superiority"]
+        others = drawn(_superiority, self._sums, partial(_other_ranks, alike=False))["superiority"]
         low, high = (float(np.clip(end, 0.0, 1.0)) for end in centred(found, others))
         return {"superiority": float(found), "superiority_low": low, "superiority_high": high}
 
     def mann_whitney_p(self) -> float:
         """Of two groups: how far one's values are the larger ones, to either side."""
-        others = drawn(self._superiority, self.sums, self._alike, P_DRAWS)["superiority"]
+        others = drawn(_superiority, self._sums, partial(_other_ranks, alike=True), P_DRAWS)["superiority"]
         middle = float(others.mean())
-        far = abs(float(self._superiority(self.sums)["superiority"]) - middle)
+        far = abs(float(_superiority(self._sums)["superiority"]) - middle)
         return _p(far, np.abs(others - middle))
 
     def kruskal_p(self) -> float:
         """Of any number of groups: how far their mean ranks lie from each other."""
-        others = drawn(self._distance, self.sums, self._alike, P_DRAWS)["distance"]
-        return _p(float(self._distance(self.sums)["distance"]), others)
+        others = drawn(_distance, self._sums, partial(_other_ranks, alike=True), P_DRAWS)["distance"]
+        return _p(float(_distance(self._sums)["distance"]), others)
 
     @property
-    def _alike(self) -> Redraw:
-        return partial(self._redraw, alike=True)
+    def _sums(self) -> Sums:
+        return Sums({"counts": self.noisy}, {"counts": self.sigma})
 
-    def _counts(self, sums: Sums) -> Floats:
-        return self.stage.counts(sums)
 
-    def _superiority(self, sums: Sums) -> Estimates:
-        two = self._counts(sums)
-        pairs = np.maximum(two.sum(1), 1.0).prod()
-        return {"superiority": np.clip(np.asarray(mann_whitney_u(two) / pairs), 0.0, 1.0)}
+def _superiority(sums: Sums) -> Estimates:
+    two = sums["counts"]
+    pairs = np.maximum(two.sum(1), 1.0).prod()
+    return {"superiority": np.clip(np.asarray(mann_whitney_u(two) / pairs), 0.0, 1.0)}
 
-    def _distance(self, sums: Sums) -> Estimates:
-        """Between the groups' mean ranks, weighted by their sizes, as in H without its factor."""
-        counts = self._counts(sums)
-        n = np.maximum(counts.sum(1), 1.0)
-        means = (counts * ranks(counts)).sum(1) / n
-        grand = (n * means).sum() / n.sum()
-        return {"distance": (n * (means - grand) ** 2).sum() / n.sum() ** 2}
 
-    def _redraw(self, sums: Sums, generator: np.random.Generator, alike: bool) -> Sums:
-        """Other patients of the same population, or of one in which all groups have one distribution."""
-        noisy = self._counts(sums)
-        counts = np.maximum(noisy, LEAST)
-        counts *= (np.maximum(noisy.sum(1), 0.0) / counts.sum(1))[:, None]
-        if alike:
-            counts = np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), LEAST)
-        values = {**sums.values, self.stage.name: generator.poisson(counts).astype(np.float64).reshape(-1)}
-        return replace(sums, values=values)
+def _distance(sums: Sums) -> Estimates:
+    """Between the groups' mean ranks, weighted by their sizes, as in H without its factor."""
+    counts = sums["counts"]
+    n = np.maximum(counts.sum(1), 1.0)
+    means = (counts * ranks(counts)).sum(1) / n
+    grand = (n * means).sum() / n.sum()
+    return {"distance": (n * (means - grand) ** 2).sum() / n.sum() ** 2}
+
+
+def _other_ranks(sums: Sums, generator: np.random.Generator, alike: bool) -> Sums:
+    """Other patients of the same population, or of one in which all groups have one distribution."""
+    noisy = sums["counts"]
+    counts = np.maximum(noisy, LEAST)
+    counts *= (np.maximum(noisy.sum(1), 0.0) / counts.sum(1))[:, None]
+    if alike:
+        counts = np.outer(counts.sum(1), counts.sum(0)) / max(counts.sum(), LEAST)
+    return replace(sums, values={"counts": generator.poisson(counts).astype(np.float64)})
 
 
 def _p(found: float, others: Floats) -> float:

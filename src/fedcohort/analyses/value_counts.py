@@ -1,6 +1,5 @@
 """How many patients of each group have which value of a number, or lie in which part of its range."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,59 +9,52 @@ from numpy.typing import NDArray
 from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.contract import Contribution, Draw, Floats, State, Sums, Tally
 from fedcohort.analyses.grouped import group_of
+from fedcohort.analyses.order_statistics import Grid, part_of
 from fedcohort.analyses.rows import Rows
 from fedcohort.study import Cohort
 from fedcohort.vector import Block, counts
 
-PARTS, PRIVATE_PARTS = 1024, 32
-"""Of a range without a grid. Private ones hold more patients than noise."""
-ON_GRID = 1e-9
-"""Of a step: values no farther from the grid are on it, since no float is a tenth."""
+PART_BITS, PRIVATE_PART_BITS = 10, 5
+"""Halvings of a range without a grid. Private parts are fewer, so that they hold more patients than noise."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """What values of a declared range are told apart.
+    """Which values are told apart.
 
     Attributes:
-        step: between two values as they are recorded; None: equal parts of the range.
+        part_bits: halvings of the range into equal parts, whose values count as equal; None: each place of
+            the grid is told.
     """
 
-    low: float
-    high: float
-    n: int
-    step: float | None = None
+    grid: Grid
+    part_bits: int | None = None
+
+    @property
+    def n(self) -> int:
+        """How many are told apart."""
+        return self.grid.n if self.part_bits is None else 1 << self.part_bits
 
     def of(self, values: Floats) -> NDArray[np.int64]:
         """The place of each value, one beyond the range at its end; -1 where it is missing."""
-        width = (self.high - self.low) / self.n if self.step is None else self.step
-        with np.errstate(over="ignore"):  # what no double holds lies beyond the range, too
-            scaled = (values - self.low) / width
-        whole = np.floor(scaled) if self.step is None else np.rint(scaled)
-        missing = np.isnan(whole)
-        places = np.clip(np.where(missing, 0.0, whole), 0, self.n - 1)
-        return np.where(missing, -1, places).astype(np.int64)
+        places = self.grid.places(values)
+        if self.part_bits is None:
+            return places
+        return np.where(places < 0, -1, part_of(places, self.grid.bits, self.part_bits))
 
     def is_between(self, values: Floats) -> NDArray[np.bool_]:
-        """Which values are not on the grid; without a grid all of them."""
-        if self.step is None:
+        """Which values are not told by their place: not on the grid, or in a part of the range."""
+        if self.part_bits is not None:
             return ~np.isnan(values)
-        off = np.abs(values - (self.low + self.of(values) * self.step))
-        between: NDArray[np.bool_] = np.nan_to_num(off, nan=0.0) > ON_GRID * self.step
-        return between
-
-
-def n_places(low: float, high: float, step: float) -> int:
-    """How many values a grid has within bounds."""
-    return math.floor((high - low) / step + 0.5) + 1
+        return self.grid.is_between(values)
 
 
 def places_of(bounds: tuple[float, float], step: float | None, private: bool) -> Places:
-    """The grid where there is one; under privacy only where it has few values."""
-    most = PRIVATE_PARTS if private else PARTS
-    if step is None or (private and n_places(*bounds, step) > most):
-        return Places(*bounds, most)
-    return Places(*bounds, n_places(*bounds, step), step)
+    """The grid where there is one; under privacy only where it has few places."""
+    grid = Grid(*bounds, step)
+    bits = PRIVATE_PART_BITS if private else PART_BITS
+    whole = step is not None and (not private or grid.n <= 1 << bits)
+    return Places(grid, None if whole else bits)
 
 
 @dataclass(frozen=True)

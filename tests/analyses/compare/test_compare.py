@@ -9,8 +9,9 @@ from scipy import stats
 
 import fedcohort as fc
 from fedcohort.analyses.mean_tests import GroupMoments, anova, smd, smd_of_levels, student, welch
+from fedcohort.analyses.order_statistics import Grid
 from fedcohort.analyses.rank_tests import kruskal, mann_whitney, mean_ranks, rank_errors, u_error
-from fedcohort.analyses.value_counts import Places, n_places
+from fedcohort.analyses.value_counts import Places
 from fedcohort.errors import StudyError, StudyFailedError
 from fedcohort.explain import explain
 from tests.analyses.clinical import flchain, lung, uneven, whas500
@@ -246,11 +247,11 @@ def test_ranks_of_few_values() -> None:
 
 
 def test_places_of_a_grid_are_its_values_and_missing_is_none() -> None:
-    tenths = Places(18.0, 90.0, n_places(18.0, 90.0, 0.1), 0.1)
+    tenths = Places(Grid(18.0, 90.0, 0.1))
     values = np.array([18.0, 18.1, 54.3, 90.0, np.nan, 1e308, -5.0, 20.05])
     assert tenths.of(values).tolist()[:7] == [0, 1, 363, 720, -1, 720, 0]
     assert tenths.is_between(values).tolist() == [False, False, False, False, False, True, True, True]
-    assert Places(0.0, 1.0, 4).of(np.array([0.0, 0.24, 0.25, 1.0])).tolist() == [0, 0, 1, 3]
+    assert Places(Grid(0.0, 1.0), 2).of(np.array([0.0, 0.24, 0.25, 1.0])).tolist() == [0, 0, 1, 3]
 
 
 # --- under privacy -----------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ class CompareAnalysis(Analysis):
         }
         if self.values is None:
             return found
-        ranks = RedrawnRanks(sums, self.values)
+        ranks = RedrawnRanks(self.values.counts(sums), sums.noise(self.values.name))
         found["kruskal"] = numbers({"p": ranks.kruskal_p()})
         if len(self.levels) == 2:
             found["mann_whitney"] = numbers({**ranks.figures, "p": ranks.mann_whitney_p()})
