@@ -229,6 +229,36 @@ COMPARED = [
 ]  # fmt: skip
 
 
+def first_table(columns: dict[str, Any] | None = None, **words: Any) -> fc.Study:
+    """A table of the patients of the same study."""
+    kinds: dict[str, Any] = {"sex": fc.Categorical(["f", "m"]), "age": fc.Numeric(0, 120),
+                             "bed": fc.Categorical(range(400))}  # fmt: skip
+    cohort = fc.Cohort(columns=kinds if columns is None else columns)
+    return fc.Study(name="x", cohort=cohort, analysis=fc.TableOne(**words))
+
+
+def many_numbers(n: int) -> fc.Study:
+    """Each of them nonnormal, by three wards."""
+    numbers: dict[str, Any] = {f"x{place}": fc.Numeric(0, 1) for place in range(n)}
+    return first_table({**numbers, "ward": fc.Categorical(list("abc"))}, by="ward", nonnormal=list(numbers))
+
+
+FIRST_TABLES = [
+    Row("nonnormal: a column is named twice; name it once",
+        lambda: first_table(nonnormal=["age", "age"]), lambda: first_table(nonnormal=["age"])),
+    Row("grid: {} is not among nonnormal; name it there, too",
+        lambda: first_table(grid={"age": 1.0}), lambda: first_table(nonnormal=["age"], grid={"age": 1.0})),
+    Row("analysis.by: {} has {} levels, and the table a column for each; name a column of {} levels or fewer",
+        lambda: first_table(by="bed"), lambda: first_table(by="sex")),
+    Row("analysis.nonnormal: {} is not a number; leave it out",
+        lambda: first_table(nonnormal=["sex"]), first_table),
+    Row("analysis.nonnormal: columns and levels make over {} quartiles; name fewer columns",
+        lambda: many_numbers(200), lambda: many_numbers(100)),
+    Row("cohort.columns: a table needs a column beside `by`; name a number or levels",
+        lambda: first_table({"sex": fc.Categorical(["f", "m"])}, by="sex"), lambda: first_table(by="sex")),
+]  # fmt: skip
+
+
 def block(bound: float = 10.0) -> FixedPoint:
     return FixedPoint("w", (1,), bound, 2.0**-22)
 
@@ -383,7 +413,18 @@ RESEARCHER = [
         answered(401, "{}", dict(HEADERS)), answered(200, '{"studies": []}')),
 ]  # fmt: skip
 
-TABLES = [*PRIVACY, *SURVIVAL, *TABLED, *COMPARED, *SCORES, *PROTECTION, *STUDIES, *WIRE, *RESEARCHER]
+TABLES = [
+    *PRIVACY,
+    *SURVIVAL,
+    *TABLED,
+    *COMPARED,
+    *FIRST_TABLES,
+    *SCORES,
+    *PROTECTION,
+    *STUDIES,
+    *WIRE,
+    *RESEARCHER,
+]
 
 
 @pytest.mark.parametrize("row", TABLES, ids=lambda row: row.said[:60])

@@ -158,6 +158,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "correlation of ranks": lambda: Case(
         study(fc.Correlation(method="spearman", grid={"age": 1.0}), LABELS["binary"], None), 60, 1, places
     ),
+    "table_one": lambda: Case(
+        study(fc.TableOne(by="stage", nonnormal=["bp"]), LABELS["binary"], None), 90, 1
+    ),
+    "table_one of all": lambda: Case(study(fc.TableOne(), LABELS["number"], None), 60, 1),
     "evaluate a yes or no": lambda: Case(study(fc.Evaluate(model=saved("binary")), LABELS["binary"]), 25),
     "evaluate classes": lambda: Case(study(fc.Evaluate(model=saved("classes")), LABELS["classes"]), 25),
     "evaluate a number": lambda: Case(study(fc.Evaluate(model=saved("number")), LABELS["number"]), 25),

@@ -131,6 +131,21 @@ def baseline_lines(report: Json) -> Iterator[Line]:
             yield before - after, [float(died), float(before - after - died)]
 
 
+def table_one_lines(report: Json) -> Iterator[Line]:
+    """Groups are all patients; levels and the missing are a group, and groups a level of all of them."""
+    table = report["table_one"]
+    yield report["patients"], list(table["groups"].values())
+    for column in table["columns"].values():
+        cells = [column["overall"], *column["groups"].values()]
+        for cell, size in zip(cells, [report["patients"], *table["groups"].values()], strict=True):
+            yield size, [cell["n"], cell["missing"]]
+            if "levels" in cell:
+                yield cell["n"], list(cell["levels"].values())
+        if "levels" in column["overall"]:
+            for level, total in column["overall"]["levels"].items():
+                yield total, [cell["levels"][level] for cell in column["groups"].values()]
+
+
 BOUNDED = {**COLUMNS, "weight": fc.Numeric(0, 200)}
 BY_COEFFICIENT = fc.Coefficients(
     intercept=-1.0,
@@ -156,6 +171,11 @@ CASES: dict[str, Case] = {
     ),
     "compare": Case(fc.Compare("weight", by="group"), columns=BOUNDED),
     "quantiles": Case(fc.Quantiles(by="group"), columns=BOUNDED),
+    "table_one": Case(
+        fc.TableOne(by="group", nonnormal=["age"], grid={"age": 1.0}),
+        columns={**BOUNDED, "ill": fc.Categorical([0, 1])},
+        lines=table_one_lines,
+    ),
     "glm": Case(fc.GLM("ill ~ age + weight"), columns=BOUNDED, label=fc.Binary("ill")),
     "cox": Case(
         fc.Cox("age + weight", grid=GRID), fc.Survival("time", "event"), BOUNDED, lines=baseline_lines

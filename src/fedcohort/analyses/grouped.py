@@ -42,6 +42,7 @@ class GroupedStage:
     Attributes:
         by: the column that says the group; None: all patients are one.
         private: whether sums are of scaled values.
+        counts_groups: whether it counts the groups' patients, or a stage beside it does.
     """
 
     cohort: Cohort
@@ -49,20 +50,22 @@ class GroupedStage:
     by: str | None
     n_groups: int
     private: bool = False
+    counts_groups: bool = True
     name: str = "moments"
     times: int = 1
 
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The last of the groups are patients whose group is missing."""
-        groups, n = counts("groups", self.n_groups + 1, once=True), len(self.columns)
+        groups = (counts("groups", self.n_groups + 1, once=True),) if self.counts_groups else ()
+        n = len(self.columns)
         if not n:
-            return (groups,)
+            return groups
         if self.private:
             row = math.sqrt(3 * n)
-            return groups, Block("moments", (self.n_groups, 3 * n), row, once=True, bound=MAX_ROWS)
+            return (*groups, Block("moments", (self.n_groups, 3 * n), row, once=True, bound=MAX_ROWS))
         size = self.n_groups * n
-        return groups, counts("n", size), limbs("sum", size, VALUES), limbs("squares", size, SQUARES)
+        return (*groups, counts("n", size), limbs("sum", size, VALUES), limbs("squares", size, SQUARES))
 
     @cached_property
     def scaling(self) -> Scaling:
@@ -77,7 +80,9 @@ class GroupedStage:
         ours = rows.patients("all")
         group = group_of(rows, self.cohort, self.by)
         cell = np.where(np.isnan(group), self.n_groups, group).astype(np.int64)
-        parts: dict[str, Contribution] = {"groups": Tally(cell=cell, rows=ours)}
+        parts: dict[str, Contribution] = {}
+        if self.counts_groups:
+            parts["groups"] = Tally(cell=cell, rows=ours)
         if not self.columns:
             return parts
         values = numeric_matrix(rows.table, self.cohort, list(self.columns))[ours]
@@ -111,6 +116,8 @@ class GroupedStage:
         Raises:
             CohortTooSmallError: too few patients, by noisy counts.
         """
+        if not self.counts_groups:
+            return state
         patients = np.asarray(sums["groups"][:-1], np.float64)
         check_enough(float(patients.sum()), sums.noise("groups") * math.sqrt(self.n_groups))
         return state

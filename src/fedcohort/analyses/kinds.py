@@ -17,6 +17,7 @@ from fedcohort.analyses.glm.question import GLM
 from fedcohort.analyses.incidence.question import CumulativeIncidence
 from fedcohort.analyses.quantiles.question import Quantiles
 from fedcohort.analyses.survival.question import KaplanMeier
+from fedcohort.analyses.table_one.question import TableOne
 from fedcohort.analyses.train.question import Train
 from fedcohort.questions import Question
 
@@ -31,6 +32,7 @@ __all__ = [
     "Evaluate",
     "KaplanMeier",
     "Quantiles",
+    "TableOne",
     "Train",
 ]
 
@@ -47,5 +49,6 @@ KINDS: Mapping[str, type[Question]] = MappingProxyType(
         "cox": Cox,
         "compare": Compare,
         "glm": GLM,
+        "table_one": TableOne,
     }
 )

@@ -5,7 +5,9 @@ number, and standardised mean differences (Cohen 1988; of levels Yang and Dalton
 (groups, columns), of which every column is by itself; what cannot be computed is NaN.
 """
 
+import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +103,17 @@ def smd(two: GroupMoments) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         standardised: Floats = (two.mean[1] - two.mean[0]) / np.sqrt(two.variance.mean(0))
     return standardised
+
+
+def pairs_of(n_groups: int) -> list[tuple[int, int]]:
+    """Of every two groups, the earlier one first."""
+    return list(combinations(range(n_groups), 2))
+
+
+def smd_error(smd: float, n: Floats) -> float:
+    """Standard error of a standardised difference of two groups of n (Hedges and Olkin 1985, as tableone)."""
+    whole = float(n.sum())
+    return math.sqrt(whole / float(n.prod()) + smd**2 / (2 * whole)) if np.all(n > 0) else math.nan
 
 
 def smd_of_levels(counts: Floats) -> float:

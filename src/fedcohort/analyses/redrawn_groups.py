@@ -12,7 +12,7 @@ import numpy as np
 from fedcohort.analyses.contract import Floats, Sums
 from fedcohort.analyses.grouped import GroupedStage, scaled_moments
 from fedcohort.analyses.intervals import Estimates, centred, drawn
-from fedcohort.analyses.mean_tests import f_statistic, welch
+from fedcohort.analyses.mean_tests import f_statistic, pairs_of, smd, smd_of_levels, welch
 from fedcohort.analyses.rank_tests import mann_whitney_u, ranks
 
 P_DRAWS = 1000
@@ -38,11 +38,9 @@ class RedrawnMoments:
         return drawn(self._statistics, self.sums, partial(self._redraw, one_mean=True), P_DRAWS)
 
     def interval(self, name: str) -> Interval:
-        """Of `mean`, `difference` or `std`, (groups, columns), or of the mean `together`, (columns,)."""
+        """Of `mean` or `difference`, by group; of the mean `together`; or of `smd`, by pair of groups."""
         low, high = centred(self._estimates(self.sums)[name], self._others[name])
-        if name == "std":
-            return np.maximum(low, 0.0), np.maximum(high, 0.0)
-        if name == "difference":
+        if name in ("difference", "smd"):
             return low, high
         floor, ceiling = (self.stage.scaling.centre + sign * self.stage.scaling.scale for sign in (-1, 1))
         return np.clip(low, floor, ceiling), np.clip(high, floor, ceiling)
@@ -64,9 +62,9 @@ class RedrawnMoments:
         together = self.stage.moments(sums, together=True)
         return {
             "mean": moments.mean,
-            "std": np.sqrt(moments.variance),
             "together": together.mean[0],
             "difference": moments.mean[1:] - moments.mean[:1],
+            "smd": np.array([smd(moments.of(*pair)) for pair in pairs_of(self.stage.n_groups)]),
         }
 
     def _statistics(self, sums: Sums) -> Estimates:
@@ -118,6 +116,23 @@ class RedrawnRanks:
     @property
     def _sums(self) -> Sums:
         return Sums({"counts": self.noisy}, {"counts": self.sigma})
+
+
+def level_smds(noisy: Floats, sigma: float) -> tuple[Floats, Floats, Floats]:
+    """By pair of groups the standardised difference of (groups, levels) counts, with its interval."""
+
+    def estimate(sums: Sums) -> Estimates:
+        counts = np.maximum(sums["counts"], LEAST)
+        return {"smd": np.array([smd_of_levels(counts[list(pair)]) for pair in pairs_of(len(counts))])}
+
+    def others(sums: Sums, generator: np.random.Generator) -> Sums:
+        patients = generator.poisson(np.maximum(sums["counts"], 0.0))
+        return replace(sums, values={"counts": patients.astype(np.float64)})
+
+    sums = Sums({"counts": noisy}, {"counts": sigma})
+    found = estimate(sums)["smd"]
+    low, high = centred(found, drawn(estimate, sums, others)["smd"])
+    return found, np.maximum(low, 0.0), np.maximum(high, 0.0)
 
 
 def _superiority(sums: Sums) -> Estimates:

@@ -24,7 +24,7 @@ from fedcohort.disclosure.rules import Disclosure
 from fedcohort.disclosure.shown import count_of
 from fedcohort.disclosure.verdicts import Suppressed, gathered
 from fedcohort.errors import StudyError
-from fedcohort.study import Cohort, Privacy, Study
+from fedcohort.study import Cohort, Privacy, Study, missing_bounds
 
 Figures = dict[str, float | None]
 RANKS_HIDDEN = "shown/ranks/hidden"
@@ -47,7 +47,8 @@ class CompareAnalysis(Analysis):
             StudyError: the column has no declared bounds.
         """
         if self.number.bounds is None:
-            raise StudyError("cohort.bounds: privacy needs declared bounds for what is compared")
+            missing = missing_bounds(self.cohort)
+            raise StudyError(missing or "cohort.label: privacy needs declared bounds")
         return replace(self, privacy=privacy)
 
     @cached_property

@@ -1,0 +1,1 @@
+"""Table one: what a paper says first of its patients, by group."""
