@@ -26,6 +26,8 @@ def asked(study: Study, question: GLM) -> list[Text]:
     ]
     if question.site == "fixed":
         said.append(say("Each hospital has an intercept of its own, which is fitted there and stays there."))
+    if question.site == "meta":
+        said.append(say("Each hospital fits a model of its own; what they find is combined."))
     if question.se != "model":
         said.append(say("Standard errors are robust (sandwich)."))
     if question.offset is not None:
@@ -47,6 +49,13 @@ def released(study: Study, question: GLM) -> list[Text]:
         "Once: how many rows have all values and how many lack one, of how many patients, and of each column "
         "of the formula the sums of its values, of their squares, and of their products with the outcome."
     )
+    if question.site == "meta":
+        own = say(
+            "Then twice, of each coefficient that this hospital finds alone: its weight and its square, and "
+            "the estimate and its square times the weight. Of two or three hospitals these sums tell what "
+            "each has found; of one that cannot fit the model alone, nothing leaves."
+        )
+        return [once, own, _FEW]
     steps = say(
         "Then at most {rounds} times, at coefficients that the coordinator asks about: the sums of each "
         "column times what the model leaves unexplained, of the products of each two columns, and the "

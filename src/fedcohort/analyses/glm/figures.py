@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedcohort.analyses.coefficient_table import coefficient_table, forest_plot
-from fedcohort.figures import Column, Figure, Key, Row, Table, Value
+from fedcohort.figures import Column, Figure, Format, Key, Row, Table, Value
 
 SECTION = "glm"
 RATIOS = {"binomial": "odds_ratio", "poisson": "rate_ratio"}
 FIT = ("loglik", "penalised_loglik", "null_loglik", "deviance", "aic", "residual_degrees", "residual_sd")
+
+FORMATS: tuple[tuple[str, Format], ...] = (("i2", "share"), ("tau2", "number"), ("q", "number"), ("q_p", "p"))
 
 Json = Mapping[str, Any]
 
@@ -23,6 +25,7 @@ def figures(report: Json, study: Json) -> tuple[Figure, ...]:
         coefficient_table(glm["coefficients"], SECTION, ratio, _notes(report, glm)),
         forest,
         _fit(glm),
+        _heterogeneity(glm),
     )
     return tuple(figure for figure in made if figure is not None)
 
@@ -39,13 +42,31 @@ def _notes(report: Json, glm: Json) -> list[Key]:
         notes.append(Key("glm.robust"))
     if glm.get("firth"):
         notes.append(Key("glm.firth"))
-    if glm["site"] == "fixed":
-        notes.append(Key("glm.fixed"))
+    if glm["site"] in ("fixed", "random"):
+        notes.append(Key(f"glm.{glm['site']}"))
+    if glm["site"] == "meta":
+        notes.append(Key("glm.meta", {"n": glm["hospitals"]}))
     test = glm.get("likelihood_ratio")
     if test and test["p"] is not None:
         said = {"statistic": f"{test['statistic']:.4g}", "degrees": test["degrees"], "p": f"{test['p']:.2g}"}
         notes.append(Key("glm.likelihood_ratio", said))
     return notes
+
+
+def _heterogeneity(glm: Json) -> Table | None:
+    """How far hospitals differ in each coefficient."""
+    if not any("i2" in row for row in glm["coefficients"]):
+        return None
+    return Table(
+        name="heterogeneity",
+        section=SECTION,
+        title=Key("glm.heterogeneity"),
+        index=Column("term", Key("coefficients.term")),
+        columns=tuple(Column(name, Key(f"glm.{name}"), format) for name, format in FORMATS),
+        rows=tuple(
+            Row(row["name"], tuple(Value(row[name]) for name, _ in FORMATS)) for row in glm["coefficients"]
+        ),
+    )
 
 
 def _fit(glm: Json) -> Table | None:

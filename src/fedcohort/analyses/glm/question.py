@@ -22,17 +22,19 @@ class GLM(Question):
     columns is one of the cohort's or its label. `family` is by the outcome where it is left out: binomial of
     two levels, of which the second counts as yes, gaussian of a number. `se` is by the model, or robust: the
     sandwich HC0 (`"robust"`), or HC1 with its correction for few rows. `site` is "none", or "fixed" for an
-    intercept of each hospital, which stays there. `offset` is a column or its logarithm, `log(years)`;
-    `weights` a column of prior weights; `ridge` penalises half of so many times the squared coefficients of
-    standardised columns. `firth` is Firth's penalised likelihood of a logistic regression, which is finite
-    where outcomes are separated. Every row counts; at most `rounds` Newton steps are taken.
+    intercept of each hospital, which stays there, or "meta": each hospital fits a model of its own, and their
+    coefficients are combined (DerSimonian and Laird), with I-squared and tau-squared. `offset` is a column or
+    its logarithm, `log(years)`; `weights` a column of prior weights; `ridge` penalises half of so many times
+    the squared coefficients of standardised columns. `firth` is Firth's penalised likelihood of a logistic
+    regression, which is finite where outcomes are separated. Every row counts; at most `rounds` Newton steps
+    are taken.
     """
 
     kind: Literal["glm"] = "glm"
     formula: Formula
     family: FamilyName | None = None
     se: Literal["model", "robust", "HC1"] = "model"
-    site: Literal["none", "fixed"] = "none"
+    site: Literal["none", "fixed", "meta"] = "none"
     offset: Formula | None = None
     weights: Identifier | None = None
     ridge: Annotated[float, Field(strict=True, ge=0, le=1e9)] = 0.0
@@ -49,6 +51,10 @@ class GLM(Question):
             raise ValueError("formula: it has no outcome; write one on the left, such as death ~ age")
         if self.site == "fixed" and not self.formula.intercept:
             raise ValueError('formula: site = "fixed" gives each hospital its intercept; leave out - 1')
+        if self.site == "meta" and self.ridge:
+            raise ValueError(
+                'ridge: site = "meta" combines what each hospital finds without one; leave it out'
+            )
         if self.firth and (self.site != "none" or self.ridge):
             raise ValueError('firth: it goes with site = "none" and without a ridge; leave one of them out')
         if self.offset is not None and not _is_one_number(self.offset):

@@ -42,7 +42,7 @@ class Regression:
     @property
     def has_free_intercept(self) -> bool:
         """Whether all hospitals have one intercept."""
-        return self.design.has_intercept and self.question.site == "none"
+        return self.design.has_intercept and self.question.site != "fixed"
 
     @property
     def q(self) -> int:

@@ -24,6 +24,7 @@ from fedcohort.analyses.contract import (
     Sums,
 )
 from fedcohort.analyses.glm.estimates import Fit, coefficient_rows
+from fedcohort.analyses.glm.meta import CombinedStage, OwnStage, meta_rows
 from fedcohort.analyses.glm.newton import (
     Ascent,
     Scaling,
@@ -352,7 +353,10 @@ class GLMAnalysis(Analysis):
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """Moments, and Newton's steps."""
-        return MomentsStage(self.regression), NewtonStage(self.regression)
+        first = MomentsStage(self.regression)
+        if self.regression.question.site == "meta":
+            return first, OwnStage(self.regression), CombinedStage(self.regression)
+        return first, NewtonStage(self.regression)
 
     def objection(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
         """A model of too many parameters, or of levels and outcomes that few have."""
@@ -397,6 +401,35 @@ class GLMAnalysis(Analysis):
 
     def report(self, state: State) -> Report:
         """Coefficients with errors and intervals, and how well the model fits."""
+        regression, moments = self.regression, Moments.of(state.kept)
+        rows, more = self._combined(state) if regression.question.site == "meta" else self._fitted(state)
+        question = regression.question
+        return {
+            "patients": count_of(moments.counts["patients"]),
+            "missing": count_of(moments.counts["missing"]),
+            "glm": {
+                "formula": str(question.formula),
+                "family": regression.family.name,
+                "se": question.se,
+                "site": question.site,
+                **counted(moments, regression),
+                "coefficients": [
+                    {**row, **behind}
+                    for row, behind in zip(rows, self._behind(moments, state.kept), strict=True)
+                ],
+                **more,
+            },
+        }
+
+    def _combined(self, state: State) -> tuple[list[dict[str, object]], dict[str, object]]:
+        """What hospitals found, combined."""
+        sums = state.sums or Sums({})
+        own, combined = from_limbs(state.kept["own"]), from_limbs(sums["combined"])
+        rows = meta_rows(self.regression.names, own, combined)
+        return rows, {"hospitals": int(own[0, 0])}
+
+    def _fitted(self, state: State) -> tuple[list[dict[str, object]], dict[str, object]]:
+        """The coefficients of one model of all hospitals, and how well it fits."""
         sums, regression, moments = state.sums or Sums({}), self.regression, Moments.of(state.kept)
         beta, _, scaling = asked_of(state, regression)
         null = Ascent.from_arrays(_under(state.kept, "null"))
@@ -415,23 +448,8 @@ class GLMAnalysis(Analysis):
         errors = np.sqrt(np.maximum(np.diag(fit.covariance(regression.question.se)), 0.0))
         degrees = fit.degrees if regression.family.name == "gaussian" else None
         rows = coefficient_rows(regression.names, fit.own_units(), errors, degrees)
-        question = regression.question
-        return {
-            "patients": count_of(moments.counts["patients"]),
-            "missing": count_of(moments.counts["missing"]),
-            "glm": {
-                "formula": str(question.formula),
-                "family": regression.family.name,
-                "se": question.se,
-                "site": question.site,
-                **counted(moments, regression),
-                "coefficients": [
-                    {**row, **behind}
-                    for row, behind in zip(rows, self._behind(moments, state.kept), strict=True)
-                ],
-                **({"firth": True, **fit.penalised()} if question.firth else fit.fit()),
-            },
-        }
+        firth = regression.question.firth
+        return rows, {"firth": True, **fit.penalised()} if firth else fit.fit()
 
     def _behind(self, moments: Moments, kept: Mapping[str, Floats]) -> list[dict[str, object]]:
         """Of each column of zeros and ones, how many rows have a one, and of these the outcome."""
