@@ -112,14 +112,15 @@ def test_the_script_runs() -> None:
 
 
 @pytest.mark.processes
-def test_the_notebook_compares_federated_pooled_and_single_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.ipynb")))
+def test_a_notebook_runs_and_draws_what_it_compares(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         KernelSpecManager().get_kernel_spec("python3")
     except NoSuchKernel:
         pytest.skip("needs the Jupyter kernel python3: pip install ipykernel")
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     read: Callable[..., Any] = nbformat.read
-    notebook = read(EXAMPLES / "federated_vs_pooled.ipynb", as_version=4)
+    notebook = read(EXAMPLES / name, as_version=4)
     NotebookClient(notebook, timeout=PATIENCE_SECONDS, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
