@@ -268,6 +268,11 @@ OBEYED: dict[str, tuple[str, ...]] = {
     "analyses/cox/test_newton.py::test_a_likelihood_without_a_maximum_ends_in_words": (
         "formula: no maximum of the likelihood in {} rounds, of {}; leave out columns that hardly vary",
     ),
+    "analyses/weighting/test_weighting.py::test_a_column_that_tells_who_is_treated_is_named_and_no_penalty_is"
+    "_offered": (
+        "is the same for every patient; leave it out",
+        "nobody is like them with the other treatment; merge levels, leave the column out, or narrow `where`",
+    ),
 }
 """By test, below tests/, the remedies that it obeys beside the tables."""
 
@@ -309,6 +314,7 @@ FACTS: dict[str, str] = {
     "private steps need the node's sampler": "a guard of the code's own",
     "a live node needs its store on disk": "a guard of the code's own",
     "a state without the numbers that this round needs": "a peer's fault",
+    "analysis.formula: one arm has nobody; check its levels": "a guard behind a check of the first sum",
     "cohort.label: cox needs fc.Survival(time, event)": "the question's words, and a guard behind them",
     "cohort.label: survival needs fc.Survival(time, event)": "a guard behind the question's words",
     "cohort.label: privacy needs declared bounds": "a guard behind study.py, whose words are obeyed",

@@ -259,6 +259,31 @@ FIRST_TABLES = [
 ]  # fmt: skip
 
 
+def weighted(formula: str = "sex ~ age", outcome: str = "ill", **words: Any) -> fc.Study:
+    """A weighted comparison in a study of illness by sex and ward."""
+    kinds: dict[str, Any] = {"sex": fc.Categorical(["f", "m"]), "ward": fc.Categorical(list("abc")),
+                             "age": fc.Numeric(0, 120)}  # fmt: skip
+    cohort = fc.Cohort(columns=kinds, label=fc.Binary("ill"))
+    return fc.Study(name="x", cohort=cohort, analysis=fc.Weighting(formula, outcome), **words)
+
+
+WEIGHTING = [
+    Row("formula: write who is treated on the left, and what the choice depended on on the right, such as "
+        "treated ~ age + C(sex)",
+        lambda: (weighted("~ age"), weighted("sex ~ 1")), lambda: weighted("sex ~ age + C(ward)")),
+    Row("outcome: {} is in the formula of the treatment, too, and has to come after it; leave it out there",
+        lambda: weighted("sex ~ age + ill"), lambda: weighted("sex ~ age")),
+    Row("analysis.formula: {} is not of two levels, untreated and treated; declare it as "
+        "fc.Categorical([0, 1])",
+        lambda: weighted("ward ~ age"), lambda: weighted("sex ~ age")),
+    Row("analysis.outcome: {} is neither a number nor of two levels; declare another one",
+        lambda: weighted(outcome="ward"), lambda: weighted("sex ~ C(ward)", "age")),
+    Row("privacy: a weighted comparison cannot be asked privately, as one patient's weight has no bound; "
+        "leave out [privacy]",
+        lambda: weighted(privacy=fc.Privacy(epsilon=1.0)), weighted),
+]  # fmt: skip
+
+
 def block(bound: float = 10.0) -> FixedPoint:
     return FixedPoint("w", (1,), bound, 2.0**-22)
 
@@ -416,6 +441,7 @@ RESEARCHER = [
 TABLES = [
     *PRIVACY,
     *SURVIVAL,
+    *WEIGHTING,
     *TABLED,
     *COMPARED,
     *FIRST_TABLES,

@@ -146,6 +146,14 @@ def table_one_lines(report: Json) -> Iterator[Line]:
                 yield total, [cell["levels"][level] for cell in column["groups"].values()]
 
 
+def weighted_lines(report: Json) -> Iterator[Line]:
+    """Scores are those of a group's rows, and groups all rows."""
+    told = report["weighting"]
+    yield told["n"], [group["n"] for group in told["groups"].values()]
+    for level, group in told["groups"].items():
+        yield group["n"], told["scores"]["counts"][level]
+
+
 BOUNDED = {**COLUMNS, "weight": fc.Numeric(0, 200)}
 BY_COEFFICIENT = fc.Coefficients(
     intercept=-1.0,
@@ -181,5 +189,11 @@ CASES: dict[str, Case] = {
         fc.Cox("age + weight", grid=GRID), fc.Survival("time", "event"), BOUNDED, lines=baseline_lines
     ),
     "correlation": Case(fc.Correlation(pca=1), columns=NUMBERS),
+    "weighting": Case(
+        fc.Weighting("ill ~ age + weight", "event"),
+        columns={**BOUNDED, "event": fc.Categorical([0, 1])},
+        label=fc.Binary("ill"),
+        lines=weighted_lines,
+    ),
     "train": Case(fc.Train(model="logistic", rounds=2), fc.Binary("ill"), NUMBERS, lines=measured_lines),
 }

@@ -19,6 +19,7 @@ from fedcohort.analyses.quantiles.question import Quantiles
 from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.analyses.table_one.question import TableOne
 from fedcohort.analyses.train.question import Train
+from fedcohort.analyses.weighting.question import Weighting
 from fedcohort.questions import Question
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Quantiles",
     "TableOne",
     "Train",
+    "Weighting",
 ]
 
 KINDS: Mapping[str, type[Question]] = MappingProxyType(
@@ -50,5 +52,6 @@ KINDS: Mapping[str, type[Question]] = MappingProxyType(
         "compare": Compare,
         "glm": GLM,
         "table_one": TableOne,
+        "weighting": Weighting,
     }
 )

@@ -123,9 +123,11 @@ def inverse(information: Floats) -> Floats:
     return found
 
 
-def check_collinear(information: Floats, names: Sequence[str]) -> None:
+def check_collinear(information: Floats, names: Sequence[str], penalised: bool = True) -> None:
     """Refuse columns of which one follows from others.
 
+    Args:
+        penalised: whether the question could be asked with a penalty.
     Raises:
         StudyError: names those that take part.
     """
@@ -138,6 +140,12 @@ def check_collinear(information: Floats, names: Sequence[str]) -> None:
         if values[0] < COLLINEAR:
             far = np.abs(vectors[:, 0])
             part = [name for name, share in zip(names, far, strict=True) if share > 0.05 * far.max()]
+    if part and not penalised:
+        raise StudyError(
+            "analysis.formula: over all hospitals one of {names} can be computed from the others, or is the "
+            "same for every patient; leave it out",
+            names=", ".join(part),
+        )
     if part:
         raise StudyError(
             "analysis.formula: over all hospitals one of these columns follows from the others, or has one "
@@ -146,9 +154,11 @@ def check_collinear(information: Floats, names: Sequence[str]) -> None:
         )
 
 
-def check_separated(family: str, ascent: Ascent, names: Sequence[str]) -> None:
+def check_separated(family: str, ascent: Ascent, names: Sequence[str], penalised: bool = True) -> None:
     """Refuse a likelihood that has no largest value: a coefficient grows while nothing changes any more.
 
+    Args:
+        penalised: whether the question could be asked with a penalty.
     Raises:
         StudyError: names the columns, and the remedy.
     """
@@ -160,6 +170,13 @@ def check_separated(family: str, ascent: Ascent, names: Sequence[str]) -> None:
     grown = [name for name, step in zip(names, far, strict=True) if step > 0.5 * far.max()]
     # The intercept of centred columns goes along with them.
     grown = [name for name in grown if name != INTERCEPT] or grown
+    if family == "binomial" and not penalised:
+        raise StudyError(
+            "analysis.formula: separation: {names} tells of nearly all patients who is treated, so that "
+            "nobody is like them with the other treatment; merge levels, leave the column out, or narrow "
+            "`where`",
+            names=", ".join(grown),
+        )
     if family == "binomial":
         raise StudyError(
             "analysis.formula: separation: {names} tells the outcome of all or nearly all of its patients, "

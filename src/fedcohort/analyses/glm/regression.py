@@ -35,6 +35,11 @@ class Regression:
     family: Family
 
     @property
+    def penalised(self) -> bool:
+        """Whether the question could be asked with a ridge or Firth's penalty."""
+        return True
+
+    @property
     def p(self) -> int:
         """Columns of the design."""
         return len(self.design.columns)

@@ -223,7 +223,7 @@ class NewtonStage:
         before = Ascent.from_arrays(_under(kept, "main"))
         penalty = regression.penalty(scaling)
         if before is None:
-            check_collinear(found.information + np.diag(penalty), regression.names)
+            check_collinear(found.information + np.diag(penalty), regression.names, regression.penalised)
         objective = found.loglik - 0.5 * float(penalty @ beta**2) + half_log_determinant(found, regression)
         if regression.question.firth and not np.any(arrays["inverse"]) and is_ascent(before, objective):
             # Hat values are by the information at this point, of which the first answer has told.
@@ -233,7 +233,7 @@ class NewtonStage:
         )
         is_last = ascent.theta is beta and is_near(ascent.step, unit)
         if not is_last and not regression.question.firth:
-            check_separated(regression.family.name, ascent, regression.names)
+            check_separated(regression.family.name, ascent, regression.names, regression.penalised)
         kept |= {f"main/{name}": value for name, value in ascent.to_arrays().items()}
         arrays["beta"] = beta if is_last else ascent.next
         if regression.question.firth:

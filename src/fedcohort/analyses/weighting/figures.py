@@ -1,0 +1,136 @@
+"""What a weighted comparison shows: the effect, both groups, balance before and after, and the scores."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fedcohort.analyses.coefficient_table import coefficient_table
+from fedcohort.figures import Bars, Column, Figure, Key, Named, Row, Table, Value
+
+SECTION = "weighting"
+BALANCED = 0.1
+"""A standardised difference that is smaller is commonly taken for none (Austin 2009, Stat Med 28:3083)."""
+
+Json = Mapping[str, Any]
+
+
+def figures(report: Json, study: Json) -> tuple[Figure, ...]:
+    """The effect first."""
+    told = report["weighting"]
+    scores = (_scores(told, level) for level in told["groups"])
+    ratio = Key("coefficients.odds_ratio")
+    propensity = coefficient_table(told["propensity"], "propensity", ratio)
+    return _effect(report, told), _groups(told), _balance(told), *scores, propensity
+
+
+def _effect(report: Json, told: Json) -> Table:
+    """Ratios as exp(coef); of a difference that means nothing."""
+    notes = [
+        Key(
+            "weighting.model",
+            {
+                "formula": told["formula"],
+                "outcome": told["outcome"],
+                "whom": Key(f"weighting.{told['estimand']}"),
+            },
+        )
+    ]
+    if report["missing"] is not None:
+        notes.append(Key("weighting.rows", {"n": told["n"], "missing": report["missing"]}))
+    columns = (
+        Column("coef", Key("coefficients.coef")),
+        Column("exp(coef)", Key("weighting.ratio")),
+        Column("se", Key("coefficients.se")),
+        Column("z"),
+        Column("p", format="p"),
+        Column("low", Key("coefficients.low")),
+        Column("high", Key("coefficients.high")),
+        Column("n", format="count"),
+    )
+    return Table(
+        name="effect",
+        section=SECTION,
+        notes=tuple(notes),
+        index=Column("effect", Key("weighting.effect")),
+        columns=columns,
+        rows=tuple(
+            Row(
+                row["name"], (*_estimate(row), *_test(row), Value(told["n"])), Key(f"weighting.{row['name']}")
+            )
+            for row in told["effect"]
+        ),
+    )
+
+
+def _estimate(row: Json) -> tuple[Value, Value]:
+    if row["name"] == "difference":
+        return Value(row["coef"]), Value()
+    ratio, low, high = (
+        None if row[name] is None else math.exp(row[name]) for name in ("coef", "low", "high")
+    )
+    return Value(row["coef"]), Value(ratio, low, high)
+
+
+def _test(row: Json) -> tuple[Value, ...]:
+    return tuple(Value(row.get(name)) for name in ("se", "z", "p", "low", "high"))
+
+
+def _groups(told: Json) -> Table:
+    return Table(
+        name="groups",
+        section=SECTION,
+        title=Key("weighting.groups", {"outcome": told["outcome"]}),
+        index=Column("group", Key("weighting.group")),
+        columns=(
+            Column("n", format="count"),
+            Column("effective_n", Key("weighting.effective_n")),
+            Column("crude", Key("weighting.crude")),
+            Column("mean", Key("weighting.mean")),
+        ),
+        rows=tuple(
+            Row(
+                level,
+                (
+                    Value(group["n"]),
+                    Value(group["effective_n"]),
+                    Value(group["crude"]),
+                    Value(group["mean"], group["low"], group["high"]),
+                ),
+            )
+            for level, group in told["groups"].items()
+        ),
+    )
+
+
+def _balance(told: Json) -> Table:
+    """A row a column of the formula."""
+    off = [row for row in told["balance"] if abs(row["weighted_smd"] or 0.0) > BALANCED]
+    note = (
+        Key("weighting.unbalanced", {"n": len(off), "least": BALANCED}) if off else Key("weighting.balanced")
+    )
+    return Table(
+        name="balance",
+        section=SECTION,
+        title=Key("weighting.balance"),
+        notes=(note,),
+        index=Column("column", Key("weighting.column")),
+        columns=(Column("smd", Key("weighting.smd")), Column("weighted_smd", Key("weighting.weighted_smd"))),
+        rows=tuple(
+            Row(row["name"], (Value(row["smd"]), Value(row["weighted_smd"]))) for row in told["balance"]
+        ),
+    )
+
+
+def _scores(told: Json, level: str) -> Bars:
+    """How many have which score: where the groups hardly overlap, few patients stand for many."""
+    edges = told["scores"]["edges"]
+    parts = zip(edges, edges[1:], told["scores"]["counts"][level], strict=False)
+    return Bars(
+        name=f"scores-{list(told['groups']).index(level)}",
+        section=SECTION,
+        title=Key("weighting.scores", {"group": level}),
+        bars=tuple(Named(f"{low:g} – {high:g}", Value(n)) for low, high, n in parts),
+        measure=Key("weighting.patients"),
+        format="count",
+        edges=tuple(edges),
+    )
