@@ -49,6 +49,15 @@ def write(name: str, text: str) -> Path:
 
 
 OBEYED: dict[str, tuple[str, ...]] = {
+    "disclosure/test_rules.py::test_rules_under_privacy_are_refused": (
+        "disclosure: under [privacy] noise protects, and no rule of disclosure applies; leave it out",
+    ),
+    "disclosure/test_rules.py::test_a_simulation_takes_rules_and_nothing_else": (
+        "disclosure: give fc.Disclosure(...), or leave it out",
+    ),
+    "node/test_differencing.py::test_a_memory_that_is_damaged_is_restored_as_it_is_told": (
+        "{}: {}; restore it from a backup of the folder state",
+    ),
     "analyses/test_coefficients.py::test_what_is_refused_of_a_saved_score_is_done_as_told": (
         "{}: not JSON: {}; save the result again",
         "study {}: its model is not of Keras; take result.predict(frame)",
@@ -280,6 +289,8 @@ ELSEWHERE: dict[str, str] = {
     "{} has handed in {} studies within 24 hours": "a day goes by; tests of the coordinator's store bound it",
     "this study has had {} keys, and no more are taken; give it another name":
         "another name is another study, which begins with no key",
+    "{}: {}; make the folder state writable":
+        "a folder that its owner cannot write to; tests may run as root, who can",
     "give --data breast-cancer, or --data heart-disease with --from FOLDER":
         "tests/quickstart/test_demo.py starts the demo on its default data, too long for a row",
     "{}: not the Keras model that the study trained; save the result again":

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import fedcohort as fc
@@ -53,6 +54,15 @@ def test_a_study_asks_for_stricter_rules_and_keeps_its_hash_without() -> None:
 def test_rules_under_privacy_are_refused() -> None:
     with pytest.raises(StudyError, match="leave it out"):
         check_handed_in(study(disclosure=fc.Disclosure(), privacy=fc.Privacy(epsilon=1.0)))
+    check_handed_in(study(privacy=fc.Privacy(epsilon=1.0)))
+
+
+def test_a_simulation_takes_rules_and_nothing_else() -> None:
+    frames = {"a": pd.DataFrame({"patient_id": ["1"], "age": [50.0]})}
+    rules: Any = 10
+    with pytest.raises(StudyError, match=r"give fc\.Disclosure"):
+        fc.simulate(frames, disclosure=rules)
+    assert fc.simulate(frames, disclosure=fc.Disclosure(min_cell=rules)).disclosure == fc.Disclosure()
 
 
 def test_two_values_that_are_most_of_a_total_dominate_it() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedcohort.disclosure.rules import Disclosure
+from fedcohort.errors import StoreError
 from fedcohort.node.answer import prepare
 from fedcohort.node.consent import LocalSite, approve, receive_proposal
 from fedcohort.node.differencing import FOLDER, KEY, Selected, differencing_lines, differs_by_few
@@ -123,6 +124,20 @@ def test_patients_are_kept_as_digests_under_the_sites_own_key(site: LocalSite) -
     assert path.stat().st_mode & 0o077 == 0
     assert (site.policy.state / KEY).stat().st_mode & 0o077 == 0
     assert len(Selected.from_bytes(path.read_bytes()).patients) == len(patients)
+
+
+def test_a_memory_that_is_damaged_is_restored_as_it_is_told(site: LocalSite) -> None:
+    assert not asked(site, study("all"))
+    (path,) = (site.policy.state / FOLDER).iterdir()
+    backup = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    held = study("all but the oldest", f"{NAME} < {ages()[-1]}")
+    with pytest.raises(StoreError, match="restore it from a backup of the folder state"):
+        asked(site, held)
+    path.rmdir()
+    path.write_bytes(backup)
+    assert asked(site, held)
 
 
 def test_who_is_answered_is_remembered_where_approval_could_not_read(site: LocalSite) -> None:
