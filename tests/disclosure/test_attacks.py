@@ -128,6 +128,19 @@ def test_a_saturated_model_is_the_patients_and_is_refused() -> None:
         report_of(question, fc.Disclosure(), label, columns)
 
 
+def test_a_saturated_model_of_which_few_lack_the_outcome_is_refused() -> None:
+    frame = pd.DataFrame({
+        "patient_id": [f"p{place:03d}" for place in range(N)],
+        "group": np.repeat(["a", "b"], [150, 50]),
+        "ill": np.concatenate([np.tile([0, 1], 75), np.ones(47, int), np.zeros(3, int)]),
+    })  # fmt: skip
+    cohort = fc.Cohort(columns={"group": fc.Categorical(["a", "b"])}, label=fc.Binary("ill"))
+    study = fc.Study(name="few lack it", cohort=cohort, analysis=fc.GLM("ill ~ C(group)"))
+    hospitals = fc.simulate({"north": frame.iloc[::2], "south": frame.iloc[1::2]}, disclosure=fc.Disclosure())
+    with pytest.raises(DisclosureError, match="no: fewer than min_cell"):
+        hospitals.run(study, progress=False)
+
+
 def test_a_covariance_with_a_vector_of_one_patient_is_that_patient_s_value_and_is_refused() -> None:
     frames = {site: frame.assign(secret=frame["code"] * 7 + 3) for site, frame in hospitals().items()}
     columns = {"one": COLUMNS["one"], "secret": fc.Numeric(0, 20)}

@@ -363,16 +363,28 @@ class GLMAnalysis(Analysis):
         if not isinstance(self.stage_at(state.round), MomentsStage):
             return None
         regression, moments = self.regression, Moments.of(sums.values)
-        hospitals = int(moments.counts["hospitals"]) if regression.question.site == "fixed" else 0
+        hospitals, site = int(moments.counts["hospitals"]), regression.question.site
+        of_hospitals = {"fixed": hospitals, "meta": regression.q * (hospitals - 1)}.get(site, 0)
         levels = {name: moments.x[place] for place, name in self._indicators.items()}
         if regression.family.name == "binomial":
             levels[regression.question.outcome] = moments.totals["y"]
             if len(self._indicators) == regression.q - regression.n_null:
                 # Nothing but levels: fitted shares are those of the patients.
-                levels |= {f"{name}, yes": moments.events[place] for place, name in self._indicators.items()}
-        return told_by_size(moments.n, regression.q + hospitals, rules) or told_by_levels(
+                levels |= self._outcomes(moments)
+        return told_by_size(moments.n, regression.q + of_hospitals, rules) or told_by_levels(
             levels, moments.n, rules
         )
+
+    def _outcomes(self, moments: Moments) -> dict[str, float]:
+        """Of each level, and of those with none of them, how many have the outcome and how many have not."""
+        places = list(self._indicators)
+        others = moments.n - float(moments.x[places].sum())
+        with_it = moments.totals["y"] - float(moments.events[places].sum())
+        counted = {"the reference, yes": with_it, "the reference, no": others - with_it}
+        for place, name in self._indicators.items():
+            counted |= {f"{name}, yes": float(moments.events[place])}
+            counted |= {f"{name}, no": float(moments.x[place] - moments.events[place])}
+        return counted
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Counts behind the figures; the figures are of as many patients as the first sum had to have."""
