@@ -356,13 +356,25 @@ def test_wrong_words_are_refused_with_what_to_write(
     study(SEXES, **{"formula": "age", **good})
 
 
-def test_a_label_that_is_no_time_is_refused_and_so_is_privacy() -> None:
+def test_a_label_that_is_no_time_is_refused() -> None:
     with pytest.raises(StudyError, match=r"cox needs fc\.Survival\(time, event\)"):
         study(SEXES, "age", label=fc.Binary("event"))
-    cohort = fc.Cohort(columns=SEXES, label=fc.Survival("time", "event", horizon=30))
-    with pytest.raises(StudyError, match=r"privacy: a risk set mixes patients.*leave out \[privacy\]"):
-        fc.Study(name="cox", cohort=cohort, analysis=fc.Cox("age"), privacy=fc.Privacy(epsilon=1.0))
-    fc.Study(name="cox", cohort=cohort, analysis=fc.Cox("age"))
+
+
+def test_privacy_needs_pieces_of_a_time_with_a_horizon() -> None:
+    def asked(label: Any, **words: Any) -> fc.Study:
+        cohort = fc.Cohort(columns=SEXES, label=label)
+        privacy = fc.Privacy(epsilon=1.0, **words.pop("privacy", {}))
+        return fc.Study(name="cox", cohort=cohort, analysis=fc.Cox("age", **words), privacy=privacy)
+
+    bounded = fc.Survival("time", "event", horizon=30)
+    with pytest.raises(StudyError, match="privacy needs a hazard in pieces: write pieces = 5 and strata"):
+        asked(bounded)
+    with pytest.raises(StudyError, match="a survival time has none without a horizon"):
+        asked(fc.Survival("time", "event"), pieces=[10.0], strata="none")
+    with pytest.raises(StudyError, match="rows_per_patient: cox counts a patient with one row"):
+        asked(bounded, pieces=5, strata="none", privacy={"rows_per_patient": 2})
+    asked(bounded, pieces=5, strata="none")
 
 
 def test_a_study_is_the_same_as_text_and_as_terms() -> None:

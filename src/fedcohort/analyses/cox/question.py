@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fedcohort.analyses.formula.words import Formula
 from fedcohort.columns import Frozen, Identifier, Real, Survival
-from fedcohort.questions import Privacy, Question, levels_of
+from fedcohort.questions import Privacy, Question, levels_of, one_row_a_patient
 from fedcohort.texts import say
 
 if TYPE_CHECKING:
@@ -23,9 +23,16 @@ MOST_CELLS = 1_000
 Times = Annotated[Sequence[Annotated[Real, Field(gt=0)]], AfterValidator(tuple)]
 
 
+Pieces = (
+    Annotated[int, Field(strict=True, ge=1, le=20)] | Annotated[Times, Field(min_length=1, max_length=20)]
+)
+
+
 def _listed(strata: object) -> object:
-    """A single name as a list."""
-    return (strata,) if isinstance(strata, str) else strata
+    """A single name as a list; "none" is the empty one."""
+    if isinstance(strata, str):
+        return () if strata == "none" else (strata,)
+    return strata
 
 
 class Cox(Question):
@@ -34,7 +41,9 @@ class Cox(Question):
     The cohort's label is `fc.Survival(time, event)`, so that the formula has a right-hand side alone: "age +
     C(sex)". A patient is compared with those of the same stratum who are still observed: `strata` is "site"
     (each hospital), or a list of it and columns of levels, such as ["site", "sex"]. With a `grid` of times
-    the baseline is shown. A patient counts with one row; who has no value of a column is left out.
+    the baseline is shown. `pieces`, with strata "none", is one baseline of all hospitals with a hazard in
+    each piece of time: how many pieces there are up to the label's horizon, the first the shortest, or where
+    they end; privacy needs them. A patient counts with one row; who has no value of a column is left out.
     """
 
     kind: Literal["cox"] = "cox"
@@ -42,6 +51,8 @@ class Cox(Question):
     strata: Annotated[Sequence[Identifier], BeforeValidator(_listed), AfterValidator(tuple)] = (SITE,)
     ties: Literal["efron", "breslow"] = "efron"
     grid: Annotated[Times, Field(max_length=MOST_CELLS)] = ()
+    # Left out of the hash where there are none, as are all fields that came after the first version.
+    pieces: Pieces | None = Field(default=None, exclude_if=lambda value: value is None)
 
     def __init__(self, formula: object = None, **extra: object) -> None:
         Frozen.__init__(self, **(extra if formula is None else {"formula": formula, **extra}))
@@ -57,10 +68,12 @@ class Cox(Question):
             raise ValueError("grid: write times in order, each once, such as [30, 60, 90]")
         if len(set(self.strata)) != len(self.strata):
             raise ValueError("strata: a column is named twice; name each once")
-        if SITE not in self.strata:
+        if self.pieces is not None:
+            self._check_pieces_alone()
+        elif SITE not in self.strata:
             raise ValueError(
                 'strata: write "site", or a list with it, such as ["site", "sex"]: risk sets stay within a '
-                "hospital"
+                'hospital; "none" goes with pieces'
             )
         if not self.formula.terms or not self.formula.intercept:
             raise ValueError(
@@ -68,6 +81,32 @@ class Cox(Question):
                 "takes the place of an intercept"
             )
         return self
+
+    def _check_pieces_alone(self) -> None:
+        if self.strata or self.grid or self.ties != "efron":
+            raise ValueError(
+                'pieces: they are one baseline of all hospitals, on their own times: write strata = "none", '
+                "and leave out grid and ties"
+            )
+        if any(after <= before for before, after in pairwise(self._ends)):
+            raise ValueError("pieces: write their ends in order, each once, such as [30, 60, 90]")
+
+    @property
+    def _ends(self) -> tuple[float, ...]:
+        """Times at which pieces are said to end."""
+        return () if self.pieces is None or isinstance(self.pieces, int) else tuple(self.pieces)
+
+    def edges(self, horizon: float | None) -> tuple[float, ...]:
+        """Where pieces begin and end, from 0 to the horizon, or without one to their last end.
+
+        Of a number of pieces the first are shorter, as events are more frequent soon after the beginning.
+        """
+        if isinstance(self.pieces, int):
+            if horizon is None:
+                raise ValueError("a number of pieces without a horizon")
+            return tuple(horizon * (place / self.pieces) ** 2 for place in range(self.pieces + 1))
+        ends = self._ends
+        return (0.0, *(ends if horizon is None or ends[-1] == horizon else (*ends, horizon)))
 
     def check(self, study: "Study") -> None:
         """A survival label, a formula over the cohort's columns, and strata that are levels.
@@ -80,6 +119,17 @@ class Cox(Question):
             raise ValueError("cohort.label: cox needs fc.Survival(time, event)")
         self._check_formula(study, label)
         self._check_strata(study)
+        if self.pieces is not None:
+            self._check_pieces(label)
+
+    def _check_pieces(self, label: Survival) -> None:
+        if isinstance(self.pieces, int) and label.horizon is None:
+            raise ValueError(
+                "analysis.pieces: a number of pieces needs fc.Survival(time, event, horizon=…), where the "
+                "last ends; or write where they end, such as [90, 365, 1825]"
+            )
+        if label.horizon is not None and any(end > label.horizon for end in self._ends):
+            raise ValueError("analysis.pieces: one ends beyond the label's horizon; write ends before it")
 
     def _check_formula(self, study: "Study", label: Survival) -> None:
         if self.formula.outcome is not None or {label.time, label.event} & {*self.formula.columns, *self.by}:
@@ -104,12 +154,15 @@ class Cox(Question):
             raise ValueError("analysis.strata: levels and times make too many cells; name fewer")
 
     def check_private(self, study: "Study", privacy: Privacy) -> None:
-        """Risk sets mix patients, so that no sum over them is private.
+        """A hazard in pieces, over a time that is bounded.
 
         Raises:
-            ValueError: always.
+            ValueError: names the field.
         """
-        raise ValueError(
-            "privacy: a risk set mixes patients, so that one of them moves the terms of all; leave out "
-            "[privacy]"
-        )
+        super().check_private(study, privacy)
+        if self.pieces is None:
+            raise ValueError(
+                "analysis.pieces: a risk set mixes patients, so that privacy needs a hazard in pieces: write "
+                'pieces = 5 and strata = "none"'
+            )
+        one_row_a_patient(self.kind, privacy)

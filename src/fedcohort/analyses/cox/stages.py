@@ -45,7 +45,7 @@ from fedcohort.analyses.exact_sums import (
 from fedcohort.analyses.moments import moments_from_sums
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
-from fedcohort.columns import Categorical
+from fedcohort.columns import Categorical, Survival
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.disclosure.shown import count_of, masked
 from fedcohort.disclosure.verdicts import Suppressed, gathered
@@ -57,6 +57,7 @@ from fedcohort.vector import Array, Block, counts
 
 MOST_PAIRS = 2.0**47
 """Of one site's patients."""
+COUNTED = ("patients", "missing", "events")
 ALL = "all"
 """The stratum's name where there is one."""
 
@@ -73,7 +74,7 @@ class MomentsStage:
     def blocks(self) -> tuple[Block, ...]:
         """Counts, and exact sums of values and squares."""
         p = len(self.asked.names)
-        sizes = (counts(name, 1, once=True) for name in ("patients", "missing", "events"))
+        sizes = (counts(name, 1, once=True) for name in COUNTED)
         return (*sizes, limbs("sum", p, VALUES), limbs("squares", p, SQUARES))
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
@@ -112,7 +113,7 @@ class MomentsStage:
             "scale": moments.deviation,
             "coefficients": np.zeros(len(names)),
         }
-        kept = {name: sums[name] for name in ("patients", "missing", "events")}
+        kept = {name: sums[name] for name in COUNTED}
         return replace(state, arrays=arrays, kept=kept)
 
 
@@ -174,7 +175,7 @@ class NewtonStage:
         """
         names = self.model.asked.names
         here = Likelihood.unpacked(floats_of(sums["likelihood"]), len(names))
-        counted = {name: state.kept[name] for name in ("patients", "missing", "events")}
+        counted = {name: state.kept[name] for name in COUNTED}
         before = {name: array for name, array in state.kept.items() if name not in counted}
         next_ = climb(here, state.arrays["coefficients"], before, names)
         arrays = {**state.arrays, "coefficients": next_.coefficients}
@@ -195,9 +196,8 @@ class FitStage:
         """What is said of the fit."""
         p, cells = len(self.model.asked.names), self.model.asked.n_strata * (len(self.grid) + 1)
         half = p * (p + 1) // 2
-        pair = Block("pairs", (3,), resolution=1.0, bound=MOST_PAIRS)
         baseline = (counts("exits", 2 * cells, once=True), limbs("risk", cells, VALUES)) if self.grid else ()
-        return (likelihood_block(p), limbs("proportions", p + 2 * half, VALUES), pair, *baseline)
+        return (likelihood_block(p), limbs("proportions", p + 2 * half, VALUES), pairs_block(), *baseline)
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """A site's part."""
@@ -207,7 +207,7 @@ class FitStage:
         parts: dict[str, Contribution] = {
             "likelihood": Proved(limbs_of(sets.at(at).packed)),
             "proportions": Proved(limbs_of(sets.proportions(at).packed)),
-            "pairs": Proved(_pairs(cases, eta)),
+            "pairs": Proved(pairs_of(cases, eta)),
         }
         if self.grid:
             cell, died = cell_of(cases, self.grid)
@@ -235,8 +235,13 @@ def cell_of(cases: Cases, grid: tuple[float, ...]) -> tuple[np.ndarray, np.ndarr
     return cases.stratum * (len(grid) + 1) + place, died
 
 
-def _pairs(cases: Cases, eta: Floats) -> Array:
-    """Of each stratum, added up."""
+def pairs_block() -> Block:
+    """In the expected order, of one risk, and all that are compared."""
+    return Block("pairs", (3,), resolution=1.0, bound=MOST_PAIRS)
+
+
+def pairs_of(cases: Cases, eta: Floats) -> Array:
+    """A site's pairs, of each stratum, added up."""
     total = np.zeros(3, np.int64)
     for stratum in np.unique(cases.stratum).tolist():
         mine = cases.stratum == stratum
@@ -261,22 +266,13 @@ class CoxAnalysis(Analysis):
 
     def objection(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
         """A model of too many parameters, or of levels or events that few have."""
-        if not isinstance(self.stage_at(state.round), MomentsStage):
-            return None
-        n, names = float(sums["patients"][0]), self.asked.names
-        values, squares = totals(sums["sum"], VALUES), totals(sums["squares"], SQUARES)
-        # Where values and squares add up to the same, each is 0 or 1, and a mean is a count.
-        pairs = zip(names, values, squares, strict=True)
-        levels = {name: float(value) for name, value, square in pairs if value == square}
-        levels["the event"] = float(sums["events"][0])
-        return told_by_size(n, len(names), rules) or told_by_levels(levels, n, rules)
+        first = isinstance(self.stage_at(state.round), MomentsStage)
+        return told_at_first(self.asked, sums, rules) if first else None
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Who is left out, and times of the baseline put together until each step rests on enough."""
-        missing = np.asarray(state.kept["missing"], np.float64)
-        few = (missing > 0) & (missing < rules.min_cell)
-        kept = {**state.kept, "missing": masked(missing, few, rules)}
-        found, sums = [Suppressed("missing", "min_cell", int(few[0]))], state.sums or Sums({})
+        told = without_few_missing(state, rules)
+        found, sums = list(told.suppressed), state.sums or Sums({})
         values = dict(sums.values)
         if self.question.grid:
             shape = (len(self.levels), len(self.question.grid) + 1, 2)
@@ -287,14 +283,14 @@ class CoxAnalysis(Analysis):
                 hidden = ends.shape[1] - int(ends[level].sum())
                 found.append(Suppressed(self.levels[level], "min_cell", hidden if counts_.any() else 0))
             values["shown/ends"] = ends
-        return Disclosed(replace(state, kept=kept, sums=replace(sums, values=values)), gathered(found))
+        return Disclosed(replace(told.state, sums=replace(sums, values=values)), gathered(found))
 
     def report(self, state: State) -> Report:
         """Coefficients, tests, concordance, and the baseline where a grid was given."""
         sums, kept = state.sums or Sums({}), state.kept
         fit = Fit(
             names=self.asked.names,
-            n=self._patients_behind(state),
+            n=patients_behind(self.asked, state),
             centre=np.asarray(state.arrays["centre"]),
             scale=np.asarray(state.arrays["scale"]),
             at=np.asarray(state.arrays["coefficients"]),
@@ -309,16 +305,41 @@ class CoxAnalysis(Analysis):
             "cox": {**said, **fit_report(fit, kept), **shown},
         }
 
-    def _patients_behind(self, state: State) -> list[int]:
-        """By column: of a level those who have it, of a number all."""
-        n, means = int(state.kept["patients"][0]), np.asarray(state.arrays["centre"])
-        return [
-            round(mean * n) if is_level else n
-            for mean, is_level in zip(means.tolist(), self.asked.are_levels, strict=True)
-        ]
+
+def patients_behind(asked: Asked, state: State) -> list[int]:
+    """By column: of a level those who have it, of a number all."""
+    n, means = int(state.kept["patients"][0]), np.asarray(state.arrays["centre"])
+    each = zip(means.tolist(), asked.are_levels, strict=True)
+    return [round(mean * n) if is_level else n for mean, is_level in each]
 
 
-def build(study: Study) -> CoxAnalysis:
+def told_at_first(
+    asked: Asked, sums: Sums, rules: Disclosure, more: int = 0, cells: Mapping[str, float] | None = None
+) -> Text | None:
+    """What the first sum tells of single patients.
+
+    Args:
+        more: parameters beside the columns'.
+        cells: other counts that the report shows.
+    """
+    n, names = float(sums["patients"][0]), asked.names
+    values, squares = totals(sums["sum"], VALUES), totals(sums["squares"], SQUARES)
+    # Where values and squares add up to the same, each is 0 or 1, and a mean is a count.
+    pairs_ = zip(names, values, squares, strict=True)
+    levels = {name: float(value) for name, value, square in pairs_ if value == square}
+    levels |= {"the event": float(sums["events"][0]), **(cells or {})}
+    return told_by_size(n, len(names) + more, rules) or told_by_levels(levels, n, rules)
+
+
+def without_few_missing(state: State, rules: Disclosure) -> Disclosed:
+    """The number left out, where it is none or large enough to be shown."""
+    missing = np.asarray(state.kept["missing"], np.float64)
+    few = (missing > 0) & (missing < rules.min_cell)
+    kept = {**state.kept, "missing": masked(missing, few, rules)}
+    return Disclosed(replace(state, kept=kept), gathered([Suppressed("missing", "min_cell", int(few[0]))]))
+
+
+def build(study: Study) -> Analysis:
     """The analysis of `fc.Cox(...)`.
 
     Raises:
@@ -335,4 +356,10 @@ def build(study: Study) -> CoxAnalysis:
         raise StudyError("analysis.formula: {why}", why=error.args[0]) from None
     strata = tuple((name, len(kind)) for name, kind in levels.items())
     named = tuple(", ".join(map(str, chosen)) for chosen in product(*levels.values())) if levels else (ALL,)
-    return CoxAnalysis(question, Asked(study.cohort, design, strata), named)
+    asked = Asked(study.cohort, design, strata)
+    if question.pieces is None:
+        return CoxAnalysis(question, asked, named)
+    from fedcohort.analyses.cox.piecewise import PiecewiseCox
+
+    label = study.cohort.label
+    return PiecewiseCox(asked, question.edges(label.horizon if isinstance(label, Survival) else None))
