@@ -12,7 +12,10 @@ import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State, Sums
 from fedcohort.analyses.incidence.gray import GrayTest
+from fedcohort.dashboard.federation.document import Finished, results
 from fedcohort.errors import StudyError
+from fedcohort.explain import explain
+from fedcohort.texts.look_up import page_texts
 from tests.analyses.clinical import uneven
 from tests.analyses.clinical_survival import flchain
 
@@ -247,3 +250,24 @@ def test_a_label_without_causes_is_refused() -> None:
     cohort = fc.Cohort(columns={"arm": ARMS}, label=fc.Survival("t", "e"))
     with pytest.raises(StudyError, match="incidence needs causes, such as"):
         ask(marrow(), cohort)
+
+
+@pytest.mark.parametrize(("language", "asked"), [("en", "Gray's test"), ("zh", "Gray 检验")])
+def test_page_report_and_plot_show_each_cause(language: str, asked: str) -> None:
+    question = fc.CumulativeIncidence(grid=[100.0, 500.0, 2000.0], by="arm", at=[500.0])
+    study = fc.Study(name="cif", cohort=COHORT, analysis=question)
+    result = fc.simulate(uneven(marrow())).run(study, progress=False)
+    assert list(result.table["cause"]) == ["1", "2"] * 3
+    assert {"n", "events", "incidence_500", "incidence_500_low"} <= set(result.table.columns)
+    said = page_texts(language)
+    ended = Finished({"study": study.model_dump(mode="json")}, result.report, [], "0")
+    text = repr(results(ended, said))
+    for name in ("incidence.heading", "incidence.at_risk", "incidence.cause"):
+        assert said[name] in text
+    p = f"{result.report['incidence']['gray']['2']['p']:.2g}"
+    assert said["incidence.gray"].format(cause="2", p=p) in text.replace("\\'", "'")
+    assert text.count("<svg") == 2
+    assert len(result.plot().axes) == 2
+    told = explain(study, language=language)
+    assert asked in told
+    assert "{" not in told

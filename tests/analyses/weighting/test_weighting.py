@@ -11,8 +11,10 @@ from statsmodels.treatment.treatment_effects import TreatmentEffect
 
 import fedcohort as fc
 from fedcohort.analyses.weighting.weights import weights_of
+from fedcohort.dashboard.federation.document import Finished, results
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
+from fedcohort.texts.look_up import page_texts
 from tests.analyses import clinical
 
 NEAR = 1e-8
@@ -250,3 +252,19 @@ def test_it_is_explained(language: str, said: str) -> None:
     assert said in text
     assert "treated ~ age + C(sex)" in text
     assert "{" not in text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_page_report_and_plot_show_the_effect_the_balance_and_the_scores(language: str) -> None:
+    result = ask(made_up(), fc.Weighting(FORMULA, "died"))
+    assert list(result.table.index) == ["difference", "risk_ratio", "odds_ratio"]
+    names = [figure.name for figure in result.figures]
+    assert names == ["effect", "forest", "groups", "balance", "scores-0", "scores-1", "coefficients"]
+    said = page_texts(language)
+    ended = Finished({"study": result.study.model_dump(mode="json")}, result.report, [], "0")
+    text = repr(results(ended, said))
+    for name in ("heading", "balance", "risk_ratio", "effective_n"):
+        assert said[f"weighting.{name}"] in text
+    assert said["weighting.scores"].format(group="treated 1") in text
+    assert "<svg" in text
+    result.plot()

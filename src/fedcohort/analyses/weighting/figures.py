@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedcohort.analyses.coefficient_table import coefficient_table
-from fedcohort.figures import Bars, Column, Figure, Key, Named, Row, Table, Value
+from fedcohort.figures import Axis, Bars, Column, Figure, Intervals, Key, Named, Row, Table, Value
 
 SECTION = "weighting"
 BALANCED = 0.1
@@ -20,7 +20,9 @@ def figures(report: Json, study: Json) -> tuple[Figure, ...]:
     scores = (_scores(told, level) for level in told["groups"])
     ratio = Key("coefficients.odds_ratio")
     propensity = coefficient_table(told["propensity"], "propensity", ratio)
-    return _effect(report, told), _groups(told), _balance(told), *scores, propensity
+    forest = _forest(told)
+    ratios = () if forest is None else (forest,)
+    return _effect(report, told), *ratios, _groups(told), _balance(told), *scores, propensity
 
 
 def _effect(report: Json, told: Json) -> Table:
@@ -75,6 +77,21 @@ def _test(row: Json) -> tuple[Value, ...]:
     return tuple(Value(row.get(name)) for name in ("se", "z", "p", "low", "high"))
 
 
+def _forest(told: Json) -> Intervals | None:
+    """Ratios of a yes or no."""
+    rows = tuple(
+        Named(Key(f"weighting.{row['name']}"), _estimate(row)[1])
+        for row in told["effect"]
+        if row["name"] != "difference" and row["low"] is not None
+    )
+    if not rows:
+        return None
+    title = Key("weighting.ratio")
+    return Intervals(
+        name="forest", section=SECTION, title=title, x=Axis(title, log=True), rows=rows, reference=1.0
+    )
+
+
 def _groups(told: Json) -> Table:
     return Table(
         name="groups",
@@ -96,6 +113,7 @@ def _groups(told: Json) -> Table:
                     Value(group["crude"]),
                     Value(group["mean"], group["low"], group["high"]),
                 ),
+                f"{told['treatment']} {level}",
             )
             for level, group in told["groups"].items()
         ),
@@ -128,7 +146,7 @@ def _scores(told: Json, level: str) -> Bars:
     return Bars(
         name=f"scores-{list(told['groups']).index(level)}",
         section=SECTION,
-        title=Key("weighting.scores", {"group": level}),
+        title=Key("weighting.scores", {"group": f"{told['treatment']} {level}"}),
         bars=tuple(Named(f"{low:g} – {high:g}", Value(n)) for low, high, n in parts),
         measure=Key("weighting.patients"),
         format="count",

@@ -213,6 +213,7 @@ class WeightingAnalysis(Analysis):
             "missing": count_of(missing),
             "weighting": {
                 "formula": str(asked.formula),
+                "treatment": asked.treated,
                 "outcome": asked.outcome,
                 "estimand": asked.estimand,
                 "n": int(moments.n),
