@@ -23,6 +23,12 @@ def report_of(study: fc.Study, frames: Mapping[str, pd.DataFrame] | Sequence[pd.
     return dict(analysis.report(finished(study, analysis, frames)))
 
 
+def noisy(study: fc.Study, frames: Mapping[str, pd.DataFrame], seed: int) -> dict[str, Any]:
+    """What a private study finds in them, with noise of this seed."""
+    analysis = build_analysis(study)
+    return dict(analysis.report(finished(study, analysis, frames, seed)))
+
+
 def finished(
     study: fc.Study,
     analysis: Analysis,

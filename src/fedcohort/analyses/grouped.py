@@ -31,6 +31,8 @@ from fedcohort.study import Cohort
 from fedcohort.vector import MAX_ROWS, Array, Block, counts
 
 HIDDEN, HIDDEN_TOGETHER = "shown/hidden", "shown/hidden/together"
+GROUPS_SHARE = 0.25
+"""Of the privacy loss that moments take: values are counted with them, too."""
 LEAST_VARIANCE = 1e-4
 """Of scaled values: what noise leaves of a variance is no less."""
 
@@ -57,8 +59,10 @@ class GroupedStage:
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The last of the groups are patients whose group is missing."""
-        groups = (counts("groups", self.n_groups + 1, once=True),) if self.counts_groups else ()
         n = len(self.columns)
+        share = GROUPS_SHARE if n else 1.0
+        counted = counts("groups", self.n_groups + 1, once=True, share=share)
+        groups = (counted,) if self.counts_groups else ()
         if not n:
             return groups
         if self.private:

@@ -15,6 +15,7 @@ from fedcohort.analyses.value_counts import Places
 from fedcohort.errors import StudyError, StudyFailedError
 from fedcohort.explain import explain
 from tests.analyses.clinical import flchain, lung, uneven, whas500
+from tests.analyses.together import noisy
 
 CLOSE = 1e-10
 COLUMNS: Any = {
@@ -257,14 +258,15 @@ def test_places_of_a_grid_are_its_values_and_missing_is_none() -> None:
 # --- under privacy -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_under_privacy_intervals_hold_the_exact_figures_and_p_tells_an_effect() -> None:
     """In eight studies: patients and noise are redrawn, so that an interval of 95 % seldom misses."""
     held = []
     for seed in range(8):
         frame = made_up(2000, 20 + seed)
-        result = ask(frame, fc.Compare("bmi", "arm"), BOUNDED, privacy=fc.Privacy(epsilon=2.0))
-        found, exact = result.report["compare"], ask(frame, fc.Compare("bmi", "arm")).report["compare"]
-        assert result.report["privacy"]["epsilon_spent"] <= 2.0
+        asked = study(fc.Compare("bmi", "arm"), BOUNDED, privacy=fc.Privacy(epsilon=2.0))
+        found = noisy(asked, uneven(frame), seed)["compare"]
+        exact = ask(frame, fc.Compare("bmi", "arm")).report["compare"]
         difference, ranks = found["differences"]["b"], found["mann_whitney"]
         held.append(difference["low"] <= 2.0 <= difference["high"])
         held.append(difference["low"] <= exact["differences"]["b"]["difference"] <= difference["high"])
@@ -281,11 +283,13 @@ def test_under_privacy_intervals_hold_the_exact_figures_and_p_tells_an_effect() 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_under_privacy_groups_that_do_not_differ_are_seldom_told_apart() -> None:
     found: dict[str, list[float]] = {"anova": [], "kruskal": []}
-    for seed in range(20):
+    for seed in range(14):
         frame = made_up(600, 40 + seed, effect=0.0)
-        report = ask(frame, fc.Compare("bmi", "stage"), BOUNDED, privacy=fc.Privacy(epsilon=1.0)).report
+        asked = study(fc.Compare("bmi", "stage"), BOUNDED, privacy=fc.Privacy(epsilon=1.0))
+        report = noisy(asked, uneven(frame), seed)
         for name, values in found.items():
             values.append(report["compare"][name]["p"])
     for values in found.values():
@@ -325,6 +329,9 @@ def test_it_is_a_table_of_groups_one_of_differences_and_a_forest_plot() -> None:
     assert [figure.name for figure in result.figures] == ["groups", "differences", "mean-differences"]
     assert result.table["n"].sum() == 90
     assert {"mean", "mean_low", "mean_high", "std", "mean_rank"} <= set(result.table.columns)
+    private = ask(made_up(90, 9), fc.Compare("bmi", "arm"), BOUNDED, privacy=fc.Privacy(epsilon=1.0))
+    assert private.report["privacy"]["epsilon_spent"] <= 1.0
+    assert "n_error" in private.table.columns
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

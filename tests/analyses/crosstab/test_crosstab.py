@@ -15,6 +15,7 @@ from fedcohort.analyses.contingency import Strata, chi_squared, fisher_p, two_gr
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
 from tests.analyses.clinical import uneven, whas500
+from tests.analyses.together import noisy
 
 CLOSE = 1e-10
 YES_NO: Any = {"smoker": fc.Categorical(["no", "yes"]), "ward": fc.Categorical(["a", "b", "c"])}
@@ -215,16 +216,16 @@ def test_a_stratum_in_which_nothing_differs_changes_no_pooled_odds_ratio() -> No
 # --- under privacy -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_under_privacy_intervals_hold_the_exact_figures_and_p_tells_an_effect() -> None:
     """In eight studies: patients and noise are redrawn, so that an interval of 95 % seldom misses."""
     held = []
     for seed in range(8):
         frame = made_up(1500, 20 + seed)
         question = fc.Crosstab("smoker", "ill", strata="ward")
-        result = ask(frame, question, privacy=fc.Privacy(epsilon=2.0))
-        found, exact = result.report["crosstab"], ask(frame, question).report["crosstab"]
-        assert result.report["privacy"]["epsilon_spent"] <= 2.0
-        assert abs(result.report["patients"] - 1500) < 100
+        report = noisy(study(question, privacy=fc.Privacy(epsilon=2.0)), uneven(frame), seed)
+        found, exact = report["crosstab"], ask(frame, question).report["crosstab"]
+        assert abs(report["patients"] - 1500) < 100
         pooled = found["mantel_haenszel"]
         held.append(pooled["odds_ratio_low"] <= 3.0 <= pooled["odds_ratio_high"])
         for name in ("risk", "risk_difference", "odds_ratio"):
@@ -236,13 +237,14 @@ def test_under_privacy_intervals_hold_the_exact_figures_and_p_tells_an_effect() 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_under_privacy_groups_that_do_not_differ_are_seldom_told_apart() -> None:
     found = []
     for seed in range(20):
         frame = made_up(500, 40 + seed)
         frame["smoker"] = np.random.default_rng(seed).permutation(frame["smoker"].to_numpy())
-        result = ask(frame, fc.Crosstab("smoker", "ill"), privacy=fc.Privacy(epsilon=1.0))
-        found.append(result.report["crosstab"]["chi_squared"]["p"])
+        asked = study(fc.Crosstab("smoker", "ill"), privacy=fc.Privacy(epsilon=1.0))
+        found.append(noisy(asked, uneven(frame), seed)["crosstab"]["chi_squared"]["p"])
     assert sum(p < 0.05 for p in found) <= 5
     assert np.mean(found) > 0.2
 
@@ -286,6 +288,7 @@ def test_it_is_a_table_of_counts_a_comparison_and_a_forest_plot() -> None:
     assert len(result.table) == 6
     private = ask(made_up(200, 7), fc.Crosstab("smoker", "ward"), privacy=fc.Privacy(epsilon=1.0))
     assert [figure.name for figure in private.figures] == ["counts"]
+    assert private.report["privacy"]["epsilon_spent"] <= 1.0
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
