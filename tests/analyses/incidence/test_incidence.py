@@ -11,6 +11,7 @@ from sksurv.nonparametric import cumulative_incidence_competing_risks
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State, Sums
+from fedcohort.analyses.incidence.aalen_johansen import IncidenceTable
 from fedcohort.analyses.incidence.gray import GrayTest
 from fedcohort.dashboard.federation.document import Finished, results
 from fedcohort.errors import StudyError
@@ -217,6 +218,19 @@ def test_the_private_test_finds_what_differs_and_seldom_what_does_not() -> None:
     assert noisy_report(3000, 1)["gray"]["1"]["p"] < 0.01
     alike = [noisy_report(1000, seed, alike=True)["gray"]["1"]["p"] for seed in range(12)]
     assert sum(p < 0.05 for p in alike) <= 3
+
+
+def test_whatever_noise_does_counts_are_drawn_as_of_patients_who_may_have_been() -> None:
+    """Of tables that are mostly noise, of which some have nobody left in a group."""
+    for seed in range(300):
+        draw = np.random.default_rng(seed)
+        counts = draw.poisson(1.5, (2, 9, 3)) + draw.normal(0, SIGMA, (2, 9, 3))
+        table = IncidenceTable(counts, halved=True)
+        for same in (None, 0, 1):
+            expected = table.expected(same)
+            assert np.all(expected >= 0)
+            total = np.maximum(counts.sum((1, 2)), 0)
+            np.testing.assert_allclose(expected.sum((1, 2)), total, atol=1e-9)
 
 
 def test_a_private_study_runs_and_says_what_it_spent() -> None:

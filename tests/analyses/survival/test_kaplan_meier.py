@@ -222,6 +222,17 @@ def test_private_intervals_hold_the_curve_whatever_the_number_of_patients(n: int
     assert np.mean(held) > 0.88
 
 
+@pytest.mark.parametrize("one_hazard", [False, True])
+def test_whatever_noise_does_counts_are_drawn_as_of_patients_who_may_have_been(one_hazard: bool) -> None:
+    """Of tables that are mostly noise, of which some have nobody left in a group."""
+    for seed in range(300):
+        draw = np.random.default_rng(seed)
+        counts = draw.poisson(1.5, (2, 2, 9, 2)) + draw.normal(0, 4.5, (2, 2, 9, 2))
+        expected = LifeTable(counts, halved=True).expected(one_hazard)
+        assert np.all(expected >= 0)
+        np.testing.assert_allclose(expected.sum((2, 3)), np.maximum(counts.sum((2, 3)), 0), atol=1e-9)
+
+
 def test_the_private_test_within_strata_finds_what_differs_and_not_what_does_not() -> None:
     frame = many(3000, 1)
     frame["ward"] = np.where(np.arange(len(frame)) % 2, "a", "b")

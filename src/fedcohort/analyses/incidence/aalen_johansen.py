@@ -108,8 +108,8 @@ class IncidenceTable:
             chances[:, 1 + same] = step / np.maximum(share, 1e-12)
             chances /= np.maximum(chances.sum(-1, keepdims=True), 1.0)
             expected[:, time] = left[:, None] * chances
-            share = share * (1 - chances[:, 1:].sum(-1))
-            left = left - expected[:, time].sum(-1)
+            share = np.maximum(share * (1 - chances[:, 1:].sum(-1)), 0.0)
+            left = np.maximum(left - expected[:, time].sum(-1), 0.0)
         expected[:, -1, 0] = left
         return expected
 
