@@ -79,7 +79,7 @@ def shown(value: Value, format: Format, texts: Texts, style: Style) -> str:
     if style.printed and value.of_patients is not None:
         value = value.of_patients
     low, high = (None if end is None else written(end, format, style) for end in (value.low, value.high))
-    if value.number is None and not value.known:
+    if value.number is None and not value.known and high is not None:
         return texts["described.untold"].format(high=high)
     number = NOTHING if value.number is None else written(value.number, format, style)
     if low is not None and not value.known:

@@ -9,8 +9,12 @@ import pytest
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.kinds import KINDS
+from fedcohort.dashboard.shared.svg import svg
 from fedcohort.errors import DisclosureError
+from fedcohort.figure_texts import PAPER, grid
 from fedcohort.figures import to_json
+from fedcohort.researcher.picture import drawable
+from fedcohort.texts.look_up import languages, page_texts
 
 from .small_cells import CASES, HOSPITALS, Case
 
@@ -93,6 +97,23 @@ def test_no_small_count_is_shown_nor_follows_by_subtraction(kind: str) -> None:
         left = total - sum(part for part in parts if part is not None)
         assert left == 0 or (left >= MIN_CELL and parts.count(None) > 1), (total, parts)
     assert json.dumps(result.report, allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", EACH)
+def test_what_is_left_is_drawn_everywhere_in_every_language(kind: str) -> None:
+    result = run(case_of(kind), fc.Disclosure())
+    for language in languages():
+        texts = page_texts(language)
+        for figure in result.figures:
+            words = grid(figure, texts, PAPER)
+            drawn = svg(figure, texts)
+            assert words is not None or drawn is not None
+            told = f"{[] if words is None else [words.title, *words.head, *words.rows]} {drawn or ''}"
+            assert "None" not in told
+            assert "nan" not in told.lower().replace("finance", "")
+    assert "None" not in result._repr_html_()
+    assert not drawable(result.figures) or result.plot()
+    assert "hidden-by-rules" in {figure["name"] for figure in to_json(result.figures)}
 
 
 @pytest.mark.parametrize("kind", EACH)

@@ -145,7 +145,7 @@ def _calibration(measured: Json, split: str | None) -> Curve | None:
 
 def _confusion(measured: Json, split: str | None, label: Json) -> Matrix | None:
     counts = measured.get("confusion")
-    if not isinstance(counts, Sequence) or not counts:
+    if not isinstance(counts, Sequence) or not counts or any(None in row for row in counts):
         return None
     levels = _levels(label, len(counts))
     return Matrix(
