@@ -53,7 +53,35 @@ CORRELATION = [
     Row("analysis.pca: {} components of {} numbers; ask for no more than there are numbers",
         lambda: correlation(pca=3), lambda: correlation(pca=2)),
 ]  # fmt: skip
-ROWS = [*QUANTILES, *CORRELATION]
+SCORE = fc.Coefficients({"age": 0.03}, missing={"age": 60})
+ILL = fc.Binary("ill")
+WARDS: dict[str, Any] = {"age": AGE, "ward": fc.Categorical(list(range(100)))}
+
+
+def validation(label: Any = ILL, split: Any = None, privacy: Any = None, **words: Any) -> fc.Study:
+    cohort = fc.Cohort(columns=WARDS, label=label, split=split)
+    return fc.Study(name="x", cohort=cohort, analysis=fc.Validate(SCORE, **words), privacy=privacy)
+
+
+PRIVACY = fc.Privacy(epsilon=1.0)
+VALIDATION = [
+    Row("thresholds: write them in order, each once, such as [0.1, 0.2, 0.5]",
+        lambda: validation(thresholds=[0.5, 0.1]),
+        lambda: validation(thresholds=[0.1, 0.2, 0.5])),
+    Row("analysis.held_out: the cohort holds nobody out; give it a split, such as fc.Holdout(0.2), or leave "
+        "it out",
+        lambda: validation(held_out=True),
+        lambda: (validation(held_out=True, split=fc.Holdout(0.2)), validation())),
+    Row("analysis.by: this is the label; name a column that makes groups of patients",
+        lambda: validation(by="ill"), lambda: validation(by="ward")),
+    Row("analysis.grid: scores and levels make over {} cells; take a wider grid",
+        lambda: validation(by="ward", grid=0.001), lambda: validation(by="ward", grid=0.05)),
+    Row("cohort.label: a validation is of a yes-or-no label; take fc.Binary(column)",
+        lambda: validation(fc.Number("days", 0, 10)), lambda: validation(fc.Binary("ill"))),
+    Row("analysis.grid: private scores are counted in coarse parts; leave it out",
+        lambda: validation(grid=0.1, privacy=PRIVACY), lambda: validation(privacy=PRIVACY)),
+]  # fmt: skip
+ROWS = [*QUANTILES, *CORRELATION, *VALIDATION]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.said[:60] for row in ROWS])

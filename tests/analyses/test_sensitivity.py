@@ -184,6 +184,10 @@ CASES: dict[str, Callable[[], Case]] = {
         1,
         whereabouts,
     ),
+    "validate a score": lambda: Case(study(fc.Validate(SCORE, by="stage"), LABELS["binary"]), 60),
+    "validate held-out patients": lambda: Case(
+        study(fc.Validate(SCORE, held_out=True), LABELS["binary"]), 60
+    ),
     "evaluate a yes or no": lambda: Case(study(fc.Evaluate(model=saved("binary")), LABELS["binary"]), 25),
     "evaluate classes": lambda: Case(study(fc.Evaluate(model=saved("classes")), LABELS["classes"]), 25),
     "evaluate a number": lambda: Case(study(fc.Evaluate(model=saved("number")), LABELS["number"]), 25),

@@ -155,6 +155,18 @@ def weighted_lines(report: Json) -> Iterator[Line]:
 
 
 BOUNDED = {**COLUMNS, "weight": fc.Numeric(0, 200)}
+
+
+def validated_lines(report: Json) -> Iterator[Line]:
+    """Groups are all patients; bins of calibration are a group, with the outcome and without."""
+    groups = report["validate"]["groups"]
+    yield groups["all"]["n"], [group["n"] for name, group in groups.items() if name != "all"]
+    for group in groups.values():
+        bins = group.get("calibration") or []
+        yield group["n"], [one["n"] for one in bins]
+        yield group["events"], [one["events"] for one in bins]
+
+
 BY_COEFFICIENT = fc.Coefficients(
     intercept=-1.0,
     coefficients={"age": 0.02, "weight": 0.0},
@@ -194,6 +206,12 @@ CASES: dict[str, Case] = {
         columns={**BOUNDED, "event": fc.Categorical([0, 1])},
         label=fc.Binary("ill"),
         lines=weighted_lines,
+    ),
+    "validate": Case(
+        fc.Validate(BY_COEFFICIENT, by="group"),
+        fc.Binary("ill"),
+        {**NUMBERS, "group": COLUMNS["group"]},
+        lines=validated_lines,
     ),
     "train": Case(fc.Train(model="logistic", rounds=2), fc.Binary("ill"), NUMBERS, lines=measured_lines),
 }

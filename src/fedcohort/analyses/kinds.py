@@ -19,6 +19,7 @@ from fedcohort.analyses.quantiles.question import Quantiles
 from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.analyses.table_one.question import TableOne
 from fedcohort.analyses.train.question import Train
+from fedcohort.analyses.validate.question import Validate
 from fedcohort.analyses.weighting.question import Weighting
 from fedcohort.questions import Question
 
@@ -35,6 +36,7 @@ __all__ = [
     "Quantiles",
     "TableOne",
     "Train",
+    "Validate",
     "Weighting",
 ]
 
@@ -48,6 +50,7 @@ KINDS: Mapping[str, type[Question]] = MappingProxyType(
         "crosstab": Crosstab,
         "quantiles": Quantiles,
         "correlation": Correlation,
+        "validate": Validate,
         "cox": Cox,
         "compare": Compare,
         "glm": GLM,

@@ -1,12 +1,10 @@
 """The words of `fc.Evaluate(model=...)`."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from fedcohort.analyses.trained.question import Trained, TrainedModel, read_saved_model
+from fedcohort.analyses.trained.question import TrainedModel, as_trained
 from fedcohort.columns import Frozen
 from fedcohort.questions import Privacy, Question, check_predicted, one_row_a_patient
 
@@ -28,17 +26,7 @@ class Evaluate(Question):
     @model_validator(mode="before")
     @classmethod
     def _saved(cls, data: object) -> object:
-        if not isinstance(data, dict) or "model" not in data:
-            return data
-        model = data["model"]
-        if isinstance(model, str | Path):
-            return {**data, "model": read_saved_model(Path(model))}
-        model = getattr(model, "saved_model", model)
-        if not isinstance(model, Mapping | Trained):
-            raise ValueError(
-                "model: give a result, the folder that result.save wrote, or fc.Coefficients(...)"
-            )
-        return {**data, "model": model}
+        return as_trained(data)
 
     @property
     def asked_model(self) -> object:

@@ -212,3 +212,21 @@ def read_saved_model(folder: Path) -> Trained:
     keys = data if isinstance(data, Mapping) else {}
     kind = next((kind for key, kind in KINDS.items() if key in keys), SavedModel)
     return validated(kind, data, str(path), StudyError)
+
+
+def as_trained(data: object) -> object:
+    """A question's words with its `model` as a study has it: of a result, of its folder, or as it is.
+
+    Raises:
+        ValueError: it is none of these.
+        StudyError: the folder holds no saved model, or it is damaged.
+    """
+    if not isinstance(data, dict) or "model" not in data:
+        return data
+    model = data["model"]
+    if isinstance(model, str | Path):
+        return {**data, "model": read_saved_model(Path(model))}
+    model = getattr(model, "saved_model", model)
+    if not isinstance(model, Mapping | Trained):
+        raise ValueError("model: give a result, the folder that result.save wrote, or fc.Coefficients(...)")
+    return {**data, "model": model}
