@@ -171,6 +171,27 @@ def test_of_competing_causes_a_survival_curve_takes_each_as_the_event() -> None:
     assert reports[0] == reports[1]
 
 
+def test_other_questions_take_causes_as_levels_or_refuse_the_label() -> None:
+    frame = marrow().assign(age=lambda rows: 20.0 + np.arange(len(rows)) % 50)
+    cohort = fc.Cohort(columns={"arm": ARMS, "age": fc.Numeric(0, 120)}, label=LABEL)
+
+    def run(question: Any) -> dict[str, Any]:
+        study = fc.Study(name="x", cohort=cohort, analysis=question)
+        report: dict[str, Any] = fc.simulate(uneven(frame)).run(study, progress=False).report
+        return report
+
+    causes = frame["e"].value_counts().sort_index().tolist()
+    assert list(run(fc.Describe())["describe"]["e"]["levels"].values()) == causes
+    assert (
+        list(run(fc.TableOne(by="arm"))["table_one"]["columns"]["e"]["overall"]["levels"].values()) == causes
+    )
+    assert np.sum(run(fc.Crosstab("arm", "e"))["crosstab"]["counts"], axis=0).tolist() == causes
+    assert [group["n"] for group in run(fc.Compare("age", by="e"))["compare"]["groups"].values()] == causes
+    assert run(fc.GLM("age ~ C(e)"))["glm"]["n"] == len(frame)
+    with pytest.raises(StudyError, match="cox does not tell causes apart; leave causes out"):
+        run(fc.Cox("age"))
+
+
 GRID = [5.0 * step for step in range(1, 9)]
 SIGMA = 4.5
 """About that of epsilon 1 with four hospitals."""

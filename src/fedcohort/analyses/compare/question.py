@@ -1,7 +1,7 @@
 """The words of `fc.Compare(...)`."""
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,7 @@ class Compare(Question):
     """
 
     kind: Literal["compare"] = "compare"
+    tells_causes: ClassVar[bool] = True
     column: Identifier
     by: Identifier
     # Left out where there is none: TOML has no word for None.

@@ -1,7 +1,7 @@
 """The words of `fc.Correlation(...)`."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -27,6 +27,7 @@ class Correlation(Question):
     """
 
     kind: Literal["correlation"] = "correlation"
+    tells_causes: ClassVar[bool] = True
     method: Literal["pearson", "spearman"] = "pearson"
     pca: Annotated[int, Field(strict=True, ge=1, le=MOST_COLUMNS)] | None = Field(
         default=None, exclude_if=lambda value: value is None

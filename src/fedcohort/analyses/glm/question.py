@@ -1,6 +1,6 @@
 """The words of `fc.GLM(...)`."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -31,6 +31,7 @@ class GLM(Question):
     """
 
     kind: Literal["glm"] = "glm"
+    tells_causes: ClassVar[bool] = True
     formula: Formula
     family: FamilyName | None = None
     se: Literal["model", "robust", "HC1"] = "model"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -29,6 +29,7 @@ class Quantiles(Question):
     """
 
     kind: Literal["quantiles"] = "quantiles"
+    tells_causes: ClassVar[bool] = True
     probabilities: Annotated[
         Sequence[Probability], AfterValidator(tuple), Field(min_length=1, max_length=99)
     ] = (0.25, 0.5, 0.75)

@@ -1,7 +1,7 @@
 """The words of `fc.TableOne(...)`."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -31,6 +31,7 @@ class TableOne(Question):
     """
 
     kind: Literal["table_one"] = "table_one"
+    tells_causes: ClassVar[bool] = True
     # Left out where there is none: TOML has no word for None.
     by: Identifier | None = Field(default=None, exclude_if=lambda value: value is None)
     nonnormal: Annotated[Sequence[Identifier], AfterValidator(tuple)] = ()

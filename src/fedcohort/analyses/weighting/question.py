@@ -26,7 +26,7 @@ class Weighting(Question):
     """
 
     kind: Literal["weighting"] = "weighting"
-    tells_causes: ClassVar[bool] = False
+    tells_causes: ClassVar[bool] = True
     formula: Formula
     outcome: Identifier
     estimand: Estimand = "ate"
