@@ -115,15 +115,28 @@ class ShownGroup:
         at_risk = rounded(np.flip(np.flip(table.counts[0].sum(-1)).cumsum())[:-1], self.rounding)
         return {
             **told,
-            "median": median(times, curve),
-            "median_low": median(times, np.nan_to_num(low[0], nan=1.0)),
-            "median_high": median(times, np.nan_to_num(high[0], nan=1.0)),
+            **self._median(times, curve, low[0], high[0]),
             **self._means(table, times),
             "survival": self._at(self.ends, curve),
             "low": self._at(self.ends, low[0]),
             "high": self._at(self.ends, high[0]),
             "at_risk": [count_of(n) for n in self._spread(np.append(0, self.ends[:-1] + 1), at_risk)],
         }
+
+    def _median(self, times: Floats, curve: Floats, low: Floats, high: Floats) -> dict[str, float | None]:
+        """The median, where it falls on a time that is shown by itself, and between which times it lies."""
+        first, found, last = (median(times, np.nan_to_num(line, nan=1.0)) for line in (low, curve, high))
+        begin = None if first is None else self._begin(times, first)
+        if found is not None and self._begin(times, found) is not None:
+            found = None
+        return {"median": found, "median_low": first if begin is None else begin, "median_high": last}
+
+    def _begin(self, times: Floats, end: float) -> float | None:
+        """The last time before the window that ends there; None of a window of one time."""
+        place = int(np.flatnonzero(times == end)[0])
+        if self.ends[place] - (self.ends[place - 1] if place else -1) == 1:
+            return None
+        return float(times[place - 1]) if place else 0.0
 
     def _means(self, table: LifeTable, times: Floats) -> dict[str, float | None]:
         """Of a curve that is shown up to the grid's end."""

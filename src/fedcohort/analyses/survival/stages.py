@@ -77,7 +77,9 @@ class SurvivalAnalysis(Analysis):
         """Times put together, of groups that are large enough."""
         sums = state.sums or Sums({})
         exits, missing = self.strata(sums).counts, float(sums["exits"][-1])
-        values, suppressed = shown_sums(exits, missing, tuple(map(str, self.levels)), rules)
+        by = self.question.by
+        groups = tuple(str(level) if by is None else f"{by} {level}" for level in self.levels)
+        values, suppressed = shown_sums(exits, missing, groups, rules)
         return Disclosed(replace(state, sums=replace(sums, values=values)), gathered(suppressed))
 
     def report(self, state: State) -> Report:

@@ -20,6 +20,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 DASHES = ("none", "5 3", "2 2", "7 2 2 2")
 GREY, INK = "#8a97a3", "#16212b"
 LONGEST_NAME = 18
+LETTER = 5.2
+"""Width that a letter takes at most, of numbers on average."""
 MAX_POINTS = 500
 """Of one curve: a study of thousands of rounds is thinned out, its ends stay."""
 MAX_BARS = 40
@@ -173,23 +175,27 @@ def _intervals(figure: Intervals, texts: Texts) -> Markup:
     scale: Callable[[float], float] = math.log if figure.x.log else float
     span = (scale(min(reached, default=1.0)), scale(max(reached, default=1.0)))
 
+    words = [shown(row.value, figure.x.format, texts, PAPER) for row in figure.rows]
+    width = max(WIDTH, 220.0 + LETTER * max(map(len, words), default=0))
+    right = width - LETTER * max(map(len, words), default=0) - 14.0
+
     def place(value: float) -> float:
-        return _share(scale(value), span, 110.0, WIDTH - 110.0)
+        return _share(scale(value), span, 110.0, right)
 
     floor = 6.0 + 18 * len(figure.rows)
-    parts = [_TEXT.format(WIDTH / 2, floor + 14, "middle", said(figure.x.title, texts))]
+    parts = [_TEXT.format((110.0 + right) / 2, floor + 14, "middle", said(figure.x.title, texts))]
     if figure.reference is not None:
         parts.append(_STROKE.format(f"M{place(figure.reference):.1f} 0 V{floor:g}", GREY, "3 2"))
-    for index, row in enumerate(figure.rows):
+    for index, (row, told) in enumerate(zip(figure.rows, words, strict=True)):
         y = 12.0 + 18 * index
         parts += [
             _TEXT.format(4, y + 4, "start", _short(said(row.name, texts))),
             *_whisker(row, y, place),
-            _TEXT.format(WIDTH - 4, y + 4, "end", shown(row.value, figure.x.format, texts, PAPER)),
+            _TEXT.format(width - 4, y + 4, "end", told),
         ]
         if row.value.number is not None:
             parts.append(_DOT.format(f"{place(row.value.number):.1f}", f"{y:.1f}", COLOURS[0]))
-    return _svg(said(figure.title, texts), floor + 20, parts)
+    return _svg(said(figure.title, texts), floor + 20, parts, width)
 
 
 def _histogram(figure: Bars, texts: Texts) -> Markup:
@@ -207,8 +213,8 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
-def _svg(title: str, height: float, parts: Sequence[Markup]) -> Markup:
-    return _SVG.format(WIDTH, height, title, Markup("").join(parts))
+def _svg(title: str, height: float, parts: Sequence[Markup], width: float = WIDTH) -> Markup:
+    return _SVG.format(width, height, title, Markup("").join(parts))
 
 
 def _frame(axes: _Axes, x_title: str, y_title: str) -> list[Markup]:
