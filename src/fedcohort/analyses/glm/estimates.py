@@ -76,13 +76,20 @@ class Fit:
             middle = bread @ self.sums.meat @ bread
             if se == "HC1":
                 middle = middle * (self.n / self.degrees if self.degrees > 0 else math.nan)
-        back = self.scaling.back()
-        covariance: Floats = back @ middle @ back.T
+        covariance: Floats = self._back @ middle @ self._back.T
         return covariance
+
+    @property
+    def _back(self) -> Floats:
+        """To the columns' own units; a dispersion has none."""
+        p = len(self.scaling.scale)
+        back = np.eye(len(self.theta))
+        back[:p, :p] = self.scaling.back()
+        return back
 
     def own_units(self) -> Floats:
         """The coefficients in the columns' own units."""
-        found: Floats = self.scaling.back() @ self.coefficients
+        found: Floats = self._back @ self.coefficients
         return found
 
     def fit(self) -> dict[str, object]:
@@ -94,7 +101,7 @@ class Fit:
             deviance = 2.0 * (self.saturated - self.sums.loglik - self.constant)
         found: dict[str, object] = {
             "loglik": _finite(loglik),
-            "deviance": _finite(deviance),
+            **({} if self.family == "negative_binomial" else {"deviance": _finite(deviance)}),
             "aic": _finite(-2.0 * loglik + 2.0 * n_parameters),
             "residual_degrees": int(self.degrees),
         }
@@ -102,7 +109,7 @@ class Fit:
             found["residual_sd"] = _finite(
                 math.sqrt(max(self.dispersion, 0.0)) if self.degrees > 0 else math.nan
             )
-        n_slopes = len(self.theta) - self.scaling.has_intercept
+        n_slopes = len(self.scaling.scale) - self.scaling.has_intercept
         if null is not None and n_slopes:
             statistic = max(2.0 * (loglik - null), 0.0)
             found["null_loglik"] = _finite(null)

@@ -11,6 +11,7 @@ _FAMILIES = {
     "gaussian": say("linear"),
     "binomial": say("logistic"),
     "poisson": say("Poisson"),
+    "negative_binomial": say("negative binomial"),
 }
 
 

@@ -98,4 +98,9 @@ def _itself(mean: float) -> float:
 GAUSSIAN = Family("gaussian", _gaussian, lambda eta: eta, _itself, _nothing, _nothing)
 BINOMIAL = Family("binomial", _binomial, _expit, _logit, _nothing, _nothing, "odds_ratio")
 POISSON = Family("poisson", _poisson, _exp, _log, _minus_log_factorial, _poisson_saturated, "rate_ratio")
-FAMILIES = {family.name: family for family in (GAUSSIAN, BINOMIAL, POISSON)}
+NEGATIVE_BINOMIAL = Family(
+    "negative_binomial", _poisson, _exp, _log, _minus_log_factorial, _nothing, "rate_ratio"
+)
+"""Its rows are those of alpha = 0; `sums.negative_binomial_sums` has those of any alpha."""
+FAMILIES = {family.name: family for family in (GAUSSIAN, BINOMIAL, POISSON, NEGATIVE_BINOMIAL)}
+COUNTS = ("poisson", "negative_binomial")

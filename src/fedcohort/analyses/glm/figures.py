@@ -7,8 +7,17 @@ from fedcohort.analyses.coefficient_table import coefficient_table, forest_plot
 from fedcohort.figures import Column, Figure, Format, Key, Row, Table, Value
 
 SECTION = "glm"
-RATIOS = {"binomial": "odds_ratio", "poisson": "rate_ratio"}
-FIT = ("loglik", "penalised_loglik", "null_loglik", "deviance", "aic", "residual_degrees", "residual_sd")
+RATIOS = {"binomial": "odds_ratio", "poisson": "rate_ratio", "negative_binomial": "rate_ratio"}
+FIT = (
+    "loglik",
+    "penalised_loglik",
+    "null_loglik",
+    "deviance",
+    "aic",
+    "alpha",
+    "residual_degrees",
+    "residual_sd",
+)
 
 FORMATS: tuple[tuple[str, Format], ...] = (("i2", "share"), ("tau2", "number"), ("q", "number"), ("q_p", "p"))
 

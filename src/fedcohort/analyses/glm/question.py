@@ -12,7 +12,7 @@ from fedcohort.texts import say
 if TYPE_CHECKING:
     from fedcohort.study import Study
 
-FamilyName = Literal["gaussian", "binomial", "poisson"]
+FamilyName = Literal["gaussian", "binomial", "poisson", "negative_binomial"]
 
 
 class GLM(Question):
@@ -20,7 +20,8 @@ class GLM(Question):
 
     `formula` is as in R, `death ~ age + C(sex, ref="f") + ns(bmi, knots=[25, 30]) + age:dose`; each of its
     columns is one of the cohort's or its label. `family` is by the outcome where it is left out: binomial of
-    two levels, of which the second counts as yes, gaussian of a number. `se` is by the model, or robust: the
+    two levels, of which the second counts as yes, gaussian of a number; `negative_binomial` also estimates
+    how far counts vary beyond Poisson's (alpha). `se` is by the model, or robust: the
     sandwich HC0 (`"robust"`), or HC1 with its correction for few rows. `site` is "none", or "fixed" for an
     intercept of each hospital, which stays there, or "meta": each hospital fits a model of its own, and their
     coefficients are combined (DerSimonian and Laird), with I-squared and tau-squared. `offset` is a column or
@@ -52,6 +53,10 @@ class GLM(Question):
             raise ValueError("formula: it has no outcome; write one on the left, such as death ~ age")
         if self.site == "fixed" and not self.formula.intercept:
             raise ValueError('formula: site = "fixed" gives each hospital its intercept; leave out - 1')
+        if self.family == "negative_binomial" and self.site != "none":
+            raise ValueError(
+                'site: a negative binomial regression is of all hospitals alike; take site = "none"'
+            )
         if self.site == "meta" and self.ridge:
             raise ValueError(
                 'ridge: site = "meta" combines what each hospital finds without one; leave it out'
@@ -102,6 +107,10 @@ class GLM(Question):
             ValueError: names the field.
         """
         Question.check_private(self, study, privacy)
+        if self.family == "negative_binomial":
+            raise ValueError(
+                'analysis.family: a negative binomial regression cannot be asked privately; take "poisson"'
+            )
         for name in ("se", "site", "offset", "weights", "ridge", "firth", "rounds"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
@@ -129,7 +138,12 @@ def _check_outcome(question: GLM, kind: Column) -> None:
                 outcome=question.outcome,
             )
         )
-    if family == "poisson" and isinstance(kind, Numeric) and kind.low is not None and kind.low < 0:
+    if (
+        family in ("poisson", "negative_binomial")
+        and isinstance(kind, Numeric)
+        and kind.low is not None
+        and kind.low < 0
+    ):
         raise ValueError(
             say(
                 "analysis.formula: the bounds of {outcome} begin below 0, and a count does not; let them "

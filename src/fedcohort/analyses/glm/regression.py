@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.design import CHUNK, Design, design_of
-from fedcohort.analyses.glm.families import FAMILIES, Family
+from fedcohort.analyses.glm.families import COUNTS, FAMILIES, Family
 from fedcohort.analyses.glm.newton import Scaling
 from fedcohort.analyses.glm.question import GLM
 from fedcohort.analyses.glm.sums import Rows as Complete
@@ -59,6 +59,11 @@ class Regression:
         """Coefficients of the model without columns."""
         return int(self.has_free_intercept)
 
+    @property
+    def n_dispersions(self) -> int:
+        """Parameters beside the coefficients: the logarithm of a negative binomial's alpha."""
+        return int(self.family.name == "negative_binomial")
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Of the coefficients."""
@@ -70,10 +75,11 @@ class Regression:
         return self.question.se != "model"
 
     def penalty(self, scaling: Scaling) -> Floats:
-        """(q,): the ridge of each standardised coefficient; none of an intercept."""
-        penalty = np.full(self.q, self.question.ridge)
+        """(q,), or one more: the ridge of each standardised coefficient; none of an intercept or alpha."""
+        penalty = np.full(self.q + self.n_dispersions, self.question.ridge)
         if self.has_free_intercept:
             penalty[0] = 0.0
+        penalty[self.q :] = 0.0
         return penalty
 
     def reported(self, scaling: Scaling) -> Scaling:
@@ -90,7 +96,7 @@ class Regression:
         x = self.design.matrix(table, self.cohort)
         y = values_of(table, self.cohort, self.question.outcome).astype(np.float64)
         there = np.isfinite(y) & np.isfinite(x).all(1)
-        if self.family.name == "poisson":
+        if self.family.name in COUNTS:
             there &= np.nan_to_num(y) >= 0
         offset = weights = None
         if self.offset is not None:

@@ -24,6 +24,7 @@ from fedcohort.analyses.contract import (
     Sums,
 )
 from fedcohort.analyses.glm.estimates import Fit, coefficient_rows
+from fedcohort.analyses.glm.families import COUNTS as FAMILIES_OF_COUNTS
 from fedcohort.analyses.glm.meta import CombinedStage, OwnStage, meta_rows
 from fedcohort.analyses.glm.newton import (
     Ascent,
@@ -51,6 +52,7 @@ from fedcohort.study import Privacy, Study
 from fedcohort.texts import Text
 from fedcohort.vector import Block, counts
 
+LEAST_LOG_ALPHA = -12.0
 COUNTS = ("rows", "missing", "patients", "hospitals")
 TOTALS = ("y", "y_squared", "weight", "weighted_y", "constant", "saturated")
 
@@ -128,7 +130,7 @@ class MomentsStage:
         if self.regression.question.firth:
             arrays["inverse"] = np.zeros((self.regression.q, self.regression.q))
         else:
-            arrays["null"] = start[: self.regression.n_null]
+            arrays["null"] = np.append(start[: self.regression.n_null], start[self.regression.q :])
         return replace(state, arrays=arrays, kept=dict(sums.values))
 
 
@@ -154,7 +156,7 @@ def check_outcome(moments: Moments, regression: Regression) -> None:
             "can explain it; check its levels, or widen `where`",
             outcome=regression.question.outcome,
         )
-    if regression.family.name == "poisson" and not mean > 0:
+    if regression.family.name in FAMILIES_OF_COUNTS and not mean > 0:
         raise StudyError(
             "analysis.formula: over all hospitals {outcome} is 0 for every patient, so that nothing can "
             "explain it; check the column, or widen `where`",
@@ -164,10 +166,13 @@ def check_outcome(moments: Moments, regression: Regression) -> None:
 
 def start_of(moments: Moments, regression: Regression) -> Floats:
     """The mean where there is an intercept, and 0."""
-    start = np.zeros(regression.q)
+    start = np.zeros(regression.q + regression.n_dispersions)
+    mean = moments.totals["weighted_y"] / max(moments.totals["weight"], 1e-300)
     if regression.has_free_intercept:
-        mean = moments.totals["weighted_y"] / max(moments.totals["weight"], 1e-300)
         start[0] = regression.family.link(mean)
+    if regression.n_dispersions:
+        beyond = moments.totals["y_squared"] / moments.n - mean**2 - mean
+        start[-1] = np.log(np.clip(beyond / mean**2, 0.05, 20.0))
     return start
 
 
@@ -187,8 +192,9 @@ class NewtonStage:
     def blocks(self) -> tuple[Block, ...]:
         """Of the model, and of the one without columns."""
         regression = self.regression
-        whole = n_values(regression.q, regression.meat)
-        return carried("newton", whole), carried("null", n_values(regression.n_null, meat=False))
+        n_null, n_dispersions = regression.n_null, regression.n_dispersions
+        whole = n_values(regression.q + n_dispersions, regression.meat)
+        return carried("newton", whole), carried("null", n_values(n_null + n_dispersions, meat=False))
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What complete rows add at this point."""
@@ -199,7 +205,7 @@ class NewtonStage:
             sums = profiled(family, ours, beta, self.regression.meat)
         else:
             sums = newton_sums(family, ours, beta, self.regression.meat, inverse_of(state, self.regression))
-        values = np.zeros(n_values(self.regression.n_null, meat=False))
+        values = np.zeros(n_values(self.regression.n_null + self.regression.n_dispersions, meat=False))
         if null is not None:
             first = replace(ours, x=ours.x[:, : 1 if fixed else self.regression.n_null])
             values = to_values(
@@ -217,13 +223,17 @@ class NewtonStage:
         """
         regression, moments = self.regression, Moments.of(state.kept)
         beta, null, scaling = asked_of(state, regression)
-        found = from_values(from_limbs(sums["newton"]), regression.q, regression.meat)
+        n_parameters = regression.q + regression.n_dispersions
+        found = from_values(from_limbs(sums["newton"]), n_parameters, regression.meat)
         kept, arrays = dict(state.kept), dict(state.arrays)
         unit = outcome_unit(moments, regression)
         before = Ascent.from_arrays(_under(kept, "main"))
         penalty = regression.penalty(scaling)
         if before is None:
-            check_collinear(found.information + np.diag(penalty), regression.names, regression.penalised)
+            held = found.information + np.diag(penalty)
+            held = held[: regression.q, : regression.q]
+            check_collinear(held, regression.names, regression.penalised)
+        check_dispersed(beta, regression)
         objective = found.loglik - 0.5 * float(penalty @ beta**2) + half_log_determinant(found, regression)
         if regression.question.firth and not np.any(arrays["inverse"]) and is_ascent(before, objective):
             # Hat values are by the information at this point, of which the first answer has told.
@@ -253,13 +263,28 @@ class NewtonStage:
         self, sums: Sums, null: Floats, unit: float, arrays: dict[str, Floats], kept: dict[str, Floats]
     ) -> tuple[dict[str, Floats], dict[str, Floats]]:
         """The same of the model without columns, which is no longer asked about once it has converged."""
-        found = from_values(from_limbs(sums["null"]), self.regression.n_null, meat=False)
+        n_parameters = self.regression.n_null + self.regression.n_dispersions
+        found = from_values(from_limbs(sums["null"]), n_parameters, meat=False)
         before = Ascent.from_arrays(_under(kept, "null"))
         ascent = advance(before, null, found.loglik, found.score, found.information)
         kept = {**kept, **{f"null/{name}": value for name, value in ascent.to_arrays().items()}}
         if ascent.theta is null and is_near(ascent.step, unit):
             return {name: value for name, value in arrays.items() if name != "null"}, kept
         return {**arrays, "null": ascent.next}, kept
+
+
+def check_dispersed(theta: Floats, regression: Regression) -> None:
+    """Refuse a negative binomial whose alpha goes to 0.
+
+    Raises:
+        StudyError: names the remedy.
+    """
+    if regression.n_dispersions and theta[-1] < LEAST_LOG_ALPHA:
+        raise StudyError(
+            "analysis.family: {outcome} varies no more than a Poisson count, so that alpha has no estimate; "
+            'take family = "poisson"',
+            outcome=regression.question.outcome,
+        )
 
 
 def outcome_unit(moments: Moments, regression: Regression) -> float:
@@ -278,14 +303,15 @@ def asked_of(state: State, regression: Regression) -> tuple[Floats, Floats | Non
         WireError: the coordinator has sent others than the formula's.
     """
     arrays = {name: np.asarray(value, np.float64) for name, value in state.arrays.items()}
-    shapes = {"beta": (regression.q,), "centre": (regression.p,), "scale": (regression.p,)}
+    more = regression.n_dispersions
+    shapes = {"beta": (regression.q + more,), "centre": (regression.p,), "scale": (regression.p,)}
     if any(name not in arrays or arrays[name].shape != shape for name, shape in shapes.items()):
         raise WireError("a state without a coefficient, a centre and a scale of each column")
     scale = arrays["scale"]
     if not (np.isfinite(arrays["centre"]).all() and np.isfinite(scale).all() and (scale > 0).all()):
         raise WireError("a state whose scaling is no number")
     null = arrays.get("null")
-    if null is not None and null.shape != (regression.n_null,):
+    if null is not None and null.shape != (regression.n_null + more,):
         raise WireError("a state with another number of coefficients of no column")
     return arrays["beta"], null, Scaling(arrays["centre"], arrays["scale"], regression.design.has_intercept)
 
@@ -448,7 +474,9 @@ class GLMAnalysis(Analysis):
         fit = Fit(
             family=regression.family.name,
             theta=beta,
-            sums=from_values(from_limbs(sums["newton"]), regression.q, regression.meat),
+            sums=from_values(
+                from_limbs(sums["newton"]), regression.q + regression.n_dispersions, regression.meat
+            ),
             scaling=regression.reported(scaling),
             penalty=regression.penalty(scaling),
             n=moments.n,
@@ -459,9 +487,14 @@ class GLMAnalysis(Analysis):
         )
         errors = np.sqrt(np.maximum(np.diag(fit.covariance(regression.question.se)), 0.0))
         degrees = fit.degrees if regression.family.name == "gaussian" else None
-        rows = coefficient_rows(regression.names, fit.own_units(), errors, degrees)
-        firth = regression.question.firth
-        return rows, {"firth": True, **fit.penalised()} if firth else fit.fit()
+        q = regression.q
+        rows = coefficient_rows(regression.names, fit.own_units()[:q], errors[:q], degrees)
+        if regression.question.firth:
+            return rows, {"firth": True, **fit.penalised()}
+        if regression.n_dispersions:
+            alpha = float(np.exp(fit.coefficients[-1]))
+            return rows, {"alpha": alpha, "alpha_se": float(alpha * errors[-1]), **fit.fit()}
+        return rows, fit.fit()
 
     def _behind(self, moments: Moments, kept: Mapping[str, Floats]) -> list[dict[str, object]]:
         """Of each column of zeros and ones, how many rows have a one, and of these the outcome."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.analyses.glm.families import Family
+from fedcohort.analyses.glm.families import MOST_ETA, Family
 
 Floats = NDArray[np.float64]
 CHUNK = 2**12
@@ -62,6 +62,8 @@ def newton_sums(
         meat: whether the sandwich's middle is asked for.
         firth: inverse information, by which each row's hat value is found, for Firth's score.
     """
+    if family.name == "negative_binomial":
+        return negative_binomial_sums(rows, beta, meat)
     p = rows.x.shape[1]
     score, information, loglik = np.zeros(p), np.zeros((p, p)), 0.0
     middle = np.zeros((p, p) if meat else (0, 0))
@@ -86,6 +88,36 @@ def newton_sums(
             residual = residual + hat * (0.5 - family.mean(eta))
         score += residual @ x
     return NewtonSums(score, information, loglik, middle)
+
+
+def negative_binomial_sums(rows: Rows, theta: Floats, meat: bool) -> NewtonSums:
+    """The same of NB2, whose dispersion's logarithm is the last of theta; the information is observed.
+
+    Source: Lawless 1987, section 2.
+    """
+    from scipy.special import digamma, gammaln, polygamma
+
+    p, alpha = rows.x.shape[1], float(np.exp(np.clip(theta[-1], -30.0, 30.0)))
+    r, n = 1.0 / alpha, len(rows.y)
+    eta = np.minimum(predictor(rows, theta[:-1]), MOST_ETA)
+    y, mean = rows.y, np.exp(eta)
+    prior = np.ones(n) if rows.weights is None else rows.weights
+    share = 1.0 + alpha * mean
+    residual = prior * (y - mean) / share
+    d_r = digamma(y + r) - digamma(r) - np.log(share) + (mean - y) / (r + mean)
+    d_rr = polygamma(1, y + r) - polygamma(1, r) + 1 / r - 1 / (r + mean) - (mean - y) / (r + mean) ** 2
+    loglik = gammaln(y + r) - gammaln(r) - r * np.log(share) + y * (eta + np.log(alpha) - np.log(share))
+    last = -r * d_r * prior
+    score = np.append(residual @ rows.x, last.sum())
+    information = np.zeros((p + 1, p + 1))
+    information[:p, :p] = rows.x.T @ (rows.x * (prior * mean * (1 + alpha * y) / share**2)[:, None])
+    information[p, :p] = information[:p, p] = (prior * alpha * mean * (y - mean) / share**2) @ rows.x
+    information[p, p] = -float((prior * (r**2 * d_rr + r * d_r)).sum())
+    middle = np.zeros((0, 0))
+    if meat:
+        scored = np.column_stack([rows.x * residual[:, None], last])
+        middle = scored.T @ scored
+    return NewtonSums(score, information, float((prior * loglik).sum()), middle)
 
 
 def profiled(family: Family, rows: Rows, beta: Floats, meat: bool) -> NewtonSums:
