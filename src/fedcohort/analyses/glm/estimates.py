@@ -101,7 +101,7 @@ class Fit:
             deviance = 2.0 * (self.saturated - self.sums.loglik - self.constant)
         found: dict[str, object] = {
             "loglik": _finite(loglik),
-            **({} if self.family == "negative_binomial" else {"deviance": _finite(deviance)}),
+            **({"deviance": _finite(deviance)} if len(self.theta) == len(self.scaling.scale) else {}),
             "aic": _finite(-2.0 * loglik + 2.0 * n_parameters),
             "residual_degrees": int(self.degrees),
         }

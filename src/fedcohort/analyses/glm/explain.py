@@ -27,6 +27,10 @@ def asked(study: Study, question: GLM) -> list[Text]:
     ]
     if question.site == "fixed":
         said.append(say("Each hospital has an intercept of its own, which is fitted there and stays there."))
+    if question.site == "random":
+        said.append(
+            say("Each hospital has an intercept of its own, normal among hospitals; none of them is shown.")
+        )
     if question.site == "meta":
         said.append(say("Each hospital fits a model of its own; what they find is combined."))
     if question.se != "model":
@@ -57,6 +61,14 @@ def released(study: Study, question: GLM) -> list[Text]:
             "each has found; of one that cannot fit the model alone, nothing leaves."
         )
         return [once, own, _FEW]
+    if question.site == "random" and question.family_of(study.cohort.every_column) == "gaussian":
+        mixed = say(
+            "Then at most {rounds} times, at a ratio of variances that the coordinator asks about: the sums "
+            "of the products of each two columns and the outcome, less a share of the products of this "
+            "hospital's totals. Of few hospitals these sums tell each one's means.",
+            rounds=question.rounds,
+        )
+        return [once, mixed, _FEW]
     steps = say(
         "Then at most {rounds} times, at coefficients that the coordinator asks about: the sums of each "
         "column times what the model leaves unexplained, of the products of each two columns, and the "

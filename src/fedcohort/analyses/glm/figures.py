@@ -9,15 +9,9 @@ from fedcohort.figures import Column, Figure, Format, Key, Row, Table, Value
 SECTION = "glm"
 RATIOS = {"binomial": "odds_ratio", "poisson": "rate_ratio", "negative_binomial": "rate_ratio"}
 FIT = (
-    "loglik",
-    "penalised_loglik",
-    "null_loglik",
-    "deviance",
-    "aic",
-    "alpha",
-    "residual_degrees",
-    "residual_sd",
-)
+    "loglik", "penalised_loglik", "reml_criterion", "null_loglik", "deviance", "aic", "alpha", "hospital_sd",
+    "residual_degrees", "residual_sd",
+)  # fmt: skip
 
 FORMATS: tuple[tuple[str, Format], ...] = (("i2", "share"), ("tau2", "number"), ("q", "number"), ("q_p", "p"))
 

@@ -16,6 +16,7 @@ from fedcohort.analyses.contract import Contribution, Draw, Floats, Proved, Stat
 from fedcohort.analyses.glm.estimates import Fit, coefficient_rows
 from fedcohort.analyses.glm.newton import Ascent, Scaling, advance, check_collinear, check_separated, is_near
 from fedcohort.analyses.glm.regression import Regression
+from fedcohort.analyses.glm.scaled import scaling_in
 from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.glm.sums import newton_sums
 from fedcohort.analyses.rows import Rows
@@ -131,11 +132,8 @@ def fitted(state: State, regression: Regression, rows: Rows) -> tuple[Floats, Fl
     Raises:
         WireError: the coordinator has sent another scaling than the formula's.
     """
-    centre, scale = (np.asarray(state.arrays.get(name, ()), np.float64) for name in ("centre", "scale"))
-    if centre.shape != (regression.p,) or scale.shape != centre.shape or not np.all(scale > 0):
-        raise WireError("a state without a centre and a scale of each column")
-    scaling = Scaling(centre, scale, regression.design.has_intercept)
-    key = ("own fit", centre.tobytes(), scale.tobytes())
+    scaling = scaling_in(state, regression)
+    key = ("own fit", scaling.centre.tobytes(), scaling.scale.tobytes())
     return rows.once(key, lambda: own_fit(regression, regression.standardised(rows, scaling), scaling))
 
 

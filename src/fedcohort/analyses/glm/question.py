@@ -21,14 +21,15 @@ class GLM(Question):
     `formula` is as in R, `death ~ age + C(sex, ref="f") + ns(bmi, knots=[25, 30]) + age:dose`; each of its
     columns is one of the cohort's or its label. `family` is by the outcome where it is left out: binomial of
     two levels, of which the second counts as yes, gaussian of a number; `negative_binomial` also estimates
-    how far counts vary beyond Poisson's (alpha). `se` is by the model, or robust: the
-    sandwich HC0 (`"robust"`), or HC1 with its correction for few rows. `site` is "none", or "fixed" for an
-    intercept of each hospital, which stays there, or "meta": each hospital fits a model of its own, and their
-    coefficients are combined (DerSimonian and Laird), with I-squared and tau-squared. `offset` is a column or
-    its logarithm, `log(years)`; `weights` a column of prior weights; `ridge` penalises half of so many times
-    the squared coefficients of standardised columns. `firth` is Firth's penalised likelihood of a logistic
-    regression, which is finite where outcomes are separated. Every row counts; at most `rounds` Newton steps
-    are taken.
+    how far counts vary beyond Poisson's (alpha). `se` is by the model, or robust: the sandwich HC0
+    (`"robust"`), or HC1 with its correction for few rows. `site` is "none", or "fixed" for an intercept of
+    each hospital, which stays there, "random" for one that is normal among hospitals (by REML in a linear
+    regression, or by the likelihood with `reml = false`), or "meta": each hospital fits a model of its own,
+    and their coefficients are combined (DerSimonian and Laird), with I-squared and tau-squared. `offset` is a
+    column or its logarithm, `log(years)`; `weights` a column of prior weights; `ridge` penalises half of so
+    many times the squared coefficients of standardised columns. `firth` is Firth's penalised likelihood of a
+    logistic regression, which is finite where outcomes are separated. Every row counts; at most `rounds`
+    Newton steps are taken.
     """
 
     kind: Literal["glm"] = "glm"
@@ -36,11 +37,12 @@ class GLM(Question):
     formula: Formula
     family: FamilyName | None = None
     se: Literal["model", "robust", "HC1"] = "model"
-    site: Literal["none", "fixed", "meta"] = "none"
+    site: Literal["none", "fixed", "random", "meta"] = "none"
     offset: Formula | None = None
     weights: Identifier | None = None
     ridge: Annotated[float, Field(strict=True, ge=0, le=1e9)] = 0.0
     firth: Annotated[bool, Field(strict=True)] = False
+    reml: Annotated[bool, Field(strict=True)] = True
     rounds: Annotated[int, Field(strict=True, ge=1, le=200)] = 50
 
     def __init__(self, formula: object = None, **extra: Any) -> None:  # noqa: ANN401
@@ -56,6 +58,11 @@ class GLM(Question):
         if self.family == "negative_binomial" and self.site != "none":
             raise ValueError(
                 'site: a negative binomial regression is of all hospitals alike; take site = "none"'
+            )
+        if self.site == "random" and (self.se != "model" or self.ridge or not self.formula.intercept):
+            raise ValueError(
+                'site: "random" goes with se = "model", without a ridge and with an intercept; leave the '
+                "others out"
             )
         if self.site == "meta" and self.ridge:
             raise ValueError(
@@ -97,6 +104,16 @@ class GLM(Question):
             )
         if explicit:
             _check_outcome(self, columns[self.outcome])
+            linear = self.site == "random" and self.family_of(columns) == "gaussian"
+            if linear and (self.offset or self.weights):
+                raise ValueError(
+                    'analysis.site: a linear regression with site = "random" takes no offset or weights; '
+                    "leave them out"
+                )
+            if not self.reml and not linear:
+                raise ValueError(
+                    'analysis.reml: it is of a linear regression with site = "random"; leave it out'
+                )
             if self.firth and self.family_of(columns) != "binomial":
                 raise ValueError("analysis.firth: it is of a logistic regression; leave it out")
 
@@ -111,7 +128,7 @@ class GLM(Question):
             raise ValueError(
                 'analysis.family: a negative binomial regression cannot be asked privately; take "poisson"'
             )
-        for name in ("se", "site", "offset", "weights", "ridge", "firth", "rounds"):
+        for name in ("se", "site", "offset", "weights", "ridge", "firth", "reml", "rounds"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
                     say("analysis.{name}: a private regression does not heed it; leave it out", name=name)

@@ -61,8 +61,14 @@ class Regression:
 
     @property
     def n_dispersions(self) -> int:
-        """Parameters beside the coefficients: the logarithm of a negative binomial's alpha."""
-        return int(self.family.name == "negative_binomial")
+        """Parameters beside the coefficients: log(alpha), or the deviation of hospitals' intercepts."""
+        is_random = self.question.site == "random" and not self.is_mixed
+        return int(self.family.name == "negative_binomial" or is_random)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether it is a linear regression with a random intercept."""
+        return self.question.site == "random" and self.family.name == "gaussian"
 
     @cached_property
     def names(self) -> tuple[str, ...]:

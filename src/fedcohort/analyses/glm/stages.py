@@ -25,6 +25,7 @@ from fedcohort.analyses.contract import (
 )
 from fedcohort.analyses.glm.estimates import Fit, coefficient_rows
 from fedcohort.analyses.glm.families import COUNTS as FAMILIES_OF_COUNTS
+from fedcohort.analyses.glm.linear_mixed import START, MixedStage, mixed_report
 from fedcohort.analyses.glm.meta import CombinedStage, OwnStage, meta_rows
 from fedcohort.analyses.glm.newton import (
     Ascent,
@@ -39,7 +40,9 @@ from fedcohort.analyses.glm.newton import (
 )
 from fedcohort.analyses.glm.private import private_of
 from fedcohort.analyses.glm.question import GLM
+from fedcohort.analyses.glm.random_intercept import random_sums
 from fedcohort.analyses.glm.regression import Regression, regression_of
+from fedcohort.analyses.glm.scaled import scaling_in
 from fedcohort.analyses.glm.sums import NewtonSums, newton_sums, profiled
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
@@ -53,6 +56,7 @@ from fedcohort.texts import Text
 from fedcohort.vector import Block, counts
 
 LEAST_LOG_ALPHA = -12.0
+START_DEVIATION = 0.5
 COUNTS = ("rows", "missing", "patients", "hospitals")
 TOTALS = ("y", "y_squared", "weight", "weighted_y", "constant", "saturated")
 
@@ -127,7 +131,10 @@ class MomentsStage:
         scaling = scaling_of(moments.n, moments.x, moments.squares, self.regression.design.has_intercept)
         start = start_of(moments, self.regression)
         arrays = {"beta": start, "centre": scaling.centre, "scale": scaling.scale}
-        if self.regression.question.firth:
+        if self.regression.is_mixed:
+            unit = outcome_unit(moments, self.regression)
+            arrays["ratio"] = np.array([START, moments.totals["y"] / max(moments.n, 1.0), unit])
+        elif self.regression.question.firth:
             arrays["inverse"] = np.zeros((self.regression.q, self.regression.q))
         else:
             arrays["null"] = np.append(start[: self.regression.n_null], start[self.regression.q :])
@@ -170,7 +177,9 @@ def start_of(moments: Moments, regression: Regression) -> Floats:
     mean = moments.totals["weighted_y"] / max(moments.totals["weight"], 1e-300)
     if regression.has_free_intercept:
         start[0] = regression.family.link(mean)
-    if regression.n_dispersions:
+    if regression.question.site == "random":
+        start[-1] = START_DEVIATION
+    elif regression.n_dispersions:
         beyond = moments.totals["y_squared"] / moments.n - mean**2 - mean
         start[-1] = np.log(np.clip(beyond / mean**2, 0.05, 20.0))
     return start
@@ -201,18 +210,21 @@ class NewtonStage:
         beta, null, scaling = asked_of(state, self.regression)
         ours = self.regression.standardised(rows, scaling)
         family, fixed = self.regression.family, self.regression.question.site == "fixed"
+        is_random = self.regression.question.site == "random"
         if fixed:
             sums = profiled(family, ours, beta, self.regression.meat)
+        elif is_random:
+            sums = random_sums(family, ours, beta)
         else:
             sums = newton_sums(family, ours, beta, self.regression.meat, inverse_of(state, self.regression))
         values = np.zeros(n_values(self.regression.n_null + self.regression.n_dispersions, meat=False))
         if null is not None:
             first = replace(ours, x=ours.x[:, : 1 if fixed else self.regression.n_null])
-            values = to_values(
-                profiled(family, first, null, meat=False)
-                if fixed
-                else newton_sums(family, first, null, meat=False)
-            )
+            if is_random:
+                values = to_values(random_sums(family, first, null))
+            else:
+                alone = profiled if fixed else newton_sums
+                values = to_values(alone(family, first, null, meat=False))
         return {"newton": Proved(to_limbs(to_values(sums))), "null": Proved(to_limbs(values))}
 
     def update(self, state: State, sums: Sums) -> State:
@@ -279,7 +291,7 @@ def check_dispersed(theta: Floats, regression: Regression) -> None:
     Raises:
         StudyError: names the remedy.
     """
-    if regression.n_dispersions and theta[-1] < LEAST_LOG_ALPHA:
+    if regression.family.name == "negative_binomial" and theta[-1] < LEAST_LOG_ALPHA:
         raise StudyError(
             "analysis.family: {outcome} varies no more than a Poisson count, so that alpha has no estimate; "
             'take family = "poisson"',
@@ -304,16 +316,13 @@ def asked_of(state: State, regression: Regression) -> tuple[Floats, Floats | Non
     """
     arrays = {name: np.asarray(value, np.float64) for name, value in state.arrays.items()}
     more = regression.n_dispersions
-    shapes = {"beta": (regression.q + more,), "centre": (regression.p,), "scale": (regression.p,)}
-    if any(name not in arrays or arrays[name].shape != shape for name, shape in shapes.items()):
+    scaling = scaling_in(state, regression)
+    if "beta" not in arrays or arrays["beta"].shape != (regression.q + more,):
         raise WireError("a state without a coefficient, a centre and a scale of each column")
-    scale = arrays["scale"]
-    if not (np.isfinite(arrays["centre"]).all() and np.isfinite(scale).all() and (scale > 0).all()):
-        raise WireError("a state whose scaling is no number")
     null = arrays.get("null")
     if null is not None and null.shape != (regression.n_null + more,):
         raise WireError("a state with another number of coefficients of no column")
-    return arrays["beta"], null, Scaling(arrays["centre"], arrays["scale"], regression.design.has_intercept)
+    return arrays["beta"], null, scaling
 
 
 def inverse_of(state: State, regression: Regression) -> Floats | None:
@@ -380,6 +389,8 @@ class GLMAnalysis(Analysis):
     def stages(self) -> tuple[Stage, ...]:
         """Moments, and Newton's steps."""
         first = MomentsStage(self.regression)
+        if self.regression.is_mixed:
+            return first, MixedStage(self.regression)
         if self.regression.question.site == "meta":
             return first, OwnStage(self.regression), CombinedStage(self.regression)
         return first, NewtonStage(self.regression)
@@ -469,6 +480,9 @@ class GLMAnalysis(Analysis):
     def _fitted(self, state: State) -> tuple[list[dict[str, object]], dict[str, object]]:
         """The coefficients of one model of all hospitals, and how well it fits."""
         sums, regression, moments = state.sums or Sums({}), self.regression, Moments.of(state.kept)
+        if regression.is_mixed:
+            found, own_errors, more = mixed_report(state, regression)
+            return coefficient_rows(regression.names, found, own_errors), more
         beta, _, scaling = asked_of(state, regression)
         null = Ascent.from_arrays(_under(state.kept, "null"))
         fit = Fit(
@@ -491,6 +505,9 @@ class GLMAnalysis(Analysis):
         rows = coefficient_rows(regression.names, fit.own_units()[:q], errors[:q], degrees)
         if regression.question.firth:
             return rows, {"firth": True, **fit.penalised()}
+        if regression.question.site == "random":
+            deviation = {"hospital_sd": abs(float(fit.coefficients[-1])), "hospital_sd_se": float(errors[-1])}
+            return rows, {**deviation, **fit.fit()}
         if regression.n_dispersions:
             alpha = float(np.exp(fit.coefficients[-1]))
             return rows, {"alpha": alpha, "alpha_se": float(alpha * errors[-1]), **fit.fit()}
