@@ -2,7 +2,7 @@
 
 Without privacy sums are exact (`exact_sums`), so that neither unit nor offset costs a digit. Under privacy a
 patient adds to one group a vector of scaled values and their squares, whose length does not grow with the
-number of groups. A patient counts with one row.
+number of groups, and which is kept as short as can be (`vectors`). A patient counts with one row.
 """
 
 import math
@@ -33,6 +33,13 @@ from fedcohort.vector import MAX_ROWS, Array, Block, counts
 HIDDEN, HIDDEN_TOGETHER = "shown/hidden", "shown/hidden/together"
 GROUPS_SHARE = 0.25
 """Of the privacy loss that moments take: values are counted with them, too."""
+KNOWN = math.sqrt(0.5)
+"""What a value counts in a private sum: less than a patient, so that its size is known the better."""
+MIDDLE = 0.5
+"""What is taken off a scaled square: with a value x of -1 to 1 the length of (x, x^2 - 1/2) is at most 1.118,
+and that of (x, x^2) is 1.414."""
+ROW = math.sqrt(KNOWN**2 + 1 + (1 - MIDDLE) ** 2)
+"""The length of one value's vector, at most."""
 LEAST_VARIANCE = 1e-4
 """Of scaled values: what noise leaves of a variance is no less."""
 
@@ -66,7 +73,7 @@ class GroupedStage:
         if not n:
             return groups
         if self.private:
-            row = math.sqrt(3 * n)
+            row = math.sqrt(n) * ROW
             return (*groups, Block("moments", (self.n_groups, 3 * n), row, once=True, bound=MAX_ROWS))
         size = self.n_groups * n
         return (*groups, counts("n", size), limbs("sum", size, VALUES), limbs("squares", size, SQUARES))
@@ -95,8 +102,9 @@ class GroupedStage:
             return {**parts, **self._exact(values, cell)}
         with np.errstate(over="ignore"):  # what no double holds lies beyond the bound, too
             scaled = np.clip((values - self.scaling.centre) / self.scaling.scale, -1.0, 1.0)
+        known = (~np.isnan(scaled)).astype(np.float64)
         filled = np.nan_to_num(scaled, nan=0.0)
-        vector = np.concatenate([(~np.isnan(scaled)).astype(np.float64), filled, np.square(filled)], axis=1)
+        vector = vectors(known, filled, np.square(filled)).reshape(-1, 3 * len(self.columns))
         inside = np.where(cell == self.n_groups, -1, cell)
         return {**parts, "moments": Tally(vector, inside, rows=ours)}
 
@@ -125,6 +133,10 @@ class GroupedStage:
         patients = np.asarray(sums["groups"][:-1], np.float64)
         check_enough(float(patients.sum()), sums.noise("groups") * math.sqrt(self.n_groups))
         return state
+
+    def n_error(self, sums: Sums) -> float:
+        """Standard deviation of the noise in a private number of values."""
+        return sums.noise("moments") / KNOWN
 
     def moments(self, sums: Sums, together: bool = False) -> GroupMoments:
         """In the columns' own units; under privacy as noise leaves them, within what is possible.
@@ -206,11 +218,17 @@ class GroupedStage:
         return GroupMoments(n, mean * scale + self.scaling.centre, variance * scale**2)
 
 
+def vectors(n: Floats, sums: Floats, squares: Floats) -> Floats:
+    """(rows, 3, columns): what values add to private sums, alone or many together."""
+    return np.stack([KNOWN * n, sums, squares - MIDDLE * n], axis=1)
+
+
 def scaled_moments(vector: Floats) -> tuple[Floats, Floats, Floats]:
     """Of noisy (groups, 3, columns): how many values, and mean and variance in units of half the range."""
-    n = np.maximum(vector[:, 0], 2.0)
+    counted = vector[:, 0] / KNOWN
+    n = np.maximum(counted, 2.0)
     mean = np.clip(vector[:, 1] / n, -1.0, 1.0)
-    spread = np.clip(vector[:, 2] / n - mean**2, LEAST_VARIANCE, 1.0)
+    spread = np.clip((vector[:, 2] + MIDDLE * counted) / n - mean**2, LEAST_VARIANCE, 1.0)
     return n, mean, spread * n / (n - 1)
 
 

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from fedcohort.analyses.contract import Floats, Sums
-from fedcohort.analyses.grouped import GroupedStage, scaled_moments
+from fedcohort.analyses.grouped import GroupedStage, scaled_moments, vectors
 from fedcohort.analyses.intervals import Estimates, centred, drawn
 from fedcohort.analyses.mean_tests import f_statistic, pairs_of, smd, smd_of_levels, welch
 from fedcohort.analyses.rank_tests import mann_whitney_u, ranks
@@ -82,7 +82,7 @@ class RedrawnMoments:
         patients = np.maximum(generator.poisson(n), 2).astype(np.float64)
         means = generator.normal(mean, np.sqrt(variance / patients))
         spread = variance * generator.chisquare(patients - 1) / patients
-        vector = np.stack([patients, patients * means, patients * (spread + means**2)], axis=1)
+        vector = vectors(patients, patients * means, patients * (spread + means**2))
         return replace(sums, values={**sums.values, "moments": vector.reshape(self.stage.n_groups, -1)})
 
 

@@ -178,7 +178,7 @@ class CompareAnalysis(Analysis):
         }
         found: dict[str, object] = {
             "groups": self._groups(moments, redrawn.interval("mean")),
-            "n_error": round(NORMAL * sums.noise("moments"), 1),
+            "n_error": round(NORMAL * self.moments.n_error(sums), 1),
             "reference": str(self.levels[0]),
             "differences": differences,
             "anova": numbers({"statistic": redrawn.statistic("f")[0], "p": redrawn.p("f")[0]}),
