@@ -227,11 +227,13 @@ def cox() -> None:
     asked = study(fc.Cox(" + ".join(columns)), columns, label=label)
     analysis = build_analysis(asked)
     rows = Rows(next(iter(hospitals(x, times, event).values())))
-    state = analysis.start()
-    stage = analysis.stage_at(0)
-    if stage is None:
-        raise RuntimeError("no first round")
+    first, stage = analysis.stage_at(0), analysis.stage_at(1)
+    if first is None or stage is None:
+        raise RuntimeError("no such round")
     draw, here = Draw(0, "a", 0), rows.table.n_rows
+    state = analysis.start()
+    moments = site_sum(first.blocks, first.contribute(state, rows, draw), rows, False)
+    state = analysis.update(state, Sums(moments))
     site_sum(stage.blocks, stage.contribute(state, rows, draw), rows, False)  # sorts once
     seconds = processor_seconds(
         lambda: site_sum(stage.blocks, stage.contribute(state, rows, draw), rows, False)

@@ -77,10 +77,15 @@ class Rows:
             return self._patients[0]
         return self.once(("patients", part), lambda: self._patients[0][self.part_of_patient == SPLITS[part]])
 
+    @property
+    def once_each(self) -> bool:
+        """Whether patients come in order, and each has one row, which need not be picked out then."""
+        first, owner = self._patients
+        return first is owner
+
     def firsts(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n_patients,): of all patients, a column's value in the first row."""
-        first, owner = self._patients
-        return values if first is owner else values[first]
+        return values if self.once_each else values[self._patients[0]]
 
     def by_patient(self, part: str) -> NDArray[np.int32]:
         """(n_patients, most) row indices of the patients of a part, -1 where a patient has no more."""

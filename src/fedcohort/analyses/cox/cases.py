@@ -82,13 +82,16 @@ class Asked:
         if table.label is None or table.event is None:
             raise StudyError("cohort.label: cox needs fc.Survival(time, event)")
         with np.errstate(over="ignore", invalid="ignore"):
-            x = self.design.matrix(table, self.cohort, self.held)[ours, 1:]
-        time, event = table.label[ours], table.event[ours]
+            x = self.design.matrix(table, self.cohort, self.held)[:, 1:]
+            x = x if rows.once_each else x[ours]
+        time, event = rows.firsts(table.label), rows.firsts(table.event)
         stratum = np.zeros(len(ours))
         for name, n_levels in self.strata:
             stratum = stratum * n_levels + values_of(table, self.cohort, name)[ours]
         known = np.isfinite(time) & np.isfinite(event) & np.isfinite(stratum) & (np.nan_to_num(time) >= 0)
         known &= np.isfinite(x).all(1)
+        if known.all():
+            return Cases(x, time, event, stratum.astype(np.int64), ours, ours[:0])
         return Cases(
             x[known],
             time[known],

@@ -22,18 +22,20 @@ def pairs(time: Floats, event: Floats, risk: Floats) -> tuple[int, int, int]:
     """
     order = np.lexsort((-event, time))
     time, died = time[order], event[order] > 0
-    _, rank = np.unique(risk[order], return_inverse=True)
+    distinct, rank = np.unique(risk[order], return_inverse=True)
+    rank = rank.astype(np.int32)
     asked = np.flatnonzero(died)
     # Of one time those with the event stand first: whoever is compared stands behind them.
     later = np.searchsorted(time, time[asked], side="right")
     censored = np.concatenate([[0], np.cumsum(~died)])
     begins = later - (censored[later] - censored[np.searchsorted(time, time[asked], side="left")])
     below = _below(rank, begins, rank[asked])
-    up_to = _below(rank, begins, rank[asked] + 1)
+    # Where no two have one risk, nobody is tied with whom is asked about.
+    up_to = below if len(distinct) == len(rank) else _below(rank, begins, rank[asked] + 1)
     return int(below.sum()), int((up_to - below).sum()), int((len(time) - begins).sum())
 
 
-def _below(rank: Ints, begins: Ints, limit: Ints) -> Ints:
+def _below(rank: NDArray[np.int32], begins: Ints, limit: NDArray[np.int32]) -> Ints:
     """For each query, how many ranks from a place to the end lie below a limit."""
     found = np.zeros(len(begins), np.int64)
     low, high = begins.copy(), np.full(len(begins), len(rank))

@@ -38,8 +38,7 @@ from fedcohort.analyses.exact_sums import (
     floats_of,
     limbs,
     limbs_of,
-    sum_squares,
-    sum_values,
+    sum_both,
     totals,
 )
 from fedcohort.analyses.moments import moments_from_sums
@@ -80,12 +79,13 @@ class MomentsStage:
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """Each complete case once."""
         cases = self.asked.cases(rows)
+        values, squares = sum_both(cases.x)
         return {
             "patients": Tally(rows=cases.rows),
             "missing": Tally(rows=cases.missing),
             "events": Tally(rows=cases.rows[cases.event == 1]),
-            "sum": Proved(sum_values(cases.x)),
-            "squares": Proved(sum_squares(cases.x)),
+            "sum": Proved(values),
+            "squares": Proved(squares),
         }
 
     def update(self, state: State, sums: Sums) -> State:
