@@ -30,6 +30,7 @@ def hospitals() -> dict[str, pd.DataFrame]:
         "one": (np.arange(N) == 117).astype(float),
         "code": np.repeat([0.0, 1.0, 2.0], [100, 96, 4]),
         "group": np.repeat(["a", "b", "c"], [100, 96, 4]),
+        "wide": np.repeat([1.0, 2.0], [196, 4]),
         "ill": np.concatenate([draw.integers(0, 2, 196), [1, 1, 1, 0]]),
         "time": np.concatenate([np.repeat([50.0, 100.0, 150.0], 66), [163.0, 170.0]]),
         "event": np.concatenate([np.tile([0, 1], 99), [1, 0]]),
@@ -41,6 +42,7 @@ COLUMNS: dict[str, Any] = {
     "isolating": fc.Numeric(0, 200_000),
     "one": fc.Numeric(0, 1),
     "code": fc.Numeric(0, 2),
+    "wide": fc.Numeric(0, 1_000),
     "group": fc.Categorical(["a", "b", "c"]),
 }
 Json = Mapping[str, Any]
@@ -63,6 +65,12 @@ def one_patient(report: Json) -> float | None:
     """The mean of a 0/1 vector is how many are meant."""
     column = report["describe"]["one"]
     return None if column["mean"] is None else float(column["mean"] * N)
+
+
+def by_a_wide_range(report: Json) -> float | None:
+    """Bounds may be so wide that both values of a column are in one part of its histogram."""
+    column = report["describe"]["wide"]
+    return None if column["mean"] is None else float((column["mean"] - 1) * N)
 
 
 def by_subtraction(report: Json) -> float | None:
@@ -99,6 +107,7 @@ GRID = [float(time) for time in range(1, 201)]
 ATTACKS: dict[str, tuple[Any, Any, Attack, float]] = {
     "a vector that isolates one value": (fc.Describe(), None, one_value, SALARY),
     "a vector of zeros and a one": (fc.Describe(), None, one_patient, 1.0),
+    "two values within wide bounds": (fc.Describe(), None, by_a_wide_range, 4.0),
     "a hidden cell by subtraction": (fc.Describe(), None, by_subtraction, 4.0),
     "counts by moments": (fc.Describe(), None, by_moments, 4.0),
     "the last step of a curve": (

@@ -1,9 +1,10 @@
 """What mean and deviation of a column tell of single patients, by pooled sums alone.
 
-A number that lies at one of two bounds everywhere is a level: its mean is a count. Of values between a and b
-the sum of (x - a)(b - x) has no negative term, and is nothing where each value is a or b.
+A number of two values is a level: its mean is a count. Where each value is a or b, the sum of (x - a)(b - x)
+is nothing; of values within bounds a and b, or of whole numbers and neighbours a and b, only there.
 """
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -18,16 +19,19 @@ from fedcohort.vector import Array
 def two_level_counts(
     n: int, total: Fraction, square: Fraction, bounds: tuple[float, float] | None
 ) -> tuple[Fraction, Fraction] | None:
-    """How many values lie at the upper and at the lower bound, where all lie at one of them.
+    """How many values are the upper and the lower of two; None where there are others.
 
-    Args:
-        bounds: None: 0 and 1.
+    The two are the bounds, or the whole numbers next to the mean, such as 0 and 1.
     """
-    low, high = (Fraction(end) for end in bounds or (0.0, 1.0))
-    if (low + high) * total - square - n * low * high != 0:
+    if not n:
         return None
-    upper = (total - n * low) / (high - low)
-    return upper, n - upper
+    whole = Fraction(math.floor(total / n))
+    pairs = [(whole, whole + 1), *([] if bounds is None else [(Fraction(bounds[0]), Fraction(bounds[1]))])]
+    for low, high in pairs:
+        if (low + high) * total - square - n * low * high == 0:
+            upper = (total - n * low) / (high - low)
+            return upper, n - upper
+    return None
 
 
 def tells(

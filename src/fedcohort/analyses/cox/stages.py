@@ -42,6 +42,7 @@ from fedcohort.analyses.exact_sums import (
     totals,
 )
 from fedcohort.analyses.moments import moments_from_sums
+from fedcohort.analyses.moments_told import two_level_counts
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
 from fedcohort.columns import Categorical, Survival
@@ -324,9 +325,9 @@ def told_at_first(
     """
     n, names = float(sums["patients"][0]), asked.names
     values, squares = totals(sums["sum"], VALUES), totals(sums["squares"], SQUARES)
-    # Where values and squares add up to the same, each is 0 or 1, and a mean is a count.
-    pairs_ = zip(names, values, squares, strict=True)
-    levels = {name: float(value) for name, value, square in pairs_ if value == square}
+    sums_of = zip(names, values, squares, strict=True)
+    counted = {name: two_level_counts(int(n), value, square, None) for name, value, square in sums_of}
+    levels = {name: float(two[0]) for name, two in counted.items() if two is not None}
     levels |= {"the event": float(sums["events"][0]), **(cells or {})}
     return told_by_size(n, len(names) + more, rules) or told_by_levels(levels, n, rules)
 

@@ -15,9 +15,10 @@ import numpy as np
 from fedcohort.analyses.contract import Floats, Sums
 from fedcohort.analyses.exact_sums import SQUARES, VALUES, totals
 from fedcohort.analyses.moments import moments_from_sums
+from fedcohort.analyses.moments_told import tells, two_level_counts
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.disclosure.cells import Mask, hidden
-from fedcohort.disclosure.magnitudes import coarse_step, dominated, to_step
+from fedcohort.disclosure.magnitudes import coarse_step, to_step
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.disclosure.shown import masked
 from fedcohort.disclosure.verdicts import Suppressed
@@ -95,15 +96,10 @@ def _column(sums: Sums, index: int, name: str, kind: Numeric, n_rows: float, rul
     if n - 1 < rules.min_dof and not math.isnan(std):
         found.append(Suppressed(name, "min_dof", 1))
         std = math.nan
-    total, squares = (
-        float(totals(one[key], grid)[0]) for key, grid in (("sum", VALUES), ("squares", SQUARES))
-    )
-    if (
-        not math.isnan(mean)
-        and (kind.bounds is None or kind.bounds[0] >= 0)
-        and dominated(total, squares, rules)
-    ):
-        found.append(Suppressed(name, "max_share", 2))
+    total, squares = (totals(one[key], grid)[0] for key, grid in (("sum", VALUES), ("squares", SQUARES)))
+    if not math.isnan(mean) and tells(int(n), total, squares, kind.bounds, rules):
+        is_count = two_level_counts(int(n), total, squares, kind.bounds) is not None
+        found.append(Suppressed(name, "min_cell" if is_count else "max_share", 2))
         mean = std = math.nan
     shown = masked(cells, mask, rules)
     all_rows = float(masked(np.array(n_rows), np.array(False), rules))
