@@ -253,7 +253,8 @@ OBEYED: dict[str, tuple[str, ...]] = {
     "analyses/cox/test_cox.py::test_wrong_words_are_refused_with_what_to_write": (
         "analysis.formula: the label is what is explained; write the right-hand side alone",
         "formula: name what the hazard depends on, such as age + C(sex), without - 1",
-        'strata: write "site", or a list with it',
+        "grid: patients of different hospitals are compared on a grid of times; write one",
+        "analysis.grid: sums by time of {} columns are too many; write a coarser grid",
         "analysis.strata: {} is in the formula, too; leave it out of one",
         "analysis.strata: levels and times make too many cells; name fewer",
         "strata: a column is named twice; name each once",

@@ -22,12 +22,23 @@ def asked(study: Study, question: Cox) -> list[Text]:
     if question.pieces is not None:
         lines.append(say("One baseline of all hospitals, with a hazard in each of {n} pieces of time.",
                          n=n_pieces(study, question)))  # fmt: skip
-    elif question.by:
-        template = "A patient is compared with those of the same hospital and the same {columns}."
-        lines.append(say(template, columns=", ".join(question.by)))
     else:
-        lines.append(say("A patient is compared with those of the same hospital alone."))
+        lines.append(_compared(question))
     return lines
+
+
+def _compared(question: Cox) -> Text:
+    columns = ", ".join(question.by)
+    if question.by_site:
+        if not columns:
+            return say("A patient is compared with those of the same hospital alone.")
+        template = "A patient is compared with those of the same hospital and the same {columns}."
+        return say(template, columns=columns)
+    if not columns:
+        return say("A patient is compared with those of all hospitals.")
+    return say(
+        "A patient is compared with those of all hospitals who have the same {columns}.", columns=columns
+    )
 
 
 _ASKED = (
@@ -52,6 +63,9 @@ def released(study: Study, question: Cox) -> list[Text]:
         return [_FIRST_PRIVATE, _EACH_PRIVATE]
     if question.pieces is not None:
         return [_FIRST, _PIECES, _EACH_PIECEWISE, _LAST_PIECEWISE, _FEW]
+    if not question.by_site:
+        exits = "With them, for each of {n} times: how many patients leave then, with the event and without."
+        return [_FIRST, say(exits, n=len(question.grid)), _EACH_POOLED, _ALONE]
     return [_FIRST, _EACH, _LAST, *([_grid(question)] if question.grid else []), _FEW]
 
 
@@ -89,6 +103,16 @@ _LAST = say(
 _LAST_PIECEWISE = say(
     "Last: the same at the coefficients that were found, and how many pairs of this hospital's patients are "
     "in the order of their risk."
+)
+_EACH_POOLED = say(
+    "In each of about 5 to 10 rounds, and last: for each time, of all patients who leave then and of those "
+    "with the event, the sums of their risks, of each column times them, and of the products of each two "
+    "columns times them."
+)
+_ALONE = say(
+    "Where one patient leaves at a time alone, these sums are that patient's columns, exactly: on all "
+    "distinct times of public data sets they show the columns of 14 to 69 % of patients. Approve a grid only "
+    "where many leave at each time; strata of hospitals show far less."
 )
 _FEW = say(
     "Where this hospital has few events, its sums say much about those few patients: the protection hides "

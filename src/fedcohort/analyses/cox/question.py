@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from fedcohort.analyses.formula.words import Formula
+from fedcohort.analyses.formula.words import Formula, coded_columns
 from fedcohort.columns import Frozen, Identifier, Real, Survival
 from fedcohort.questions import Privacy, Question, levels_of, one_row_a_patient
 from fedcohort.texts import say
@@ -20,6 +20,8 @@ MOST_LEVELS = 1_000
 """Of all columns of strata together."""
 MOST_CELLS = 1_000
 """Of a grid, by level of the strata."""
+MOST_POOLED = 20_000
+"""Sums by time, of all risk sets of all hospitals together."""
 Times = Annotated[Sequence[Annotated[Real, Field(gt=0)]], AfterValidator(tuple)]
 
 
@@ -41,9 +43,11 @@ class Cox(Question):
     The cohort's label is `fc.Survival(time, event)`, so that the formula has a right-hand side alone: "age +
     C(sex)". A patient is compared with those of the same stratum who are still observed: `strata` is "site"
     (each hospital), or a list of it and columns of levels, such as ["site", "sex"]. With a `grid` of times
-    the baseline is shown. `pieces`, with strata "none", is one baseline of all hospitals with a hazard in
-    each piece of time: how many pieces there are up to the label's horizon, the first the shortest, or where
-    they end; privacy needs them. A patient counts with one row; who has no value of a column is left out.
+    the baseline is shown. With "none", or columns of levels alone, patients of all hospitals are compared on
+    the grid, of which much leaves: a coarse one is due. `pieces`, with "none", is one baseline of all
+    hospitals with a hazard in each piece of time: how many pieces there are up to the label's horizon, the
+    first the shortest, or where they end; privacy needs them. A patient counts with one row; who has no value
+    of a column is left out.
     """
 
     kind: Literal["cox"] = "cox"
@@ -58,6 +62,11 @@ class Cox(Question):
         Frozen.__init__(self, **(extra if formula is None else {"formula": formula, **extra}))
 
     @property
+    def by_site(self) -> bool:
+        """Whether patients are compared within hospitals alone."""
+        return SITE in self.strata
+
+    @property
     def by(self) -> tuple[str, ...]:
         """Columns of levels among the strata."""
         return tuple(name for name in self.strata if name != SITE)
@@ -70,10 +79,10 @@ class Cox(Question):
             raise ValueError("strata: a column is named twice; name each once")
         if self.pieces is not None:
             self._check_pieces_alone()
-        elif SITE not in self.strata:
+        elif not self.by_site and not self.grid:
             raise ValueError(
-                'strata: write "site", or a list with it, such as ["site", "sex"]: risk sets stay within a '
-                'hospital; "none" goes with pieces'
+                "grid: patients of different hospitals are compared on a grid of times; write one, as coarse "
+                'as can be, such as [90, 180, 365], or pieces; or strata = "site"'
             )
         if not self.formula.terms or not self.formula.intercept:
             raise ValueError(
@@ -152,6 +161,16 @@ class Cox(Question):
                 )
         if levels > MOST_LEVELS or levels * len(self.grid) > MOST_CELLS:
             raise ValueError("analysis.strata: levels and times make too many cells; name fewer")
+        if self.pieces is None and not self.by_site and study.cohort.is_explicit:
+            p = coded_columns(self.formula, study.cohort.schema_) - 1
+            if levels * (len(self.grid) + 1) * (1 + p) * (2 + p) // 2 > MOST_POOLED:
+                raise ValueError(
+                    say(
+                        "analysis.grid: sums by time of {p} columns are too many; write a coarser grid, or "
+                        'strata = "site"',
+                        p=p,
+                    )
+                )
 
     def check_private(self, study: "Study", privacy: Privacy) -> None:
         """A hazard in pieces, over a time that is bounded.

@@ -151,8 +151,8 @@ def baseline(grid: Sequence[float], levels: Sequence[str], exits: Floats, risk: 
         exits: (levels, times + 1, 2): patients that leave without and with the event; the last leave later.
         risk: (levels, times + 1): exp(coefficients x) of those who leave, added up.
     """
-    at_risk, events = _still(exits.sum(-1))[:, :-1], exits[:, :-1, 1]
-    share = np.where(events > 0, events / np.maximum(_still(risk)[:, :-1], 1e-300), 0.0)
+    at_risk, events = still(exits.sum(-1))[:, :-1], exits[:, :-1, 1]
+    share = np.where(events > 0, events / np.maximum(still(risk)[:, :-1], 1e-300), 0.0)
     hazard = share.cumsum(1)
     strata = {
         level: {
@@ -167,7 +167,7 @@ def baseline(grid: Sequence[float], levels: Sequence[str], exits: Floats, risk: 
     return {"grid": list(grid), "strata": strata}
 
 
-def _still(leaving: Floats) -> Floats:
+def still(leaving: Floats) -> Floats:
     """Sums over all who leave at a time or later."""
     found: Floats = np.flip(np.flip(leaving, -1).cumsum(-1), -1)
     return found

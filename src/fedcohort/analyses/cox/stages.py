@@ -267,8 +267,11 @@ class CoxAnalysis(Analysis):
 
     def objection(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
         """A model of too many parameters, or of levels or events that few have."""
-        first = isinstance(self.stage_at(state.round), MomentsStage)
-        return told_at_first(self.asked, sums, rules) if first else None
+        return self.told_at_first(sums, rules) if state.round == 0 else None
+
+    def told_at_first(self, sums: Sums, rules: Disclosure) -> Text | None:
+        """What the first sum tells of single patients."""
+        return told_at_first(self.asked, sums, rules)
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Who is left out, and times of the baseline put together until each step rests on enough."""
@@ -358,8 +361,12 @@ def build(study: Study) -> Analysis:
     strata = tuple((name, len(kind)) for name, kind in levels.items())
     named = tuple(", ".join(map(str, chosen)) for chosen in product(*levels.values())) if levels else (ALL,)
     asked = Asked(study.cohort, design, strata)
-    if question.pieces is None:
+    if question.by_site:
         return CoxAnalysis(question, asked, named)
+    if question.pieces is None:
+        from fedcohort.analyses.cox.pooled import PooledCox
+
+        return PooledCox(question, asked, named)
     from fedcohort.analyses.cox.piecewise import PiecewiseCox
 
     label = study.cohort.label
