@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import fedcohort as fc
+from fedcohort.study import parse_study
 
 from .remedy_rows import Row, obey
 
@@ -64,7 +65,18 @@ def validation(label: Any = ILL, split: Any = None, privacy: Any = None, **words
 
 
 PRIVACY = fc.Privacy(epsilon=1.0)
+
+
+def named(model: Any) -> fc.Study:
+    """A study as JSON has it, with this for its model."""
+    asked = validation().model_dump(mode="json")
+    return parse_study({**asked, "analysis": {**asked["analysis"], "model": model}})
+
+
 VALIDATION = [
+    Row("model: a study holds its model, and names no folder; take fc.Evaluate(model=folder) or fc.Validate("
+        "model=folder), or a study in TOML with fc.load_study",
+        lambda: named("folder"), lambda: named(SCORE.model_dump(mode="json"))),
     Row("thresholds: write them in order, each once, such as [0.1, 0.2, 0.5]",
         lambda: validation(thresholds=[0.5, 0.1]),
         lambda: validation(thresholds=[0.1, 0.2, 0.5])),

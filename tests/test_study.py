@@ -95,7 +95,7 @@ def test_a_study_is_frozen() -> None:
         ({"analysis": {"kind": "train", "rounds": 0}}, "analysis.rounds"),
         ({"analysis": {"kind": "train", "learning_rate": -1.0}}, "analysis.learning_rate"),
         ({"analysis": {"kind": "train", "algorithm": "fedsgd", "local_epochs": 2}}, "one gradient a round"),
-        ({"analysis": {"kind": "evaluate", "model": "nowhere"}}, "nowhere"),
+        ({"analysis": {"kind": "evaluate", "model": "nowhere"}}, "names no folder"),
         ({"privacy": {"epsilon": 1.5, "clip": 1.0}}, "privacy.clip: describe learns nothing by steps"),
         ({"privacy": {"epsilon": 1.5}, "cohort": {"columns": {"a": {}}}}, "needs declared bounds for a"),
         ({"privacy": {"epsilon": -1.0}}, "privacy.epsilon"),

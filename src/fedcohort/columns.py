@@ -21,6 +21,11 @@ Unit = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[^\x00-\x1f\
 _building: ContextVar[bool] = ContextVar("building", default=False)
 
 
+def is_part() -> bool:
+    """Whether the object that is being made is inside another one, such as a study that came as JSON."""
+    return _building.get()
+
+
 def plain(value: object) -> object:
     """Numbers of NumPy, and columns or levels as pandas and NumPy hold them, as Python's own."""
     if isinstance(value, list | tuple):

@@ -191,6 +191,35 @@ def test_what_is_no_model_is_refused_in_words() -> None:
         fc.Evaluate(model={"coefficients": {"age": 1.0}, "intercept": "x"})
 
 
+@pytest.mark.parametrize("kind", ["evaluate", "validate"])
+def test_a_study_from_anybody_opens_no_folder_and_ones_own_does(
+    exact: fc.Result, kind: str, tmp_path: Path
+) -> None:
+    folder = exact.save(tmp_path / "score")
+    asked = json.loads(exact.study.canonical)
+    asked["analysis"] = {"kind": kind, "model": str(folder)}
+    for given in (json.dumps(asked).encode(), asked):
+        with pytest.raises(StudyError, match="a study holds its model, and names no folder"):
+            parse_study(given)
+    own = tmp_path / "study.toml"
+    own.write_text(
+        f"""name = "own"
+        [cohort]
+        columns = {{age = {{low = 18, high = 90}}, sex = {{levels = ["f", "m"]}}}}
+        label = {{column = "ill"}}
+        [analysis]
+        kind = "{kind}"
+        model = {json.dumps(str(folder))}
+        """,
+        encoding="utf-8",
+    )
+    read = fc.load_study(own).analysis
+    assert isinstance(read, fc.Evaluate | fc.Validate)
+    assert read.model == SCORE == fc.Validate(folder).model
+    with pytest.raises(StudyError, match=r"give the folder that result\.save wrote"):
+        fc.Validate(tmp_path / "nowhere")
+
+
 def test_a_hospital_allows_scores_by_name() -> None:
     def objection(**words: Any) -> str | None:
         policy = SitePolicy(id="a", data="a.db", tables={"records": "*"}, coordinator="wss://hub", **words)

@@ -10,6 +10,7 @@ from typing import Any, Self
 import pandas as pd
 
 from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.trained.question import with_model_read
 from fedcohort.arrays import arrays_from_bytes
 from fedcohort.coordinator.disclosing import MODEL_ARRAYS, Control, control_of
 from fedcohort.coordinator.report import study_report
@@ -48,7 +49,7 @@ def load_study(path: str | Path) -> Study:
         if not data.strip():
             raise StudyError(f"{path}: is empty; write name, [cohort] and [analysis]")
         if path.suffix == ".toml":
-            return parse_study(tomllib.loads(data.decode("utf-8-sig")), str(path))
+            return parse_study(with_model_read(tomllib.loads(data.decode("utf-8-sig"))), str(path))
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror}; give the study's file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from fedcohort.analyses.trained.question import TrainedModel, as_trained
+from fedcohort.analyses.trained.question import TrainedModel, as_trained, at_hand
 from fedcohort.columns import Frozen
 from fedcohort.questions import Privacy, Question, check_predicted, one_row_a_patient
 
@@ -21,7 +21,7 @@ class Evaluate(Question):
     importance: Annotated[bool, Field(strict=True)] = True
 
     def __init__(self, model: object = None, **extra: object) -> None:
-        Frozen.__init__(self, model=model, **extra)
+        Frozen.__init__(self, model=at_hand(model), **extra)
 
     @model_validator(mode="before")
     @classmethod

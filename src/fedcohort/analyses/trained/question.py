@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import Field, Tag
 
@@ -18,6 +18,7 @@ from fedcohort.columns import (
     Image,
     Number,
     Real,
+    is_part,
     tag_by_key,
     validated,
 )
@@ -214,19 +215,46 @@ def read_saved_model(folder: Path) -> Trained:
     return validated(kind, data, str(path), StudyError)
 
 
-def as_trained(data: object) -> object:
-    """A question's words with its `model` as a study has it: of a result, of its folder, or as it is.
+def at_hand(model: object) -> object:
+    """The model that a question is given in Python, where a folder is read; as it is inside a study.
+
+    A study may come from anybody: whoever checks it opens no file that it names.
 
     Raises:
-        ValueError: it is none of these.
         StudyError: the folder holds no saved model, or it is damaged.
+    """
+    return read_saved_model(Path(model)) if isinstance(model, str | Path) and not is_part() else model
+
+
+def as_trained(data: object) -> object:
+    """A question's words with its `model` as a study has it: of a result, or as it is.
+
+    Raises:
+        ValueError: it is neither.
     """
     if not isinstance(data, dict) or "model" not in data:
         return data
-    model = data["model"]
+    model = getattr(data["model"], "saved_model", data["model"])
     if isinstance(model, str | Path):
-        return {**data, "model": read_saved_model(Path(model))}
-    model = getattr(model, "saved_model", model)
+        raise ValueError(
+            "model: a study holds its model, and names no folder; take fc.Evaluate(model=folder) or "
+            "fc.Validate(model=folder), or a study in TOML with fc.load_study"
+        )
     if not isinstance(model, Mapping | Trained):
         raise ValueError("model: give a result, the folder that result.save wrote, or fc.Coefficients(...)")
     return {**data, "model": model}
+
+
+def with_model_read(study: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A researcher's own study, of which the folder that it names for its model is read.
+
+    Raises:
+        StudyError: the folder holds no saved model, or it is damaged.
+    """
+    asked = study.get("analysis")
+    if not isinstance(asked, Mapping) or asked.get("kind") not in ("evaluate", "validate"):
+        return study
+    model = asked.get("model")
+    if not isinstance(model, str):
+        return study
+    return {**study, "analysis": {**asked, "model": read_saved_model(Path(model))}}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fedcohort.analyses.trained.question import SavedModel, TrainedModel, as_trained
+from fedcohort.analyses.trained.question import SavedModel, TrainedModel, as_trained, at_hand
 from fedcohort.columns import Binary, Frozen, Identifier, Real
 from fedcohort.questions import Privacy, Question, levels_of, one_row_a_patient
 from fedcohort.texts import say
@@ -50,7 +50,7 @@ class Validate(Question):
     )
 
     def __init__(self, model: object = None, **extra: object) -> None:
-        Frozen.__init__(self, model=model, **extra)
+        Frozen.__init__(self, model=at_hand(model), **extra)
 
     @model_validator(mode="before")
     @classmethod
