@@ -116,7 +116,7 @@ class Design:
         for column in self.columns:
             for factor, _ in column.parts:
                 if factor not in made:
-                    values = values_of(table, cohort, factor.column)
+                    values = _numbers(table, cohort, factor.column)
                     made[factor] = factor_columns(factor, self.kinds, values, held)
         sources = [[made[factor][:, which] for factor, which in column.parts] for column in self.columns]
         matrix = np.empty((table.n_rows, len(self.columns)))
@@ -127,6 +127,14 @@ class Design:
                 for part in parts[1:]:
                     matrix[rows, place] *= part[rows]
         return matrix
+
+
+def _numbers(table: Table, cohort: Cohort, name: str) -> Floats:
+    """A column's values, which are read and not written: those of a number are not copied."""
+    values = table.columns.get(name)
+    if values is None or values.dtype != np.float64:
+        return values_of(table, cohort, name)
+    return np.asarray(values, np.float64)
 
 
 def design_of(cohort: Cohort, formula: Formula) -> Design:

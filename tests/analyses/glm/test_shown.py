@@ -4,6 +4,7 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.analyses.glm.figures import figures
+from fedcohort.dashboard.federation.document import Finished, results
 from fedcohort.explain import explain
 from fedcohort.figures import Intervals, Key, Table, from_json, to_json
 from fedcohort.texts.look_up import page_texts
@@ -41,6 +42,26 @@ def test_the_result_has_a_table_and_a_picture() -> None:
     result = fc.simulate({"a": frame.iloc[:50], "b": frame.iloc[50:]}).run(study(), progress=False)
     assert result.table.loc["age", "coef"] == result.report["glm"]["coefficients"][1]["coef"]
     assert result.plot() is not None
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_printed_report_has_coefficients_ratios_and_the_fit(language: str) -> None:
+    asked = study()
+    report = report_of(asked, [people()])
+    found = Finished({"study": asked.model_dump(mode="json")}, dict(report), [], "0")
+    texts = page_texts(language)
+    (section,) = results(found, texts)
+    table, forest, fit = section.parts
+    assert table.grid is not None
+    assert table.grid.head[:3] == [
+        texts["coefficients.term"],
+        texts["coefficients.coef"],
+        texts["coefficients.odds_ratio"],
+    ]
+    assert [row[0] for row in table.grid.rows] == ["Intercept", "age", "arm[T.b]"]
+    assert texts["coefficients.odds_ratio"] in str(forest.picture)
+    assert fit.grid is not None
+    assert fit.grid.rows[0][0] == texts["glm.loglik"]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

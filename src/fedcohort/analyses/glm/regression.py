@@ -101,7 +101,9 @@ class Regression:
         table = rows.table
         x = self.design.matrix(table, self.cohort)
         y = values_of(table, self.cohort, self.question.outcome).astype(np.float64)
-        there = np.isfinite(y) & np.isfinite(x).all(1)
+        there = np.isfinite(y)
+        for begin in range(0, len(x), CHUNK):
+            there[begin : begin + CHUNK] &= np.isfinite(x[begin : begin + CHUNK]).all(1)
         if self.family.name in COUNTS:
             there &= np.nan_to_num(y) >= 0
         offset = weights = None
