@@ -79,16 +79,17 @@ def numbers(figures: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def p_of_draws(found: Floats, others: Floats) -> tuple[float, float]:
-    """How far a vector lies off those that were drawn as if nothing differed, and how often they lie as far.
+    """How far a vector lies off 0, where it would lie if nothing differed, and how often draws lie as far.
+
+    Off 0, and not off the draws' mean: of few patients the counts that are drawn from are off themselves, and
+    a test that is centred at the mean finds too much.
 
     Args:
-        others: (draws, d), none of whose components follows from the rest.
+        others: (draws, d), drawn as if nothing differed; none of d components follows from the rest.
     Returns:
-        its squared distance from their mean, in their spread (about chi-squared), and the p-value.
+        its squared length in the draws' spread (about chi-squared), and the p-value.
     """
-    middle = others.mean(0)
-    spread = np.linalg.pinv(np.cov(others.T).reshape(len(middle), -1))
-    off, off_others = found - middle, others - middle
-    distance = float(off @ spread @ off)
-    as_far = int((np.einsum("...g,gh,...h->...", off_others, spread, off_others) >= distance).sum())
+    spread = np.linalg.pinv(others.T @ others / len(others))
+    distance = float(found @ spread @ found)
+    as_far = int((np.einsum("...g,gh,...h->...", others, spread, others) >= distance).sum())
     return distance, (1 + as_far) / (len(others) + 1)
