@@ -1,5 +1,6 @@
 """The rules as site.toml, a study and an approval say them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,9 @@ from fedcohort.disclosure.magnitudes import coarse_step, dominated, to_step
 from fedcohort.disclosure.rules import Disclosure, read_rules, rules_text, strictest
 from fedcohort.errors import StudyError, WireError
 from fedcohort.handed_in import check_handed_in
+from fedcohort.wire.codec import decode, encode
+from fedcohort.wire.messages import Approval
+from fedcohort.wire.signing import approval_signing_bytes
 
 
 def test_the_strictest_of_each_rule_wins() -> None:
@@ -76,3 +80,28 @@ def test_a_mean_is_rounded_to_what_ten_patients_could_move_it_by() -> None:
     assert coarse_step(9.0, 920, 10) == pytest.approx(0.1)
     assert to_step(53.51, 0.1) == pytest.approx(53.5)
     assert coarse_step(9.0, 920, 1) == 0.0
+
+
+YES = Approval("a" * 64, "north", approved=True, max_rounds=5, expires_at=9, signature=bytes(64))
+
+
+def approval(rules: Disclosure) -> Approval:
+    return replace(YES, disclosure=rules_text(rules))
+
+
+def test_an_approval_carries_a_sites_rules_and_its_signature_covers_them() -> None:
+    default, own = approval(Disclosure()), approval(Disclosure(min_cell=3))
+    assert decode(encode(own)) == own
+    assert decode(encode(default)) == default
+    assert approval_signing_bytes(own) != approval_signing_bytes(default)
+    assert approval_signing_bytes(own) != approval_signing_bytes(approval(Disclosure(min_cell=4)))
+
+
+def test_the_default_leaves_the_bytes_that_earlier_versions_signed() -> None:
+    assert encode(approval(Disclosure())) == encode(YES)
+    assert approval_signing_bytes(approval(Disclosure())) == approval_signing_bytes(YES)
+
+
+def test_rules_that_are_too_long_are_no_message() -> None:
+    with pytest.raises(WireError, match="disclosure"):
+        decode(encode(replace(YES, disclosure="x" * 2_000)))
