@@ -22,8 +22,8 @@ def pairs(time: Floats, event: Floats, risk: Floats) -> tuple[int, int, int]:
     """
     order = np.lexsort((-event, time))
     time, died = time[order], event[order] > 0
-    distinct, rank = np.unique(risk[order], return_inverse=True)
-    rank = rank.astype(np.int32)
+    distinct, places = np.unique(risk[order], return_inverse=True)
+    rank: NDArray[np.int32] = places.astype(np.int32)
     asked = np.flatnonzero(died)
     # Of one time those with the event stand first: whoever is compared stands behind them.
     later = np.searchsorted(time, time[asked], side="right")
