@@ -1,6 +1,7 @@
 """No kind of question skips the rules: each says what it may show, and none shows a small count."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.kinds import KINDS
 from fedcohort.dashboard.shared.svg import svg
+from fedcohort.disclosure.shown import COUNTED
 from fedcohort.errors import DisclosureError
 from fedcohort.figure_texts import PAPER, grid
 from fedcohort.figures import to_json
@@ -139,6 +141,13 @@ def test_rules_that_hide_nothing_change_nothing(kind: str) -> None:
 
 
 TIMES = ("seconds", "network_seconds", "compute_seconds", "seal_seconds", "open_seconds")
+
+
+@pytest.mark.parametrize("kind", EACH)
+def test_counts_are_rounded_where_the_rules_say_so(kind: str) -> None:
+    report = run(case_of(kind), fc.Disclosure(rounding=5)).report
+    words = {path: n for path, n in counts(report) if COUNTED & set(re.findall(r"\.(\w+)", path))}
+    assert {path: n for path, n in words.items() if n % 5} == {}
 
 
 @pytest.mark.parametrize("kind", EACH)

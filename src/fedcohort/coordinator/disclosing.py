@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from fedcohort.analyses.contract import Analysis, Report, Row, State, Sums
 from fedcohort.disclosure.rules import Disclosure, strictest
-from fedcohort.disclosure.shown import finite
+from fedcohort.disclosure.shown import COUNTED, finite, rounded_counts
 from fedcohort.errors import DisclosureError
 from fedcohort.study import Study
 from fedcohort.texts import Text
@@ -61,6 +61,11 @@ class Control:
             name: finite(part)
             for name, part in analysis.report(found.state if self.enforced else state).items()
         }
+        if self.enforced and self.rules.rounding > 1:
+            report = {
+                name: rounded_counts(part, self.rules.rounding, name in COUNTED)
+                for name, part in report.items()
+            }
         told: Report = {
             "applied": self.enforced,
             "rules": self.rules.model_dump(mode="json"),

@@ -37,6 +37,23 @@ def finite(report: object) -> object:
     return None if isinstance(report, float) and not math.isfinite(report) else report
 
 
+COUNTED = frozenset({
+    "n", "n_reference", "events", "events_reference", "patients", "missing", "rows", "at_risk", "counts",
+    "levels", "held", "below", "above", "confusion",
+})  # fmt: skip
+"""Words of reports whose whole numbers are patients or rows, in lists and by level, too."""
+
+
+def rounded_counts(report: object, step: int, counted: bool = False) -> object:
+    """A report whose counts are multiples of a step; figures that are no counts stay."""
+    if isinstance(report, Mapping):
+        return {name: rounded_counts(part, step, counted or name in COUNTED) for name, part in report.items()}
+    if isinstance(report, list | tuple):
+        return [rounded_counts(part, step, counted) for part in report]
+    is_count = counted and isinstance(report, int) and not isinstance(report, bool)
+    return round(int(str(report)) / step) * step if is_count else report
+
+
 ROUNDING = "shown/rounding"
 """The array that says to which multiples counts of a report are rounded that are sums of others."""
 

@@ -428,8 +428,7 @@ class GLMAnalysis(Analysis):
         moments = Moments.of(state.kept)
         counted = np.asarray(state.kept["counts"], np.float64)
         few = np.array([0 < moments.counts["missing"] < rules.min_cell])
-        shown = masked(counted, np.array([name == "missing" for name in COUNTS]) & few, rules)
-        shown[COUNTS.index("hospitals")] = moments.counts["hospitals"]
+        shown = np.where(np.array([name == "missing" for name in COUNTS]) & few, np.nan, counted)
         parts = np.stack([moments.events, moments.x - moments.events])
         hidden = np.asarray(small(parts, rules.min_cell).any(0))
         events = masked(moments.events, hidden, rules)
