@@ -52,7 +52,49 @@ def run(formula: str, label: Any = BINARY, rows: int = 80, **words: Any) -> Call
     return lambda: report_of(asked(formula, label, **words)(), [frame().iloc[:rows]])
 
 
+def filled(formula: str = "ill ~ age + gap", **words: Any) -> Callable[[], fc.Study]:
+    cohort = fc.Cohort(columns={**GAPS, **words.pop("more", {})}, label=BINARY)
+    privacy, columns = words.pop("privacy", None), words.pop("columns", ["gap"])
+    return lambda: fc.Study(
+        name="g", cohort=cohort, analysis=fc.Impute(formula, columns=columns, **words), privacy=privacy
+    )
+
+
+GAPS: dict[str, Column] = {
+    "age": fc.Numeric(0, 120),
+    "gap": fc.Numeric(0, 120),
+    "pair": fc.Categorical([0, 1]),
+}
+
+
+def run_filled(rows: int = 80, known: int = 60, pair: object = None, **words: Any) -> Callable[[], object]:
+    draw = np.random.default_rng(1)
+    gap = np.where(np.arange(80) < known, draw.normal(50, 9, 80), np.nan)
+    made = frame().assign(gap=gap, pair=draw.integers(0, 2, 80) if pair is None else pair)
+    made.loc[made.index[:5], "pair"] = np.nan
+    return lambda: report_of(filled(m=2, cycles=1, **words)(), [made.iloc[:rows]])
+
+
 ROWS = [
+    Row("columns: a column is named twice; name it once", filled(columns=["gap", "gap"]), filled()),
+    Row("filled in says nothing of the regression; leave the outcome out", filled(columns=["gap", "ill"]),
+        filled()),
+    Row("m: columns, cycles and data sets make over {} imputation models; choose fewer",
+        filled(m=100, cycles=50), filled(m=20, cycles=10)),
+    Row("analysis.columns: {} is not among the cohort's columns; name it in cohort.columns",
+        filled(columns=["rare"]), filled(columns=["rare"], more={"rare": fc.Numeric()})),
+    Row("analysis.columns: {} is neither a number nor of two levels; leave it out",
+        filled(columns=["gap", "three"], more={"three": fc.Categorical([1, 2, 3])}),
+        filled(more={"three": fc.Categorical([1, 2, 3])})),
+    Row("analysis: imputation asks for so many sums that noise would hide them; leave out [privacy]",
+        filled(privacy=fc.Privacy(epsilon=1.0)), filled()),
+    Row("values of {} are known, and {} are the least to fill in others by; leave the column out",
+        run_filled(known=4, columns=["gap", "pair"]),
+        run_filled(known=4, formula="ill ~ age", columns=["pair"])),
+    Row("analysis.columns: over all hospitals {} has one level alone; leave it out",
+        run_filled(pair=1, columns=["gap", "pair"]), run_filled(pair=1)),
+    Row("once missing values are filled in, {} tells the outcome of all", run_filled(formula="ill ~ gap + stage"),
+        run_filled()),
     Row("it has no outcome; write one on the left", asked("age"), asked("ill ~ age")),
     Row('formula: site = "fixed" gives each hospital its intercept', asked("ill ~ age - 1", site="fixed"),
         asked("ill ~ age", site="fixed")),

@@ -197,6 +197,11 @@ CASES: dict[str, Case] = {
         lines=table_one_lines,
     ),
     "glm": Case(fc.GLM("ill ~ age + weight"), columns=BOUNDED, label=fc.Binary("ill")),
+    "impute": Case(
+        fc.Impute("ill ~ age + weight", columns=["age"], m=2, cycles=1),
+        columns=BOUNDED,
+        label=fc.Binary("ill"),
+    ),
     "cox": Case(
         fc.Cox("age + weight", grid=GRID), fc.Survival("time", "event"), BOUNDED, lines=baseline_lines
     ),

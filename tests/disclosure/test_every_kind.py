@@ -33,6 +33,8 @@ NO_COUNTS = {
     "study",
     "label",
     "grid",
+    "imputations",
+    "cycles",
 }
 
 
@@ -162,5 +164,5 @@ def test_a_cohort_of_few_shows_nothing(kind: str) -> None:
         assert [(path, n) for path, n in counts(report) if 0 < n < MIN_CELL] == []
 
 
-ENDED = {"train", "glm", "cox", "correlation", "weighting"}
+ENDED = {"train", "glm", "impute", "cox", "correlation", "weighting"}
 """Kinds that end with the first sum where there are few patients: the next ones would tell of them."""

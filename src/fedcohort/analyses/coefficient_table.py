@@ -1,7 +1,7 @@
 """Coefficients of a regression as figures: a table, named as in statsmodels and lifelines, and a forest plot.
 
-A row of the report is `name, coef, se, z (or t), p, low, high` and, where it has one, `n`; low and high are
-of the coefficient. What is not known is None.
+A row of the report is `name, coef, se, z (or t), p, low, high` and, where it has them, `n`, and of imputed
+data `df` and `fmi`; low and high are of the coefficient. What is not known is None.
 """
 
 import math
@@ -21,9 +21,11 @@ _COLUMNS = (
     Column("se", Key("coefficients.se")),
     Column("z"),
     Column("t"),
+    Column("df", Key("coefficients.df")),
     Column("p", format="p"),
     Column("low", Key("coefficients.low")),
     Column("high", Key("coefficients.high")),
+    Column("fmi", Key("coefficients.fmi"), format="share"),
     Column("n", format="count"),
 )
 

@@ -14,6 +14,7 @@ from fedcohort.analyses.crosstab.question import Crosstab
 from fedcohort.analyses.describe.question import Describe
 from fedcohort.analyses.evaluate.question import Evaluate
 from fedcohort.analyses.glm.question import GLM
+from fedcohort.analyses.impute.question import Impute
 from fedcohort.analyses.incidence.question import CumulativeIncidence
 from fedcohort.analyses.quantiles.question import Quantiles
 from fedcohort.analyses.survival.question import KaplanMeier
@@ -32,6 +33,7 @@ __all__ = [
     "CumulativeIncidence",
     "Describe",
     "Evaluate",
+    "Impute",
     "KaplanMeier",
     "Quantiles",
     "TableOne",
@@ -54,6 +56,7 @@ KINDS: Mapping[str, type[Question]] = MappingProxyType(
         "cox": Cox,
         "compare": Compare,
         "glm": GLM,
+        "impute": Impute,
         "table_one": TableOne,
         "weighting": Weighting,
     }

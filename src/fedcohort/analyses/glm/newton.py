@@ -154,22 +154,29 @@ def check_collinear(information: Floats, names: Sequence[str], penalised: bool =
         )
 
 
+def separated(family: str, ascent: Ascent, names: Sequence[str]) -> list[str]:
+    """Columns whose coefficients grow while nothing changes any more: the likelihood has no largest value."""
+    if family == "gaussian" or not ascent.change <= FLAT * (1.0 + abs(ascent.objective)):
+        return []
+    far = np.abs(ascent.step[: len(names)])
+    if not far.size or far.max() < ENDLESS:
+        return []
+    grown = [name for name, step in zip(names, far, strict=True) if step > 0.5 * far.max()]
+    # The intercept of centred columns goes along with them.
+    return [name for name in grown if name != INTERCEPT] or grown
+
+
 def check_separated(family: str, ascent: Ascent, names: Sequence[str], penalised: bool = True) -> None:
-    """Refuse a likelihood that has no largest value: a coefficient grows while nothing changes any more.
+    """Refuse a likelihood that has no largest value.
 
     Args:
         penalised: whether the question could be asked with a penalty.
     Raises:
         StudyError: names the columns, and the remedy.
     """
-    if family == "gaussian" or not ascent.change <= FLAT * (1.0 + abs(ascent.objective)):
+    grown = separated(family, ascent, names)
+    if not grown:
         return
-    far = np.abs(ascent.step[: len(names)])
-    if not far.size or far.max() < ENDLESS:
-        return
-    grown = [name for name, step in zip(names, far, strict=True) if step > 0.5 * far.max()]
-    # The intercept of centred columns goes along with them.
-    grown = [name for name in grown if name != INTERCEPT] or grown
     if family == "binomial" and not penalised:
         raise StudyError(
             "analysis.formula: separation: {names} tells of nearly all patients who is treated, so that "

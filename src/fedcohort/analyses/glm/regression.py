@@ -76,6 +76,15 @@ class Regression:
         return self.design.names[self.p - self.q :]
 
     @property
+    def indicators(self) -> dict[int, str]:
+        """Names of the columns of zeros and ones, by place."""
+        return {
+            place: self.design.names[place]
+            for place, column in enumerate(self.design.columns)
+            if column.parts and self.design.is_indicator(column)
+        }
+
+    @property
     def meat(self) -> bool:
         """Whether the sandwich is asked for."""
         return self.question.se != "model"
@@ -114,7 +123,7 @@ class Regression:
             weights = values_of(table, self.cohort, self.question.weights)
             there &= np.isfinite(weights) & (np.nan_to_num(weights) >= 0)
         n_missing = int(len(y) - there.sum())
-        n_patients = _n_patients(table.patient_ids[there] if n_missing else table.patient_ids)
+        n_patients = n_patients_of(table.patient_ids[there] if n_missing else table.patient_ids)
         if n_missing:
             x, y = x[there], y[there]
             offset = None if offset is None else offset[there]
@@ -138,7 +147,7 @@ class Regression:
         return rows.once(("glm", scaling.centre.tobytes(), scaling.scale.tobytes()), make)
 
 
-def _n_patients(ids: NDArray[np.str_]) -> int:
+def n_patients_of(ids: NDArray[np.str_]) -> int:
     """Distinct patients; a source sorts them, and then changes are counted."""
     if not len(ids):
         return 0

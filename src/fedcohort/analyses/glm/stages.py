@@ -25,6 +25,7 @@ from fedcohort.analyses.contract import (
 )
 from fedcohort.analyses.glm.estimates import Fit, coefficient_rows
 from fedcohort.analyses.glm.families import COUNTS as FAMILIES_OF_COUNTS
+from fedcohort.analyses.glm.families import Family
 from fedcohort.analyses.glm.linear_mixed import START, MixedStage, mixed_report
 from fedcohort.analyses.glm.meta import CombinedStage, OwnStage, meta_rows
 from fedcohort.analyses.glm.newton import (
@@ -44,6 +45,7 @@ from fedcohort.analyses.glm.random_intercept import random_sums
 from fedcohort.analyses.glm.regression import Regression, regression_of
 from fedcohort.analyses.glm.scaled import scaling_in
 from fedcohort.analyses.glm.sums import NewtonSums, newton_sums, profiled
+from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
 from fedcohort.disclosure.cells import small
@@ -78,9 +80,13 @@ class Moments:
     @classmethod
     def of(cls, sums: Mapping[str, Floats]) -> "Moments":
         """From the sums as they came."""
-        values = from_limbs(sums["moments"])
+        return cls.from_values(from_limbs(sums["moments"]), sums["counts"])
+
+    @classmethod
+    def from_values(cls, values: Floats, counts: Floats) -> "Moments":
+        """From what `moment_sums` made, added over sites, and counts in the order of `COUNTS`."""
         x, squares, events = values[: -len(TOTALS)].reshape(3, -1)
-        counted = dict(zip(COUNTS, np.asarray(sums["counts"], np.float64).tolist(), strict=True))
+        counted = dict(zip(COUNTS, np.asarray(counts, np.float64).tolist(), strict=True))
         return cls(
             counted, x, squares, events, dict(zip(TOTALS, values[-len(TOTALS) :].tolist(), strict=True))
         )
@@ -107,17 +113,10 @@ class MomentsStage:
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What complete rows add up to."""
         ours, missing, patients = self.regression.complete(rows)
-        x, y, family = ours.x, ours.y, self.regression.family
-        w = np.ones_like(y) if ours.weights is None else ours.weights
-        both = np.stack([np.ones_like(y), y]) @ x
-        sums = [both[0], np.einsum("ij,ij->j", x, x), both[1]]
-        totals = [y.sum(), y @ y, w.sum(), w @ y, w @ family.constant(y), w @ family.saturated(y)]
-        if family.name == "gaussian":
-            totals[4] = np.log(w[w > 0]).sum() / 2
-        counted = np.array([len(y), missing, patients, len(y) > 0])
+        counted = np.array([len(ours.y), missing, patients, len(ours.y) > 0])
         return {
             "counts": Proved(counted),
-            "moments": Proved(to_limbs(np.concatenate([*sums, np.array(totals, np.float64)]))),
+            "moments": Proved(to_limbs(moment_sums(ours, self.regression.family))),
         }
 
     def update(self, state: State, sums: Sums) -> State:
@@ -139,6 +138,46 @@ class MomentsStage:
         else:
             arrays["null"] = np.append(start[: self.regression.n_null], start[self.regression.q :])
         return replace(state, arrays=arrays, kept=dict(sums.values))
+
+
+def moment_sums(ours: Complete, family: Family) -> Floats:
+    """Three sums a column of complete rows, and `TOTALS`."""
+    x, y = ours.x, ours.y
+    w = np.ones_like(y) if ours.weights is None else ours.weights
+    both = np.stack([np.ones_like(y), y]) @ x
+    sums = [both[0], np.einsum("ij,ij->j", x, x), both[1]]
+    totals = [y.sum(), y @ y, w.sum(), w @ y, w @ family.constant(y), w @ family.saturated(y)]
+    if family.name == "gaussian":
+        totals[4] = np.log(w[w > 0]).sum() / 2
+    return np.concatenate([*sums, np.array(totals, np.float64)])
+
+
+def told_by_moments(moments: Moments, regression: Regression, rules: Disclosure) -> Text | None:
+    """What the first sum says of single patients: too many parameters, a level or an outcome of few."""
+    hospitals, site = int(moments.counts["hospitals"]), regression.question.site
+    indicators = regression.indicators
+    of_hospitals = {"fixed": hospitals, "meta": regression.q * (hospitals - 1)}.get(site, 0)
+    levels = {name: moments.x[place] for place, name in indicators.items()}
+    if regression.family.name == "binomial":
+        levels[regression.question.outcome] = moments.totals["y"]
+        if len(indicators) == regression.q - regression.n_null:
+            # Nothing but levels: fitted shares are those of the patients.
+            levels |= _outcomes(moments, indicators)
+    return told_by_size(moments.n, regression.q + of_hospitals, rules) or told_by_levels(
+        levels, moments.n, rules
+    )
+
+
+def _outcomes(moments: Moments, indicators: Mapping[int, str]) -> dict[str, float]:
+    """Of each level, and of those with none of them, how many have the outcome and how many have not."""
+    places = list(indicators)
+    others = moments.n - float(moments.x[places].sum())
+    with_it = moments.totals["y"] - float(moments.events[places].sum())
+    counted = {"the reference, yes": with_it, "the reference, no": others - with_it}
+    for place, name in indicators.items():
+        counted |= {f"{name}, yes": float(moments.events[place])}
+        counted |= {f"{name}, no": float(moments.x[place] - moments.events[place])}
+    return counted
 
 
 def check_outcome(moments: Moments, regression: Regression) -> None:
@@ -399,29 +438,7 @@ class GLMAnalysis(Analysis):
         """A model of too many parameters, or of levels and outcomes that few have."""
         if not isinstance(self.stage_at(state.round), MomentsStage):
             return None
-        regression, moments = self.regression, Moments.of(sums.values)
-        hospitals, site = int(moments.counts["hospitals"]), regression.question.site
-        of_hospitals = {"fixed": hospitals, "meta": regression.q * (hospitals - 1)}.get(site, 0)
-        levels = {name: moments.x[place] for place, name in self._indicators.items()}
-        if regression.family.name == "binomial":
-            levels[regression.question.outcome] = moments.totals["y"]
-            if len(self._indicators) == regression.q - regression.n_null:
-                # Nothing but levels: fitted shares are those of the patients.
-                levels |= self._outcomes(moments)
-        return told_by_size(moments.n, regression.q + of_hospitals, rules) or told_by_levels(
-            levels, moments.n, rules
-        )
-
-    def _outcomes(self, moments: Moments) -> dict[str, float]:
-        """Of each level, and of those with none of them, how many have the outcome and how many have not."""
-        places = list(self._indicators)
-        others = moments.n - float(moments.x[places].sum())
-        with_it = moments.totals["y"] - float(moments.events[places].sum())
-        counted = {"the reference, yes": with_it, "the reference, no": others - with_it}
-        for place, name in self._indicators.items():
-            counted |= {f"{name}, yes": float(moments.events[place])}
-            counted |= {f"{name}, no": float(moments.x[place] - moments.events[place])}
-        return counted
+        return told_by_moments(Moments.of(sums.values), self.regression, rules)
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Counts behind the figures; the figures are of as many patients as the first sum had to have."""
@@ -433,19 +450,9 @@ class GLMAnalysis(Analysis):
         hidden = np.asarray(small(parts, rules.min_cell).any(0))
         events = masked(moments.events, hidden, rules)
         kept = {**state.kept, "counts": shown, "shown/events": events}
-        told = int(sum(hidden[place] for place in self._indicators))
+        told = int(sum(hidden[place] for place in self.regression.indicators))
         found = [Suppressed("missing", "min_cell", int(few[0])), Suppressed("events", "min_cell", told)]
         return Disclosed(replace(state, kept=kept), gathered(found))
-
-    @property
-    def _indicators(self) -> dict[int, str]:
-        """Names of the columns of zeros and ones, by place."""
-        design = self.regression.design
-        return {
-            place: design.names[place]
-            for place, column in enumerate(design.columns)
-            if column.parts and design.is_indicator(column)
-        }
 
     def report(self, state: State) -> Report:
         """Coefficients with errors and intervals, and how well the model fits."""

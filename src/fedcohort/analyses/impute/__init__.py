@@ -1,0 +1,1 @@
+"""Multiple imputation by chained equations over all hospitals, and an analysis model by Rubin's rules."""

@@ -1,0 +1,256 @@
+"""A site's imputed data sets: what is filled in follows from the parameters that a round's state carries.
+
+Columns of an imputation model are the cohort's as they stand: numbers, standardised by what is observed
+over all hospitals, or their logarithms where the formula reads those, and indicators of levels. A process
+that has just started fills in from the first cycle on; one that has worked before goes on from there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcohort.analyses.columns_of import values_of
+from fedcohort.analyses.contract import State
+from fedcohort.analyses.formula.words import Log
+from fedcohort.analyses.glm.regression import Regression
+from fedcohort.analyses.impute.draws import Keys, keys_of, normals, uniforms
+from fedcohort.analyses.impute.question import Impute
+from fedcohort.analyses.rows import Rows
+from fedcohort.columns import Categorical, Column
+from fedcohort.errors import WireError
+from fedcohort.study import Cohort
+from fedcohort.table import Table
+from fedcohort.vector import Array
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A column of imputation models.
+
+    Attributes:
+        level: of which level it is the indicator; None: it is a number.
+        log: the number's logarithm.
+    """
+
+    name: str
+    level: int | None = None
+    log: bool = False
+
+    def of(self, values: Floats) -> Floats:
+        """Its values by the cohort's column; NaN where that has none."""
+        if self.level is not None:
+            return np.where(np.isnan(values), np.nan, values == self.level)
+        if not self.log:
+            return values
+        return np.log(values, out=np.full(len(values), np.nan), where=values > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Imputation:
+    """The question over a cohort whose columns are known."""
+
+    cohort: Cohort
+    question: Impute
+    regression: Regression
+    seed: int
+
+    @cached_property
+    def base(self) -> tuple[Base, ...]:
+        """The outcome, the columns of the formula, and those that only help to fill in."""
+        question, kinds = self.question, self.cohort.every_column
+        names = dict.fromkeys((question.outcome, *question.formula.columns, *question.columns))
+        logs = {f.column for term in question.formula.terms for f in term.factors if isinstance(f, Log)}
+        return tuple(one for name in names for one in _base_of(name, kinds[name], name in logs))
+
+    @property
+    def k(self) -> int:
+        """Coefficients of an imputation model: an intercept, and all columns but one."""
+        return len(self.base)
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """Where the columns that are filled in stand among those of the models."""
+        names = [one.name for one in self.base]
+        return tuple(names.index(name) for name in self.question.columns)
+
+    @property
+    def is_number(self) -> NDArray[np.bool_]:
+        """(k,)."""
+        return np.array([one.level is None for one in self.base])
+
+    @property
+    def n_steps(self) -> int:
+        """Imputation models of a data set."""
+        return self.question.cycles * len(self.places)
+
+    def place_at(self, step: int) -> int:
+        """The column that a step fills in."""
+        return self.places[step % len(self.places)]
+
+
+def _base_of(name: str, kind: Column, log: bool) -> list[Base]:
+    if isinstance(kind, Categorical):
+        return [Base(name, level) for level in range(1, len(kind.levels))]
+    return [Base(name, log=log)]
+
+
+@dataclass(frozen=True, eq=False)
+class Usable:
+    """A site's rows that lack nothing but what is filled in.
+
+    Attributes:
+        values: (n, k) of the models' columns, NaN where one is to be filled in.
+        n_left_out: rows that lack something else.
+        keys: (n,), by which a row's numbers are drawn.
+    """
+
+    table: Table
+    values: Floats
+    n_left_out: int
+    keys: Keys
+
+    @cached_property
+    def missing(self) -> Mask:
+        """(n, k)."""
+        return np.isnan(self.values)
+
+
+def usable(imputation: Imputation, rows: Rows) -> Usable:
+    """Made once a study and site."""
+    return rows.once("usable rows of an imputation", lambda: _usable(imputation, rows.table))
+
+
+def _usable(imputation: Imputation, table: Table) -> Usable:
+    cohort, question = imputation.cohort, imputation.question
+    values = np.empty((table.n_rows, imputation.k))
+    there = np.ones(table.n_rows, bool)
+    for place, one in enumerate(imputation.base):
+        raw = values_of(table, cohort, one.name)
+        values[:, place] = one.of(raw)
+        # A number that has no logarithm is known all the same: it is not filled in.
+        fillable = np.isnan(raw) if one.name in question.columns else np.zeros(len(raw), bool)
+        there &= np.isfinite(values[:, place]) | fillable
+    if imputation.regression.family.name == "poisson":
+        there &= np.nan_to_num(values_of(table, cohort, question.outcome), nan=-1.0) >= 0
+    kept = replace(
+        table,
+        patient_ids=table.patient_ids[there],
+        columns={name: column[there] for name, column in table.columns.items()},
+        split=table.split[there],
+        label=None if table.label is None else table.label[there],
+        event=None if table.event is None else table.event[there],
+        images={},
+    )
+    return Usable(kept, values[there], int((~there).sum()), keys_of(table.patient_ids)[there])
+
+
+@dataclass(eq=False)
+class Chains:
+    """The data sets as far as they have come.
+
+    Attributes:
+        z: (m, n, k) standardised, filled in.
+        parameters: by which they were filled in.
+    """
+
+    z: Floats
+    parameters: Floats
+
+
+def chains(imputation: Imputation, rows: Rows, state: State, n_steps: int) -> Chains:
+    """The data sets after so many steps, from where this process last was, or from the beginning.
+
+    Raises:
+        WireError: the coordinator has sent something else than the parameters of so many steps.
+    """
+    parameters, scaling = asked_of(imputation, state, n_steps)
+    key = ("imputed data sets", *(array.tobytes() for array in scaling.values()))
+    made = rows.once(key, lambda: _begun(imputation, usable(imputation, rows), scaling))
+    done = len(made.parameters)
+    if done > n_steps or not np.array_equal(made.parameters, parameters[:done]):
+        made = rows.made[key] = _begun(imputation, usable(imputation, rows), scaling)
+        done = 0
+    for step in range(done, n_steps):
+        _fill(imputation, usable(imputation, rows), made.z, step, parameters[step])
+    made.parameters = parameters
+    return made
+
+
+def asked_of(imputation: Imputation, state: State, n_steps: int) -> tuple[Floats, Mapping[str, Floats]]:
+    """The parameters (n_steps, m, k + 1), and mean and scale of each column.
+
+    Raises:
+        WireError: they are not there, or no numbers.
+    """
+    m, k = imputation.question.m, imputation.k
+    empty = np.zeros((0, m, k + 1))
+    parameters = _numbers(state.arrays, "parameters", (n_steps, m, k + 1)) if n_steps else empty
+    scaling = {name: _numbers(state.arrays, name, (k,)) for name in ("mean", "scale")}
+    if not (scaling["scale"] > 0).all():
+        raise WireError("a state whose scaling is no number")
+    return parameters, scaling
+
+
+def _numbers(arrays: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Floats:
+    found = np.asarray(arrays.get(name, ()), np.float64)
+    if found.shape != shape or not np.isfinite(found).all():
+        raise WireError("a state without the parameters of each imputation model")
+    return found
+
+
+def _begun(imputation: Imputation, ours: Usable, scaling: Mapping[str, Floats]) -> Chains:
+    """Missing values drawn as if nothing else were known of their patients."""
+    m, mean, number = imputation.question.m, scaling["mean"], imputation.is_number
+    standard = np.where(number, (ours.values - mean) / scaling["scale"], ours.values)
+    z = np.repeat(standard[None], m, axis=0)
+    for place in imputation.places:
+        gone = ours.missing[:, place]
+        for data_set in range(m):
+            purpose = f"begin|{place}|{data_set}"
+            if number[place]:
+                z[data_set, gone, place] = normals(ours.keys[gone], imputation.seed, purpose)
+            else:
+                drawn = uniforms(ours.keys[gone], imputation.seed, purpose)
+                z[data_set, gone, place] = drawn < mean[place]
+    return Chains(z, np.zeros((0, m, imputation.k + 1)))
+
+
+def _fill(imputation: Imputation, ours: Usable, z: Floats, step: int, parameters: Floats) -> None:
+    """One column's missing values, in each data set, by the parameters that were drawn for it."""
+    place = imputation.place_at(step)
+    gone = ours.missing[:, place]
+    for data_set, (*coefficients, deviation) in enumerate(parameters):
+        eta = design(z[data_set, gone], place) @ np.array(coefficients)
+        purpose = f"{step}|{data_set}"
+        if imputation.is_number[place]:
+            drawn = eta + deviation * normals(ours.keys[gone], imputation.seed, purpose)
+        else:
+            share = 1.0 / (1.0 + np.exp(-np.clip(eta, -700, 700)))
+            drawn = uniforms(ours.keys[gone], imputation.seed, purpose) < share
+        z[data_set, gone, place] = drawn
+
+
+def design(z: Floats, place: int) -> Floats:
+    """(n, k): 1, and all columns but the one that is explained."""
+    return np.column_stack([np.ones(len(z)), np.delete(z, place, axis=1)])
+
+
+def filled_table(imputation: Imputation, ours: Usable, z: Floats, mean: Floats, scale: Floats) -> Table:
+    """One data set in the columns' own units; what was observed stays as it is."""
+    columns = dict(ours.table.columns)
+    for place in imputation.places:
+        one, gone = imputation.base[place], ours.missing[:, place]
+        values = z[gone, place]
+        if one.level is None:
+            values = values * scale[place] + mean[place]
+            values = np.exp(np.clip(values, -700, 700)) if one.log else values
+        whole = columns[one.name].copy()
+        whole[gone] = values
+        columns[one.name] = whole
+    return replace(ours.table, columns=columns)

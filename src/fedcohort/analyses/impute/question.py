@@ -1,0 +1,110 @@
+"""The words of `fc.Impute(...)`."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from fedcohort.analyses.formula.words import Formula
+from fedcohort.analyses.glm.question import GLM
+from fedcohort.columns import Categorical, Identifier, Numeric
+from fedcohort.questions import Privacy, Question
+from fedcohort.texts import say
+
+if TYPE_CHECKING:
+    from fedcohort.study import Study
+
+MOST_DRAWS = 2_000
+"""Imputation models of a study, over columns, cycles and data sets: each round carries what they drew."""
+
+
+class Impute(Question):
+    """A regression with missing values filled in several times: multiple imputation by chained equations.
+
+    `formula` and `family` are those of `fc.GLM`. `columns` are those whose missing values are filled in:
+    numbers, or columns of two levels; one that the formula does not name helps to fill in the others. Each is
+    explained by all other columns and the outcome, `cycles` times in turn, in each of `m` data sets; the
+    regression is fitted to each, and the results are combined by Rubin's rules. Rows that lack the outcome,
+    or a value of a column that is not filled in, are left out. The regressions take at most `rounds` steps.
+    """
+
+    kind: Literal["impute"] = "impute"
+    formula: Formula
+    family: Literal["gaussian", "binomial", "poisson"] | None = None
+    columns: Annotated[Sequence[Identifier], AfterValidator(tuple), Field(min_length=1, max_length=20)]
+    m: Annotated[int, Field(strict=True, ge=2, le=100)] = 5
+    cycles: Annotated[int, Field(strict=True, ge=1, le=50)] = 5
+    rounds: Annotated[int, Field(strict=True, ge=1, le=200)] = 50
+
+    def __init__(self, formula: object = None, **extra: Any) -> None:  # noqa: ANN401
+        given: dict[str, Any] = {} if formula is None else {"formula": formula}
+        super().__init__(**given, **extra)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.formula.outcome is None:
+            raise ValueError("formula: it has no outcome; write one on the left, such as death ~ age")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns: a column is named twice; name it once")
+        if self.formula.outcome in self.columns:
+            raise ValueError(
+                "columns: a row whose outcome is filled in says nothing of the regression; leave the outcome "
+                "out"
+            )
+        if len(self.columns) * self.cycles * self.m > MOST_DRAWS:
+            raise ValueError(
+                say(
+                    "m: columns, cycles and data sets make over {most:,} imputation models; choose fewer",
+                    most=MOST_DRAWS,
+                )
+            )
+        return self
+
+    @property
+    def outcome(self) -> str:
+        """The column that is explained."""
+        return str(self.formula.outcome)
+
+    @cached_property
+    def model(self) -> GLM:
+        """The regression that each data set is given."""
+        return GLM(self.formula, family=self.family)
+
+    def check(self, study: "Study") -> None:
+        """Columns that are there, and can be filled in.
+
+        Raises:
+            ValueError: names the field.
+        """
+        self.model.check(study)
+        columns = study.cohort.schema_
+        for name in self.columns:
+            if name not in columns:
+                raise ValueError(
+                    say(
+                        "analysis.columns: {name} is not among the cohort's columns; name it in "
+                        "cohort.columns",
+                        name=name,
+                    )
+                )
+            kind = columns[name]
+            is_pair = isinstance(kind, Categorical) and len(kind.levels) == 2
+            if study.cohort.is_explicit and not isinstance(kind, Numeric) and not is_pair:
+                raise ValueError(
+                    say(
+                        "analysis.columns: {name} is neither a number nor of two levels; leave it out",
+                        name=name,
+                    )
+                )
+
+    def check_private(self, study: "Study", privacy: Privacy) -> None:
+        """Refuse: the sums of each imputation model would have to be paid for.
+
+        Raises:
+            ValueError: says what to do.
+        """
+        raise ValueError(
+            "analysis: imputation asks for so many sums that noise would hide them; leave out [privacy], or "
+            "ask fc.GLM of the complete rows"
+        )
