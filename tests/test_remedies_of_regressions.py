@@ -61,16 +61,17 @@ def filled(formula: str = "ill ~ age + gap", **words: Any) -> Callable[[], fc.St
 
 
 GAPS: dict[str, Column] = {
-    "age": fc.Numeric(0, 120),
-    "gap": fc.Numeric(0, 120),
-    "pair": fc.Categorical([0, 1]),
-}
+    "age": fc.Numeric(0, 120), "gap": fc.Numeric(0, 120), "pair": fc.Categorical([0, 1]),
+    "stage": fc.Categorical([0, 1]),
+}  # fmt: skip
 
 
-def run_filled(rows: int = 80, known: int = 60, pair: object = None, **words: Any) -> Callable[[], object]:
+def run_filled(
+    rows: int = 80, known: int = 60, pair: int | None = None, **words: Any
+) -> Callable[[], object]:
     draw = np.random.default_rng(1)
     gap = np.where(np.arange(80) < known, draw.normal(50, 9, 80), np.nan)
-    made = frame().assign(gap=gap, pair=draw.integers(0, 2, 80) if pair is None else pair)
+    made = frame().assign(gap=gap, pair=draw.integers(0, 2, 80) if pair is None else np.full(80, pair))
     made.loc[made.index[:5], "pair"] = np.nan
     return lambda: report_of(filled(m=2, cycles=1, **words)(), [made.iloc[:rows]])
 
@@ -93,7 +94,8 @@ ROWS = [
         run_filled(known=4, formula="ill ~ age", columns=["pair"])),
     Row("analysis.columns: over all hospitals {} has one level alone; leave it out",
         run_filled(pair=1, columns=["gap", "pair"]), run_filled(pair=1)),
-    Row("once missing values are filled in, {} tells the outcome of all", run_filled(formula="ill ~ gap + stage"),
+    Row("once missing values are filled in, {} tells the outcome of all",
+        run_filled(formula="ill ~ gap + stage"),
         run_filled()),
     Row("it has no outcome; write one on the left", asked("age"), asked("ill ~ age")),
     Row('formula: site = "fixed" gives each hospital its intercept', asked("ill ~ age - 1", site="fixed"),

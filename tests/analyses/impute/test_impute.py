@@ -66,6 +66,10 @@ def table(report: dict[str, Any], kind: str = "impute") -> pd.DataFrame:
     return pd.DataFrame(report[kind]["coefficients"]).set_index("name").astype(np.float64)
 
 
+def number(found: pd.DataFrame, row: str, column: str) -> float:
+    return float(found[column].to_numpy()[list(found.index).index(row)])
+
+
 @pytest.mark.parametrize("made", [lacking, lacking_at_a_site])
 def test_hospitals_together_are_all_rows_in_one(made: Any) -> None:
     whole, parted = report_of(study(), [made()]), report_of(study(), sites(made()))
@@ -95,12 +99,13 @@ def test_missing_values_are_counted_by_column_and_rows_that_lack_others_left_out
         gone = int(rest[name].isna().sum())
         assert report["impute"]["columns"][name] == {"missing": gone, "n": 293 - gone}
         row = "b[T.1]" if name == "b" else name
-        assert table(report).loc[row, "n"] == 293 - gone
+        assert number(table(report), row, "n") == 293 - gone
     assert report["impute"]["events"] == rest["y"].sum()
 
 
 def test_intervals_hold_the_truth_and_complete_rows_are_farther_from_it() -> None:
-    held, errors = [], {"impute": [], "glm": []}
+    held: list[Any] = []
+    errors: dict[str, list[Any]] = {"impute": [], "glm": []}
     for seed in range(60):
         frame = lacking(seed)
         found = table(report_of(study(seed), sites(frame)))
@@ -124,7 +129,7 @@ def test_a_site_without_the_column_takes_part() -> None:
         found = table(report_of(study(seed), sites(frame)))
         held += int(((found["low"] <= TRUTH) & (found["high"] >= TRUTH)).sum())
         complete = table(report_of(regression(), sites(frame)), "glm")
-        assert found.loc["x", "se"] < complete.loc["x", "se"]
+        assert number(found, "x", "se") < number(complete, "x", "se")
     assert held >= 70
 
 
@@ -180,8 +185,8 @@ def test_other_families(family: str) -> None:
     report = report_of(fc.Study(name="i", cohort=cohort, analysis=asked), sites(frame))
     found = table(report)
     assert report["impute"]["family"] == family
-    assert found.loc["x", "low"] < 0.3 < found.loc["x", "high"]
-    assert found.loc["w", "low"] < 0.2 < found.loc["w", "high"]
+    assert number(found, "x", "low") < 0.3 < number(found, "x", "high")
+    assert number(found, "w", "low") < 0.2 < number(found, "w", "high")
 
 
 def test_a_site_of_no_rows_or_of_none_that_count_adds_zeros() -> None:
@@ -234,8 +239,8 @@ def test_creatinine_of_flchain() -> None:
     plain = fc.Study(name="f", cohort=data.cohort, analysis=fc.GLM("death ~ age + sex + creatinine"))
     complete = table(report_of(plain, data.sites), "glm")
     found = table(parted)
-    assert found.loc["age", "se"] < complete.loc["age", "se"]
-    assert abs(found.loc["creatinine", "coef"] - complete.loc["creatinine", "coef"]) < 0.1
+    assert number(found, "age", "se") < number(complete, "age", "se")
+    assert abs(found["coef"] - complete["coef"])["creatinine"] < 0.1
 
 
 def test_values_taken_from_flchain_are_made_up_for() -> None:

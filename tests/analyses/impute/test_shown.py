@@ -1,4 +1,4 @@
-"""What an imputation shows and says: page, report, table, picture, refusals, and explain in both languages."""
+"""What an imputation shows and says: page, report, table, picture, refusals, and both languages."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.impute.figures import figures
+from fedcohort.columns import Column
 from fedcohort.errors import StudyError
 from fedcohort.explain import explain
 from fedcohort.figures import Intervals, Key, Table, from_json, to_json
@@ -73,7 +74,11 @@ def bad(**words: Any) -> Any:
     )
 
 
-COLUMNS = {"x": fc.Numeric(0, 1), "w": fc.Numeric(0, 1), "three": fc.Categorical([1, 2, 3])}
+COLUMNS: dict[str, Column] = {
+    "x": fc.Numeric(0, 1),
+    "w": fc.Numeric(0, 1),
+    "three": fc.Categorical([1, 2, 3]),
+}
 THREE = fc.Cohort(columns=COLUMNS, label=fc.Binary("y"))
 
 

@@ -76,7 +76,7 @@ class Regression:
         return self.design.names[self.p - self.q :]
 
     @property
-    def indicators(self) -> dict[int, str]:
+    def indicator_names(self) -> dict[int, str]:
         """Names of the columns of zeros and ones, by place."""
         return {
             place: self.design.names[place]

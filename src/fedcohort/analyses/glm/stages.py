@@ -155,7 +155,7 @@ def moment_sums(ours: Complete, family: Family) -> Floats:
 def told_by_moments(moments: Moments, regression: Regression, rules: Disclosure) -> Text | None:
     """What the first sum says of single patients: too many parameters, a level or an outcome of few."""
     hospitals, site = int(moments.counts["hospitals"]), regression.question.site
-    indicators = regression.indicators
+    indicators = regression.indicator_names
     of_hospitals = {"fixed": hospitals, "meta": regression.q * (hospitals - 1)}.get(site, 0)
     levels = {name: moments.x[place] for place, name in indicators.items()}
     if regression.family.name == "binomial":
@@ -450,7 +450,7 @@ class GLMAnalysis(Analysis):
         hidden = np.asarray(small(parts, rules.min_cell).any(0))
         events = masked(moments.events, hidden, rules)
         kept = {**state.kept, "counts": shown, "shown/events": events}
-        told = int(sum(hidden[place] for place in self.regression.indicators))
+        told = int(sum(hidden[place] for place in self.regression.indicator_names))
         found = [Suppressed("missing", "min_cell", int(few[0])), Suppressed("events", "min_cell", told)]
         return Disclosed(replace(state, kept=kept), gathered(found))
 

@@ -31,9 +31,10 @@ def released(study: Study, question: Impute) -> list[Text]:
     )
     last = say(
         "Last, of each filled-in data set: the sums of the formula's columns, of their squares and of their "
-        "products with the outcome, and then at most {rounds} times, at coefficients that the coordinator asks about, "
-        "the sums of each column times what the model leaves unexplained, of the products of each two columns, "
-        "and the log-likelihood. Where few patients have a level, or lack a value, these sums say it of them.",
+        "products with the outcome, and then at most {rounds} times, at coefficients that the coordinator "
+        "asks about, the sums of each column times what the model leaves unexplained, of the products of "
+        "each two columns, and the log-likelihood. Where few patients have a level, or lack a value, these "
+        "sums say it of them.",
         rounds=question.rounds,
     )
     return [_FIRST, steps, last]
