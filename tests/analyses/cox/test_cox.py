@@ -430,3 +430,10 @@ def test_what_leaves_is_said(language: str) -> None:
         "zh": ("age + C(sex)", "同一医院且 arm 相同", "比例风险检验", "事件很少"),
     }
     assert [one for one in said[language] if one not in text] == []
+
+
+def test_events_of_one_time_say_nothing_of_proportional_hazards() -> None:
+    frames = {name: one.assign(time=np.where(one["event"] == 1, 5.0, 9.0)) for name, one in TWO.items()}
+    found = ask(frames, study(ARM, "C(arm)")).report["cox"]["proportional_hazards"]
+    assert found["all"] == {"statistic": None, "degrees": 1, "p": None}
+    assert found["each"]["C(arm)[T.placebo]"]["p"] is None

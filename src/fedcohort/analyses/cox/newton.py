@@ -18,10 +18,12 @@ Floats = NDArray[np.float64]
 MOST_ROUNDS = 40
 NEAR = 1e-5
 """A step shorter than this, in standard deviations of a column, is the last: the next has its square."""
-FARTHEST = 4.0
+FARTHEST = 20.0
 """Of one step, in standard deviations."""
 SAME = 1e-9
 """Of 1 + the logarithm of the likelihood, what the rounding of sums may hide of it."""
+ENOUGH = 1e-4
+"""Of what the slope promises, the least that a step has to gain (Armijo 1966); else half of it is tried."""
 COLLINEAR = 1e-9
 """Least share of a column's information that other columns leave."""
 FLAT = 1e-3
@@ -72,7 +74,7 @@ def symmetric(half: Floats, p: int) -> Floats:
 
 def inverse(information: Floats) -> Floats:
     """The covariance; of a direction about which nothing is known it is large, and no error."""
-    root = np.sqrt(np.maximum(np.diag(information), 1e-300))
+    root = np.sqrt(np.maximum(np.diag(information), 1e-200))
     values, vectors = np.linalg.eigh(information / root[:, None] / root)
     covariance: Floats = (vectors / np.maximum(values, 1e-14)) @ vectors.T / root[:, None] / root
     return covariance
@@ -117,15 +119,17 @@ def climb(here: Likelihood, at: Floats, kept: Mapping[str, Array], names: Sequen
             "null_information": here.information,
             "loglik": np.array([-np.inf]),
             "best": at,
+            "best_score": here.score,
             "rounds": np.array([0]),
         }
     rounds = int(kept["rounds"][0]) + 1
     before = float(kept["loglik"][0])
     kept = {**kept, "rounds": np.array([rounds])}
-    if here.loglik < before - SAME * (1 + abs(before)):
+    promised = float(np.asarray(kept["best_score"]) @ (at - np.asarray(kept["best"])))
+    if here.loglik < before + ENOUGH * promised - SAME * (1 + abs(before)):
         _check_rounds(rounds, names)
         return Climb((kept["best"] + at) / 2, kept)
-    kept = {**kept, "best": at, "loglik": np.array([here.loglik])}
+    kept = {**kept, "best": at, "best_score": here.score, "loglik": np.array([here.loglik])}
     step = here.step
     farthest = float(np.max(np.abs(step)))
     if farthest <= NEAR:
@@ -142,7 +146,8 @@ def check_distinct(information: Floats, names: Sequence[str]) -> None:
         StudyError: names the columns.
     """
     own = np.diag(information)
-    still = own <= COLLINEAR * max(float(own.max(initial=0.0)), 1e-300)
+    # Of columns of deviation 1 each event tells about 1; what is left of less is rounding.
+    still = own <= COLLINEAR * max(float(own.max(initial=0.0)), 1.0)
     if still.any():
         raise StudyError(
             "formula: {columns} have one value among the patients who are compared, so that nothing can be "

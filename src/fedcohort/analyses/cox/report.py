@@ -1,5 +1,6 @@
 """What a researcher reads of a Cox regression, from its sums alone."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,9 @@ from fedcohort.analyses.cox.risk_sets import Proportions
 from fedcohort.analyses.exact_sums import floats_of
 from fedcohort.analyses.intervals import NORMAL_EXACT
 from fedcohort.analyses.tails import chi_squared_p, normal_p
+
+NOTHING = 1e-10
+"""Of an event's information, what is rounding."""
 
 Floats = NDArray[np.float64]
 Json = dict[str, object]
@@ -84,9 +88,13 @@ class Fit:
         """The score test of each coefficient that may change with time, and of all of them together."""
         left = sums.information - sums.mixed @ self.covariance @ sums.mixed
         score = sums.score - sums.mixed @ (self.scaled - self.at)
-        own = np.maximum(np.diag(left), 1e-300)
-        each = {name: tested(float(value), 1) for name, value in zip(self.names, score**2 / own, strict=True)}
-        return {"each": each, "all": tested(float(score @ solved(left, score)), len(self.names))}
+        own = np.diag(left)
+        # Where all events are of one time, nothing can change with it.
+        known = own > NOTHING * np.maximum(np.diag(self.here.information), 1.0)
+        single = np.where(known, score**2 / np.where(known, own, 1.0), np.nan)
+        together = float(score @ solved(left, score)) if known.all() else math.nan
+        each = {name: tested(value, 1) for name, value in zip(self.names, single.tolist(), strict=True)}
+        return {"each": each, "all": tested(together, len(self.names))}
 
 
 def coefficient_rows(
@@ -105,7 +113,9 @@ def coefficient_rows(
 
 
 def tested(statistic: float, degrees: int) -> Json:
-    """A statistic that has a chi-squared distribution."""
+    """A statistic that has a chi-squared distribution; None where there is none."""
+    if math.isnan(statistic):
+        return {"statistic": None, "degrees": degrees, "p": None}
     return {"statistic": statistic, "degrees": degrees, "p": chi_squared_p(statistic, degrees)}
 
 
