@@ -10,12 +10,16 @@ import statsmodels.api as sm
 from statsmodels.treatment.treatment_effects import TreatmentEffect
 
 import fedcohort as fc
+from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.contract import Draw, State
 from fedcohort.analyses.weighting.weights import weights_of
 from fedcohort.dashboard.federation.document import Finished, results
-from fedcohort.errors import StudyError
+from fedcohort.errors import StudyError, WireError
 from fedcohort.explain import explain
+from fedcohort.sources.cohort.frame import table_from_frame
 from fedcohort.texts.look_up import page_texts
 from tests.analyses import clinical
+from tests.analyses.at_site import rows_of
 
 NEAR = 1e-8
 
@@ -202,6 +206,23 @@ def test_hospitals_of_one_arm_or_of_nobody_take_part() -> None:
     apart = fc.simulate(by_arm).run(study, progress=False).report["weighting"]
     together = ask(frame, fc.Weighting(FORMULA, "died")).report["weighting"]
     assert apart["effect"][0]["se"] == pytest.approx(together["effect"][0]["se"], rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [0, 20])
+def test_a_coordinator_s_nonsense_is_refused_alike_with_patients_and_without(n: int) -> None:
+    cohort = fc.Cohort(columns=COLUMNS, label=fc.Binary("died"))
+    study = fc.Study(name="w", cohort=cohort, analysis=fc.Weighting(FORMULA, "died"))
+    analysis = build_analysis(study)
+    rows = rows_of(analysis, table_from_frame(made_up().iloc[:n], study.cohort, 0, private=n == 0))
+    right = {"beta": np.zeros(3), "centre": np.zeros(3), "scale": np.ones(3), "means": np.zeros(2)}
+    wrong = {"beta": np.full(3, np.nan), "scale": np.zeros(3), "means": np.array([0.0, np.inf])}
+    for stage in analysis.stages[2:]:
+        stage.contribute(State(stage.name, 0, right), rows, Draw(0, "a", 0))
+        for name, array in wrong.items():
+            if name == "means" and stage.name == "arms":
+                continue
+            with pytest.raises(WireError):
+                stage.contribute(State(stage.name, 0, {**right, name: array}), rows, Draw(0, "a", 0))
 
 
 @pytest.mark.parametrize(

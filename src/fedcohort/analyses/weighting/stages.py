@@ -23,6 +23,7 @@ from fedcohort.analyses.contract import (
     Sums,
 )
 from fedcohort.analyses.glm.estimates import coefficient_rows
+from fedcohort.analyses.glm.newton import Scaling
 from fedcohort.analyses.glm.stages import Moments, MomentsStage, NewtonStage, asked_of
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
@@ -66,7 +67,7 @@ class ArmsStage:
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What complete rows add, weighted by the coefficients that were found."""
-        beta, _, scaling = asked_of(state, self.regression)
+        beta, scaling = _found(state, self.regression)
         ours = self.regression.treated(rows, scaling)
         return {
             "scores": Proved(score_counts(ours, beta)),
@@ -105,9 +106,9 @@ class SandwichStage:
         Raises:
             WireError: the coordinator has sent no two means.
         """
-        beta, _, scaling = asked_of(state, self.regression)
+        beta, scaling = _found(state, self.regression)
         means = np.asarray(state.arrays.get("means", ()), np.float64)
-        if means.shape != (2,):
+        if means.shape != (2,) or not np.isfinite(means).all():
             raise WireError("a state without two means")
         ours = self.regression.treated(rows, scaling)
         values = stacked_values(self.regression.asked.estimand, ours, beta, means)
@@ -116,6 +117,19 @@ class SandwichStage:
     def update(self, state: State, sums: Sums) -> State:
         """The report reads the sums."""
         return replace(state, kept={**state.kept, "sandwich": from_limbs(sums["sandwich"])})
+
+
+def _found(state: State, regression: Propensity) -> tuple[Floats, Scaling]:
+    """The coefficients that were found, looked at before any patient is, and the scaling.
+
+    Raises:
+        WireError: the coordinator has sent others than the formula's, or what is no number. Told only where
+            there are rows to compute with, this would say whether there are any.
+    """
+    beta, _, scaling = asked_of(state, regression)
+    if not np.isfinite(beta).all():
+        raise WireError("a state whose coefficients are no numbers")
+    return beta, scaling
 
 
 @dataclass(frozen=True)
