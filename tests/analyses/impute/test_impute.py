@@ -133,6 +133,13 @@ def test_a_site_without_the_column_takes_part() -> None:
     assert held >= 70
 
 
+def test_a_site_whose_column_is_empty_takes_part_in_a_federation() -> None:
+    frames = dict(zip("abc", sites(lacking_at_a_site()), strict=True))
+    assert frames["a"]["w"].isna().all()
+    report = fc.simulate(frames).run(study(), progress=False).report
+    assert report["impute"]["columns"]["w"]["missing"] == len(frames["a"])
+
+
 def test_none_and_masks_give_the_same_bits_and_another_seed_others() -> None:
     frames = dict(zip("abc", sites(lacking()), strict=True))
     reports = [

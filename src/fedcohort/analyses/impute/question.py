@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from fedcohort.analyses.formula.words import Formula
 from fedcohort.analyses.glm.question import GLM
-from fedcohort.columns import Categorical, Identifier, Numeric
+from fedcohort.columns import Categorical, Column, Identifier, Numeric
 from fedcohort.questions import Privacy, Question
 from fedcohort.texts import say
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST_DRAWS = 2_000
 """Imputation models of a study, over columns, cycles and data sets: each round carries what they drew."""
+MOST_NUMBERS = 250_000
+"""Of one round's sum, and of the parameters that a state carries."""
 
 
 class Impute(Question):
@@ -97,6 +99,25 @@ class Impute(Question):
                         name=name,
                     )
                 )
+
+        if study.cohort.is_explicit:
+            self._check_size(study.cohort.every_column)
+
+    def _check_size(self, columns: dict[str, Column]) -> None:
+        names = {self.outcome, *self.formula.columns, *self.columns}
+        kinds = [columns[name] for name in names]
+        k = sum(len(kind.levels) - 1 if isinstance(kind, Categorical) else 1 for kind in kinds)
+        sums = self.m * (k + 1) * (k + 2) // 2
+        if max(sums, len(self.columns) * self.cycles * self.m * (k + 1)) > MOST_NUMBERS:
+            raise ValueError(
+                say(
+                    "analysis.m: {m} data sets of {k} columns and levels are over {most:,} numbers a round; "
+                    "choose fewer data sets, or name fewer columns",
+                    m=self.m,
+                    k=k,
+                    most=MOST_NUMBERS,
+                )
+            )
 
     def check_private(self, study: "Study", privacy: Privacy) -> None:
         """Refuse: the sums of each imputation model would have to be paid for.
