@@ -192,3 +192,21 @@ def test_a_study_of_bare_columns_is_checked_once_the_sites_have_told() -> None:
     report = fc.simulate({"a": frame.iloc[:60], "b": frame.iloc[60:]}).run(asked, progress=False).report
     assert set(coefficients(report)) == {"Intercept", "age:dose"}
     assert report["glm"]["family"] == "binomial"
+
+
+def test_a_coordinator_that_asks_by_another_scaling_each_round_fills_no_memory() -> None:
+    asked = study()
+    analysis = build_analysis(asked)
+    rows = rows_of(analysis, table_from_frame(people(), asked.cohort, 0))
+    sizes = []
+    for number in range(1, 6):
+        arrays = {"beta": np.zeros(3), "centre": np.zeros(3), "scale": np.full(3, float(number))}
+        contributed(analysis, rows, State("newton", number, arrays))
+        sizes.append(len(rows.made))
+    assert len(set(sizes)) == 1
+    again = {"beta": np.zeros(3), "centre": np.zeros(3), "scale": np.full(3, 1.0)}
+    first = contributed(analysis, rows, State("newton", 7, again))
+    fresh = rows_of(analysis, table_from_frame(people(), asked.cohort, 0))
+    other = contributed(analysis, fresh, State("newton", 7, again))
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, other[name])

@@ -32,7 +32,7 @@ from fedcohort.analyses.contract import (
 from fedcohort.analyses.design import by_rows
 from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.glm.newton import Scaling
-from fedcohort.analyses.glm.regression import Regression
+from fedcohort.analyses.glm.regression import Regression, latest
 from fedcohort.analyses.intervals import Estimates, centred, drawn
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.tails import normal_p
@@ -140,11 +140,16 @@ class Private:
 
     # --- what a row adds at a point -----------------------------------------------------------
 
-    def weighted(self, ours: UnitRows, whiten: Floats) -> tuple[Floats, Floats]:
-        """(n, d) whitened columns, and (n,) the weight by which a long row is shortened."""
-        x = by_rows(ours.x, whiten)
-        length = np.sqrt(np.einsum("ij,ij->i", x, x))
-        return x, np.minimum(1.0, self.reach / np.maximum(length, 1e-300)) * ours.there
+    def weighted(self, rows: Rows, whiten: Floats) -> tuple[Floats, Floats]:
+        """(n, d) whitened columns, and (n,) the weight by which a long row is shortened; made once."""
+
+        def make() -> tuple[Floats, Floats]:
+            ours = self.rows(rows)
+            x = by_rows(ours.x, whiten)
+            length = np.sqrt(np.einsum("ij,ij->i", x, x))
+            return x, np.minimum(1.0, self.reach / np.maximum(length, 1e-300)) * ours.there
+
+        return latest(rows, "whitened", whiten.tobytes(), make)
 
     def residuals(self, ours: UnitRows, eta: Floats, clip: float) -> Floats:
         """(n,) in [-1, 1]: what the model leaves unexplained, in units of `clip`."""
@@ -267,7 +272,7 @@ class ScoreStage:
         """Each row's weight times what the model leaves unexplained of it."""
         whiten, gamma, (clip, _) = asked_of(state, self.private)
         ours = self.private.rows(rows)
-        x, weight = self.private.weighted(ours, whiten)
+        x, weight = self.private.weighted(rows, whiten)
         residual = self.private.residuals(ours, by_rows(x, gamma[:, None])[:, 0], clip)
         return {self.name: Tally(x * (weight * residual)[:, None], rows=ours.rows)}
 
@@ -316,7 +321,7 @@ class InformationStage:
         """Each row's columns, weighted."""
         whiten, gamma, (clip, largest) = asked_of(state, self.private)
         ours = self.private.rows(rows)
-        x, weight = self.private.weighted(ours, whiten)
+        x, weight = self.private.weighted(rows, whiten)
         eta = by_rows(x, gamma[:, None])[:, 0]
         curved = self.private.curvatures(ours, eta, clip, largest) * weight * self._largest
         parts: dict[str, Contribution] = {"information": Gram(x, curved, rows=ours.rows)}
