@@ -15,6 +15,7 @@ import pytest
 from benchmarks.images import hospital_databases
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from nbclient import NotebookClient
+from sksurv.datasets import load_flchain
 
 import fedcohort as fc
 from fedcohort.engines.local import run_local
@@ -101,6 +102,17 @@ def test_the_site_file_is_valid() -> None:
     policy = read_policy(EXAMPLES / "site.toml")
     assert policy.approval == "ask"
     assert Path(policy.data).parent == EXAMPLES
+
+
+def test_the_study_of_creatinine_runs_on_the_people_it_is_about() -> None:
+    people, followed = load_flchain()
+    frame = people[["age", "sex", "creatinine"]].assign(died=followed["death"], days=followed["futime"])
+    frame["died"], frame["sex"] = frame["died"].astype(int), frame["sex"].astype(str)
+    frame["patient_id"] = np.arange(len(frame)).astype(str)
+    hospitals = {"north": frame.iloc[::2], "south": frame.iloc[1::2]}
+    result = fc.simulate(hospitals).run(fc.load_study(EXAMPLES / "serum_creatinine.toml"), progress=False)
+    assert result.table.loc["creatinine", "p"] < 0.001
+    assert 1.2 < result.table.loc["creatinine", "exp(coef)"] < 1.4
 
 
 @pytest.mark.processes
