@@ -24,6 +24,7 @@ from fedcohort.analyses.moments_told import tells
 from fedcohort.analyses.rows import Rows
 from fedcohort.columns import Numeric
 from fedcohort.disclosure.cells import hidden, small
+from fedcohort.disclosure.magnitudes import coarse_step, to_step
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.disclosure.shown import masked
 from fedcohort.disclosure.verdicts import Suppressed
@@ -31,6 +32,8 @@ from fedcohort.study import Cohort
 from fedcohort.vector import MAX_ROWS, Array, Block, counts
 
 HIDDEN, HIDDEN_TOGETHER = "shown/hidden", "shown/hidden/together"
+STEPS, STEPS_TOGETHER = "shown/steps", "shown/steps/together"
+"""To which steps means and deviations are rounded, whose number of values is hidden."""
 GROUPS_SHARE = 0.25
 """Of the privacy loss that moments take: values are counted with them, too."""
 KNOWN = math.sqrt(0.5)
@@ -161,7 +164,12 @@ class GroupedStage:
         masks = sums.values.get(HIDDEN_TOGETHER if together else HIDDEN)
         if masks is None:
             return GroupMoments(*found)
-        return GroupMoments(*(np.where(mask, np.nan, part) for mask, part in zip(masks, found, strict=True)))
+        n_of, means, variances = (
+            np.where(mask, np.nan, part) for mask, part in zip(masks, found, strict=True)
+        )
+        steps = np.asarray(sums[STEPS_TOGETHER if together else STEPS], np.float64)
+        deviations = _to_steps(np.sqrt(variances), steps)
+        return GroupMoments(n_of, _to_steps(means, steps), np.where(steps > 0, deviations**2, variances))
 
     def shown(self, sums: Sums, rules: Disclosure) -> tuple[dict[str, Array], list[Suppressed]]:
         """The sums, with what must not be read of them: groups and moments that rest on few patients.
@@ -185,6 +193,8 @@ class GroupedStage:
         together[0] |= by_group[0].sum(0) == 1
         together[1:] |= by_group[1:].sum(1, keepdims=True) == 1
         values |= {HIDDEN: by_group, HIDDEN_TOGETHER: together}
+        for name, mask, as_one in ((STEPS, by_group, False), (STEPS_TOGETHER, together, True)):
+            values[name] = _steps(self.moments(sums, as_one), mask[0], rules)
         names = list(self.columns)
         found += [Suppressed(names[at], "min_cell", int(n)) for at, n in enumerate(by_group.sum((0, 1)))]
         return values, found
@@ -230,6 +240,22 @@ def scaled_moments(vector: Floats) -> tuple[Floats, Floats, Floats]:
     mean = np.clip(vector[:, 1] / n, -1.0, 1.0)
     spread = np.clip((vector[:, 2] + MIDDLE * counted) / n - mean**2, LEAST_VARIANCE, 1.0)
     return n, mean, spread * n / (n - 1)
+
+
+def _steps(moments: GroupMoments, hidden_n: NDArray[np.bool_], rules: Disclosure) -> Floats:
+    """To which steps means and deviations are rounded whose number of values is hidden; 0: to none.
+
+    From a mean with sixteen digits of values with one, the number could be searched for.
+    """
+    spread = np.sqrt(np.nan_to_num(moments.variance))
+    each = zip(spread.flat, moments.n.flat, hidden_n.flat, strict=True)
+    steps = [coarse_step(float(sd), float(n), rules.min_cell) if few else 0.0 for sd, n, few in each]
+    return np.array(steps, np.float64).reshape(hidden_n.shape)
+
+
+def _to_steps(values: Floats, steps: Floats) -> Floats:
+    each = zip(values.flat, steps.flat, strict=True)
+    return np.array([to_step(float(value), float(step)) for value, step in each]).reshape(values.shape)
 
 
 def _exact_moments(n: int, total: Fraction, squares: Fraction) -> tuple[float, float]:

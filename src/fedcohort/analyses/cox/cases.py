@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.analyses.columns_of import values_of
-from fedcohort.analyses.contract import State
+from fedcohort.analyses.contract import Contribution, State
 from fedcohort.analyses.design import Design
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.told_by_design import ToldByDesign
 from fedcohort.columns import Categorical
 from fedcohort.errors import StudyError, WireError
 from fedcohort.study import Cohort
@@ -68,6 +70,17 @@ class Asked:
     def n_strata(self) -> int:
         """How many combinations of levels there are."""
         return int(np.prod([n for _, n in self.strata], dtype=np.int64))
+
+    @cached_property
+    def told(self) -> ToldByDesign:
+        """What the columns tell of single patients."""
+        return ToldByDesign(self.cohort, self.design)
+
+    def told_sums(self, rows: Rows) -> dict[str, Contribution]:
+        """Of complete cases."""
+        cases = self.cases(rows)
+        x = np.column_stack([np.ones(len(cases.x)), cases.x])
+        return self.told.contribute(x, self.told.cells_of(rows.table)[cases.rows], cases.event == 1)
 
     def cases(self, rows: Rows) -> Cases:
         """A site's, made once.

@@ -46,6 +46,7 @@ from fedcohort.analyses.moments_told import two_level_counts
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
 from fedcohort.columns import Categorical, Survival
+from fedcohort.disclosure.cells import hidden
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.disclosure.shown import count_of, masked
 from fedcohort.disclosure.verdicts import Suppressed, gathered
@@ -75,7 +76,8 @@ class MomentsStage:
         """Counts, and exact sums of values and squares."""
         p = len(self.asked.names)
         sizes = (counts(name, 1, once=True) for name in COUNTED)
-        return (*sizes, limbs("sum", p, VALUES), limbs("squares", p, SQUARES))
+        sums = limbs("sum", p, VALUES), limbs("squares", p, SQUARES)
+        return (*sizes, *sums, *self.asked.told.blocks)
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """Each complete case once."""
@@ -87,6 +89,7 @@ class MomentsStage:
             "events": Tally(rows=cases.rows[cases.event == 1]),
             "sum": Proved(values),
             "squares": Proved(squares),
+            **self.asked.told_sums(rows),
         }
 
     def update(self, state: State, sums: Sums) -> State:
@@ -282,10 +285,15 @@ class CoxAnalysis(Analysis):
             shape = (len(self.levels), len(self.question.grid) + 1, 2)
             exits = np.asarray(sums["exits"], np.float64).reshape(shape)
             ends = np.zeros(shape[:2], np.int64)[:, :-1]
+            # Strata are all patients: one that is not shown is what the others leave.
+            lost = hidden(exits.sum((1, 2)), [np.arange(len(exits))], rules.min_cell)
             for level, counts_ in enumerate(exits):
+                if lost[level]:
+                    found.append(Suppressed(self.levels[level], "min_cell", ends.shape[1]))
+                    continue
                 ends[level, windows(counts_[:-1], rules.min_cell, float(counts_[-1].sum()))] = 1
-                hidden = ends.shape[1] - int(ends[level].sum())
-                found.append(Suppressed(self.levels[level], "min_cell", hidden if counts_.any() else 0))
+                n_hidden = ends.shape[1] - int(ends[level].sum())
+                found.append(Suppressed(self.levels[level], "min_cell", n_hidden if counts_.any() else 0))
             values["shown/ends"] = ends
         return Disclosed(replace(told.state, sums=replace(sums, values=values)), gathered(found))
 
@@ -331,8 +339,13 @@ def told_at_first(
     sums_of = zip(names, values, squares, strict=True)
     counted = {name: two_level_counts(int(n), value, square, None) for name, value, square in sums_of}
     levels = {name: float(two[0]) for name, two in counted.items() if two is not None}
+    levels |= asked.told.levels(sums.values)
     levels |= {"the event": float(sums["events"][0]), **(cells or {})}
-    return told_by_size(n, len(names) + more, rules) or told_by_levels(levels, n, rules)
+    return (
+        told_by_size(n, len(names) + more, rules)
+        or told_by_levels(levels, n, rules)
+        or asked.told.by_few(sums.values, rules)
+    )
 
 
 def without_few_missing(state: State, rules: Disclosure) -> Disclosed:

@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.analyses.columns_of import values_of
+from fedcohort.analyses.contract import Contribution
 from fedcohort.analyses.design import CHUNK, Design, design_of
 from fedcohort.analyses.glm.families import COUNTS, FAMILIES, Family
 from fedcohort.analyses.glm.newton import Scaling
 from fedcohort.analyses.glm.question import GLM
 from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.told_by_design import ToldByDesign
+from fedcohort.columns import Categorical
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort
 
@@ -104,6 +107,28 @@ class Regression:
         left_out = self.p - self.q
         return Scaling(scaling.centre[left_out:], scaling.scale[left_out:], self.has_free_intercept)
 
+    @cached_property
+    def told(self) -> ToldByDesign:
+        """What its columns tell of single patients."""
+        question, kinds = self.question, self.cohort.every_column
+        others = [] if isinstance(kinds[question.outcome], Categorical) else [question.outcome]
+        others += [] if question.weights is None else [question.weights]
+        others += [] if question.offset is None else [str(question.offset.terms[0])]
+        return ToldByDesign(self.cohort, self.design, tuple(others))
+
+    def told_sums(self, ours: Complete) -> dict[str, Contribution]:
+        """Of complete rows."""
+        is_level = isinstance(self.cohort.every_column[self.question.outcome], Categorical)
+        others = [None if is_level else ours.y, ours.weights, ours.offset]
+        given = [each for each in others if each is not None]
+        cells = np.zeros((len(ours.y), 0), np.int64) if ours.cells is None else ours.cells
+        if ours.weights is None or np.all(ours.weights):
+            return self.told.contribute(ours.x, cells, ours.y > 0, given)
+        # A row whose weight is 0 hides no other.
+        there = ours.weights > 0
+        given = [each[there] for each in given]
+        return self.told.contribute(ours.x[there], cells[there], ours.y[there] > 0, given)
+
     def complete(self, rows: Rows) -> tuple[Complete, int, int]:
         """A site's complete rows as they stand, how many lack a value, and of how many patients they are."""
         return rows.once(COMPLETE, lambda: self._complete(rows))
@@ -124,13 +149,13 @@ class Regression:
         if self.question.weights is not None:
             weights = values_of(table, self.cohort, self.question.weights)
             there &= np.isfinite(weights) & (np.nan_to_num(weights) >= 0)
-        n_missing = int(len(y) - there.sum())
+        n_missing, cells = int(len(y) - there.sum()), self.told.cells_of(table)
         n_patients = n_patients_of(table.patient_ids[there] if n_missing else table.patient_ids)
         if n_missing:
-            x, y = x[there], y[there]
+            x, y, cells = x[there], y[there], cells[there]
             offset = None if offset is None else offset[there]
             weights = None if weights is None else weights[there]
-        return Complete(x, y, offset, weights), n_missing, n_patients
+        return Complete(x, y, offset, weights, cells), n_missing, n_patients
 
     def standardised(self, rows: Rows, scaling: Scaling) -> Complete:
         """Complete rows in standardised columns, made once for a scaling."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedcohort.analyses.carried_sums import carried, from_limbs, symmetric, to_limbs, triangle
 from fedcohort.analyses.contract import (
@@ -47,6 +48,7 @@ from fedcohort.analyses.glm.scaled import scaling_in
 from fedcohort.analyses.glm.sums import NewtonSums, newton_sums, profiled
 from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.told_by_design import SIZE
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
 from fedcohort.disclosure.cells import small
 from fedcohort.disclosure.rules import Disclosure
@@ -107,8 +109,9 @@ class MomentsStage:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Counts, and three sums a column."""
-        return counts("counts", len(COUNTS)), carried("moments", 3 * self.regression.p + len(TOTALS))
+        """Counts, three sums a column, and what columns tell of single patients."""
+        sums = carried("moments", 3 * self.regression.p + len(TOTALS))
+        return counts("counts", len(COUNTS)), sums, *self.regression.told.blocks
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What complete rows add up to."""
@@ -117,6 +120,7 @@ class MomentsStage:
         return {
             "counts": Proved(counted),
             "moments": Proved(to_limbs(moment_sums(ours, self.regression.family))),
+            **self.regression.told_sums(ours),
         }
 
     def update(self, state: State, sums: Sums) -> State:
@@ -163,9 +167,9 @@ def told_by_moments(moments: Moments, regression: Regression, rules: Disclosure)
         if len(indicators) == regression.q - regression.n_null:
             # Nothing but levels: fitted shares are those of the patients.
             levels |= _outcomes(moments, indicators)
-    return told_by_size(moments.n, regression.q + of_hospitals, rules) or told_by_levels(
-        levels, moments.n, rules
-    )
+    # Rows of one patient are one patient.
+    n = min(moments.n, moments.counts["patients"])
+    return told_by_size(n, regression.q + of_hospitals, rules) or told_by_levels(levels, moments.n, rules)
 
 
 def _outcomes(moments: Moments, indicators: Mapping[int, str]) -> dict[str, float]:
@@ -438,7 +442,22 @@ class GLMAnalysis(Analysis):
         """A model of too many parameters, or of levels and outcomes that few have."""
         if not isinstance(self.stage_at(state.round), MomentsStage):
             return None
-        return told_by_moments(Moments.of(sums.values), self.regression, rules)
+        regression, moments = self.regression, Moments.of(sums.values)
+        told, levels = regression.told, {"a weight above 0": float(sums[SIZE][0])}
+        levels |= told.levels(sums.values)
+        is_level = moments.totals["y"] == moments.totals["y_squared"]
+        if is_level:
+            levels[regression.question.outcome] = moments.totals["y"]
+        if is_level or regression.family.name != "gaussian":
+            n_others = sum(1 for column in regression.design.columns if column.parts)
+            if len(regression.indicator_names) == n_others:
+                # Nothing but levels: what is fitted is the patients' own shares.
+                levels |= told.outcomes(sums.values)
+        return (
+            told_by_moments(moments, regression, rules)
+            or told_by_levels(levels, moments.n, rules)
+            or told.by_few(sums.values, rules)
+        )
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Counts behind the figures; the figures are of as many patients as the first sum had to have."""
@@ -446,13 +465,19 @@ class GLMAnalysis(Analysis):
         counted = np.asarray(state.kept["counts"], np.float64)
         few = np.array([0 < moments.counts["missing"] < rules.min_cell])
         shown = np.where(np.array([name == "missing" for name in COUNTS]) & few, np.nan, counted)
-        parts = np.stack([moments.events, moments.x - moments.events])
-        hidden = np.asarray(small(parts, rules.min_cell).any(0))
+        hidden = self._of_few_outcomes(state, rules)
         events = masked(moments.events, hidden, rules)
         kept = {**state.kept, "counts": shown, "shown/events": events}
         told = int(sum(hidden[place] for place in self.regression.indicator_names))
         found = [Suppressed("missing", "min_cell", int(few[0])), Suppressed("events", "min_cell", told)]
         return Disclosed(replace(state, kept=kept), gathered(found))
+
+    def _of_few_outcomes(self, state: State, rules: Disclosure) -> NDArray[np.bool_]:
+        """(p,): columns of levels of which one, the reference or another, has the outcome few times."""
+        tables = self.regression.told.cells(state.kept).items()
+        few = {name for names, table in tables if small(table, rules.min_cell).any() for name in names}
+        columns = self.regression.design.columns
+        return np.array([any(factor.column in few for factor, _ in one.parts) for one in columns])
 
     def report(self, state: State) -> Report:
         """Coefficients with errors and intervals, and how well the model fits."""

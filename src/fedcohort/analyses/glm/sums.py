@@ -25,12 +25,14 @@ class Rows:
     Attributes:
         x: (n, p) standardised; its first column is 1 where there is an intercept.
         weights: prior weights; None: all are 1.
+        cells: (n, sets) as `told_by_design` counts levels.
     """
 
     x: Floats
     y: Floats
     offset: Floats | None = None
     weights: Floats | None = None
+    cells: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

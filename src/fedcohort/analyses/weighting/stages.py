@@ -162,11 +162,15 @@ class WeightingAnalysis(Analysis):
         """Too few treated or untreated for the score's columns, or a yes or no that few have."""
         stage, asked = self.stage_at(state.round), self.regression.asked
         if isinstance(stage, MomentsStage):
-            moments, names = Moments.of(sums.values), self.regression.design.names
+            moments = Moments.of(sums.values)
             levels = {asked.treated: moments.totals["y"]}
-            levels |= {names[place]: moments.x[place] for place in np.flatnonzero(self.regression.indicators)}
-            told = told_by_size(moments.n, self.regression.p, rules)
-            return told or told_by_levels(levels, moments.n, rules)
+            levels |= self.regression.told.levels(sums.values)
+            n = min(moments.n, moments.counts["patients"])
+            return (
+                told_by_size(n, self.regression.p, rules)
+                or told_by_levels(levels, moments.n, rules)
+                or self.regression.told.by_few(sums.values, rules)
+            )
         if isinstance(stage, ArmsStage) and self.regression.is_share:
             arms = ArmSums.of(from_limbs(sums["arms"]))
             parts = zip(arms.y.tolist(), arms.n.tolist(), strict=True)
