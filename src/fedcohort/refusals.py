@@ -35,6 +35,8 @@ WORDS = {
     "not-approved": "nobody at the site has approved the study",
     "config-invalid": "the site's configuration is not valid; ask the site's operator",
     "key-file": "a key of the site cannot be read; ask the site's operator",
+    "disclosure": "what the study would show tells of single patients, by the sites' rules of disclosure; "
+    "widen the cohort, or ask for less",
     "store": "the site's database is not available; ask the site's operator",
 }
 

@@ -60,7 +60,8 @@ NEVER = {
 }
 MISTAKES = {f"analysis: not {what}" for what in (
     "a training", "an evaluation", "a description", "a private training", "a private evaluation",
-    "a private description", "a survival curve")}  # fmt: skip
+    "a private description", "a survival curve", "a comparison", "a correlation", "a Cox regression",
+    "a crosstab", "a regression", "an imputation", "quantiles", "a table one", "a validation")}  # fmt: skip
 """Of a program that hands an analysis another's study."""
 
 

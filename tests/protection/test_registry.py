@@ -13,6 +13,8 @@ from fedcohort.protection.words import WORDS
 from fedcohort.texts.look_up import page_texts
 
 HOUSE = Path(fedcohort.__file__).parent
+OTHER_WORDS = {"site", "strata"}
+"""Of a question, which may be "none", as a protection may."""
 
 
 def constants(node: ast.expr) -> Iterator[object]:
@@ -28,7 +30,7 @@ def constants(node: ast.expr) -> Iterator[object]:
 def compared(tree: ast.AST) -> Iterator[tuple[int, object]]:
     """Every constant that a value is compared with, with its line."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Compare):
+        if isinstance(node, ast.Compare) and ast.unparse(node.left).rpartition(".")[2] not in OTHER_WORDS:
             found = [one for side in (node.left, *node.comparators) for one in constants(side)]
             yield from ((node.lineno, one) for one in found)
         elif isinstance(node, ast.MatchValue):
