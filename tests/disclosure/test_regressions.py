@@ -111,6 +111,9 @@ def test_a_regression_that_singles_patients_out_is_refused(name: str) -> None:
     [
         (fc.GLM('secret ~ C(group, ref="b") * C(arm)'), None),
         (fc.GLM("ill ~ C(group) + age"), fc.Binary("ill")),
+        (fc.Impute("secret ~ age + C(group)", columns=["age"], m=2, cycles=1), None),
+        (fc.Impute("secret ~ age + one", columns=["age"], m=2, cycles=1), None),
+        (fc.Weighting("arm ~ C(group) + age", outcome="secret"), None),
         (fc.Cox("C(group)"), fc.Survival("time", "event")),
         (fc.Cox(SPLINE), fc.Survival("time", "event")),
     ],
@@ -118,8 +121,9 @@ def test_a_regression_that_singles_patients_out_is_refused(name: str) -> None:
 def test_a_combination_of_levels_that_few_have_is_refused_though_it_has_no_column(
     question: Any, label: Any
 ) -> None:
+    frame = PATIENTS.assign(age=PATIENTS["age"].where(np.arange(N) % 9 != 1))
     with pytest.raises(DisclosureError, match="min_cell = 10"):
-        report_of(question, fc.Disclosure(), label)
+        report_of(question, fc.Disclosure(), label, frame)
 
 
 def test_rows_of_one_patient_are_no_cohort() -> None:

@@ -57,7 +57,7 @@ from fedcohort.disclosure.verdicts import Suppressed, gathered
 from fedcohort.errors import StudyError, WireError
 from fedcohort.study import Privacy, Study
 from fedcohort.texts import Text
-from fedcohort.vector import Block, counts
+from fedcohort.vector import Array, Block, counts
 
 LEAST_LOG_ALPHA = -12.0
 START_DEVIATION = 0.5
@@ -170,6 +170,27 @@ def told_by_moments(moments: Moments, regression: Regression, rules: Disclosure)
     # Rows of one patient are one patient.
     n = min(moments.n, moments.counts["patients"])
     return told_by_size(n, regression.q + of_hospitals, rules) or told_by_levels(levels, moments.n, rules)
+
+
+def told_by_rows(
+    moments: Moments, regression: Regression, values: Mapping[str, Array], rules: Disclosure
+) -> Text | None:
+    """What combinations of levels, and numbers that few patients decide, say of single patients.
+
+    Args:
+        values: the blocks of `regression.told`.
+    """
+    told, levels = regression.told, {"a weight above 0": float(values[SIZE][0])}
+    levels |= told.levels(values)
+    is_level = moments.totals["y"] == moments.totals["y_squared"]
+    if is_level:
+        levels[regression.question.outcome] = moments.totals["y"]
+    if is_level or regression.family.name != "gaussian":
+        n_others = sum(1 for column in regression.design.columns if column.parts)
+        if len(regression.indicator_names) == n_others:
+            # Nothing but levels: what is fitted is the patients' own shares.
+            levels |= told.outcomes(values)
+    return told_by_levels(levels, moments.n, rules) or told.by_few(values, rules)
 
 
 def _outcomes(moments: Moments, indicators: Mapping[int, str]) -> dict[str, float]:
@@ -442,22 +463,9 @@ class GLMAnalysis(Analysis):
         """A model of too many parameters, or of levels and outcomes that few have."""
         if not isinstance(self.stage_at(state.round), MomentsStage):
             return None
-        regression, moments = self.regression, Moments.of(sums.values)
-        told, levels = regression.told, {"a weight above 0": float(sums[SIZE][0])}
-        levels |= told.levels(sums.values)
-        is_level = moments.totals["y"] == moments.totals["y_squared"]
-        if is_level:
-            levels[regression.question.outcome] = moments.totals["y"]
-        if is_level or regression.family.name != "gaussian":
-            n_others = sum(1 for column in regression.design.columns if column.parts)
-            if len(regression.indicator_names) == n_others:
-                # Nothing but levels: what is fitted is the patients' own shares.
-                levels |= told.outcomes(sums.values)
-        return (
-            told_by_moments(moments, regression, rules)
-            or told_by_levels(levels, moments.n, rules)
-            or told.by_few(sums.values, rules)
-        )
+        moments = Moments.of(sums.values)
+        by_moments = told_by_moments(moments, self.regression, rules)
+        return by_moments or told_by_rows(moments, self.regression, sums.values, rules)
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Counts behind the figures; the figures are of as many patients as the first sum had to have."""

@@ -30,6 +30,7 @@ from fedcohort.analyses.glm.stages import (
     start_of,
     to_values,
     told_by_moments,
+    told_by_rows,
 )
 from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.glm.sums import newton_sums
@@ -49,7 +50,8 @@ def complete_data_sets(imputation: Imputation, rows: Rows, state: State) -> list
     made = []
     for z in chains(imputation, rows, state, imputation.n_steps).z:
         table = filled_table(imputation, ours, z, mean, scale)
-        made.append(Complete(regression.design.matrix(table, imputation.cohort), y))
+        cells = regression.told.cells_of(table)
+        made.append(Complete(regression.design.matrix(table, imputation.cohort), y, cells=cells))
     return made
 
 
@@ -68,15 +70,18 @@ class FirstStage:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Three sums a column."""
-        p = self.imputation.regression.p
-        return (carried("moments", self.imputation.question.m, 3 * p + len(TOTALS)),)
+        """Three sums a column; of the first data set what columns tell of single patients."""
+        regression = self.imputation.regression
+        sums = carried("moments", self.imputation.question.m, 3 * regression.p + len(TOTALS))
+        return sums, *regression.told.blocks
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What filled-in rows add up to."""
         family = self.imputation.regression.family
-        sums = [moment_sums(ours, family) for ours in complete_data_sets(self.imputation, rows, state)]
-        return {"moments": Proved(to_limbs(np.stack(sums)))}
+        data_sets = complete_data_sets(self.imputation, rows, state)
+        sums = [moment_sums(ours, family) for ours in data_sets]
+        told = self.imputation.regression.told_sums(data_sets[0])
+        return {"moments": Proved(to_limbs(np.stack(sums))), **told}
 
     def update(self, state: State, sums: Sums) -> State:
         """Where Newton begins, in columns of one scaling for all data sets.
@@ -102,10 +107,11 @@ class FirstStage:
 
 def told_by_data_sets(imputation: Imputation, state: State, sums: Sums, rules: Disclosure) -> Text | None:
     """What any data set says of single patients."""
-    for moments in moments_of(state.kept, from_limbs(sums["moments"])):
+    every = moments_of(state.kept, from_limbs(sums["moments"]))
+    for moments in every:
         if said := told_by_moments(moments, imputation.regression, rules):
             return said
-    return None
+    return told_by_rows(every[0], imputation.regression, sums.values, rules)
 
 
 @dataclass(frozen=True)
