@@ -147,6 +147,8 @@ def test_newton_goes_uphill_from_anywhere() -> None:
     {"beta": np.zeros(3), "centre": np.zeros(3), "scale": np.ones((3, 120))},
     {"beta": np.zeros(3), "centre": np.zeros(3), "scale": np.zeros(3)},
     {"beta": np.zeros(3), "centre": np.zeros(3), "scale": np.ones(3), "null": np.zeros(120)},
+    {"beta": np.array([0.0, np.nan, 0.0]), "centre": np.zeros(3), "scale": np.ones(3)},
+    {"beta": np.zeros(3), "centre": np.zeros(3), "scale": np.ones(3), "null": np.array([np.inf])},
 ])  # fmt: skip
 def test_a_state_that_is_none_is_refused_before_any_row_is_looked_at(arrays: dict[str, Any]) -> None:
     asked = study()

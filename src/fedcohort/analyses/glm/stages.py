@@ -386,6 +386,9 @@ def asked_of(state: State, regression: Regression) -> tuple[Floats, Floats | Non
     null = arrays.get("null")
     if null is not None and null.shape != (regression.n_null + more,):
         raise WireError("a state with another number of coefficients of no column")
+    # Told only where the state is wrong: an error of sums would tell whether there are rows.
+    if not (np.isfinite(arrays["beta"]).all() and (null is None or np.isfinite(null).all())):
+        raise WireError("a state whose coefficients are no numbers")
     return arrays["beta"], null, scaling
 
 
