@@ -9,7 +9,7 @@ import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.impute.figures import figures
 from fedcohort.columns import Column
-from fedcohort.errors import StudyError
+from fedcohort.errors import DisclosureError, StudyError
 from fedcohort.explain import explain
 from fedcohort.figures import Intervals, Key, Table, from_json, to_json
 from fedcohort.texts.look_up import page_texts
@@ -58,6 +58,16 @@ def test_a_small_number_of_missing_values_is_hidden() -> None:
     assert found["columns"]["w"] == {"missing": None, "n": None}
     assert found["columns"]["b"]["missing"] == int(frame["b"].isna().sum())
     assert [row["n"] for row in found["coefficients"]][:3] == [300, 300, None]
+
+
+def test_a_column_that_few_patients_make_up_ends_the_study() -> None:
+    """Else its coefficient would be of those few."""
+    frame = lacking()
+    frame["x"] = 0.0
+    frame.loc[frame.index[:3], "x"] = 1.0
+    hospitals = fc.simulate(dict(zip("abc", sites(frame), strict=True)), disclosure=fc.Disclosure())
+    with pytest.raises(DisclosureError, match="x"):
+        hospitals.run(study(), progress=False)
 
 
 def test_the_study_is_read_again_and_keeps_its_hash() -> None:

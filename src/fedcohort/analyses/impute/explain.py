@@ -31,7 +31,8 @@ def released(study: Study, question: Impute) -> list[Text]:
     )
     last = say(
         "Last, of each filled-in data set: the sums of the formula's columns, of their squares and of their "
-        "products with the outcome, and then at most {rounds} times, at coefficients that the coordinator "
+        "products with the outcome, of the first also the columns' third and fourth powers and how many have "
+        "each combination of levels, and then at most {rounds} times, at coefficients that the coordinator "
         "asks about, the sums of each column times what the model leaves unexplained, of the products of "
         "each two columns, and the log-likelihood. Where few patients have a level, or lack a value, these "
         "sums say it of them.",
