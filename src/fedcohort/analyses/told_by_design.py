@@ -165,12 +165,14 @@ def _powers(x: Floats, middle: Floats, half: Floats) -> Floats:
     sums = np.zeros((x.shape[1], N_POWERS))
     with np.errstate(over="ignore", invalid="ignore"):
         for begin in range(0, len(x), CHUNK):
-            scaled = np.clip((x[begin : begin + CHUNK] - middle) / half, -LARGEST, LARGEST)
+            scaled = x[begin : begin + CHUNK] - middle
+            scaled /= half
+            np.clip(scaled, -LARGEST, LARGEST, out=scaled)
             squares = scaled * scaled
-            sums[:, 0] += scaled.sum(0)
-            sums[:, 1] += squares.sum(0)
-            sums[:, 2] += (squares * scaled).sum(0)
-            sums[:, 3] += (squares * squares).sum(0)
+            sums[:, 0] += np.ones(len(scaled)) @ scaled
+            sums[:, 1] += np.ones(len(scaled)) @ squares
+            sums[:, 2] += np.einsum("ij,ij->j", squares, scaled)
+            sums[:, 3] += np.einsum("ij,ij->j", squares, squares)
     return sums
 
 
