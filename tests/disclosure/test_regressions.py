@@ -116,6 +116,7 @@ def test_a_regression_that_singles_patients_out_is_refused(name: str) -> None:
         (fc.Weighting("arm ~ C(group) + age", outcome="secret"), None),
         (fc.Cox("C(group)"), fc.Survival("time", "event")),
         (fc.Cox(SPLINE), fc.Survival("time", "event")),
+        (fc.GLM("secret ~ ns(age, knots=[91, 95])"), None),
     ],
 )
 def test_a_combination_of_levels_that_few_have_is_refused_though_it_has_no_column(

@@ -1,10 +1,11 @@
 """Whether a regression's columns single patients out, by the first sum of all hospitals together.
 
 Cells: each combination of levels that a product of the formula tells apart, the reference's too, which has
-no column of its own. Powers: sums of the first four powers of each column, by which it is seen where few
-patients make up a column's variance: n over the kurtosis is their number if they have it in equal parts (as
-Kish's effective size is of weights: 1965, Survey Sampling, section 8.2), and a kurtosis that is the squared
-skewness and 1 means that there are two values (Pearson 1916, Philosophical Transactions A 216).
+no column of its own. Pieces between knots of splines are counted so, too. Powers: sums of the first four
+powers of each column, by which it is seen where few patients make up a column's variance: n over the
+kurtosis is their number if they have it in equal parts (as Kish's effective size is of weights: 1965,
+Survey Sampling, section 8.2), and a kurtosis that is the squared skewness and 1 means that there are two
+values (Pearson 1916, Philosophical Transactions A 216).
 """
 
 import math
@@ -20,7 +21,7 @@ from fedcohort.analyses.carried_sums import carried, from_limbs, to_limbs
 from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.contract import Contribution, Floats, Proved
 from fedcohort.analyses.design import CHUNK, Design
-from fedcohort.analyses.formula.words import has_levels
+from fedcohort.analyses.formula.words import BSpline, NaturalSpline, has_levels
 from fedcohort.columns import Categorical
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.study import Cohort
@@ -61,6 +62,18 @@ class ToldByDesign:
             found[tuple(sorted({factor.column for factor in factors}))] = None
         return tuple(one for one in found if one and not any(set(one) < set(other) for other in found))
 
+    @cached_property
+    def splines(self) -> tuple[BSpline | NaturalSpline, ...]:
+        """Of whose pieces between knots none may be that of few: a sum of columns may be theirs alone."""
+        factors = (factor for column in self.design.columns for factor, _ in column.parts)
+        return tuple(dict.fromkeys(one for one in factors if isinstance(one, BSpline | NaturalSpline)))
+
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """How many cells each set, and then each spline, has."""
+        pieces = (len(factor.knots) + 1 for factor in self.splines)
+        return (*(math.prod(self.sizes(names)) for names in self.sets), *pieces)
+
     def sizes(self, names: Sequence[str]) -> tuple[int, ...]:
         """How many levels each has."""
         kinds = (self.design.kinds[name] for name in names)
@@ -69,19 +82,22 @@ class ToldByDesign:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """Of each cell those without and with the outcome; of each number its powers."""
-        n_cells = sum(math.prod(self.sizes(names)) for names in self.sets)
+        n_cells = sum(self.lengths)
         powers = carried(POWERS, len(self.design.columns) + len(self.others), N_POWERS)
         sums = counts(SIZE, 1), powers
         return (*sums, counts(CELLS, 2 * n_cells)) if n_cells else sums
 
     def cells_of(self, table: Table) -> Ints:
-        """(n, sets): the cell of each row of a table in each set; -1 where a level is missing."""
-        cells = np.zeros((table.n_rows, len(self.sets)), np.int64)
+        """(n, sets and splines): the cell of each row of a table in each; -1 where a level is missing."""
+        cells = np.zeros((table.n_rows, len(self.lengths)), np.int64)
         for place, names in enumerate(self.sets):
             for name, size in zip(names, self.sizes(names), strict=True):
                 level = values_of(table, self.cohort, name)
                 known = np.isfinite(level) & (cells[:, place] >= 0)
                 cells[:, place] = np.where(known, cells[:, place] * size + np.nan_to_num(level), -1)
+        for place, factor in enumerate(self.splines, len(self.sets)):
+            values = values_of(table, self.cohort, factor.column)
+            cells[:, place] = np.searchsorted(np.array(factor.knots), values, side="right")
         return cells
 
     def contribute(
@@ -100,8 +116,8 @@ class ToldByDesign:
         size = Proved(np.array([len(x)]))
         found: dict[str, Contribution] = {SIZE: size, POWERS: Proved(to_limbs(np.concatenate(powers)))}
         counted = [
-            np.bincount(2 * cell + has_it, minlength=2 * math.prod(self.sizes(names)))
-            for names, cell in zip(self.sets, cells.T, strict=True)
+            np.bincount(2 * cell + has_it, minlength=2 * length)
+            for length, cell in zip(self.lengths, cells.T, strict=True)
         ]
         return {**found, CELLS: Proved(np.concatenate(counted))} if counted else found
 
@@ -116,12 +132,18 @@ class ToldByDesign:
         return found
 
     def levels(self, values: Mapping[str, Array]) -> dict[str, float]:
-        """How many have each combination of levels."""
-        return {
+        """How many have each combination of levels, and lie in each piece of a spline."""
+        found = {
             name: float(count.sum())
             for names, table in self.cells(values).items()
             for name, count in zip(self._named(names), table, strict=True)
         }
+        end = 2 * sum(self.lengths[: len(self.sets)])
+        for factor, n in zip(self.splines, self.lengths[len(self.sets) :], strict=True):
+            pieces = np.asarray(values[CELLS][end : end + 2 * n], np.float64).reshape(n, 2).sum(1)
+            found |= {f"{factor}, piece {place}": float(count) for place, count in enumerate(pieces, 1)}
+            end += 2 * n
+        return found
 
     def outcomes(self, values: Mapping[str, Array]) -> dict[str, float]:
         """Of each combination of levels, how many have the outcome, and how many have not."""
