@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 import fedcohort as fc
+from fedcohort.analyses.curves_told import value_at
 from fedcohort.analyses.figures import figures_of
 from fedcohort.analyses.survival.disclosed import ShownGroup
+from fedcohort.figures import Value
 
 
 def test_a_median_within_a_window_is_between_its_ends() -> None:
@@ -42,3 +44,10 @@ def test_survival_within_a_window_is_between_the_intervals_at_its_ends() -> None
     table: Any = next(f for f in figures_of(study.model_dump(mode="json"), report) if f.name == "groups")
     cell = table.rows[0].cells[-1]
     assert (cell.number, cell.low, cell.high) == (None, group["low"][2], group["high"][0])
+
+
+def test_a_rising_curve_within_a_window_lies_between_the_intervals_around_it() -> None:
+    curve, low, high = [0.2, None, 0.5], [0.1, None, 0.4], [0.3, None, 0.6]
+    assert value_at(curve, low, high, 1, start=0.0) == Value(None, 0.1, 0.6)
+    assert value_at([None], [None], [None], 0, start=0.0) == Value(None, 0.0, 1.0)
+    assert value_at([None], [None], [None], 0, start=1.0) == Value(None, 0.0, 1.0)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fedcohort.analyses.curves_told import value_at
 from fedcohort.figures import Axis, Column, Curve, Figure, Key, Line, Point, Row, Said, Table, Value
 
 SECTION = "incidence"
@@ -72,7 +73,8 @@ def _groups(report: Json, incidence: Json, places: list[int]) -> Table:
     for name, group in incidence["groups"].items():
         for cause, curve in group["causes"].items():
             cells = [cause, Value(group["n"]), Value(curve["events"])]
-            cells += [Value(curve["incidence"][p], curve["low"][p], curve["high"][p]) for p in places]
+            line = (curve["incidence"], curve["low"], curve["high"])
+            cells += [value_at(*line, place, start=0.0) for place in places]
             rows.append(Row(name, tuple(cells), _name(incidence, name)))
     times = (Column(f"incidence_{grid[p]:g}", _at(grid[p]), "share") for p in places)
     told = {"n": report["patients"], "missing": report["missing"]}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+from fedcohort.analyses.curves_told import value_at
 from fedcohort.figures import Axis, Column, Curve, Figure, Key, Line, Point, Row, Table, Value
 
 SECTION = "survival"
@@ -75,7 +76,8 @@ def _groups(report: Json, survival: Json, places: list[int]) -> Table:
         cells = [Value(group["n"]), Value(group["events"])]
         cells.append(Value(group["median"], group["median_low"], group["median_high"]))
         cells.append(Value(group.get("rmst"), group.get("rmst_low"), group.get("rmst_high")))
-        cells += [_survival_at(group, place) for place in places]
+        curve = (group["survival"], group["low"], group["high"])
+        cells += [value_at(*curve, place, start=1.0) for place in places]
         rows.append(Row(name, tuple(cells), _name(survival, name)))
     told = {"n": report["patients"], "missing": report["missing"]}
     notes = [] if None in told.values() else [Key("survival.patients", told)]
@@ -89,16 +91,6 @@ def _groups(report: Json, survival: Json, places: list[int]) -> Table:
         columns=(*COLUMNS, mean, *times),
         rows=tuple(rows),
     )
-
-
-def _survival_at(group: Json, place: int) -> Value:
-    """After a time of the grid; within a window that the rules of disclosure have made, between its ends."""
-    survival, low, high = group["survival"], group["low"], group["high"]
-    if survival[place] is not None:
-        return Value(survival[place], low[place], high[place])
-    later = next((p for p in range(place, len(survival)) if low[p] is not None), None)
-    earlier = next((p for p in range(place, -1, -1) if high[p] is not None), None)
-    return Value(None, None if later is None else low[later], 1.0 if earlier is None else high[earlier])
 
 
 def _logrank(test: Json) -> Key:
