@@ -127,6 +127,15 @@ def test_a_combination_of_levels_that_few_have_is_refused_though_it_has_no_colum
         report_of(question, fc.Disclosure(), label, frame)
 
 
+def test_a_hospital_whose_level_is_that_of_one_patient_adds_nothing_to_what_is_combined() -> None:
+    place = np.arange(N)
+    frame = PATIENTS.assign(arm=np.where((place == 6) | (place % 4 == 1), "u", "v"))
+    rows = report_of(fc.GLM("secret ~ C(arm)", site="meta"), fc.Disclosure(), frame=frame)["glm"]
+    south = frame.iloc[1::2].groupby("arm")["secret"].mean()
+    assert rows["hospitals"] == 1
+    assert rows["coefficients"][1]["coef"] == pytest.approx(south["v"] - south["u"])
+
+
 def test_rows_of_one_patient_are_no_cohort() -> None:
     frame = PATIENTS.assign(patient_id=np.where(np.arange(N) % 2 == 0, "p", "q"))
     with pytest.raises(DisclosureError, match="min_cell = 10 patients"):

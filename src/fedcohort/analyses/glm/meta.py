@@ -21,6 +21,7 @@ from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.glm.sums import newton_sums
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.tails import chi_squared_p
+from fedcohort.disclosure.cells import small
 from fedcohort.errors import StudyError, WireError
 from fedcohort.vector import Block
 
@@ -32,7 +33,11 @@ LEAST_DEGREES = 10
 def own_fit(regression: Regression, ours: Complete, scaling: Scaling) -> tuple[Floats, Floats] | None:
     """A hospital's own coefficients and their variances, in the columns' units; None where it has none."""
     p, family = regression.p, regression.family
-    if len(ours.y) - p < LEAST_DEGREES or (family.name != "gaussian" and np.all(ours.y == ours.y[0])):
+    if (
+        len(ours.y) - p < LEAST_DEGREES
+        or has_few(regression, ours)
+        or (family.name != "gaussian" and np.all(ours.y == ours.y[0]))
+    ):
         return None
     unit = float(ours.y.std()) or 1.0 if family.name == "gaussian" else 1.0
     beta = np.zeros(p)
@@ -56,6 +61,15 @@ def own_fit(regression: Regression, ours: Complete, scaling: Scaling) -> tuple[F
     except StudyError:
         return None
     return None
+
+
+def has_few(regression: Regression, ours: Complete) -> bool:
+    """Whether one of a hospital's combinations of levels has few rows: its coefficient would be theirs."""
+    if ours.cells is None:
+        return False
+    return any(
+        bool(small(np.bincount(cell).astype(np.float64), LEAST_DEGREES).any()) for cell in ours.cells.T
+    )
 
 
 @dataclass(frozen=True)
