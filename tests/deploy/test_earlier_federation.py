@@ -12,7 +12,7 @@ from fedcohort.researcher.client import Handle
 from tests.build import describe_study
 from tests.deploy.earlier import as_earlier, earlier_code, earlier_federation
 from tests.patience import until
-from tests.processes.support import Group, cli, comparable, healthy, random_name, simulate_wards
+from tests.processes.support import SHOWS_ALL, Group, cli, comparable, healthy, random_name, simulate_wards
 
 pytestmark = pytest.mark.processes
 
@@ -64,6 +64,8 @@ def test_a_ledger_still_counts_what_was_spent(upgraded: Group) -> None:
 def test_a_node_of_the_earlier_version_is_left_out_in_words(tmp_path: Path) -> None:
     source = earlier_code(tmp_path / "code")
     with earlier_federation(tmp_path / "federation") as group:
+        site_file = group.folder / "b.toml"  # that version knows no rules of disclosure
+        site_file.write_text(site_file.read_text("utf-8").replace(SHOWS_ALL, ""), encoding="utf-8")
         group.coordinator.start()
         group.nodes["a"].start()
         group.nodes["b"] = as_earlier(group.nodes["b"], source).start()
