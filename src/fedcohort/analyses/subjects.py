@@ -48,13 +48,13 @@ class ModelInTraining:
     def data(self, rows: Rows, state: State) -> tuple[Inputs, NDArray[np.float32]]:
         """Inputs and targets of all rows, made once for one mean and deviation."""
         mean, deviation = self._scaling_of(state)
-        key = np.asarray(mean).tobytes() + np.asarray(deviation).tobytes()
-        before = rows.made.get("data")
-        if not isinstance(before, tuple) or before[0] != key:
+
+        def make() -> tuple[Inputs, NDArray[np.float32]]:
             table = within_bounds(rows.table, self.study.cohort) if self.private else rows.table
             encoder = Encoder(self.study.cohort, np.asarray(mean), np.asarray(deviation))
-            before = rows.made["data"] = (key, encoder.inputs(table), encoder.targets(table))
-        return before[1], before[2]
+            return encoder.inputs(table), encoder.targets(table)
+
+        return rows.latest("data", np.asarray(mean).tobytes() + np.asarray(deviation).tobytes(), make)
 
     def _scaling_of(self, state: State) -> tuple[Array, Array]:
         """Mean and deviation by numeric column.

@@ -96,17 +96,16 @@ class Private:
         """A site's patients, their whitened columns, and a weight each; made once for one whitening."""
         centre = array_of(state, "centre", (self.p,))
         whiten = array_of(state, "whiten", (self.p, self.p))
-        key = centre.tobytes() + whiten.tobytes()
-        before = rows.made.get("whitened")
-        if not isinstance(before, tuple) or before[0] != key:
+
+        def make() -> tuple[Cases, Followed, Floats, Floats]:
             cases = self.asked.cases(rows)
             with np.errstate(over="ignore", invalid="ignore"):
                 z = (self.scaled(cases) - centre) @ whiten
                 length = np.sqrt(np.einsum("ij,ij->i", z, z))
                 weight = np.minimum(1.0, self.reach / np.maximum(length, 1e-300))
-            before = rows.made["whitened"] = (key, (cases, self.followed(cases), z, weight))
-        found: tuple[Cases, Followed, Floats, Floats] = before[1]
-        return found
+            return cases, self.followed(cases), z, weight
+
+        return rows.latest("whitened", centre.tobytes() + whiten.tobytes(), make)
 
     def stopped(self, state: State, rows: Rows) -> tuple[Cases, Floats, Floats, Floats, Floats]:
         """Patients, whitened columns, weights, events and expected events, at the state's parameters."""

@@ -15,7 +15,7 @@ from fedcohort.analyses.carried_sums import carried, from_limbs, to_limbs
 from fedcohort.analyses.contract import Contribution, Draw, Floats, Proved, State, Sums
 from fedcohort.analyses.glm.estimates import Fit, coefficient_rows
 from fedcohort.analyses.glm.newton import Ascent, Scaling, advance, check_collinear, check_separated, is_near
-from fedcohort.analyses.glm.regression import Regression, latest
+from fedcohort.analyses.glm.regression import Regression
 from fedcohort.analyses.glm.scaled import scaling_in
 from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.glm.sums import newton_sums
@@ -149,7 +149,7 @@ def fitted(state: State, regression: Regression, rows: Rows) -> tuple[Floats, Fl
     scaling = scaling_in(state, regression)
     asked = scaling.centre.tobytes() + scaling.scale.tobytes()
     standardised = regression.standardised(rows, scaling)
-    return latest(rows, "own fit", asked, lambda: own_fit(regression, standardised, scaling))
+    return rows.latest("own fit", asked, lambda: own_fit(regression, standardised, scaling))
 
 
 def heterogeneity(own: Floats) -> tuple[Floats, Floats]:

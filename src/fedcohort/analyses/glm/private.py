@@ -32,7 +32,7 @@ from fedcohort.analyses.contract import (
 from fedcohort.analyses.design import by_rows
 from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.glm.newton import Scaling
-from fedcohort.analyses.glm.regression import Regression, latest
+from fedcohort.analyses.glm.regression import Regression
 from fedcohort.analyses.intervals import Estimates, centred, drawn
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.tails import normal_p
@@ -149,7 +149,7 @@ class Private:
             length = np.sqrt(np.einsum("ij,ij->i", x, x))
             return x, np.minimum(1.0, self.reach / np.maximum(length, 1e-300)) * ours.there
 
-        return latest(rows, "whitened", whiten.tobytes(), make)
+        return rows.latest("whitened", whiten.tobytes(), make)
 
     def residuals(self, ours: UnitRows, eta: Floats, clip: float) -> Floats:
         """(n,) in [-1, 1]: what the model leaves unexplained, in units of `clip`."""

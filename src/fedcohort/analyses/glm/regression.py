@@ -1,9 +1,7 @@
 """A regression's question over a cohort whose columns are known: design, outcome, a site's complete rows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,21 +169,7 @@ class Regression:
                     part /= scaling.scale
             return ours
 
-        return latest(rows, "standardised", scaling.centre.tobytes() + scaling.scale.tobytes(), make)
-
-
-Made = TypeVar("Made")
-
-
-def latest(rows: Rows, name: str, asked: bytes, make: Callable[[], Made]) -> Made:
-    """What was made of what was asked last: a coordinator that asks otherwise each round fills no memory."""
-    held = rows.made.get(("latest", name))
-    if not isinstance(held, tuple) or held[0] != asked:
-        rows.made.pop(("latest", name), None)
-        held = (asked, make())
-        rows.made[("latest", name)] = held
-    made: Made = held[1]
-    return made
+        return rows.latest("standardised", scaling.centre.tobytes() + scaling.scale.tobytes(), make)
 
 
 def n_patients_of(ids: NDArray[np.str_]) -> int:

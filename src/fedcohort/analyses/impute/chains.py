@@ -170,12 +170,14 @@ def chains(imputation: Imputation, rows: Rows, state: State, n_steps: int) -> Ch
         WireError: the coordinator has sent something else than the parameters of so many steps.
     """
     parameters, scaling = asked_of(imputation, state, n_steps)
-    key = ("imputed data sets", *(array.tobytes() for array in scaling.values()))
-    made = rows.once(key, lambda: _begun(imputation, usable(imputation, rows), scaling))
+    asked = b"".join(array.tobytes() for array in scaling.values())
+    made = rows.latest(
+        "imputed data sets", asked, lambda: _begun(imputation, usable(imputation, rows), scaling)
+    )
     done = len(made.parameters)
     if done > n_steps or not np.array_equal(made.parameters, parameters[:done]):
-        made = rows.made[key] = _begun(imputation, usable(imputation, rows), scaling)
-        done = 0
+        begun = _begun(imputation, usable(imputation, rows), scaling)
+        made.z, made.parameters, done = begun.z, begun.parameters, 0
     for step in range(done, n_steps):
         _fill(imputation, usable(imputation, rows), made.z, step, parameters[step])
     made.parameters = parameters

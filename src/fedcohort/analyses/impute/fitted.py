@@ -136,7 +136,7 @@ class FitStage:
         """What filled-in rows add at these points."""
         family = self.imputation.regression.family
         beta, scaling = asked_of(self.imputation, state)
-        key = ("standardised data sets", state.arrays["parameters"].tobytes(), scaling.centre.tobytes())
+        asked = state.arrays["parameters"].tobytes() + scaling.centre.tobytes()
 
         def make() -> list[Complete]:
             return [
@@ -144,7 +144,7 @@ class FitStage:
                 for ours in complete_data_sets(self.imputation, rows, state)
             ]
 
-        data_sets = rows.once(key, make)
+        data_sets = rows.latest("standardised data sets", asked, make)
         values = [
             to_values(newton_sums(family, ours, point, meat=False))
             for ours, point in zip(data_sets, beta, strict=True)
