@@ -115,6 +115,33 @@ class Asked:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """About what, and in which unit, (p,) columns are computed; one without a scale stays in its own."""
+
+    centre: Floats
+    scale: Floats
+
+    @classmethod
+    def of(cls, state: State, p: int) -> "Scaling":
+        """As a state says, looked at before any patient is.
+
+        Raises:
+            WireError: as of `array_of`.
+        """
+        return cls(array_of(state, "centre", (p,)), array_of(state, "scale", (p,)))
+
+    @property
+    def key(self) -> bytes:
+        """What tells it from another."""
+        return self.centre.tobytes() + self.scale.tobytes()
+
+    def __call__(self, x: Floats) -> Floats:
+        """(n, p) columns, scaled."""
+        scaled: Floats = (x - self.centre) / np.where(self.scale > 0, self.scale, 1.0)
+        return scaled
+
+
 def array_of(state: State, name: str, shape: Sequence[int]) -> Floats:
     """An array of a state, looked at before any patient is.
 

@@ -20,14 +20,15 @@ from fedcohort.analyses.contract import (
     Sums,
     Tally,
 )
-from fedcohort.analyses.cox.cases import Asked, Cases, array_of
-from fedcohort.analyses.cox.newton import MOST_ROUNDS, Likelihood, climb, inverse
+from fedcohort.analyses.cox.cases import Asked, Cases, Scaling, array_of
+from fedcohort.analyses.cox.newton import MOST_ROUNDS, Likelihood, inverse
 from fedcohort.analyses.cox.pieces import LARGEST_LOG, Followed
 from fedcohort.analyses.cox.private import PrivateCox
 from fedcohort.analyses.cox.report import Fit, concordance, fit_report
 from fedcohort.analyses.cox.stages import (
     COUNTED,
     MomentsStage,
+    climbed,
     likelihood_block,
     pairs_block,
     pairs_of,
@@ -70,17 +71,13 @@ class Pieces:
 
     def patients(self, state: State, rows: Rows) -> tuple[Cases, Followed, Floats]:
         """A site's patients over the pieces, with scaled columns; made once for one centre and scale."""
-        shape = (len(self.asked.names),)
-        centre, scale = (array_of(state, name, shape) for name in ("centre", "scale"))
-        key = centre.tobytes() + scale.tobytes()
-        before = rows.made.get("followed")
-        if not isinstance(before, tuple) or before[0] != key:
+        scaling = Scaling.of(state, len(self.asked.names))
+
+        def make() -> tuple[Cases, Followed, Floats]:
             cases = self.asked.cases(rows)
-            x = (cases.x - centre) / np.where(scale > 0, scale, 1.0)
-            followed = Followed(cases.time, cases.event, self.edges)
-            before = rows.made["followed"] = (key, (cases, followed, x))
-        found: tuple[Cases, Followed, Floats] = before[1]
-        return found
+            return cases, Followed(cases.time, cases.event, self.edges), scaling(cases.x)
+
+        return rows.latest("followed", scaling.key, make)
 
     def parameters(self, state: State) -> Floats:
         """At which the sum is asked."""
@@ -154,13 +151,9 @@ class NewtonStage:
         Raises:
             StudyError: there is no maximum, or columns cannot be told apart.
         """
-        names, at = self.model.names, np.asarray(state.arrays["parameters"])
+        names = self.model.names
         here = Likelihood.unpacked(floats_of(sums["likelihood"]), len(names))
-        counted = {name: state.kept[name] for name in (*COUNTED, "died")}
-        before = {name: array for name, array in state.kept.items() if name not in counted}
-        next_ = climb(here, at, before, names)
-        arrays = {**state.arrays, "parameters": next_.coefficients}
-        return replace(state, arrays=arrays, kept={**counted, **next_.kept}, settled=next_.settled)
+        return climbed(state, here, "parameters", names, (*COUNTED, "died"))
 
 
 @dataclass(frozen=True, eq=False)

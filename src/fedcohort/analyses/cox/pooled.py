@@ -25,8 +25,8 @@ from fedcohort.analyses.contract import (
     Sums,
     Tally,
 )
-from fedcohort.analyses.cox.cases import Asked, Cases, array_of
-from fedcohort.analyses.cox.newton import MOST_ROUNDS, Likelihood, climb, symmetric
+from fedcohort.analyses.cox.cases import Asked, Scaling, array_of
+from fedcohort.analyses.cox.newton import MOST_ROUNDS, Likelihood, symmetric
 from fedcohort.analyses.cox.pieces import LARGEST_LOG
 from fedcohort.analyses.cox.report import still
 from fedcohort.analyses.cox.risk_sets import Proportions
@@ -35,6 +35,7 @@ from fedcohort.analyses.cox.stages import (
     CoxAnalysis,
     MomentsStage,
     cell_of,
+    climbed,
     pairs_block,
     pairs_of,
 )
@@ -79,16 +80,16 @@ class Pooled:
         tied = (limbs("tied", self.n_cells * self.width, VALUES),) if self.efron else ()
         return (limbs("everybody", self.n_cells * self.width, VALUES), *tied, limbs("died", self.p, VALUES))
 
-    def eta(self, state: State, cases: Cases) -> tuple[Floats, Floats]:
+    def eta(self, state: State, rows: Rows) -> tuple[Floats, Floats]:
         """A site's scaled columns, and what they come to at the state's coefficients."""
-        centre, scale, at = (array_of(state, name, (self.p,)) for name in ("centre", "scale", "coefficients"))
-        x = (cases.x - centre) / np.where(scale > 0, scale, 1.0)
+        scaling, at = Scaling.of(state, self.p), array_of(state, "coefficients", (self.p,))
+        x = rows.latest("scaled", scaling.key, lambda: scaling(self.asked.cases(rows).x))
         return x, np.clip(x @ at, -LARGEST_LOG, LARGEST_LOG)
 
     def contribute(self, state: State, rows: Rows) -> dict[str, Contribution]:
         """A site's sums by cell."""
+        x, eta = self.eta(state, rows)
         cases = self.asked.cases(rows)
-        x, eta = self.eta(state, cases)
         cell, died = cell_of(cases, self.grid)
         parts = {"everybody": self._by_cell(x, eta, cell), "died": limbs_of(died @ x)}
         if self.efron:
@@ -241,11 +242,7 @@ class NewtonStage:
         """
         at = np.asarray(state.arrays["coefficients"])
         here = self.model.tallied(sums, deaths_of(state), at).likelihood()
-        counted = {name: state.kept[name] for name in (*COUNTED, "exits")}
-        before = {name: array for name, array in state.kept.items() if name not in counted}
-        next_ = climb(here, at, before, self.model.asked.names)
-        arrays = {**state.arrays, "coefficients": next_.coefficients}
-        return replace(state, arrays=arrays, kept={**counted, **next_.kept}, settled=next_.settled)
+        return climbed(state, here, "coefficients", self.model.asked.names, (*COUNTED, "exits"))
 
 
 def deaths_of(state: State) -> Floats:
@@ -273,7 +270,7 @@ class FitStage:
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """A site's part."""
         cases = self.model.asked.cases(rows)
-        x, eta = self.model.eta(state, cases)
+        x, eta = self.model.eta(state, rows)
         cell, died = cell_of(cases, self.model.grid)
         columns = [np.bincount(cell[died], column[died], self.model.n_cells) for column in x.T]
         by_time = np.stack(columns, axis=1).astype(np.float64)

@@ -5,7 +5,7 @@ leaves it. Sums travel as exact numbers (`exact_sums`), so that neither unit nor
 digit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -25,7 +25,7 @@ from fedcohort.analyses.contract import (
     Sums,
     Tally,
 )
-from fedcohort.analyses.cox.cases import Asked, Cases, array_of
+from fedcohort.analyses.cox.cases import Asked, Cases, Scaling, array_of
 from fedcohort.analyses.cox.concordance import pairs
 from fedcohort.analyses.cox.newton import MOST_ROUNDS, Likelihood, climb
 from fedcohort.analyses.cox.question import Cox
@@ -41,6 +41,7 @@ from fedcohort.analyses.exact_sums import (
     sum_both,
     totals,
 )
+from fedcohort.analyses.exits import places_of
 from fedcohort.analyses.moments import moments_from_sums
 from fedcohort.analyses.moments_told import two_level_counts
 from fedcohort.analyses.rows import Rows
@@ -130,17 +131,13 @@ class BySite:
 
     def sets(self, state: State, rows: Rows) -> RiskSets:
         """The site's rows, sorted, with scaled columns; made once for one centre and scale."""
-        shape = (len(self.asked.names),)
-        centre, scale = (array_of(state, name, shape) for name in ("centre", "scale"))
-        key = centre.tobytes() + scale.tobytes()
-        before = rows.made.get("risk sets")
-        if not isinstance(before, tuple) or before[0] != key:
+        scaling = Scaling.of(state, len(self.asked.names))
+
+        def make() -> RiskSets:
             cases = self.asked.cases(rows)
-            x = (cases.x - centre) / np.where(scale > 0, scale, 1.0)
-            sets = RiskSets.of(x, cases.time, cases.event, cases.stratum, self.efron)
-            before = rows.made["risk sets"] = (key, sets)
-        found: RiskSets = before[1]
-        return found
+            return RiskSets.of(scaling(cases.x), cases.time, cases.event, cases.stratum, self.efron)
+
+        return rows.latest("risk sets", scaling.key, make)
 
     def coefficients(self, state: State) -> Floats:
         """At which the sum is asked."""
@@ -150,6 +147,22 @@ class BySite:
 def likelihood_block(p: int) -> Block:
     """Log-likelihood, score and information, exactly."""
     return limbs("likelihood", 1 + p + p * (p + 1) // 2, VALUES)
+
+
+def climbed(state: State, here: Likelihood, at: str, names: Sequence[str], counted: Sequence[str]) -> State:
+    """After a round of Newton's method.
+
+    Args:
+        at: the array of the state at which the likelihood is.
+        counted: what stays of what is kept; all else is of the rounds.
+    Raises:
+        StudyError: there is no maximum, or columns cannot be told apart.
+    """
+    kept = {name: state.kept[name] for name in counted}
+    before = {name: array for name, array in state.kept.items() if name not in kept}
+    following = climb(here, np.asarray(state.arrays[at]), before, names)
+    arrays = {**state.arrays, at: following.coefficients}
+    return replace(state, arrays=arrays, kept={**kept, **following.kept}, settled=following.settled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,11 +192,7 @@ class NewtonStage:
         """
         names = self.model.asked.names
         here = Likelihood.unpacked(floats_of(sums["likelihood"]), len(names))
-        counted = {name: state.kept[name] for name in COUNTED}
-        before = {name: array for name, array in state.kept.items() if name not in counted}
-        next_ = climb(here, state.arrays["coefficients"], before, names)
-        arrays = {**state.arrays, "coefficients": next_.coefficients}
-        return replace(state, arrays=arrays, kept={**counted, **next_.kept}, settled=next_.settled)
+        return climbed(state, here, "coefficients", names, COUNTED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +243,7 @@ class FitStage:
 
 def cell_of(cases: Cases, grid: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The cell in which each patient leaves, by stratum, and whether with the event; the last is beyond."""
-    place = np.searchsorted(np.array(grid), cases.time, side="left")
+    place = places_of(cases.time, grid)
     died = (cases.event == 1) & (place < len(grid))
     return cases.stratum * (len(grid) + 1) + place, died
 
