@@ -1,27 +1,25 @@
-"""Curves of which no step shows few patients: times are put together until all that leaves there is enough.
-
-As of survival curves, those who are lost between two times that are shown count for half of it, and curves
-are computed from the counts that are shown.
-"""
+"""Curves of cumulative incidence of which no step shows few patients."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcohort.analyses.exits import at_ends
+from fedcohort.analyses.disclosed_exits import (
+    at_risk_at,
+    is_tested,
+    of_windows,
+    shown_exits,
+    shown_test,
+    spread,
+)
 from fedcohort.analyses.incidence.aalen_johansen import Floats, IncidenceTable
 from fedcohort.analyses.incidence.gray import GrayTest
 from fedcohort.disclosure.cells import rounded
-from fedcohort.disclosure.magnitudes import to_digits
 from fedcohort.disclosure.rules import Disclosure
-from fedcohort.disclosure.shown import ROUNDING, count_of, masked, number_of
+from fedcohort.disclosure.shown import count_of, number_of
 from fedcohort.disclosure.verdicts import Suppressed
-from fedcohort.disclosure.windows import windows
 from fedcohort.vector import Array
-
-DIGITS = 4
-"""Of a test's statistic, which is of all patients' exact times, where times are put together."""
 
 
 def shown_sums(
@@ -32,52 +30,14 @@ def shown_sums(
     Args:
         exits: (groups, times + 1, 1 + causes), who left when and why.
     Returns:
-        `shown/exits`, of its shape: of windows of times at their ends, what is behind the last one behind the
-        grid; `shown/ends`, (groups, times), 1 where a window ends; `shown/events`, (groups, causes);
-        `shown/missing`; `shown/gray`, (causes, 2), each statistic and p-value.
+        as of `shown_exits`; `shown/gray`, (causes, 2), each statistic and p-value.
     """
-    shown, events = np.zeros_like(exits), np.zeros((len(groups), exits.shape[2] - 1))
-    ends, found = np.zeros(exits.shape[:2], np.int64)[:, :-1], []
-    for group, counts in enumerate(exits):
-        n = float(counts.sum())
-        places = windows(counts[:-1], rules.min_cell, float(counts[-1].sum()))
-        ends[group, places] = 1
-        shown[group] = at_ends(counts, places) if n >= rules.min_cell else np.nan
-        events[group] = _events(counts, shown[group], rules)
-        hidden = int(np.isnan(events[group]).sum()) + int(n < rules.min_cell) + len(counts) - 1 - len(places)
-        found.append(Suppressed(groups[group], "min_cell", hidden if n else 0))
-    few = np.array([0 < missing < rules.min_cell])
-    found.append(Suppressed("missing", "min_cell", int(few[0])))
-    values = {
-        "shown/exits": shown,
-        "shown/ends": ends,
-        "shown/events": events,
-        "shown/missing": masked(np.array([missing]), few, rules),
-        "shown/gray": np.array(
-            [_gray(exits, cause, bool(ends.all()), rules) for cause in range(events.shape[1])]
-        ),
-        ROUNDING: np.array([rules.rounding]),
-    }
-    return values, found
-
-
-def _gray(exits: Floats, cause: int, exactly: bool, rules: Disclosure) -> tuple[float, float]:
-    """Of all patients' times, where each group and all events of the cause are enough."""
-    few = min(float(exits.sum((1, 2)).min()), float(exits[:, :-1, 1 + cause].sum())) < rules.min_cell
-    if len(exits) < 2 or few:
-        return np.nan, np.nan
-    statistic, p = GrayTest(exits, cause).statistic()
-    return (statistic, p) if exactly else (to_digits(statistic, DIGITS), to_digits(p, DIGITS))
-
-
-def _events(counts: Floats, shown: Floats, rules: Disclosure) -> Floats:
-    """All events of a group by cause; NaN where they, or what no window holds of anything, are few."""
-    total, inside = counts[:-1, 1:].sum(0), shown[:-1, 1:].sum(0)
-    n, behind = float(counts.sum()), float(shown[-1].sum())
-    rest = total - inside
-    parts = np.concatenate([total, n - total, rest, [behind - rest.sum()]])
-    few = bool(np.any((parts > 0) & (parts < rules.min_cell)))
-    return masked(total, np.full(len(total), few), rules)
+    values, found = shown_exits(exits, missing, groups, rules)
+    tests = np.full((exits.shape[2] - 1, 2), np.nan)
+    for cause in range(len(tests)):
+        if is_tested(exits, cause, rules):
+            tests[cause] = shown_test(GrayTest(exits, cause).statistic(), values["shown/ends"])
+    return {**values, "shown/gray": tests}, found
 
 
 @dataclass(frozen=True)
@@ -99,18 +59,15 @@ class ShownGroup:
 
     def report(self) -> dict[str, object]:
         """As a report has it; None where nothing is shown."""
+        counts, halved = of_windows(self.counts, self.ends)
         nothing: Floats = np.full((len(self.causes), len(self.ends)), np.nan)
-        curve, low, high, at_risk = nothing, nothing, nothing, nothing[0]
+        curve, low, high = nothing, nothing, nothing
         if len(self.ends):
-            # A window of a single time is exact.
-            alone = np.diff(self.ends, prepend=-1) == 1
-            table = IncidenceTable(self.counts[[*self.ends, -1]][None], halved=~alone)
+            table = IncidenceTable(counts[None], halved)
             curve, low, high = table.incidence[0], *(one[0] for one in table.ends())
-            at_risk = rounded(np.flip(np.flip(table.counts[0].sum(-1)).cumsum())[:-1], self.rounding)
-        begins = np.append(0, self.ends[:-1] + 1)[: len(self.ends)]
         return {
             "n": count_of(rounded(self.counts.sum(), self.rounding)),
-            "at_risk": [count_of(n) for n in self._spread(begins, at_risk)],
+            "at_risk": at_risk_at(self.n_times, self.ends, counts, self.rounding),
             "causes": {
                 str(name): {
                     "events": count_of(self.events[cause]),
@@ -123,9 +80,4 @@ class ShownGroup:
         }
 
     def _at_ends(self, values: Floats) -> list[float | None]:
-        return [number_of(value) for value in self._spread(self.ends, values)]
-
-    def _spread(self, places: NDArray[np.int64], values: Floats) -> Floats:
-        spread = np.full(self.n_times, np.nan)
-        spread[places] = values
-        return spread
+        return [number_of(value) for value in spread(self.n_times, self.ends, values)]

@@ -101,7 +101,7 @@ class SurvivalAnalysis(Analysis):
         names = ("shown/exits", "shown/ends", "shown/events")
         grid, rounding = np.array(self.question.grid), rounding_of(sums.values)
         return {
-            str(level): ShownGroup(grid, exits, np.flatnonzero(ends), float(events), rounding).report()
+            str(level): ShownGroup(grid, exits, np.flatnonzero(ends), float(events[0]), rounding).report()
             for level, exits, ends, events in zip(self.levels, *(sums[name] for name in names), strict=True)
         }
 
