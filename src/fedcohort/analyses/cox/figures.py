@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedcohort.analyses.coefficient_table import coefficient_table, forest_plot
+from fedcohort.analyses.curves_told import at_risk_below, points, shown_places
 from fedcohort.figures import Axis, Column, Curve, Figure, Key, Line, Point, Row, Table, Value
 
 SECTION = "cox"
 RATIO = Key("coefficients.hazard_ratio")
-MOST_PLACES = 6
-"""Times at which the numbers at risk are shown."""
 
 Json = Mapping[str, Any]
 
@@ -66,20 +65,14 @@ def _row(name: str, test: Json, title: Key) -> Row:
 
 def _baseline(baseline: Json) -> Curve:
     grid, strata = baseline["grid"], baseline["strata"]
-    step = max(1, -(-len(grid) // MOST_PLACES))
-    places = list(range(step - 1, len(grid), step))
-    lines = tuple(Line(_name(level), tuple(_points(grid, one))) for level, one in strata.items())
-    at_risk = Table(
-        name="at-risk",
-        section=SECTION,
-        title=Key("cox.at_risk"),
-        index=Column("stratum", Key("cox.stratum")),
-        columns=tuple(Column(f"{grid[place]:g}", format="count") for place in places),
-        rows=tuple(
-            Row(level, tuple(Value(one["at_risk"][place]) for place in places), _name(level))
-            for level, one in strata.items()
-            if "at_risk" in one
-        ),
+    lines = tuple(Line(_name(level), _points(grid, one)) for level, one in strata.items())
+    at_risk = at_risk_below(
+        SECTION,
+        Key("cox.at_risk"),
+        Column("stratum", Key("cox.stratum")),
+        grid,
+        shown_places(grid),
+        [(level, _name(level), one) for level, one in strata.items() if "at_risk" in one],
     )
     return Curve(
         name="baseline",
@@ -94,12 +87,10 @@ def _baseline(baseline: Json) -> Curve:
     )
 
 
-def _points(grid: list[float], stratum: Json) -> list[Point]:
-    at_risk = stratum.get("at_risk", [None] * len(grid))
-    low, high = (stratum.get(end, [None] * len(grid)) for end in ("low", "high"))
-    places = zip(grid, stratum["survival"], low, high, at_risk, strict=True)
-    shown = (Point(*place) for place in places if place[1] is not None)
-    return [Point(0.0, 1.0, n=stratum.get("n")), *shown]
+def _points(grid: list[float], stratum: Json) -> tuple[Point, ...]:
+    nothing = [None] * len(grid)
+    low, high, at_risk = (stratum.get(name, nothing) for name in ("low", "high", "at_risk"))
+    return points(1.0, stratum.get("n"), grid, stratum["survival"], low, high, at_risk)
 
 
 def _name(level: str) -> str | Key:

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fedcohort.analyses.curves_told import value_at
+from fedcohort.analyses.curves_told import at_risk_below, points, shown_places, value_at
 from fedcohort.figures import Axis, Column, Curve, Figure, Key, Line, Point, Row, Said, Table, Value
 
 SECTION = "incidence"
-MOST_PLACES = 6
-"""Times at which the numbers at risk are shown where the study names none."""
 
 Json = Mapping[str, Any]
 
@@ -16,17 +14,9 @@ Json = Mapping[str, Any]
 def figures(report: Json, study: Json) -> tuple[Figure, ...]:
     """Curves by cause, and what is known of each group and cause."""
     incidence = report["incidence"]
-    places = _places(incidence["grid"], study["analysis"].get("at", ()))
+    places = shown_places(incidence["grid"], study["analysis"].get("at", ()))
     curves = [_curves(incidence, cause, places) for cause in incidence["causes"]]
     return *curves, _groups(report, incidence, places)
-
-
-def _places(grid: list[float], at: list[float]) -> list[int]:
-    """Indices in the grid, of the last time that has come by each time asked for."""
-    if at:
-        return [max(sum(time <= asked for time in grid) - 1, 0) for asked in at]
-    step = max(1, -(-len(grid) // MOST_PLACES))
-    return list(range(step - 1, len(grid), step))
 
 
 def _curves(incidence: Json, cause: str, places: list[int]) -> Curve:
@@ -48,22 +38,17 @@ def _curves(incidence: Json, cause: str, places: list[int]) -> Curve:
 
 def _points(grid: list[float], group: Json, cause: str) -> tuple[Point, ...]:
     curve = group["causes"][cause]
-    places = zip(grid, curve["incidence"], curve["low"], curve["high"], group["at_risk"], strict=True)
-    return Point(0.0, 0.0, n=group["n"]), *(Point(*place) for place in places if place[1] is not None)
+    return points(0.0, group["n"], grid, curve["incidence"], curve["low"], curve["high"], group["at_risk"])
 
 
 def _at_risk(incidence: Json, places: list[int]) -> Table:
-    grid = incidence["grid"]
-    return Table(
-        name="at-risk",
-        section=SECTION,
-        title=Key("incidence.at_risk"),
-        index=Column("group", Key("incidence.group")),
-        columns=tuple(Column(f"{grid[place]:g}", format="count") for place in places),
-        rows=tuple(
-            Row(name, tuple(Value(group["at_risk"][place]) for place in places), _name(incidence, name))
-            for name, group in incidence["groups"].items()
-        ),
+    return at_risk_below(
+        SECTION,
+        Key("incidence.at_risk"),
+        Column("group", Key("incidence.group")),
+        incidence["grid"],
+        places,
+        [(name, _name(incidence, name), group) for name, group in incidence["groups"].items()],
     )
 
 

@@ -1,15 +1,12 @@
 """What a survival analysis shows: the curves with the numbers at risk below, and a table of the groups."""
 
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
-from fedcohort.analyses.curves_told import value_at
+from fedcohort.analyses.curves_told import at_risk_below, points, shown_places, value_at
 from fedcohort.figures import Axis, Column, Curve, Figure, Key, Line, Point, Row, Table, Value
 
 SECTION = "survival"
-MOST_PLACES = 6
-"""Times at which the numbers at risk are shown where the study names none."""
 COLUMNS = (
     Column("n", format="count"),
     Column("events", Key("survival.events"), "count"),
@@ -22,31 +19,20 @@ Json = Mapping[str, Any]
 def figures(report: Json, study: Json) -> tuple[Figure, ...]:
     """Curves, and what is known of each group."""
     survival = report["survival"]
-    places = _places(survival["grid"], study["analysis"].get("at", ()))
+    places = shown_places(survival["grid"], study["analysis"].get("at", ()))
     return _curves(survival, places), _groups(report, survival, places)
-
-
-def _places(grid: list[float], at: list[float]) -> list[int]:
-    """Indices in the grid, of the last time that has come by each time asked for."""
-    if at:
-        return [max(sum(time <= asked for time in grid) - 1, 0) for asked in at]
-    step = max(1, -(-len(grid) // MOST_PLACES))
-    return list(range(step - 1, len(grid), step))
 
 
 def _curves(survival: Json, places: list[int]) -> Curve:
     grid, groups = survival["grid"], survival["groups"]
-    lines = tuple(Line(_name(survival, name), tuple(_points(grid, group))) for name, group in groups.items())
-    at_risk = Table(
-        name="at-risk",
-        section=SECTION,
-        title=Key("survival.at_risk"),
-        index=Column("group", Key("survival.group")),
-        columns=tuple(Column(f"{grid[place]:g}", format="count") for place in places),
-        rows=tuple(
-            Row(name, tuple(Value(group["at_risk"][place]) for place in places), _name(survival, name))
-            for name, group in groups.items()
-        ),
+    lines = tuple(Line(_name(survival, name), _points(grid, group)) for name, group in groups.items())
+    at_risk = at_risk_below(
+        SECTION,
+        Key("survival.at_risk"),
+        Column("group", Key("survival.group")),
+        grid,
+        places,
+        [(name, _name(survival, name), group) for name, group in groups.items()],
     )
     return Curve(
         name="survival",
@@ -60,10 +46,9 @@ def _curves(survival: Json, places: list[int]) -> Curve:
     )
 
 
-def _points(grid: list[float], group: Json) -> chain[Point]:
-    places = zip(grid, group["survival"], group["low"], group["high"], group["at_risk"], strict=True)
-    shown = (Point(*place) for place in places if place[1] is not None)
-    return chain((Point(0.0, 1.0, n=group["n"]),), shown)
+def _points(grid: list[float], group: Json) -> tuple[Point, ...]:
+    curve = (group["survival"], group["low"], group["high"], group["at_risk"])
+    return points(1.0, group["n"], grid, *curve)
 
 
 def _groups(report: Json, survival: Json, places: list[int]) -> Table:
