@@ -136,16 +136,18 @@ class RiskSets:
             return Likelihood(0.0, np.zeros(p), np.zeros((p, p)))
         return _At(self, coefficients).likelihood()
 
-    def proportions(self, coefficients: Floats) -> Proportions:
-        """What the test of proportional hazards needs, over the site's own Kaplan-Meier curve as time."""
+    def fit(self, coefficients: Floats) -> tuple[Likelihood, Proportions]:
+        """The same, and what the test of proportional hazards needs, over the site's Kaplan-Meier curve."""
         p = self.x.shape[1]
         if not self.deaths.any():
-            return Proportions(np.zeros(p), np.zeros((p, p)), np.zeros((p, p)))
+            nothing = Proportions(np.zeros(p), np.zeros((p, p)), np.zeros((p, p)))
+            return Likelihood(0.0, np.zeros(p), np.zeros((p, p))), nothing
         there, clock = _At(self, coefficients), self._clock
         died = (self.died * clock[self.place]) @ self.x
-        return Proportions(
+        proportions = Proportions(
             died - there.expected(clock), there.information(clock), there.information(np.square(clock))
         )
+        return there.likelihood(), proportions
 
     @cached_property
     def _clock(self) -> Floats:

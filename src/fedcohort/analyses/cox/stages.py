@@ -216,10 +216,11 @@ class FitStage:
         """A site's part."""
         at = self.model.coefficients(state)
         sets, cases = self.model.sets(state, rows), self.model.asked.cases(rows)
+        likelihood, proportions = sets.fit(at)
         eta = self._eta(state, cases, at)
         parts: dict[str, Contribution] = {
-            "likelihood": Proved(limbs_of(sets.at(at).packed)),
-            "proportions": Proved(limbs_of(sets.proportions(at).packed)),
+            "likelihood": Proved(limbs_of(likelihood.packed)),
+            "proportions": Proved(limbs_of(proportions.packed)),
             "pairs": Proved(pairs_of(cases, eta)),
         }
         if self.grid:
