@@ -190,7 +190,7 @@ def test_under_privacy_coefficients_are_near_and_intervals_hold_them(method: str
     held, near = [], []
     for seed in range(6):
         report = ask(
-            uneven(made_up(2000, seed)), method=method, pca=1, privacy=fc.Privacy(epsilon=2.0)
+            uneven(made_up(4000, seed)), method=method, pca=1, privacy=fc.Privacy(epsilon=2.0)
         ).report
         assert report["privacy"]["epsilon_spent"] <= 2.0
         found = report["correlation"]
