@@ -35,6 +35,7 @@ LAYERS = (
     {"sources.cohort"},
     {"sources.deidentify"},
     {"sources.dicom"},
+    {"sources.fhir"},
     {"sources.datasets"},
     {"expect", "handed_in", "local_token"},
     {"explain", "engines.carrier"},

@@ -1,0 +1,1 @@
+"""FHIRPath, as far as views of SQL-on-FHIR use it."""
