@@ -32,6 +32,7 @@ LAYERS = (
     {"storage", "disclosure"},
     {"analyses", "audit", "models", "privacy", "protection", "wire", "sources", "sources.catalogue"},
     {"sources.importer"},
+    {"sources.events"},
     {"sources.cohort"},
     {"sources.deidentify"},
     {"sources.dicom"},
