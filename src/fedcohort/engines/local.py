@@ -22,6 +22,7 @@ from fedcohort.node.memory import MemoryNodeStore
 from fedcohort.node.records import StoredProposal
 from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.refusals import in_words
+from fedcohort.sources.cohort.order import empty_cohort
 from fedcohort.study import Cohort, Study
 from fedcohort.table import Table
 from fedcohort.wire.identity import new_identity
@@ -90,7 +91,7 @@ def simulated_node(
     study: Study,
     load: Load,
     analysis: Analysis,
-    min_patients: int = 1,
+    min_patients: int = 0,
 ) -> Node:
     """A node in memory whose site has approved this study, and knows the federation's other sites."""
     approval = Approval(study.hash, site, approved=True, max_rounds=FAR_FUTURE, expires_at=FAR_FUTURE)
@@ -114,7 +115,8 @@ def run_local(
         on_rows: called with the metrics of every round.
         control: of what is shown of exact sums.
     Raises:
-        DataError: what a live node would only log is raised here, for the data are the caller's own.
+        DataError: what a live node would only log is raised here, for the data are the caller's own; nobody
+            at any site is in the cohort.
     """
     analysis = build_analysis(study)
     federation = Simulated()
@@ -123,6 +125,8 @@ def run_local(
     ]
     for node in nodes:
         _prepare(node, study.hash)
+    if study.privacy is None and not any(node.prepared[study.hash].n_patients for node in nodes):
+        raise empty_cohort(study.cohort.table)
     return run_nodes(study, analysis, nodes, on_rows, control)
 
 

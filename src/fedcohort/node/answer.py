@@ -24,6 +24,7 @@ from fedcohort.errors import (
     CohortError,
     CohortTooSmallError,
     ConfigError,
+    EmptyCohortError,
     FedcohortError,
     KeyFileError,
     LedgerBehindError,
@@ -48,6 +49,7 @@ from fedcohort.privacy.plan import TEST_STEPS
 from fedcohort.privacy.samplers import discrete_gaussian, poisson_sample
 from fedcohort.protection.contract import CipherKey, SharedKey
 from fedcohort.protection.fixed_point import from_ring, shape_from_text, shape_of, to_ring
+from fedcohort.sources.cohort.convert import nobody
 from fedcohort.study import Cohort, Study, parse_study
 from fedcohort.table import Table
 from fedcohort.wire.messages import Approval, Contribution, Event, Help, Message, OpenRequest, Setup, Task
@@ -337,17 +339,30 @@ def prepare(node: Node, study_hash: str) -> Prepared:
     if study_hash not in node.prepared:
         study = _study(node, study_hash)
         spending = node.allow(study)
-        table = node.load(study.cohort, study.seed, study.privacy is not None)
-        if study.privacy is None and table.n_patients < node.min_patients:
-            raise CohortTooSmallError(
-                f"the cohort has fewer than min_patients = {node.min_patients} patients"
-            )
+        table = _cohort(node, study)
         analysis = node.build(study)
         rows = Rows(table, study.privacy.rows_per_patient if study.privacy else None)
         analysis.prepare(rows)
         node.remember(study, table)
         node.prepared[study_hash] = Prepared(study, analysis, rows, table.n_patients, spending)
     return node.prepared[study_hash]
+
+
+def _cohort(node: Node, study: Study) -> Table:
+    """The study's patients; where the site demands no least number, a cohort of nobody adds zeros.
+
+    Raises:
+        CohortTooSmallError, EmptyCohortError: fewer patients than the site's policy demands.
+    """
+    try:
+        table = node.load(study.cohort, study.seed, study.privacy is not None)
+    except EmptyCohortError:
+        if node.min_patients:
+            raise
+        table = nobody(study.cohort, study.seed)
+    if study.privacy is None and table.n_patients < node.min_patients:
+        raise CohortTooSmallError(f"the cohort has fewer than min_patients = {node.min_patients} patients")
+    return table
 
 
 def _test_cohort(node: Node, prepared: Prepared, kept: SiteState, n_sites: int) -> None:

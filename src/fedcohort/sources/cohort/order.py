@@ -64,16 +64,21 @@ def in_order(tables: Iterable[Table], where: str, nobody: Table | None = None) -
     if not parts or not parts["patients", ""].used:
         if nobody is not None:
             return nobody
-        raise EmptyCohortError(
-            f"{where}: the cohort selects nothing, no row at all or none that has a label; widen "
-            "cohort.where if the study has one, or check that the table holds patients"
-        )
+        raise empty_cohort(where)
     order = _order(parts, stores)
     merged = _sorted(parts, order)
     columns = {name: array for (kind, name), array in merged.items() if kind == "column"}
     images = {name: Pixels(store, merged["image", name]) for name, store in stores.items()}
     label, event = merged.get(("label", "")), merged.get(("event", ""))
     return Table(merged["patients", ""], columns, merged["split", ""], label, event, images)
+
+
+def empty_cohort(where: str) -> EmptyCohortError:
+    """Of a table, none of whose rows is in the cohort."""
+    return EmptyCohortError(
+        f"{where}: the cohort selects nothing, no row at all or none that has a label; widen "
+        "cohort.where if the study has one, or check that the table holds patients"
+    )
 
 
 def _sorted(parts: dict[Part, Growing], order: NDArray[np.int64]) -> dict[Part, Array]:
