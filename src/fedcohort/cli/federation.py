@@ -13,6 +13,7 @@ from fedcohort.cli.members import DEFAULT_STATE, Database, State, audit, invite,
 from fedcohort.cli.operate import backup_coordinator, backup_node, forget
 from fedcohort.cli.pages import page
 from fedcohort.cli.support import (
+    DEFAULT_CONFIG,
     CaFile,
     Config,
     LogForm,
@@ -24,7 +25,6 @@ from fedcohort.cli.support import (
 )
 from fedcohort.errors import ConfigError
 from fedcohort.logs import LogFormat, log_to_stderr
-from fedcohort.quickstart.config import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from fedcohort.node.policy import SitePolicy

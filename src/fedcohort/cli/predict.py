@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedcohort.cli.support import console
-from fedcohort.columns import Image
 from fedcohort.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +50,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _read(predictor: "Predictor", name: str, text: str) -> object:
     """The value of a column; for an image, the content of the PNG file."""
+    from fedcohort.columns import Image
+
     kind = predictor.cohort.schema_.get(name)
     if not isinstance(kind, Image):
         return text

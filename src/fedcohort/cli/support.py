@@ -29,6 +29,7 @@ SECRETS = (
 """Secrets, which must not be in a command line, and may come from a file: NAME_FILE."""
 MAX_SECRET = 4096
 DEFAULT_URL = "http://127.0.0.1:8760"
+DEFAULT_CONFIG = Path("config.json")
 
 console = Console(soft_wrap=True)
 error_console = Console(stderr=True, soft_wrap=True)

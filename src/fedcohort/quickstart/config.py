@@ -15,8 +15,6 @@ from fedcohort.errors import ConfigError
 from fedcohort.questions import Epsilon
 from fedcohort.study import ProtectionName
 
-DEFAULT_CONFIG = Path("config.json")
-
 SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 

@@ -9,8 +9,7 @@ from fedcohort.cli.data.check import check, mock
 from fedcohort.cli.data.deidentify import file_names, k_anonymity
 from fedcohort.cli.data.dicom import deidentify_dicom, import_dicom, receive_dicom
 from fedcohort.cli.data.imports import RefusedFile, import_app
-from fedcohort.cli.support import Config, SiteFile, console
-from fedcohort.quickstart.config import DEFAULT_CONFIG
+from fedcohort.cli.support import DEFAULT_CONFIG, Config, SiteFile, console
 
 data_app = typer.Typer(help="Make or import a site's database.", no_args_is_help=True)
 fetch_app = typer.Typer(help="Download a public data set and check its checksums.", no_args_is_help=True)
