@@ -11,7 +11,7 @@ from sqlalchemy import Column, Date, DateTime, Float, Integer, MetaData, String,
 from fedcohort.errors import SchemaError
 from fedcohort.sources.events.reading import Chunk, Code, EventReader, Wanted, opened
 from fedcohort.sources.events.tables import KINDS
-from fedcohort.sources.events.views import EventTable, fault_of_event_tables
+from fedcohort.sources.events.views import EventTable, TimeUnit, fault_of_event_tables
 from fedcohort.storage.database import writing
 from tests.postgres import Postgres
 
@@ -182,16 +182,17 @@ def test_times_are_read_from_whatever_type_they_have(database: str) -> None:
         Column("day", Date),
         Column("seconds", Integer),
     )
-    rows = [
+    rows: list[dict[str, object]] = [
         {"who": "a", "written": "1970-01-02T06:00:00", "day": datetime.date(1970, 1, 3), "seconds": 86_400},
         {"who": "b", "written": "soon", "day": None, "seconds": None},
     ]
     fill(database, table, rows)
-    for name, unit, milliseconds in (
+    cases: tuple[tuple[str, TimeUnit, int], ...] = (
         ("written", "days", 108_000_000),
         ("day", "days", 172_800_000),
         ("seconds", "seconds", 86_400_000),
-    ):
+    )
+    for name, unit, milliseconds in cases:
         mapped = EventTable(table="notes", patient_id="who", times=unit, columns={"time": name})
         with opened(database, {"reports": mapped}, ["reports"]) as reader:
             [chunk] = reader.chunks([Wanted("reports", {"any": None})])
