@@ -37,6 +37,7 @@ LAYERS = (
     {"sources.deidentify"},
     {"sources.dicom"},
     {"sources.fhir"},
+    {"sources.hl7v2"},
     {"sources.datasets"},
     {"expect", "handed_in", "local_token"},
     {"explain", "engines.carrier"},

@@ -8,6 +8,7 @@
     │   ├── CohortError       a cohort's query is not allowed
     │   │   └── EmptyCohortError
     │   ├── DicomError        a DICOM file, or an element of it, cannot be imported
+    │   ├── Hl7Error          an HL7 v2 message cannot be read
     │   └── ValueRangeError   NaN, infinity, or a value beyond what was declared
     ├── PolicyError           this site does not allow it
     │   ├── NotApprovedError  nobody at the site has approved this study hash
@@ -106,6 +107,24 @@ class DicomError(DataError):
         super().__init__(f"byte {position:,}: {field} {reason}" if field else f"byte {position:,}: {reason}")
         self.position = position
         self.field = field
+        self.reason = reason
+
+
+class Hl7Error(DataError):
+    """An HL7 v2 message cannot be read; never holds a value.
+
+    Attributes:
+        field: the segment and field, such as MSH-18.
+        fault: a word for it, by which refusals are counted.
+        reason: what is wrong and what to do.
+    """
+
+    code = "hl7-invalid"
+
+    def __init__(self, field: str, fault: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.fault = fault
         self.reason = reason
 
 

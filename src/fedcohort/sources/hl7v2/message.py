@@ -1,0 +1,176 @@
+"""One HL7 v2 message: decoded by MSH-18, split by its own separators, values unescaped as they are asked for.
+
+HL7 v2.9, chapter 2: 2.5.3 (empty and `""`), 2.5.4 (delimiters; the truncation character of 2.7), 2.7
+(escapes). Nothing is validated that is not asked for: senders differ, and a message is refused where its
+meaning is in doubt.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from fedcohort.errors import Hl7Error
+from fedcohort.sources.hl7v2.charsets import DEFAULT, SHORTEST_MSH, codec_of
+
+DELETE = '""'
+"""A value that says: delete what is stored. An empty one says nothing, and what is stored stays."""
+
+Segment = Sequence[str]
+"""Fields by number, from the segment's name; in MSH too, whose first field is the separator."""
+
+_ENDS = re.compile(r"[\r\n]+")
+_NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
+_DEFAULT_MARKS = "^~\\&"
+MAX_SEGMENTS = 100_000
+
+
+class Message:
+    """A message's segments, and its separators.
+
+    Attributes:
+        codec: by which it was decoded.
+    """
+
+    __slots__ = (
+        "_escapes",
+        "codec",
+        "component",
+        "escape",
+        "field",
+        "repetition",
+        "segments",
+        "subcomponent",
+    )
+
+    def __init__(self, data: bytes, default: str = DEFAULT) -> None:
+        """Read a message.
+
+        Args:
+            data: from MSH on, segments ended by carriage return, line feed or both.
+            default: codec of a message without MSH-18.
+        Raises:
+            Hl7Error: it has no MSH, or its separators or characters cannot be read.
+        """
+        self.codec, lines = _lines(data, default)
+        self.field = lines[0][3]
+        marks = lines[0][4:].split(self.field, 1)[0]
+        if not _are_separators(self.field, marks):
+            wrong = "MSH-1 and MSH-2 are not five different marks, such as |^~\\&"
+            raise Hl7Error("MSH-2", "separators", wrong)
+        every = (*marks, *_DEFAULT_MARKS[len(marks) :])
+        self.component, self.repetition, self.escape, self.subcomponent = every[:4]
+        self._escapes = _escape_table(self.field, "".join(every), self.codec)
+        self.segments: list[list[str]] = []
+        for line in lines:
+            if not _NAME.match(line) or (len(line) > 3 and line[3] != self.field):
+                self._continue(line)
+                continue
+            fields = line.split(self.field)
+            if fields[0] == "MSH":
+                fields.insert(1, self.field)
+            self.segments.append(fields)
+
+    def _continue(self, line: str) -> None:
+        """A line that is no segment is the rest of a text in which an end of line was not escaped."""
+        self.segments[-1][-1] += "\n" + line
+
+    def get(self, segment: Segment, field: int, component: int = 1, repetition: int = 0, sub: int = 1) -> str:
+        """A value, unescaped; empty where there is none, and DELETE where it says so.
+
+        Args:
+            field: its number, as the standard's; also `component` and `sub`, from 1.
+            repetition: from 0.
+        """
+        value = segment[field] if field < len(segment) else ""
+        if value:
+            value = _part(value, self.repetition, repetition)
+            value = _part(value, self.component, component - 1)
+            value = _part(value, self.subcomponent, sub - 1)
+        return self.unescape(value) if self.escape in value else value
+
+    def repetitions(self, segment: Segment, field: int) -> int:
+        """How many values a field has; 0 where it is empty."""
+        if field >= len(segment) or not segment[field]:
+            return 0
+        return segment[field].count(self.repetition) + 1
+
+    def unescape(self, value: str) -> str:
+        """Text without escape sequences; highlighting and local ones are left out."""
+        pattern, table, codec = self._escapes
+
+        def plain(match: re.Match[str]) -> str:
+            code = match[1]
+            found = table.get(code)
+            if found is not None:
+                return found
+            if code[:1] == "X":
+                return _hexadecimal(code[1:], codec)
+            return "" if code[:1] in "CMZ.HN" or not code else match[0]
+
+        return pattern.sub(plain, value)
+
+
+def _part(value: str, separator: str, index: int) -> str:
+    if separator in value:
+        parts = value.split(separator)
+        return parts[index] if index < len(parts) else ""
+    return "" if index else value
+
+
+def _lines(data: bytes, default: str) -> tuple[str, list[str]]:
+    """The message's codec, and its lines, decoded.
+
+    Raises:
+        Hl7Error: no MSH, too many lines, or characters outside of its set.
+    """
+    end = re.search(rb"[\r\n]", data)
+    head = data[: end.start()] if end else data
+    if head[:3] != b"MSH" or len(head) < SHORTEST_MSH:
+        raise Hl7Error("MSH", "no-message", "there is no MSH segment with its separators")
+    if b"\x00" in data:
+        raise Hl7Error("MSH-18", "charset", "it has bytes of zero, as UTF-16 has; send it in UTF-8")
+    codec = codec_of(head, default)
+    if codec is None:
+        raise Hl7Error(
+            "MSH-18", "charset", "the character set is not one of HL7 table 0211 that is read here"
+        )
+    try:
+        if codec.startswith("iso2022"):  # whose escape sequences end with the segment
+            lines = [line.decode(codec) for line in re.split(rb"[\r\n]+", data) if line]
+        else:
+            lines = [line for line in _ENDS.split(data.decode(codec)) if line]
+    except UnicodeDecodeError:
+        raise Hl7Error(
+            "MSH-18", "charset", "it has bytes outside of its character set; correct MSH-18, or say --charset"
+        ) from None
+    if len(lines[0]) < SHORTEST_MSH:
+        raise Hl7Error("MSH", "no-message", "there is no MSH segment with its separators")
+    if len(lines) > MAX_SEGMENTS:
+        raise Hl7Error("MSH", "too-large", "it has more than 100,000 segments")
+    return codec, lines
+
+
+@lru_cache(256)
+def _are_separators(field: str, marks: str) -> bool:
+    every = field + marks
+    return 1 <= len(marks) <= 5 and len(set(every)) == len(every) and not any(c.isalnum() for c in every)
+
+
+_Escapes = tuple[re.Pattern[str], dict[str, str], str]
+
+
+@lru_cache(256)
+def _escape_table(field: str, marks: str, codec: str) -> _Escapes:
+    component, repetition, escape, subcomponent = (*marks[:4],)
+    mark = re.escape(escape)
+    table = {"F": field, "S": component, "T": subcomponent, "R": repetition, "E": escape, ".br": "\n"}
+    table["P"] = marks[4:] or "#"
+    return re.compile(f"{mark}([^{mark}]*){mark}"), table, codec
+
+
+def _hexadecimal(digits: str, codec: str) -> str:
+    """Characters given as their bytes in the message's own set; none where they are not of it."""
+    try:
+        return bytes.fromhex(digits).decode(codec)
+    except (ValueError, UnicodeDecodeError):
+        return ""
