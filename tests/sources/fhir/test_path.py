@@ -77,6 +77,7 @@ def test_a_choice_element_is_read_by_its_type() -> None:
     both = {"valueQuantity": {"value": 1}, "valueString": "no"}
     assert found("value.ofType(Quantity).value", both) == [1]
     assert found("value.ofType(CodeableConcept)", both) == []
+    assert found("value", {"valueSet": "v", "valueBoolean": False}) == [False]
 
 
 @pytest.mark.parametrize(

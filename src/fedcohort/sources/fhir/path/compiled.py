@@ -4,7 +4,7 @@ What is offered is what SQL-on-FHIR v2 asks of a view: paths, indexing, the oper
 `functions.py`; anything else is refused when a view is read, before any data are.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from operator import add, mul, sub, truediv
 from typing import Any
 
@@ -277,10 +277,12 @@ def _typed_name(name: str, kind: str) -> str:
     return name + kind[:1].upper() + kind[1:]
 
 
-def _call(call: Call) -> Path:
+def _call(call: Call) -> Path:  # noqa: PLR0911 - one a kind
     match call:
         case Call(Member(inner, name), "ofType", _) if name in CHOICES:
             return _members(Member(inner, _typed_name(name, _type_of(call))))
+        case Call(Binary("|"), "first", ()):
+            return _first_of([_built(one) for one in _united(call.before)])
     before = _built(call.before)
     if call.name in ("is", "ofType"):
         kind = _type_of(call)
@@ -298,6 +300,23 @@ def _call(call: Call) -> Path:
             bound for item in before(items, scope)[:1] for bound in date_time_boundary(item, is_high=is_high)
         ]
     return _function(call, before)
+
+
+def _united(node: Node) -> list[Node]:
+    return (
+        [*_united(node.left), *_united(node.right)]
+        if isinstance(node, Binary) and node.operator == "|"
+        else [node]
+    )
+
+
+def _first_of(paths: Sequence[Path]) -> Path:
+    """`(a | b | c).first()`, a frequent case: what stands behind the first item is not looked for."""
+
+    def first(items: Items, scope: Scope) -> Items:
+        return next((found[:1] for path in paths if (found := path(items, scope))), [])
+
+    return first
 
 
 def _is_date_time(node: Node) -> bool:

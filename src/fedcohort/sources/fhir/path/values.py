@@ -18,13 +18,25 @@ MAX_TEXT = 1_000_000
 """Characters of a text that a path makes."""
 CHOICES = frozenset(
     (
-        "abatement", "age", "allowed", "asNeeded", "author", "born", "content", "deceased", "defaultValue",
-        "dose", "effective", "identified", "item", "location", "medication", "multipleBirth", "occurrence",
-        "onset", "performed", "product", "rate", "reported", "scheduled", "serviced", "timing", "used",
-        "value"
+        "abatement", "age", "allowed", "asNeeded", "author", "born", "bounds", "content", "deceased",
+        "defaultValue", "dose", "effective", "identified", "item", "location", "medication", "multipleBirth",
+        "occurrence", "onset", "performed", "product", "rate", "reported", "scheduled", "serviced", "timing",
+        "used", "value"
     )
 )  # fmt: skip
 """Elements that R4 calls NAME[x], as valueQuantity is of value."""
+TYPES = frozenset(
+    (
+        "Address", "Age", "Annotation", "Attachment", "Base64Binary", "Boolean", "Canonical", "Code",
+        "CodeableConcept", "Coding", "ContactDetail", "ContactPoint", "Contributor", "Count",
+        "DataRequirement", "Date", "DateTime", "Decimal", "Distance", "Dosage", "Duration", "Expression",
+        "HumanName", "Id", "Identifier", "Instant", "Integer", "Markdown", "Meta", "Money", "Oid",
+        "ParameterDefinition", "Period", "PositiveInt", "Quantity", "Range", "Ratio", "Reference",
+        "RelatedArtifact", "SampledData", "Signature", "String", "Time", "Timing", "TriggerDefinition",
+        "UnsignedInt", "Uri", "Url", "UsageContext", "Uuid",
+    )
+)  # fmt: skip
+"""What may stand behind such a name (R4, Extensibility: open type element)."""
 _DATE = re.compile(r"(\d{4}(?:-\d\d){0,2})(?:T(\d\d(?::\d\d){0,2}(?:\.\d+)?)(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
@@ -76,11 +88,11 @@ def members(items: Items, name: str) -> list[Any]:
 
 
 def _chosen(item: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
+    """The value of NAME[x], whose key is the name and a type: valueQuantity, and not valueSet."""
     length = len(name)
-    for key, value in item.items():
-        if key.startswith(name) and key[length : length + 1].isupper():
-            return value
-    return None
+    return next(
+        (value for key, value in item.items() if key[length:] in TYPES and key.startswith(name)), None
+    )
 
 
 def truth(items: Items) -> bool | None:
