@@ -176,6 +176,38 @@ def test_a_logistic_and_a_poisson_regression_maximise_the_integrated_likelihood(
         assert found["loglik"] == pytest.approx(-best.fun, rel=1e-9)
 
 
+CBPP = """2/14 3/12 4/9 0/5, 3/22 1/18 1/21, 8/22 2/16 0/16 2/20, 2/10 0/10 2/9 0/6, 5/18 0/25 0/24 1/4,
+3/17 0/17 0/18 1/20, 8/16 1/10 3/9 0/5, 12/34, 2/9 0/6 0/8 0/6, 1/22 1/22 0/18 2/22, 0/25 5/27 3/22 1/22,
+2/10 1/8 0/6 0/5, 1/21 2/24 0/19 0/23, 11/19 0/2 0/3 0/2, 1/19 1/15 1/15 0/15"""
+"""New cases / cattle by herd, in periods 1 to 4 (Lesnoff et al. 2004); herd 2 was not seen in period 4."""
+
+
+def herds() -> list[pd.DataFrame]:
+    """A row an animal and period."""
+    frames = []
+    for herd, text in enumerate(CBPP.split(",")):
+        seen = [tuple(int(part) for part in share.split("/")) for share in text.split()]
+        ill = [int(k < cases) for cases, size in seen for k in range(size)]
+        period = [when + 1 for when, (_, size) in enumerate(seen) for _ in range(size)]
+        patients = [f"{herd}-{k}" for k in range(len(ill))]
+        frames.append(pd.DataFrame({"ill": ill, "period": period, "patient_id": patients}))
+    return frames
+
+
+def test_the_cattle_data_give_the_figures_that_lme4_holds_its_own_quadrature_to() -> None:
+    """lme4's tests/lmer-1.R: 25 nodes, coefficients to 1e-5 and the deviance from the saturated model."""
+    cohort = fc.Cohort(columns={"period": fc.Categorical([1, 2, 3, 4])}, label=fc.Binary("ill"))
+    asked = fc.Study(name="cbpp", cohort=cohort, analysis=fc.GLM("ill ~ period", site="random"))
+    found: dict[str, Any] = report_of(asked, herds())["glm"]
+    published = [-1.39922533406847, -0.991407294757321, -1.12782184600404, -1.57946627431248]
+    np.testing.assert_allclose([row["coef"] for row in found["coefficients"]], published, rtol=1e-5)
+    shares = [tuple(int(part) for part in share.split("/")) for share in CBPP.replace(",", " ").split()]
+    saturated = sum(
+        (k * np.log(k / n) if k else 0.0) + ((n - k) * np.log1p(-k / n) if n > k else 0.0) for k, n in shares
+    )
+    assert 2 * (saturated - found["loglik"]) == pytest.approx(100.010030538022, rel=1e-9)
+
+
 def test_hospitals_alike_and_tiny_ones_have_their_part() -> None:
     parts = hospitals("binomial")
     asked = study("ill ~ age + arm", site="random")
