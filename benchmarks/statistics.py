@@ -189,6 +189,7 @@ def hospitals(x: Floats, label: Floats, event: Floats | None = None) -> dict[str
             np.zeros(len(part), np.int8),
             label[part],
             None if event is None else event[part],
+            one_row_each=True,
         )
     return tables
 
@@ -273,6 +274,7 @@ def table_one() -> None:
             ids[part],
             {name: np.ascontiguousarray(values[part]) for name, values in {**numbers, **codes}.items()},
             np.zeros(len(part), np.int8),
+            one_row_each=True,
         )
         for site, part in enumerate(np.split(np.arange(n), ends))
     }

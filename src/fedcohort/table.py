@@ -31,6 +31,7 @@ class Table:
         event: (n,) float64 0 or 1 with a survival time in `label`; None otherwise.
         split: (n,) int8 of TRAIN, TEST and VALID.
         images: image columns, an image a row, which are read when they are needed.
+        one_row_each: patients are known to stand in order, each with one row; False: nobody has looked.
     """
 
     patient_ids: NDArray[np.str_]
@@ -39,6 +40,7 @@ class Table:
     label: NDArray[np.float64] | None = None
     event: NDArray[np.float64] | None = None
     images: Mapping[str, Pixels] = field(default_factory=dict)
+    one_row_each: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.patient_ids)

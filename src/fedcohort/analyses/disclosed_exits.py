@@ -12,7 +12,7 @@ from fedcohort.analyses.exits import at_ends
 from fedcohort.disclosure.cells import rounded
 from fedcohort.disclosure.magnitudes import to_digits
 from fedcohort.disclosure.rules import Disclosure
-from fedcohort.disclosure.shown import ROUNDING, count_of, masked
+from fedcohort.disclosure.shown import ROUNDING, counts_of, masked
 from fedcohort.disclosure.verdicts import Suppressed
 from fedcohort.disclosure.windows import windows
 from fedcohort.vector import Array
@@ -93,7 +93,7 @@ def at_risk_at(n_times: int, ends: Places, counts: Floats, rounding: int) -> lis
     """
     left = rounded(np.flip(np.flip(counts.sum(-1)).cumsum())[:-1], rounding)
     begins = np.append(0, ends[:-1] + 1)[: len(ends)]
-    return [count_of(n) for n in spread(n_times, begins, left)]
+    return counts_of(spread(n_times, begins, left))
 
 
 def spread(n_times: int, places: Places, values: Floats) -> Floats:

@@ -48,9 +48,8 @@ class Rows:
         """The first row of each patient, and the patient of each row: one array where both are the same."""
 
         def grouped() -> tuple[Ints, Ints]:
-            ids = self.table.patient_ids
-            if np.all(ids[1:] > ids[:-1]):  # sorted, as sources give them, and each patient has one row
-                each = np.arange(len(ids))
+            if self.once_each:
+                each = np.arange(self.table.n_rows)
                 return each, each
             _, first, owner = np.unique(self.table.patient_ids, return_index=True, return_inverse=True)
             return first, owner
@@ -89,8 +88,17 @@ class Rows:
     @property
     def once_each(self) -> bool:
         """Whether patients come in order, and each has one row, which need not be picked out then."""
-        first, owner = self._patients
-        return first is owner
+
+        def in_order() -> bool:
+            ids = self.table.patient_ids
+            return self.table.one_row_each or bool(np.all(ids[1:] > ids[:-1]))
+
+        return self.once("one row each", in_order)
+
+    @property
+    def one_each(self) -> Ints | None:
+        """One row of each patient, as contributions name rows: None, all of them, where they are that."""
+        return None if self.once_each and self.most is None else self.patients("all")
 
     def firsts(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n_patients,): of all patients, a column's value in the first row."""

@@ -24,6 +24,9 @@ ROUNDING = 1 + 1e-9
 LARGEST = 1e100
 """Of a number whose square is to be finite."""
 
+CHUNK = 2**15
+"""Rows that are counted together, at least."""
+
 Floats = NDArray[np.float64]
 Cells = NDArray[np.integer] | None
 
@@ -185,7 +188,18 @@ def added(block: Block, part: Tally) -> Array:
 
 
 def _in_cells(cell: NDArray[np.integer], values: Array | None, cells: int) -> Array:
+    if values is None:
+        return _counted(cell, cells)
     inside = cell >= 0
     if not inside.all():
-        cell, values = cell[inside], None if values is None else values[inside]
+        cell, values = cell[inside], values[inside]
     return np.bincount(cell, weights=values, minlength=cells)
+
+
+def _counted(cell: NDArray[np.integer], cells: int) -> NDArray[np.int64]:
+    """How many rows fall into each cell, a chunk at a time: it is copied, and stays in the cache."""
+    total, chunk = np.zeros(cells, np.int64), max(CHUNK, 4 * cells)
+    for begin in range(0, len(cell), chunk):
+        part = cell[begin : begin + chunk]
+        total += np.bincount(part if part.min() >= 0 else part[part >= 0], minlength=cells)
+    return total

@@ -4,6 +4,7 @@ in a report.
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from fedcohort.disclosure.verdicts import Suppressed
 from fedcohort.vector import Array, Block
 
 Floats = NDArray[np.float64]
+Number = TypeVar("Number")
 
 
 def count_of(value: object) -> int | None:
@@ -26,6 +28,23 @@ def number_of(value: object) -> float | None:
     """A figure; None where it is hidden, or there is none."""
     number = float(np.asarray(value))
     return None if math.isnan(number) else number
+
+
+def counts_of(values: Floats) -> list[int | None]:
+    """(n,) counts, as `count_of` has each."""
+    whole = np.maximum(np.rint(values), 0.0)
+    return _without(np.isnan(whole), np.nan_to_num(whole).astype(np.int64).tolist())
+
+
+def numbers_of(values: Floats) -> list[float | None]:
+    """(n,) figures, as `number_of` has each."""
+    return _without(np.isnan(values), values.tolist())
+
+
+def _without(hidden: NDArray[np.bool_], values: list[Number | None]) -> list[Number | None]:
+    for place in np.flatnonzero(hidden).tolist():
+        values[place] = None
+    return values
 
 
 def finite(report: object) -> object:

@@ -10,10 +10,13 @@ from scipy.stats import chi2
 
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
-from fedcohort.analyses.contract import State, Sums
-from fedcohort.analyses.exits import places_of
+from fedcohort.analyses.contract import Draw, State, Sums
+from fedcohort.analyses.exits import CHUNK, ExitsStage, GridPlaces
+from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.site_sum import site_sum
 from fedcohort.analyses.survival.life_table import LifeTable
 from fedcohort.errors import StudyError, ValueRangeError
+from fedcohort.table import Table
 
 TREATED = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
 PLACEBO = "1 1 2 2 3 4 4 5 5 8 8 8 8 11 11 12 12 15 17 22 23"
@@ -338,5 +341,33 @@ def test_privacy_says_nothing_that_a_curve_does_not_heed(words: dict[str, Any]) 
 def test_a_time_counts_at_the_next_of_the_grid(grid: tuple[float, ...]) -> None:
     times = np.array([0.0, 0.2, 1.0, 1.5, 2.0, 5.000001, 9.0, 9.5, 39.0, 1e300, np.inf])
     expected = [sum(edge < time for edge in grid) for time in times]
-    assert places_of(times, grid).tolist() == expected
-    assert places_of(np.array([np.nan]), grid).tolist() == [len(grid)]
+    places = GridPlaces.of(grid)
+    assert places(times).tolist() == expected
+    assert places(np.array([np.nan])).tolist() == [len(grid)]
+    assert places(times[:0]).tolist() == []
+
+
+@pytest.mark.parametrize("most", [None, 1])
+@pytest.mark.parametrize("n_causes", [1, 2])
+def test_chunks_of_patients_add_up_to_one_patient_after_the_other(n_causes: int, most: int | None) -> None:
+    n, draw = CHUNK + 3, np.random.default_rng(1)
+    time, event, arm = (
+        draw.integers(0, 12, n) / 2,
+        draw.integers(0, 4, n).astype(np.float64),
+        draw.integers(-1, 2, n),
+    )
+    time[[0, CHUNK]], time[CHUNK - 1], event[[5, CHUNK + 1]] = np.nan, -1.0, np.nan
+    ids = np.char.zfill(np.arange(n).astype(str), 6)
+    table = Table(ids, {"arm": arm}, np.zeros(n, np.int8), time, event)
+    stage = ExitsStage(COHORT, (1.0, 2.0, 4.0), ("arm",), (2,), n_causes)
+    rows = Rows(table, most)
+    found = site_sum(stage.blocks, stage.contribute(State("exits"), rows, Draw(0, "a", 0)), rows, most == 1)
+    expected = np.zeros(stage.shape, np.int64)
+    missing = 0
+    for t, e, a in zip(time.tolist(), event.tolist(), arm.tolist(), strict=True):
+        if not (t >= 0 and e >= 0 and a >= 0):
+            missing += 1
+            continue
+        place = sum(edge < t for edge in stage.grid)
+        expected[a, place, min(int(e), n_causes) if place < 3 else 0] += 1
+    assert found["exits"].tolist() == [*expected.reshape(-1).tolist(), missing]

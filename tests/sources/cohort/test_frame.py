@@ -224,6 +224,7 @@ def test_any_frame_in_any_order_gives_the_same_table(
     again = table_from_frame(pd.DataFrame(shuffled, columns=names, dtype=object), cohort, seed)
     assert table.n_rows == len(labelled)
     assert sorted(table.patient_ids.tolist()) == sorted(str(row[0]) for row in labelled)
+    assert table.one_row_each == (len(set(table.patient_ids.tolist())) == table.n_rows)
     assert table.label is not None
     assert again.label is not None
     assert sorted(table.label.tolist()) == sorted(float(row[3]) for row in labelled)

@@ -41,7 +41,7 @@ from fedcohort.analyses.exact_sums import (
     sum_both,
     totals,
 )
-from fedcohort.analyses.exits import places_of
+from fedcohort.analyses.exits import GridPlaces
 from fedcohort.analyses.moments import moments_from_sums
 from fedcohort.analyses.moments_told import two_level_counts
 from fedcohort.analyses.rows import Rows
@@ -244,7 +244,7 @@ class FitStage:
 
 def cell_of(cases: Cases, grid: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The cell in which each patient leaves, by stratum, and whether with the event; the last is beyond."""
-    place = places_of(cases.time, grid)
+    place = GridPlaces.of(grid)(cases.time)
     died = (cases.event == 1) & (place < len(grid))
     return cases.stratum * (len(grid) + 1) + place, died
 

@@ -17,7 +17,7 @@ from fedcohort.analyses.incidence.aalen_johansen import Floats, IncidenceTable
 from fedcohort.analyses.incidence.gray import GrayTest
 from fedcohort.disclosure.cells import rounded
 from fedcohort.disclosure.rules import Disclosure
-from fedcohort.disclosure.shown import count_of, number_of
+from fedcohort.disclosure.shown import count_of, numbers_of
 from fedcohort.disclosure.verdicts import Suppressed
 from fedcohort.vector import Array
 
@@ -80,4 +80,4 @@ class ShownGroup:
         }
 
     def _at_ends(self, values: Floats) -> list[float | None]:
-        return [number_of(value) for value in spread(self.n_times, self.ends, values)]
+        return numbers_of(spread(self.n_times, self.ends, values))

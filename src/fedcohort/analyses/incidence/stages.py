@@ -19,7 +19,7 @@ from fedcohort.analyses.incidence.question import CumulativeIncidence
 from fedcohort.analyses.intervals import P_DRAWS, Estimates, centred, drawn, ends, hull, p_of_draws
 from fedcohort.columns import Survival
 from fedcohort.disclosure.rules import Disclosure
-from fedcohort.disclosure.shown import count_of, number_of, rounding_of
+from fedcohort.disclosure.shown import count_of, counts_of, numbers_of, rounding_of
 from fedcohort.disclosure.verdicts import gathered
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort, Privacy, Study
@@ -93,17 +93,18 @@ class IncidenceAnalysis(Analysis):
 
     def _groups(self, sums: Sums) -> dict[str, dict[str, object]]:
         table = self.table(sums)
-        curve, (low, high) = table.incidence, self._ends(table, sums.noise("exits"))
+        at_risk, curve = table.at_risk, table.incidence
+        low, high = self._ends(table, sums.noise("exits"))
         return {
             str(level): {
                 "n": count_of(table.counts[index].sum()),
-                "at_risk": [count_of(n) for n in table.at_risk[index]],
+                "at_risk": counts_of(at_risk[index]),
                 "causes": {
                     str(name): {
                         "events": count_of(table.events[index, cause].sum()),
                         "incidence": curve[index, cause].tolist(),
-                        "low": [number_of(end) for end in low[index, cause]],
-                        "high": [number_of(end) for end in high[index, cause]],
+                        "low": numbers_of(low[index, cause]),
+                        "high": numbers_of(high[index, cause]),
                     }
                     for cause, name in enumerate(self.causes)
                 },

@@ -17,7 +17,7 @@ from fedcohort.analyses.intervals import NORMAL_EXACT
 from fedcohort.analyses.survival.life_table import Floats, LifeTable, median
 from fedcohort.disclosure.cells import rounded
 from fedcohort.disclosure.rules import Disclosure
-from fedcohort.disclosure.shown import count_of, number_of
+from fedcohort.disclosure.shown import count_of, numbers_of
 from fedcohort.disclosure.verdicts import Suppressed
 from fedcohort.vector import Array
 
@@ -101,4 +101,4 @@ class ShownGroup:
         return {"rmst": mean, "rmst_low": low, "rmst_high": high}
 
     def _at(self, values: Floats) -> list[float | None]:
-        return [number_of(value) for value in spread(len(self.grid), self.ends, values)]
+        return numbers_of(spread(len(self.grid), self.ends, values))

@@ -9,6 +9,7 @@ since a private grid is coarse.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,18 +38,18 @@ class LifeTable:
         """(…, groups, times)."""
         return self.counts[..., :-1, 1]
 
-    @property
+    @cached_property
     def at_risk(self) -> Floats:
         """(…, groups, times): patients who were still observed just before each time."""
         return at_risk(self.counts, self.halved)
 
-    @property
+    @cached_property
     def product(self) -> Floats:
         """(…, groups, times): just after each time; with noise it may rise, and above 1."""
         risk = np.maximum(self.at_risk, 1.0)
         return np.cumprod(1 - np.clip(self.events / risk, -0.5, 1.0), axis=-1).astype(np.float64)
 
-    @property
+    @cached_property
     def survival(self) -> Floats:
         """(…, groups, times): just after each time; where noise makes it rise, the nearest that does not."""
         falling: Floats = np.clip(not_rising(self.product), 0.0, 1.0)
@@ -64,7 +65,7 @@ class LifeTable:
         low, high = (np.where(inside, end, np.nan) for end in ends)
         return low, high
 
-    @property
+    @cached_property
     def _greenwood_terms(self) -> Floats:
         """(…, groups, times): what each time adds to the variance of the logarithm of an exact curve."""
         left = self.at_risk * (self.at_risk - self.events)

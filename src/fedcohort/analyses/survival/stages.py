@@ -27,7 +27,7 @@ from fedcohort.analyses.survival.disclosed import ShownGroup, shown_sums
 from fedcohort.analyses.survival.life_table import LifeTable, median
 from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.disclosure.rules import Disclosure
-from fedcohort.disclosure.shown import count_of, number_of, rounding_of
+from fedcohort.disclosure.shown import count_of, counts_of, numbers_of, rounding_of
 from fedcohort.disclosure.verdicts import gathered
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort, Privacy, Study
@@ -110,6 +110,7 @@ class SurvivalAnalysis(Analysis):
         table, grid = self.table(sums), np.array(self.question.grid)
         others = {} if self.privacy is None else self._others(table, sums.noise("exits"))
         curve, (low, high), means = table.survival, self._ends(table, others), self._means(table, others)
+        at_risk = table.at_risk
         groups: dict[str, dict[str, object]] = {}
         for index, level in enumerate(self.levels):
             groups[str(level)] = {
@@ -120,9 +121,9 @@ class SurvivalAnalysis(Analysis):
                 "median_high": median(grid, np.nan_to_num(high[index], nan=1.0)),
                 **{name: float(values[index]) for name, values in means.items()},
                 "survival": curve[index].tolist(),
-                "low": [number_of(end) for end in low[index]],
-                "high": [number_of(end) for end in high[index]],
-                "at_risk": [max(0, round(float(n))) for n in table.at_risk[index]],
+                "low": numbers_of(low[index]),
+                "high": numbers_of(high[index]),
+                "at_risk": counts_of(at_risk[index]),
             }
         return groups
 

@@ -65,12 +65,13 @@ def in_order(tables: Iterable[Table], where: str, nobody: Table | None = None) -
         if nobody is not None:
             return nobody
         raise empty_cohort(where)
-    order = _order(parts, stores)
+    order, one_row_each = _order(parts, stores)
     merged = _sorted(parts, order)
     columns = {name: array for (kind, name), array in merged.items() if kind == "column"}
     images = {name: Pixels(store, merged["image", name]) for name, store in stores.items()}
     label, event = merged.get(("label", "")), merged.get(("event", ""))
-    return Table(merged["patients", ""], columns, merged["split", ""], label, event, images)
+    patients = merged["patients", ""]
+    return Table(patients, columns, merged["split", ""], label, event, images, one_row_each)
 
 
 def empty_cohort(where: str) -> EmptyCohortError:
@@ -116,7 +117,8 @@ def _parts(table: Table) -> Iterator[tuple[Part, Array]]:
         yield ("event", ""), table.event
 
 
-def _order(parts: Mapping[Part, Growing], stores: Mapping[str, PixelStore]) -> NDArray[np.int64]:
+def _order(parts: Mapping[Part, Growing], stores: Mapping[str, PixelStore]) -> tuple[NDArray[np.int64], bool]:
+    """Which row comes when, and whether each patient has one."""
     words = _words(parts["patients", ""].array)
     # Of one key the faster, unstable sort will do: where it matters, it is sorted again.
     by_patient = np.argsort(words[0]) if len(words) == 1 else np.lexsort(words)
@@ -125,13 +127,13 @@ def _order(parts: Mapping[Part, Growing], stores: Mapping[str, PixelStore]) -> N
         in_turn = word[by_patient]
         new |= in_turn[1:] != in_turn[:-1]
     if new.all():  # a row a patient: nothing else to sort by
-        return by_patient
+        return by_patient, True
     keys = [
         stores[name].keys(part.array) if kind == "image" else part.array
         for (kind, name), part in parts.items()
         if kind != "patients"
     ]
-    return np.lexsort([*keys, *words])
+    return np.lexsort([*keys, *words]), False
 
 
 def _words(ids: NDArray[np.str_]) -> list[Array]:
