@@ -54,7 +54,7 @@ class Message:
         self.codec, lines = _lines(data, default)
         self.field = lines[0][3]
         marks = lines[0][4:].split(self.field, 1)[0]
-        if not _are_separators(self.field, marks):
+        if not are_separators(self.field, marks):
             wrong = "MSH-1 and MSH-2 are not five different marks, such as |^~\\&"
             raise Hl7Error("MSH-2", "separators", wrong)
         every = (*marks, *_DEFAULT_MARKS[len(marks) :])
@@ -151,7 +151,8 @@ def _lines(data: bytes, default: str) -> tuple[str, list[str]]:
 
 
 @lru_cache(256)
-def _are_separators(field: str, marks: str) -> bool:
+def are_separators(field: str, marks: str) -> bool:
+    """Whether MSH-1 and MSH-2 are different marks."""
     every = field + marks
     return 1 <= len(marks) <= 5 and len(set(every)) == len(every) and not any(c.isalnum() for c in every)
 

@@ -1,0 +1,255 @@
+"""Where received messages wait for their import: on the disk before they are acknowledged, deleted after it.
+
+The folder holds files of messages with MLLP's marks around each, so that `data import hl7` could read them,
+too. One file at a time is written; messages of several connections that wait together share one sync of the
+disk.
+What a crash cuts off was not acknowledged, and its sender sends it again. Both folders hold identified
+patients: only the account that runs the node can read them, and neither is in a backup or on a page.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from fedcohort.errors import StoreError
+from fedcohort.storage.durable import lock_folder, owner_only_folder
+from fedcohort.storage.files import sync_directory, write_whole
+
+START, END = b"\x0b", b"\x1c\r"
+"""MLLP, release 1: what stands around a message."""
+OPEN, CLOSED = ".part", ".hl7"
+REFUSED = "refused"
+FILE_BYTES = 2**26
+"""Then a file is ended, and another begun."""
+_BLOCK = 2**20
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+@dataclass(frozen=True)
+class InboxLimits:
+    """How much may lie there.
+
+    Attributes:
+        total_bytes: of both folders; then nothing more is taken.
+        free_bytes: that stay free on the disk.
+        refused_days: how long refused messages stay, for a person to look at.
+    """
+
+    total_bytes: int = 2**30
+    free_bytes: int = 2**28
+    refused_days: int = 30
+
+
+class Inbox:
+    """A folder of received messages, of one process; `close` it at the end."""
+
+    def __init__(self, folder: Path, limits: InboxLimits) -> None:
+        """Open it, and end what a crash left open.
+
+        Raises:
+            StoreError: another process has it, or it cannot be written.
+        """
+        self.folder, self.refused, self._limits = folder, folder.with_name(f"{folder.name}-{REFUSED}"), limits
+        self._held = lock_folder(folder)
+        owner_only_folder(self.refused)
+        self._descriptor: int | None = None
+        self._path, self._size = folder, 0
+        self._writer = ThreadPoolExecutor(1, "hl7-inbox")
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+        try:
+            for path in sorted(folder.glob(f"*{OPEN}")):
+                _end(path)
+            self._other_bytes = self._bytes_of_others()
+        except OSError as error:
+            raise _store_error(folder, error) from error
+
+    async def store(self, data: bytes) -> None:
+        """Store a message; it is on the disk when this returns.
+
+        Raises:
+            StoreError: the disk or the inbox is full, or broken; nothing of it is stored.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((data, future))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._write_all())
+        await future
+
+    async def _write_all(self) -> None:
+        """Write what waits, as long as something does: all of it at once, with one sync."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                await loop.run_in_executor(self._writer, self._write, [data for data, _ in batch])
+                error = None
+            except (OSError, StoreError) as caught:
+                error = caught if isinstance(caught, StoreError) else _store_error(self.folder, caught)
+            for _, future in batch:
+                if future.done():  # its connection ended meanwhile
+                    continue
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+        self._task = None
+
+    def _write(self, messages: list[bytes]) -> None:
+        data = b"".join(part for message in messages for part in (START, message, END))
+        self._check_room(len(data))
+        descriptor = self._begin() if self._descriptor is None else self._descriptor
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            _sync(descriptor)
+        except OSError:
+            self._abandon()
+            raise
+        self._size += len(data)
+        if self._size > FILE_BYTES:
+            self._finish()
+
+    def _check_room(self, size: int) -> None:
+        if self._other_bytes + self._size + size > self._limits.total_bytes:
+            raise StoreError(
+                f"{self.folder}: the inbox is full; let it be imported, or empty {self.refused.name}"
+            )
+        if shutil.disk_usage(self.folder).free < self._limits.free_bytes + size:
+            raise StoreError(f"{self.folder}: the disk is nearly full; make room")
+
+    def _begin(self) -> int:
+        numbers = [int(path.stem) for path in self.folder.iterdir() if path.stem.isdigit()]
+        self._path = self.folder / f"{max(numbers, default=0) + 1:012d}{OPEN}"
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._size = 0
+        sync_directory(self.folder)
+        return self._descriptor
+
+    def _finish(self) -> None:
+        """End the file that is being written."""
+        if self._descriptor is None:
+            return
+        os.close(self._descriptor)
+        self._descriptor = None
+        self._path.rename(self._path.with_suffix(CLOSED))
+        sync_directory(self.folder)
+        self._other_bytes, self._size = self._other_bytes + self._size, 0
+
+    def _abandon(self) -> None:
+        """After a failed write: what was stored before stays, and what came now goes."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        with contextlib.suppress(OSError):  # the next start cuts it off where this fails
+            os.ftruncate(descriptor, self._size)
+            os.fsync(descriptor)
+            if self._size:
+                self._path.rename(self._path.with_suffix(CLOSED))
+            else:
+                self._path.unlink()
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+        self._other_bytes, self._size = self._bytes_of_others(), 0
+
+    def rotate(self) -> list[Path]:
+        """End the file that is being written; from any thread.
+
+        Returns:
+            all ended files, in the order in which their messages came.
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        return self._writer.submit(self._rotate).result()
+
+    def _rotate(self) -> list[Path]:
+        try:
+            self._finish()
+            self._other_bytes = self._bytes_of_others()
+            return sorted(self.folder.glob(f"*{CLOSED}"))
+        except OSError as error:
+            raise _store_error(self.folder, error) from error
+
+    def done(self, path: Path, refused: list[bytes]) -> None:
+        """Delete a file that is imported; those of its messages that were refused are kept aside.
+
+        Raises:
+            StoreError: a folder cannot be written.
+        """
+        try:
+            if refused:
+                kept = b"".join(part for data in refused for part in (START, data, END))
+                write_whole(self.refused / f"{time.time_ns()}{CLOSED}", kept, mode=0o600, sync_folder=True)
+            path.unlink(missing_ok=True)
+            sync_directory(self.folder)
+            self._forget_refused()
+        except OSError as error:
+            raise _store_error(self.folder, error) from error
+
+    def _forget_refused(self) -> None:
+        """Delete refused messages that nobody has looked at for long."""
+        oldest = time.time() - self._limits.refused_days * 86_400
+        for path in self.refused.glob(f"*{CLOSED}"):
+            if path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
+
+    def _bytes_of_others(self) -> int:
+        """Of both folders, without the file that is being written."""
+        return sum(_size(path) for path in self._files() if path != self._path or self._descriptor is None)
+
+    def _files(self) -> Iterator[Path]:
+        for folder in (self.folder, self.refused):
+            yield from (path for path in folder.iterdir() if path.suffix in (OPEN, CLOSED))
+
+    def close(self) -> None:
+        """End the file that is being written, and let another process have the folder."""
+        with contextlib.suppress(StoreError):
+            self.rotate()
+        self._writer.shutdown()
+        self._held.close()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # imported meanwhile
+        return 0
+
+
+def _end(path: Path) -> None:
+    """Give a file that a crash left open its final name, without what is cut off at its end."""
+    with path.open("rb+") as file:
+        whole = _whole(file, path.stat().st_size)
+        file.truncate(whole)
+        os.fsync(file.fileno())
+    if whole:
+        path.rename(path.with_suffix(CLOSED))
+    else:
+        path.unlink()
+    sync_directory(path.parent)
+
+
+def _whole(file: BinaryIO, size: int) -> int:
+    """How many bytes of a file are whole messages."""
+    while size > 0:
+        begin = max(0, size - _BLOCK)
+        file.seek(begin)
+        found = file.read(size - begin).rfind(END)
+        if found >= 0:
+            return begin + found + len(END)
+        if begin == 0:
+            return 0
+        size = begin + len(END) - 1
+    return 0
+
+
+def _store_error(folder: Path, error: OSError) -> StoreError:
+    return StoreError(f"{folder}: {error.strerror}; make room, or make the folder writable")
