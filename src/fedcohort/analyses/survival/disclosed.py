@@ -14,7 +14,8 @@ from fedcohort.analyses.disclosed_exits import (
     spread,
 )
 from fedcohort.analyses.intervals import NORMAL_EXACT
-from fedcohort.analyses.survival.life_table import Floats, LifeTable, median
+from fedcohort.analyses.product_limit import median_of_windows
+from fedcohort.analyses.survival.life_table import Floats, LifeTable
 from fedcohort.disclosure.cells import rounded
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.disclosure.shown import count_of, numbers_of
@@ -69,28 +70,13 @@ class ShownGroup:
         curve, (low, high) = table.survival[0], table.greenwood()
         return {
             **told,
-            **self._median(times, curve, low[0], high[0]),
+            **median_of_windows(times, self.ends, curve, low[0], high[0]),
             **self._means(table, times),
             "survival": self._at(curve),
             "low": self._at(low[0]),
             "high": self._at(high[0]),
             "at_risk": at_risk_at(len(self.grid), self.ends, counts, self.rounding),
         }
-
-    def _median(self, times: Floats, curve: Floats, low: Floats, high: Floats) -> dict[str, float | None]:
-        """The median, where it falls on a time that is shown by itself, and between which times it lies."""
-        first, found, last = (median(times, np.nan_to_num(line, nan=1.0)) for line in (low, curve, high))
-        begin = None if first is None else self._begin(times, first)
-        if found is not None and self._begin(times, found) is not None:
-            found = None
-        return {"median": found, "median_low": first if begin is None else begin, "median_high": last}
-
-    def _begin(self, times: Floats, end: float) -> float | None:
-        """The last time before the window that ends there; None of a window of one time."""
-        place = int(np.flatnonzero(times == end)[0])
-        if self.ends[place] - (self.ends[place - 1] if place else -1) == 1:
-            return None
-        return float(times[place - 1]) if place else 0.0
 
     def _means(self, table: LifeTable, times: Floats) -> dict[str, float | None]:
         """Of a curve that is shown up to the grid's end."""

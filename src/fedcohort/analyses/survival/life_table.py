@@ -1,11 +1,10 @@
 """Survival from counts of who left when: arithmetic alone, over any number of groups and of redrawn counts.
 
 Counts are (…, groups, times + 1, 2): patients that left at each time of a grid, without and with the event;
-at the last place stand those whose observation went on beyond the grid. Kaplan and Meier 1958; Greenwood's
-variance, with the interval of log(-log S) (Kalbfleisch and Prentice 2002, section 1.4); the log-rank test
-(Mantel 1966), within strata (Peto et al. 1977, Br J Cancer 35:1), of counts (strata, groups, times + 1, 2).
-Under privacy who is lost between two times counts for half of it (the life table of Cutler and Ederer 1958),
-since a private grid is coarse.
+at the last place stand those whose observation went on beyond the grid. Curves are those of `product_limit`,
+with Greenwood's variance; the log-rank test (Mantel 1966) is within strata (Peto et al. 1977, Br J Cancer
+35:1), of counts (strata, groups, times + 1, 2). Under privacy who is lost between two times counts for half
+of it (the life table of Cutler and Ederer 1958), since a private grid is coarse.
 """
 
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.analyses.exits import at_risk, not_rising, without_noise
-from fedcohort.analyses.intervals import NORMAL_EXACT as NORMAL
+from fedcohort.analyses.product_limit import areas, log_log_interval, product_limit
 from fedcohort.analyses.tails import chi_squared_p
 
 Floats = NDArray[np.float64]
@@ -46,8 +45,7 @@ class LifeTable:
     @cached_property
     def product(self) -> Floats:
         """(…, groups, times): just after each time; with noise it may rise, and above 1."""
-        risk = np.maximum(self.at_risk, 1.0)
-        return np.cumprod(1 - np.clip(self.events / risk, -0.5, 1.0), axis=-1).astype(np.float64)
+        return product_limit(self.events, np.maximum(self.at_risk, 1.0))
 
     @cached_property
     def survival(self) -> Floats:
@@ -57,13 +55,8 @@ class LifeTable:
 
     def greenwood(self) -> tuple[Floats, Floats]:
         """95 % interval of an exact curve: NaN where it has not begun to fall, or is at its end."""
-        curve, variance = self.survival, np.cumsum(self._greenwood_terms, axis=-1)
-        inside = (curve > 0) & (curve < 1)
-        log = np.log(np.where(inside, curve, 0.5))
-        spread = NORMAL * np.sqrt(variance) / np.abs(log)
-        ends = (np.exp(log * np.exp(sign * spread)) for sign in (1, -1))
-        low, high = (np.where(inside, end, np.nan) for end in ends)
-        return low, high
+        variance = np.cumsum(self._greenwood_terms, axis=-1)
+        return log_log_interval(self.survival, np.sqrt(variance))
 
     @cached_property
     def _greenwood_terms(self) -> Floats:
@@ -85,11 +78,8 @@ class LifeTable:
         return error
 
     def _areas(self, grid: Floats) -> Floats:
-        """Before each time; where who is lost counts for half, a curve falls evenly between two times."""
-        after = self.survival
-        before = np.concatenate([np.ones_like(after[..., :1]), after[..., :-1]], axis=-1)
-        areas: Floats = np.diff(grid, prepend=0.0) * np.where(self.halved, (before + after) / 2, before)
-        return areas
+        """Before each time."""
+        return areas(grid, self.survival, self.halved)
 
     def logrank(self) -> tuple[float, float]:
         """Chi-squared of the log-rank test over exact counts of strata, and its p-value."""
@@ -134,9 +124,3 @@ class LifeTable:
             left = np.maximum(left - expected[..., time, :].sum(-1), 0.0)
         expected[..., -1, 0] = left
         return expected
-
-
-def median(grid: Floats, curve: Floats) -> float | None:
-    """The first time at which half of the patients are gone; None where more of them are left at the end."""
-    reached = np.flatnonzero(curve <= 0.5)
-    return float(grid[reached[0]]) if reached.size else None

@@ -23,8 +23,9 @@ from fedcohort.analyses.intervals import (
     hull,
     p_of_draws,
 )
+from fedcohort.analyses.product_limit import median
 from fedcohort.analyses.survival.disclosed import ShownGroup, shown_sums
-from fedcohort.analyses.survival.life_table import LifeTable, median
+from fedcohort.analyses.survival.life_table import LifeTable
 from fedcohort.analyses.survival.question import KaplanMeier
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.disclosure.shown import count_of, counts_of, numbers_of, rounding_of
