@@ -267,6 +267,16 @@ def weighted(formula: str = "sex ~ age", outcome: str = "ill", **words: Any) -> 
     return fc.Study(name="x", cohort=cohort, analysis=fc.Weighting(formula, outcome), **words)
 
 
+LIFE = fc.Survival("t", "e")
+
+
+def weighted_life(label: Any, n_times: int = 3) -> fc.Study:
+    """A weighted comparison of survival on a grid of so many times."""
+    kinds: dict[str, Any] = {"sex": fc.Categorical(["f", "m"]), "age": fc.Numeric(0, 120)}
+    question = fc.Weighting("sex ~ age", LIFE, grid=[float(time) for time in range(1, n_times + 1)])
+    return fc.Study(name="x", cohort=fc.Cohort(columns=kinds, label=label), analysis=question)
+
+
 WEIGHTING = [
     Row("formula: write who is treated on the left, and what the choice depended on on the right, such as "
         "treated ~ age + C(sex)",
@@ -281,6 +291,16 @@ WEIGHTING = [
     Row("privacy: a weighted comparison cannot be asked privately, as one patient's weight has no bound; "
         "leave out [privacy]",
         lambda: weighted(privacy=fc.Privacy(epsilon=1.0)), weighted),
+    Row("grid: it is of an outcome over time, fc.Survival(time, event); leave grid and at out",
+        lambda: fc.Weighting("sex ~ age", "ill", grid=[30]), lambda: fc.Weighting("sex ~ age", "ill")),
+    Row("grid: survival is shown at times of a grid; write one, such as [30, 60, 90]",
+        lambda: fc.Weighting("sex ~ age", LIFE), lambda: fc.Weighting("sex ~ age", LIFE, grid=[30, 60, 90])),
+    Row("analysis.outcome: a time and an event are the cohort's label; write the same fc.Survival(...) as "
+        "cohort.label",
+        lambda: weighted_life(fc.Binary("ill")), lambda: weighted_life(LIFE)),
+    Row("analysis.grid: times and columns of the formula make over {} sums; write a coarser grid, or name "
+        "fewer columns",
+        lambda: weighted_life(LIFE, 10_000), lambda: weighted_life(LIFE, 1_000)),
 ]  # fmt: skip
 
 

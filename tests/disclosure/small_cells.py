@@ -154,6 +154,19 @@ def weighted_lines(report: Json) -> Iterator[Line]:
         yield group["n"], told["scores"]["counts"][level]
 
 
+def weighted_survival_lines(report: Json) -> Iterator[Line]:
+    """As of another outcome; between two times at which numbers at risk are shown some leave."""
+    yield from weighted_lines(report)
+    told = report["weighting"]
+    for level, group in told["survival"]["groups"].items():
+        sizes = told["groups"][level]
+        if sizes["events"] is not None:
+            yield sizes["n"], [sizes["events"], float(sizes["n"] - sizes["events"])]
+        risk = [n for n in group["at_risk"] if n is not None]
+        for before, after in pairwise(risk):
+            yield before, [after, float(before - after)]
+
+
 BOUNDED = {**COLUMNS, "weight": fc.Numeric(0, 200)}
 
 
@@ -211,6 +224,12 @@ CASES: dict[str, Case] = {
         columns={**BOUNDED, "event": fc.Categorical([0, 1])},
         label=fc.Binary("ill"),
         lines=weighted_lines,
+    ),
+    "weighting of survival": Case(
+        fc.Weighting("ill ~ age + weight", fc.Survival("time", "event"), grid=GRID, at=[100.0, 200.0]),
+        fc.Survival("time", "event"),
+        {**BOUNDED, "ill": fc.Categorical([0, 1])},
+        lines=weighted_survival_lines,
     ),
     "validate": Case(
         fc.Validate(BY_COEFFICIENT, by="group"),

@@ -1,15 +1,37 @@
-"""What a weighted comparison shows: the effect, both groups, balance before and after, and the scores."""
+"""What a weighted comparison shows: the effect, both groups, balance before and after, and the scores.
+
+Of survival also both curves.
+"""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from fedcohort.analyses.coefficient_table import coefficient_table
-from fedcohort.figures import Axis, Bars, Column, Figure, Intervals, Key, Named, Row, Table, Value
+from fedcohort.analyses.curves_told import at_risk_below, points, shown_places
+from fedcohort.figures import (
+    Axis,
+    Bars,
+    Column,
+    Curve,
+    Figure,
+    Intervals,
+    Key,
+    Line,
+    Named,
+    Row,
+    Table,
+    Value,
+)
 
 SECTION = "weighting"
 BALANCED = 0.1
 """A standardised difference that is smaller is commonly taken for none (Austin 2009, Stat Med 28:3083)."""
+
+RATIOS = {"risk_ratio", "odds_ratio", "hazard_ratio"}
+"""Effects whose logarithm is told."""
+AT = "survival_difference_"
+"""How the difference of survival at a time is called, before the time."""
 
 Json = Mapping[str, Any]
 
@@ -22,7 +44,8 @@ def figures(report: Json, study: Json) -> tuple[Figure, ...]:
     propensity = coefficient_table(told["propensity"], "propensity", ratio)
     forest = _forest(told)
     ratios = () if forest is None else (forest,)
-    return _effect(report, told), *ratios, _groups(told), _balance(told), *scores, propensity
+    groups = (_curves(told, study), _survivors(told)) if "survival" in told else (_groups(told),)
+    return _effect(report, told), *ratios, *groups, _balance(told), *scores, propensity
 
 
 def _effect(report: Json, told: Json) -> Table:
@@ -37,6 +60,9 @@ def _effect(report: Json, told: Json) -> Table:
             },
         )
     ]
+    if "survival" in told:
+        found = any(row["name"] == "hazard_ratio" for row in told["effect"])
+        notes.append(Key("weighting.within" if found else "weighting.no_hazard_ratio"))
     if report["missing"] is not None:
         notes.append(Key("weighting.rows", {"n": told["n"], "missing": report["missing"]}))
     columns = (
@@ -56,16 +82,22 @@ def _effect(report: Json, told: Json) -> Table:
         index=Column("effect", Key("weighting.effect")),
         columns=columns,
         rows=tuple(
-            Row(
-                row["name"], (*_estimate(row), *_test(row), Value(told["n"])), Key(f"weighting.{row['name']}")
-            )
+            Row(row["name"], (*_estimate(row), *_test(row), Value(told["n"])), _named(told, row["name"]))
             for row in told["effect"]
         ),
     )
 
 
+def _named(told: Json, effect: str) -> Key:
+    if effect.startswith(AT):
+        return Key("weighting.survival_difference", {"time": effect.removeprefix(AT)})
+    if effect == "rmst_difference":
+        return Key("weighting.rmst_difference", {"time": f"{told['survival']['grid'][-1]:g}"})
+    return Key(f"weighting.{effect}")
+
+
 def _estimate(row: Json) -> tuple[Value, Value]:
-    if row["name"] == "difference":
+    if row["name"] not in RATIOS:
         return Value(row["coef"]), Value()
     ratio, low, high = (
         None if row[name] is None else math.exp(row[name]) for name in ("coef", "low", "high")
@@ -82,7 +114,7 @@ def _forest(told: Json) -> Intervals | None:
     rows = tuple(
         Named(Key(f"weighting.{row['name']}"), _estimate(row)[1])
         for row in told["effect"]
-        if row["name"] != "difference" and row["low"] is not None
+        if row["name"] in RATIOS and row["low"] is not None
     )
     if not rows:
         return None
@@ -117,6 +149,70 @@ def _groups(told: Json) -> Table:
             )
             for level, group in told["groups"].items()
         ),
+    )
+
+
+def _curves(told: Json, study: Json) -> Curve:
+    grid, groups = told["survival"]["grid"], told["survival"]["groups"]
+    named = {level: f"{told['treatment']} {level}" for level in groups}
+    below = at_risk_below(
+        SECTION,
+        Key("weighting.at_risk"),
+        Column("group", Key("weighting.group")),
+        grid,
+        shown_places(grid, study["analysis"].get("at", ())),
+        [(level, named[level], group) for level, group in groups.items()],
+    )
+    lines = (
+        Line(
+            named[level],
+            points(
+                1.0,
+                told["groups"][level]["n"],
+                grid,
+                *(group[name] for name in ("survival", "low", "high", "at_risk")),
+            ),
+        )
+        for level, group in groups.items()
+    )
+    return Curve(
+        name="survival",
+        section=SECTION,
+        title=Key("weighting.survival"),
+        x=Axis(Key("weighting.time"), 0.0, grid[-1]),
+        y=Axis(Key("weighting.share"), 0.0, 1.0, "share"),
+        lines=tuple(lines),
+        steps=True,
+        below=below,
+        spoken=Key("weighting.spoken"),
+    )
+
+
+def _survivors(told: Json) -> Table:
+    """Sizes and events are of patients, times of the weighted curves."""
+    curves = told["survival"]
+    mean = Column("rmst", Key("weighting.rmst", {"time": f"{curves['grid'][-1]:g}"}))
+    rows = []
+    for level, group in told["groups"].items():
+        curve = curves["groups"][level]
+        times = (
+            Value(curve[name], curve[f"{name}_low"], curve[f"{name}_high"]) for name in ("median", "rmst")
+        )
+        sizes = (Value(group["n"]), Value(group["effective_n"]), Value(group["events"]))
+        rows.append(Row(level, (*sizes, *times), f"{told['treatment']} {level}"))
+    return Table(
+        name="groups",
+        section=SECTION,
+        title=Key("weighting.survivors"),
+        index=Column("group", Key("weighting.group")),
+        columns=(
+            Column("n", format="count"),
+            Column("effective_n", Key("weighting.effective_n")),
+            Column("events", Key("weighting.events"), "count"),
+            Column("median", Key("weighting.median")),
+            mean,
+        ),
+        rows=tuple(rows),
     )
 
 

@@ -37,8 +37,8 @@ class Propensity(Regression):
 
     @property
     def is_share(self) -> bool:
-        """Whether the outcome is a yes or no."""
-        return isinstance(self.cohort.every_column[self.asked.outcome], Categorical)
+        """Whether the outcome is a yes or no, such as an event."""
+        return isinstance(self.cohort.every_column[self.asked.read], Categorical)
 
     @property
     def indicators(self) -> NDArray[np.bool_]:
@@ -48,33 +48,41 @@ class Propensity(Regression):
 
     def _complete(self, rows: Rows) -> tuple[Complete, int, int]:
         """Of rows whose outcome is known; how many lack a value, and of how many patients the others are."""
-        table = self._known(rows.table)
+        chosen, table = self._known(rows)
+        n_asked = rows.table.n_rows if self.asked.survival is None else len(rows.patients("all"))
         ours, missing, patients = super()._complete(replace(rows, table=table, made={}))
-        return ours, missing + rows.table.n_rows - table.n_rows, patients
+        return ours, missing + n_asked - len(chosen), patients
 
     def treated(self, rows: Rows, scaling: Scaling) -> Treated:
         """Complete rows in standardised columns, with their outcome."""
         ours = self.standardised(rows, scaling)
 
-        def outcome() -> Floats:
-            table = self._known(rows.table)
-            parts = (
-                self.design.matrix(table, self.cohort),
-                values_of(table, self.cohort, self.asked.treated),
-            )
-            there = np.isfinite(parts[0]).all(1) & np.isfinite(parts[1])
-            return values_of(table, self.cohort, self.asked.outcome)[there]
+        def outcome() -> tuple[Floats, Floats | None]:
+            table = self._known(rows)[1]
+            x = self.design.matrix(table, self.cohort)
+            there = np.isfinite(x).all(1) & np.isfinite(values_of(table, self.cohort, self.asked.treated))
+            y = values_of(table, self.cohort, self.asked.read)[there]
+            if self.asked.survival is None:
+                return y, None
+            return np.minimum(y, 1.0), values_of(table, self.cohort, self.asked.survival.time)[there]
 
-        return Treated(ours.x, ours.y, rows.once("weighting/outcome", outcome))
+        return Treated(ours.x, ours.y, *rows.once("weighting/outcome", outcome))
 
-    def _known(self, table: Table) -> Table:
-        """Rows whose outcome is known."""
-        there = np.isfinite(values_of(table, self.cohort, self.asked.outcome))
+    def _known(self, rows: Rows) -> tuple[NDArray[np.int64], Table]:
+        """Rows whose outcome is known, one a patient where it is survival; their places, and their table."""
+        table, survival = rows.table, self.asked.survival
+        there = np.isfinite(values_of(table, self.cohort, self.asked.read))
+        if survival is not None:
+            there &= values_of(table, self.cohort, survival.time) >= 0
+            first = np.zeros(table.n_rows, np.bool_)
+            first[rows.patients("all")] = True
+            there &= first
+        chosen = np.flatnonzero(there)
         if there.all():
-            return table
+            return chosen, table
         label, event = (None if one is None else one[there] for one in (table.label, table.event))
         columns = {name: values[there] for name, values in table.columns.items()}
-        return Table(table.patient_ids[there], columns, table.split[there], label, event)
+        return chosen, Table(table.patient_ids[there], columns, table.split[there], label, event)
 
 
 def propensity_of(cohort: Cohort, asked: Weighting) -> Propensity:

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
-from fedcohort.analyses.formula.words import Formula
-from fedcohort.columns import Categorical, Identifier, Numeric
+from fedcohort.analyses.formula.words import Formula, coded_columns
+from fedcohort.analyses.grids import Grid, ShownTimes, check_in_order
+from fedcohort.columns import Categorical, Column, Identifier, Numeric, Survival, tag_by_key
 from fedcohort.questions import Privacy, Question, kind_of
 from fedcohort.texts import say
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from fedcohort.study import Study
 
 Estimand = Literal["ate", "att", "overlap"]
+Outcome = Annotated[
+    Annotated[Identifier, Tag("bare")] | Annotated[Survival, Tag("survival")], tag_by_key({"": "survival"})
+]
+MOST_SUMS = 100_000
+"""Of the last round of curves: by group and time one number, and two of each column of the formula."""
 
 
 class Weighting(Question):
@@ -20,17 +26,22 @@ class Weighting(Question):
 
     `formula` is that of the treatment, `treated ~ age + C(sex)`: a logistic regression of a column of two
     levels, of which the second is the treatment. `outcome` is a number, or has two levels, of which the
-    second counts as yes. Weights answer for all patients (`"ate"`), for the treated (`"att"`), or for those
-    who might as well have had the other treatment (`"overlap"`). Every row counts; at most `rounds` Newton
-    steps are taken.
+    second counts as yes; or it is the cohort's label `fc.Survival(time, event)`: then survival curves of both
+    groups are shown on a `grid` of times, `at` some of which they are compared, and the hazard ratio within
+    hospitals. Weights answer for all patients (`"ate"`), for the treated (`"att"`), or for those who might as
+    well have had the other treatment (`"overlap"`). Every row counts, of survival one row a patient; at most
+    `rounds` Newton steps are taken.
     """
 
     kind: Literal["weighting"] = "weighting"
     tells_causes: ClassVar[bool] = True
     formula: Formula
-    outcome: Identifier
+    outcome: Outcome
     estimand: Estimand = "ate"
     rounds: Annotated[int, Field(strict=True, ge=1, le=200)] = 50
+    # Left out of the hash where there are none, so that a study of an earlier version keeps its hash.
+    grid: Grid | None = Field(default=None, exclude_if=lambda value: value is None)
+    at: ShownTimes = Field(default=(), exclude_if=lambda value: not value)
 
     def __init__(self, formula: object = None, outcome: object = None, **extra: Any) -> None:  # noqa: ANN401
         given: dict[str, Any] = {"formula": formula, "outcome": outcome}
@@ -40,6 +51,16 @@ class Weighting(Question):
     def treated(self) -> str:
         """The column that says who is treated."""
         return str(self.formula.outcome)
+
+    @property
+    def survival(self) -> Survival | None:
+        """The outcome, where it is a time and an event."""
+        return self.outcome if isinstance(self.outcome, Survival) else None
+
+    @property
+    def read(self) -> str:
+        """The column that is summed by group: the outcome, or the event."""
+        return self.outcome.event if isinstance(self.outcome, Survival) else self.outcome
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -51,15 +72,30 @@ class Weighting(Question):
                     "right, such as treated ~ age + C(sex)"
                 )
             )
-        if self.outcome in (formula.outcome, *formula.columns):
-            raise ValueError(
-                say(
-                    "outcome: {name} is in the formula of the treatment, too, and has to come after it; "
-                    "leave it out there",
-                    name=self.outcome,
+        own = (self.read,) if self.survival is None else (self.survival.time, self.read)
+        for name in own:
+            if name in (formula.outcome, *formula.columns):
+                raise ValueError(
+                    say(
+                        "outcome: {name} is in the formula of the treatment, too, and has to come after it; "
+                        "leave it out there",
+                        name=name,
+                    )
                 )
-            )
+        self._check_grid()
         return self
+
+    def _check_grid(self) -> None:
+        if self.survival is None and (self.grid is not None or self.at):
+            raise ValueError(
+                say("grid: it is of an outcome over time, fc.Survival(time, event); leave grid and at out")
+            )
+        if self.survival is not None and self.grid is None:
+            raise ValueError(
+                say("grid: survival is shown at times of a grid; write one, such as [30, 60, 90]")
+            )
+        if self.grid is not None:
+            check_in_order(self.grid, self.at)
 
     def check(self, study: "Study") -> None:
         """Columns that are there and are what the question needs.
@@ -72,7 +108,14 @@ class Weighting(Question):
             self.formula.check(columns, explicit)
         except ValueError as error:
             raise ValueError(say("analysis.{name}: {why}", name="formula", why=error.args[0])) from None
-        outcome = kind_of(study, "outcome", self.outcome)
+        outcome = None if self.survival else kind_of(study, "outcome", self.read)
+        if self.survival is not None and study.cohort.label != self.survival:
+            raise ValueError(
+                say(
+                    "analysis.outcome: a time and an event are the cohort's label; write the same "
+                    "fc.Survival(...) as cohort.label"
+                )
+            )
         if not explicit:
             return
         kind = columns[self.treated]
@@ -84,13 +127,25 @@ class Weighting(Question):
                     name=self.treated,
                 )
             )
-        if not isinstance(outcome, Numeric) and not (
-            isinstance(outcome, Categorical) and len(outcome.levels) == 2
-        ):
+        if self.survival is not None:
+            return self._check_sums(columns)
+        is_pair = isinstance(outcome, Categorical) and len(outcome.levels) == 2
+        if not isinstance(outcome, Numeric) and not is_pair:
             raise ValueError(
                 say(
                     "analysis.outcome: {name} is neither a number nor of two levels; declare another one",
                     name=self.outcome,
+                )
+            )
+
+    def _check_sums(self, columns: dict[str, Column]) -> None:
+        n = 2 * (len(self.grid or ()) + 1) + 1
+        if n * (1 + 2 * coded_columns(self.formula, columns)) > MOST_SUMS:
+            raise ValueError(
+                say(
+                    "analysis.grid: times and columns of the formula make over {most:,} sums; write a "
+                    "coarser grid, or name fewer columns",
+                    most=MOST_SUMS,
                 )
             )
 

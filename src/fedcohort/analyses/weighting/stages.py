@@ -4,7 +4,7 @@ The scores never leave a hospital: it computes them of the coefficients that all
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -67,7 +67,7 @@ class ArmsStage:
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What complete rows add, weighted by the coefficients that were found."""
-        beta, scaling = _found(state, self.regression)
+        beta, scaling = found_of(state, self.regression)
         ours = self.regression.treated(rows, scaling)
         return {
             "scores": Proved(score_counts(ours, beta)),
@@ -106,7 +106,7 @@ class SandwichStage:
         Raises:
             WireError: the coordinator has sent no two means.
         """
-        beta, scaling = _found(state, self.regression)
+        beta, scaling = found_of(state, self.regression)
         means = np.asarray(state.arrays.get("means", ()), np.float64)
         if means.shape != (2,) or not np.isfinite(means).all():
             raise WireError("a state without two means")
@@ -119,7 +119,7 @@ class SandwichStage:
         return replace(state, kept={**state.kept, "sandwich": from_limbs(sums["sandwich"])})
 
 
-def _found(state: State, regression: Propensity) -> tuple[Floats, Scaling]:
+def found_of(state: State, regression: Propensity) -> tuple[Floats, Scaling]:
     """The coefficients that were found, looked at before any patient is, and the scaling.
 
     Raises:
@@ -130,6 +130,20 @@ def _found(state: State, regression: Propensity) -> tuple[Floats, Scaling]:
     if not np.isfinite(beta).all():
         raise WireError("a state whose coefficients are no numbers")
     return beta, scaling
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """What a report says of the outcome.
+
+    Attributes:
+        coefficients: (p, p) covariance of the treatment's regression, in standardised columns.
+    """
+
+    groups: Report
+    effect: list[Report]
+    coefficients: Floats
+    more: Report = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,10 +185,10 @@ class WeightingAnalysis(Analysis):
                 or told_by_levels(levels, moments.n, rules)
                 or self.regression.told.by_few(sums.values, rules)
             )
-        if isinstance(stage, ArmsStage) and self.regression.is_share:
+        if "arms" in sums and self.regression.is_share:
             arms = ArmSums.of(from_limbs(sums["arms"]))
             parts = zip(arms.y.tolist(), arms.n.tolist(), strict=True)
-            told_by_arm = (told_by_levels({asked.outcome: yes}, n, rules) for yes, n in parts)
+            told_by_arm = (told_by_levels({asked.read: yes}, n, rules) for yes, n in parts)
             return next((why for why in told_by_arm if why is not None), None)
         return None
 
@@ -196,13 +210,13 @@ class WeightingAnalysis(Analysis):
             *(Suppressed(name, "min_cell", 2) for name, hidden in zip(names, few, strict=True) if hidden),
             Suppressed("scores", "min_cell", int(mask.sum())),
             Suppressed("missing", "min_cell", int(missing[0])),
-            Suppressed(self.regression.asked.outcome, "max_share", 2 * outcome),
+            Suppressed(self.regression.asked.read, "max_share", 2 * outcome),
         ]
         return Disclosed(replace(state, kept={**state.kept, **shown}), gathered(found))
 
     def _is_dominated(self, arms: ArmSums, rules: Disclosure) -> bool:
         """Whether few patients may make up most of an arm's outcome, which is of no negative numbers."""
-        kind = self.regression.cohort.every_column[self.regression.asked.outcome]
+        kind = self.regression.cohort.every_column[self.regression.asked.read]
         if not isinstance(kind, Numeric) or (kind.low is not None and kind.low < 0):
             return False
         parts = zip(arms.y.tolist(), arms.y_squared.tolist(), strict=True)
@@ -220,43 +234,57 @@ class WeightingAnalysis(Analysis):
         regression, kept = self.regression, state.kept
         asked, moments = regression.asked, Moments.of(kept)
         beta, _, scaling = asked_of(state, regression)
-        arms, stacked = ArmSums.of(kept["arms"]), Stacked.of(kept["sandwich"], regression.p)
-        covariance = stacked.covariance(arms.weight)
-        back = scaling.back()
-        errors = np.sqrt(np.diag(back @ covariance[:-2, :-2] @ back.T))
-        missing = kept.get("shown/missing", kept["counts"][1:2])[0]
-        told = bool(kept.get("shown/outcome", np.ones(1))[0])
+        found, back = self.estimated(state), scaling.back()
+        errors = np.sqrt(np.diag(back @ found.coefficients @ back.T))
+        over_time = {} if asked.survival is None else {"time": asked.survival.time}
         return {
             "patients": count_of(moments.counts["patients"]),
-            "missing": count_of(missing),
+            "missing": count_of(kept.get("shown/missing", kept["counts"][1:2])[0]),
             "weighting": {
                 "formula": str(asked.formula),
                 "treatment": asked.treated,
-                "outcome": asked.outcome,
+                "outcome": asked.read,
+                **over_time,
                 "estimand": asked.estimand,
                 "n": int(moments.n),
-                "groups": self._groups(arms, covariance[-2:, -2:], told),
-                "effect": effects(arms.means, covariance[-2:, -2:], regression.is_share) if told else [],
-                "balance": self._balance(arms, kept),
+                "groups": found.groups,
+                "effect": found.effect,
+                "balance": self._balance(ArmSums.of(kept["arms"]), kept),
                 "scores": self._scores(kept),
                 "propensity": coefficient_rows(regression.names, back @ beta, errors),
+                **found.more,
             },
         }
+
+    def estimated(self, state: State) -> Estimated:
+        """Means by group, and what the treatment changes in them."""
+        kept = state.kept
+        arms, stacked = ArmSums.of(kept["arms"]), Stacked.of(kept["sandwich"], self.regression.p)
+        covariance = stacked.covariance(arms.weight)
+        told = bool(kept.get("shown/outcome", np.ones(1))[0])
+        return Estimated(
+            groups=self._groups(arms, covariance[-2:, -2:], told),
+            effect=effects(arms.means, covariance[-2:, -2:], self.regression.is_share) if told else [],
+            coefficients=covariance[:-2, :-2],
+        )
 
     def _groups(self, arms: ArmSums, covariance: Floats, told: bool) -> Report:
         """By level of the treatment: how many there are, for how many they stand, and their outcome."""
         rows = coefficient_rows(self.levels, arms.means, np.sqrt(np.diag(covariance)))
-        groups: Report = {}
-        for arm, (level, row) in enumerate(zip(self.levels, rows, strict=True)):
-            groups[level] = {
-                "n": int(arms.n[arm]),
-                "effective_n": float(arms.weight[arm] ** 2 / arms.weight_squared[arm]),
+        return {
+            level: {
+                **self._size(arms, arm),
                 "crude": float(arms.y[arm] / arms.n[arm]) if told else None,
                 "mean": row["coef"] if told else None,
                 "low": row["low"] if told else None,
                 "high": row["high"] if told else None,
             }
-        return groups
+            for arm, (level, row) in enumerate(zip(self.levels, rows, strict=True))
+        }
+
+    def _size(self, arms: ArmSums, arm: int) -> Report:
+        effective = float(arms.weight[arm] ** 2 / arms.weight_squared[arm])
+        return {"n": int(arms.n[arm]), "effective_n": effective}
 
     def _balance(self, arms: ArmSums, kept: Mapping[str, Floats]) -> list[Report]:
         few = kept.get("shown/few", np.zeros(self.regression.p, np.bool_))
@@ -286,4 +314,9 @@ def build(study: Study) -> WeightingAnalysis:
     """
     if not isinstance(study.analysis, Weighting):
         raise StudyError("analysis: no weighted comparison")
-    return WeightingAnalysis(propensity_of(study.cohort, study.analysis))
+    regression = propensity_of(study.cohort, study.analysis)
+    if study.analysis.survival is None:
+        return WeightingAnalysis(regression)
+    from fedcohort.analyses.weighting.over_time import WeightedSurvival
+
+    return WeightedSurvival(regression)

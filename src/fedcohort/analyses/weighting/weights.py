@@ -29,12 +29,14 @@ class Treated:
     Attributes:
         x: (n, p) standardised columns of the treatment's formula.
         a: 1 of the treated, else 0.
-        y: the outcome.
+        y: the outcome; of survival 1 of those with the event, else 0.
+        time: of survival; None of another outcome.
     """
 
     x: Floats
     a: Floats
     y: Floats
+    time: Floats | None = None
 
 
 def scores_of(x: Floats, beta: Floats) -> Floats:
