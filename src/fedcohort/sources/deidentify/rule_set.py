@@ -4,8 +4,10 @@ import datetime
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from fedcohort.sources.deidentify.events import event_names
 from fedcohort.sources.deidentify.rules import Rule, Rules
 from fedcohort.sources.deidentify.source import Deidentifier, deidentified
+from fedcohort.sources.events.naming import EventNames
 from fedcohort.sources.importer.batch import Source
 from fedcohort.sources.importer.deidentification import DeidentifiedSource, Keys
 
@@ -51,3 +53,11 @@ class RuleSet:
         return DeidentifiedSource(
             deidentified(source, made), made.identity, lambda: str(made.report()), made.digest
         )
+
+    def event_names(self, form: int) -> EventNames:
+        """How events are de-identified.
+
+        Raises:
+            ConfigError: the rules are not of event tables.
+        """
+        return event_names(self.rules, self.key, frozenset(self.named), form)

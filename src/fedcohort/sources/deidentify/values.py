@@ -15,6 +15,7 @@ from fedcohort.sources.catalogue.ages import OLDEST_PERSON_YEARS, age_number, ca
 from fedcohort.sources.catalogue.identifier_shapes import OLDEST_AGE_YEARS, zip3
 from fedcohort.sources.catalogue.schema import DAY_0
 from fedcohort.sources.deidentify.pseudonym import Alias, shift_date
+from fedcohort.sources.events.times import moved
 
 BLANK: Final = object()
 _ISO = re.compile(
@@ -71,21 +72,25 @@ class Dates:
         return int(written) if isinstance(value, int | float) else written + match[2]
 
     def count(self, value: object, days: int) -> object:
-        """As `change`, of a number of days since 1970-01-01."""
+        """As `change`, of a number of days since 1970-01-01, with a fraction of a day or without."""
         try:
             number = float(str(value))
-            day = datetime.date.fromordinal(DAY_0 + int(number)) if number.is_integer() else None
+            whole = math.floor(number)
+            day = datetime.date.fromordinal(DAY_0 + whole)
         except (OverflowError, ValueError):
             day = None
         if day is None:
             return BLANK
         if self.year_only:
             target = datetime.date(max(day.year, self.as_of.year - OLDEST_AGE_YEARS), 1, 1)
-        elif (moved := self._moved(day, days)) is not None:
-            target = moved
+        elif (later := self._moved(day, days)) is not None:
+            target = later
         else:
             return BLANK
-        return float(target.toordinal() - DAY_0)
+        by_days = target.toordinal() - DAY_0 - whole
+        if self.year_only or by_days != days or number == whole:
+            return float(whole + by_days)
+        return moved(number, by_days)  # with its time of day
 
     def moves(self, text: str) -> bool:
         """Whether a text is a day in ISO 8601 that only moves: written in full, and far from both ends."""

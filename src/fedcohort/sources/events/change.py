@@ -31,7 +31,7 @@ Value = str | float | None | _Keep
 Row = Mapping[str, Value]
 """Column to value, of the columns of its kind; one that is left out is missing (and deleted by an update)."""
 
-LONGEST_KEY = 512
+LONGEST_KEY = LENGTHS["id"]
 MOST_ROWS = 20_000
 """Rows of one group; a longer list is refused, and never cut."""
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
@@ -50,6 +50,10 @@ class Group:
             and under the same one is replaced. None where nobody knows: the order of arrival decides.
         patient: the identifier as it comes. None where rows are deleted and the format does not say whose.
         rows: none: the rows are deleted. One row may KEEP columns; several are all of their group.
+
+    `patients` may hold several rows of one patient, of several systems or from before a merge; whoever reads
+    them takes the newest.
+
     Raises:
         ValueRangeError: names the table and the column, never a value.
     """

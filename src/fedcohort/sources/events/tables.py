@@ -24,7 +24,7 @@ time: days since 1970-01-01, moved with the patient's dates. day: a calendar day
 identifier, such as a visit's, which becomes a keyed stand-in. system, code: of a code list. word: of a
 format's own short lists, such as `final`. unit: as it is written. Nothing holds free text.
 """
-LENGTHS: Mapping[Role, int] = {"id": 64, "system": 200, "code": 128, "word": 32, "unit": 64}
+LENGTHS: Mapping[Role, int] = {"id": 512, "system": 200, "code": 128, "word": 32, "unit": 64}
 """Characters of a text, as it is stored."""
 EVENT_METADATA = MetaData()
 OWN = (PATIENT_ID, "source", "as_of", "group_id")

@@ -45,6 +45,11 @@ def milliseconds(days: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.rint(days * MILLISECONDS_PER_DAY).astype(np.int64)
 
 
+def moved(days: float, by_days: int) -> float:
+    """A time so many days later: in whole milliseconds, so that any number of moves gives the same bits."""
+    return (round(days * MILLISECONDS_PER_DAY) + by_days * MILLISECONDS_PER_DAY) / MILLISECONDS_PER_DAY
+
+
 def days_of(moment: datetime.datetime, zone: datetime.tzinfo = UTC) -> float:
     """A moment in days since 1970-01-01 UTC; one without a zone is in `zone`."""
     if moment.tzinfo is None:

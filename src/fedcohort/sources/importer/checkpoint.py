@@ -2,10 +2,10 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.catalogue.schema import OURS
-from fedcohort.sources.importer.batch import Batch, Part, Refusal
+from fedcohort.sources.importer.batch import Batch, Refusal
 from fedcohort.sources.importer.transactions import run
 
 IMPORTS, REFUSALS, MADE_MISSING = f"{OURS}imports", f"{OURS}refusals", f"{OURS}made_missing"
@@ -93,6 +93,25 @@ _FIRST_MISSING = MADE_MISSING_TABLE.insert().values(
 )
 
 
+class Appendable(Protocol):
+    """A part, of whatever records, to which more may be appended."""
+
+    @property
+    def name(self) -> str:
+        """As the engineer named it."""
+        ...
+
+    @property
+    def size(self) -> Callable[[], int]:
+        """Bytes of its content."""
+        ...
+
+    @property
+    def prefix(self) -> Callable[[int], str] | None:
+        """SHA-256 of its first so many bytes; None where nothing is appended."""
+        ...
+
+
 @dataclass(frozen=True)
 class Mark:
     """What makes an import the same one.
@@ -135,7 +154,7 @@ class Begun:
     goes_on: bool = False
 
 
-def begin(connection: Connection, part: Part, mark: Mark, *, keyed: bool) -> Begun | None:
+def begin(connection: Connection, part: Appendable, mark: Mark, *, keyed: bool) -> Begun | None:
     """How many records of a part are in already; None when all of this very content are.
 
     Args:
@@ -204,7 +223,7 @@ def _rows(refusal: Refusal) -> Iterator[dict[str, str]]:
         yield {"file": refusal.file, "position": refusal.position, "field": name, "reason": reason}
 
 
-def _appended_to(part: Part, earlier: Mapping[str, Any]) -> int | None:
+def _appended_to(part: Appendable, earlier: Mapping[str, Any]) -> int | None:
     """How many records of a part were imported already; None when its beginning is not what was."""
     fits = part.prefix is not None and earlier["done"] != BEGUN and earlier["size"] <= part.size()
     if fits and part.prefix is not None and part.prefix(earlier["size"]) == earlier["digest"]:

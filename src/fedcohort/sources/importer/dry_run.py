@@ -54,7 +54,13 @@ def try_source(
         transactions, writer = TransactionBatcher(engine), RowWriter(safe.source.tables, keys)
         decides, form = digest_of(safe.digest + context), safe.source.form or FORM
         importer = Importer(transactions, writer, decides, form, report, progress, on_refusal)
-        prepared = partial(prepare, name=report.database, safe=safe)
+        prepared = partial(
+            prepare,
+            name=report.database,
+            identity=safe.identity,
+            form=safe.source.form,
+            permission=safe.permission,
+        )
         seen: set[str] = set()
         for part in safe.source.parts:
             _try_part(importer, engine, part, prepared, seen)

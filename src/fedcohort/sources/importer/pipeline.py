@@ -29,7 +29,7 @@ from fedcohort.sources.importer.checkpoint import (
     finish,
     made_missing,
 )
-from fedcohort.sources.importer.deidentification import Deidentification, DeidentifiedSource, Keys
+from fedcohort.sources.importer.deidentification import Deidentification, IdentifiersKept, Keys
 from fedcohort.sources.importer.identity import bind, form_in, form_of, note_permission
 from fedcohort.sources.importer.owned_keys import of_own_patients
 from fedcohort.sources.importer.report import Imported
@@ -103,7 +103,7 @@ def import_source(
     safe = deidentification.apply(source, keys, form_of(database))
     with importing(database) as engine:
         with engine.begin() as connection:
-            form = prepare(connection, report.database, safe)
+            form = prepare(connection, report.database, safe.identity, safe.source.form, safe.permission)
         with TransactionBatcher(engine) as transactions:
             writer = RowWriter(safe.source.tables, keys)
             transactions.at_end = writer.account.write
@@ -138,9 +138,15 @@ def digest_of(context: str) -> str:
     return hashlib.sha256(context.encode()).hexdigest() if context else ""
 
 
-def prepare(connection: Connection, name: str, safe: DeidentifiedSource) -> int:
+def prepare(
+    connection: Connection, name: str, identity: str, form: int | None, permission: IdentifiersKept | None
+) -> int:
     """See that the database is ours and knows its patients in this way, and that our own tables are there.
 
+    Args:
+        identity: how patients are known.
+        form: of the identifiers that pseudonyms were made of; None where patients come as they are.
+        permission: why identifiers are kept, if they are.
     Returns:
         the form of the database's identifiers.
     Raises:
@@ -150,9 +156,9 @@ def prepare(connection: Connection, name: str, safe: DeidentifiedSource) -> int:
     filled = not all(table.startswith(OURS) for table in inspect(connection).get_table_names())
     stored = form_in(connection, name)
     # The form of which pseudonyms were made; patients that come as they are take that of the database.
-    bind(connection, name, safe.identity, safe.source.form or stored, filled=filled)
-    if safe.permission is not None:
-        note_permission(connection, safe.permission)
+    bind(connection, name, identity, form or stored, filled=filled)
+    if permission is not None:
+        note_permission(connection, permission)
     for own in (IMPORTS_TABLE, REFUSALS_TABLE, MADE_MISSING_TABLE, WRITES_TABLE):
         own.create(connection, checkfirst=True)
         for index in own.indexes:  # one that an older database lacks

@@ -26,6 +26,8 @@ class Imported:
             because de-identification cannot read them; of unchanged parts and of what an interrupted run had
             imported, too.
         replaced: by table, records that took the place of another of their key.
+        older: changes of events that came after later ones, and so changed nothing.
+        merged: pairs of patients that became one.
         number: the import's, by which it can be undone; 0 where nothing of it is noted.
         empty: nothing was written, and no table of the source has a row from before.
         is_trial: nothing was written at all; `written` counts what would have been.
@@ -42,6 +44,8 @@ class Imported:
     refusals: list[Refusal] = field(default_factory=list)
     made_missing: Counter[str] = field(default_factory=Counter)
     replaced: Counter[str] = field(default_factory=Counter)
+    older: int = 0
+    merged: int = 0
     number: int = 0
     empty: bool = False
     is_trial: bool = False
@@ -56,6 +60,10 @@ class Imported:
         line = f"{self.database}: {tried}{self.read} records read, {tables or 'nothing written'}"
         if self.unchanged:
             line += f"; {self.unchanged} of {self.unchanged + self.parts} files unchanged"
+        if self.older:
+            line += f"; {self.older} older than what stands there, and left out"
+        if self.merged:
+            line += f"; {self.merged} patients merged"
         reasons = (f"\n  {count} refused: {reason}" for reason, count in sorted(self.refused.items()))
         missing = (f"\n  {count} made missing: {why}" for why, count in sorted(self.made_missing.items()))
         return line + "".join((*reasons, *missing))
