@@ -15,7 +15,7 @@ from fedcohort.wire.codec import encode
 from fedcohort.wire.handshake import Peer
 from fedcohort.wire.identity import Identity, new_identity
 from fedcohort.wire.link import Channel, Link
-from fedcohort.wire.messages import Contribution, Event, Heads, Help, Message, Task
+from fedcohort.wire.messages import Contribution, Event, Heads, Help, Message, OpenRequest, Task
 from fedcohort.wire.signing import contribution_signing_bytes, help_signing_bytes, state_digest
 from tests.patience import PATIENCE_SECONDS
 
@@ -67,9 +67,11 @@ class Bench:
     serving: list[asyncio.Task[None]] = field(default_factory=list)
     complete: int = 0
     limits: list[asyncio.Timeout] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
     def limit(self, seconds: float) -> asyncio.Timeout:
         """In place of `asyncio.timeout`: the time is up when the test says so."""
+        self.seconds.append(seconds)
         self.limits.append(asyncio.timeout(None))
         return self.limits[-1]
 
@@ -117,7 +119,9 @@ def run(scenario: Callable[[Bench], Awaitable[None]]) -> Bench:
 
     async def all_of_it() -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(hub, "asyncio", SimpleNamespace(timeout=bench.limit, gather=asyncio.gather))
+            loop = asyncio.get_running_loop
+            used = SimpleNamespace(timeout=bench.limit, gather=asyncio.gather, get_running_loop=loop)
+            patch.setattr(hub, "asyncio", used)
             await scenario(bench)
         for task in bench.serving:
             task.cancel()
@@ -215,6 +219,62 @@ def test_a_linked_site_that_stays_silent_is_waited_for_until_the_time_is_up() ->
         assert bench.hub.away == set()
 
     assert run(scenario).received == ["a"]
+
+
+def test_a_site_where_a_person_is_asked_has_longer_and_others_do_not() -> None:
+    async def scenario(bench: Bench) -> None:
+        _, b = await bench.join("a"), await bench.join("b")
+        bench.hub.slow[HASH] = {"b": 9.0}
+        asked = bench.ask(timeout=0.0)
+        await turns()
+        assert not asked.done(), "b still has time"
+        await b.to_hub.put(bench.contribution("b"))
+        await asked
+        asked = bench.ask(timeout=0.0)
+        await b.to_hub.put(bench.contribution("b"))
+        await asked
+
+    assert run(scenario).received == ["b", "b"]
+
+
+def test_a_site_that_is_away_is_not_waited_for_while_a_person_elsewhere_is_asked() -> None:
+    async def scenario(bench: Bench) -> None:
+        b = await bench.join("b")
+        bench.hub.slow[HASH] = {"b": 1000.0}
+        asked = bench.ask(timeout=0.0)
+        await turns()
+        await b.to_hub.put(bench.contribution("b"))
+        await asked
+        assert bench.hub.away == {"a"}
+
+    assert run(scenario).received == ["b"]
+
+
+def test_a_person_who_lets_nothing_go_ends_the_round_when_that_time_is_up_too() -> None:
+    async def scenario(bench: Bench) -> None:
+        a, _ = await bench.join("a"), await bench.join("b")
+        bench.hub.slow[HASH] = {"b": 1000.0}
+        asked = bench.ask(timeout=0.0)
+        await a.to_hub.put(bench.contribution("a"))
+        await turns()
+        assert not asked.done()
+        bench.time_is_up()
+        await asked
+
+    assert run(scenario).received == ["a"]
+
+
+def test_help_is_waited_for_no_longer_at_a_site_where_a_person_is_asked() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.join("b")
+        bench.hub.slow[HASH] = {"b": 1000.0}
+        request = OpenRequest(HASH, 0, 0, ("a", "b"), b"", {}, ("a", "b"))
+        asked = asyncio.create_task(bench.hub.exchange({"b": request}, lambda *_: False, 1, 1000.0))
+        await turns()
+        bench.time_is_up()
+        await asked
+
+    assert run(scenario).seconds == [1000.0]
 
 
 def test_a_second_node_of_one_id_is_turned_away_and_the_first_stays() -> None:

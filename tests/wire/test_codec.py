@@ -15,6 +15,7 @@ from fedcohort.wire import fedcohort_pb2 as pb
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import new_identity, verify
 from fedcohort.wire.messages import (
+    MOST_RELEASE_SECONDS,
     Approval,
     Array,
     Card,
@@ -62,6 +63,7 @@ MESSAGES: list[Message] = [
     Countersignature("hospital_b", LedgerHead("hospital_a", 1, 2, KEY, SIGNATURE), KEY, SIGNATURE),
     Event("refusal", HASH, 3, 1, "not-approved"),
     Event("catalogue", detail=b"{}"),
+    Approval(HASH, "hospital_a", approved=True, signature=SIGNATURE, release_seconds=MOST_RELEASE_SECONDS),
 ]
 KINDS = pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
 
@@ -217,6 +219,17 @@ def task_parts(**changes: Any) -> bytes:
         (envelope(roster={"cards": [{"site": "a"}, {"site": "a"}]}), "twice"),
         (envelope(open_request={"study_hash": HASH, "survivors": ["a", "a"]}), "twice"),
         (envelope(open_request={"study_hash": HASH, "survivors": map(str, range(10_001))}), "too long"),
+        (
+            envelope(
+                approval={
+                    "study_hash": HASH,
+                    "site": "a",
+                    "signature": SIGNATURE,
+                    "release_seconds": MOST_RELEASE_SECONDS + 1,
+                }
+            ),
+            "longer than 2592000 s",
+        ),
     ],
 )
 def test_a_message_that_breaks_a_rule_is_refused_with_what_is_wrong(data: bytes, words: str) -> None:

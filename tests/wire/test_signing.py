@@ -12,6 +12,7 @@ from fedcohort.wire.signing import (
     approval_signing_bytes,
     contribution_signing_bytes,
     help_signing_bytes,
+    release_signing_bytes,
     state_digest,
     study_signing_bytes,
 )
@@ -83,7 +84,15 @@ def test_no_two_records_are_signed_by_the_same_bytes() -> None:
             {"max_rounds": 6},
             {"expires_at": 8},
             {"site": "b"},
+            {"disclosure": '{"min_cell":20}'},
+            {"release_seconds": 60},
+            {"disclosure": '{"min_cell":20}', "release_seconds": 60},
         )
+    ]
+    release = (HASH, 0, DIGEST, DIGEST, "shape", "a", b"")
+    texts += [
+        release_signing_bytes(*release),
+        release_signing_bytes(HASH, 0, DIGEST, DIGEST, "shap", "ea", b""),
     ]
     texts += [study_signing_bytes(b"{}"), study_signing_bytes(b"{} ")]
     assert len(set(texts)) == len(texts)

@@ -220,12 +220,14 @@ async def _bounded_json(request: Request) -> dict[str, Any]:
 async def _study(service: Service, request: Request) -> Response:
     row = _found(service, request)
     answers = service.store.answers(row["id"])
+    release = service.rosters.approvals.release_seconds(row["id"])
     traffic = service.hub.traffic.get(row["id"]) or load_traffic(service.store, row["id"])
     sites = [
         {
             "id": site,
             "state": answer["state"],
             "code": answer["code"],
+            "release_hours": release.get(site, 0) / 3600,
             "bytes_to": traffic[site].sent if site in traffic else 0,
             "bytes_from": traffic[site].received if site in traffic else 0,
         }

@@ -98,6 +98,16 @@ class Approvals:
         approvals = (decode(answers[site]["approval"]) for site in roster)
         return [read_rules(one.disclosure) for one in approvals if isinstance(one, Approval)]
 
+    def release_seconds(self, study_id: str) -> dict[SiteId, int]:
+        """How long a person may take to let an answer go, by site where one does."""
+        approvals = {site: row["approval"] for site, row in self.store.answers(study_id).items()}
+        said = {site: decode(encoded) for site, encoded in approvals.items() if encoded}
+        return {
+            site: approval.release_seconds
+            for site, approval in said.items()
+            if isinstance(approval, Approval) and approval.release_seconds
+        }
+
     def of(self, study: Study) -> tuple[tuple[SiteId, ...], list[SiteId]]:
         """Sites that have approved, and sites that have said neither yes nor no.
 

@@ -53,6 +53,7 @@ class OpenExchange:
     Attributes:
         encoded: the questions, as they are sent.
         traffic: by site, what this study has sent and received.
+        overdue: sites whose time is up, while others have longer.
     """
 
     questions: Mapping[SiteId, Message]
@@ -61,6 +62,7 @@ class OpenExchange:
     enough: int
     pending: set[SiteId]
     traffic: Mapping[SiteId, Traffic]
+    overdue: set[SiteId] = field(default_factory=set)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def settle(self, site: SiteId, message: Message, away: Collection[SiteId]) -> bool:
@@ -80,9 +82,15 @@ class OpenExchange:
         except FedcohortError as error:
             log.warning("%s: %s", site, error, extra=about(site, code=error.code))
         answered = len(self.encoded) - len(self.pending)
-        if complete or not self.pending or (answered >= self.enough and self.pending <= set(away)):
+        if complete or (answered >= self.enough and self.pending <= set(away)):
             self.done.set()
+        self.end_if_overdue()
         return True
+
+    def end_if_overdue(self) -> None:
+        """End it when nobody is left who still has time."""
+        if self.pending <= self.overdue:
+            self.done.set()
 
 
 @dataclass
@@ -97,6 +105,7 @@ class Hub:
         away: sites that were not present when a round's time was up.
         traffic: by study and site, bytes of the rounds' messages since this process began.
         keys: of the sites that are present, as far as they were needed.
+        slow: by study and site, how many seconds longer a person there may take to let a contribution go.
     """
 
     carrier: Carrier
@@ -109,6 +118,7 @@ class Hub:
     telemetry: Telemetry = field(default_factory=Telemetry)
     traffic: dict[str, dict[SiteId, Traffic]] = field(default_factory=dict)
     keys: dict[SiteId, bytes] = field(default_factory=dict)
+    slow: dict[str, Mapping[SiteId, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.carrier.on_message(self)
@@ -186,7 +196,10 @@ class Hub:
     async def exchange(
         self, messages: Mapping[SiteId, Message], receive: Receive, enough: int, timeout: float
     ) -> None:
-        """Ask every site of `messages` and wait for all answers, or until time is up or enough have come."""
+        """Ask every site of `messages` and wait for all answers, or until time is up or enough have come.
+
+        A contribution of a site that is slow has so much longer; others are not waited for meanwhile.
+        """
         if not messages:
             return
         once = {id(message): encode(message) for message in messages.values()}
@@ -201,12 +214,42 @@ class Hub:
         for site, data in here.items():
             traffic[site].sent += len(data)
             self.telemetry.carried.sent += len(data)
+        longer = self._longer(messages, study_hash)
+        timers = _timers(exchange, timeout, longer)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout + max(longer.values(), default=0.0)):
                 await self.carrier.exchange(here, exchange.done)
         except TimeoutError:
-            silent = ", ".join(sorted(exchange.pending))
-            log.warning("no answer in %g s from %s", timeout, silent, extra=about(study=study_hash))
-            self.away |= exchange.pending - set(self.carrier.present)
+            exchange.overdue |= exchange.pending
         finally:
+            for timer in timers:
+                timer.cancel()
             del self.open[study_hash]
+        silent = exchange.pending & exchange.overdue
+        if silent:
+            names = ", ".join(sorted(silent))
+            log.warning("no answer in %g s from %s", timeout, names, extra=about(study=study_hash))
+            self.away |= silent - set(self.carrier.present)
+
+    def _longer(self, messages: Mapping[SiteId, Message], study_hash: str) -> dict[SiteId, float]:
+        """Who of those that are asked for a contribution has longer."""
+        slow = self.slow.get(study_hash, {})
+        return {site: slow[site] for site, message in messages.items()
+                if site in slow and isinstance(message, Task)}  # fmt: skip
+
+
+def _timers(
+    exchange: OpenExchange, timeout: float, longer: Mapping[SiteId, float]
+) -> list[asyncio.TimerHandle]:
+    """End the waiting for each site in its time; for those with the longest the exchange itself ends."""
+    by_site = {site: longer.get(site, 0.0) for site in exchange.questions}
+    last, loop, timers = max(by_site.values()), asyncio.get_running_loop(), []
+
+    def up(sites: set[SiteId]) -> None:
+        exchange.overdue |= sites
+        exchange.end_if_overdue()
+
+    for more in set(by_site.values()) - {last}:
+        sites = {site for site, seconds in by_site.items() if seconds == more}
+        timers.append(loop.call_later(timeout + more, up, sites))
+    return timers

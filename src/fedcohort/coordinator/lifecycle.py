@@ -199,13 +199,14 @@ class Lifecycle:
         study_id = plan.study_hash
         rounds = StoredRounds(self.store, self.changes.wake, Stopwatch(self.hub.telemetry))
         traffic = self.hub.traffic.setdefault(study_id, load_traffic(self.store, study_id))
+        self.hub.slow[study_id] = self.rosters.approvals.release_seconds(study_id)
         try:
             return await run_study(plan, rounds, self.hub.exchange)
         finally:
             # Only for the page: it must hinder neither a retry nor the end of the process.
             with contextlib.suppress(StoreError):
                 keep_traffic(self.store, study_id, traffic)
-            del self.hub.traffic[study_id]
+            del self.hub.traffic[study_id], self.hub.slow[study_id]
 
     async def _show_heads(self) -> None:
         """Let the sites keep each other's ledger heads: what approvals reserved, and what a study spent."""

@@ -21,6 +21,7 @@ from fedcohort.wire.fields import (
     text_of,
 )
 from fedcohort.wire.messages import (
+    MOST_RELEASE_SECONDS,
     Approval,
     Array,
     Card,
@@ -252,7 +253,9 @@ def _approval(m: pb.Approval) -> Approval:
     site, code = name_of("site", m.site), text_of("code", m.code, MAX_CODE)
     limits = (m.max_rounds, m.expires_at, m.signature, m.rules or 1)
     disclosure = text_of("disclosure", m.disclosure, MAX_RULES)
-    return Approval(hash_of(m.study_hash), site, m.approved, code, *limits, disclosure)
+    if m.release_seconds > MOST_RELEASE_SECONDS:
+        raise WireError(f"an approval whose answers wait longer than {MOST_RELEASE_SECONDS} s for a person")
+    return Approval(hash_of(m.study_hash), site, m.approved, code, *limits, disclosure, m.release_seconds)
 
 
 def _setup(m: pb.Setup) -> Setup:

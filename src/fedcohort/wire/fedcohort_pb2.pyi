@@ -51,7 +51,7 @@ class Proposal(_message.Message):
     def __init__(self, study: _Optional[bytes] = ..., researcher: _Optional[str] = ..., researcher_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., rules: _Optional[int] = ...) -> None: ...
 
 class Approval(_message.Message):
-    __slots__ = ("study_hash", "site", "approved", "code", "max_rounds", "expires_at", "signature", "rules", "disclosure")
+    __slots__ = ("study_hash", "site", "approved", "code", "max_rounds", "expires_at", "signature", "rules", "disclosure", "release_seconds")
     STUDY_HASH_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
     APPROVED_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class Approval(_message.Message):
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
     DISCLOSURE_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     study_hash: str
     site: str
     approved: bool
@@ -70,7 +71,8 @@ class Approval(_message.Message):
     signature: bytes
     rules: int
     disclosure: str
-    def __init__(self, study_hash: _Optional[str] = ..., site: _Optional[str] = ..., approved: _Optional[bool] = ..., code: _Optional[str] = ..., max_rounds: _Optional[int] = ..., expires_at: _Optional[int] = ..., signature: _Optional[bytes] = ..., rules: _Optional[int] = ..., disclosure: _Optional[str] = ...) -> None: ...
+    release_seconds: int
+    def __init__(self, study_hash: _Optional[str] = ..., site: _Optional[str] = ..., approved: _Optional[bool] = ..., code: _Optional[str] = ..., max_rounds: _Optional[int] = ..., expires_at: _Optional[int] = ..., signature: _Optional[bytes] = ..., rules: _Optional[int] = ..., disclosure: _Optional[str] = ..., release_seconds: _Optional[int] = ...) -> None: ...
 
 class Setup(_message.Message):
     __slots__ = ("study_hash", "round", "attempt", "parcels", "public", "roster")

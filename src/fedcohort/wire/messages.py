@@ -18,6 +18,8 @@ SiteId = str
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Of a site, in site.toml, roster and invitations: it names files, too."""
 Array = NDArray[Any]
+MOST_RELEASE_SECONDS = 30 * 86_400
+"""How long a site may let a person take who lets its answer go."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Approval:
     """By which the site will compute (`fedcohort.versions.RULES`)."""
     disclosure: str = ""
     """What the site lets be shown (`disclosure.rules.rules_text`); empty: the default."""
+    release_seconds: int = 0
+    """How long a person there may take to let an answer go (`node.airlock`); 0: none is asked."""
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,24 @@ def approval_signing_bytes(a: Approval) -> bytes:
     # A yes of before there were numbers keeps the bytes that were signed, and that coordinator reads a no.
     rules = (a.rules,) if a.approved and a.rules != 1 else ()
     # So does one of before there were rules of disclosure, or of a site that has the default's.
-    more = (*rules, a.disclosure) if a.disclosure else rules
+    more: tuple[str | int, ...] = (*rules, a.disclosure) if a.disclosure else rules
+    if a.release_seconds:
+        more = (*rules, a.disclosure, a.release_seconds)
     return _signing_bytes(
         "approval", a.study_hash, a.site, int(a.approved), a.code, a.max_rounds, a.expires_at, *more
     )
+
+
+def release_signing_bytes(
+    study_hash: str, number: int, state_digest: bytes, integers: bytes, shape: str, roster: str, state: bytes
+) -> bytes:
+    """What a site signs when a person there lets an answer go.
+
+    Args:
+        integers: SHA-256 of the answer as it is before it is hidden.
+        state: what the site keeps for its later rounds.
+    """
+    return _signing_bytes("release", study_hash, number, state_digest, integers, shape, roster, state)
 
 
 def help_signing_bytes(h: Help) -> bytes:
