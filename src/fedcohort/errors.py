@@ -15,6 +15,7 @@
     │   ├── PrivacyRequiredError  a study without [privacy], where only private ones are answered
     │   ├── ApprovalExpiredError
     │   ├── TooManyStudiesError
+    │   ├── NotReleasedError  no person there has let the answer go in time
     │   ├── DisclosureError   its result would tell of single patients, by the sites' rules
     │   └── CohortTooSmallError
     ├── WithheldError         why a private study is not answered depends on data, and is told to nobody
@@ -162,6 +163,12 @@ class ApprovalExpiredError(PolicyError):
     """The site's approval has expired."""
 
     code = "approval-expired"
+
+
+class NotReleasedError(PolicyError):
+    """A person at this site lets each answer go, and has not, whether they said no or nothing."""
+
+    code = "not-released"
 
 
 class TooManyStudiesError(PolicyError):

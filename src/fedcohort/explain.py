@@ -33,6 +33,7 @@ def explain(
     *,
     filled: Cohort | None = None,
     rules: Disclosure | None = None,
+    release_seconds: int = 0,
     sites: int = SITES,
     patients: Sequence[int] = PATIENTS,
     language: str = "en",
@@ -43,6 +44,7 @@ def explain(
         units: by column, what the hospital that reads this declares; a study's own come first.
         filled: the study's cohort with what that hospital declares, where the study says nothing.
         rules: of disclosure, that hospital's own; None: the default.
+        release_seconds: how long an answer waits there for a person who lets it go; 0: none is asked.
         sites, patients: for which the results of a private study are foreseen (`expect`).
         language: of the reader (`texts.look_up.languages`).
     Returns:
@@ -53,7 +55,16 @@ def explain(
         by = {"researcher": researcher, "key": fingerprint(researcher_key)}
         lines.append(say("Asked by: {researcher} (key {key})", **by))
     parts = ["\n".join(translated(line, language) for line in lines)]
-    for section in sections(study, units, filled=filled, rules=rules, sites=sites, patients=patients):
+    told = sections(
+        study,
+        units,
+        filled=filled,
+        rules=rules,
+        release_seconds=release_seconds,
+        sites=sites,
+        patients=patients,
+    )
+    for section in told:
         said = (translated(line, language) for line in (section.heading, *section.lines))
         parts.append("\n  ".join(said))
     return "\n\n".join(parts)
@@ -65,13 +76,14 @@ def sections(
     *,
     filled: Cohort | None = None,
     rules: Disclosure | None = None,
+    release_seconds: int = 0,
     sites: int = SITES,
     patients: Sequence[int] = PATIENTS,
 ) -> list[Section]:
     """The question, patients and columns, what leaves, how it is protected, and what to expect of privacy.
 
     Args:
-        units, filled, rules, sites, patients: as of `explain`.
+        units, filled, rules, release_seconds, sites, patients: as of `explain`.
     """
     sentences = import_module(f"fedcohort.analyses.{study.analysis.kind}.explain")
     never = say("Never a row: each release is one vector of sums over this hospital's patients.")
@@ -79,7 +91,7 @@ def sections(
         Section(say("What is asked"), sentences.asked(study, study.analysis)),
         Section(say("Which patients and columns"), _cohort(study, units or {}, filled or study.cohort)),
         Section(say("What leaves the hospital"), [never, *sentences.released(study, study.analysis)]),
-        Section(say("How it is protected"), _protection(study, rules)),
+        Section(say("How it is protected"), [*_protection(study, rules), *release_words(release_seconds)]),
     ]
     whole = study if filled is None else study.model_copy(update={"cohort": filled})
     if whole.cohort.is_explicit and (foreseen := expected(whole, sites, patients)):
@@ -195,6 +207,19 @@ def disclosure_words(study: Study, rules: Disclosure | None = None) -> list[Text
             share=held.max_share,
         )
     return [shown, say("The coordinator sees the sum before that, and deletes it at the study's end.")]
+
+
+def release_words(seconds: int) -> list[Text]:
+    """That a person of this hospital lets each answer go (docs/disclosure.md).
+
+    Args:
+        seconds: how long an answer waits for that; 0: nobody is asked.
+    """
+    template = (
+        "A person of this hospital sees each answer before it leaves, and lets it go or not; it waits for up "
+        "to {hours:g} hours, and after that the study goes on without this hospital."
+    )
+    return [say(template, hours=seconds / 3600)] if seconds else []
 
 
 def protection_words(study: Study, n_sites: int | None = None) -> list[Text]:

@@ -32,6 +32,8 @@ WORDS = {
     "ledger-unwitnessed": "too few other sites vouch for the site's ledger; ask the site's operator",
     "ledger-behind": "the site's ledger is an older copy; ask the site's operator",
     "approval-expired": "the site's approval has expired; ask for a new one",
+    "not-released": "a person at the site lets each answer go, and none did within the site's time; ask the "
+    "site's operator",
     "not-approved": "nobody at the site has approved the study",
     "config-invalid": "the site's configuration is not valid; ask the site's operator",
     "key-file": "a key of the site cannot be read; ask the site's operator",

@@ -17,9 +17,8 @@ from fedcohort.engines.local import Simulated
 from fedcohort.errors import PrivacyRequiredError, StoreError
 from fedcohort.node.answer import Node, answer
 from fedcohort.node.budgets import Budget
-from fedcohort.node.consent import SECONDS_PER_DAY
 from fedcohort.node.keys import Keys
-from fedcohort.node.policy import SitePolicy, check_study
+from fedcohort.node.policy import SECONDS_PER_DAY, SitePolicy, check_study
 from fedcohort.node.records import StoredProposal
 from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore

@@ -14,6 +14,7 @@ from fedcohort.cli.ledger import ledger
 from fedcohort.cli.pages import dashboard
 from fedcohort.cli.people import people_app
 from fedcohort.cli.predict import predict
+from fedcohort.cli.release import release
 from fedcohort.cli.report import report
 from fedcohort.cli.roster import roster
 from fedcohort.cli.support import (
@@ -47,6 +48,7 @@ app.add_typer(coordinator_app, name="coordinator")
 app.add_typer(node_app, name="node")
 app.add_typer(people_app, name="people")
 app.command()(approve)
+app.command()(release)
 app.command()(report)
 app.command()(roster)
 app.command()(ledger)

@@ -144,8 +144,11 @@ def node(
     _preload(preload)
     running = open_node(policy, newest_copy=newest_copy)
     announce(log_format, _where(policy))
-    if policy.approval == "auto":
+    if policy.approval == "auto" and policy.release == "auto":
         words = 'approval = "auto": this node answers every study that its policy allows, without asking.'
+        announce(log_format, words)
+    if policy.release == "person":
+        words = 'release = "person": each answer waits for `fedcohort release`, or for the hospital\'s page.'
         announce(log_format, words)
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(serve_node(running, token))
@@ -251,8 +254,9 @@ def approve(
     proposal = consent.find_proposal(here, study)
     asked = parse_study(proposal.study)
     units = units_of(policy.data, asked.cohort.table)
-    rules = policy.disclosure
-    text = explain(asked, proposal.researcher, proposal.researcher_key, units, rules=rules)
+    rules, seconds = policy.disclosure, policy.release_seconds
+    who = (proposal.researcher, proposal.researcher_key)
+    text = explain(asked, *who, units, rules=rules, release_seconds=seconds)
     console.print(text, markup=False, highlight=False)
     for line in () if refuse else (*countersigning_lines(policy, asked), *differencing_lines(policy, asked)):
         if line.verdict != "ready":

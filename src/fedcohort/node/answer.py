@@ -29,6 +29,7 @@ from fedcohort.errors import (
     KeyFileError,
     LedgerBehindError,
     NotApprovedError,
+    NotReleasedError,
     PolicyError,
     RowsError,
     SchemaError,
@@ -41,10 +42,11 @@ from fedcohort.errors import (
 from fedcohort.handed_in import check_rules
 from fedcohort.logs import about
 from fedcohort.node import protect
+from fedcohort.node.airlock import Airlock
 from fedcohort.node.keys import Keys
 from fedcohort.node.ledger import added_cost
 from fedcohort.node.noise import NOT_DRAWN, draw_noise, noise_plan
-from fedcohort.node.records import HelpGiven, NodeStore, Spending, Stored, StudyKey
+from fedcohort.node.records import Cost, HelpGiven, NodeStore, Spending, Stored, StudyKey
 from fedcohort.privacy.plan import TEST_STEPS
 from fedcohort.privacy.samplers import discrete_gaussian, poisson_sample
 from fedcohort.protection.contract import CipherKey, SharedKey
@@ -57,6 +59,8 @@ from fedcohort.wire.signing import request_digest
 
 log = logging.getLogger("fedcohort.node")
 
+HELD = "held"
+"""The kind of event that `answer` gives while a person is asked; nothing is then said to the coordinator."""
 MOST_KEYS = 10
 """Of one study, one in place of the other before its first answer: each stands in the event log."""
 
@@ -97,6 +101,7 @@ class Node:
         read_approval: decodes this site's approval and verifies its signature by the site's own key.
         allow: raises where site.toml, as it is now, does not offer what a study asks for, and gives the
             budget that its releases are held to.
+        airlock: holds answers for a person; without one a study that was approved for it is not answered.
         remember: keeps whom a study selects, for comparison with later ones.
         noisy_minimum: the site tests a private study's cohort against `min_patients`, with noise.
         studies, study_keys, prepared: in memory, by study hash.
@@ -112,6 +117,7 @@ class Node:
     now: Callable[[], float] = time.time
     allow: Callable[[Study], Spending | None] = lambda _: None
     noisy_minimum: bool = False
+    airlock: Airlock | None = None
     remember: Callable[[Study, Table], None] = lambda _study, _table: None
     studies: dict[str, Study] = field(default_factory=dict)
     study_keys: dict[str, CipherKey] = field(default_factory=dict, repr=False)
@@ -123,7 +129,7 @@ def answer(node: Node, message: Message) -> Message:
 
     Returns:
         a contribution, help, or a part of a study's key; or an event `refusal` with the error's code
-        and nothing else.
+        and nothing else; or `HELD`, which must not leave.
     """
     study_hash = getattr(message, "study_hash", "")
     try:
@@ -195,14 +201,17 @@ def _note_refusal(node: Node, study_hash: str, code: str) -> None:
         log.warning("%s: %s", node.site, error, extra=about(node.site, study_hash))
 
 
-def _contribute(node: Node, task: Task) -> Contribution:
-    study = _approved(node, task.study_hash, task.round)
+def _contribute(node: Node, task: Task) -> Contribution | Event:
+    approval = _approval(node, task.study_hash, task.round)
+    study = _study(node, task.study_hash)
     key = _key(node, study)
     stored, began = node.store.last(task.study_hash), time.perf_counter()
     if stored is None or stored.round < task.round:
         # Before anything is computed: what is stored counts as released, and settles the roster.
         protect.check_roster(study, node.keys, task.members)
-        stored = _compute(node, task, stored)
+        stored = _new(node, task, stored, approval)
+        if stored is None:
+            return Event(HELD, task.study_hash, task.round, task.attempt)
     elif stored.round > task.round:
         raise WireError(f"round {task.round} has passed: this site has already answered round {stored.round}")
     elif stored.state_digest != task.state_digest:
@@ -303,6 +312,12 @@ def _key(node: Node, study: Study) -> CipherKey:
 
 def _approved(node: Node, study_hash: str, number: int) -> Study:
     """The study, when this site's approval of it holds for this round."""
+    _approval(node, study_hash, number)
+    return _study(node, study_hash)
+
+
+def _approval(node: Node, study_hash: str, number: int) -> Approval:
+    """This site's approval, when it holds for this round."""
     encoded = node.store.approval(study_hash)
     if encoded is None:
         raise NotApprovedError(f"nobody has approved study {study_hash[:12]}; see `fedcohort approve`")
@@ -314,7 +329,7 @@ def _approved(node: Node, study_hash: str, number: int) -> Study:
         raise ApprovalExpiredError("the approval has expired; approve the study again")
     if number >= approval.max_rounds:
         raise PolicyError(f"round {number} is beyond the {approval.max_rounds} rounds that were approved")
-    return _study(node, study_hash)
+    return approval
 
 
 def _study(node: Node, study_hash: str) -> Study:
@@ -390,7 +405,40 @@ def _test_cohort(node: Node, prepared: Prepared, kept: SiteState, n_sites: int) 
         )
 
 
-def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
+def _new(node: Node, task: Task, before: Stored | None, approval: Approval) -> Stored | None:
+    """A round's contribution, computed once and durable; None while a person is asked whether it may leave.
+
+    A person is asked where the approval says so, site.toml does by now, or one was asked before.
+    """
+    airlock = node.airlock
+    seconds = approval.release_seconds or (0 if airlock is None else airlock.seconds)
+    if not seconds and not (airlock is not None and airlock.store.has(task.study_hash)):
+        computed = _compute(node, task, before)
+        node.store.keep(computed.stored, computed.cost, computed.spending)
+        return computed.stored
+    if airlock is None:
+        raise NotReleasedError("this node asks nobody, and the study was approved to be asked about")
+    held = airlock.held_for(task)
+    if held is None:
+        airlock.hold(_compute(node, task, before).stored, seconds)
+        return None
+    stored = airlock.let_go(held)
+    if stored is not None:
+        node.store.keep(stored)
+        airlock.store.forget(task.study_hash)
+    return stored
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """A round's contribution before it is durable, and what it costs."""
+
+    stored: Stored
+    cost: Cost | None
+    spending: Spending | None
+
+
+def _compute(node: Node, task: Task, before: Stored | None) -> _Computed:
     prepared = prepare(node, task.study_hash)
     if before is not None:
         _check_roster(before, task.roster_lines)
@@ -419,8 +467,7 @@ def _compute(node: Node, task: Task, before: Stored | None) -> Stored:
         task.roster_lines,
         arrays_to_bytes(analysis.remembered(kept, lambda: from_ring(layout, ring, n_sites))),
     )
-    node.store.keep(stored, cost, prepared.spending)
-    return stored
+    return _Computed(stored, cost, prepared.spending)
 
 
 def _stage(analysis: Analysis, task: Task) -> Stage:

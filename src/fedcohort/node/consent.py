@@ -17,7 +17,7 @@ from fedcohort.handed_in import check_handed_in, check_rules
 from fedcohort.logs import about
 from fedcohort.node.differencing import is_held, keep_selected
 from fedcohort.node.ledger import reserve
-from fedcohort.node.policy import SitePolicy, check_study
+from fedcohort.node.policy import SECONDS_PER_DAY, SitePolicy, check_study
 from fedcohort.node.records import NodeStore, StoredProposal
 from fedcohort.study import parse_study
 from fedcohort.versions import RULES
@@ -28,7 +28,6 @@ from fedcohort.wire.signing import approval_signing_bytes, study_signing_bytes
 
 log = logging.getLogger("fedcohort.node")
 
-SECONDS_PER_DAY = 86_400
 MOST_NEW_A_DAY = 1_000
 REFUSED_BY_PERSON = "refused-by-site"
 REFUSALS = (
@@ -168,6 +167,7 @@ def approve(site: LocalSite, study_hash: str, by: str = "") -> Approval:
         max_rounds=site.policy.max_rounds,
         expires_at=int(time.time()) + site.policy.approval_days * SECONDS_PER_DAY,
         disclosure=rules_text(site.policy.disclosure) if study.privacy is None else "",
+        release_seconds=site.policy.release_seconds,
     )
     return _decide(site, approval, "approved", by)
 

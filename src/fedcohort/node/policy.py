@@ -30,12 +30,16 @@ from fedcohort.sources.catalogue.schema import PATIENT_ID
 from fedcohort.sources.cohort.where.parse import check_plain
 from fedcohort.study import Cohort, Privacy, ProtectionName, Study, missing_bounds
 from fedcohort.texts import Text, say
-from fedcohort.wire.messages import SITE_NAME
+from fedcohort.wire.messages import MOST_RELEASE_SECONDS, SITE_NAME
 
 SiteName = Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
 Whole = Annotated[int, Field(strict=True, ge=1)]
 AnalysisName = Annotated[str, PlainValidator(partial(one_of, KINDS))]
 """One of `analyses.kinds`."""
+SECONDS_PER_DAY = 86_400
+DEFAULT_RELEASE_HOURS = 72.0
+MOST_RELEASES = 10
+"""Rounds of a study whose every answer a person looks at."""
 ModelName = Literal["logistic", "mlp_medical", "cnn_medical", "image_and_record", "coefficients", "own"]
 
 
@@ -91,6 +95,12 @@ class SitePolicy(Frozen):
     """What may be shown of exact sums that this site is part of; of all sites' rules the strictest hold."""
     approval: Literal["ask", "auto"] = "ask"
     approval_days: Whole = 30
+    release: Literal["auto", "person"] = "auto"
+    """`person`: somebody here sees each answer before it leaves, and lets it go or not (`node.airlock`)."""
+    release_hours: (
+        Annotated[float, Field(strict=True, ge=1 / 3600, le=MOST_RELEASE_SECONDS / 3600)] | None
+    ) = None
+    """How long an answer waits for that person; with release = "person", and then 72."""
 
     @model_validator(mode="after")
     def _one_way_to_connect(self) -> "SitePolicy":
@@ -109,6 +119,37 @@ class SitePolicy(Frozen):
         if fault := fault_of(self.tables, self.budget):
             raise ValueError(fault)
         return self
+
+    @model_validator(mode="after")
+    def _release_that_can_be_kept(self) -> "SitePolicy":
+        """Refuse what asks for private studies where none is answered, and a time without effect."""
+        if self.release == "auto":
+            if self.release_hours is not None:
+                raise ValueError('release_hours: it has an effect with release = "person" only; leave it out')
+            return self
+        asking = {
+            "privacy_required": self.privacy_required,
+            "budget": any(math.isfinite(budget.epsilon) for budget in self.budget.values()),
+            "noisy_minimum": self.noisy_minimum,
+            "answer_slot": self.answer_slot is not None,
+        }
+        if private := [name for name, is_set in asking.items() if is_set]:
+            raise ValueError(
+                say(
+                    'release = "person": it answers no study with [privacy], where a person\'s no would tell '
+                    "of patients, and {names} asks for such studies; leave one of them out",
+                    names=", ".join(private),
+                )
+            )
+        if self.release_seconds > self.approval_days * SECONDS_PER_DAY:
+            raise ValueError("release_hours: longer than the approval_days that a signature holds")
+        return self
+
+    @property
+    def release_seconds(self) -> int:
+        """How long an answer waits for a person; 0 where none is asked."""
+        hours = DEFAULT_RELEASE_HOURS if self.release_hours is None else self.release_hours
+        return math.ceil(hours * 3600) if self.release == "person" else 0
 
     @property
     def groups(self) -> tuple[BudgetGroup, ...]:
@@ -211,6 +252,8 @@ def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, Objection | N
     yield "budget", budget_objection(study, policy.group_of(study.cohort.table))
     yield "patients", _patients_objection(policy, study.cohort)
     yield "sites", _sites_objection(policy, study)
+    if policy.release == "person":
+        yield "release", _release_objection(study)
     model = analysis.asked_model
     if model is not None:
         name = model if isinstance(model, str) else "own"
@@ -262,6 +305,32 @@ def _privacy_objection(policy: SitePolicy, privacy: Privacy | None) -> Objection
                 few=privacy.sites_per_patient,
             ),
             say("let the study have privacy.sites_per_patient = {n}", n=n),
+        )
+    return None
+
+
+def _release_objection(study: Study) -> Objection | None:
+    """What no person can be asked about: private answers, and many."""
+    if study.privacy is not None:
+        return Objection(
+            say(
+                'site.toml: release = "person": a person here lets each answer go, and under [privacy] the '
+                "person's no would tell of patients"
+            ),
+            say('let the study leave out [privacy], or say release = "auto" in site.toml'),
+        )
+    n = study.analysis.n_steps
+    if n <= MOST_RELEASES and study.cohort.is_explicit:
+        n = build_analysis(study).n_rounds
+    if n > MOST_RELEASES:
+        return Objection(
+            say(
+                'site.toml: release = "person": a person here lets each answer go, at most {most} of a '
+                "study, and this one may ask for {n}",
+                most=MOST_RELEASES,
+                n=n,
+            ),
+            say('let it ask for fewer rounds, or say release = "auto" in site.toml'),
         )
     return None
 

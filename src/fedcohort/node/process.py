@@ -19,7 +19,7 @@ from fedcohort.errors import (
 )
 from fedcohort.logs import about
 from fedcohort.node import heads
-from fedcohort.node.answer import answer, is_private, prepare
+from fedcohort.node.answer import HELD, answer, is_private, prepare
 from fedcohort.node.cards import take_cards
 from fedcohort.node.consent import LocalSite, receive_proposal, stored_answer, study_hash_of
 from fedcohort.node.head_exchange import (
@@ -72,23 +72,25 @@ async def serve_link(running: Running, link: Link) -> None:
     answered = set(running.store.answered())
     talk = asyncio.create_task(_announce(running, link, answered))
     inbox: asyncio.Queue[Message | Exception] = asyncio.Queue(MOST_WAITING)
+    held: dict[str, Message] = {}
+    releasing = asyncio.create_task(_ask_again_when_decided(running, held, inbox))
     reading = asyncio.create_task(_read(running, link, inbox))
     reading.add_done_callback(lambda task: task.cancelled() or task.exception())
     shown = False
     try:
         while True:
             message = await _next(inbox)
-            if isinstance(message, Heads):
-                await asyncio.to_thread(take_heads, running, message)
-                shown = True
-                continue
-            if isinstance(message, Roster):
-                await asyncio.to_thread(take_cards, running.store, running.node.keys, running.cards, message)
+            if isinstance(message, Heads | Roster):
+                await _take_news(running, message)
+                shown |= isinstance(message, Heads)
                 continue
             if not shown:
                 raise WireError("a question before the ledger heads that the coordinator holds")
             refusal = await refuse_unwitnessed(running, link, message)
             reply = refusal or await running.worker.answer(message, partial(_reply, running))
+            if isinstance(reply, Event) and reply.kind == HELD:
+                held[reply.study_hash] = message
+                continue
             if isinstance(message, Proposal):
                 (answered.add if isinstance(reply, Approval) else answered.discard)(study_hash_of(message))
             await _in_slot(running, reply)
@@ -107,8 +109,35 @@ async def serve_link(running: Running, link: Link) -> None:
         log_error(running, logging.WARNING, error)
         await link.close(error.code)
     finally:
-        talk.cancel()
-        reading.cancel()
+        for beside in (talk, reading, releasing):
+            beside.cancel()
+
+
+async def _take_news(running: Running, news: Heads | Roster) -> None:
+    """Take what is said to every site and asks nothing."""
+    if isinstance(news, Heads):
+        await asyncio.to_thread(take_heads, running, news)
+    else:
+        await asyncio.to_thread(take_cards, running.store, running.node.keys, running.cards, news)
+
+
+async def _ask_again_when_decided(
+    running: Running, held: dict[str, Message], inbox: "asyncio.Queue[Message | Exception]"
+) -> None:
+    """Put a question back once a person has let its answer go, in another process, or the time is up.
+
+    Args:
+        held: by study, the newest question whose answer waits.
+    """
+    airlock = running.node.airlock
+    while airlock is not None:
+        for study_hash in list(held):
+            try:
+                if await asyncio.to_thread(airlock.is_decided, study_hash):
+                    await inbox.put(held.pop(study_hash))
+            except FedcohortError as error:
+                log_error(running, logging.WARNING, error)
+        await asyncio.sleep(APPROVAL_POLL_SECONDS)
 
 
 async def _next(inbox: "asyncio.Queue[Message | Exception]") -> Message:

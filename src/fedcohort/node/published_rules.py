@@ -16,7 +16,7 @@ from fedcohort.texts import Text
 
 PUBLISHED = frozenset({
     "analyses", "protections", "models", "private_models", "min_sites", "min_colluders", "max_rounds",
-    "privacy_required", "sites_per_patient", "max_delta", "patients",
+    "privacy_required", "sites_per_patient", "max_delta", "patients", "release",
 })  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from fedcohort.errors import ConfigError, FedcohortError
 from fedcohort.logs import about
 from fedcohort.node import heads
+from fedcohort.node.airlock import Airlock
 from fedcohort.node.answer import Node
 from fedcohort.node.cards import announced
 from fedcohort.node.consent import LocalSite, read_approval
@@ -79,7 +80,8 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
     allow = partial(check_study, policy)
     node = Node(
         policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow,
-        noisy_minimum=policy.noisy_minimum, remember=partial(keep_table, policy),
+        noisy_minimum=policy.noisy_minimum, airlock=Airlock(store.held, identity, policy.release_seconds),
+        remember=partial(keep_table, policy),
     )  # fmt: skip
     witnesses = Witnesses(by_operator=newest_copy)
     if policy.counter is not None:

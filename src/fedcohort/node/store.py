@@ -20,6 +20,7 @@ from fedcohort.audit.chain import GENESIS, Detail
 from fedcohort.audit.heads import HeadStore
 from fedcohort.errors import EarlierStoreError, NotFoundError
 from fedcohort.node import tables
+from fedcohort.node.airlock import HeldStore
 from fedcohort.node.ledger import check_left, with_unreserved
 from fedcohort.node.records import (
     Cost,
@@ -86,6 +87,7 @@ class SqlNodeStore:
         self._log = EventLog(tables.events, self._database)
         self.heads = HeadStore(tables.heads, self._database)
         self.countersigned = HeadStore(tables.countersigned, self._database)
+        self.held = HeldStore(tables.held, self._database, self._log)
         self._keep_cost = self._database.prepare(_upsert(tables.costs))
         self._approval = self._database.prepare(_APPROVAL)
         self._decided = self._database.prepare(_DECIDED)

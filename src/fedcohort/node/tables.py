@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, MetaData, String, Table, Text
 
 from fedcohort.audit.chain import events_table
 from fedcohort.audit.heads import heads_table
@@ -34,6 +34,23 @@ contributions = Table(
     Column("roster", Text, nullable=False),
     Column("site_state", LargeBinary, nullable=False),
 )
+held = Table(
+    "held",
+    metadata,
+    Column("study_hash", String(64), primary_key=True),
+    Column("round", Integer, nullable=False),
+    Column("state_digest", LargeBinary, nullable=False),
+    Column("integers", LargeBinary, nullable=False),
+    Column("shape", Text, nullable=False),
+    Column("roster", Text, nullable=False),
+    Column("site_state", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("decided_by", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)
+"""What was computed and has not left: it waits for a person, or was withheld (`node.airlock`)."""
 helps = Table(
     "helps",
     metadata,
@@ -78,5 +95,5 @@ keys = Table(
     Column("key", LargeBinary, nullable=False),
 )
 
-SCHEMA = Schema("node", metadata, "proposals", "0004", Path(__file__).parent / "migrations")
+SCHEMA = Schema("node", metadata, "proposals", "0005", Path(__file__).parent / "migrations")
 """Who changes a table above writes a migration, and its number here (CONTRIBUTING.md)."""

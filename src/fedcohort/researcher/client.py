@@ -165,7 +165,8 @@ def simulate(
     Args:
         frames: by site, or a list, whose sites are then called site_1, site_2 and so on.
         disclosure: the hospitals' rules of what may be shown without [privacy]; left out, none is applied,
-            and the report says what hospitals with the default rules would hide.
+            and the report says what hospitals with the default rules would hide. Nobody is asked whether an
+            answer may leave, as in hospitals whose site.toml says `release = "person"`.
     Raises:
         StudyError: there is no frame, a name cannot be a site's, or what is given is no frame.
     """
@@ -257,13 +258,20 @@ def awaited(status: Mapping[str, Any]) -> str:
         error = status["error"] or {"message": "sites"}
         return f"waiting: {error['message']}"
     if status["state"] != "proposed":
-        return ""
+        return _let_go(status["sites"]) if status["state"] == "running" else ""
     asked = [site["id"] for site in status["sites"] if site["state"] == "asked"]
     refused = [
         f"{site['id']}: {in_words(site['code'])}" for site in status["sites"] if site["state"] == "refused"
     ]
     words = f"waiting for approval by {', '.join(asked)}" if asked else "waiting for hospitals"
     return f"{words}; refused by {'; '.join(refused)}" if refused else words
+
+
+def _let_go(sites: Sequence[Mapping[str, Any]]) -> str:
+    """Who may take days to answer; a coordinator of before does not say."""
+    hours = {site["id"]: site.get("release_hours", 0) for site in sites if not site["code"]}
+    persons = [f"{site} (within {longest:g} hours)" for site, longest in hours.items() if longest]
+    return f"a person lets each answer go at {', '.join(persons)}" if persons else ""
 
 
 @dataclass(frozen=True)

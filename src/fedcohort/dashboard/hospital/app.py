@@ -15,6 +15,7 @@ from flask.typing import ResponseReturnValue
 
 import fedcohort
 from fedcohort.dashboard.hospital.datasets import add_data, offered_tables
+from fedcohort.dashboard.hospital.held import add_held, waiting_answers
 from fedcohort.dashboard.hospital.predictions import (
     TEXT_BYTES,
     PredictionService,
@@ -83,6 +84,7 @@ def build_hospital_page(
     _add_pages(app, policy, store, predictions)
     add_data(app, hospital)
     add_proposals(app, hospital)
+    add_held(app, hospital)
     return app
 
 
@@ -94,6 +96,7 @@ def _add_pages(app: Flask, policy: SitePolicy, store: SqlNodeStore, predictions:
             models={key: model.study.name for key, model in predictions.models.items()},
             ledger=_ledger(policy, store),
             proposals=proposals_view(store),
+            held=waiting_answers(store),
             answers=_may_answer(),
             releases=list_releases(store, SHOWN),
             tables=offered_tables(policy),

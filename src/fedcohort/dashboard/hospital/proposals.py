@@ -86,9 +86,9 @@ def proposal_view(proposal: StoredProposal, policy: SitePolicy | None = None) ->
     """A proposal as pages show it, with the units that the site's database declares, and its rules."""
     study = parse_study(proposal.study)
     units = {} if policy is None else units_of(policy.data, study.cohort.table)
-    rules = None if policy is None else policy.disclosure
+    rules, seconds = (None, 0) if policy is None else (policy.disclosure, policy.release_seconds)
     language, asked_by = spoken()["language"], (proposal.researcher, proposal.researcher_key)
-    words = explain(study, *asked_by, units, rules=rules, language=language)
+    words = explain(study, *asked_by, units, rules=rules, release_seconds=seconds, language=language)
     return {
         "name": study.name,
         "hash": proposal.study_hash,

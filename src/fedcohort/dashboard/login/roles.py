@@ -67,12 +67,18 @@ HOSPITAL: Mapping[str, Set[str]] = {
     "GET /data/<table>": HOME,
     "GET /studies/<study_hash>": HOME,
     "POST /studies/<study_hash>": frozenset({"data-owner"}),
+    "GET /held/<study_hash>": frozenset({"data-owner", LOCAL}),
+    "GET /held/<study_hash>.csv": frozenset({"data-owner", LOCAL}),
+    "POST /held/<study_hash>": frozenset({"data-owner"}),
     "GET /models/<key>": HOME,
     "POST /models/<key>": HOME,
     "GET /api/models": HOME,
     "POST /api/models/<key>/predict": HOME,
 }
-"""The hospital page's; a prediction changes nothing, and nothing of it is stored."""
+"""The hospital page's; a prediction changes nothing, and nothing of it is stored. An answer that waits is the
+hospital's sum alone, and is shown to who decides."""
 
-PAGES = frozenset({"/", "/new", "/people", "/studies/<study_hash>", "/data/<table>", "/models/<key>"})
+PAGES = frozenset({
+    "/", "/new", "/people", "/studies/<study_hash>", "/held/<study_hash>", "/data/<table>", "/models/<key>",
+})  # fmt: skip
 """Routes that redirect a browser to the log-in, where programs get 401."""

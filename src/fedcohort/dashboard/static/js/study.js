@@ -7,7 +7,7 @@ import { figuresView } from "./figures.js";
 import { showPromises } from "./promises.js";
 import { Refusal, follow, get } from "./rest.js";
 import { stateName } from "./studies.js";
-import { date, has, t } from "./texts.js";
+import { date, has, short, t } from "./texts.js";
 import { timesView } from "./times.js";
 import { showTraffic } from "./traffic.js";
 
@@ -171,6 +171,8 @@ const failure = ({ code, message }) => [code ? meaning(code) : "", message, code
 function chip(site) {
   const state = String(site.state);
   const words = t(has(`answer.${state}`) ? `answer.${state}` : "state.unknown");
-  const text = [site.id, words, site.code ? meaning(site.code) : ""].filter(Boolean).join(" · ");
+  const hours = Number(site.release_hours);
+  const person = hours > 0 && !site.code ? t("study.release", { hours: short(hours) }) : "";
+  const text = [site.id, words, person, site.code ? meaning(site.code) : ""].filter(Boolean).join(" · ");
   return element("li", { text, attributes: { "data-state": state } });
 }
