@@ -27,7 +27,7 @@ from fedcohort.analyses.contract import (
 )
 from fedcohort.analyses.curves_told import shown_places
 from fedcohort.analyses.disclosed_exits import at_risk_at, of_windows, shown_exits
-from fedcohort.analyses.exits import at_ends, places_of
+from fedcohort.analyses.exits import GridPlaces, at_ends
 from fedcohort.analyses.glm.estimates import coefficient_rows
 from fedcohort.analyses.glm.newton import Ascent, advance, is_near
 from fedcohort.analyses.glm.stages import MomentsStage, NewtonStage
@@ -96,7 +96,7 @@ class OverTime:
     def cells(self, rows: Treated, windows: Sequence[Windows] | None = None) -> Ints:
         """(n,): who leaves when, by group and event, at windows' ends where there are any."""
         last = len(self.grid)
-        place = places_of(np.zeros(0) if rows.time is None else rows.time, self.grid)
+        place = GridPlaces.of(self.grid)(np.zeros(0) if rows.time is None else rows.time)
         if windows is not None:
             ends = [np.append(group.places, last)[group.of(np.arange(last + 1))] for group in windows]
             place = np.stack(ends)[rows.a.astype(np.int64), place]
