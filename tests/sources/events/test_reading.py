@@ -214,6 +214,24 @@ def test_patients_have_no_time_and_numbers_may_be_missing(database: str) -> None
     assert patients.milliseconds.tolist() == [0, 0]
 
 
+def test_of_several_rows_of_one_patient_the_newest_is_read(database: str) -> None:
+    rows = [
+        event("patients", "p1", as_of=1.0, sex="male"),
+        event("patients", "p1", as_of=3.0, sex="female"),
+        event("patients", "p1", as_of=2.0, sex="unknown"),
+        event("patients", "p2", as_of=None, sex="male"),
+        event("patients", "p2", as_of=5.0, sex="a"),
+        event("patients", "p2", as_of=5.0, sex="b"),
+    ]
+    for turn in (rows, rows[::-1]):
+        fill(database, KINDS["patients"].table, turn)
+        [chunk] = chunks(database, [Wanted("patients", {"all": None}, ("sex",))])
+        assert chunk.events[0].columns["sex"].tolist() == ["female", "b"]
+        assert chunk.events[0].patient.tolist() == [0, 1]
+        with writing(database) as connection:
+            KINDS["patients"].table.drop(connection)
+
+
 def test_identifiers_of_two_types_are_compared_as_texts(database: str) -> None:
     numbered = Table("stays", MetaData(), Column("subject", Integer), Column("t", Float(53)))
     fill(database, numbered, [{"subject": 9, "t": 1.0}, {"subject": 10, "t": 2.0}])

@@ -41,7 +41,7 @@ from sqlalchemy import types as sql
 
 from fedcohort.errors import SchemaError
 from fedcohort.sources.events.read_values import Column, column_of
-from fedcohort.sources.events.times import milliseconds
+from fedcohort.sources.events.times import EARLIEST_DAYS, milliseconds
 from fedcohort.sources.events.views import PER_DAY, EventTable, KindView, views_of
 from fedcohort.storage import timeouts
 from fedcohort.storage.database import reading, select_only
@@ -92,7 +92,7 @@ class Events:
 
     Attributes:
         patient: which of the chunk's patients.
-        milliseconds: since 1970-01-01; 0 for a kind that has no time.
+        milliseconds: since 1970-01-01; 0 for `patients`, of whom each has one row: the newest.
         value: NaN where missing, and for a kind that has no number; it is last within its millisecond.
         sets: the i-th bit says that the event is in the i-th set.
         columns: what else was asked for: doubles, or texts and None as objects.
@@ -137,7 +137,14 @@ class EventReader:
             StoreError: the database failed.
         """
         kept = all(_is_number(self.views[one.kind].patient) for one in wanted)
-        streams = [_Stream(self._blocks(one, block_rows, as_text=not kept), block_rows) for one in wanted]
+        streams = [
+            _Stream(
+                self._blocks(one, block_rows, as_text=not kept),
+                block_rows,
+                self.views[one.kind].kind.time is not None,
+            )
+            for one in wanted
+        ]
         try:
             while _filled(streams):
                 yield _chunk(streams)
@@ -181,7 +188,7 @@ def query_of(view: KindView, wanted: Wanted, *, as_text: bool, engine: str) -> S
     if unknown:
         raise SchemaError("{kind}: has no column {names}", kind=wanted.kind, names=", ".join(unknown))
     patient = _patient(view.patient, as_text=as_text, engine=engine)
-    time = null() if view.kind.time is None else view.columns[view.kind.time]
+    time = _time(view)
     value = view.columns.get(view.kind.value or "", null())
     tests = [_test(view, codes) for codes in wanted.sets.values()]
     bits = [case((test, 1 << index), else_=0) for index, test in enumerate(tests)]
@@ -194,6 +201,13 @@ def query_of(view: KindView, wanted: Wanted, *, as_text: bool, engine: str) -> S
     if view.kind.time is not None:
         query = query.where(time.is_not(None))
     return query.order_by(patient)
+
+
+def _time(view: KindView) -> ColumnElement[Any]:
+    """When an event was; of a kind without a time, when its row was written."""
+    if view.kind.time is not None:
+        return view.columns[view.kind.time]
+    return null() if view.as_of is None else view.as_of
 
 
 def _patient(column: ColumnElement[Any], *, as_text: bool, engine: str) -> ColumnElement[Any]:
@@ -350,7 +364,9 @@ def _block(rows: Sequence[Sequence[object]], view: KindView, wanted: Wanted, unr
 
     n = len(rows)
     values = np.full(n, np.nan) if kind.value is None else column(2, kind.value)
-    times = np.zeros(n) if kind.time is None else column(1, kind.time)
+    times = column_of(by_column[1], "time", per_day, unread, f"{kind.name}.{kind.time or 'as_of'}")
+    if kind.time is None:
+        times = np.nan_to_num(times.astype(np.float64), nan=EARLIEST_DAYS)
     others = {name: column(4 + place, name) for place, name in enumerate(wanted.columns)}
     dated = ~np.isnan(times.astype(np.float64))
     patients = np.empty(n, np.object_)
@@ -399,12 +415,14 @@ class _Stream:
     Attributes:
         blocks: where they come from.
         enough: rows to hold before any are taken.
+        is_timed: whether its events have a time.
         held: patients that were read and not yet taken; the last may go on.
         ended: nothing more comes.
     """
 
     blocks: "Generator[_Block]"
     enough: int
+    is_timed: bool
     held: _Block | None = None
     ended: bool = False
 
@@ -452,7 +470,26 @@ def _chunk(streams: Sequence[_Stream]) -> Chunk:
     except TypeError:
         raise SchemaError(_UNORDERED) from None
     places = {key: place for place, key in enumerate(keys)}
-    return Chunk(tuple(map(str, keys)), tuple(_events(block, places) for block in taken))
+    events = [_events(block, places) for block in taken]
+    pairs = zip(events, streams, strict=True)
+    return Chunk(
+        tuple(map(str, keys)), tuple(one if stream.is_timed else _newest(one) for one, stream in pairs)
+    )
+
+
+def _newest(events: Events) -> Events:
+    """One row a patient: of several systems, and from before a merge, the one that was written last.
+
+    Of two written at once it is the one whose values are last in their order, on every engine.
+    """
+    texts = [
+        np.unique([str(one) for one in column], return_inverse=True)[1] for column in events.columns.values()
+    ]
+    order = np.lexsort((*texts, events.milliseconds, events.patient))
+    last = order[np.append(events.patient[1:] != events.patient[:-1], np.ones(min(1, len(order)), np.bool_))]
+    columns = {name: column[last] for name, column in events.columns.items()}
+    at = np.zeros(len(last), np.int64)
+    return Events(events.patient[last], at, events.value[last], events.sets[last], columns)
 
 
 def _events(block: _Block | None, places: Mapping[Key, int]) -> Events:

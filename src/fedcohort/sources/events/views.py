@@ -15,7 +15,7 @@ A kind that is named so is read there and nowhere else; the others are read in o
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from sqlalchemy import ColumnElement, Connection, FromClause, inspect, literal
@@ -83,6 +83,7 @@ class KindView:
         patient: the column that tells patients apart.
         columns: column of the kind to what is selected for it; those that are not there are missing.
         times: of what its times are numbers, where they are numbers.
+        as_of: of a kind without a time, the column that tells the newest row of a patient.
     """
 
     kind: EventKind
@@ -90,6 +91,7 @@ class KindView:
     patient: ColumnElement[object]
     columns: Mapping[str, ColumnElement[object]] = field(default_factory=dict)
     times: TimeUnit = "days"
+    as_of: ColumnElement[Any] | None = None
 
 
 def views_of(
@@ -124,7 +126,9 @@ def _own(connection: Connection, kind: EventKind) -> KindView:
             table=kind.name,
             names=", ".join(sorted(missing)),
         )
-    return KindView(kind, table, table.c[PATIENT_ID], {name: table.c[name] for name in kind.columns})
+    return KindView(
+        kind, table, table.c[PATIENT_ID], {name: table.c[name] for name in kind.columns}, as_of=table.c.as_of
+    )
 
 
 def _mapped(connection: Connection, kind: EventKind, mapped: EventTable) -> KindView:
