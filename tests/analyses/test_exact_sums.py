@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcohort.analyses.exact_sums import SQUARES, VALUES, sum_squares, sum_values, totals
+from fedcohort.analyses.exact_sums import (
+    SQUARES,
+    VALUES,
+    floats_of,
+    limbs_of,
+    sum_squares,
+    sum_values,
+    totals,
+)
 from fedcohort.errors import ValueRangeError
 
 NUMBERS = st.floats(-(2.0**127), 2.0**127, allow_nan=False).filter(lambda x: x == 0 or abs(x) > 2.0**-138)
@@ -39,6 +47,17 @@ def test_limbs_of_many_sites_stay_exact_as_floats() -> None:
 def test_the_missing_are_left_out_and_smaller_values_than_any_unit_lose_their_last_bits() -> None:
     assert totals(sum_values(np.array([[np.nan, 1.0], [2.0, np.nan]])), VALUES) == [2, 1]
     assert totals(sum_values(np.array([[5e-324], [2.0**-192]])), VALUES) == [Fraction(2) ** -192]
+    assert totals(sum_values(np.array([[5e-324]])), VALUES) == totals(
+        sum_squares(np.array([[5e-324]])), SQUARES
+    )
+
+
+def test_limbs_of_numbers_are_those_of_their_sum() -> None:
+    values = np.array([0.0, -0.0, 1.0, -1 / 3, 2.0**127, -(2.0**-139) / 3, 5e-324, 2.0**-160 * 1.7])
+    found = limbs_of(values)
+    assert found.tolist() == [sum_values(np.array([[value]]))[0].tolist() for value in values]
+    expected = np.where(np.abs(values) < 2.0**-192, 0.0, values)
+    np.testing.assert_array_equal(floats_of(found), np.rint(expected * 2.0**192) * 2.0**-192)
 
 
 @pytest.mark.parametrize("value", [1e39, -1e300, np.inf])

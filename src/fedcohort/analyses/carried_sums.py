@@ -8,13 +8,13 @@ a site's own sum is rounded as floats are).
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.analyses.exact_sums import LIMB_BITS, limbs_at
 from fedcohort.errors import ValueRangeError
 from fedcohort.vector import Block
 
-LIMB_BITS, LOWEST, N_LIMBS = 32, -128, 9
+LOWEST, N_LIMBS = -128, 9
 """From 2^-128 up to 2^157, so that a sum of 2^-75 or more keeps all of its 53 bits."""
 LARGEST = 2.0 ** (LOWEST + LIMB_BITS * N_LIMBS - 3)
-_LIMB = np.uint64(2**LIMB_BITS - 1)
 _MANTISSA = 53
 
 Floats = NDArray[np.float64]
@@ -41,22 +41,9 @@ def to_limbs(values: Floats | float) -> Ints:
     whole = np.where(
         tiny, np.rint(np.ldexp(fraction, np.where(tiny, place, 0) + _MANTISSA)), np.ldexp(fraction, _MANTISSA)
     )
-    low, high = _split(whole.astype(np.uint64), np.maximum(place, 0) % LIMB_BITS)
-    parts = (low & _LIMB, (low >> np.uint64(LIMB_BITS)) + (high & _LIMB), high >> np.uint64(LIMB_BITS))
-    first = np.maximum(place, 0) // LIMB_BITS
-    limbs = np.zeros((*numbers.shape, N_LIMBS), np.int64)
-    for offset, part in enumerate(parts):
-        at = np.minimum(first + offset, N_LIMBS - 1)[..., None]
-        filled = np.take_along_axis(limbs, at, -1) + part.astype(np.int64)[..., None]
-        np.put_along_axis(limbs, at, filled, -1)
+    limbs = limbs_at(whole.astype(np.uint64), np.maximum(place, 0), N_LIMBS)
     signed: Ints = limbs * np.where(numbers < 0, -1, 1)[..., None]
     return signed
-
-
-def _split(whole: NDArray[np.uint64], shift: Ints) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The lower and the upper 32 bits of a number below 2^53, each moved up by less than 32 places."""
-    by = shift.astype(np.uint64)
-    return (whole & _LIMB) << by, (whole >> np.uint64(LIMB_BITS)) << by
 
 
 def from_limbs(limbs: NDArray[np.floating | np.integer]) -> Floats:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import frexp, isnan, ldexp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,8 @@ LIMB_BITS = 32
 LARGEST = 2.0**127
 """A value beyond it belongs to no measurement; a square of it still has room."""
 _MANTISSA, _HALF = 53, 27
-_AT_ONCE = 2**14
+_LIMB = np.uint64(2**LIMB_BITS - 1)
+_AT_ONCE = 2**13
 """Rows that are worked on together: they stay in the processor's cache."""
 SLICE_BITS, MOST_SLICES = 18, 6
 
@@ -69,24 +71,45 @@ def limbs_of(values: Floats) -> Ints:
     if not np.all(np.abs(values) <= LARGEST):
         raise ValueRangeError("a value is beyond 2^127; declare bounds and clean the column")
     whole, place = _whole_numbers(values)
-    each = zip(whole.tolist(), place.tolist(), strict=True)
-    return np.array([_to_limbs(number << at, VALUES) for number, at in each], np.int64).reshape(
-        len(values), VALUES.n_limbs
-    )
+    found = limbs_at(np.abs(whole).astype(np.uint64), place, VALUES.n_limbs)
+    signed: Ints = found * np.sign(whole)[:, None]
+    return signed
+
+
+def limbs_at(whole: NDArray[np.uint64], place: Ints, n_limbs: int) -> Ints:
+    """(…, n_limbs): limbs, lowest first, of whole numbers below 2^53 times 2^place, which is not negative."""
+    shift = (place % LIMB_BITS).astype(np.uint64)
+    low, high = (whole & _LIMB) << shift, (whole >> np.uint64(LIMB_BITS)) << shift
+    # What is carried into the middle limb has none of the bits that stand there.
+    parts = (low & _LIMB, (low >> np.uint64(LIMB_BITS)) + (high & _LIMB), high >> np.uint64(LIMB_BITS))
+    limbs = np.zeros((*whole.shape, n_limbs), np.int64)
+    for offset, part in enumerate(parts):
+        at = np.minimum(place // LIMB_BITS + offset, n_limbs - 1)[..., None]
+        filled = np.take_along_axis(limbs, at, -1) + part.astype(np.int64)[..., None]
+        np.put_along_axis(limbs, at, filled, -1)
+    return limbs
 
 
 def floats_of(limbs: NDArray[np.floating | np.integer]) -> Floats:
     """(n,): the exact sums that limbs of VALUES stand for, each rounded once."""
-    return np.array([float(total) for total in totals(limbs, VALUES)], np.float64)
+    return np.array([ldexp(float(whole), VALUES.lowest) for whole in _wholes(limbs)], np.float64)
 
 
 def totals(limbs: NDArray[np.floating | np.integer], grid: Grid) -> list[Fraction]:
     """The exact sums that limbs, added over sites, stand for: one a row."""
-    return [
-        Fraction(sum(int(limb) << (LIMB_BITS * place) for place, limb in enumerate(row)))
-        * Fraction(2) ** grid.lowest
-        for row in np.asarray(limbs)
-    ]
+    step = Fraction(2) ** grid.lowest
+    return [whole * step for whole in _wholes(limbs)]
+
+
+def _wholes(limbs: NDArray[np.floating | np.integer]) -> list[int]:
+    """One a row of limbs, added over sites."""
+    wholes = []
+    for row in np.asarray(limbs).astype(np.int64).tolist():
+        whole = 0
+        for limb in reversed(row):
+            whole = (whole << LIMB_BITS) + limb
+        wholes.append(whole)
+    return wholes
 
 
 def sum_both(columns: Floats) -> tuple[Ints, Ints]:
@@ -96,40 +119,58 @@ def sum_both(columns: Floats) -> tuple[Ints, Ints]:
 
 
 def _summed(columns: Floats, *asked: "tuple[Grid, Callable[[_Part], int]]") -> list[Ints]:
-    sums = [np.zeros((columns.shape[1], grid.n_limbs), np.int64) for grid, _ in asked]
-    for index, column in enumerate(columns.T):
-        present = np.ascontiguousarray(column)
-        if np.isnan(present.min(initial=0.0)):
-            present = present[~np.isnan(present)]
-        if present.size and not np.max(np.abs(present)) <= LARGEST:
-            raise ValueRangeError("a value is beyond 2^127; declare bounds and clean the column")
-        parts = [_Part(present[begin : begin + _AT_ONCE]) for begin in range(0, len(present), _AT_ONCE)]
-        for (grid, part_of), limbs_of in zip(asked, sums, strict=True):
-            limbs_of[index] = _to_limbs(sum(part_of(part) for part in parts), grid)
-    return sums
+    p = columns.shape[1]
+    sums = [[0] * p for _ in asked]
+    for begin in range(0, len(columns), _AT_ONCE):
+        # Of these rows all columns, and not of a column all rows, which are far apart in memory.
+        for index, values in enumerate(columns[begin : begin + _AT_ONCE].T):
+            part = _Part.of(np.ascontiguousarray(values))
+            for (_, part_of), total in zip(asked, sums, strict=True):
+                total[index] += part_of(part)
+    return [
+        np.array([_to_limbs(whole, grid) for whole in total], np.int64).reshape(p, grid.n_limbs)
+        for (grid, _), total in zip(asked, sums, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Values that are worked on together."""
+    """Values that are worked on together, none of them NaN, and the largest of them without its sign."""
 
     values: Floats
+    largest: float
+
+    @classmethod
+    def of(cls, values: Floats) -> "_Part":
+        """NaN left out.
+
+        Raises:
+            ValueRangeError: a value is beyond 2^127.
+        """
+        largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
+        if isnan(largest):
+            return cls.of(values[~np.isnan(values)])
+        if not largest <= LARGEST:
+            raise ValueRangeError("a value is beyond 2^127; declare bounds and clean the column")
+        return cls(values, largest)
 
     @cached_property
-    def slices(self) -> tuple[Floats, int] | None:
-        """Whole numbers, (k, n), and the highest place: a value is the sum of slice j times 2^(top - 18 j).
+    def slices(self) -> tuple[list[Floats], int] | None:
+        """Whole numbers, (n,) each, and the highest place: a value is a sum of slice j times 2^(top - 18 j).
 
         Slices are of 18 bits, so that sums of their products are exact as floats, 2^16 of them in whatever
         order. None where values are so far apart that they take more slices than `MOST_SLICES`.
         """
-        top = int(np.frexp(np.max(np.abs(self.values)))[1]) - SLICE_BITS
-        rest = np.ldexp(self.values, -top)
+        top = frexp(self.largest)[1] - SLICE_BITS
+        if top < VALUES.lowest:
+            return None
+        rest = self.values * 2.0**-top
         found: list[Floats] = []
         while len(found) < MOST_SLICES and top - SLICE_BITS * len(found) >= VALUES.lowest:
             found.append(np.rint(rest))
             rest -= found[-1]
             if not rest.any():
-                return np.stack(found), top
+                return found, top
             rest *= 2.0**SLICE_BITS
         return None
 
@@ -139,18 +180,17 @@ class _Part:
             return _value_sum(self.values)
         slices, top = self.slices
         places = (top - SLICE_BITS * j - VALUES.lowest for j in range(len(slices)))
-        return sum(int(total) << place for total, place in zip(slices.sum(1), places, strict=True))
+        return sum(int(part.sum()) << place for part, place in zip(slices, places, strict=True))
 
     def square_sum(self) -> int:
         """In steps of 2^SQUARES.lowest, which is twice as low: a square's place is twice the value's."""
         if self.slices is None:
             return _square_sum(self.values)
         slices, top = self.slices
-        products = slices @ slices.T
         return sum(
-            int(products[i, j]) << (2 * top - SLICE_BITS * (i + j) - SQUARES.lowest)
-            for i in range(len(slices))
-            for j in range(len(slices))
+            (int(np.dot(one, other)) << (2 * top - SLICE_BITS * (i + j) - SQUARES.lowest)) << (i != j)
+            for i, one in enumerate(slices)
+            for j, other in enumerate(slices[: i + 1])
         )
 
 

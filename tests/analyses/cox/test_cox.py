@@ -114,8 +114,8 @@ def test_concordance_counts_the_pairs_within_hospitals() -> None:
 
 def test_pairs_are_counted_as_one_by_one() -> None:
     draw = np.random.default_rng(4)
-    for n in (0, 1, 2, 7, 40):
-        time, event, risk = draw.integers(1, 9, n), draw.integers(0, 2, n), draw.integers(0, 5, n)
+    for n, levels in product((0, 1, 2, 7, 31, 32, 33, 40, 130), (2, 5, 10**6)):
+        time, event, risk = draw.integers(1, 9, n), draw.integers(0, 2, n), draw.integers(0, levels, n)
         found = [0, 0, 0]
         for i, j in product(range(n), repeat=2):
             if event[i] and (time[i] < time[j] or (time[i] == time[j] and not event[j])):

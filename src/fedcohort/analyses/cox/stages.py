@@ -135,7 +135,7 @@ class BySite:
 
         def make() -> RiskSets:
             cases = self.asked.cases(rows)
-            return RiskSets.of(scaling(cases.x), cases.time, cases.event, cases.stratum, self.efron)
+            return RiskSets.of(cases.x, cases.time, cases.event, cases.stratum, self.efron, scaling)
 
         return rows.latest("risk sets", scaling.key, make)
 
@@ -215,17 +215,17 @@ class FitStage:
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """A site's part."""
         at = self.model.coefficients(state)
-        sets, cases = self.model.sets(state, rows), self.model.asked.cases(rows)
+        sets = self.model.sets(state, rows)
         likelihood, proportions = sets.fit(at)
-        eta = self._eta(state, cases, at)
         parts: dict[str, Contribution] = {
             "likelihood": Proved(limbs_of(likelihood.packed)),
             "proportions": Proved(limbs_of(proportions.packed)),
-            "pairs": Proved(pairs_of(cases, eta)),
+            "pairs": Proved(sets.pairs(at)),
         }
         if self.grid:
+            cases = self.model.asked.cases(rows)
             cell, died = cell_of(cases, self.grid)
-            risk = np.exp(np.clip(eta, -80.0, 80.0))
+            risk = np.exp(np.clip(self._eta(state, cases, at), -80.0, 80.0))
             cells = self.model.asked.n_strata * (len(self.grid) + 1)
             parts["exits"] = Tally(cell=2 * cell + died, rows=cases.rows)
             parts["risk"] = Proved(limbs_of(np.bincount(cell, risk, cells).astype(np.float64)))
