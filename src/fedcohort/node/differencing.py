@@ -2,13 +2,12 @@
 
 A node keeps, of each study without privacy that it has approved, under which conditions it selects and
 whom, as digests of patients that are keyed by a secret of the site. A cohort that differs from an earlier
-one of other conditions by fewer than `min_cell` patients, or by none, waits for a person, and so does one of
-the same conditions of which some, but fewer, have changed. Only pairs are compared: what three studies tell
-together is not looked for.
+one of other conditions by fewer than `min_cell` patients, or by none, waits for a person. The same conditions
+are answered from the rows of before (`snapshots`) until enough patients have changed; where that cannot be,
+they wait for a person, too. Only pairs are compared: what three studies tell together is not looked for.
 """
 
 import hashlib
-import json
 import logging
 import secrets
 from collections.abc import Iterator
@@ -24,6 +23,8 @@ from fedcohort.errors import FedcohortError, StoreError
 from fedcohort.logs import about
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness_words import Line
+from fedcohort.node.snapshots import Answered, answered_from, base_of, is_kept
+from fedcohort.node.snapshots import keep as keep_answered
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.storage.files import read_or_make_key, write_whole
@@ -67,8 +68,7 @@ class Selected:
 
 def conditions_of(cohort: Cohort) -> str:
     """What selects patients: the table, `where`, and the label, without which a row is left out."""
-    where = " ".join((cohort.where or "").split())
-    return json.dumps([cohort.table, where, sorted(cohort.label_columns), cohort.patient_id])
+    return base_of(cohort)
 
 
 def is_compared(policy: SitePolicy, study: Study) -> bool:
@@ -82,16 +82,25 @@ def selected_by(policy: SitePolicy, study: Study) -> Selected:
     Raises:
         FedcohortError: the cohort cannot be read; neither could the study.
     """
+    return digested(policy.state, study.cohort, _asked(policy, study)[0])
+
+
+def _asked(policy: SitePolicy, study: Study) -> tuple[NDArray[np.str_], Answered | None]:
+    """The patients whom a study would be answered of, and from which rows, where these are kept."""
     cohort = study.cohort
+    words = policy.tables.get(cohort.table, ())
+    declared = catalogue(policy.data, None)["tables"] if words == "*" else {}
+    names = declared.get(cohort.table, {}).get("columns", {}) if words == "*" else words
+    offered = {cohort.table: list(names)}
+    if is_kept(policy, cohort):
+        answered = answered_from(policy, cohort, offered)
+        return np.unique(answered.held.patients), answered
     name = next((name for name, kind in cohort.schema_.items() if not isinstance(kind, Image)), None)
     columns = cohort.schema_ if name is None else {name: cohort.schema_[name]}
     changed = {"columns": columns, "bounds": {}, "split": None}
     part = Cohort.model_validate({**dict(cohort), **changed})
-    words = policy.tables.get(cohort.table, ())
-    declared = catalogue(policy.data, None)["tables"] if words == "*" else {}
-    offered = declared.get(cohort.table, {}).get("columns", {}) if words == "*" else words
-    table = load_cohort(policy.data, part, study.seed, {cohort.table: list(offered)}, policy.state)
-    return digested(policy.state, cohort, np.unique(table.patient_ids))
+    table = load_cohort(policy.data, part, study.seed, offered, policy.state)
+    return np.unique(table.patient_ids), None
 
 
 def digested(state: Path, cohort: Cohort, patient_ids: NDArray[np.str_]) -> Selected:
@@ -155,25 +164,34 @@ def is_held(policy: SitePolicy, study: Study) -> bool:
     if not earlier:
         return False
     try:
-        selected = selected_by(policy, study)
+        patients, answered = _asked(policy, study)
     except FedcohortError:
         return False
+    if answered is not None and answered.verdict == "apart":
+        return True
+    selected = digested(policy.state, study.cohort, patients)
+    if answered is not None and answered.verdict == "enough" and answered.before is not None:
+        # Of these not only who is there has changed, which was compared with every value.
+        compared = digested(policy.state, study.cohort, np.unique(answered.before.patients))
+        earlier = [before for before in earlier if before.name != compared.name]
     told = partial(differs_by_few, selected, min_cell=policy.disclosure.min_cell)
     return any(told(before=before) for before in earlier)
 
 
 def keep_selected(policy: SitePolicy, study: Study) -> None:
-    """Remember whom an approved study selects, where that can be read yet."""
+    """Remember whom an approved study selects, and what of them is answered, where that can be read yet."""
     if not is_compared(policy, study):
         return
     try:
-        selected = selected_by(policy, study)
+        patients, answered = _asked(policy, study)
     except FedcohortError as error:
         where = about(policy.id, study.hash)
         words = "%s: study %.12s: its patients are compared with other studies' once they can be read: %s"
         log.info(words, policy.id, study.hash, error, extra=where)
         return
-    keep(policy.state, selected)
+    keep(policy.state, digested(policy.state, study.cohort, patients))
+    if answered is not None:
+        keep_answered(policy, study.cohort, answered)
 
 
 def keep_table(policy: SitePolicy, study: Study, table: Table) -> None:

@@ -93,6 +93,8 @@ class SitePolicy(Frozen):
     max_delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = 1e-3
     disclosure: Disclosure = Disclosure()
     """What may be shown of exact sums that this site is part of; of all sites' rules the strictest hold."""
+    snapshot_days: Annotated[int, Field(strict=True, ge=0, le=3650)] = 30
+    """How long rows that a study without [privacy] was answered from are kept, to answer again; 0: not."""
     approval: Literal["ask", "auto"] = "ask"
     approval_days: Whole = 30
     release: Literal["auto", "person"] = "auto"

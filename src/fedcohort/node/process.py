@@ -34,6 +34,7 @@ from fedcohort.node.keys import signed
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.published_rules import published_rules
 from fedcohort.node.running import Running, log_error, offered_columns
+from fedcohort.node.snapshots import SECONDS_PER_DAY, forget
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.wire.codec import encode
 from fedcohort.wire.link import Link
@@ -281,7 +282,24 @@ def _offer(policy: SitePolicy) -> bytes:
 
 
 async def run_node(running: Running, links: AsyncIterator[Link]) -> None:
-    """Serve one link after another, for ever."""
+    """Serve one link after another, for ever; once a day, forget patients who have left."""
+    forgetting = asyncio.create_task(_forget_daily(running.site.policy))
+    try:
+        await _serve_links(running, links)
+    finally:
+        forgetting.cancel()
+
+
+async def _forget_daily(policy: SitePolicy) -> None:
+    while True:
+        await asyncio.sleep(SECONDS_PER_DAY)
+        try:
+            await asyncio.to_thread(forget, policy)
+        except Exception:
+            log.exception("%s: snapshots: an unexpected error", policy.id, extra=about(policy.id))
+
+
+async def _serve_links(running: Running, links: AsyncIterator[Link]) -> None:
     clock = asyncio.get_running_loop().time
     async for link in links:
         site = running.site.policy.id

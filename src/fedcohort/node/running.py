@@ -20,6 +20,7 @@ from fedcohort.node.consent import LocalSite, read_approval
 from fedcohort.node.differencing import keep_table
 from fedcohort.node.keys import Keys, RosterFolder
 from fedcohort.node.policy import SitePolicy, check_study
+from fedcohort.node.snapshots import forget, load_answered
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.witness import Witnesses
 from fedcohort.node.worker import Worker
@@ -72,7 +73,9 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
     offered = offered_columns(policy)
 
     def load(cohort: Cohort, seed: int, private: bool) -> Table:
-        return load_cohort(policy.data, cohort, seed, offered, policy.state, private)
+        if private:
+            return load_cohort(policy.data, cohort, seed, offered, policy.state, private)
+        return load_answered(policy, cohort, seed, offered)
 
     def read(encoded: bytes) -> Approval:
         return read_approval(identity, encoded)
@@ -86,6 +89,7 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
     witnesses = Witnesses(by_operator=newest_copy)
     if policy.counter is not None:
         witnesses.by_counter = heads.counter_matches(policy.counter, identity, store)
+    forget(policy)
     running = Running(LocalSite(policy, identity, store), node, held, Worker(), cards, witnesses)
     if newest_copy:
         store.note("newest-copy")

@@ -6,12 +6,13 @@ same way; `resolve_cohort` makes a researcher's short form explicit.
 
 import json
 import sqlite3
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, inspect
 from sqlalchemy.types import TypeEngine
@@ -25,6 +26,7 @@ from fedcohort.sources.cohort.columnar import Unsuited, column_chunks, query_of
 from fedcohort.sources.cohort.convert import convert, needed_columns, nobody
 from fedcohort.sources.cohort.dialects import select_sql
 from fedcohort.sources.cohort.explicit import check_explicit
+from fedcohort.sources.cohort.held import Held, Holding, Use, uses_of
 from fedcohort.sources.cohort.order import in_order
 from fedcohort.sources.cohort.segments import Segments, segments_of
 from fedcohort.sources.cohort.selecting import Selection, count, only, selected
@@ -37,6 +39,8 @@ from fedcohort.storage.database import reading, select_only
 from fedcohort.storage.drivers import read_every_value
 from fedcohort.study import Cohort
 from fedcohort.table import Table
+
+Made = TypeVar("Made")
 
 CHUNK_ROWS = 1_000
 """So few that a chunk's objects stay in the processor's cache: twice as fast as ten thousand."""
@@ -75,6 +79,71 @@ def load_cohort(
     """
     needed = needed_columns(cohort)
     check_explicit(cohort)
+
+    def make(connection: Connection, query: _Query, form: int) -> Callable[[], Table]:
+        stores = image_stores(cohort, folder)
+        if stores:
+            check_decoder()
+        return partial(_table, connection, cohort, seed, query, stores, form)
+
+    return _read(url, cohort, needed, offered, private, make)
+
+
+def hold_cohort(
+    url: str | Path,
+    cohort: Cohort,
+    offered: Mapping[str, Collection[str]],
+    uses: Sequence[Use] = (),
+    *,
+    checked: bool = True,
+) -> Held:
+    """The values of a cohort without [privacy], and of further columns, as a node can hold them.
+
+    Args:
+        url, cohort, offered: as for `load_cohort`; no images.
+        uses: of further columns; something in them that does not fit is missing.
+        checked: False: so it is in every column.
+    Raises:
+        StudyError, PolicyError, SchemaError, ValueRangeError, StoreError, RowsError: as `load_cohort`.
+        CohortError: `where` is not allowed.
+    """
+    check_explicit(cohort)
+    asked = uses_of(cohort) or ()
+    every = tuple(dict.fromkeys([*asked, *uses]))
+    needed = [*dict.fromkeys([*needed_columns(cohort), *(name for _, name in uses)])]
+
+    def make(connection: Connection, query: _Query, form: int) -> Callable[[], Held]:
+        holding = partial(Holding, cohort, every, asked if checked else ())
+        return partial(_held, connection, cohort, query, holding, form)
+
+    return _read(url, cohort, needed, offered, False, make)
+
+
+def _held(
+    connection: Connection, cohort: Cohort, query: "_Query", empty: Callable[[], Holding], form: int
+) -> Held:
+    """Send the query, and hold what its rows have."""
+    for by_column in (True, False):
+        holding = empty()
+        try:
+            with closing(_chunks(connection, cohort, query, {}, by_column=by_column)) as raws:
+                for raw in raws:
+                    holding.add(raw, form)
+        except Unsuited:
+            continue
+        break
+    return holding.held(form)
+
+
+def _read(
+    url: str | Path,
+    cohort: Cohort,
+    needed: Sequence[str],
+    offered: Mapping[str, Collection[str]],
+    private: bool,
+    make: "Callable[[Connection, _Query, int], Callable[[], Made]]",
+) -> Made:
+    """Check what is asked for, open the database, and make something of the query."""
     allowed = _check_offered(cohort, needed, offered)
     where = None if cohort.where is None else parse_where(cohort.where, cohort.table, allowed)
     if private and cohort.where is not None:
@@ -84,11 +153,9 @@ def load_cohort(
         with reading(url) as connection:
             form = form_in(connection, cohort.table)
             query = _query(connection, cohort, needed, Selection(where), private)
-            stores = image_stores(cohort, folder)
-            if stores:
-                check_decoder()
+            read_rows = make(connection, query, form)
             begun = True
-            return _table(connection, cohort, seed, query, stores, form)
+            return read_rows()
     except StoreError as error:
         raise RowsError(*error.args) if begun else error from None
 
@@ -103,21 +170,41 @@ def _table(
 ) -> Table:
     """Send the query, and make a table of its rows."""
     read, private = partial(convert, private=query.private, form=form), query.private
+    empty = partial(nobody, cohort, seed)
     try:
+        with closing(_chunks(connection, cohort, query, stores, by_column=True)) as raws:
+            tables = (read(raw, cohort, seed) for raw in raws)
+            return in_order(tables, cohort.table, empty() if private else None)
+    except Unsuited:
+        with closing(_chunks(connection, cohort, query, stores, by_column=False)) as raws:
+            tables = (read(raw, cohort, seed, stores) for raw in raws)
+            return in_order(tables, cohort.table, empty(stores) if private else None)
+
+
+def _chunks(
+    connection: Connection,
+    cohort: Cohort,
+    query: "_Query",
+    stores: Mapping[str, PixelStore],
+    *,
+    by_column: bool,
+) -> Generator[Raw]:
+    """The selected rows, chunk by chunk.
+
+    Raises:
+        Unsuited: they are not read by columns; read them one by one.
+    """
+    if by_column:
         if query.positions or stores:
             raise Unsuited
         types = {name: query.types[name] for name in query.names}
         chunks = column_chunks(query_of(connection.engine.url, query.sql, types, query.segments))
-        raws = _selected((Raw(cohort.table, columns) for columns in chunks), query)
-        tables = (read(raw, cohort, seed) for raw in raws)
-        return in_order(tables, cohort.table, nobody(cohort, seed) if private else None)
-    except Unsuited:
-        select_only(connection)
-        read_every_value(connection)
-        with closing(_stream(connection, query.sql, _chunk_rows(stores))) as streamed:
-            raws = _selected((_raw(rows, query) for rows in streamed), query)
-            tables = (read(raw, cohort, seed, stores) for raw in raws)
-            return in_order(tables, cohort.table, nobody(cohort, seed, stores) if private else None)
+        yield from _selected((Raw(cohort.table, columns) for columns in chunks), query)
+        return
+    select_only(connection)
+    read_every_value(connection)
+    with closing(_stream(connection, query.sql, _chunk_rows(stores))) as streamed:
+        yield from _selected((_raw(rows, query) for rows in streamed), query)
 
 
 @dataclass(frozen=True)
