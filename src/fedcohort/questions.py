@@ -1,5 +1,6 @@
 """What a study asks and what it promises: what every kind of question has, and `[privacy]`."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 MAX_STUDY_BYTES = 64 * 2**20
 """A study with a saved model inside is still one small file."""
+Choice = Literal["value", "above 0"]
+"""What a column has to be for a row to count."""
 
 
 class Question(Frozen):
@@ -62,6 +65,11 @@ class Question(Frozen):
                 "horizon, such as fc.Survival(time, event, horizon=1825)"
             )
         self.refuse_steps(privacy)
+
+    @property
+    def choosing(self) -> Mapping[str, Choice]:
+        """Columns that choose rows as `where` does: without a value, or a weight, a row does not count."""
+        return {}
 
     def refuse_steps(self, privacy: "Privacy") -> None:
         """Refuse what only training heeds.

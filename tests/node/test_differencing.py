@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedcohort.disclosure.rules import Disclosure
+import fedcohort as fc
+from fedcohort.analyses.glm.question import GLM
+from fedcohort.analyses.weighting.question import Weighting
+from fedcohort.columns import Column
+from fedcohort.disclosure.rules import OPEN, Disclosure
 from fedcohort.errors import StoreError
 from fedcohort.node.answer import prepare
 from fedcohort.node.consent import LocalSite, approve, receive_proposal
@@ -16,11 +20,11 @@ from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness import check_readiness
 from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore
-from fedcohort.study import Cohort, Describe, Numeric, Privacy, Study
+from fedcohort.study import Categorical, Cohort, Describe, Numeric, Privacy, Study
 from fedcohort.wire.identity import new_identity
 from fedcohort.wire.messages import Approval, Event, Proposal
 from fedcohort.wire.signing import study_signing_bytes
-from tests.build import TABLE, ward_rows, write_ward
+from tests.build import TABLE, frame_of, ward_rows, write_ward
 
 ROWS = ward_rows(0)
 NAME = "age"
@@ -78,6 +82,65 @@ def test_the_same_conditions_are_answered_again(site: LocalSite) -> None:
     assert not asked(site, study("first", where))
     assert not asked(site, study("second", where.replace(" < ", "   <  ")))
     assert len(list((site.policy.state / FOLDER).iterdir())) == 1
+
+
+def weighted(name: str, **more: object) -> Study:
+    """A regression in which the ill count, and nobody else."""
+    columns = {NAME: Numeric(0, 120), "bp": Numeric(0, 300), "ill": Numeric(0, 1)}
+    question = GLM(f"{NAME} ~ 1", weights="ill", **more)
+    return Study(name=name, cohort=Cohort(table=TABLE, columns=columns), analysis=question)
+
+
+def sum_of_ages(study: Study, n_ill: int) -> float:
+    """As whoever reads the report, and knows how many are ill, computes it."""
+    hospitals = {"a": frame_of(ROWS[::2]), "b": frame_of(ROWS[1::2])}
+    report = fc.simulate(hospitals, disclosure=OPEN).run(study, progress=False).report
+    if "glm" in report:
+        return float(report["glm"]["coefficients"][0]["coef"]) * n_ill
+    column = report["describe"][NAME]
+    return float(column["mean"]) * float(column["n"])
+
+
+def test_an_attack_by_a_weight_of_0_succeeds_without_the_rule_and_is_held_with_it(site: LocalSite) -> None:
+    """The ill by weight, and the ill but for the oldest of them by `where`: the difference is that age."""
+    known = sorted(float(str(row[NAME])) for row in ROWS if row["ill"] and row[NAME] is not None)
+    oldest = known[-1]
+    assert known[-2] < oldest
+    by_where = study("the others", f"ill = 1 AND {NAME} < {oldest}")
+    ages_of_the_ill = sum_of_ages(weighted("the ill"), len(known))
+    assert ages_of_the_ill - sum_of_ages(by_where, len(known)) == pytest.approx(oldest)
+    policy = site.policy.model_copy(update={"analyses": ("describe", "glm")})
+    site = replace(site, policy=policy)
+    assert not asked(site, by_where)
+    assert asked(site, weighted("the ill"))
+    without = replace(site, policy=policy.model_copy(update={"disclosure": Disclosure(min_cell=1)}))
+    assert not asked(without, weighted("the ill once more"))
+
+
+def test_a_weight_that_leaves_nobody_out_is_as_none(site: LocalSite) -> None:
+    site = replace(site, policy=site.policy.model_copy(update={"analyses": ("describe", "glm")}))
+    columns = {NAME: Numeric(0, 120), "bp": Numeric(1, 300)}
+    cohort = Cohort(table=TABLE, columns=columns, where="bp > 0")
+    assert not asked(site, Study(name="all", cohort=cohort, analysis=Describe()))
+    by_bp = Study(name="weighted", cohort=cohort, analysis=GLM(f"{NAME} ~ 1", weights="bp"))
+    assert not asked(site, by_bp)
+    assert not asked(site, Study(name="offset", cohort=cohort, analysis=GLM(f"{NAME} ~ 1", offset="log(bp)")))
+
+
+def test_what_an_analysis_chooses_by_is_compared_as_conditions_are(site: LocalSite) -> None:
+    site = replace(site, policy=site.policy.model_copy(update={"analyses": ("describe", "glm", "weighting")}))
+    columns: dict[str, Column] = {
+        NAME: Numeric(0, 120),
+        "bp": Numeric(0, 300),
+        "ill": Categorical((0, 1)),
+    }
+    cohort = Cohort(table=TABLE, columns=columns)
+    assert not asked(site, Study(name="all", cohort=cohort, analysis=Describe()))
+    n_missing = sum(row["bp"] is None for row in ROWS)
+    assert 0 < n_missing < 10
+    assert asked(site, Study(name="measured", cohort=cohort, analysis=GLM(f"{NAME} ~ 1", offset="bp")))
+    treated = Weighting(f"ill ~ {NAME}", "bp")
+    assert not asked(site, Study(name="treated", cohort=cohort, analysis=treated))
 
 
 def test_cohorts_that_differ_by_many_are_answered(site: LocalSite) -> None:

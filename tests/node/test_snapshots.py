@@ -296,7 +296,7 @@ def test_a_new_column_of_several_rows_a_patient_is_theirs_who_have_not_changed()
     again = earlier(before, now, found, [new])
     assert again is not None
     assert again.patients.tolist() == ["a", "a", "b"]
-    assert again.numbers("y").tolist() == [5, 6, 7]
+    assert again.values("y").tolist() == [5, 6, 7]
     other = held(["a", "a", "b"], [1, 2, 9], ["u", "v", "u"])
     now = replace(other, columns={**other.columns, new: np.array([5.0, 6.0, 7.0])})
     assert earlier(before, now, changes(before, now.only(before.columns)), [new]) is None

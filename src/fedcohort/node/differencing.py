@@ -8,9 +8,10 @@ they wait for a person, too. Only pairs are compared: what three studies tell to
 """
 
 import hashlib
+import json
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.analyses.columns_of import values_of
 from fedcohort.columns import Image
 from fedcohort.errors import FedcohortError, StoreError
 from fedcohort.logs import about
@@ -26,6 +28,7 @@ from fedcohort.node.readiness_words import Line
 from fedcohort.node.snapshots import Answered, answered_from, base_of, is_kept
 from fedcohort.node.snapshots import keep as keep_answered
 from fedcohort.sources.catalogue.declared import catalogue
+from fedcohort.sources.cohort.held import Held
 from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.storage.files import read_or_make_key, write_whole
 from fedcohort.study import Cohort, Study
@@ -66,9 +69,27 @@ class Selected:
         return cls(conditions.decode(), np.frombuffer(patients, DIGEST).astype(np.uint64))
 
 
-def conditions_of(cohort: Cohort) -> str:
-    """What selects patients: the table, `where`, and the label, without which a row is left out."""
-    return base_of(cohort)
+def conditions_of(study: Study, *, chosen: bool) -> str:
+    """What selects patients: the table, `where`, the label, and by what column the analysis chooses of them.
+
+    Args:
+        chosen: whether the analysis leaves any of the cohort's rows out; else it is as if it did not choose.
+    """
+    base = base_of(study.cohort)
+    choosing = sorted(study.analysis.choosing.items())
+    return json.dumps([*json.loads(base), choosing]) if chosen and choosing else base
+
+
+def counting(study: Study, n: int, values: Callable[[str], NDArray[np.float64]]) -> NDArray[np.bool_]:
+    """(n,): which rows of a cohort count in the analysis: a weight of 0 leaves out as `where` does.
+
+    Args:
+        values: of a column, NaN where missing.
+    """
+    rows = np.ones(n, np.bool_)
+    for name, choice in study.analysis.choosing.items():
+        rows &= ~np.isnan(values(name)) if choice == "value" else values(name) > 0
+    return rows
 
 
 def is_compared(policy: SitePolicy, study: Study) -> bool:
@@ -82,11 +103,11 @@ def selected_by(policy: SitePolicy, study: Study) -> Selected:
     Raises:
         FedcohortError: the cohort cannot be read; neither could the study.
     """
-    return digested(policy.state, study.cohort, _asked(policy, study)[0])
+    return _asked(policy, study)[0]
 
 
-def _asked(policy: SitePolicy, study: Study) -> tuple[NDArray[np.str_], Answered | None]:
-    """The patients whom a study would be answered of, and from which rows, where these are kept."""
+def _asked(policy: SitePolicy, study: Study) -> tuple[Selected, Answered | None]:
+    """Whom a study would be answered of, and from which rows, where these are kept."""
     cohort = study.cohort
     words = policy.tables.get(cohort.table, ())
     declared = catalogue(policy.data, None)["tables"] if words == "*" else {}
@@ -94,28 +115,40 @@ def _asked(policy: SitePolicy, study: Study) -> tuple[NDArray[np.str_], Answered
     offered = {cohort.table: list(names)}
     if is_kept(policy, cohort):
         answered = answered_from(policy, cohort, offered)
-        return np.unique(answered.held.patients), answered
-    name = next((name for name, kind in cohort.schema_.items() if not isinstance(kind, Image)), None)
-    columns = cohort.schema_ if name is None else {name: cohort.schema_[name]}
-    changed = {"columns": columns, "bounds": {}, "split": None}
-    part = Cohort.model_validate({**dict(cohort), **changed})
+        return selected_of(policy.state, study, answered.held), answered
+    first = next((name for name, kind in cohort.schema_.items() if not isinstance(kind, Image)), None)
+    few = {first, *study.analysis.choosing}
+    columns = {name: kind for name, kind in cohort.schema_.items() if name in few} or cohort.schema_
+    part = Cohort.model_validate({**dict(cohort), "columns": columns, "bounds": {}, "split": None})
     table = load_cohort(policy.data, part, study.seed, offered, policy.state)
-    return np.unique(table.patient_ids), None
+    return selected_in(policy.state, study, table), None
 
 
-def digested(state: Path, cohort: Cohort, patient_ids: NDArray[np.str_]) -> Selected:
+def selected_of(state: Path, study: Study, held: Held) -> Selected:
+    """Whom a study selects of rows that are kept."""
+    rows = counting(study, len(held.patients), held.values)
+    return digested(state, study, held.patients[rows], chosen=not rows.all())
+
+
+def selected_in(state: Path, study: Study, table: Table) -> Selected:
+    """Whom a study selects of a cohort's table."""
+    rows = counting(study, table.n_rows, partial(values_of, table, study.cohort))
+    return digested(state, study, table.patient_ids[rows], chosen=not rows.all())
+
+
+def digested(state: Path, study: Study, ids: NDArray[np.str_], *, chosen: bool = False) -> Selected:
     """The patients of a cohort by digests that nobody makes without the site's key."""
     key = bytes.fromhex(
         read_or_make_key(state / KEY, lambda: secrets.token_hex(KEY_BYTES).encode()).decode().strip()
     )
     keyed = hashlib.blake2b(digest_size=DIGEST.itemsize, key=key, person=b"fedcohort-cohort")
     digests = bytearray()
-    for patient in patient_ids.tolist():
+    for patient in np.unique(ids).tolist():
         digest = keyed.copy()
         digest.update(patient.encode())
         digests += digest.digest()
     patients = np.sort(np.frombuffer(bytes(digests), DIGEST).astype(np.uint64))
-    return Selected(conditions_of(cohort), patients)
+    return Selected(conditions_of(study, chosen=chosen), patients)
 
 
 def kept(state: Path) -> Iterator[Selected]:
@@ -164,15 +197,14 @@ def is_held(policy: SitePolicy, study: Study) -> bool:
     if not earlier:
         return False
     try:
-        patients, answered = _asked(policy, study)
+        selected, answered = _asked(policy, study)
     except FedcohortError:
         return False
     if answered is not None and answered.verdict == "apart":
         return True
-    selected = digested(policy.state, study.cohort, patients)
     if answered is not None and answered.verdict == "enough" and answered.before is not None:
         # Of these not only who is there has changed, which was compared with every value.
-        compared = digested(policy.state, study.cohort, np.unique(answered.before.patients))
+        compared = selected_of(policy.state, study, answered.before)
         earlier = [before for before in earlier if before.name != compared.name]
     told = partial(differs_by_few, selected, min_cell=policy.disclosure.min_cell)
     return any(told(before=before) for before in earlier)
@@ -183,13 +215,13 @@ def keep_selected(policy: SitePolicy, study: Study) -> None:
     if not is_compared(policy, study):
         return
     try:
-        patients, answered = _asked(policy, study)
+        selected, answered = _asked(policy, study)
     except FedcohortError as error:
         where = about(policy.id, study.hash)
         words = "%s: study %.12s: its patients are compared with other studies' once they can be read: %s"
         log.info(words, policy.id, study.hash, error, extra=where)
         return
-    keep(policy.state, digested(policy.state, study.cohort, patients))
+    keep(policy.state, selected)
     if answered is not None:
         keep_answered(policy, study.cohort, answered)
 
@@ -197,7 +229,7 @@ def keep_selected(policy: SitePolicy, study: Study) -> None:
 def keep_table(policy: SitePolicy, study: Study, table: Table) -> None:
     """Remember whom a study selects as it is answered: they may have changed since it was approved."""
     if is_compared(policy, study):
-        keep(policy.state, digested(policy.state, study.cohort, np.unique(table.patient_ids)))
+        keep(policy.state, selected_in(policy.state, study, table))
 
 
 def differencing_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:

@@ -1,12 +1,13 @@
 """The words of `fc.GLM(...)`."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedcohort.analyses.formula.words import Formula
+from fedcohort.analyses.formula.words import Formula, Log
 from fedcohort.columns import Categorical, Column, Identifier, Numeric
-from fedcohort.questions import Privacy, Question
+from fedcohort.questions import Choice, Privacy, Question
 from fedcohort.texts import say
 
 if TYPE_CHECKING:
@@ -78,6 +79,15 @@ class GLM(Question):
     def outcome(self) -> str:
         """The column that is explained."""
         return str(self.formula.outcome)
+
+    @property
+    def choosing(self) -> Mapping[str, Choice]:
+        """A row without a weight, or without an offset, does not count."""
+        chosen: dict[str, Choice] = {}
+        if self.offset is not None:
+            factor = self.offset.terms[0].factors[0]
+            chosen[factor.column] = "above 0" if isinstance(factor, Log) else "value"
+        return chosen if self.weights is None else {**chosen, self.weights: "above 0"}
 
     def family_of(self, columns: dict[str, Column]) -> FamilyName:
         """As it is asked, or by the outcome."""

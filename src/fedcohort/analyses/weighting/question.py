@@ -1,5 +1,6 @@
 """The words of `fc.Weighting(...)`."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, Tag, model_validator
@@ -7,7 +8,7 @@ from pydantic import Field, Tag, model_validator
 from fedcohort.analyses.formula.words import Formula, coded_columns
 from fedcohort.analyses.grids import Grid, ShownTimes, check_in_order
 from fedcohort.columns import Categorical, Column, Identifier, Numeric, Survival, tag_by_key
-from fedcohort.questions import Privacy, Question, kind_of
+from fedcohort.questions import Choice, Privacy, Question, kind_of
 from fedcohort.texts import say
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class Weighting(Question):
     def read(self) -> str:
         """The column that is summed by group: the outcome, or the event."""
         return self.outcome.event if isinstance(self.outcome, Survival) else self.outcome
+
+    @property
+    def choosing(self) -> Mapping[str, Choice]:
+        """Of whom nobody knows whether they are treated, the row does not count."""
+        return {self.treated: "value"}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

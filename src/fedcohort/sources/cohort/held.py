@@ -53,10 +53,16 @@ class Held:
         """Whether each patient has one row."""
         return not (self.patients[1:] == self.patients[:-1]).any()
 
-    def numbers(self, name: str) -> Floats:
-        """A column that is held as numbers."""
-        column = self.columns["number", name]
-        return np.empty(0) if isinstance(column, Coded) else column
+    def values(self, name: str) -> Floats:
+        """(n,) of a column, as numbers or places of levels, NaN where missing; of one that is not held, 0."""
+        column = next((column for (_, held), column in self.columns.items() if held == name), None)
+        if column is None:
+            return np.zeros(len(self.patients))
+        return (
+            _coded(column, {word: place for place, word in enumerate(column.values)})
+            if isinstance(column, Coded)
+            else column
+        )
 
     def rows(self, which: Mask | Places) -> "Held":
         """These rows alone."""
