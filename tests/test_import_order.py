@@ -39,7 +39,7 @@ LAYERS = (
     {"sources.fhir"},
     {"sources.hl7v2"},
     {"sources.datasets"},
-    {"expect", "handed_in", "local_token"},
+    {"expect", "fetch_fhir", "handed_in", "local_token"},
     {"explain", "engines.carrier"},
     {"node", "coordinator"},
     {"engines"},

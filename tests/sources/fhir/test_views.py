@@ -10,7 +10,7 @@ from fedcohort.errors import ConfigError
 from fedcohort.sources.events.change import Group
 from fedcohort.sources.events.tables import KINDS
 from fedcohort.sources.fhir.resource import Reading, changes_of
-from fedcohort.sources.fhir.views import MAX_BYTES, built_in_views, read_views
+from fedcohort.sources.fhir.views import MAX_BYTES, built_in_views, event_view, read_views
 
 from .support import observation
 
@@ -76,3 +76,9 @@ def test_a_file_that_is_no_view_is_refused_by_name(tmp_path: Path, content: byte
         read_views([path])
     with pytest.raises(ConfigError, match=r"nothing\.json"):
         read_views([tmp_path / "nothing.json"])
+
+
+def test_the_view_that_the_page_shows_is_one() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "fhir.md").read_text("utf-8")
+    [shown] = page.split("```json\n")[1:]
+    assert event_view(json.loads(shown.split("```")[0])).resource == "Observation"

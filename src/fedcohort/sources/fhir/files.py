@@ -9,6 +9,7 @@ Source: FHIR R4, "Bundle" and "Resource References" (2.3.4.1, resolving referenc
 import datetime
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -113,22 +114,27 @@ def _own_id(full_url: object) -> str | None:
 def medications_of(paths: Iterable[Path]) -> dict[str, Any]:
     """The codings of every Medication of some files, by its id: what requests refer to.
 
+    Of a file that is cut off they are those before; whoever reads it for its events is told.
+
     Raises:
         ConfigError: there are more than can be kept.
-        DataError: a file is broken.
     """
     found: dict[str, Any] = {}
     for path in paths:
-        if not _mentions(path, _MEDICATION):
-            continue
-        for entry, _ in _entries(path):
-            resource = entry.resource or {}
-            key = resource.get("id") or _own_id(entry.full_url)
-            if resource.get("resourceType") == "Medication" and isinstance(key, str):
-                found[key] = {"coding": _codings(resource.get("code"))}
+        with suppress(DataError):
+            if _mentions(path, _MEDICATION):
+                found.update(_medications(path))
         if len(found) > MOST_NOTED:
             raise ConfigError(f"{path}: more than {MOST_NOTED:,} Medications; import in smaller pieces")
     return found
+
+
+def _medications(path: Path) -> Iterator[tuple[str, Any]]:
+    for entry, _ in _entries(path):
+        resource = entry.resource or {}
+        key = resource.get("id") or _own_id(entry.full_url)
+        if resource.get("resourceType") == "Medication" and isinstance(key, str):
+            yield key, {"coding": _codings(resource.get("code"))}
 
 
 def _codings(concept: object) -> list[dict[str, Any]]:
