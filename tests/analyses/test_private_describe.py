@@ -136,6 +136,7 @@ def test_a_hospital_reads_what_leaves() -> None:
     assert "epsilon 1" in words
 
 
+@pytest.mark.slow
 def test_a_deviation_that_noise_hides_is_not_told_as_none_and_its_interval_holds() -> None:
     """A constant column's noisy variance is negative half of the time: it read 0.0 (0 to 0)."""
     frames = {site: rows(50, index).assign(age=54.0) for index, site in enumerate("abc")}

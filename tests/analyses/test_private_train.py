@@ -246,6 +246,7 @@ def test_metrics_of_exact_counts_are_the_metrics() -> None:
     assert found["auc_low"] == found["auc"] == found["auc_high"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sigma", [3.0, *(pytest.param(sigma, marks=pytest.mark.slow) for sigma in (1.0, 6.0))]
 )

@@ -210,6 +210,7 @@ ROUNDS = st.tuples(
 OTHERS = st.sampled_from([(name, 0, 0) for name in ("help", "note", "note beside", "kill", "reopen")])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ROUNDS | OTHERS, min_size=1, max_size=9), st.integers(0, 2**20 - 1))
 def test_a_crash_leaves_what_was_durable_and_at_most_what_was_being_done(

@@ -106,16 +106,23 @@ def calls() -> tuple[Call, ...]:
 
 def _calls_of(path: Path) -> Iterator[Call]:
     source = path.read_text("utf-8")
+    if not re.search(rf"\b(?:say|{'|'.join(SAID)})\(", source):
+        return
     tree = ast.parse(source)
-    functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
-    inside = {id(node): one for one in functions for node in ast.walk(one)}
+    nodes = list(ast.walk(tree))
+    functions = [one for one in nodes if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = {id(node): one for one in functions for node in ast.walk(one) if isinstance(node, ast.Call)}
     outside = {**_elsewhere(), **_assigned(tree)}
+    within: dict[int, dict[str, list[str]]] = {}  # by function
     is_user = re.search(r"^from fedcohort\.texts import .*\bsay\b", source, re.MULTILINE)
-    for node in ast.walk(tree):
+    for node in nodes:
         name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
         if not isinstance(node, ast.Call) or not (name in SAID or (name == "say" and is_user)):
             continue
-        known = {**outside, **(_assigned(inside[id(node)]) if id(node) in inside else {})}
+        function = inside.get(id(node))
+        if function is not None and id(function) not in within:
+            within[id(function)] = _assigned(function)
+        known = outside if function is None else {**outside, **within[id(function)]}
         given = [one.arg for one in node.keywords]
         names = None if None in given else frozenset(str(one) for one in given)
         found = tuple(text for one in node.args[:1] for text in texts(one, known) if text)

@@ -205,6 +205,7 @@ def test_under_privacy_coefficients_are_near_and_intervals_hold_them(method: str
     assert max(near) < 0.25
 
 
+@pytest.mark.slow
 def test_private_p_values_of_numbers_that_do_not_correlate_are_seldom_small() -> None:
     found = []
     for seed in range(20):

@@ -72,6 +72,7 @@ def coefficients(asked: fc.Study, frame: pd.DataFrame, seed: int) -> pd.DataFram
     return pd.DataFrame(report["glm"]["coefficients"]).set_index("name")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", LABELS)
 def test_intervals_hold_what_patients_were_drawn_from(family: str) -> None:
     """15 studies of 3,000 others each, 60 intervals at 95 %: fewer than 50 is less likely than 1 in 10^5."""

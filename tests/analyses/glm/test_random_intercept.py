@@ -90,6 +90,7 @@ def hospitals(family: str) -> list[pd.DataFrame]:
     return parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reml", [True, False])
 def test_a_linear_regression_of_uneven_hospitals_is_statsmodels_mixed_model(reml: bool) -> None:
     parts = hospitals("gaussian")
@@ -132,6 +133,7 @@ def dense(whole: pd.DataFrame, reml: bool) -> tuple[float, np.ndarray, np.ndarra
     return float(np.exp(best.x)), *at(best.x)[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["binomial", "poisson"])
 def test_a_logistic_and_a_poisson_regression_maximise_the_integrated_likelihood(family: str) -> None:
     """Against a quadrature and an algorithm of others."""

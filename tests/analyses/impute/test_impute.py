@@ -103,6 +103,7 @@ def test_missing_values_are_counted_by_column_and_rows_that_lack_others_left_out
     assert report["impute"]["events"] == rest["y"].sum()
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_and_complete_rows_are_farther_from_it() -> None:
     held: list[Any] = []
     errors: dict[str, list[Any]] = {"impute": [], "glm": []}

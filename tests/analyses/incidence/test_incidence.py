@@ -216,9 +216,10 @@ def noisy_report(n: int, seed: int, alike: bool = False) -> dict[str, Any]:
     return incidence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "repeats"),
-    [(60, 12), pytest.param(300, 12, marks=pytest.mark.slow), pytest.param(3000, 8, marks=pytest.mark.slow)],
+    [(60, 12), (300, 12), (3000, 8)],
 )
 def test_private_intervals_hold_the_incidence_whatever_the_number_of_patients(n: int, repeats: int) -> None:
     held = []

@@ -225,6 +225,7 @@ def test_a_value_beyond_its_bounds_is_refused_and_under_privacy_counts_as_the_bo
     assert ask(uneven(frame), privacy=fc.Privacy(epsilon=50.0)).report["patients"] > 190
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [{}, {"age": 1.0, "bp": 1.0}])
 def test_under_privacy_quantiles_are_near_and_intervals_hold_them(grid: dict[str, float]) -> None:
     """In six studies of other patients and noise, against the quartiles of their population."""
@@ -254,7 +255,7 @@ def test_too_few_patients_are_told_by_the_noisy_count() -> None:
         ask({"a": frame.iloc[:4], "b": frame.iloc[4:]}, privacy=fc.Privacy(epsilon=2000.0, delta=1e-2))
 
 
-@pytest.mark.parametrize("privacy", [None, fc.Privacy(epsilon=20.0)])
+@pytest.mark.parametrize("privacy", [None, pytest.param(fc.Privacy(epsilon=20.0), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_page_report_and_notebook_show_them(privacy: fc.Privacy | None, language: str) -> None:
     result = ask(uneven(made_up()), by="sex", privacy=privacy)

@@ -190,9 +190,10 @@ def test_under_privacy_the_curve_is_near_the_exact_one_and_its_intervals_hold_it
     assert sum(means) >= 8, "of 12; fewer in one of 5,000 runs where 95 % of intervals hold"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "repeats"),
-    [(60, 20), pytest.param(300, 15, marks=pytest.mark.slow), pytest.param(3000, 10, marks=pytest.mark.slow)],
+    [(60, 20), (300, 15), (3000, 10)],
 )
 def test_private_intervals_hold_the_curve_whatever_the_number_of_patients(n: int, repeats: int) -> None:
     """Of places of a curve, which fall and hold together: .90 to 1 where 95 % are meant; docs/privacy.md."""

@@ -215,6 +215,7 @@ def test_a_value_beyond_its_bounds_is_refused() -> None:
         ask(uneven(frame))
 
 
+@pytest.mark.slow
 def test_under_privacy_figures_are_near_and_intervals_hold_them() -> None:
     held: list[bool] = []
     true = ask(uneven(made_up(200_000, 99)), by="sex").report["validate"]["groups"]
@@ -233,7 +234,7 @@ def test_under_privacy_figures_are_near_and_intervals_hold_them() -> None:
     assert np.mean(held) > 0.8
 
 
-@pytest.mark.parametrize("privacy", [None, fc.Privacy(epsilon=20.0)])
+@pytest.mark.parametrize("privacy", [None, pytest.param(fc.Privacy(epsilon=20.0), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_page_report_and_notebook_show_it(privacy: fc.Privacy | None, language: str) -> None:
     result = ask(uneven(made_up()), by="sex", privacy=privacy)

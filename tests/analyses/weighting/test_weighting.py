@@ -186,6 +186,7 @@ def test_after_weights_of_overlap_the_groups_are_alike() -> None:
     assert all(abs(row["weighted_smd"]) < 1e-8 < abs(row["smd"]) for row in rows)
 
 
+@pytest.mark.slow
 def test_intervals_of_all_patients_effect_hold_it_as_often_as_they_say() -> None:
     """Of 60 cohorts; the truth is that of a million patients."""
     million = made_up(1_000_000, 0)

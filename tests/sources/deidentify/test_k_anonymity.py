@@ -142,6 +142,7 @@ VALUES = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(VALUES, min_size=1, max_size=40), k=st.integers(2, 4))
 def test_any_table_counts_as_pandas_counts_it(tmp_path: Path, rows: list[tuple[object, ...]], k: int) -> None:

@@ -246,6 +246,7 @@ def test_a_field_of_ten_megabytes_and_an_open_quote_refuse_their_records_alone(
     assert "a line of more than 4194304 characters" in report.refusals[0].reason
 
 
+@pytest.mark.slow
 def test_a_bomb_and_a_cut_off_archive_are_refused_in_words_and_keep_what_came_before(tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.csv.gz"
     with gzip.open(bomb, "wb") as file:
