@@ -115,6 +115,7 @@ class Running:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
+        gc.freeze()  # what is alive now is not walked through at the next one's end
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from fedcohort.node.settle import unsettled
 from fedcohort.node.store import opened_to_read
 from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.storage.durable import owner_only_folder
-from fedcohort.wire.address import check_url, client_tls, is_loopback, server_tls
+from fedcohort.wire.address import check_url, is_loopback, server_tls, tls_towards
 from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
 from fedcohort.wire.proxy import environment_proxy, reason
 
@@ -88,10 +88,11 @@ def _resolution(host: str) -> Verdict:
 
 def _service(policy: SitePolicy, scheme: str, netloc: str, proxy: str | None) -> Iterator[Verdict]:
     """TLS and clock, by the coordinator's health route and the Date that it answers with."""
-    verify = client_tls(policy.ca_file) if scheme == "https" else False
+    url = f"{scheme}://{netloc}/healthz"
+    verify = tls_towards(url, policy.ca_file)
     try:
         with httpx.Client(verify=verify, timeout=TIMEOUT_SECONDS, proxy=proxy, trust_env=False) as client:
-            response = client.get(f"{scheme}://{netloc}/healthz")
+            response = client.get(url)
     except httpx.HTTPError as error:
         why = reason(error)
         reached = why.startswith("it does not speak")  # somebody answers there, and not as the address says

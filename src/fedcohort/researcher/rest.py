@@ -20,7 +20,7 @@ from fedcohort.errors import (
 )
 from fedcohort.local_token import token_of_machine
 from fedcohort.texts.look_up import received
-from fedcohort.wire.address import check_http, client_tls, is_loopback_name
+from fedcohort.wire.address import check_http, is_loopback_name, tls_towards
 from fedcohort.wire.proxy import environment_proxy, reason
 
 TIMEOUT_SECONDS = 30.0
@@ -181,7 +181,7 @@ def open_rest(url: str, token: str | None, ca_file: str | Path | None) -> Rest:
         base_url=url,
         headers=headers,
         auth=None if token else token_of_machine(url),
-        verify=client_tls(Path(ca_file) if ca_file else None),
+        verify=tls_towards(url, Path(ca_file) if ca_file else None),
         timeout=TIMEOUT_SECONDS,
         limits=httpx.Limits(max_connections=100, keepalive_expiry=IDLE_SECONDS),
         proxy=proxy,

@@ -47,6 +47,17 @@ def client_tls(ca_file: Path | None) -> ssl.SSLContext:
         raise ConfigError(f"{ca_file}: cannot be read as a CA certificate; give it in PEM") from error
 
 
+def tls_towards(url: str, ca_file: Path | None) -> ssl.SSLContext:
+    """As `client_tls`; towards an address in clear nobody is trusted, as reading all CAs takes 25 ms.
+
+    Raises:
+        ConfigError: the file is not a CA certificate.
+    """
+    if ca_file is None and urlsplit(url).scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return client_tls(ca_file)
+
+
 def server_tls(certificate: Path, key: Path) -> ssl.SSLContext:
     """Serve with this certificate.
 

@@ -21,7 +21,7 @@ from fedcohort.errors import AuthenticationError, FedcohortError, LinkClosedErro
 from fedcohort.local_token import token_of_machine
 from fedcohort.researcher.rest import IDLE_SECONDS
 from fedcohort.texts.look_up import carried, received
-from fedcohort.wire.address import client_tls, is_loopback_name
+from fedcohort.wire.address import is_loopback_name, tls_towards
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
@@ -171,7 +171,7 @@ def open_upstream(settings: Settings) -> Upstream:
         base_url=settings.coordinator,
         headers={"Authorization": f"Bearer {settings.token}"} if settings.token else {},
         auth=None if settings.token else token_of_machine(settings.coordinator),
-        verify=client_tls(settings.ca_file),
+        verify=tls_towards(settings.coordinator, settings.ca_file),
         timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         limits=_LIMITS,
         # A proxy that the environment names must not be asked for this very machine.
