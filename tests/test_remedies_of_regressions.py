@@ -73,6 +73,7 @@ def run_filled(
     gap = np.where(np.arange(80) < known, draw.normal(50, 9, 80), np.nan)
     made = frame().assign(gap=gap, pair=draw.integers(0, 2, 80) if pair is None else np.full(80, pair))
     made.loc[made.index[:5], "pair"] = np.nan
+    made["ward"] = np.where(np.arange(80) < 5, np.nan, draw.integers(1, 4, 80))
     return lambda: report_of(filled(m=2, cycles=1, **words)(), [made.iloc[:rows]])
 
 
@@ -84,9 +85,13 @@ ROWS = [
         filled(m=100, cycles=50), filled(m=20, cycles=10)),
     Row("analysis.columns: {} is not among the cohort's columns; name it in cohort.columns",
         filled(columns=["rare"]), filled(columns=["rare"], more={"rare": fc.Numeric()})),
-    Row("analysis.columns: {} is neither a number nor of two levels; leave it out",
-        filled(columns=["gap", "three"], more={"three": fc.Categorical([1, 2, 3])}),
-        filled(more={"three": fc.Categorical([1, 2, 3])})),
+    Row("analysis.columns: {} is neither a number nor of levels; leave it out",
+        filled(columns=["gap", "scan"], more={"scan": fc.Image(8, 8)}),
+        filled(more={"scan": fc.Image(8, 8)})),
+    Row("analysis.columns: over all hospitals nobody has one of the levels of {}; declare it without the "
+        "level, or leave it out",
+        run_filled(columns=["gap", "ward"], more={"ward": fc.Categorical([1, 2, 3, 4])}),
+        run_filled(columns=["gap", "ward"], more={"ward": fc.Categorical([1, 2, 3])})),
     Row("analysis: imputation asks for so many sums that noise would hide them; leave out [privacy]",
         filled(privacy=fc.Privacy(epsilon=1.0)), filled()),
     Row("values of {} are known, and {} are the least to fill in others by; leave the column out",

@@ -89,6 +89,7 @@ COLUMNS: dict[str, Column] = {
     "w": fc.Numeric(0, 1),
     "three": fc.Categorical([1, 2, 3]),
 }
+SCAN = fc.Cohort(columns={**COLUMNS, "scan": fc.Image(8, 8)}, label=fc.Binary("y"))
 THREE = fc.Cohort(columns=COLUMNS, label=fc.Binary("y"))
 
 
@@ -98,7 +99,7 @@ THREE = fc.Cohort(columns=COLUMNS, label=fc.Binary("y"))
     ({"columns": ["w", "w"]}, "named twice"),
     ({"columns": ["y"]}, "leave the outcome out"),
     ({"columns": ["other"]}, "not among the cohort's columns"),
-    ({"cohort": THREE, "columns": ["three"]}, "neither a number nor of two levels"),
+    ({"cohort": SCAN, "columns": ["scan"]}, "neither a number nor of levels"),
     ({"m": 1}, "m"),
     ({"cycles": 0}, "cycles"),
     ({"m": 100, "cycles": 50}, "2,000 imputation models"),

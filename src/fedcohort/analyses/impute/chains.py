@@ -17,6 +17,7 @@ from fedcohort.analyses.contract import State
 from fedcohort.analyses.formula.words import Log
 from fedcohort.analyses.glm.regression import Regression
 from fedcohort.analyses.impute.draws import Keys, keys_of, normals, uniforms
+from fedcohort.analyses.impute.multinomial import shares_of
 from fedcohort.analyses.impute.question import Impute
 from fedcohort.analyses.rows import Rows
 from fedcohort.columns import Categorical, Column
@@ -51,6 +52,44 @@ class Base:
         return np.log(values, out=np.full(len(values), np.nan), where=values > 0)
 
 
+@dataclass(frozen=True)
+class Target:
+    """A column that is filled in.
+
+    Attributes:
+        places: of its numbers among those of the models: one, or one of each level but the first.
+    """
+
+    name: str
+    places: tuple[int, ...]
+    is_number: bool
+
+    @property
+    def n_levels(self) -> int:
+        """Of a column of levels."""
+        return len(self.places) + 1
+
+    @property
+    def index(self) -> NDArray[np.int64]:
+        """The places."""
+        return np.array(self.places, np.int64)
+
+    def n_coefficients(self, k: int) -> int:
+        """Of its model: of each level but the first, an intercept and all numbers but its own."""
+        return len(self.places) * (k - len(self.places) + 1)
+
+    def chosen(self, uniform: Floats, shares: Floats) -> Floats:
+        """(n, places): the level that a number between 0 and 1 picks, as indicators.
+
+        Args:
+            shares: (n, places) or (places,) of each level but the first.
+        """
+        ends = np.cumsum(np.broadcast_to(shares, (len(uniform), len(self.places))), axis=1)
+        begins = np.concatenate([np.zeros((len(uniform), 1)), ends[:, :-1]], axis=1)
+        drawn = uniform[:, None]
+        return ((begins <= drawn) & (drawn < ends)).astype(np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Imputation:
     """The question over a cohort whose columns are known."""
@@ -74,10 +113,18 @@ class Imputation:
         return len(self.base)
 
     @cached_property
-    def places(self) -> tuple[int, ...]:
-        """Where the columns that are filled in stand among those of the models."""
-        names = [one.name for one in self.base]
-        return tuple(names.index(name) for name in self.question.columns)
+    def targets(self) -> tuple[Target, ...]:
+        """The columns that are filled in."""
+        made = []
+        for name in self.question.columns:
+            places = tuple(place for place, one in enumerate(self.base) if one.name == name)
+            made.append(Target(name, places, self.base[places[0]].level is None))
+        return tuple(made)
+
+    @property
+    def width(self) -> int:
+        """Numbers that are drawn for a model at most: its coefficients, and the deviation of a number."""
+        return 1 + max(target.n_coefficients(self.k) for target in self.targets)
 
     @property
     def is_number(self) -> NDArray[np.bool_]:
@@ -87,11 +134,11 @@ class Imputation:
     @property
     def n_steps(self) -> int:
         """Imputation models of a data set."""
-        return self.question.cycles * len(self.places)
+        return self.question.cycles * len(self.targets)
 
-    def place_at(self, step: int) -> int:
+    def target_at(self, step: int) -> Target:
         """The column that a step fills in."""
-        return self.places[step % len(self.places)]
+        return self.targets[step % len(self.targets)]
 
 
 def _base_of(name: str, kind: Column, log: bool) -> list[Base]:
@@ -185,14 +232,14 @@ def chains(imputation: Imputation, rows: Rows, state: State, n_steps: int) -> Ch
 
 
 def asked_of(imputation: Imputation, state: State, n_steps: int) -> tuple[Floats, Mapping[str, Floats]]:
-    """The parameters (n_steps, m, k + 1), and mean and scale of each column.
+    """The parameters (n_steps, m, width), and mean and scale of each column.
 
     Raises:
         WireError: they are not there, or no numbers.
     """
-    m, k = imputation.question.m, imputation.k
-    empty = np.zeros((0, m, k + 1))
-    parameters = _numbers(state.arrays, "parameters", (n_steps, m, k + 1)) if n_steps else empty
+    m, k, width = imputation.question.m, imputation.k, imputation.width
+    empty = np.zeros((0, m, width))
+    parameters = _numbers(state.arrays, "parameters", (n_steps, m, width)) if n_steps else empty
     scaling = {name: _numbers(state.arrays, name, (k,)) for name in ("mean", "scale")}
     if not (scaling["scale"] > 0).all():
         raise WireError("a state whose scaling is no number")
@@ -211,48 +258,53 @@ def _begun(imputation: Imputation, ours: Usable, scaling: Mapping[str, Floats]) 
     m, mean, number = imputation.question.m, scaling["mean"], imputation.is_number
     standard = np.where(number, (ours.values - mean) / scaling["scale"], ours.values)
     z = np.repeat(standard[None], m, axis=0)
-    for place in imputation.places:
-        gone = ours.missing[:, place]
+    for target in imputation.targets:
+        places = target.index
+        gone = np.flatnonzero(ours.missing[:, places[0]])
         for data_set in range(m):
-            purpose = f"begin|{place}|{data_set}"
-            if number[place]:
-                z[data_set, gone, place] = normals(ours.keys[gone], imputation.seed, purpose)
+            purpose = f"begin|{places[0]}|{data_set}"
+            if target.is_number:
+                z[data_set, gone, places[0]] = normals(ours.keys[gone], imputation.seed, purpose)
             else:
                 drawn = uniforms(ours.keys[gone], imputation.seed, purpose)
-                z[data_set, gone, place] = drawn < mean[place]
-    return Chains(z, np.zeros((0, m, imputation.k + 1)))
+                z[data_set][np.ix_(gone, places)] = target.chosen(drawn, mean[places])
+    return Chains(z, np.zeros((0, m, imputation.width)))
 
 
 def _fill(imputation: Imputation, ours: Usable, z: Floats, step: int, parameters: Floats) -> None:
     """One column's missing values, in each data set, by the parameters that were drawn for it."""
-    place = imputation.place_at(step)
-    gone = ours.missing[:, place]
-    for data_set, (*coefficients, deviation) in enumerate(parameters):
-        eta = design(z[data_set, gone], place) @ np.array(coefficients)
+    target = imputation.target_at(step)
+    places, n = target.index, target.n_coefficients(imputation.k)
+    gone = np.flatnonzero(ours.missing[:, places[0]])
+    for data_set, drawn in enumerate(parameters):
+        x = design(z[data_set, gone], target.places)
+        eta = x @ drawn[:n].reshape(len(places), -1).T
         purpose = f"{step}|{data_set}"
-        if imputation.is_number[place]:
-            drawn = eta + deviation * normals(ours.keys[gone], imputation.seed, purpose)
+        if target.is_number:
+            values = eta[:, 0] + drawn[n] * normals(ours.keys[gone], imputation.seed, purpose)
+            z[data_set, gone, places[0]] = values
         else:
-            share = 1.0 / (1.0 + np.exp(-np.clip(eta, -700, 700)))
-            drawn = uniforms(ours.keys[gone], imputation.seed, purpose) < share
-        z[data_set, gone, place] = drawn
+            uniform = uniforms(ours.keys[gone], imputation.seed, purpose)
+            z[data_set][np.ix_(gone, places)] = target.chosen(uniform, shares_of(eta))
 
 
-def design(z: Floats, place: int) -> Floats:
-    """(n, k): 1, and all columns but the one that is explained."""
-    return np.column_stack([np.ones(len(z)), np.delete(z, place, axis=1)])
+def design(z: Floats, places: tuple[int, ...]) -> Floats:
+    """(n, …): 1, and all numbers but those of the column that is explained."""
+    return np.column_stack([np.ones(len(z)), np.delete(z, places, axis=1)])
 
 
 def filled_table(imputation: Imputation, ours: Usable, z: Floats, mean: Floats, scale: Floats) -> Table:
     """One data set in the columns' own units; what was observed stays as it is."""
     columns = dict(ours.table.columns)
-    for place in imputation.places:
+    for target in imputation.targets:
+        place = target.places[0]
         one, gone = imputation.base[place], ours.missing[:, place]
-        values = z[gone, place]
-        if one.level is None:
-            values = values * scale[place] + mean[place]
+        if target.is_number:
+            values = z[gone, place] * scale[place] + mean[place]
             values = np.exp(np.clip(values, -700, 700)) if one.log else values
-        whole = columns[one.name].copy()
+        else:
+            values = z[gone][:, target.index] @ np.arange(1.0, target.n_levels)
+        whole = columns[target.name].copy()
         whole[gone] = values
-        columns[one.name] = whole
+        columns[target.name] = whole
     return replace(ours.table, columns=columns)

@@ -22,7 +22,7 @@ def released(study: Study, question: Impute) -> list[Text]:
     """What leaves the hospital."""
     steps = say(
         "Then in {cycles} cycles, for each of {n} columns and each of {m} filled-in data sets: of a number, "
-        "the sums of the products of each two columns; of two levels, a few times, the sums of each column "
+        "the sums of the products of each two columns; of levels, a few times, the sums of each column "
         "times what its model leaves unexplained, of the products of each two columns, and the "
         "log-likelihood.",
         cycles=question.cycles,

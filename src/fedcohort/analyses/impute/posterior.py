@@ -1,9 +1,9 @@
 """Parameters of an imputation model, drawn from their posterior by sums over all hospitals.
 
-A linear model of a number (Rubin 1987, p. 167; as mice's `norm`), and a logistic one of two levels (Rubin
-1987, p. 169; as `logreg`). Small penalties stand for what little is known beforehand, so that neither columns
-that follow from one another nor a level that tells another one end a study (White, Daniel and Royston 2010,
-Computational Statistics & Data Analysis 54:2267).
+A linear model of a number (Rubin 1987, p. 167; as mice's `norm`), and a logistic one of levels (Rubin 1987,
+p. 169; of two as `logreg`). Small penalties stand for what little is known beforehand, so that neither
+columns that follow from one another nor a level that tells another one end a study (White, Daniel and Royston
+2010, Computational Statistics & Data Analysis 54:2267).
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ def linear(products: Floats, draw: np.random.Generator) -> Floats:
 
 
 def logistic(mode: Floats, information: Floats, draw: np.random.Generator) -> Floats:
-    """(k + 1,): coefficients by the normal approximation about the mode, and 0 for the deviation."""
+    """(k + 1,): coefficients by the normal approximation about the mode, and 0 where a deviation would be."""
     return np.append(mode + _root(inverse(information)) @ draw.standard_normal(len(mode)), 0.0)
 
 

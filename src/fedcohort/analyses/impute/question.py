@@ -25,7 +25,7 @@ class Impute(Question):
     """A regression with missing values filled in several times: multiple imputation by chained equations.
 
     `formula` and `family` are those of `fc.GLM`. `columns` are those whose missing values are filled in:
-    numbers, or columns of two levels; one that the formula does not name helps to fill in the others. Each is
+    numbers, or columns of levels; one that the formula does not name helps to fill in the others. Each is
     explained by all other columns and the outcome, `cycles` times in turn, in each of `m` data sets; the
     regression is fitted to each, and the results are combined by Rubin's rules. Rows that lack the outcome,
     or a value of a column that is not filled in, are left out. The regressions take at most `rounds` steps.
@@ -91,13 +91,9 @@ class Impute(Question):
                     )
                 )
             kind = columns[name]
-            is_pair = isinstance(kind, Categorical) and len(kind.levels) == 2
-            if study.cohort.is_explicit and not isinstance(kind, Numeric) and not is_pair:
+            if study.cohort.is_explicit and not isinstance(kind, Numeric | Categorical):
                 raise ValueError(
-                    say(
-                        "analysis.columns: {name} is neither a number nor of two levels; leave it out",
-                        name=name,
-                    )
+                    say("analysis.columns: {name} is neither a number nor of levels; leave it out", name=name)
                 )
 
         if study.cohort.is_explicit:
@@ -106,9 +102,12 @@ class Impute(Question):
     def _check_size(self, columns: dict[str, Column]) -> None:
         names = {self.outcome, *self.formula.columns, *self.columns}
         kinds = [columns[name] for name in names]
-        k = sum(len(kind.levels) - 1 if isinstance(kind, Categorical) else 1 for kind in kinds)
-        sums = self.m * (k + 1) * (k + 2) // 2
-        if max(sums, len(self.columns) * self.cycles * self.m * (k + 1)) > MOST_NUMBERS:
+        k = sum(_n_numbers(kind) for kind in kinds)
+        # Of the widest model: a number's deviation is one more; of levels each but the first has its own.
+        n_own = [_n_numbers(columns[name]) for name in self.columns]
+        width = 1 + max(n * (k - n + 1) for n in n_own)
+        sums = self.m * (width + 1) * (width + 2) // 2
+        if max(sums, len(self.columns) * self.cycles * self.m * width) > MOST_NUMBERS:
             raise ValueError(
                 say(
                     "analysis.m: {m} data sets of {k} columns and levels are over {most:,} numbers a round; "
@@ -129,3 +128,8 @@ class Impute(Question):
             "analysis: imputation asks for so many sums that noise would hide them; leave out [privacy], or "
             "ask fc.GLM of the complete rows"
         )
+
+
+def _n_numbers(kind: Column) -> int:
+    """How many numbers of imputation models a column is."""
+    return len(kind.levels) - 1 if isinstance(kind, Categorical) else 1

@@ -30,8 +30,9 @@ from fedcohort.analyses.glm.regression import n_patients_of, regression_of
 from fedcohort.analyses.glm.stages import from_values, n_values, to_values
 from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.glm.sums import newton_sums
-from fedcohort.analyses.impute.chains import Imputation, chains, design, usable
+from fedcohort.analyses.impute.chains import Imputation, Target, chains, design, usable
 from fedcohort.analyses.impute.fitted import FirstStage, FitStage, fits_of, told_by_data_sets
+from fedcohort.analyses.impute.multinomial import multinomial_sums
 from fedcohort.analyses.impute.posterior import PRIOR, linear, logistic
 from fedcohort.analyses.impute.question import Impute
 from fedcohort.analyses.impute.rubin import pooled, rubin_rows
@@ -64,7 +65,7 @@ class ObservedStage:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """Counts, and two sums a column."""
-        n = len(self.imputation.places)
+        n = len(self.imputation.targets)
         return (
             counts("counts", len(COUNTS)),
             counts("unknown", n),
@@ -79,7 +80,7 @@ class ObservedStage:
         counted = np.array([n, ours.n_left_out, n_patients_of(ours.table.patient_ids), n > 0])
         return {
             "counts": Proved(counted),
-            "unknown": Proved(ours.missing[:, self.imputation.places].sum(0)),
+            "unknown": Proved(ours.missing[:, [one.places[0] for one in self.imputation.targets]].sum(0)),
             "observed": Proved(to_limbs(np.stack([known.sum(0), np.einsum("ij,ij->j", known, known)]))),
         }
 
@@ -92,35 +93,61 @@ class ObservedStage:
         imputation = self.imputation
         n = n_observed(imputation, sums.values)
         total, squares = from_limbs(sums["observed"])
-        for name, place in zip(imputation.question.columns, imputation.places, strict=True):
-            if n[place] <= imputation.k + 1:
-                raise StudyError(
-                    "analysis.columns: over all hospitals {n} values of {name} are known, and {least} are "
-                    "the least to fill in others by; leave the column out, or ask more hospitals",
-                    name=name,
-                    n=int(n[place]),
-                    least=imputation.k + 2,
-                )
-            if not imputation.is_number[place] and not 0 < total[place] < n[place]:
-                raise StudyError(
-                    "analysis.columns: over all hospitals {name} has one level alone; leave it out",
-                    name=name,
-                )
+        for target in imputation.targets:
+            _check_known(imputation, target, float(n[target.places[0]]), total[list(target.places)])
         mean = total / np.maximum(n, 1.0)
         spread = np.sqrt(np.maximum(squares / np.maximum(n, 1.0) - mean**2, 1e-14 * mean**2))
         arrays = {"mean": mean, "scale": np.where(imputation.is_number & (spread > 0), spread, 1.0)}
-        for place in imputation.places:
-            if not imputation.is_number[place]:
-                begin = np.zeros(imputation.k)
-                begin[0] = BINOMIAL.link(mean[place])
-                arrays[f"mode/{place}"] = np.tile(begin, (imputation.question.m, 1))
+        for target in imputation.targets:
+            if not target.is_number:
+                begin = np.zeros(target.n_coefficients(imputation.k)).reshape(len(target.places), -1)
+                shares = mean[list(target.places)]
+                begin[:, 0] = np.log(shares) - np.log(1 - shares.sum())
+                arrays[mode_of(target)] = np.tile(begin.reshape(-1), (imputation.question.m, 1))
         return replace(state, arrays=arrays, kept=dict(sums.values))
+
+
+def _check_known(imputation: Imputation, target: Target, n: float, having: Floats) -> None:
+    """Enough values are known to fill in others by.
+
+    Args:
+        having: of n patients, how many have each level but the first.
+    Raises:
+        StudyError: they are not.
+    """
+    least = max(imputation.k, target.n_coefficients(imputation.k)) + 2
+    if n < least:
+        raise StudyError(
+            "analysis.columns: over all hospitals {n} values of {name} are known, and {least} are the least "
+            "to fill in others by; leave the column out, or ask more hospitals",
+            name=target.name,
+            n=int(n),
+            least=least,
+        )
+    counted = np.append(n - having.sum(), having)
+    if target.is_number or counted.all():
+        return
+    if np.count_nonzero(counted) == 1:
+        raise StudyError(
+            "analysis.columns: over all hospitals {name} has one level alone; leave it out", name=target.name
+        )
+    raise StudyError(
+        "analysis.columns: over all hospitals nobody has one of the levels of {name}; declare it without the "
+        "level, or leave it out",
+        name=target.name,
+    )
+
+
+def mode_of(target: Target) -> str:
+    """The array of a state in which the mode of a target's model is looked for."""
+    return f"mode/{target.places[0]}"
 
 
 def n_observed(imputation: Imputation, sums: Mapping[str, Floats]) -> Floats:
     """(k,): how many values of each column are known."""
     n = np.full(imputation.k, float(sums["counts"][0]))
-    n[list(imputation.places)] -= np.asarray(sums["unknown"], np.float64)
+    for target, unknown in zip(imputation.targets, np.asarray(sums["unknown"], np.float64), strict=True):
+        n[list(target.places)] -= unknown
     return n
 
 
@@ -142,12 +169,12 @@ class LinearStage:
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """Of rows that have the number."""
-        place = self.imputation.place_at(self.step)
+        (place,) = self.imputation.target_at(self.step).places
         data_sets = chains(self.imputation, rows, state, self.step).z
         known = ~usable(self.imputation, rows).missing[:, place]
         products = []
         for z in data_sets:
-            both = np.column_stack([design(z[known], place), z[known, place]])
+            both = np.column_stack([design(z[known], (place,)), z[known, place]])
             products.append(triangle(both.T @ both))
         return {"products": Proved(to_limbs(np.stack(products)))}
 
@@ -156,12 +183,13 @@ class LinearStage:
         k = self.imputation.k + 1
         products = [symmetric(values, k) for values in from_limbs(sums["products"])]
         draw = drawing(self.seed, self.step)
-        return with_parameters(state, np.stack([linear(one, draw) for one in products]))
+        drawn = np.stack([linear(one, draw) for one in products])
+        return with_parameters(state, drawn, self.imputation.width)
 
 
 @dataclass(frozen=True)
-class LogisticStage:
-    """A column of two levels explained by all others, in each data set: Newton steps up to its mode."""
+class LevelsStage:
+    """A column of levels explained by all others, in each data set: Newton steps up to its mode."""
 
     imputation: Imputation
     step: int
@@ -170,38 +198,50 @@ class LogisticStage:
     times: int = MOST_NEWTON
 
     @cached_property
+    def target(self) -> Target:
+        """The column."""
+        return self.imputation.target_at(self.step)
+
+    @property
+    def n_coefficients(self) -> int:
+        """Of its model."""
+        return self.target.n_coefficients(self.imputation.k)
+
+    @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """Log-likelihood, score and information."""
-        return (carried("levels", self.imputation.question.m, n_values(self.imputation.k, meat=False)),)
+        return (carried("levels", self.imputation.question.m, n_values(self.n_coefficients, meat=False)),)
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """Of rows that have a level."""
-        place = self.imputation.place_at(self.step)
-        asked = self._asked(state)
+        asked, places = self._asked(state), self.target.places
         data_sets = chains(self.imputation, rows, state, self.step).z
-        known = ~usable(self.imputation, rows).missing[:, place]
+        known = ~usable(self.imputation, rows).missing[:, places[0]]
         values = []
         for z, theta in zip(data_sets, asked, strict=True):
-            ours = Complete(design(z[known], place), z[known, place])
-            values.append(to_values(newton_sums(BINOMIAL, ours, theta, meat=False)))
+            x, y = design(z[known], places), z[known][:, self.target.index]
+            if len(places) == 1:
+                sums = newton_sums(BINOMIAL, Complete(x, y[:, 0]), theta, meat=False)
+            else:
+                sums = multinomial_sums(x, y, theta)
+            values.append(to_values(sums))
         return {"levels": Proved(to_limbs(np.stack(values)))}
 
     def _asked(self, state: State) -> Floats:
-        name = f"mode/{self.imputation.place_at(self.step)}"
-        asked = np.asarray(state.arrays.get(name, ()), np.float64)
-        if asked.shape != (self.imputation.question.m, self.imputation.k) or not np.isfinite(asked).all():
+        asked = np.asarray(state.arrays.get(mode_of(self.target), ()), np.float64)
+        if asked.shape != (self.imputation.question.m, self.n_coefficients) or not np.isfinite(asked).all():
             raise WireError("a state without the coefficients of each data set")
         return asked
 
     def update(self, state: State, sums: Sums) -> State:
         """The next point of each data set; where all are there, draw the model's parameters."""
-        asked, k = self._asked(state), self.imputation.k
-        name = f"mode/{self.imputation.place_at(self.step)}"
+        asked, q, name = self._asked(state), self.n_coefficients, mode_of(self.target)
         n_asked = int(state.kept["asked"][0]) if "asked" in state.kept else 0
-        penalty = np.append(0.0, np.full(k - 1, PRIOR))
+        penalty = np.full(q, PRIOR)
+        penalty[:: q // len(self.target.places)] = 0.0
         ascents, informations = [], []
         for data_set, values in enumerate(from_limbs(sums["levels"])):
-            found, theta = from_values(values, k, meat=False), asked[data_set]
+            found, theta = from_values(values, q, meat=False), asked[data_set]
             information = found.information + np.diag(penalty)
             objective = found.loglik - 0.5 * float(penalty @ theta**2)
             before = None if n_asked == 0 else _ascent(state.kept, data_set)
@@ -218,7 +258,9 @@ class LogisticStage:
         draw = drawing(self.seed, self.step)
         drawn = [logistic(mode, one, draw) for mode, one in zip(points, informations, strict=True)]
         kept = {**state.kept, "asked": np.zeros(1)}
-        after = with_parameters(replace(state, arrays=arrays, kept=kept), np.stack(drawn))
+        after = with_parameters(
+            replace(state, arrays=arrays, kept=kept), np.stack(drawn), self.imputation.width
+        )
         return replace(after, settled=True)
 
 
@@ -232,8 +274,9 @@ def drawing(seed: int, step: int) -> np.random.Generator:
     return Draw(seed, "coordinator", step).generator("imputation")
 
 
-def with_parameters(state: State, drawn: Floats) -> State:
-    """A state that carries the parameters of one step more."""
+def with_parameters(state: State, drawn: Floats, width: int) -> State:
+    """A state that carries the parameters of one step more, filled up with zeros to the widest model's."""
+    drawn = np.pad(drawn, ((0, 0), (0, width - drawn.shape[1])))
     before = state.arrays.get("parameters")
     parameters = drawn[None] if before is None else np.concatenate([before, drawn[None]])
     return replace(state, arrays={**state.arrays, "parameters": parameters})
@@ -249,9 +292,9 @@ class ImputeAnalysis(Analysis):
     def stages(self) -> tuple[Stage, ...]:
         """What is observed, the chains, and the regression."""
         imputation = self.imputation
-        seed, numbers = imputation.seed, imputation.is_number
+        seed = imputation.seed
         steps = [
-            (LinearStage if numbers[imputation.place_at(step)] else LogisticStage)(imputation, step, seed)
+            (LinearStage if imputation.target_at(step).is_number else LevelsStage)(imputation, step, seed)
             for step in range(imputation.n_steps)
         ]
         return ObservedStage(imputation), *steps, FirstStage(imputation), FitStage(imputation)
@@ -264,12 +307,15 @@ class ImputeAnalysis(Analysis):
         if not isinstance(stage, ObservedStage):
             return None
         n, total = n_observed(imputation, sums.values), from_limbs(sums["observed"])[0]
-        for place in imputation.places:
-            if said := told_by_size(n[place], imputation.k, rules):
+        for target in imputation.targets:
+            if said := told_by_size(n[target.places[0]], target.n_coefficients(imputation.k), rules):
                 return said
-        for place, one in enumerate(imputation.base):
-            if one.level is not None and (said := told_by_levels({one.name: total[place]}, n[place], rules)):
-                return said
+        for name in dict.fromkeys(one.name for one in imputation.base if one.level is not None):
+            places = [place for place, one in enumerate(imputation.base) if one.name == name]
+            known = float(n[places[0]])
+            for count in (*total[places].tolist(), known - float(total[places].sum())):
+                if said := told_by_levels({name: count}, known, rules):
+                    return said
         return None
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
