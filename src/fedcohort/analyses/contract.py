@@ -318,6 +318,13 @@ class Analysis:
         """
         return None
 
+    def objection_at_site(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """Why a hospital does not send its own part where it can be seen by itself, without a protection.
+
+        Here what would end the study if it were the first sum of all hospitals.
+        """
+        return self.objection(state, sums, rules) if state.round == 0 else None
+
     # --- what follows from the stages ---------------------------------------------------------
 
     @cached_property

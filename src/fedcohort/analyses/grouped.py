@@ -20,7 +20,7 @@ from fedcohort.analyses.enough import check_enough
 from fedcohort.analyses.exact_sums import SQUARES, VALUES, limbs, sum_both, totals
 from fedcohort.analyses.mean_tests import GroupMoments
 from fedcohort.analyses.moments import Scaling, declared_scaling, refuse_outside
-from fedcohort.analyses.moments_told import tells
+from fedcohort.analyses.moments_told import tells, told_by_moments
 from fedcohort.analyses.rows import Rows
 from fedcohort.columns import Numeric
 from fedcohort.disclosure.cells import hidden, small
@@ -29,6 +29,7 @@ from fedcohort.disclosure.rules import Disclosure
 from fedcohort.disclosure.shown import masked
 from fedcohort.disclosure.verdicts import Suppressed
 from fedcohort.study import Cohort
+from fedcohort.texts import Text
 from fedcohort.vector import MAX_ROWS, Array, Block, counts
 
 HIDDEN, HIDDEN_TOGETHER = "shown/hidden", "shown/hidden/together"
@@ -198,6 +199,19 @@ class GroupedStage:
         names = list(self.columns)
         found += [Suppressed(names[at], "min_cell", int(n)) for at, n in enumerate(by_group.sum((0, 1)))]
         return values, found
+
+    def told_alone(self, sums: Sums, rules: Disclosure) -> Text | None:
+        """What the moments of a group tell of single patients."""
+        n = len(self.columns)
+        if not n:
+            return None
+        blocks = {name: np.asarray(sums[name]).reshape(self.n_groups, n, -1) for name in ("sum", "squares")}
+        sizes = np.asarray(sums["n"]).reshape(self.n_groups, n)
+        for group in range(self.n_groups):
+            lines = {"n": sizes[group], **{name: block[group] for name, block in blocks.items()}}
+            if why := told_by_moments(lines, self.columns, rules):
+                return why
+        return None
 
     def _told(self, sums: Sums, rules: Disclosure, *, together: bool) -> NDArray[np.bool_]:
         """(3, groups, columns): which would tell of single patients by itself."""

@@ -14,16 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from fedcohort.analyses.build import build_analysis
-from fedcohort.analyses.contract import Analysis, Draw, SiteState, Stage, State
+from fedcohort.analyses.contract import Analysis, Draw, SiteState, Stage, State, Sums
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.site_sum import site_sum
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
+from fedcohort.disclosure.rules import OPEN, Disclosure, strictest
 from fedcohort.errors import (
     ApprovalExpiredError,
     AuthenticationError,
     CohortError,
     CohortTooSmallError,
     ConfigError,
+    DisclosureError,
     EmptyCohortError,
     FedcohortError,
     KeyFileError,
@@ -51,6 +53,7 @@ from fedcohort.privacy.plan import TEST_STEPS
 from fedcohort.privacy.samplers import discrete_gaussian, poisson_sample
 from fedcohort.protection.contract import CipherKey, SharedKey
 from fedcohort.protection.fixed_point import from_ring, shape_from_text, shape_of, to_ring
+from fedcohort.protection.words import WORDS
 from fedcohort.sources.cohort.convert import nobody
 from fedcohort.study import Cohort, Study, parse_study
 from fedcohort.table import Table
@@ -101,6 +104,7 @@ class Node:
         read_approval: decodes this site's approval and verifies its signature by the site's own key.
         allow: raises where site.toml, as it is now, does not offer what a study asks for, and gives the
             budget that its releases are held to.
+        rules: the site's, of what may be shown where its own sum can be seen.
         airlock: holds answers for a person; without one a study that was approved for it is not answered.
         remember: keeps whom a study selects, for comparison with later ones.
         noisy_minimum: the site tests a private study's cohort against `min_patients`, with noise.
@@ -118,6 +122,7 @@ class Node:
     allow: Callable[[Study], Spending | None] = lambda _: None
     noisy_minimum: bool = False
     airlock: Airlock | None = None
+    rules: Disclosure = OPEN
     remember: Callable[[Study, Table], None] = lambda _study, _table: None
     studies: dict[str, Study] = field(default_factory=dict)
     study_keys: dict[str, CipherKey] = field(default_factory=dict, repr=False)
@@ -458,6 +463,8 @@ def _compute(node: Node, task: Task, before: Stored | None) -> _Computed:
     contributed = stage.contribute(state, rows, draw)
     vector = site_sum(stage.blocks, contributed, rows, study.privacy is not None)
     ring = to_ring(layout, vector, n_sites, drawn.noise)
+    if study.privacy is None and not WORDS[study.protection].hides:
+        _check_alone(node, prepared, state, Sums(from_ring(layout, ring, n_sites)))
     stored = Stored(
         task.study_hash,
         task.round,
@@ -468,6 +475,25 @@ def _compute(node: Node, task: Task, before: Stored | None) -> _Computed:
         arrays_to_bytes(analysis.remembered(kept, lambda: from_ring(layout, ring, n_sites))),
     )
     return _Computed(stored, cost, prepared.spending)
+
+
+def _check_alone(node: Node, prepared: Prepared, state: State, own: Sums) -> None:
+    """Judge this site's own sum by the rules, where the coordinator sees it alone.
+
+    Under a protection that hides it, it is not judged: a refusal would tell what nobody sees.
+
+    Raises:
+        DisclosureError: it tells of single patients.
+    """
+    study = prepared.study
+    rules = strictest([node.rules, *([] if study.disclosure is None else [study.disclosure])])
+    why = prepared.analysis.under(rules).objection_at_site(state, own, rules)
+    if why is not None:
+        raise DisclosureError(
+            "disclosure: of this site's patients alone, whose sums protection = {protection!r} shows: {why}",
+            protection=study.protection,
+            why=why,
+        )
 
 
 def _stage(analysis: Analysis, task: Task) -> Stage:

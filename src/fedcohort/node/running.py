@@ -84,7 +84,7 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
     node = Node(
         policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow,
         noisy_minimum=policy.noisy_minimum, airlock=Airlock(store.held, identity, policy.release_seconds),
-        remember=partial(keep_table, policy),
+        remember=partial(keep_table, policy), rules=policy.disclosure,
     )  # fmt: skip
     witnesses = Witnesses(by_operator=newest_copy)
     if policy.counter is not None:

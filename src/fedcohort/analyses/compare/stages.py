@@ -25,6 +25,7 @@ from fedcohort.disclosure.shown import count_of
 from fedcohort.disclosure.verdicts import Suppressed, gathered
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort, Privacy, Study, missing_bounds
+from fedcohort.texts import Text
 
 Figures = dict[str, float | None]
 RANKS_HIDDEN = "shown/ranks/hidden"
@@ -73,6 +74,10 @@ class CompareAnalysis(Analysis):
         """One sum."""
         values = () if self.values is None else (self.values,)
         return (Parallel("compare", 1, (self.moments, *values)),)
+
+    def objection_at_site(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """Means and deviations of groups that are those of few."""
+        return self.moments.told_alone(sums, rules)
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Groups that are large enough; ranks only where no group's are those of few."""

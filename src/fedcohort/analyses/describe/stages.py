@@ -49,6 +49,7 @@ from fedcohort.analyses.moments import (
     declared_scaling,
     moments_from_sums,
 )
+from fedcohort.analyses.moments_told import told_by_moments
 from fedcohort.analyses.rows import Rows
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.disclosure.rules import Disclosure
@@ -56,6 +57,7 @@ from fedcohort.disclosure.shown import count_of, number_of
 from fedcohort.disclosure.verdicts import gathered
 from fedcohort.errors import StudyError, WireError
 from fedcohort.study import Cohort, Privacy, Study, missing_bounds
+from fedcohort.texts import Text
 from fedcohort.vector import MAX_ROWS, Block, counts
 
 N_BINS, PRIVATE_N_BINS = 20, 10
@@ -227,6 +229,10 @@ class DescribeAnalysis(Analysis):
         if at_once or histograms is None:
             return (moments,)
         return moments, HistogramsStage(self.cohort, self.numeric, histograms)
+
+    def objection_at_site(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """Means and deviations that are those of few."""
+        return told_by_moments(sums.values, self.numeric, rules) if "squares" in sums else None
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Levels, parts and missing values above the threshold, means and deviations of enough patients."""

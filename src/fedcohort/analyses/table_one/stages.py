@@ -44,6 +44,7 @@ from fedcohort.disclosure.shown import masked
 from fedcohort.disclosure.verdicts import Suppressed, gathered
 from fedcohort.errors import StudyError
 from fedcohort.study import Cohort, Privacy, Study, missing_bounds
+from fedcohort.texts import Text
 from fedcohort.vector import Block
 
 FIRST = "first/"
@@ -159,6 +160,10 @@ class TableOneAnalysis(Analysis):
     def under(self, rules: Disclosure) -> "TableOneAnalysis":
         """Quartiles are looked for only where enough patients lie together."""
         return replace(self, rules=rules)
+
+    def objection_at_site(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """Means and deviations of groups that are those of few."""
+        return self.moments.told_alone(sums, rules) if state.round == 0 else None
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Groups, moments, cells and quartiles that rest on enough patients, each as in its own analysis."""
