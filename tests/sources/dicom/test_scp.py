@@ -2,6 +2,7 @@
 
 import io
 import socket
+import stat
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from fedcohort.errors import ConfigError, StoreError
 from fedcohort.sources.dicom.file import parse
 from fedcohort.sources.dicom.guard import Limits
 from fedcohort.sources.dicom.scp import DUPLICATE, MISMATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, Receiver
+from fedcohort.storage.inbox_folder import InboxFolder, InboxLimits
 from tests.patience import PATIENCE_SECONDS
 from tests.sources.dicom.files import CT, encoded, image, sample
 
@@ -289,6 +291,19 @@ def test_a_full_disk_is_told_to_the_sender(listen: Listen, tmp_path: Path) -> No
     with sender(listen(Limits(free_bytes=2**60))) as association:
         assert send(association, ct()) == OUT_OF_RESOURCES
     assert files(tmp_path) == []
+
+
+def test_a_full_inbox_is_told_to_the_sender_who_keeps_the_image(tmp_path: Path) -> None:
+    inbox = InboxFolder(tmp_path / "inbox", InboxLimits(total_bytes=len(encoded(ct())) + 10, free_bytes=0))
+    receiver = Receiver(inbox.folder, "FEDCOHORT", port=0, limits=PATIENT, inbox=inbox)
+    try:
+        with sender(receiver) as association:
+            statuses = [send(association, ct(SOPInstanceUID=uid)) for uid in ("1.2.3.4", "1.2.3.5")]
+    finally:
+        receiver.close()
+    assert statuses == [0, OUT_OF_RESOURCES]
+    [path] = inbox.folder.iterdir()
+    assert (path.name, stat.S_IMODE(path.stat().st_mode)) == ("1.2.3.4.dcm", 0o600)
 
 
 def test_titles_networks_and_ports_are_checked_before_listening(listen: Listen, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fedcohort.sources.dicom.guard import Limits
     from fedcohort.sources.dicom.options import DicomOptions
     from fedcohort.sources.dicom.pixels import Mask
+    from fedcohort.storage.inbox_folder import InboxFolder
 
 SECONDS_BETWEEN_IMPORTS = 2.0
 Masks = Annotated[
@@ -131,6 +132,12 @@ def receive_dicom(
         Path | None,
         typer.Option("--inbox", help="Folder where images wait for their import into a database."),
     ] = None,
+    inbox_gb: Annotated[
+        int, typer.Option("--inbox-gb", min=1, max=10_000, help="Of the inbox, refused images included.")
+    ] = 64,
+    refused_days: Annotated[
+        int, typer.Option("--refused-days", min=1, max=3650, help="How long refused images are kept.")
+    ] = 30,
     options: OptionsFile = None,
     rules: RulesFile = None,
     key: KeyFile = None,
@@ -140,6 +147,7 @@ def receive_dicom(
     _check_installed()
     from fedcohort.sources.dicom.guard import Limits
     from fedcohort.sources.dicom.options import read_options
+    from fedcohort.storage.inbox_folder import InboxFolder, InboxLimits
 
     if inbox is None and ("://" in into or Path(into).suffix in (".db", ".sqlite")):
         raise ConfigError("--into: a database needs --inbox FOLDER, where images wait for their import")
@@ -151,14 +159,16 @@ def receive_dicom(
     limits = replace(limits, addresses=tuple(allow)) if allow else limits
     made = read_options(options, {}, ())
     import_options = ImportOptions(rules, key, keep_identifiers)
-    _serve(inbox or Path(into), (host, port, ae_title), limits, into if inbox else None, made, import_options)
+    kept = InboxLimits(inbox_gb * 2**30, limits.free_bytes, refused_days)
+    place = None if inbox is None else InboxFolder(inbox, kept)
+    _serve(place, into, (host, port, ae_title), limits, made, import_options)
 
 
 def _serve(
-    folder: Path,
+    place: "InboxFolder | None",
+    into: str,
     listen: tuple[str, int, str],
     limits: "Limits",
-    database: str | None,
     options: "DicomOptions",
     import_options: ImportOptions,
 ) -> None:
@@ -168,15 +178,16 @@ def _serve(
 
     log_to_stderr(LogFormat.text)
     host, port, title = listen
-    receiver = Receiver(folder, title, host, port, limits)
-    line = f"{title} listens on {host}:{receiver.port} and writes into {database or folder}"
+    folder = Path(into) if place is None else place.folder
+    receiver = Receiver(folder, title, host, port, limits, inbox=place)
+    line = f"{title} listens on {host}:{receiver.port} and writes into {into}"
     console.print(line, markup=False, highlight=False)
-    inbox, named = Inbox(folder, options), _named(options, [])
+    inbox, named = None if place is None else Inbox(place, options), _named(options, [])
     try:
         while True:
             time.sleep(SECONDS_BETWEEN_IMPORTS)
-            if database is not None:
-                inbox.empty(lambda source: import_and_report(source, database, named, import_options, None))
+            if inbox is not None:
+                inbox.empty(lambda source: import_and_report(source, into, named, import_options, None))
     finally:
         receiver.close()
 

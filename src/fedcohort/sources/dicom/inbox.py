@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.dicom.options import DicomOptions
 from fedcohort.sources.dicom.source import dicom_source
 from fedcohort.sources.importer.batch import Batch, Part, Source
-
-REFUSED = "refused"
+from fedcohort.storage.inbox_folder import InboxFolder
 
 
 class Inbox:
-    """A folder of received images; refused ones are moved to FOLDER-refused, for a person to look at."""
+    """Received images, of which refused ones are kept aside for a person to look at."""
 
-    def __init__(self, folder: Path, options: DicomOptions) -> None:
-        self._folder, self._options = folder, options
+    def __init__(self, place: InboxFolder, options: DicomOptions) -> None:
+        self._place, self._folder, self._options = place, place.folder, options
         self._refused: set[str] = set()
         self._read: set[str] = set()
 
@@ -39,6 +37,7 @@ class Inbox:
         try:
             for name in self._read:
                 self._take_out(name)
+            self._place.settle()
         except OSError as error:
             raise StoreError(f"{self._folder}: {error.strerror}; make the folder writable") from error
         return len(self._read)
@@ -61,8 +60,6 @@ class Inbox:
     def _take_out(self, name: str) -> None:
         path = self._folder / name
         if name in self._refused:
-            beside = self._folder.with_name(f"{self._folder.name}-{REFUSED}")
-            beside.mkdir(exist_ok=True)
-            path.replace(beside / name)
+            self._place.refuse(path)
         else:
             path.unlink()

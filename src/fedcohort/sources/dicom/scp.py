@@ -24,6 +24,7 @@ from fedcohort.errors import ConfigError, DicomError, StoreError
 from fedcohort.sources.dicom.file import parse
 from fedcohort.sources.dicom.guard import GuardedSocket, Limits
 from fedcohort.storage.files import write_whole
+from fedcohort.storage.inbox_folder import InboxFolder
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
@@ -54,6 +55,7 @@ class Receiver:
         port: int = 11112,
         limits: Limits | None = None,
         stored: Callable[[Path], None] = lambda path: None,
+        inbox: InboxFolder | None = None,
     ) -> None:
         """Listen.
 
@@ -61,13 +63,14 @@ class Receiver:
             into: folder for the files, named by SOPInstanceUID; inside the hospital, for they name patients.
             port: 0 takes a free one.
             stored: called with every new file, from the association's thread.
+            inbox: `into` as an inbox, with its limits; None for a folder of the engineer's own.
         Raises:
             ConfigError: a title, address or network is not valid.
             StoreError: the port is taken, or the folder cannot be written.
         """
         self._limits = limits or Limits()
         _check(ae_title, self._limits)
-        self._into, self._stored, self._lock = into, stored, threading.Lock()
+        self._into, self._stored, self._lock, self._inbox = into, stored, threading.Lock(), inbox
         entity = _entity(ae_title, self._limits)
         handlers: list[Any] = [(evt.EVT_C_ECHO, _echo), (evt.EVT_C_STORE, self._store)]
         try:
@@ -107,6 +110,9 @@ class Receiver:
             return MISMATCH
         try:
             return self._write(self._into / f"{uid}.dcm", data)
+        except StoreError as error:
+            log.warning("%s", error)
+            return OUT_OF_RESOURCES
         except OSError as error:
             log.warning("%s: %s; make room, or make the folder writable", self._into, error.strerror)
             return OUT_OF_RESOURCES
@@ -118,7 +124,11 @@ class Receiver:
             if shutil.disk_usage(self._into).free < len(data) + self._limits.free_bytes:
                 log.warning("%s: the disk is nearly full; nothing more is received", self._into)
                 return OUT_OF_RESOURCES
-            write_whole(target, data, folder_mode=0o777)
+            if self._inbox is None:
+                write_whole(target, data, folder_mode=0o777)
+            else:
+                self._inbox.take(len(data))
+                write_whole(target, data, mode=0o600, sync_folder=True)
         self._stored(target)
         return SUCCESS
 

@@ -6,6 +6,7 @@ them back. When it was last written is sealed: beside dates that were moved, it 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -27,7 +28,7 @@ from sqlalchemy import (
 
 from fedcohort.sources.catalogue.schema import LONGEST_ID, OURS, PATIENT_ID
 from fedcohort.sources.events.clocks import NEVER, At, Clock, clock_of, is_later
-from fedcohort.sources.events.tables import LENGTHS, EventKind
+from fedcohort.sources.events.tables import KINDS, LENGTHS, EventKind
 from fedcohort.sources.importer.transactions import run
 
 GROUPS = f"{OURS}event_groups"
@@ -116,12 +117,15 @@ def highest(connection: Connection) -> int:
 
 def load_rows(connection: Connection, state: GroupState) -> list[Stored]:
     """A group's rows as they stand."""
-    table = state.kind.table
-    query = select(*(table.c[name] for name in state.kind.columns)).where(
-        table.c.group_id == bindparam("number")
-    )
-    found = connection.execute(query, {"number": state.number}).mappings()
-    return [dict(row) for row in found]
+    rows = run(connection, _rows_of(state.kind.name), {"number": state.number}).fetchall()
+    return [dict(zip(state.kind.columns, tuple[Any, ...](row), strict=True)) for row in rows]
+
+
+@lru_cache
+def _rows_of(kind: str) -> Executable:
+    """Built once: building it costs many times what it takes to run it."""
+    table, columns = KINDS[kind].table, KINDS[kind].columns
+    return select(*(table.c[name] for name in columns)).where(table.c.group_id == bindparam("number"))
 
 
 def put(state: GroupState, incoming: Incoming, load: Callable[[GroupState], list[Stored]]) -> bool:
