@@ -7,6 +7,7 @@ from fedcohort.columns import Categorical, Column, Image, Numeric, Survival
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 
+ALL = slice(None)
 NOT_DESCRIBED = "an image: it has no mean and no levels; every row of the cohort has one"
 
 
@@ -41,15 +42,21 @@ def not_described(cohort: Cohort) -> dict[str, dict[str, str]]:
     return {"not_described": images} if images else {}
 
 
-def values_of(table: Table, cohort: Cohort, name: str) -> NDArray[np.float64]:
-    """A column's or label's values as float64; level indices for levels, NaN where missing."""
+def values_of(
+    table: Table, cohort: Cohort, name: str, rows: slice | NDArray[np.int64] = ALL
+) -> NDArray[np.float64]:
+    """A column's or label's values as float64; level indices for levels, NaN where missing.
+
+    Args:
+        rows: which of the table's are meant.
+    """
     if name in table.columns:
-        values = table.columns[name]
+        values = table.columns[name][rows]
         return np.where(values < 0, np.nan, values) if values.dtype.kind == "i" else values.astype(np.float64)
     label = table.event if isinstance(cohort.label, Survival) and name == cohort.label.event else table.label
     if label is None:
         raise ValueError(f"the table has no column {name}")
-    return label
+    return label[rows]
 
 
 def numeric_matrix(table: Table, cohort: Cohort, names: list[str]) -> NDArray[np.float64]:

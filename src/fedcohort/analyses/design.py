@@ -112,29 +112,45 @@ class Design:
         Args:
             held: a number beyond its declared bounds counts as the bound, as under privacy.
         """
-        made: dict[Factor, Floats] = {}
-        for column in self.columns:
-            for factor, _ in column.parts:
-                if factor not in made:
-                    values = _numbers(table, cohort, factor.column)
-                    made[factor] = factor_columns(factor, self.kinds, values, held)
-        sources = [[made[factor][:, which] for factor, which in column.parts] for column in self.columns]
         matrix = np.empty((table.n_rows, len(self.columns)))
         for begin in range(0, table.n_rows, CHUNK):
             rows = slice(begin, begin + CHUNK)
-            for place, parts in enumerate(sources):
-                matrix[rows, place] = parts[0][rows] if parts else 1.0
-                for part in parts[1:]:
-                    matrix[rows, place] *= part[rows]
+            self._fill(matrix[rows], table, cohort, rows, held)
         return matrix
 
+    def part(
+        self, table: Table, cohort: Cohort, rows: "slice | NDArray[np.int64]", k: int, held: bool = False
+    ) -> Floats:
+        """(rows, k): the first k columns of some rows, as `matrix` has them."""
+        n = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        part = np.empty((n, k))
+        self._fill(part, table, cohort, rows, held)
+        return part
 
-def _numbers(table: Table, cohort: Cohort, name: str) -> Floats:
-    """A column's values, which are read and not written: those of a number are not copied."""
+    def _fill(
+        self, part: Floats, table: Table, cohort: Cohort, rows: "slice | NDArray[np.int64]", held: bool
+    ) -> None:
+        """Of some rows as many columns as there is room for."""
+        made: dict[Factor, Floats] = {}
+        for place, column in enumerate(self.columns[: part.shape[1]]):
+            if not column.parts:
+                part[:, place] = 1.0
+            for index, (factor, which) in enumerate(column.parts):
+                if factor not in made:
+                    values = _numbers(table, cohort, factor.column, rows)
+                    made[factor] = factor_columns(factor, self.kinds, values, held)
+                if index:
+                    part[:, place] *= made[factor][:, which]
+                else:
+                    part[:, place] = made[factor][:, which]
+
+
+def _numbers(table: Table, cohort: Cohort, name: str, rows: "slice | NDArray[np.int64]") -> Floats:
+    """Values of a column, which are read and not written: those of a number are not copied."""
     values = table.columns.get(name)
     if values is None or values.dtype != np.float64:
-        return values_of(table, cohort, name)
-    return np.asarray(values, np.float64)
+        return values_of(table, cohort, name, rows)
+    return np.asarray(values[rows], np.float64)
 
 
 def design_of(cohort: Cohort, formula: Formula) -> Design:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from fedcohort.analyses.carried_sums import carried, from_limbs, to_limbs
 from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.contract import Contribution, Floats, Proved
-from fedcohort.analyses.design import CHUNK, Design
+from fedcohort.analyses.design import Design
+from fedcohort.analyses.design_rows import Matrix, parts
 from fedcohort.analyses.formula.words import BSpline, NaturalSpline, has_levels
 from fedcohort.columns import Categorical
 from fedcohort.disclosure.rules import Disclosure
@@ -101,7 +102,7 @@ class ToldByDesign:
         return cells
 
     def contribute(
-        self, x: Floats, cells: Ints, has_it: NDArray[np.bool_], others: Sequence[Floats] = ()
+        self, x: Matrix, cells: Ints, has_it: NDArray[np.bool_], others: Sequence[Floats] = ()
     ) -> dict[str, Contribution]:
         """What complete rows that count add up to.
 
@@ -182,12 +183,12 @@ class ToldByDesign:
         return None
 
 
-def _powers(x: Floats, middle: Floats, half: Floats) -> Floats:
+def _powers(x: Matrix, middle: Floats, half: Floats) -> Floats:
     """(p, 4): sums of the first powers of scaled columns."""
     sums = np.zeros((x.shape[1], N_POWERS))
     with np.errstate(over="ignore", invalid="ignore"):
-        for begin in range(0, len(x), CHUNK):
-            scaled = x[begin : begin + CHUNK] - middle
+        for _, part in parts(x):
+            scaled = part - middle
             scaled /= half
             np.clip(scaled, -LARGEST, LARGEST, out=scaled)
             squares = scaled * scaled

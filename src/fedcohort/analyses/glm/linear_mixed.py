@@ -15,6 +15,7 @@ import numpy as np
 
 from fedcohort.analyses.carried_sums import carried, from_limbs, symmetric, to_limbs, triangle
 from fedcohort.analyses.contract import Contribution, Draw, Floats, Proved, State, Sums
+from fedcohort.analyses.design_rows import parts
 from fedcohort.analyses.glm.newton import NEAR, Scaling, check_collinear, inverse
 from fedcohort.analyses.glm.regression import Regression
 from fedcohort.analyses.glm.scaled import scaling_in
@@ -112,11 +113,15 @@ class MixedStage:
         """This hospital's part at the coordinator's theta."""
         (ratio, centre, unit), scaling = asked_of(state, self.regression)
         ours = self.regression.standardised(rows, scaling)
-        both = np.column_stack([ours.x, (ours.y - centre) / unit])
-        n, theta, totals = len(both), ratio**2, both.sum(0)
+        n, theta = len(ours.y), ratio**2
+        both, totals = np.zeros((self.regression.p + 1,) * 2), np.zeros(self.regression.p + 1)
+        for chunk, x in parts(ours.x):
+            part = np.column_stack([x, (ours.y[chunk] - centre) / unit])
+            both += part.T @ part
+            totals += part.sum(0)
         by = 1.0 + n * theta
         outer = np.outer(totals, totals)
-        products = (both.T @ both - theta / by * outer, -outer / by**2, 2 * n / by**3 * outer)
+        products = (both - theta / by * outer, -outer / by**2, 2 * n / by**3 * outer)
         determinants = (np.log(by), n / by, -((n / by) ** 2))
         values = [
             np.append(triangle(matrix), last) for matrix, last in zip(products, determinants, strict=True)

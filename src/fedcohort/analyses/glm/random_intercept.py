@@ -8,6 +8,7 @@ Soc. B 44:226), so that sigma is one more coefficient, of the column z, for Newt
 
 import numpy as np
 
+from fedcohort.analyses.design_rows import gram, totals
 from fedcohort.analyses.glm.families import Family
 from fedcohort.analyses.glm.sums import Floats, NewtonSums, Rows, predictor
 
@@ -39,13 +40,13 @@ def random_sums(family: Family, rows: Rows, theta: Floats) -> NewtonSums:
     loglik = largest + np.log(total) + np.log(scale) - 0.5 * np.log(np.pi)
     residuals = np.array([prior * part[0] for part in parts])
     sums = residuals.sum(1)
-    scores = np.column_stack([residuals @ rows.x, nodes * sums])
+    scores = np.column_stack([totals(rows.x, residuals), nodes * sums])
     score = share @ scores
     off = scores - score
     curved = np.array([prior * part[1] for part in parts])
     information = np.zeros((p + 1, p + 1))
-    information[:p, :p] = rows.x.T @ (rows.x * (share @ curved)[:, None])
-    information[p, :p] = information[:p, p] = ((share * nodes) @ curved) @ rows.x
+    information[:p, :p] = gram(rows.x, share @ curved)
+    information[p, :p] = information[:p, p] = totals(rows.x, (share * nodes)[None] @ curved)[0]
     information[p, p] = float((share * nodes**2) @ curved.sum(1))
     information -= (off * share[:, None]).T @ off
     return NewtonSums(score, information, float(loglik), np.zeros((0, 0)))

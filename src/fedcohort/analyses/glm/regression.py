@@ -1,6 +1,6 @@
 """A regression's question over a cohort whose columns are known: design, outcome, a site's complete rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.contract import Contribution
-from fedcohort.analyses.design import CHUNK, Design, design_of
+from fedcohort.analyses.design import Design, design_of
+from fedcohort.analyses.design_rows import chosen, complete, design_rows, scaled
 from fedcohort.analyses.glm.families import COUNTS, FAMILIES, Family
 from fedcohort.analyses.glm.newton import Scaling
 from fedcohort.analyses.glm.question import GLM
@@ -125,7 +126,7 @@ class Regression:
         # A row whose weight is 0 hides no other.
         there = ours.weights > 0
         given = [each[there] for each in given]
-        return self.told.contribute(ours.x[there], cells[there], ours.y[there] > 0, given)
+        return self.told.contribute(chosen(ours.x, there), cells[there], ours.y[there] > 0, given)
 
     def complete(self, rows: Rows) -> tuple[Complete, int, int]:
         """A site's complete rows as they stand, how many lack a value, and of how many patients they are."""
@@ -133,11 +134,9 @@ class Regression:
 
     def _complete(self, rows: Rows) -> tuple[Complete, int, int]:
         table = rows.table
-        x = self.design.matrix(table, self.cohort)
+        x = design_rows(self.design, table, self.cohort)
         y = values_of(table, self.cohort, self.question.outcome).astype(np.float64)
-        there = np.isfinite(y)
-        for begin in range(0, len(x), CHUNK):
-            there[begin : begin + CHUNK] &= np.isfinite(x[begin : begin + CHUNK]).all(1)
+        there = np.isfinite(y) & complete(x)
         if self.family.name in COUNTS:
             there &= np.nan_to_num(y) >= 0
         offset = weights = None
@@ -150,7 +149,7 @@ class Regression:
         n_missing, cells = int(len(y) - there.sum()), self.told.cells_of(table)
         n_patients = n_patients_of(table.patient_ids[there] if n_missing else table.patient_ids)
         if n_missing:
-            x, y, cells = x[there], y[there], cells[there]
+            x, y, cells = chosen(x, there), y[there], cells[there]
             offset = None if offset is None else offset[there]
             weights = None if weights is None else weights[there]
         return Complete(x, y, offset, weights, cells), n_missing, n_patients
@@ -162,12 +161,7 @@ class Regression:
             ours = self.complete(rows)[0]
             # Held once: the rows as they stand are not needed any more.
             rows.made.pop(COMPLETE)
-            with np.errstate(over="ignore"):
-                for begin in range(0, len(ours.x), CHUNK):
-                    part = ours.x[begin : begin + CHUNK]
-                    part -= scaling.centre
-                    part /= scaling.scale
-            return ours
+            return replace(ours, x=scaled(ours.x, scaling.centre, scaling.scale))
 
         return rows.latest("standardised", scaling.centre.tobytes() + scaling.scale.tobytes(), make)
 

@@ -24,6 +24,7 @@ from fedcohort.analyses.contract import (
     State,
     Sums,
 )
+from fedcohort.analyses.design_rows import leading, parts
 from fedcohort.analyses.glm.estimates import Fit, coefficient_rows
 from fedcohort.analyses.glm.families import COUNTS as FAMILIES_OF_COUNTS
 from fedcohort.analyses.glm.families import Family
@@ -148,8 +149,11 @@ def moment_sums(ours: Complete, family: Family) -> Floats:
     """Three sums a column of complete rows, and `TOTALS`."""
     x, y = ours.x, ours.y
     w = np.ones_like(y) if ours.weights is None else ours.weights
-    both = np.stack([np.ones_like(y), y]) @ x
-    sums = [both[0], np.einsum("ij,ij->j", x, x), both[1]]
+    both, squares = np.zeros((2, x.shape[1])), np.zeros(x.shape[1])
+    for rows, part in parts(x):
+        both += np.stack([np.ones(len(part)), y[rows]]) @ part
+        squares += np.einsum("ij,ij->j", part, part)
+    sums = [both[0], squares, both[1]]
     totals = [y.sum(), y @ y, w.sum(), w @ y, w @ family.constant(y), w @ family.saturated(y)]
     if family.name == "gaussian":
         totals[4] = np.log(w[w > 0]).sum() / 2
@@ -283,7 +287,7 @@ class NewtonStage:
             sums = newton_sums(family, ours, beta, self.regression.meat, inverse_of(state, self.regression))
         values = np.zeros(n_values(self.regression.n_null + self.regression.n_dispersions, meat=False))
         if null is not None:
-            first = replace(ours, x=ours.x[:, : 1 if fixed else self.regression.n_null])
+            first = replace(ours, x=leading(ours.x, 1 if fixed else self.regression.n_null))
             if is_random:
                 values = to_values(random_sums(family, first, null))
             else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.analyses.design_rows import Matrix, gram, times, totals
 from fedcohort.analyses.glm.families import MOST_ETA, Family
 
 Floats = NDArray[np.float64]
@@ -28,7 +29,7 @@ class Rows:
         cells: (n, sets) as `told_by_design` counts levels.
     """
 
-    x: Floats
+    x: Matrix
     y: Floats
     offset: Floats | None = None
     weights: Floats | None = None
@@ -51,7 +52,7 @@ class NewtonSums:
 
 def predictor(rows: Rows, beta: Floats) -> Floats:
     """(n,): the linear predictor."""
-    eta: Floats = rows.x @ beta
+    eta = times(rows.x, beta)
     return eta if rows.offset is None else eta + rows.offset
 
 
@@ -110,15 +111,19 @@ def negative_binomial_sums(rows: Rows, theta: Floats, meat: bool) -> NewtonSums:
     d_rr = polygamma(1, y + r) - polygamma(1, r) + 1 / r - 1 / (r + mean) - (mean - y) / (r + mean) ** 2
     loglik = gammaln(y + r) - gammaln(r) - r * np.log(share) + y * (eta + np.log(alpha) - np.log(share))
     last = -r * d_r * prior
-    score = np.append(residual @ rows.x, last.sum())
+    mixed = prior * alpha * mean * (y - mean) / share**2
+    by_x = totals(rows.x, np.stack([residual, mixed, residual * last]))
+    score = np.append(by_x[0], last.sum())
     information = np.zeros((p + 1, p + 1))
-    information[:p, :p] = rows.x.T @ (rows.x * (prior * mean * (1 + alpha * y) / share**2)[:, None])
-    information[p, :p] = information[:p, p] = (prior * alpha * mean * (y - mean) / share**2) @ rows.x
+    information[:p, :p] = gram(rows.x, prior * mean * (1 + alpha * y) / share**2)
+    information[p, :p] = information[:p, p] = by_x[1]
     information[p, p] = -float((prior * (r**2 * d_rr + r * d_r)).sum())
     middle = np.zeros((0, 0))
     if meat:
-        scored = np.column_stack([rows.x * residual[:, None], last])
-        middle = scored.T @ scored
+        middle = np.zeros((p + 1, p + 1))
+        middle[:p, :p] = gram(rows.x, residual**2)
+        middle[p, :p] = middle[:p, p] = by_x[2]
+        middle[p, p] = float(last @ last)
     return NewtonSums(score, information, float((prior * loglik).sum()), middle)
 
 
@@ -128,7 +133,7 @@ def profiled(family: Family, rows: Rows, beta: Floats, meat: bool) -> NewtonSums
     A site where the outcome is all of one kind says nothing of the slopes, and adds nothing.
     """
     p = rows.x.shape[1] - 1
-    own = own_intercept(family, rows, rows.x[:, 1:] @ beta)
+    own = own_intercept(family, rows, times(rows.x, np.append(0.0, beta)))
     if own is None:
         return NewtonSums(np.zeros(p), np.zeros((p, p)), 0.0, np.zeros((p, p) if meat else (0, 0)))
     whole = newton_sums(family, rows, np.concatenate([[own], beta]), meat)

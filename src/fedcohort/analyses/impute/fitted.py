@@ -140,7 +140,7 @@ class FitStage:
 
         def make() -> list[Complete]:
             return [
-                replace(ours, x=(ours.x - scaling.centre) / scaling.scale)
+                replace(ours, x=(ours.x[:] - scaling.centre) / scaling.scale)
                 for ours in complete_data_sets(self.imputation, rows, state)
             ]
 

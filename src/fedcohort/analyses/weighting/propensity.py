@@ -66,7 +66,7 @@ class Propensity(Regression):
                 return y, None
             return np.minimum(y, 1.0), values_of(table, self.cohort, self.asked.survival.time)[there]
 
-        return Treated(ours.x, ours.y, *rows.once("weighting/outcome", outcome))
+        return Treated(ours.x[:], ours.y, *rows.once("weighting/outcome", outcome))
 
     def _known(self, rows: Rows) -> tuple[NDArray[np.int64], Table]:
         """Rows whose outcome is known, one a patient where it is survival; their places, and their table."""
