@@ -92,16 +92,24 @@ def is_unit(text: object) -> bool:
 
 def same_unit(one: str, other: str) -> bool:
     """Whether two units are one and the same: as texts, or, where pint is installed, by what it converts."""
-    first, second = _normal(one), _normal(other)
-    if first == second:
-        return True
-    if not (_PLAIN.fullmatch(first) and _PLAIN.fullmatch(second)):
+    converts = plain_conversion(one, other)
+    if converts is None:
         return False
-    try:
-        factor, offset = conversion(first, second)
-    except (ConfigError, ValueError):
-        return False
+    factor, offset = converts
     return math.isclose(factor, 1.0, rel_tol=1e-9) and math.isclose(offset, 0.0, abs_tol=1e-9)
+
+
+def plain_conversion(source: str, target: str) -> tuple[float, float] | None:
+    """(factor, offset) between short units as clinicians write them; None where there is none."""
+    first, second = _normal(source), _normal(target)
+    if first == second:
+        return 1.0, 0.0
+    if not (_PLAIN.fullmatch(first) and _PLAIN.fullmatch(second)):
+        return None
+    try:
+        return conversion(first, second)
+    except (ConfigError, ValueError):
+        return None
 
 
 def _normal(unit: str) -> str:
