@@ -9,6 +9,7 @@ from fedcohort.analyses.sentences import rows_of
 from fedcohort.columns import Binary, Categorical, Classes, Column, Holdout, Image, Number, Numeric, Survival
 from fedcohort.disclosure.rules import Disclosure, strictest
 from fedcohort.expect import PATIENTS, SITES, expected
+from fedcohort.explain_events import event_lines
 from fedcohort.protection.context import majority
 from fedcohort.protection.words import WORDS
 from fedcohort.study import Cohort, Privacy, Study
@@ -101,6 +102,18 @@ def sections(
 
 def _cohort(study: Study, units: Mapping[str, str], filled: Cohort) -> list[Text]:
     cohort = study.cohort
+    lines = [*event_lines(cohort)] if cohort.index is not None else _columns(cohort, units, filled)
+    if not study.analysis.splits:
+        return lines
+    if isinstance(cohort.split, Holdout):
+        share = cohort.split.fraction
+        lines.append(say("{share:.0%} of the patients are held out for testing.", share=share))
+    elif cohort.split:
+        lines.append(say("The column {split} says who is held out for testing.", split=cohort.split))
+    return lines
+
+
+def _columns(cohort: Cohort, units: Mapping[str, str], filled: Cohort) -> list[Text]:
     lines = [
         say("Table {table}; rows where {where}.", table=cohort.table, where=cohort.where)
         if cohort.where
@@ -110,15 +123,7 @@ def _cohort(study: Study, units: Mapping[str, str], filled: Cohort) -> list[Text
         said = isinstance(cohort.columns, dict) or name in cohort.bounds
         kind = own if said else filled.schema_[name] if filled.is_explicit else None
         lines.append(_column(name, kind, units.get(name)))
-    lines += _label(filled, units)
-    if not study.analysis.splits:
-        return lines
-    if isinstance(cohort.split, Holdout):
-        share = cohort.split.fraction
-        lines.append(say("{share:.0%} of the patients are held out for testing.", share=share))
-    elif cohort.split:
-        lines.append(say("The column {split} says who is held out for testing.", split=cohort.split))
-    return lines
+    return [*lines, *_label(filled, units)]
 
 
 def _column(name: str, kind: Column | None, declared: str | None) -> Text:

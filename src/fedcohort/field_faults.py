@@ -74,6 +74,8 @@ _UNDER = {
     "tables": 'write "*" for every column that an import declared, or a list of columns',
     "codes": "write the level or the number that the code stands for",
 }
+_WRITTEN: Mapping[int | str, str] = {"taken": "columns", "outcome": "label"}
+"""Where a person writes what a cohort of events keeps in a place of its own."""
 _OF_UNIONS = {"union_tag_invalid", "union_tag_not_found", "is_instance_of", "sequence_str", "literal_error"}
 _ABSENT = {"missing", "string_too_short", "too_short", "greater_than_equal"}
 """Faults of a key that nobody wrote; some objects give it an empty value."""
@@ -162,7 +164,10 @@ def _located(model: type[BaseModel], fault: Any) -> _Fault:  # noqa: ANN401
             beside = tagged if any(_kind_of(branch.type) for branch in branches) else branches
             branches, is_chosen, at_union = tagged or branches, True, True
         elif part != "[key]":
-            keys.append(part)
+            of_cohort = any(
+                "taken" in branch.type.model_fields for branch in branches if _is_model(branch.type)
+            )
+            keys.append(_WRITTEN.get(part, part) if of_cohort else part)
             inside = beside
             branches = beside = [inner for branch in branches for inner in _within(branch.type, part)]
             is_chosen, at_union = False, len(branches) > 1
@@ -239,7 +244,8 @@ def _unknown(fault: _Fault, model: type[BaseModel], top: str) -> Text:
     """For an unknown key: where it belongs, or the key that it is similar to, or all keys."""
     here = tuple(key for key in fault.keys[:-1] if isinstance(key, str))
     places = _places_of(fault, model)
-    if places and not any(_fits(place, here) for place in places):
+    is_meant = fault.near is not None and isinstance(fault.given, Mapping)  # [table] for [tables]
+    if places and not is_meant and not any(_fits(place, here) for place in places):
         return say("there is no such key here; it belongs to {place}", place=_in_words(places, top))
     return unknown_key(str(fault.keys[-1]), fault.known)
 

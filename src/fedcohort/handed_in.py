@@ -31,6 +31,13 @@ def check_handed_in(study: Study) -> None:
         raise StudyError(
             "disclosure: under [privacy] noise protects, and no rule of disclosure applies; leave it out"
         )
+    rows = None if study.cohort.index is None else study.cohort.index.rows_per_patient
+    if study.privacy is not None and rows is not None and study.privacy.rows_per_patient != rows:
+        raise StudyError(
+            "privacy.rows_per_patient: a patient has up to {n} rows by cohort.index; write "
+            "rows_per_patient = {n}",
+            n=rows,
+        )
     _check_bounds(study)
     _check_where(study)
     if isinstance(study.analysis, Evaluate) and study.cohort.is_explicit:

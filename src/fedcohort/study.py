@@ -47,6 +47,18 @@ from fedcohort.columns import (
 )
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.errors import StudyError
+from fedcohort.event_words import (
+    EVENTS,
+    MOST_EVENTS,
+    Codes,
+    Criterion,
+    Index,
+    Outcome,
+    Taken,
+    TimeSeries,
+    check_events,
+    moved_apart,
+)
 from fedcohort.field_faults import one_of
 from fedcohort.protection.words import WORDS
 from fedcohort.questions import MAX_STUDY_BYTES, Privacy, Question
@@ -78,8 +90,19 @@ __all__ = [
 ]
 
 
+def _nothing(value: object) -> bool:
+    return not value
+
+
+Criteria = Annotated[dict[Identifier, Criterion], Field(max_length=MOST_EVENTS, exclude_if=_nothing)]
+
+
 class Cohort(Frozen):
-    """The patients and columns that a study selects at every site."""
+    """The patients and columns that a study selects at every site.
+
+    With `index` it is made of events (`event_words`): a column or a label in words of events stands in
+    `taken` and `outcome`, and what it makes among `columns` and in `label`.
+    """
 
     table: Identifier = "records"
     columns: Annotated[
@@ -92,6 +115,25 @@ class Cohort(Frozen):
     bounds: dict[Identifier, tuple[Real, Real]] = Field(default_factory=dict)
     split: AnySplit | None = Holdout(0.2)
     patient_id: Identifier = "patient_id"
+    # Left out of the hash of a cohort that is not made of events, as every one of an earlier version is.
+    codes: Annotated[Codes, Field(exclude_if=_nothing)] = Field(default_factory=dict)
+    index: Annotated[Index | None, Field(exclude_if=_nothing)] = None
+    need: Criteria = Field(default_factory=dict)
+    exclude: Criteria = Field(default_factory=dict)
+    taken: Annotated[dict[Identifier, Taken], Field(max_length=MOST_EVENTS, exclude_if=_nothing)] = Field(
+        default_factory=dict
+    )
+    outcome: Annotated[Outcome | None, Field(exclude_if=_nothing)] = None
+    sequence: Annotated[TimeSeries | None, Field(exclude_if=_nothing)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_events(cls, words: object) -> object:
+        """Put events' columns and label in their own places; an index makes it a cohort of events."""
+        if not isinstance(words, Mapping):
+            return words
+        moved = moved_apart(words)
+        return {"table": EVENTS, **moved} if moved.get("index") is not None else moved
 
     @field_validator("split")
     @classmethod
@@ -129,6 +171,7 @@ class Cohort(Frozen):
             raise ValueError(
                 say("label: {names} is also among the columns", names=", ".join(sorted(overlap)))
             )
+        check_events(self)
         return self
 
     @property

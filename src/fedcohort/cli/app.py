@@ -230,13 +230,13 @@ def explain(
         parse_where(cohort.where, cohort.table, columns_asked(cohort.where))
     if site is not None:
         from fedcohort.node.policy import read_policy
-        from fedcohort.sources.catalogue.declared import catalogue
+        from fedcohort.node.site_events import offered_catalogue
         from fedcohort.sources.catalogue.described import units_of
         from fedcohort.sources.cohort.resolve import resolve_cohort
 
         policy = read_policy(site)
         units = units_of(policy.data, cohort.table)
-        filled = resolve_cohort(cohort, {policy.id: catalogue(policy.data, None)})
+        filled = resolve_cohort(cohort, {policy.id: offered_catalogue(policy, None)})
     counted = PATIENTS if patients is None else (patients,)
     text = words(question, units=units, filled=filled, sites=sites, patients=counted)
     console.print(text, markup=False, highlight=False)

@@ -17,8 +17,8 @@ from fedcohort.node.ledger import accounts
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness_trust import countersigning, roster_line
 from fedcohort.node.settle import unsettled
+from fedcohort.node.site_events import offered_catalogue
 from fedcohort.node.store import opened_to_read
-from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.storage.durable import owner_only_folder
 from fedcohort.wire.address import check_url, is_loopback, server_tls, tls_towards
 from fedcohort.wire.handshake import MAX_CLOCK_DIFFERENCE_SECONDS
@@ -137,7 +137,7 @@ def _listening(policy: SitePolicy) -> Iterator[Verdict]:
 
 def _database(policy: SitePolicy) -> Verdict:
     try:
-        tables = catalogue(policy.data, None)["tables"]
+        tables = offered_catalogue(policy, None)["tables"]
     except FedcohortError as error:
         return Verdict("database", False, str(error))
     for table, columns in policy.tables.items():

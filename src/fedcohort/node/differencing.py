@@ -25,6 +25,7 @@ from fedcohort.errors import FedcohortError, StoreError
 from fedcohort.logs import about
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.readiness_words import Line
+from fedcohort.node.site_events import site_events
 from fedcohort.node.snapshots import Answered, answered_from, base_of, is_kept
 from fedcohort.node.snapshots import keep as keep_answered
 from fedcohort.sources.catalogue.declared import catalogue
@@ -120,7 +121,8 @@ def _asked(policy: SitePolicy, study: Study) -> tuple[Selected, Answered | None]
     few = {first, *study.analysis.choosing}
     columns = {name: kind for name, kind in cohort.schema_.items() if name in few} or cohort.schema_
     part = Cohort.model_validate({**dict(cohort), "columns": columns, "bounds": {}, "split": None})
-    table = load_cohort(policy.data, part, study.seed, offered, policy.state)
+    events = site_events(policy)
+    table = load_cohort(policy.data, part, study.seed, offered, policy.state, events=events)
     return selected_in(policy.state, study, table), None
 
 

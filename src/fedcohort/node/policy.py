@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydantic import Field, PlainValidator, model_validator
 
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.kinds import KINDS
-from fedcohort.columns import Frozen, Identifier, validated
+from fedcohort.columns import Frozen, Identifier, Unit, validated
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.errors import (
     BudgetError,
@@ -22,12 +22,19 @@ from fedcohort.errors import (
     SchemaError,
     StudyError,
 )
+from fedcohort.event_words import EVENTS, Code, System
+from fedcohort.event_words import KINDS as ALL_KINDS
+from fedcohort.event_words import Kind as EventKind
 from fedcohort.field_faults import one_of
 from fedcohort.node.budgets import Budget, BudgetGroup, fault_of, groups_of
 from fedcohort.node.records import Reservation, Spending
 from fedcohort.protection.words import WORDS
 from fedcohort.sources.catalogue.schema import PATIENT_ID
+from fedcohort.sources.cohort.events.cohort import check_offered
+from fedcohort.sources.cohort.events.tables import TABLES as EVENT_TABLES
 from fedcohort.sources.cohort.where.parse import check_plain
+from fedcohort.sources.events.views import EventTable, fault_of_event_tables
+from fedcohort.sources.omop.views import PLACES
 from fedcohort.study import Cohort, Privacy, ProtectionName, Study, missing_bounds
 from fedcohort.texts import Text, say
 from fedcohort.wire.messages import MOST_RELEASE_SECONDS, SITE_NAME
@@ -52,6 +59,20 @@ class ListenSettings(Frozen):
     key: Path | None = None
 
 
+class LocalMeaning(Frozen):
+    """`[codes.KIND."CODE"]`: what a hospital's own code means.
+
+    Attributes:
+        to: code system and code that studies know, such as loinc = "2345-7".
+        system: that the data name beside the code; left out, whatever they name.
+        unit: what its values are in, whatever the data say.
+    """
+
+    to: Annotated[dict[System, Code], Field(max_length=10)] = Field(default_factory=dict)
+    system: System | None = None
+    unit: Unit | None = None
+
+
 class SitePolicy(Frozen):
     """One site's configuration: where its data are, and what may be asked of them."""
 
@@ -59,6 +80,12 @@ class SitePolicy(Frozen):
     data: Annotated[str, Field(min_length=1)]
     tables: dict[Identifier, Literal["*"] | tuple[Identifier, ...]] = Field(min_length=1)
     """Columns on offer by table; "*" is every column that an import declared."""
+    layout: Literal["events", "omop"] = "events"
+    """Where events are read: in event tables, or in those of OMOP's common data model."""
+    events: dict[str, EventTable] = Field(default_factory=dict)
+    """By kind, another table that holds these events."""
+    codes: dict[EventKind, dict[Code, LocalMeaning]] = Field(default_factory=dict)
+    """By kind of event, what the hospital's own codes mean."""
     patients: dict[Identifier, Identifier] = Field(default_factory=dict)
     """By table, the column that tells patients apart where it is not patient_id: no study chooses it."""
     coordinator: str | None = None
@@ -153,6 +180,33 @@ class SitePolicy(Frozen):
         hours = DEFAULT_RELEASE_HOURS if self.release_hours is None else self.release_hours
         return math.ceil(hours * 3600) if self.release == "person" else 0
 
+    @model_validator(mode="after")
+    def _events_that_are_there(self) -> "SitePolicy":
+        """Refuse tables of events that contradict each other, or that would be paid from two budgets."""
+        if self.events and self.layout == "omop":
+            raise ValueError(say('events: layout = "omop" says where all events are; keep one of the two'))
+        if fault := fault_of_event_tables(self.events):
+            raise ValueError(fault)
+        if EVENTS in self.tables:
+            theirs = {*tables_read(self.layout, self.events), EVENTS}
+            split = [group.name for group in self.groups if theirs & set(group.tables)]
+            if len(split) > 1:
+                raise ValueError(
+                    say(
+                        "budget: events and {names} hold the same patients; name them in one group, not in "
+                        "{groups}",
+                        names=", ".join(sorted(theirs & self.tables.keys() - {EVENTS})),
+                        groups=" and ".join(split),
+                    )
+                )
+        return self
+
+    @property
+    def event_kinds(self) -> tuple[str, ...]:
+        """The kinds of events on offer."""
+        words = self.tables.get(EVENTS, ())
+        return ALL_KINDS if words == "*" else tuple(kind for kind in ALL_KINDS if kind in words)
+
     @property
     def groups(self) -> tuple[BudgetGroup, ...]:
         """Tables that draw on one budget; each table is in one group."""
@@ -161,6 +215,13 @@ class SitePolicy(Frozen):
     def group_of(self, table: str) -> BudgetGroup:
         """The group of a table; of one that is not on offer, the first: its patients may be in any."""
         return next((group for group in self.groups if table in group.tables), self.groups[0])
+
+
+def tables_read(layout: str, events: Mapping[str, EventTable]) -> set[str]:
+    """The tables that hold the events of a site."""
+    if layout == "omop":
+        return {place.table for places in PLACES.values() for place in places} | {"person"}
+    return {events[name].table if name in events else name for name in EVENT_TABLES.values()}
 
 
 def read_policy(path: Path) -> SitePolicy:
@@ -411,6 +472,9 @@ def budget_objection(study: Study, group: BudgetGroup) -> Objection | None:
 
 def _check_columns(policy: SitePolicy, study: Study) -> None:
     cohort = study.cohort
+    if cohort.index is not None:
+        check_offered(cohort, policy.event_kinds if EVENTS in policy.tables else None)
+        return
     offered = policy.tables.get(cohort.table)
     if offered is None:
         raise SchemaError(

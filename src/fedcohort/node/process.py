@@ -34,8 +34,8 @@ from fedcohort.node.keys import signed
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.published_rules import published_rules
 from fedcohort.node.running import Running, log_error, offered_columns
+from fedcohort.node.site_events import offered_catalogue
 from fedcohort.node.snapshots import SECONDS_PER_DAY, forget
-from fedcohort.sources.catalogue.declared import catalogue
 from fedcohort.wire.codec import encode
 from fedcohort.wire.link import Link
 from fedcohort.wire.messages import (
@@ -277,7 +277,7 @@ async def _announce(running: Running, link: Link, answered: set[str]) -> None:
 
 
 def _offer(policy: SitePolicy) -> bytes:
-    offer = {**catalogue(policy.data, offered_columns(policy)), "rules": published_rules(policy)}
+    offer = {**offered_catalogue(policy, offered_columns(policy)), "rules": published_rules(policy)}
     return json.dumps(offer).encode()
 
 

@@ -20,6 +20,7 @@ from fedcohort.node.consent import LocalSite, read_approval
 from fedcohort.node.differencing import keep_table
 from fedcohort.node.keys import Keys, RosterFolder
 from fedcohort.node.policy import SitePolicy, check_study
+from fedcohort.node.site_events import site_events
 from fedcohort.node.snapshots import forget, load_answered
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.node.witness import Witnesses
@@ -70,11 +71,11 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
     heads.check_not_behind(store, policy.id)
     cards = announced(store)
     keys = Keys(identity, agreement, cards.get, RosterFolder(policy.roster))
-    offered = offered_columns(policy)
+    offered, events = offered_columns(policy), site_events(policy)
 
     def load(cohort: Cohort, seed: int, private: bool) -> Table:
         if private:
-            return load_cohort(policy.data, cohort, seed, offered, policy.state, private)
+            return load_cohort(policy.data, cohort, seed, offered, policy.state, private, events)
         return load_answered(policy, cohort, seed, offered)
 
     def read(encoded: bytes) -> Approval:

@@ -23,6 +23,7 @@ from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
 from fedcohort.columns import Numeric
 from fedcohort.errors import EmptyCohortError, FedcohortError, SchemaError, StoreError
 from fedcohort.node.policy import SitePolicy
+from fedcohort.node.site_events import site_events
 from fedcohort.sources.cohort.held import Changes, Held, Use, changes, earlier, uses_of
 from fedcohort.sources.cohort.select import hold_cohort, load_cohort
 from fedcohort.sources.cohort.values import Coded
@@ -112,14 +113,24 @@ class Answered:
 
 
 def base_of(cohort: Cohort) -> str:
-    """What selects rows: the table, `where`, and the label, without which a row is left out."""
+    """What selects rows: the table, `where`, and the label, without which a row is left out.
+
+    Of a cohort of events it is its index, needs and exclusions.
+    """
     where = " ".join((cohort.where or "").split())
-    return json.dumps([cohort.table, where, sorted(cohort.label_columns), cohort.patient_id])
+    conditions: list[object] = [cohort.table, where, sorted(cohort.label_columns), cohort.patient_id]
+    if cohort.index is not None:
+        selects = {"codes", "index", "need", "exclude", "outcome"}
+        conditions.append(cohort.model_dump(mode="json", include=selects))
+    return json.dumps(conditions, sort_keys=True)
 
 
 def is_kept(policy: SitePolicy, cohort: Cohort) -> bool:
-    """Whether a cohort's rows are kept: with images, or a column in two ways, they are not."""
-    held = policy.snapshot_days > 0 and policy.disclosure.min_cell > 1
+    """Whether a cohort's rows are kept: with images, a column in two ways, or made of events they are not.
+
+    A column of events has the meaning that its study gives it, so that no other study's is the same.
+    """
+    held = policy.snapshot_days > 0 and policy.disclosure.min_cell > 1 and cohort.index is None
     return held and cohort.is_explicit and uses_of(cohort) is not None
 
 
@@ -172,7 +183,7 @@ def load_answered(policy: SitePolicy, cohort: Cohort, seed: int, offered: Offere
         FedcohortError: as `load_cohort`.
     """
     if not is_kept(policy, cohort):
-        return load_cohort(policy.data, cohort, seed, offered, policy.state)
+        return load_cohort(policy.data, cohort, seed, offered, policy.state, events=site_events(policy))
     answered = answered_from(policy, cohort, offered)
     table = answered.held.only(uses_of(cohort) or ()).table(cohort, seed)
     keep(policy, cohort, answered)

@@ -93,9 +93,9 @@ def mock(
     if site is not None:
         from fedcohort.node.policy import read_policy
         from fedcohort.node.running import offered_columns
-        from fedcohort.sources.catalogue.declared import catalogue
+        from fedcohort.node.site_events import offered_catalogue
 
         policy = read_policy(site)
-        asked = explicit(asked, {policy.id: catalogue(policy.data, offered_columns(policy))})
+        asked = explicit(asked, {policy.id: offered_catalogue(policy, offered_columns(policy))})
     report = make_mock(into, asked.cohort, patients, missing, seed)
     console.print(str(report), markup=False, highlight=False)

@@ -14,12 +14,15 @@ from fedcohort.storage.database import reading
 Catalogue = dict[str, dict[str, dict[str, dict[str, Facts]]]]
 
 
-def catalogue(url: str | Path, offered: Mapping[str, Collection[str]] | None) -> Catalogue:
+def catalogue(
+    url: str | Path, offered: Mapping[str, Collection[str]] | None, *, may_lack: Collection[str] = ()
+) -> Catalogue:
     """List tables and columns with their declared kinds, bounds and levels.
 
     Args:
         url: SQLAlchemy URL, or a path of a SQLite file.
         offered: table to columns, as the site's policy names them; None lists all that could be offered.
+        may_lack: names among them that need not be tables.
     Returns:
         {"tables": {table: {"columns": {column: facts}}}}. patient_id, row keys and raw JSON are never
         listed. A column without a declaration has the kind of its SQL type, and no bounds or levels.
@@ -30,6 +33,13 @@ def catalogue(url: str | Path, offered: Mapping[str, Collection[str]] | None) ->
     with reading(url) as connection:
         inspector = inspect(connection)
         present = {name for name in tables_of(inspector) if not name.startswith(OURS)}
+        offered = (
+            None
+            if offered is None
+            else {
+                name: columns for name, columns in offered.items() if name in present or name not in may_lack
+            }
+        )
         missing = sorted(set(offered or ()) - present)
         if missing:
             raise SchemaError(

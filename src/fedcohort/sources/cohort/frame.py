@@ -44,6 +44,11 @@ def table_from_frame(frame: pd.DataFrame, cohort: Cohort, seed: int, private: bo
         StudyError, SchemaError, ValueRangeError, CohortError: as `load_cohort`.
     """
     check_explicit(cohort)
+    if cohort.index is not None:
+        raise StudyError(
+            "cohort.index: a data frame has a row a patient, and no events; run the study over sites, or "
+            "give frames with its columns and leave the words of events out"
+        )
     if private and cohort.where is not None:
         check_plain(cohort.where)
     frame = _checked(frame, cohort)

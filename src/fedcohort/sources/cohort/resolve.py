@@ -22,6 +22,7 @@ from fedcohort.sources.catalogue.declared_columns import (
     union_of_levels,
 )
 from fedcohort.sources.catalogue.normal_form import level_key
+from fedcohort.sources.cohort.events.plan import kinds_of_events
 from fedcohort.sources.cohort.where.parse import parse_where
 from fedcohort.study import Cohort
 
@@ -50,6 +51,9 @@ def resolve_cohort(
     """
     if not catalogues:
         raise SchemaError("cohort: no site told its catalogue, so no column can be found; connect a site")
+    if cohort.index is not None:
+        _check_events(cohort, catalogues)
+        return cohort
     listed = {site: columns_of(site, catalogue, cohort.table) for site, catalogue in catalogues.items()}
     by_column = {
         name: [declared_column(site, name, columns) for site, columns in listed.items()]
@@ -80,6 +84,8 @@ def check_units(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) 
     Raises:
         SchemaError: two sites that would be added up declare different units; names both.
     """
+    if cohort.index is not None:  # each site converts its units to the study's
+        return
     listed = {
         site: columns_of(site, catalogue, cohort.table)
         for site, catalogue in catalogues.items()
@@ -91,6 +97,20 @@ def check_units(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) 
             declared_column(site, name, columns) for site, columns in listed.items() if name in columns
         ]
         check_same_unit(by_site, said.get(name))
+
+
+def _check_events(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]) -> None:
+    """Whether every site offers events of each kind that a cohort names; what they are it says itself."""
+    kinds = kinds_of_events(cohort)
+    for site, catalogue in catalogues.items():
+        offered = columns_of(site, catalogue, cohort.table)
+        missing = [kind for kind in kinds if kind not in offered]
+        if missing:
+            raise SchemaError(
+                "site {site}: does not offer events of {names}; leave them out, or ask the site",
+                site=site,
+                names=", ".join(missing),
+            )
 
 
 def is_filled_in(whole: Cohort, asked: Cohort) -> bool:

@@ -25,6 +25,7 @@ from fedcohort.sources.catalogue.stored_images import check_decoder, image_store
 from fedcohort.sources.cohort.columnar import Unsuited, column_chunks, query_of
 from fedcohort.sources.cohort.convert import convert, needed_columns, nobody
 from fedcohort.sources.cohort.dialects import select_sql
+from fedcohort.sources.cohort.events.cohort import SiteEvents, table_of_events
 from fedcohort.sources.cohort.explicit import check_explicit
 from fedcohort.sources.cohort.held import Held, Holding, Use, uses_of
 from fedcohort.sources.cohort.order import in_order
@@ -55,6 +56,7 @@ def load_cohort(
     offered: Mapping[str, Collection[str]],
     folder: Path | None = None,
     private: bool = False,
+    events: SiteEvents | None = None,
 ) -> Table:
     """Select a cohort from a site's database, read-only.
 
@@ -66,6 +68,7 @@ def load_cohort(
         folder: where a file of many images lies; None is the system's folder for temporary files.
         private: the study has [privacy], so that whether it can be read must not tell about patients: what
             does not fit counts as missing, nobody is a table without rows, and `where` only compares.
+        events: where the site keeps events, of which a cohort with an index is made.
     Returns:
         Rows sorted by patient and then by value; rows without a label are left out.
     Raises:
@@ -77,6 +80,8 @@ def load_cohort(
         StoreError: the database is missing, locked or damaged.
         RowsError: it failed or was too slow after the first row was asked for.
     """
+    if cohort.index is not None:
+        return table_of_events(url, cohort, seed, events, private)
     needed = needed_columns(cohort)
     check_explicit(cohort)
 

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -71,18 +71,23 @@ class Code:
     column: str = "code"
 
 
+Test = Callable[[KindView], ColumnElement[bool]]
+"""A condition on a kind's columns, where codes are no texts of a list."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What a study wants of one kind.
 
     Attributes:
         kind: of event.
-        sets: name to codes, any of which an event has; None is every event. No more than MOST_SETS.
+        sets: name to codes, any of which an event has, or to a condition; None is every event. No more than
+            MOST_SETS.
         columns: of the kind, beside its time and value.
     """
 
     kind: str
-    sets: Mapping[str, Sequence[Code] | None]
+    sets: Mapping[str, Sequence[Code] | Test | None]
     columns: Sequence[str] = ()
 
 
@@ -190,7 +195,7 @@ def query_of(view: KindView, wanted: Wanted, *, as_text: bool, engine: str) -> S
     patient = _patient(view.patient, as_text=as_text, engine=engine)
     time = _time(view)
     value = view.columns.get(view.kind.value or "", null())
-    tests = [_test(view, codes) for codes in wanted.sets.values()]
+    tests = [test_of(view, codes) for codes in wanted.sets.values()]
     bits = [case((test, 1 << index), else_=0) for index, test in enumerate(tests)]
     which: ColumnElement[Any] = literal(0)
     for bit in bits:
@@ -223,9 +228,12 @@ def _is_number(column: ColumnElement[Any]) -> bool:
     return isinstance(column.type, sql.Integer)
 
 
-def _test(view: KindView, codes: Sequence[Code] | None) -> ColumnElement[bool]:
+def test_of(view: KindView, codes: Sequence[Code] | Test | None) -> ColumnElement[bool]:
+    """The condition that an event is of a set."""
     if codes is None:
         return true()
+    if callable(codes):
+        return codes(view)
     by_place: dict[tuple[str, str | None], list[Code]] = {}
     for code in codes:
         by_place.setdefault((code.column, code.system), []).append(code)

@@ -1,0 +1,1 @@
+"""OMOP's common data model (https://ohdsi.github.io/CommonDataModel), read in place and never copied."""
