@@ -195,13 +195,13 @@ from fedcohort.sources.hl7v2.inbox import Inbox, InboxLimits
 
 async def main() -> None:
     inbox = Inbox(Path(sys.argv[1]), InboxLimits(free_bytes=0))
-    await inbox.store(b"MSH|^~\\\\&|first")
+    await inbox.put(b"MSH|^~\\\\&|first")
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
     try:
-        await inbox.store(b"MSH|^~\\\\&|" + b"x" * 9000)
+        await inbox.put(b"MSH|^~\\\\&|" + b"x" * 9000)
     except StoreError as error:
         print("refused")
-    await inbox.store(b"MSH|^~\\\\&|second")
+    await inbox.put(b"MSH|^~\\\\&|second")
     inbox.close()
 
 asyncio.run(main())
@@ -244,8 +244,8 @@ def test_one_process_at_a_time_has_an_inbox(tmp_path: Path) -> None:
 def test_refused_messages_are_kept_for_a_person_and_not_for_ever(tmp_path: Path) -> None:
     async def test() -> None:
         inbox = Inbox(tmp_path / "inbox", replace(ROOM, refused_days=1))
-        await inbox.store(ONE)
-        await inbox.store(ONE)
+        await inbox.put(ONE)
+        await inbox.put(ONE)
         (path,) = inbox.rotate()
         inbox.done(path, [ONE])
         (kept,) = inbox.refused.iterdir()
@@ -253,7 +253,7 @@ def test_refused_messages_are_kept_for_a_person_and_not_for_ever(tmp_path: Path)
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         assert inbox.rotate() == []
         os.utime(kept, (0, 0))
-        await inbox.store(ONE)
+        await inbox.put(ONE)
         inbox.done(inbox.rotate()[0], [])
         assert list(inbox.refused.iterdir()) == []
         inbox.close()

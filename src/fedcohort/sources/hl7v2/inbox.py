@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -61,9 +61,9 @@ class Inbox:
         owner_only_folder(self.refused)
         self._descriptor: int | None = None
         self._path, self._size = folder, 0
-        self._writer = ThreadPoolExecutor(1, "hl7-inbox")
+        self._lock = threading.Lock()
+        """Held while a file is written or ended: an import ends files from another thread."""
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
-        self._task: asyncio.Task[None] | None = None
         try:
             for path in sorted(folder.glob(f"*{OPEN}")):
                 _end(path)
@@ -71,36 +71,40 @@ class Inbox:
         except OSError as error:
             raise _store_error(folder, error) from error
 
-    async def store(self, data: bytes) -> None:
-        """Store a message; it is on the disk when this returns.
+    def put(self, data: bytes) -> "asyncio.Future[None]":
+        """Store a message; it is on the disk when the future is done.
 
-        Raises:
-            StoreError: the disk or the inbox is full, or broken; nothing of it is stored.
+        Returns:
+            a future, which raises StoreError where the disk or the inbox is full, or broken: then nothing of
+            the message is stored.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((data, future))
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._write_all())
-        await future
-
-    async def _write_all(self) -> None:
-        """Write what waits, as long as something does: all of it at once, with one sync."""
         loop = asyncio.get_running_loop()
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                await loop.run_in_executor(self._writer, self._write, [data for data, _ in batch])
-                error = None
-            except (OSError, StoreError) as caught:
-                error = caught if isinstance(caught, StoreError) else _store_error(self.folder, caught)
-            for _, future in batch:
-                if future.done():  # its connection ended meanwhile
-                    continue
-                if error is None:
-                    future.set_result(None)
-                else:
-                    future.set_exception(error)
-        self._task = None
+        future: asyncio.Future[None] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._write_waiting)
+        self._waiting.append((data, future))
+        return future
+
+    def _write_waiting(self) -> None:
+        """Write what has come by now, with one sync.
+
+        In the loop itself, which has nothing to answer before: a thread of its own costs more than it saves,
+        and what comes meanwhile shares the next sync.
+        """
+        batch, self._waiting = self._waiting, []
+        error: Exception | None = None
+        try:
+            with self._lock:
+                self._write([data for data, _ in batch])
+        except StoreError as caught:
+            error = caught
+        except OSError as caught:
+            error = _store_error(self.folder, caught)
+        for _, future in batch:
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
 
     def _write(self, messages: list[bytes]) -> None:
         data = b"".join(part for message in messages for part in (START, message, END))
@@ -168,12 +172,10 @@ class Inbox:
         Raises:
             StoreError: the folder cannot be written.
         """
-        return self._writer.submit(self._rotate).result()
-
-    def _rotate(self) -> list[Path]:
         try:
-            self._finish()
-            self._other_bytes = self._bytes_of_others()
+            with self._lock:
+                self._finish()
+                self._other_bytes = self._bytes_of_others()
             return sorted(self.folder.glob(f"*{CLOSED}"))
         except OSError as error:
             raise _store_error(self.folder, error) from error
@@ -213,7 +215,6 @@ class Inbox:
         """End the file that is being written, and let another process have the folder."""
         with contextlib.suppress(StoreError):
             self.rotate()
-        self._writer.shutdown()
         self._held.close()
 
 

@@ -6,14 +6,21 @@ connection is closed: the engine keeps the message, and tries again.
 """
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import ssl
 from dataclasses import dataclass
+from typing import cast
 
 from fedcohort.errors import ConfigError, StoreError
-from fedcohort.sources.hl7v2.acknowledge import REJECTED, Verdict, acknowledgement, examine, header_of
+from fedcohort.sources.hl7v2.acknowledge import (
+    REJECTED,
+    Header,
+    Verdict,
+    acknowledgement,
+    examine,
+    header_of,
+)
 from fedcohort.sources.hl7v2.charsets import DEFAULT
 from fedcohort.sources.hl7v2.inbox import END, START, Inbox
 
@@ -67,8 +74,8 @@ class MllpServer:
     """A listening server; `close` it to end."""
 
     def __init__(self, inbox: Inbox, limits: MllpLimits, charset: str = DEFAULT) -> None:
-        self._inbox, self._limits, self._charset = inbox, limits, charset
-        self._connections: set[asyncio.Task[None]] = set()
+        self.inbox, self.limits, self.charset = inbox, limits, charset
+        self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
@@ -79,11 +86,11 @@ class MllpServer:
         Raises:
             ConfigError: a network is none. StoreError: the port is taken.
         """
-        check_networks(self._limits.allow)
-        handshake = {"ssl_handshake_timeout": self._limits.message_seconds} if tls else {}
+        check_networks(self.limits.allow)
+        handshake = {"ssl_handshake_timeout": self.limits.message_seconds} if tls else {}
         try:
-            self._server = await asyncio.start_server(
-                self._accept, host, port, ssl=tls, limit=self._limits.message_bytes, **handshake
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: _Connection(self), host, port, ssl=tls, **handshake
             )
         except OSError as error:
             raise StoreError(f"{host}:{port}: {error.strerror}; give another host or port") from error
@@ -93,71 +100,128 @@ class MllpServer:
         """Stop listening, and end all connections; what was not acknowledged, its sender keeps."""
         if self._server is not None:
             self._server.close()
-        for task in list(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        for connection in list(self.connections):
+            connection.abort()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        peer = str((writer.get_extra_info("peername") or ("?",))[0])
-        if (
-            task is None
-            or len(self._connections) >= self._limits.connections
-            or not self._limits.admits(peer)
-        ):
-            log.warning("%s: not let in: it may not connect, or there are too many connections", peer)
-            writer.transport.abort()
+
+class _Connection(asyncio.Protocol):
+    """One sender: its messages are taken one after the other."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, server: MllpServer) -> None:
+        self._server, self._limits = server, server.limits
+        self._loop = asyncio.get_running_loop()
+        self._peer = "?"
+        self._received, self._searched = bytearray(), 0
+        self._header: Header | None = None
+        """Of the message that is being stored."""
+        self._deadline = self._loop.time() + self._limits.idle_seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let in who may connect, while there is room; others are closed without a word."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._peer = str((transport.get_extra_info("peername") or ("?",))[0])
+        many = len(self._server.connections) >= self._limits.connections
+        if many or not self._limits.admits(self._peer):
+            why = "there are too many connections" if many else "its address is not among those allowed"
+            log.warning("%s: not let in: %s", self._peer, why)
+            self._transport.abort()
             return
-        self._connections.add(task)
-        try:
-            await self._serve(reader, writer, peer)
-        except asyncio.CancelledError:
-            pass
-        except TimeoutError:
-            log.info("%s: closed: idle, or too slow", peer)
-        except (OSError, EOFError):  # also of TLS; EOFError: it ended, within a message perhaps
-            log.info("%s: the connection ended", peer)
-        except StoreError as error:
-            log.error("%s; %s: closed without an answer", error, peer)  # noqa: TRY400
-        finally:
-            self._connections.discard(task)
-            with contextlib.suppress(OSError):
-                writer.close()
+        self._server.connections.add(self)
+        self._watch()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
-        while True:
-            async with asyncio.timeout(self._limits.idle_seconds):
-                first = await reader.readexactly(1)
-            if first != START:  # what stands between messages is left out, such as line feeds
-                continue
-            try:
-                async with asyncio.timeout(self._limits.message_seconds):
-                    data = (await reader.readuntil(END)).removesuffix(END)
-            except asyncio.LimitOverrunError:
-                log.warning("%s: a message has more than %s bytes", peer, f"{self._limits.message_bytes:,}")
-                beginning = header_of(await reader.read(_BEGINNING))
-                await self._answer(writer, acknowledgement(beginning, "R", "too-large"))
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It ended, within a message perhaps, which its sender keeps."""
+        self._server.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        log.info("%s: the connection ended", self._peer)
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what comes; a sender that does not wait for answers is read no further than one message."""
+        self._received += data
+        if self._header is None:
+            self._take_messages()
+        elif len(self._received) > self._limits.message_bytes:
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """The sender does not read its answers."""
+        self._deadline = self._loop.time() + self._limits.message_seconds
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._deadline = self._loop.time() + self._limits.idle_seconds
+
+    def _take_messages(self) -> None:
+        """Take whole messages until one is being stored."""
+        while self._header is None and not self._transport.is_closing():
+            data = self._next()
+            if data is None:
                 return
-            await self._answer(writer, await self._take(data, peer))
-
-    async def _take(self, data: bytes, peer: str) -> bytes | None:
-        """Store a message that is for us.
-
-        Returns:
-            the answer.
-        Raises:
-            StoreError: it cannot be stored, and is not answered.
-        """
-        header, error = examine(data, self._charset)
-        if error is not None:
-            log.warning("%s: a message was not taken: %s", peer, error)
+            header, error = examine(data, self._server.charset)
+            if error is None:
+                self._header = header
+                self._server.inbox.put(data).add_done_callback(self._stored)
+                return
+            log.warning("%s: a message was not taken: %s", self._peer, error)
             verdict: Verdict = "R" if error.fault in REJECTED else "E"
-            return acknowledgement(header, verdict, error.fault)
-        await self._inbox.store(data)
-        return acknowledgement(header, "A")
+            self._answer(acknowledgement(header, verdict, error.fault))
 
-    async def _answer(self, writer: asyncio.StreamWriter, answer: bytes | None) -> None:
-        if answer is not None:
-            writer.write(START + answer + END)
-            async with asyncio.timeout(self._limits.message_seconds):
-                await writer.drain()
+    def _next(self) -> bytes | None:
+        """The next whole message; what stands between messages is left out, such as line feeds."""
+        received = self._received
+        if not received.startswith(START):
+            begin = received.find(START)
+            del received[: begin if begin >= 0 else len(received)]
+            self._searched = 0
+            if not received:
+                return None
+        end = received.find(END, self._searched)
+        if end > self._limits.message_bytes or (end < 0 and len(received) > self._limits.message_bytes):
+            log.warning("%s: a message has more than %s bytes", self._peer, f"{self._limits.message_bytes:,}")
+            beginning = header_of(bytes(received[1:_BEGINNING]))
+            self._answer(acknowledgement(beginning, "R", "too-large"))
+            self._transport.close()
+            return None
+        if end < 0:
+            if self._searched == 0:
+                self._deadline = self._loop.time() + self._limits.message_seconds
+            self._searched = max(1, len(received) - len(END) + 1)
+            return None
+        data = bytes(received[1:end])
+        del received[: end + len(END)]
+        self._searched = 0
+        self._deadline = self._loop.time() + self._limits.idle_seconds
+        return data
+
+    def _stored(self, future: "asyncio.Future[None]") -> None:
+        """Answer a message that is on the disk; close the connection where it is not."""
+        header, self._header = self._header, None
+        error = future.exception()
+        if error is not None or header is None:
+            log.error("%s; %s: closed without an answer", error, self._peer)
+            self._transport.abort()
+            return
+        self._answer(acknowledgement(header, "A"))
+        self._transport.resume_reading()
+        self._take_messages()
+
+    def _answer(self, answer: bytes | None) -> None:
+        if answer is not None and not self._transport.is_closing():
+            self._transport.write(START + answer + END)
+
+    def _watch(self) -> None:
+        """End a connection that is idle or too slow."""
+        if self._loop.time() >= self._deadline:
+            log.info("%s: closed: idle, or too slow", self._peer)
+            self._transport.abort()
+            return
+        wait = min(5.0, self._limits.idle_seconds, self._limits.message_seconds)
+        self._timer = self._loop.call_later(wait, self._watch)
