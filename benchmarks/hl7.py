@@ -2,12 +2,13 @@
 
 Both sides read the samples of the data folder, and take from each message PID-3, PV1-19 and of every OBX
 fields 3, 5, 6 and 11; their answers are compared. The floor of MLLP has the same marks, the same shared
-fdatasync and one fixed answer, and reads nothing. Times are processor seconds but for MLLP, whose disk is what
-is waited for.
+fdatasync and one fixed answer, and reads nothing. Times are processor seconds but for MLLP, where the
+disk is what is waited for.
 """
 
 import argparse
 import asyncio
+import importlib
 import itertools
 import os
 import resource
@@ -61,9 +62,7 @@ def ours(data: bytes) -> Told:
 
 def theirs(text: str) -> Told:
     """The same by python-hl7."""
-    import hl7
-
-    message = hl7.parse(text)
+    message = importlib.import_module("hl7").parse(text)
     told: Told = []
     for segment in message:
         name = str(segment[0])

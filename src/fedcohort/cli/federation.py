@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedcohort.cli.data.hl7 import receive_hl7
 from fedcohort.cli.members import DEFAULT_STATE, Database, State, audit, invite, remove, revoke
 from fedcohort.cli.operate import backup_coordinator, backup_node, forget
 from fedcohort.cli.pages import page
@@ -106,6 +107,7 @@ for command in (invite, revoke, remove, audit):
     coordinator_app.command()(command)
 coordinator_app.command("backup")(backup_coordinator)
 node_app.command("backup")(backup_node)
+node_app.command("hl7")(receive_hl7)
 for own in (forget, page):
     node_app.command()(own)
 

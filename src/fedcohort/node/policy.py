@@ -34,6 +34,7 @@ from fedcohort.sources.cohort.events.cohort import check_offered
 from fedcohort.sources.cohort.events.tables import TABLES as EVENT_TABLES
 from fedcohort.sources.cohort.where.parse import check_plain
 from fedcohort.sources.events.views import EventTable, fault_of_event_tables
+from fedcohort.sources.hl7v2.settings import Hl7Settings
 from fedcohort.sources.omop.views import PLACES
 from fedcohort.study import Cohort, Privacy, ProtectionName, Study, missing_bounds
 from fedcohort.texts import Text, say
@@ -90,6 +91,8 @@ class SitePolicy(Frozen):
     """By table, the column that tells patients apart where it is not patient_id: no study chooses it."""
     coordinator: str | None = None
     listen: ListenSettings | None = None
+    hl7: Hl7Settings | None = None
+    """Where `fedcohort node hl7` receives messages of an interface engine, into `data`."""
     ca_file: Path | None = None
     state: Path = Path("state")
     counter: Path | None = None
@@ -252,6 +255,8 @@ def _anchored(policy: SitePolicy, folder: Path) -> SitePolicy:
             )
     if policy.ca_file:
         changes["ca_file"] = folder / policy.ca_file
+    if policy.hl7:
+        changes["hl7"] = policy.hl7.anchored(folder)
     if policy.listen:
         files = {name: getattr(policy.listen, name) for name in ("certificate", "key")}
         moved = {name: folder / path for name, path in files.items() if path}

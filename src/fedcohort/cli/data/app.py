@@ -9,6 +9,7 @@ from fedcohort.cli.data.check import check, mock
 from fedcohort.cli.data.deidentify import file_names, k_anonymity
 from fedcohort.cli.data.dicom import deidentify_dicom, import_dicom, receive_dicom
 from fedcohort.cli.data.fhir import fetch_fhir, import_fhir
+from fedcohort.cli.data.hl7 import import_hl7
 from fedcohort.cli.data.imports import RefusedFile, import_app
 from fedcohort.cli.support import DEFAULT_CONFIG, Config, SiteFile, console
 
@@ -25,6 +26,7 @@ data_app.command("receive-dicom")(receive_dicom)
 data_app.command("fetch-fhir")(fetch_fhir)
 import_app.command("dicom")(import_dicom)
 import_app.command("fhir")(import_fhir)
+import_app.command("hl7")(import_hl7)
 
 Out = Annotated[Path, typer.Option("--into", help="Folder for the databases.")]
 

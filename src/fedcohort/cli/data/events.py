@@ -38,7 +38,7 @@ def import_events_or_fail(
 
     from fedcohort.sources.events.pipeline import import_events
 
-    deidentification = _deidentification_of(import_options, typed)
+    deidentification = event_deidentification(import_options, typed)
     with listing(refused) as note, console.status("") as status:
         report = import_events(
             feed,
@@ -59,7 +59,9 @@ def import_events_or_fail(
     return report
 
 
-def _deidentification_of(import_options: ImportOptions, typed: "Collection[str]") -> "EventDeidentification":
+def event_deidentification(
+    import_options: ImportOptions, typed: "Collection[str]"
+) -> "EventDeidentification":
     """What was asked to be done about identifiers.
 
     Raises:

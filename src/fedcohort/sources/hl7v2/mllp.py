@@ -87,10 +87,10 @@ class MllpServer:
             ConfigError: a network is none. StoreError: the port is taken.
         """
         check_networks(self.limits.allow)
-        handshake = {"ssl_handshake_timeout": self.limits.message_seconds} if tls else {}
+        handshake = self.limits.message_seconds if tls else None
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: _Connection(self), host, port, ssl=tls, **handshake
+                lambda: _Connection(self), host, port, ssl=tls, ssl_handshake_timeout=handshake
             )
         except OSError as error:
             raise StoreError(f"{host}:{port}: {error.strerror}; give another host or port") from error
