@@ -53,7 +53,7 @@ def run(formula: str, label: Any = BINARY, rows: int = 80, **words: Any) -> Call
 
 
 def filled(formula: str = "ill ~ age + gap", **words: Any) -> Callable[[], fc.Study]:
-    cohort = fc.Cohort(columns={**GAPS, **words.pop("more", {})}, label=BINARY)
+    cohort = fc.Cohort(columns={**GAPS, **words.pop("more", {})}, label=words.pop("label", BINARY))
     privacy, columns = words.pop("privacy", None), words.pop("columns", ["gap"])
     return lambda: fc.Study(
         name="g", cohort=cohort, analysis=fc.Impute(formula, columns=columns, **words), privacy=privacy
@@ -81,6 +81,11 @@ ROWS = [
     Row("columns: a column is named twice; name it once", filled(columns=["gap", "gap"]), filled()),
     Row("filled in says nothing of the regression; leave the outcome out", filled(columns=["gap", "ill"]),
         filled()),
+    Row("family: a formula without an outcome is of a Cox regression, which has none; leave it out",
+        filled("age + gap", family="binomial"), filled("ill ~ age + gap", family="binomial")),
+    Row("analysis.formula: nothing is explained; write an outcome on the left, such as death ~ age, or give "
+        "the cohort the label fc.Survival(time, event)",
+        filled("age + gap"), filled("age + gap", label=fc.Survival("time", "ill"))),
     Row("m: columns, cycles and data sets make over {} imputation models; choose fewer",
         filled(m=100, cycles=50), filled(m=20, cycles=10)),
     Row("analysis.columns: {} is not among the cohort's columns; name it in cohort.columns",

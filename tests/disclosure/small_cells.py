@@ -218,6 +218,9 @@ CASES: dict[str, Case] = {
     "cox": Case(
         fc.Cox("age + weight", grid=GRID), fc.Survival("time", "event"), BOUNDED, lines=baseline_lines
     ),
+    "impute for cox": Case(
+        fc.Impute("age + weight", columns=["age"], m=2, cycles=1), fc.Survival("time", "event"), BOUNDED
+    ),
     "correlation": Case(fc.Correlation(pca=1), columns=NUMBERS),
     "weighting": Case(
         fc.Weighting("ill ~ age + weight", "event"),

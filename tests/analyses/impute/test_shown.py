@@ -94,7 +94,9 @@ THREE = fc.Cohort(columns=COLUMNS, label=fc.Binary("y"))
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    ({"formula": "x + w"}, "it has no outcome"),
+    ({"formula": "x + w"}, "nothing is explained"),
+    ({"formula": "x + w", "family": "binomial"}, "Cox regression, which has none"),
+    ({"formula": "~ 1"}, "name what the hazard depends on"),
     ({"columns": []}, "columns"),
     ({"columns": ["w", "w"]}, "named twice"),
     ({"columns": ["y"]}, "leave the outcome out"),

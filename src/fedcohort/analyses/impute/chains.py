@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.contract import State
 from fedcohort.analyses.formula.words import Log
-from fedcohort.analyses.glm.regression import Regression
 from fedcohort.analyses.impute.draws import Keys, keys_of, normals, uniforms
 from fedcohort.analyses.impute.multinomial import shares_of
 from fedcohort.analyses.impute.question import Impute
@@ -37,14 +36,18 @@ class Base:
     Attributes:
         level: of which level it is the indicator; None: it is a number.
         log: the number's logarithm.
+        hazard: the cumulative hazard at this time.
     """
 
     name: str
     level: int | None = None
     log: bool = False
+    hazard: bool = False
 
     def of(self, values: Floats) -> Floats:
         """Its values by the cohort's column; NaN where that has none."""
+        if self.hazard:
+            return np.where(values >= 0, values, np.nan)
         if self.level is not None:
             return np.where(np.isnan(values), np.nan, values == self.level)
         if not self.log:
@@ -92,20 +95,35 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Imputation:
-    """The question over a cohort whose columns are known."""
+    """The question over a cohort whose columns are known.
+
+    Attributes:
+        counts: whether the outcome is a count, so that a row of a negative one is left out.
+    """
 
     cohort: Cohort
     question: Impute
-    regression: Regression
     seed: int
+    counts: bool = False
+
+    def stratum(self, table: Table) -> NDArray[np.int64]:
+        """(n,): rows that are compared with each other in a Cox regression; all of a hospital."""
+        return np.zeros(table.n_rows, np.int64)
 
     @cached_property
     def base(self) -> tuple[Base, ...]:
         """The outcome, the columns of the formula, and those that only help to fill in."""
         question, kinds = self.question, self.cohort.every_column
-        names = dict.fromkeys((question.outcome, *question.formula.columns, *question.columns))
+        outcomes = question.outcomes(self.cohort.label)
+        names = dict.fromkeys((*outcomes, *question.formula.columns, *question.columns))
         logs = {f.column for term in question.formula.terms for f in term.factors if isinstance(f, Log)}
-        return tuple(one for name in names for one in _base_of(name, kinds[name], name in logs))
+        made = []
+        for name in names:
+            if question.is_cox and name == outcomes[-1]:
+                made.append(Base(name, hazard=True))
+            else:
+                made += _base_of(name, kinds[name], name in logs)
+        return tuple(made)
 
     @property
     def k(self) -> int:
@@ -170,11 +188,13 @@ class Usable:
 
 def usable(imputation: Imputation, rows: Rows) -> Usable:
     """Made once a study and site."""
-    return rows.once("usable rows of an imputation", lambda: _usable(imputation, rows.table))
+    return rows.once("usable rows of an imputation", lambda: _usable(imputation, rows))
 
 
-def _usable(imputation: Imputation, table: Table) -> Usable:
+def _usable(imputation: Imputation, rows: Rows) -> Usable:
     cohort, question = imputation.cohort, imputation.question
+    # Of survival a patient counts with one row.
+    table = _chosen(rows.table, rows.patients("all")) if question.is_cox else rows.table
     values = np.empty((table.n_rows, imputation.k))
     there = np.ones(table.n_rows, bool)
     for place, one in enumerate(imputation.base):
@@ -183,18 +203,41 @@ def _usable(imputation: Imputation, table: Table) -> Usable:
         # A number that has no logarithm is known all the same: it is not filled in.
         fillable = np.isnan(raw) if one.name in question.columns else np.zeros(len(raw), bool)
         there &= np.isfinite(values[:, place]) | fillable
-    if imputation.regression.family.name == "poisson":
+    if imputation.counts:
         there &= np.nan_to_num(values_of(table, cohort, question.outcome), nan=-1.0) >= 0
-    kept = replace(
+    kept, values = _chosen(table, np.flatnonzero(there)), values[there]
+    for place, one in enumerate(imputation.base):
+        if one.hazard and kept.event is not None:
+            values[:, place] = nelson_aalen(values[:, place], kept.event, imputation.stratum(kept))
+    return Usable(kept, values, int((~there).sum()), keys_of(table.patient_ids)[there])
+
+
+def _chosen(table: Table, index: NDArray[np.int64]) -> Table:
+    """Some rows, without images."""
+    return replace(
         table,
-        patient_ids=table.patient_ids[there],
-        columns={name: column[there] for name, column in table.columns.items()},
-        split=table.split[there],
-        label=None if table.label is None else table.label[there],
-        event=None if table.event is None else table.event[there],
+        patient_ids=table.patient_ids[index],
+        columns={name: column[index] for name, column in table.columns.items()},
+        split=table.split[index],
+        label=None if table.label is None else table.label[index],
+        event=None if table.event is None else table.event[index],
         images={},
     )
-    return Usable(kept, values[there], int((~there).sum()), keys_of(table.patient_ids)[there])
+
+
+def nelson_aalen(time: Floats, event: Floats, stratum: NDArray[np.int64]) -> Floats:
+    """(n,): the cumulative hazard of each row's stratum at its time (Nelson 1972; Aalen 1978).
+
+    With the event it is how an imputation model knows of survival (White and Royston 2009, Stat Med 28:1982).
+    """
+    hazard = np.zeros(len(time))
+    for one in np.unique(stratum).tolist():
+        mine = stratum == one
+        times, place = np.unique(time[mine], return_inverse=True)
+        leaving = np.bincount(place, minlength=len(times))
+        at_risk = np.flip(np.flip(leaving).cumsum())
+        hazard[mine] = np.cumsum(np.bincount(place, event[mine], len(times)) / at_risk)[place]
+    return hazard
 
 
 @dataclass(eq=False)

@@ -1,5 +1,6 @@
 """What an imputation says of itself to whoever approves it."""
 
+from fedcohort.analyses.cox.explain import asked as asked_of_cox
 from fedcohort.analyses.glm.explain import asked as asked_of_regression
 from fedcohort.analyses.impute.question import Impute
 from fedcohort.study import Study
@@ -15,6 +16,8 @@ def asked(study: Study, question: Impute) -> list[Text]:
         columns=", ".join(question.columns),
         m=question.m,
     )
+    if question.is_cox:
+        return [*asked_of_cox(study, question.hazards), filled]
     return [*asked_of_regression(study, question.model), filled]
 
 
@@ -38,7 +41,17 @@ def released(study: Study, question: Impute) -> list[Text]:
         "sums say it of them.",
         rounds=question.rounds,
     )
-    return [_FIRST, steps, last]
+    if not question.is_cox:
+        return [_FIRST, steps, last]
+    hazards = say(
+        "Last, of each filled-in data set: the sums of the formula's columns and of their squares, of the "
+        "first also the columns' third and fourth powers and how many have each combination of levels, how "
+        "many have the event, and then at most {rounds} times the logarithm of the partial likelihood over "
+        "this hospital's own risk sets, with its first and second derivatives by the coefficients. Where few "
+        "patients have a level or the event, or lack a value, these sums say it of them.",
+        rounds=question.rounds,
+    )
+    return [_FIRST, steps, hazards]
 
 
 _FIRST = say(

@@ -15,7 +15,7 @@ Json = Mapping[str, Any]
 def figures(report: Json, study: Json) -> tuple[Figure, ...]:
     """Coefficients first."""
     found = report["impute"]
-    name = RATIOS.get(found["family"])
+    name = {**RATIOS, "cox": "hazard_ratio"}.get(found["family"])
     ratio = None if name is None else Key(f"coefficients.{name}")
     table = coefficient_table(found["coefficients"], SECTION, ratio, _notes(report, found))
     forest = forest_plot(found["coefficients"], SECTION, ratio)
@@ -25,12 +25,16 @@ def figures(report: Json, study: Json) -> tuple[Figure, ...]:
 
 def _notes(report: Json, found: Json) -> list[Key]:
     return [
-        Key("impute.model", {"formula": found["formula"], "family": Key(f"glm.{found['family']}")}),
+        Key("impute.model", {"formula": found["formula"].removeprefix("~ "), "family": _family(found)}),
         Key("impute.chains", {"imputations": found["imputations"], "cycles": found["cycles"]}),
         Key("impute.rows", {"n": found["n"]}),
         *([Key("impute.events", {"events": found["events"]})] if "events" in found else []),
         Key("impute.left_out", {"missing": report["missing"]}),
     ]
+
+
+def _family(found: Json) -> Key:
+    return Key("impute.cox") if found["family"] == "cox" else Key(f"glm.{found['family']}")
 
 
 def _missing(found: Json) -> Table:

@@ -1,14 +1,14 @@
 """The regression of each imputed data set: one sum of moments, then Newton steps of all m side by side."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from fedcohort.analyses.carried_sums import carried, from_limbs, to_limbs
 from fedcohort.analyses.columns_of import values_of
-from fedcohort.analyses.contract import Contribution, Draw, Floats, Proved, State, Sums
+from fedcohort.analyses.contract import Contribution, Draw, Floats, Proved, Stage, State, Sums
 from fedcohort.analyses.glm.estimates import Fit
 from fedcohort.analyses.glm.newton import (
     Ascent,
@@ -19,6 +19,7 @@ from fedcohort.analyses.glm.newton import (
     scaling_of,
     separated,
 )
+from fedcohort.analyses.glm.regression import Regression
 from fedcohort.analyses.glm.stages import (
     TOTALS,
     Moments,
@@ -35,6 +36,7 @@ from fedcohort.analyses.glm.stages import (
 from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.glm.sums import newton_sums
 from fedcohort.analyses.impute.chains import Imputation, chains, filled_table, usable
+from fedcohort.analyses.impute.rubin import Found
 from fedcohort.analyses.rows import Rows
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.errors import StudyError, WireError
@@ -42,7 +44,14 @@ from fedcohort.texts import Text
 from fedcohort.vector import Block
 
 
-def complete_data_sets(imputation: Imputation, rows: Rows, state: State) -> list[Complete]:
+@dataclass(frozen=True, eq=False)
+class RegressionImputation(Imputation):
+    """An imputation for a regression."""
+
+    regression: Regression = field(kw_only=True)
+
+
+def complete_data_sets(imputation: RegressionImputation, rows: Rows, state: State) -> list[Complete]:
     """A site's rows as the regression needs them, filled in, in each data set."""
     ours, regression = usable(imputation, rows), imputation.regression
     mean, scale = (np.asarray(state.arrays[name], np.float64) for name in ("mean", "scale"))
@@ -64,7 +73,7 @@ def moments_of(kept: Mapping[str, Floats], values: Floats) -> list[Moments]:
 class FirstStage:
     """Sums of the regression's columns and of the outcome, in each data set."""
 
-    imputation: Imputation
+    imputation: RegressionImputation
     name: str = "moments"
     times: int = 1
 
@@ -105,7 +114,9 @@ class FirstStage:
         return replace(state, arrays=arrays, kept=kept)
 
 
-def told_by_data_sets(imputation: Imputation, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+def told_by_data_sets(
+    imputation: RegressionImputation, state: State, sums: Sums, rules: Disclosure
+) -> Text | None:
     """What any data set says of single patients."""
     every = moments_of(state.kept, from_limbs(sums["moments"]))
     for moments in every:
@@ -118,7 +129,7 @@ def told_by_data_sets(imputation: Imputation, state: State, sums: Sums, rules: D
 class FitStage:
     """Score, information and log-likelihood of each data set, at its coefficients."""
 
-    imputation: Imputation
+    imputation: RegressionImputation
     name: str = "newton"
 
     @property
@@ -193,7 +204,7 @@ class FitStage:
         return replace(state, arrays={**state.arrays, "beta": points}, kept=kept)
 
 
-def asked_of(imputation: Imputation, state: State) -> tuple[Floats, Scaling]:
+def asked_of(imputation: RegressionImputation, state: State) -> tuple[Floats, Scaling]:
     """The coefficients of each data set, and the scaling.
 
     Raises:
@@ -218,7 +229,7 @@ def asked_of(imputation: Imputation, state: State) -> tuple[Floats, Scaling]:
     return arrays["beta"], scaling
 
 
-def fits_of(imputation: Imputation, state: State) -> list[Fit]:
+def _fits_of(imputation: RegressionImputation, state: State) -> list[Fit]:
     """Each data set's regression at its end."""
     regression, (beta, scaling) = imputation.regression, asked_of(imputation, state)
     newton = from_limbs((state.sums or Sums({}))["newton"])
@@ -237,6 +248,38 @@ def fits_of(imputation: Imputation, state: State) -> list[Fit]:
         )
         for point, values in zip(beta, newton, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Regressions:
+    """The regressions of `fc.GLM`, of all data sets."""
+
+    imputation: RegressionImputation
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """One of moments, and Newton's steps."""
+        return FirstStage(self.imputation), FitStage(self.imputation)
+
+    def told(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """What the first sum tells of single patients."""
+        return told_by_data_sets(self.imputation, state, sums, rules)
+
+    def found(self, state: State) -> Found:
+        """Each data set's."""
+        fits, regression = _fits_of(self.imputation, state), self.imputation.regression
+        variances = np.stack([np.diag(fit.covariance("model")) for fit in fits])
+        estimates = np.stack([fit.own_units() for fit in fits])
+        binary = regression.family.name == "binomial"
+        return Found(
+            regression.family.name,
+            regression.names,
+            regression.design.columns,
+            estimates,
+            variances,
+            fits[0].degrees,
+            {"events": int(state.kept["events"][0])} if binary else {},
+        )
 
 
 def _under(kept: Mapping[str, Floats], begins: str) -> dict[str, Floats]:

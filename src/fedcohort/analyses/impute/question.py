@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from fedcohort.analyses.cox.question import Cox
 from fedcohort.analyses.formula.words import Formula
 from fedcohort.analyses.glm.question import GLM
-from fedcohort.columns import Categorical, Column, Identifier, Numeric
+from fedcohort.columns import Categorical, Column, Identifier, Numeric, Survival
 from fedcohort.questions import Privacy, Question
 from fedcohort.texts import say
 
@@ -24,11 +25,13 @@ MOST_NUMBERS = 250_000
 class Impute(Question):
     """A regression with missing values filled in several times: multiple imputation by chained equations.
 
-    `formula` and `family` are those of `fc.GLM`. `columns` are those whose missing values are filled in:
-    numbers, or columns of levels; one that the formula does not name helps to fill in the others. Each is
-    explained by all other columns and the outcome, `cycles` times in turn, in each of `m` data sets; the
-    regression is fitted to each, and the results are combined by Rubin's rules. Rows that lack the outcome,
-    or a value of a column that is not filled in, are left out. The regressions take at most `rounds` steps.
+    `formula` and `family` are those of `fc.GLM`; a formula without an outcome, of a cohort whose label is
+    `fc.Survival(time, event)`, is that of `fc.Cox`, stratified by hospital. `columns` are those whose missing
+    values are filled in: numbers, or columns of levels; one that the formula does not name helps to fill in
+    the others. Each is explained by all other columns and the outcome, `cycles` times in turn, in each of `m`
+    data sets; the regression is fitted to each, and the results are combined by Rubin's rules. Rows that lack
+    the outcome, or a value of a column that is not filled in, are left out; of survival a patient counts with
+    one row. The regressions take at most `rounds` steps.
     """
 
     kind: Literal["impute"] = "impute"
@@ -45,11 +48,21 @@ class Impute(Question):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.formula.outcome is None:
-            raise ValueError("formula: it has no outcome; write one on the left, such as death ~ age")
+        if self.is_cox and self.family is not None:
+            raise ValueError(
+                say(
+                    "family: a formula without an outcome is of a Cox regression, which has none; leave it "
+                    "out"
+                )
+            )
+        if self.is_cox and (not self.formula.terms or not self.formula.intercept):
+            raise ValueError(
+                "formula: name what the hazard depends on, such as age + C(sex), without - 1: the baseline "
+                "takes the place of an intercept"
+            )
         if len(set(self.columns)) < len(self.columns):
             raise ValueError("columns: a column is named twice; name it once")
-        if self.formula.outcome in self.columns:
+        if not self.is_cox and self.outcome in self.columns:
             raise ValueError(
                 "columns: a row whose outcome is filled in says nothing of the regression; leave the outcome "
                 "out"
@@ -68,10 +81,24 @@ class Impute(Question):
         """The column that is explained."""
         return str(self.formula.outcome)
 
+    @property
+    def is_cox(self) -> bool:
+        """Whether hazards are regressed: the label is what is explained."""
+        return self.formula.outcome is None
+
     @cached_property
     def model(self) -> GLM:
-        """The regression that each data set is given."""
+        """The regression that each data set is given, where an outcome is explained."""
         return GLM(self.formula, family=self.family)
+
+    @cached_property
+    def hazards(self) -> Cox:
+        """The regression that each data set is given, where hazards are explained."""
+        return Cox(self.formula)
+
+    def outcomes(self, label: object) -> tuple[str, ...]:
+        """The columns that are explained: the outcome, or the label's event and time."""
+        return (label.event, label.time) if isinstance(label, Survival) and self.is_cox else (self.outcome,)
 
     def check(self, study: "Study") -> None:
         """Columns that are there, and can be filled in.
@@ -79,7 +106,14 @@ class Impute(Question):
         Raises:
             ValueError: names the field.
         """
-        self.model.check(study)
+        if self.is_cox and not isinstance(study.cohort.label, Survival):
+            raise ValueError(
+                say(
+                    "analysis.formula: nothing is explained; write an outcome on the left, such as death ~ "
+                    "age, or give the cohort the label fc.Survival(time, event)"
+                )
+            )
+        (self.hazards if self.is_cox else self.model).check(study)
         columns = study.cohort.schema_
         for name in self.columns:
             if name not in columns:
@@ -97,10 +131,10 @@ class Impute(Question):
                 )
 
         if study.cohort.is_explicit:
-            self._check_size(study.cohort.every_column)
+            self._check_size(study.cohort.every_column, self.outcomes(study.cohort.label))
 
-    def _check_size(self, columns: dict[str, Column]) -> None:
-        names = {self.outcome, *self.formula.columns, *self.columns}
+    def _check_size(self, columns: dict[str, Column], outcomes: tuple[str, ...]) -> None:
+        names = {*outcomes, *self.formula.columns, *self.columns}
         kinds = [columns[name] for name in names]
         k = sum(_n_numbers(kind) for kind in kinds)
         # Of the widest model: a number's deviation is one more; of levels each but the first has its own.

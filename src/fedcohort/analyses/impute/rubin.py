@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcohort.analyses.design import DesignColumn
 from fedcohort.analyses.tails import t_p, t_quantile
 from fedcohort.disclosure.shown import count_of
 
@@ -18,6 +19,27 @@ Floats = NDArray[np.float64]
 COVERAGE = 0.975
 ROUNDING = 1e-12
 """Of the total variance: data sets that differ by less are the same but for rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The regression of each of m data sets.
+
+    Attributes:
+        family: as a report names it.
+        columns: of the coefficients.
+        estimates, variances: (m, p).
+        degrees: of complete data.
+        more: what a report says beside them.
+    """
+
+    family: str
+    names: Sequence[str]
+    columns: Sequence[DesignColumn]
+    estimates: Floats
+    variances: Floats
+    degrees: float
+    more: dict[str, object]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ coordinator draws the model's parameters from their posterior; sites fill in by 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -31,11 +32,12 @@ from fedcohort.analyses.glm.stages import from_values, n_values, to_values
 from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.glm.sums import newton_sums
 from fedcohort.analyses.impute.chains import Imputation, Target, chains, design, usable
-from fedcohort.analyses.impute.fitted import FirstStage, FitStage, fits_of, told_by_data_sets
+from fedcohort.analyses.impute.fitted import RegressionImputation, Regressions
+from fedcohort.analyses.impute.hazards import HazardRegressions, hazard_imputation
 from fedcohort.analyses.impute.multinomial import multinomial_sums
 from fedcohort.analyses.impute.posterior import PRIOR, linear, logistic
 from fedcohort.analyses.impute.question import Impute
-from fedcohort.analyses.impute.rubin import pooled, rubin_rows
+from fedcohort.analyses.impute.rubin import Found, pooled, rubin_rows
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
 from fedcohort.disclosure.cells import small
@@ -47,6 +49,8 @@ from fedcohort.study import Study
 from fedcohort.texts import Text
 from fedcohort.vector import Block, counts
 
+MOMENTS = "moments"
+"""The stage after which regressions begin."""
 COUNTS = ("rows", "missing", "patients", "hospitals")
 MOST_NEWTON = 25
 """Steps of a logistic imputation model; each but the first begins where the last cycle's ended."""
@@ -282,11 +286,29 @@ def with_parameters(state: State, drawn: Floats, width: int) -> State:
     return replace(state, arrays={**state.arrays, "parameters": parameters})
 
 
+class Fitting(Protocol):
+    """What is fitted to each data set."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Of moments, and then the steps."""
+        ...
+
+    def told(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+        """What the sum of moments tells of single patients."""
+        ...
+
+    def found(self, state: State) -> Found:
+        """Each data set's result, from the finished state."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImputeAnalysis(Analysis):
     """A regression over imputed data sets."""
 
     imputation: Imputation
+    fitting: Fitting
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -297,13 +319,13 @@ class ImputeAnalysis(Analysis):
             (LinearStage if imputation.target_at(step).is_number else LevelsStage)(imputation, step, seed)
             for step in range(imputation.n_steps)
         ]
-        return ObservedStage(imputation), *steps, FirstStage(imputation), FitStage(imputation)
+        return ObservedStage(imputation), *steps, *self.fitting.stages
 
     def objection(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
         """Models of too many parameters, or levels and outcomes that few have."""
         stage, imputation = self.stage_at(state.round), self.imputation
-        if isinstance(stage, FirstStage):
-            return told_by_data_sets(imputation, state, sums, rules)
+        if stage is not None and stage.name == MOMENTS:
+            return self.fitting.told(state, sums, rules)
         if not isinstance(stage, ObservedStage):
             return None
         n, total = n_observed(imputation, sums.values), from_limbs(sums["observed"])[0]
@@ -335,31 +357,28 @@ class ImputeAnalysis(Analysis):
 
     def report(self, state: State) -> Report:
         """Coefficients by Rubin's rules, and how many values are missing."""
-        imputation, question = self.imputation, self.imputation.question
-        regression, counted = imputation.regression, dict(zip(COUNTS, state.kept["counts"], strict=True))
+        question, found = self.imputation.question, self.fitting.found(state)
+        counted = dict(zip(COUNTS, state.kept["counts"], strict=True))
         unknown = dict(zip(question.columns, state.kept["unknown"].tolist(), strict=True))
-        fits = fits_of(imputation, state)
-        variances = np.stack([np.diag(fit.covariance("model")) for fit in fits])
-        both = pooled(np.stack([fit.own_units() for fit in fits]), variances, fits[0].degrees)
+        both = pooled(found.estimates, found.variances, found.degrees)
         n = float(counted["rows"])
-        read = [{factor.column for factor, _ in column.parts} for column in regression.design.columns]
+        read = [{factor.column for factor, _ in column.parts} for column in found.columns]
         known = [n - sum(unknown.get(name, 0.0) for name in one) if len(one) < 2 else None for one in read]
-        found = {"events": int(state.kept["events"][0])} if regression.family.name == "binomial" else {}
         return {
             "patients": count_of(counted["patients"]),
             "missing": count_of(counted["missing"]),
             "impute": {
                 "formula": str(question.formula),
-                "family": regression.family.name,
+                "family": found.family,
                 "n": int(n),
-                **found,
+                **found.more,
                 "imputations": question.m,
                 "cycles": question.cycles,
                 "columns": {
                     name: {"missing": count_of(gone), "n": count_of(n - gone)}
                     for name, gone in unknown.items()
                 },
-                "coefficients": rubin_rows(regression.names, both, known),
+                "coefficients": rubin_rows(found.names, both, known),
             },
         }
 
@@ -372,5 +391,13 @@ def build(study: Study) -> ImputeAnalysis:
     """
     if not isinstance(study.analysis, Impute):
         raise StudyError("analysis: not an imputation")
-    regression = regression_of(study.cohort, study.analysis.model)
-    return ImputeAnalysis(Imputation(study.cohort, study.analysis, regression, study.seed))
+    question = study.analysis
+    if question.is_cox:
+        hazards = hazard_imputation(study.cohort, question, study.seed)
+        return ImputeAnalysis(hazards, HazardRegressions(hazards))
+    regression = regression_of(study.cohort, question.model)
+    counts = regression.family.name == "poisson"
+    imputation = RegressionImputation(
+        study.cohort, question, study.seed, counts=counts, regression=regression
+    )
+    return ImputeAnalysis(imputation, Regressions(imputation))
