@@ -16,6 +16,8 @@ from fedcohort.node.consent import LocalSite, approve, stored_answer
 from fedcohort.node.held_answer import as_csv, held_answer
 from fedcohort.node.policy import MOST_RELEASES, SitePolicy, check_study, read_policy
 from fedcohort.node.published_rules import objections, published_rules
+from fedcohort.node.records import Stored
+from fedcohort.node.running import open_node
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.study import Privacy, Study, Train
 from fedcohort.wire.identity import new_identity
@@ -61,7 +63,7 @@ class Ward:
         return self.bench.stores[-1]
 
     def held(self, study: Study = STUDY) -> Held:
-        return find_held(self.store.held, study.hash[:8])
+        return find_held(self.store.held, study.hash[:8], int(self.clock.now * 1000))
 
     def say(self, word: str, held: Held | None = None, by: str = "Grace") -> None:
         state = "released" if word == "released" else "withheld"
@@ -155,6 +157,8 @@ def test_a_round_that_nobody_let_go_is_lost_for_good_and_so_is_the_study(ward: W
         assert code_of(answer(node, task(TWO, number, **ABOUT))) == "not-released"
     with pytest.raises(NotFoundError, match="waits no longer"):
         ward.say("released", held)
+    with pytest.raises(NotFoundError, match="0 answers wait"):
+        ward.held(TWO)
     assert code_of(answer(ward.restarted(), task(TWO, 0))) == "not-released"
 
 
@@ -292,3 +296,16 @@ def test_a_site_says_its_time_with_its_approval_and_its_rule_with_its_catalogue(
     told = {"a": {"tables": {"ward": {}}, "rules": published_rules(policy)}}
     assert objections(ward_study("described"), told) == {}
     assert "the person's no would tell" in objections(ward_study("private", 1.0), told)["a"]
+
+
+def test_a_node_that_was_down_when_the_time_was_up_deletes_the_vector_when_it_starts(tmp_path: Path) -> None:
+    policy = asking_policy(tmp_path).model_copy(update={"release": "person"})
+    for number in range(2):
+        running = open_node(policy)
+        if number == 0:
+            running.store.held.hold(Stored("0" * 64, 0, b"d", b"integers", "[]", "a"), until_ms=1)
+        held = running.store.held.of("0" * 64)
+        assert held is not None
+        assert (held.state, held.stored.integers) == (("waiting", b"integers"), ("ended", b""))[number]
+        running.store.close()
+        running.held.close()

@@ -81,10 +81,11 @@ class HeldStore:
             row = connection.execute(query).mappings().first()
         return None if row is None else _held(row)
 
-    def waiting(self) -> list[Held]:
-        """What a person may let go, the most urgent first."""
-        found = self.table.c
-        query = select(self.table).where(found.state == "waiting").order_by(found.until_ms)
+    def waiting(self, now_ms: int | None = None) -> list[Held]:
+        """What a person may still let go, the most urgent first; a node that is down ends nothing."""
+        found, now = self.table.c, int(time.time() * 1000) if now_ms is None else now_ms
+        may = (found.state == "waiting") & (found.until_ms > now)
+        query = select(self.table).where(may).order_by(found.until_ms)
         with self.database.transaction() as connection:
             return [_held(row) for row in connection.execute(query).mappings()]
 
@@ -164,6 +165,10 @@ class Airlock:
     def _now_ms(self) -> int:
         return int(self.clock() * 1000)
 
+    def end_overdue(self) -> None:
+        """End what nobody has let go in time."""
+        self.store.end_overdue(self._now_ms())
+
     def held_for(self, task: Task) -> Held | None:
         """What was computed for a task and has not left; None where nothing was.
 
@@ -171,7 +176,7 @@ class Airlock:
             NotReleasedError: an answer of the study was withheld, or nobody let it go in time.
             WireError: another round waits, or this one of another state or roster.
         """
-        self.store.end_overdue(self._now_ms())
+        self.end_overdue()
         held = self.store.of(task.study_hash)
         if held is None or (held.state == "released" and held.stored.round < task.round):
             return None
@@ -202,18 +207,18 @@ class Airlock:
 
     def is_decided(self, study_hash: str) -> bool:
         """Whether there is something to say to a task that waits."""
-        self.store.end_overdue(self._now_ms())
+        self.end_overdue()
         held = self.store.of(study_hash)
         return held is None or held.state in ("released", "ended")
 
 
-def find_held(store: HeldStore, prefix: str) -> Held:
+def find_held(store: HeldStore, prefix: str, now_ms: int | None = None) -> Held:
     """The one answer that waits of a study whose hash begins with `prefix`.
 
     Raises:
         NotFoundError: there is none, or more than one.
     """
-    matches = [held for held in store.waiting() if held.stored.study_hash.startswith(prefix)]
+    matches = [held for held in store.waiting(now_ms) if held.stored.study_hash.startswith(prefix)]
     if len(matches) != 1:
         raise NotFoundError(
             "{count} answers wait of studies that begin with {prefix!r}; `fedcohort release` lists them",

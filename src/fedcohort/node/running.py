@@ -82,9 +82,11 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
         return read_approval(identity, encoded)
 
     allow = partial(check_study, policy)
+    airlock = Airlock(store.held, identity, policy.release_seconds)
+    airlock.end_overdue()
     node = Node(
         policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow,
-        noisy_minimum=policy.noisy_minimum, airlock=Airlock(store.held, identity, policy.release_seconds),
+        noisy_minimum=policy.noisy_minimum, airlock=airlock,
         remember=partial(keep_table, policy), rules=policy.disclosure,
     )  # fmt: skip
     witnesses = Witnesses(by_operator=newest_copy)
