@@ -211,7 +211,14 @@ def disclosure_words(study: Study, rules: Disclosure | None = None) -> list[Text
             degrees=held.min_dof,
             share=held.max_share,
         )
-    return [shown, say("The coordinator sees the sum before that, and deletes it at the study's end.")]
+    if study.opened_at == "site":
+        seen = say(
+            "One of the hospitals opens the sum and sees it, hides that, and sends the rest: the coordinator "
+            "never has the sum."
+        )
+    else:
+        seen = say("The coordinator sees the sum before that, and deletes it at the study's end.")
+    return [shown, seen]
 
 
 def release_words(seconds: int) -> list[Text]:

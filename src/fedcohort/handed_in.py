@@ -6,6 +6,7 @@ later version refuses is refused here and not there.
 
 import math
 
+from fedcohort.analyses.build import build_analysis
 from fedcohort.columns import Number, Numeric
 from fedcohort.errors import CohortError, RulesError, StudyError
 from fedcohort.protection.words import WORDS
@@ -38,6 +39,7 @@ def check_handed_in(study: Study) -> None:
             "rows_per_patient = {n}",
             n=rows,
         )
+    _check_opened_at(study)
     _check_bounds(study)
     _check_where(study)
     if isinstance(study.analysis, Evaluate) and study.cohort.is_explicit:
@@ -50,6 +52,31 @@ def check_handed_in(study: Study) -> None:
             "analysis.model: its configuration says how it was compiled (compile_config), which training "
             "over sites does not take: learning_rate, server_optimizer and the cohort's label say it; leave "
             "it out"
+        )
+
+
+def _check_opened_at(study: Study) -> None:
+    """A site that opens the only sum of a study can keep from the coordinator what the rules hide."""
+    if study.opened_at == "coordinator":
+        return
+    if study.privacy is not None:
+        raise StudyError(
+            "opened_at: under [privacy] noise protects, and no rule of disclosure applies; leave it out"
+        )
+    if not WORDS[study.protection].opened_alone:
+        raise StudyError(
+            "opened_at: under {protection} no site opens a sum by itself; take protection = {others}, or "
+            "leave it out",
+            protection=study.protection,
+            others=" or ".join(f'"{name}"' for name, words in WORDS.items() if words.opened_alone),
+        )
+    n = study.analysis.n_steps if study.analysis.trains else build_analysis(study).n_rounds
+    if n > 1 or study.analysis.trains:
+        raise StudyError(
+            "opened_at: {kind} asks for {n} sums here, and the coordinator needs each whole to ask for the "
+            "next; ask a question of one sum, or leave it out",
+            kind=study.analysis.kind,
+            n=max(n, 2),
         )
 
 

@@ -240,6 +240,7 @@ class Study(Frozen):
     `protection` hides each site's vector from the coordinator; `colluders` is how many sites may
     tell the coordinator all they know without harm; `key_bits` is the size of a `paillier` key.
     `disclosure` asks for stricter rules of what may be shown than the sites have; the strictest hold.
+    `opened_at = "site"` has a site apply them to the sum that it opens; the coordinator then has no sum.
     """
 
     name: Name
@@ -254,6 +255,9 @@ class Study(Frozen):
     round_timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=86_400)] = 120.0
     # Left out of the hash where there is none, so that a study of an earlier version keeps its hash.
     disclosure: Disclosure | None = Field(default=None, exclude_if=lambda value: value is None)
+    opened_at: Literal["coordinator", "site"] = Field(
+        default="coordinator", exclude_if=lambda value: value == "coordinator"
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -94,7 +94,7 @@ class Liar:
 
     def opening(
         self, survivors: Sequence[SiteId], parts: Mapping[SiteId, Contribution], task: Task
-    ) -> HelpInbox:
+    ) -> HelpInbox[Ring]:
         """The sum of these sites' bodies, to be opened by whatever help can be had."""
         context = self.context(task)
         total, kept = zero_ring(context.shape.sizes), {}
@@ -117,7 +117,7 @@ def refusal(message: Message) -> str:
     return message.code
 
 
-def help_of(liar: Liar, inbox: HelpInbox, site: SiteId, request: OpenRequest) -> bool:
+def help_of(liar: Liar, inbox: HelpInbox[Ring], site: SiteId, request: OpenRequest) -> bool:
     """Ask, and take what comes."""
     reply = liar.ask(site, request)
     if not isinstance(reply, Help):

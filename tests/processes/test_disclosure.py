@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 import fedcohort as fc
+from fedcohort.node.store import SqlNodeStore
 from fedcohort.researcher.client import simulate
 from tests.build import cohort, describe_study, frame_of, ward_rows, with_units, write_ward
 from tests.disclosure.test_every_kind import MIN_CELL, counts
@@ -58,6 +59,25 @@ def test_the_coordinator_keeps_no_sum_of_a_study_that_has_ended(group: Group) ->
         query = "SELECT arrays, kept FROM states WHERE study_id = ?"
         rows = database.execute(query, (handle.id,)).fetchall()
     assert [(bytes(arrays), bytes(kept)) for arrays, kept in rows] in ([], [(b"", b"")])
+
+
+def test_a_sum_that_a_site_opens_is_the_same_report_and_no_sum_at_the_coordinator(group: Group) -> None:
+    at_site = {"protection": "paillier", "key_bits": 2048, "opened_at": "site"}
+    study = describe_study("opened at a site", **at_site)
+    live = group.run(study)
+    frames = {site: frame_of(ward_rows(index)) for index, site in enumerate(RULES)}
+    hospitals = simulate(frames, disclosure=fc.Disclosure(min_cell=20))
+    assert comparable(live) == comparable(hospitals.run(with_units(study), progress=False))
+    assert live.report["disclosure"]["rules"]["min_cell"] == 20
+    helped = []
+    for site in RULES:
+        with contextlib.closing(SqlNodeStore(group.folder / site / "node.db")) as store:
+            help_ = store.help_given(live.study.hash)
+        helped += [] if help_ is None else [json.loads(help_.body)]
+    assert len(helped) == 1, "one site has opened it"
+    assert [(place, n) for place, n in counts(helped[0]["report"]) if 0 < n < MIN_CELL] == []
+    report = group.connect().study(live.study.hash).result().report
+    assert report["describe"] == helped[0]["report"]["describe"]
 
 
 def test_a_study_that_differs_by_one_patient_waits_for_a_person(group: Group) -> None:

@@ -98,6 +98,11 @@ class Approvals:
         approvals = (decode(answers[site]["approval"]) for site in roster)
         return [read_rules(one.disclosure) for one in approvals if isinstance(one, Approval)]
 
+    def encoded(self, study_id: str, roster: tuple[SiteId, ...]) -> dict[SiteId, bytes]:
+        """The approvals of a study's sites, as each has signed its own."""
+        answers = self.store.answers(study_id)
+        return {site: bytes(answers[site]["approval"]) for site in roster}
+
     def release_seconds(self, study_id: str) -> dict[SiteId, int]:
         """How long a person may take to let an answer go, by site where one does."""
         approvals = {site: row["approval"] for site, row in self.store.answers(study_id).items()}

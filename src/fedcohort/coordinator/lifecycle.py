@@ -9,11 +9,12 @@ from functools import partial
 
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import State
+from fedcohort.analyses.disclosing import MODEL_ARRAYS, asked_under, control_of, reported
 from fedcohort.coordinator.changes import Changes
-from fedcohort.coordinator.disclosing import MODEL_ARRAYS, asked_under, control_of, reported
 from fedcohort.coordinator.heads import held_heads
 from fedcohort.coordinator.hub import Hub
 from fedcohort.coordinator.members import Members
+from fedcohort.coordinator.opened_at_site import KEPT, kept_report
 from fedcohort.coordinator.plan import Plan
 from fedcohort.coordinator.report import study_report
 from fedcohort.coordinator.roster import Rosters
@@ -183,11 +184,15 @@ class Lifecycle:
         waiting, refused = partial(self._waiting, study_id), partial(self._refused, study_id)
         control = control_of(study, approvals.rules_of_disclosure(study_id, roster))
         analysis = asked_under(build_analysis(study), control)
-        plan = Plan(study, study_id, analysis, roster, waiting, refused, control)
+        shown = approvals.encoded(study_id, roster) if study.opened_at == "site" else {}
+        plan = Plan(study, study_id, analysis, roster, waiting, refused, control, shown)
         await self._show_heads()
         state = await self._rounds(plan)
         left_out = approvals.left_out(study_id)
-        figures = reported(plan.analysis, state, control)
+        figures = (
+            kept_report(self.store.load_kept(study_id, KEPT)) if shown
+            else reported(plan.analysis, state, control)
+        )  # fmt: skip
         report = study_report(study, study_id, plan.analysis, roster, figures, left_out)
         trained = MODEL_ARRAYS if study.analysis.trains else ()
         self.store.finish(study_id, report, {name: state.arrays[name] for name in trained})

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from fedcohort.coordinator.plan import Exchange, Plan, pause_seconds, refusals_in_words
 from fedcohort.coordinator.sums import RunningSum
@@ -73,8 +74,11 @@ def opening_from_record(context: RoundContext, record: bytes) -> Opening:
     return Opening(context, total, {part.site: part for part in contributions})
 
 
+Shown = TypeVar("Shown")
+
+
 @dataclass
-class HelpInbox:
+class HelpInbox(Generic[Shown]):
     """What sites answer to the requests.
 
     Attributes:
@@ -82,7 +86,7 @@ class HelpInbox:
     """
 
     opening: Opening
-    helps: CollectedHelp
+    helps: CollectedHelp[Shown]
     asked: dict[SiteId, bytes] = field(default_factory=dict)
     refused: dict[SiteId, str] = field(default_factory=dict)
 
@@ -106,33 +110,46 @@ class HelpInbox:
         return self.helps.enough
 
 
-def help_inbox(how: contract.OpeningExchange, opening: Opening) -> HelpInbox:
+def help_inbox(how: contract.OpeningExchange, opening: Opening) -> HelpInbox[Ring]:
     """Where help to open a sum goes; none has come yet."""
     heads = {site: part.body for site, part in opening.contributions.items()}
     return HelpInbox(opening, how.helps(opening.context, heads, opening.total))
 
 
 async def open_round(plan: Plan, how: contract.OpeningExchange, opening: Opening, exchange: Exchange) -> Ring:
-    """Ask for help until the sum is open; whoever has not helped yet is asked again, the same.
+    """Ask for help until the sum is open.
 
     Returns:
         the sum of the survivors' integers.
     Raises:
         RoundError: all have helped, and some of it is false.
     """
-    inbox = help_inbox(how, opening)
-    requests, helps = _requests(opening, alone=how.alone), inbox.helps
+    return await ask_for_help(plan, how, help_inbox(how, opening), exchange)
+
+
+async def ask_for_help(
+    plan: Plan, how: contract.OpeningExchange, inbox: HelpInbox[Shown], exchange: Exchange
+) -> Shown:
+    """Ask until the help is enough; whoever has not helped yet is asked again, the same.
+
+    Raises:
+        RoundError: all have helped, and some of it is false.
+    """
+    opening, helps = inbox.opening, inbox.helps
+    requests = _requests(opening, plan.approvals, alone=how.alone)
     attempt = 0
     while True:
         inbox.refused.clear()
         for batch in _batches(requests, inbox, alone=how.alone):
             inbox.asked |= {site: request_digest(request) for site, request in batch.items()}
             await exchange(dict(batch), inbox.receive, len(batch), plan.study.round_timeout_seconds)
-            total = await _try(plan, inbox, alone=how.alone) if helps.enough else None
-            if total is not None:
+            if not helps.enough:
+                continue
+            opened = await _try(plan, inbox, alone=how.alone)
+            if opened is not None:
                 if attempt:
                     plan.waiting("")
-                return total
+                return opened
         unopened = sorted(site for site, code in inbox.refused.items() if code == WireError.code)
         if unopened and attempt >= MOST_REFUSED_ATTEMPTS:
             raise RoundError(
@@ -154,8 +171,8 @@ async def open_round(plan: Plan, how: contract.OpeningExchange, opening: Opening
         attempt += 1
 
 
-async def _try(plan: Plan, inbox: HelpInbox, *, alone: bool) -> Ring | None:
-    """The sum; None when help was false and others can still be asked."""
+async def _try(plan: Plan, inbox: HelpInbox[Shown], *, alone: bool) -> Shown | None:
+    """What is opened; None when help was false and others can still be asked."""
     opening, helps = inbox.opening, inbox.helps
     try:
         small = len(opening.total) * len(helps.bodies) <= SMALL_BYTES
@@ -172,12 +189,18 @@ async def _try(plan: Plan, inbox: HelpInbox, *, alone: bool) -> Ring | None:
     return None
 
 
-def _requests(opening: Opening, *, alone: bool) -> dict[SiteId, OpenRequest]:
-    """What each survivor would be asked: with the proofs of all, or with what others sealed for it."""
+def _requests(
+    opening: Opening, approvals: Mapping[SiteId, bytes], *, alone: bool
+) -> dict[SiteId, OpenRequest]:
+    """What each survivor would be asked: with the proofs of all, or with what others sealed for it.
+
+    Args:
+        approvals: follow the proofs, for a site that applies all sites' rules to the sum.
+    """
     context, survivors, parts = opening.context, opening.survivors, opening.contributions
     shown: dict[SiteId, dict[SiteId, bytes]]
     if alone:
-        proofs = {site: part.body + part.signature for site, part in parts.items()}
+        proofs = {site: part.body + part.signature + approvals.get(site, b"") for site, part in parts.items()}
         shown = dict.fromkeys(survivors, proofs)
     else:
         shown = {site: {} for site in survivors}
@@ -190,7 +213,7 @@ def _requests(opening: Opening, *, alone: bool) -> dict[SiteId, OpenRequest]:
 
 
 def _batches(
-    requests: Mapping[SiteId, OpenRequest], inbox: HelpInbox, *, alone: bool
+    requests: Mapping[SiteId, OpenRequest], inbox: HelpInbox[Shown], *, alone: bool
 ) -> list[dict[SiteId, OpenRequest]]:
     """At once all who have not helped yet; who opens alone, one after another, another first each round."""
     if not alone:

@@ -1,11 +1,11 @@
 """What a study's loop is given: its plan, who carries its messages, and where its progress is kept."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedcohort.analyses.contract import Analysis, Row, State
-from fedcohort.coordinator.disclosing import Control
+from fedcohort.analyses.disclosing import Control
 from fedcohort.protection.contract import Protection
 from fedcohort.protection.registry import PROTECTIONS
 from fedcohort.study import Study
@@ -49,7 +49,7 @@ class RoundLog(Protocol):
         ...
 
     def keep(self, study_id: str, what: str, data: bytes) -> None:
-        """Make durable what a restart must not lose: the study's `key`, or the `opening` of its round."""
+        """Make durable what a restart must not lose: a study's `key`, `opening` of its round, or `report`."""
         ...
 
 
@@ -59,6 +59,7 @@ class Plan:
 
     Attributes:
         study_hash: of the study, computed once.
+        approvals: of the roster, encoded, where a site opens and hides (`opened_at = "site"`).
         control: of what is shown of its sums; None under [privacy].
         waiting: called with the reason when too few sites answered, with "" when it goes on.
         refused: called with a site and its code when the site refuses for good.
@@ -71,6 +72,7 @@ class Plan:
     waiting: Callable[[str], None] = lambda _: None
     refused: Callable[[SiteId, str], None] = lambda _site, _code: None
     control: Control | None = None
+    approvals: Mapping[SiteId, bytes] = field(default_factory=dict)
 
     @property
     def protection(self) -> Protection:

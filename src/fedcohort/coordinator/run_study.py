@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from fedcohort.analyses.contract import Row, State, Sums
 from fedcohort.coordinator.collect import Sites, collect, hashed, round_context
 from fedcohort.coordinator.noise import noise_in_sum
+from fedcohort.coordinator.opened_at_site import open_at_site, shown_state
 from fedcohort.coordinator.opening import Opening, attempt_of, open_round, opening_from_record, opening_of
 from fedcohort.coordinator.plan import Exchange, Plan, RoundLog
 from fedcohort.coordinator.study_key import distribute_key, made_key
@@ -26,9 +27,13 @@ from fedcohort.wire.messages import Setup, SiteId
 
 @dataclass(frozen=True)
 class Opened:
-    """The sum of one round, whose it is, and how long its exchanges took."""
+    """The sum of one round, whose it is, and how long its exchanges took.
 
-    ring: Ring
+    Attributes:
+        ring: the sum; or, as bytes, what a site that has opened it shows of it.
+    """
+
+    ring: Ring | bytes
     survivors: tuple[SiteId, ...]
     seconds: Row
 
@@ -69,9 +74,12 @@ async def run_study(plan: Plan, log: RoundLog, exchange: Exchange) -> State:
     while not state.finished:
         opened = await _round(run, state, await digest, begun)
         begun, survivors = None, opened.survivors
-        total = from_ring(plan.analysis.layout(state), opened.ring, len(plan.roster))
-        sigma = noise_in_sum(plan.study, plan.analysis, state, len(plan.roster), len(survivors))
-        state = _after(plan, state, Sums(total, sigma, len(survivors)))
+        if isinstance(opened.ring, bytes):
+            state = shown_state(plan, log, state, opened.ring)
+        else:
+            total = from_ring(plan.analysis.layout(state), opened.ring, len(plan.roster))
+            sigma = noise_in_sum(plan.study, plan.analysis, state, len(plan.roster), len(survivors))
+            state = _after(plan, state, Sums(total, sigma, len(survivors)))
         # To make this round durable belongs to the time of the next one, which waits for it.
         ended = time.monotonic()
         spent: Row = {"exchange": state.round, "seconds": round(ended - began, 6), **opened.seconds}
@@ -119,7 +127,8 @@ async def _round(run: Run, state: State, digest: bytes, begun: bytes | None) -> 
 
 async def _open(run: Run, how: contract.OpeningExchange, opening: Opening, seconds: Row) -> Opened:
     began = time.monotonic()
-    ring = await open_round(run.plan, how, opening, run.exchange)
+    open_sum = open_at_site if run.plan.approvals else open_round
+    ring: Ring | bytes = await open_sum(run.plan, how, opening, run.exchange)
     opened = {**seconds, "open_seconds": round(time.monotonic() - began, 6)}
     return Opened(ring, opening.survivors, opened)
 

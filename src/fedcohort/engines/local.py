@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Analysis, Report, Row, State
-from fedcohort.coordinator.disclosing import Control, asked_under, reported
+from fedcohort.analyses.disclosing import Control, asked_under, reported
 from fedcohort.coordinator.plan import Plan, Receive
 from fedcohort.coordinator.run_study import run_study
 from fedcohort.errors import FedcohortError, StudyFailedError

@@ -49,6 +49,7 @@ from fedcohort.node.keys import Keys
 from fedcohort.node.ledger import added_cost
 from fedcohort.node.noise import NOT_DRAWN, draw_noise, noise_plan
 from fedcohort.node.records import Cost, HelpGiven, NodeStore, Spending, Stored, StudyKey
+from fedcohort.node.suppression import shown_of_sum
 from fedcohort.privacy.plan import TEST_STEPS
 from fedcohort.privacy.samplers import discrete_gaussian, poisson_sample
 from fedcohort.protection.contract import CipherKey, SharedKey
@@ -106,6 +107,8 @@ class Node:
             budget that its releases are held to.
         rules: the site's, of what may be shown where its own sum can be seen.
         airlock: holds answers for a person; without one a study that was approved for it is not answered.
+        suppresses: of a sum of `opened_at = "site"` that it opens it sends what may be shown; a simulation,
+            which is one process, shows and hides at its end.
         remember: keeps whom a study selects, for comparison with later ones.
         noisy_minimum: the site tests a private study's cohort against `min_patients`, with noise.
         studies, study_keys, prepared: in memory, by study hash.
@@ -123,6 +126,7 @@ class Node:
     noisy_minimum: bool = False
     airlock: Airlock | None = None
     rules: Disclosure = OPEN
+    suppresses: bool = False
     remember: Callable[[Study, Table], None] = lambda _study, _table: None
     studies: dict[str, Study] = field(default_factory=dict)
     study_keys: dict[str, CipherKey] = field(default_factory=dict, repr=False)
@@ -249,6 +253,8 @@ def _help(node: Node, request: OpenRequest) -> Help:
         _check_roster(stored, "\n".join(request.roster))
         context = protect.round_context(study, request, stored.state_digest, shape_from_text(stored.shape))
         body = protect.help_open(study, context, node.keys, _key(node, study), request)
+        if study.opened_at == "site" and node.suppresses:
+            body = shown_of_sum(study, node.build(study), node.keys, request, stored, body)
         given = HelpGiven(request.study_hash, request.round, digest, body)
         node.store.keep_help(given, len(request.survivors))
     return Help(request.study_hash, request.round, request.attempt, node.site, given.body, request=digest)

@@ -125,6 +125,8 @@ class SitePolicy(Frozen):
     """What may be shown of exact sums that this site is part of; of all sites' rules the strictest hold."""
     snapshot_days: Annotated[int, Field(strict=True, ge=0, le=3650)] = 30
     """How long rows that a study without [privacy] was answered from are kept, to answer again; 0: not."""
+    opened_at: Literal["coordinator", "site"] = "coordinator"
+    """`site`: no exact sum that this site is part of is opened where the coordinator sees it."""
     approval: Literal["ask", "auto"] = "ask"
     approval_days: Whole = 30
     release: Literal["auto", "person"] = "auto"
@@ -320,6 +322,12 @@ def rules(policy: SitePolicy, study: Study) -> Iterator[tuple[str, Objection | N
     yield "budget", budget_objection(study, policy.group_of(study.cohort.table))
     yield "patients", _patients_objection(policy, study.cohort)
     yield "sites", _sites_objection(policy, study)
+    if policy.opened_at == "site" and study.privacy is None:
+        opened = Objection(
+            say('site.toml: opened_at = "site": the coordinator would see the exact sum'),
+            say('let the study have opened_at = "site", or [privacy]'),
+        )
+        yield "opened at", None if study.opened_at == "site" else opened
     if policy.release == "person":
         yield "release", _release_objection(study)
     model = analysis.asked_model

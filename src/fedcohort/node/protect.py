@@ -16,6 +16,8 @@ from fedcohort.wire.messages import Contribution, OpenRequest, Setup, Task
 from fedcohort.wire.signing import contribution_signing_bytes
 
 DIGEST_BYTES = 32
+PROOF_BYTES = DIGEST_BYTES + 64
+"""Of a contribution: the digest of its bodies, and the site's signature."""
 
 
 def protection_of(study: Study) -> Protection:
@@ -96,7 +98,7 @@ def _check_proofs(context: RoundContext, keys: Keys, request: OpenRequest) -> No
     if set(request.extras) != set(request.survivors):
         raise WireError("an opening without each survivor's proof that it has contributed")
     for site, proof in request.extras.items():
-        bodies, signature = proof[:DIGEST_BYTES], proof[DIGEST_BYTES:]
+        bodies, signature = proof[:DIGEST_BYTES], proof[DIGEST_BYTES:PROOF_BYTES]
         asked = (context.study_hash, context.round, context.attempt)
         signed = contribution_signing_bytes(Contribution(*asked, site, context.state_digest, b""), bodies)
         if not verify(keys.peer(site).identity_key, signature, signed):

@@ -17,6 +17,7 @@ from fedcohort.texts import Text
 PUBLISHED = frozenset({
     "analyses", "protections", "models", "private_models", "min_sites", "min_colluders", "max_rounds",
     "privacy_required", "sites_per_patient", "max_delta", "patients", "release",
+    "opened_at",
 })  # fmt: skip
 
 

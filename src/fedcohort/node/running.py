@@ -86,7 +86,7 @@ def open_node(policy: SitePolicy, *, newest_copy: bool = False) -> Running:
     airlock.end_overdue()
     node = Node(
         policy.id, policy.min_patients, store, keys, load, _remember(read), allow=allow,
-        noisy_minimum=policy.noisy_minimum, airlock=airlock,
+        noisy_minimum=policy.noisy_minimum, airlock=airlock, suppresses=True,
         remember=partial(keep_table, policy), rules=policy.disclosure,
     )  # fmt: skip
     witnesses = Witnesses(by_operator=newest_copy)

@@ -7,7 +7,7 @@ in `protection.registry`, and its words in `protection.words` (docs/architecture
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from fedcohort.protection.context import PairSecret, RoundContext, Sealed, SiteId
 from fedcohort.protection.fixed_point import Ring
@@ -63,7 +63,10 @@ class Sum(Protocol):
         ...
 
 
-class CollectedHelp(Protocol):
+Opened_co = TypeVar("Opened_co", covariant=True)
+
+
+class CollectedHelp(Protocol[Opened_co]):
     """The help received so far to open one sum.
 
     Attributes:
@@ -85,8 +88,8 @@ class CollectedHelp(Protocol):
         """
         ...
 
-    def open(self) -> Ring:
-        """The sum.
+    def open(self) -> Opened_co:
+        """The sum, or what its opener shows of it.
 
         Raises:
             RoundError, WireError: help was false.
@@ -110,7 +113,7 @@ class OpeningExchange:
 
     alone: bool
     help: Callable[[RoundContext, Participant, tuple[SiteId, ...], bytes, Mapping[SiteId, bytes]], bytes]
-    helps: Callable[[RoundContext, Mapping[SiteId, bytes], bytes], CollectedHelp]
+    helps: Callable[[RoundContext, Mapping[SiteId, bytes], bytes], CollectedHelp[Ring]]
 
 
 @dataclass(frozen=True)

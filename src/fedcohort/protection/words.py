@@ -15,12 +15,14 @@ class Words:
         rests_on: on what hiding rests, for a clinician or a data-protection officer; `{colluders}` and
             `{quorum}` stand for those of the study.
         sized_key: whether a study may choose the size of its key (`key_bits`).
+        opened_alone: whether one hospital opens a sum by itself, and can keep it from the coordinator.
         most_weights: of a model; None where every model fits into a message.
     """
 
     hides: bool = True
     rests_on: str = ""
     sized_key: bool = False
+    opened_alone: bool = False
     most_weights: int | None = None
 
 
@@ -36,8 +38,8 @@ WORDS: dict[str, Words] = {
         "them tell the coordinator what they know, a round's sum is opened once, by {quorum}, for one "
         "set of hospitals, whatever the coordinator does. Two rounds or studies can still be compared."
     ),
-    "paillier": Words(rests_on=SHARED_KEY, sized_key=True),
+    "paillier": Words(rests_on=SHARED_KEY, sized_key=True, opened_alone=True),
     # One message of the wire holds 2^30 bytes, and a weight takes up to 80 of them as ciphertext.
-    "ckks": Words(rests_on=SHARED_KEY, most_weights=13_000_000),
+    "ckks": Words(rests_on=SHARED_KEY, opened_alone=True, most_weights=13_000_000),
 }
 """By the name that a study says; in this order they are listed to whoever writes another one."""

@@ -10,9 +10,9 @@ from typing import Any, Self
 import pandas as pd
 
 from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.disclosing import MODEL_ARRAYS, Control, control_of
 from fedcohort.analyses.trained.question import with_model_read
 from fedcohort.arrays import arrays_from_bytes
-from fedcohort.coordinator.disclosing import MODEL_ARRAYS, Control, control_of
 from fedcohort.coordinator.report import study_report
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.engines.local import run_local
