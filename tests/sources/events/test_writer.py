@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import inspect
 
 from fedcohort.errors import StoreError
 from fedcohort.sources.deidentify.pseudonym import alias
@@ -17,7 +18,7 @@ from fedcohort.sources.events.groups import GroupState, Incoming, put
 from fedcohort.sources.events.merges import Edge, days_from, root_of
 from fedcohort.sources.events.tables import KINDS
 from fedcohort.sources.events.times import milliseconds
-from fedcohort.storage.database import writing
+from fedcohort.storage.database import reading, writing
 from tests.postgres import Postgres
 from tests.sources.events.feeds import KEY, LOINC, bring, everything, result, stored
 
@@ -240,6 +241,39 @@ def test_a_refused_change_is_told_with_its_place_and_the_others_stand(database: 
     assert "1234567" not in str(report)
     assert "shape of an identifier" in report.refusals[1].reason
     assert report.read == 5
+
+
+def test_a_planted_patient_is_nowhere_in_clear(database: str, tmp_path: Path) -> None:
+    """Identifier, keys, visits, orders, the file's name, true days of events and of writing."""
+    written, happened, born = 18_262.125, 18_261.375, 4_321.0
+    row: dict[str, Value] = {"encounter_id": "MARKER-V", "order_id": "MARKER-O", "observation_id": "MARKER-R"}
+    row |= {"system": LOINC, "code": "2345-7", "time": happened, "value": 5.5}
+    bring(
+        database,
+        Group("observations", "MARKER-KEY", written, "MARKER-P", (row,)),
+        Group("patients", "MARKER-P", written, "MARKER-P", ({"birth_date": born},)),
+        Merge("MARKER-P", "MARKER-Q", written + 1),
+        Group("orders", "MARKER-GONE", written, None),
+        Group("conditions", "K", written, "MARKER-P", ({"code": "MARKER MRN 1234567", "time": happened},)),
+        name="MARKER.hl7",
+    )
+    with reading(database) as connection:
+        tables = inspect(connection).get_table_names()
+        found = {
+            name: [tuple(row) for row in connection.exec_driver_sql(f'SELECT * FROM "{name}"').fetchall()]
+            for name in tables
+        }
+    assert {"observations", "fedcohort_event_groups", "fedcohort_event_merges", "fedcohort_imports"} <= {
+        *found
+    }
+    stored_values = [value for rows in found.values() for one in rows for value in one]
+    assert not [value for value in stored_values if "MARKER" in repr(value)]
+    days = {value for value in stored_values if isinstance(value, float)}
+    assert days.isdisjoint({written, written + 1, happened, born})
+    clear = [f"{round(day * 86_400_000)}".encode() for day in (written, written + 1)]
+    blobs = [bytes(value) for value in stored_values if isinstance(value, bytes | memoryview)]
+    assert blobs
+    assert not [blob for blob in blobs if any(text in blob for text in clear)]
 
 
 def test_a_table_of_the_hospitals_own_is_not_taken_for_an_event_table(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from fedcohort.sources.events.naming import EventNames, Named
 from fedcohort.sources.events.tables import KINDS
 from fedcohort.sources.events.times import MILLISECONDS_PER_DAY
 
-_REMEMBERED = 200_000
+_REMEMBERED = 5_000
 _NONCE = 12
 
 
