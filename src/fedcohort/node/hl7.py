@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from fedcohort.errors import ConfigError, FedcohortError
 from fedcohort.sources.events.feed import EventFeed
-from fedcohort.sources.hl7v2.inbox import Inbox, InboxLimits
+from fedcohort.sources.hl7v2.inbox import Inbox
 from fedcohort.sources.hl7v2.mllp import LOOPBACK, MllpLimits, MllpServer
 from fedcohort.sources.hl7v2.reading import Hl7Options
 from fedcohort.sources.hl7v2.settings import Hl7Settings
 from fedcohort.sources.hl7v2.source import hl7_options, import_inbox
+from fedcohort.storage.inbox_folder import InboxLimits
 from fedcohort.wire.address import is_loopback, server_tls
 
 log = logging.getLogger(__name__)

@@ -83,6 +83,14 @@ class InboxFolder:
                 path.unlink(missing_ok=True)
         for folder in (self.folder, self.refused):
             sync_directory(folder)
+        self.count()
+
+    def count(self) -> None:
+        """Count anew what lies there.
+
+        Raises:
+            OSError: a folder cannot be read.
+        """
         self._held = self._bytes()
 
     def _bytes(self) -> int:

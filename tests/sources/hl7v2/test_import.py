@@ -15,11 +15,12 @@ from fedcohort.sources.deidentify.rules import Rules
 from fedcohort.sources.events.feed import EventFeed
 from fedcohort.sources.events.pipeline import import_events
 from fedcohort.sources.hl7v2.framing import messages
-from fedcohort.sources.hl7v2.inbox import END, START, Inbox, InboxLimits
+from fedcohort.sources.hl7v2.inbox import END, START, Inbox
 from fedcohort.sources.hl7v2.reading import Hl7Options
 from fedcohort.sources.hl7v2.source import context_of, hl7_feed, hl7_options, import_inbox
 from fedcohort.sources.importer.batch import Refusal
 from fedcohort.sources.importer.report import Imported
+from fedcohort.storage.inbox_folder import InboxLimits
 from tests.sources.events.feeds import stored
 
 from .build import PID, PV1, message

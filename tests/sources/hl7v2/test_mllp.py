@@ -16,8 +16,9 @@ import trustme
 
 from fedcohort.errors import ConfigError, StoreError
 from fedcohort.sources.hl7v2.framing import messages
-from fedcohort.sources.hl7v2.inbox import END, START, Inbox, InboxLimits
+from fedcohort.sources.hl7v2.inbox import END, START, Inbox
 from fedcohort.sources.hl7v2.mllp import MllpLimits, MllpServer, check_networks
+from fedcohort.storage.inbox_folder import InboxLimits
 from tests.patience import PATIENCE_SECONDS
 
 from .build import PID, message
@@ -191,7 +192,8 @@ FULL = """
 import asyncio, resource, sys
 from pathlib import Path
 from fedcohort.errors import StoreError
-from fedcohort.sources.hl7v2.inbox import Inbox, InboxLimits
+from fedcohort.sources.hl7v2.inbox import Inbox
+from fedcohort.storage.inbox_folder import InboxLimits
 
 async def main() -> None:
     inbox = Inbox(Path(sys.argv[1]), InboxLimits(free_bytes=0))

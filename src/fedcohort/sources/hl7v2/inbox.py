@@ -10,41 +10,23 @@ patients: only the account that runs the node can read them, and neither is in a
 import asyncio
 import contextlib
 import os
-import shutil
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from fedcohort.errors import StoreError
-from fedcohort.storage.durable import lock_folder, owner_only_folder
+from fedcohort.storage.durable import lock_folder
 from fedcohort.storage.files import sync_directory, write_whole
+from fedcohort.storage.inbox_folder import InboxFolder, InboxLimits
 
 START, END = b"\x0b", b"\x1c\r"
 """MLLP, release 1: what stands around a message."""
 OPEN, CLOSED = ".part", ".hl7"
-REFUSED = "refused"
 FILE_BYTES = 2**26
 """Then a file is ended, and another begun."""
 _BLOCK = 2**20
 _sync = getattr(os, "fdatasync", os.fsync)
-
-
-@dataclass(frozen=True)
-class InboxLimits:
-    """How much may lie there.
-
-    Attributes:
-        total_bytes: of both folders; then nothing more is taken.
-        free_bytes: that stay free on the disk.
-        refused_days: how long refused messages stay, for a person to look at.
-    """
-
-    total_bytes: int = 2**30
-    free_bytes: int = 2**28
-    refused_days: int = 30
 
 
 class Inbox:
@@ -56,9 +38,9 @@ class Inbox:
         Raises:
             StoreError: another process has it, or it cannot be written.
         """
-        self.folder, self.refused, self._limits = folder, folder.with_name(f"{folder.name}-{REFUSED}"), limits
         self._held = lock_folder(folder)
-        owner_only_folder(self.refused)
+        self._place = InboxFolder(folder, limits)
+        self.folder, self.refused = folder, self._place.refused
         self._descriptor: int | None = None
         self._path, self._size = folder, 0
         self._lock = threading.Lock()
@@ -67,7 +49,7 @@ class Inbox:
         try:
             for path in sorted(folder.glob(f"*{OPEN}")):
                 _end(path)
-            self._other_bytes = self._bytes_of_others()
+            self._place.count()
         except OSError as error:
             raise _store_error(folder, error) from error
 
@@ -108,7 +90,7 @@ class Inbox:
 
     def _write(self, messages: list[bytes]) -> None:
         data = b"".join(part for message in messages for part in (START, message, END))
-        self._check_room(len(data))
+        self._place.take(len(data))
         descriptor = self._begin() if self._descriptor is None else self._descriptor
         try:
             rest = memoryview(data)
@@ -121,14 +103,6 @@ class Inbox:
         self._size += len(data)
         if self._size > FILE_BYTES:
             self._finish()
-
-    def _check_room(self, size: int) -> None:
-        if self._other_bytes + self._size + size > self._limits.total_bytes:
-            raise StoreError(
-                f"{self.folder}: the inbox is full; let it be imported, or empty {self.refused.name}"
-            )
-        if shutil.disk_usage(self.folder).free < self._limits.free_bytes + size:
-            raise StoreError(f"{self.folder}: the disk is nearly full; make room")
 
     def _begin(self) -> int:
         numbers = [int(path.stem) for path in self.folder.iterdir() if path.stem.isdigit()]
@@ -146,7 +120,7 @@ class Inbox:
         self._descriptor = None
         self._path.rename(self._path.with_suffix(CLOSED))
         sync_directory(self.folder)
-        self._other_bytes, self._size = self._other_bytes + self._size, 0
+        self._size = 0
 
     def _abandon(self) -> None:
         """After a failed write: what was stored before stays, and what came now goes."""
@@ -162,7 +136,8 @@ class Inbox:
                 self._path.unlink()
         with contextlib.suppress(OSError):
             os.close(descriptor)
-        self._other_bytes, self._size = self._bytes_of_others(), 0
+        self._place.count()
+        self._size = 0
 
     def rotate(self) -> list[Path]:
         """End the file that is being written; from any thread.
@@ -175,7 +150,7 @@ class Inbox:
         try:
             with self._lock:
                 self._finish()
-                self._other_bytes = self._bytes_of_others()
+                self._place.count()
             return sorted(self.folder.glob(f"*{CLOSED}"))
         except OSError as error:
             raise _store_error(self.folder, error) from error
@@ -191,38 +166,16 @@ class Inbox:
                 kept = b"".join(part for data in refused for part in (START, data, END))
                 write_whole(self.refused / f"{time.time_ns()}{CLOSED}", kept, mode=0o600, sync_folder=True)
             path.unlink(missing_ok=True)
-            sync_directory(self.folder)
-            self._forget_refused()
+            with self._lock:
+                self._place.settle()
         except OSError as error:
             raise _store_error(self.folder, error) from error
-
-    def _forget_refused(self) -> None:
-        """Delete refused messages that nobody has looked at for long."""
-        oldest = time.time() - self._limits.refused_days * 86_400
-        for path in self.refused.glob(f"*{CLOSED}"):
-            if path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
-
-    def _bytes_of_others(self) -> int:
-        """Of both folders, without the file that is being written."""
-        return sum(_size(path) for path in self._files() if path != self._path or self._descriptor is None)
-
-    def _files(self) -> Iterator[Path]:
-        for folder in (self.folder, self.refused):
-            yield from (path for path in folder.iterdir() if path.suffix in (OPEN, CLOSED))
 
     def close(self) -> None:
         """End the file that is being written, and let another process have the folder."""
         with contextlib.suppress(StoreError):
             self.rotate()
         self._held.close()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # imported meanwhile
-        return 0
 
 
 def _end(path: Path) -> None:
