@@ -31,9 +31,10 @@ from benchmarks.harness import (
     say,
 )
 from fedcohort.sources.hl7v2.framing import messages
-from fedcohort.sources.hl7v2.inbox import END, START, Inbox, InboxLimits
+from fedcohort.sources.hl7v2.inbox import END, START, Inbox
 from fedcohort.sources.hl7v2.message import Message
 from fedcohort.sources.hl7v2.mllp import MllpLimits, MllpServer
+from fedcohort.storage.inbox_folder import InboxLimits
 
 TIMES_PEER, TIMES_PARSE, SHARE_OF_FLOOR, MEMORY = 30, 8, 0.7, 1.1
 FIELDS = {"PID": (3,), "PV1": (19,), "OBX": (3, 5, 6, 11)}

@@ -137,9 +137,11 @@ def writing(database: str | Path) -> Iterator[Connection]:
 
 
 @contextmanager
-def importing(database: str | Path) -> Iterator[Engine]:
+def importing(database: str | Path, cache_kib: int = IMPORT_CACHE_KIB) -> Iterator[Engine]:
     """Open a database for an import of many transactions; a missing SQLite file is made.
 
+    Args:
+        cache_kib: of SQLite's pages.
     Raises:
         StoreError: it is locked, read-only, full, damaged or unreachable.
     """
@@ -150,7 +152,7 @@ def importing(database: str | Path) -> Iterator[Engine]:
             "it is: name it in site.toml",
             database=display(url),
         )
-    with explained(url), _engine(url, writable=True) as engine:
+    with explained(url), _engine(url, writable=True, cache_kib=cache_kib) as engine:
         yield engine
 
 
@@ -183,12 +185,12 @@ def _deadline(seconds: float) -> Callable[[], int]:
 
 
 @contextmanager
-def _engine(url: URL, *, writable: bool) -> Iterator[Engine]:
+def _engine(url: URL, *, writable: bool, cache_kib: int = IMPORT_CACHE_KIB) -> Iterator[Engine]:
     """An engine whose messages never carry parameters, and that keeps no file open afterwards."""
     options: dict[str, object] = {"poolclass": NullPool, "hide_parameters": True}
     if url.get_backend_name() == "sqlite":
         path = _sqlite_file(url, writable=writable)
-        options["creator"] = _sqlite_opener(path, writable=writable)
+        options["creator"] = _sqlite_opener(path, cache_kib if writable else None)
     try:
         if url.get_backend_name() == "duckdb" and not writable:
             options["connect_args"] = _duckdb_reading(url)
@@ -265,14 +267,17 @@ def sqlite_address(path: Path, *, writable: bool) -> str:
     return f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}"
 
 
-def _sqlite_opener(path: Path, *, writable: bool) -> Callable[[], sqlite3.Connection]:
+def _sqlite_opener(path: Path, cache_kib: int | None) -> Callable[[], sqlite3.Connection]:
+    """How a file is opened; without a size of its cache, for reading only."""
+    writable = cache_kib is not None
+
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
             sqlite_address(path, writable=writable), uri=True, timeout=timeouts.LOCK_SECONDS
         )
         harden(connection, writable=writable)
         if writable:
-            connection.execute(f"PRAGMA cache_size=-{IMPORT_CACHE_KIB}")
+            connection.execute(f"PRAGMA cache_size=-{cache_kib}")
         return connection
 
     return connect

@@ -27,6 +27,8 @@ from fedcohort.storage.database import importing
 
 BATCH_RECORDS = 500
 """Messages or resources of one checkpoint."""
+CACHE_KIB = 8192
+"""Of SQLite's pages: a larger one is no faster, and would fill as the database grows."""
 TABLES = ",".join(sorted(KINDS))
 
 
@@ -81,7 +83,7 @@ def import_events(
     """
     report = begun_report(database, {})
     names = names_of(deidentification, form_of(database))
-    with importing(database) as engine:
+    with importing(database, CACHE_KIB) as engine:
         with engine.begin() as connection:
             prepare(connection, report.database, names.identity, names.form, names.permission)
             create_tables(connection, report.database)
