@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from fedcohort.cli.app import app
 from tests.build import selected
+from tests.remedies_obeyed_data import open_folder, unprivileged
 from tests.sources.fhir.support import bundle, observation, written
 
 
@@ -81,19 +82,35 @@ def test_a_view_of_the_hospital_s_own_is_used() -> None:
     assert selected("h.db", "SELECT code, value FROM observations") == [("2345-7", 5.5)]
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("--time-zone", "Mars/Base"), "--time-zone Mars/Base: unknown"),
-        (("--view", "nothing.json"), "nothing.json"),
-        ((), "no event was imported"),
-    ],
-)
-def test_what_cannot_be_imported_is_told(words: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_imported_is_told_and_imported_once_it_is_right() -> None:
     written(Path("in"), "o.ndjson", observation(subject={"reference": "Group/g"}))
-    done = run("import", "fhir", "--from", "in", "--into", "h.db", *words)
+    words = ("import", "fhir", "--from", "in", "--into", "h.db")
+    done = run(*words, "--time-zone", "Mars/Base")
+    assert "--time-zone Mars/Base: unknown; write such as Europe/Berlin, or UTC" in said(done)
+    assert "nothing.json" in said(run(*words, "--view", "nothing.json"))
+    done = run(*words, "--time-zone", "Europe/Berlin")
     assert done.exit_code != 0
-    assert told in said(done)
+    assert "no event was imported, and none was there before: correct what was refused" in said(done)
+    written(Path("in"), "o.ndjson", observation())
+    assert run(*words, "--time-zone", "Europe/Berlin").exit_code == 0
+
+
+def test_a_file_that_cannot_be_deleted_is_once_its_folder_is_writable() -> None:
+    with open_folder():
+        Path("in").mkdir()
+        written(Path("in"), "o.ndjson", observation())
+        Path("in").chmod(0o755)
+        words = ("import", "fhir", "--from", "in", "--into", "h.db", "--delete-imported")
+        run(
+            "import", "fhir", "--from", "in", "--into", "other.db"
+        )  # what it imports must have been imported before
+        with unprivileged():
+            done = run(*words, "--keep-identifiers")
+        assert "make its folder writable" in said(done)
+        Path("in").chmod(0o777)
+        with unprivileged():
+            assert run(*words, "--keep-identifiers").exit_code == 0
+        assert list(Path("in").iterdir()) == []
 
 
 def test_a_fetch_into_a_folder_that_others_read_is_refused() -> None:

@@ -1,7 +1,6 @@
 """`fedcohort data fetch-fhir` and `data import fhir`: a hospital's FHIR server, or its files."""
 
 import datetime
-import importlib.util
 import zoneinfo
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +37,6 @@ def import_fhir(
     keep_identifiers: KeepIdentifiers = False,
 ) -> None:
     """Import FHIR R4 as events: Bundles, NDJSON and single resources, packed by gzip or not."""
-    _check_installed()
     from fedcohort.sources.fhir.files import FhirOptions
     from fedcohort.sources.fhir.source import context_of, fhir_feed
     from fedcohort.sources.fhir.views import read_views
@@ -101,7 +99,6 @@ def fetch_fhir(
     most_gib: Annotated[int, typer.Option("--most-gib", min=1, help="That the folder may hold.")] = 50,
 ) -> None:
     """Read a FHIR server into a folder, to be imported from there; repeat it where it ended early."""
-    _check_installed()
     from fedcohort.fetch_fhir.fetch import Wish, connect, default_types, fetch
     from fedcohort.fetch_fhir.inbox import open_inbox
     from fedcohort.sources.fhir.views import read_views
@@ -113,8 +110,3 @@ def fetch_fhir(
     ):
         fetched = fetch(server, inbox, wish)
     console.print(str(fetched), markup=False, highlight=False)
-
-
-def _check_installed() -> None:
-    if importlib.util.find_spec("orjson") is None:
-        raise ConfigError("FHIR needs orjson; pip install -c constraints.txt '.[fhir]'")

@@ -86,7 +86,6 @@ def records_of(path: Path, options: FhirOptions, skip: int = 0) -> Iterator[Reco
         ConfigError: ijson or orjson is not installed.
         DataError: the file is broken or cut off from here on.
     """
-    _orjson()
     reading = Reading(options.views, options.zone, options.medications)
     for index, (entry, aliases) in enumerate(_entries(path)):
         if index >= skip:
@@ -206,6 +205,15 @@ def _parsed(content: bytes) -> Any:  # noqa: ANN401 - JSON
         return _orjson().loads(content)
     except ValueError:
         return None
+
+
+def check_installed() -> None:
+    """Say what is missing before anything is read or written.
+
+    Raises:
+        ConfigError: orjson is not installed.
+    """
+    _orjson()
 
 
 def _orjson() -> Any:  # noqa: ANN401 - a module

@@ -10,7 +10,7 @@ from pathlib import Path
 from fedcohort.errors import ConfigError, DataError
 from fedcohort.sources.events.change import Record, Refusal
 from fedcohort.sources.events.feed import EventFeed, EventPart
-from fedcohort.sources.fhir.files import ENDINGS, FhirOptions, medications_of, records_of
+from fedcohort.sources.fhir.files import ENDINGS, FhirOptions, check_installed, medications_of, records_of
 from fedcohort.sources.importer.files import digest_of
 
 
@@ -35,8 +35,9 @@ def fhir_feed(place: Path, options: FhirOptions, source: str) -> FhirFeed:
         options: whose medications are those of the files, whatever they were.
         source: which system the files are from.
     Raises:
-        ConfigError: there is no such file, or too much that requests refer to.
+        ConfigError: orjson is not installed, there is no such file, or too much that requests refer to.
     """
+    check_installed()
     paths = _files(place)
     known = replace(options, medications=medications_of(paths))
     noted = hashlib.sha256(json.dumps(known.medications, sort_keys=True).encode()).hexdigest()
