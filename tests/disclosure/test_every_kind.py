@@ -26,6 +26,7 @@ NO_COUNTS = {
     "round",
     "exchange",
     "degrees",
+    "model_degrees",
     "disclosure",
     "versions",
     "protection",

@@ -36,6 +36,19 @@ def check(report: dict[str, Any], reference: Any, factor: float = 1) -> pd.DataF
     return ours
 
 
+def check_fit(glm: Any, reference: Any, alone: bool = True) -> None:
+    """What statsmodels says of how well a model fits.
+
+    Args:
+        alone: whether its null model is of one intercept, as ours.
+    """
+    assert glm["bic"] == pytest.approx(reference.bic_llf, rel=1e-10)
+    assert glm["pearson_chi2"] == pytest.approx(reference.pearson_chi2, rel=1e-8)
+    assert (glm["model_degrees"], glm["residual_degrees"]) == (reference.df_model, reference.df_resid)
+    if alone:
+        assert glm["null_deviance"] == pytest.approx(reference.null_deviance, rel=1e-8)
+
+
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("se", ["model", "robust", "HC1"])
 def test_logistic_regression(name: str, se: str) -> None:
@@ -53,6 +66,7 @@ def test_logistic_regression(name: str, se: str) -> None:
     assert glm["null_loglik"] == pytest.approx(reference.llnull, rel=1e-11)
     assert glm["deviance"] == pytest.approx(reference.deviance, rel=1e-11)
     assert glm["aic"] == pytest.approx(reference.aic, rel=1e-11)
+    check_fit(glm, reference)
     assert (glm["n"], report["patients"], report["missing"]) == (
         reference.nobs, reference.nobs, len(data.frame) - reference.nobs
     )  # fmt: skip
@@ -69,6 +83,12 @@ def test_linear_regression(se: str) -> None:
         model.fit() if se == "model" else model.fit(cov_type={"robust": "HC0"}.get(se, se), use_t=True)
     )
     ours = check({"glm": glm}, reference)
+    assert glm["pearson_chi2"] == pytest.approx(reference.ssr, rel=1e-9)
+    assert glm["deviance"] == pytest.approx(reference.ssr, rel=1e-9)
+    assert glm["null_deviance"] == pytest.approx(reference.centered_tss, rel=1e-9)
+    # The variance is one more parameter than statsmodels counts.
+    assert glm["bic"] == pytest.approx(reference.bic + np.log(reference.nobs), rel=1e-10)
+    assert (glm["model_degrees"], glm["residual_degrees"]) == (reference.df_model, reference.df_resid)
     np.testing.assert_allclose(np.sort(ours["t"]), np.sort(reference.tvalues), rtol=NEAR)
     np.testing.assert_allclose(np.sort(ours["low"]), np.sort(reference.conf_int()[0]), rtol=NEAR, atol=1e-9)
     assert glm["loglik"] == pytest.approx(reference.llf, rel=1e-10)
@@ -101,6 +121,7 @@ def test_poisson_regression_with_an_offset_and_weights() -> None:
         assert glm["loglik"] == pytest.approx(reference.llf, rel=1e-11)
         assert glm["deviance"] == pytest.approx(reference.deviance, rel=1e-10)
         assert glm["null_loglik"] == pytest.approx(reference.llnull, rel=1e-10)
+        check_fit(glm, reference)
 
 
 @pytest.mark.parametrize(("family", "words"), [
@@ -128,6 +149,7 @@ def test_fixed_site_effects_are_those_of_an_indicator_of_each_site(family: str, 
         if family != "gaussian":
             assert report["glm"]["deviance"] == pytest.approx(reference.deviance, rel=1e-10)
             assert report["glm"]["aic"] == pytest.approx(reference.aic, rel=1e-10)
+            check_fit(report["glm"], reference, alone=False)
 
 
 def test_without_an_intercept() -> None:

@@ -65,6 +65,7 @@ def test_with_an_offset_and_weights_as_a_generalised_linear_model_of_the_same_al
         {"Intercept": reference.params["Intercept"], "age": reference.params["age"],
          "C(gender)[T.1]": reference.params["C(gender)[T.1]"]}, rel=1e-7,
     )  # fmt: skip
+    assert report["glm"]["pearson_chi2"] == pytest.approx(reference.pearson_chi2, rel=1e-6)
 
 
 def test_counts_that_vary_less_than_poissons_are_refused_with_the_remedy() -> None:

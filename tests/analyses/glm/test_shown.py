@@ -30,7 +30,10 @@ def test_coefficients_a_forest_plot_and_the_fit() -> None:
     assert isinstance(forest, Intervals)
     assert [row.name for row in forest.rows] == ["age", "arm[T.b]"]
     assert isinstance(fit, Table)
-    assert [row.name for row in fit.rows] == ["loglik", "null_loglik", "deviance", "aic", "residual_degrees"]
+    assert [row.name for row in fit.rows] == [
+        "loglik", "null_loglik", "deviance", "null_deviance", "pearson_chi2", "aic", "bic", "model_degrees",
+        "residual_degrees",
+    ]  # fmt: skip
     assert from_json(to_json(made)) == made
     keys = {note.key for note in table.notes if isinstance(note, Key)}
     assert keys == {"glm.model", "glm.events", "glm.robust", "glm.likelihood_ratio"}

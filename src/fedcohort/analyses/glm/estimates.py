@@ -29,6 +29,7 @@ class Fit:
         n: rows; `n_intercepts` beside the coefficients, one a hospital under fixed effects.
         constant, saturated: sums of what the log-likelihood leaves out, and of the saturated model's.
         null: log-likelihood of the model without columns; None where nothing is compared.
+        pearson: Pearson's chi-squared; None where it was not asked for.
     """
 
     family: str
@@ -41,6 +42,7 @@ class Fit:
     constant: float
     saturated: float
     null: float | None
+    pearson: float | None = None
 
     @property
     def coefficients(self) -> Floats:
@@ -96,13 +98,12 @@ class Fit:
         """Log-likelihood, deviance, AIC and the likelihood-ratio test against the model without columns."""
         n_parameters = len(self.theta) + self.n_intercepts + (self.family == "gaussian")
         loglik, null = self._loglik(self.sums.loglik), None if self.null is None else self._loglik(self.null)
-        deviance = -2.0 * self.sums.loglik
-        if self.family != "gaussian":
-            deviance = 2.0 * (self.saturated - self.sums.loglik - self.constant)
         found: dict[str, object] = {
             "loglik": _finite(loglik),
-            **({"deviance": _finite(deviance)} if len(self.theta) == len(self.scaling.scale) else {}),
+            **self._deviances(),
             "aic": _finite(-2.0 * loglik + 2.0 * n_parameters),
+            "bic": _finite(-2.0 * loglik + math.log(max(self.n, 1.0)) * n_parameters),
+            "model_degrees": int(len(self.scaling.scale) + self.n_intercepts) - 1,
             "residual_degrees": int(self.degrees),
         }
         if self.family == "gaussian":
@@ -118,6 +119,24 @@ class Fit:
                 "statistic": _finite(statistic), "degrees": n_slopes, "p": _finite(p)
             }  # fmt: skip
         return found
+
+    def _deviances(self) -> dict[str, object]:
+        """Of the model, of the one without columns, and Pearson's chi-squared."""
+        found: dict[str, object] = {}
+        # A dispersion that is estimated has no saturated model.
+        if len(self.theta) == len(self.scaling.scale):
+            found["deviance"] = _finite(self._deviance(self.sums.loglik))
+            if self.null is not None:
+                found["null_deviance"] = _finite(self._deviance(self.null))
+        if self.pearson is not None:
+            found["pearson_chi2"] = _finite(self.pearson)
+        return found
+
+    def _deviance(self, kernel: float) -> float:
+        """Of a log-likelihood; of a linear model the residual sum of squares."""
+        if self.family == "gaussian":
+            return -2.0 * kernel
+        return 2.0 * (self.saturated - kernel - self.constant)
 
     def penalised(self) -> dict[str, object]:
         """Firth's penalised log-likelihood, in the columns' own units."""

@@ -71,8 +71,8 @@ def released(study: Study, question: GLM) -> list[Text]:
         return [once, mixed, _FEW]
     steps = say(
         "Then at most {rounds} times, at coefficients that the coordinator asks about: the sums of each "
-        "column times what the model leaves unexplained, of the products of each two columns, and the "
-        "log-likelihood.",
+        "column times what the model leaves unexplained, of the products of each two columns, the "
+        "log-likelihood, and the sum of what is left unexplained, squared and over its variance.",
         rounds=question.rounds,
     )
     return [once, steps, _FEW]

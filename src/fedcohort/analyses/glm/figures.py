@@ -9,8 +9,8 @@ from fedcohort.figures import Column, Figure, Format, Key, Row, Table, Value
 SECTION = "glm"
 RATIOS = {"binomial": "odds_ratio", "poisson": "rate_ratio", "negative_binomial": "rate_ratio"}
 FIT = (
-    "loglik", "penalised_loglik", "reml_criterion", "null_loglik", "deviance", "aic", "alpha", "hospital_sd",
-    "residual_degrees", "residual_sd",
+    "loglik", "penalised_loglik", "reml_criterion", "null_loglik", "deviance", "null_deviance",
+    "pearson_chi2", "aic", "bic", "alpha", "hospital_sd", "model_degrees", "residual_degrees", "residual_sd",
 )  # fmt: skip
 
 FORMATS: tuple[tuple[str, Format], ...] = (("i2", "share"), ("tau2", "number"), ("q", "number"), ("q_p", "p"))
@@ -82,5 +82,5 @@ def _fit(glm: Json) -> Table | None:
         title=Key("glm.fit"),
         index=Column("measure", Key("glm.measure")),
         columns=(Column("value", Key("glm.value")),),
-        rows=tuple(Row(name, (Value(glm[name]),), Key(f"glm.{name}")) for name in there),
+        rows=tuple(Row(name, (Value(float(glm[name])),), Key(f"glm.{name}")) for name in there),
     )

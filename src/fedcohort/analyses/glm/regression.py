@@ -89,6 +89,11 @@ class Regression:
         }
 
     @property
+    def pearson(self) -> bool:
+        """Whether Pearson's chi-squared is asked for: of a model whose rows each have a variance."""
+        return self.question.site != "random" and not self.question.firth
+
+    @property
     def meat(self) -> bool:
         """Whether the sandwich is asked for."""
         return self.question.se != "model"

@@ -271,7 +271,8 @@ class NewtonStage:
         regression = self.regression
         n_null, n_dispersions = regression.n_null, regression.n_dispersions
         whole = n_values(regression.q + n_dispersions, regression.meat)
-        return carried("newton", whole), carried("null", n_values(n_null + n_dispersions, meat=False))
+        sums = carried("newton", whole), carried("null", n_values(n_null + n_dispersions, meat=False))
+        return (*sums, carried("pearson", 1)) if regression.pearson else sums
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """What complete rows add at this point."""
@@ -293,7 +294,9 @@ class NewtonStage:
             else:
                 alone = profiled if fixed else newton_sums
                 values = to_values(alone(family, first, null, meat=False))
-        return {"newton": Proved(to_limbs(to_values(sums))), "null": Proved(to_limbs(values))}
+        parts = {"newton": to_values(sums), "null": values, "pearson": np.array([sums.pearson])}
+        asked = [block.name for block in self.blocks]
+        return {name: Proved(to_limbs(parts[name])) for name in asked}
 
     def update(self, state: State, sums: Sums) -> State:
         """The next point; settled where both models have converged.
@@ -544,6 +547,7 @@ class GLMAnalysis(Analysis):
             constant=moments.totals["constant"],
             saturated=moments.totals["saturated"],
             null=None if null is None else null.objective,
+            pearson=float(from_limbs(sums["pearson"])[0]) if "pearson" in sums else None,
         )
         errors = np.sqrt(np.maximum(np.diag(fit.covariance(regression.question.se)), 0.0))
         degrees = fit.degrees if regression.family.name == "gaussian" else None

@@ -14,6 +14,8 @@ from fedcohort.analyses.design_rows import Matrix, gram, times, totals
 from fedcohort.analyses.glm.families import MOST_ETA, Family
 
 Floats = NDArray[np.float64]
+MOST_SQUARE = 1e30
+"""Of a row's squared residual over its variance, which at coefficients that are far off may be of no size."""
 CHUNK = 2**12
 """Rows that are worked on together: they stay in the processor's cache."""
 MOST_STEPS, NEAR = 200, 1e-13
@@ -42,12 +44,14 @@ class NewtonSums:
 
     Attributes:
         meat: sum of the outer products of each row's score; empty where nobody asks.
+        pearson: sum of squared residuals, each over its variance (Pearson's chi-squared).
     """
 
     score: Floats
     information: Floats
     loglik: float
     meat: Floats
+    pearson: float = 0.0
 
 
 def predictor(rows: Rows, beta: Floats) -> Floats:
@@ -68,7 +72,7 @@ def newton_sums(
     if family.name == "negative_binomial":
         return negative_binomial_sums(rows, beta, meat)
     p = rows.x.shape[1]
-    score, information, loglik = np.zeros(p), np.zeros((p, p)), 0.0
+    score, information, loglik, pearson = np.zeros(p), np.zeros((p, p)), 0.0, 0.0
     middle = np.zeros((p, p) if meat else (0, 0))
     for begin in range(0, len(rows.y), CHUNK):
         part = slice(begin, begin + CHUNK)
@@ -77,12 +81,15 @@ def newton_sums(
         if rows.offset is not None:
             eta += rows.offset[part]
         residual, weight, row_loglik = family.rows(eta, y)
+        square = _squares(residual, weight)
         if rows.weights is not None:
             prior = rows.weights[part]
+            square *= prior
             residual, weight, row_loglik = residual * prior, weight * prior, row_loglik * prior
         weighted = x * weight[:, None]
         information += x.T @ weighted
         loglik += float(row_loglik.sum())
+        pearson += float(square.sum())
         if meat:
             scored = x * residual[:, None]
             middle += scored.T @ scored
@@ -90,7 +97,14 @@ def newton_sums(
             hat = np.einsum("ij,ij->i", weighted @ firth, x)
             residual = residual + hat * (0.5 - family.mean(eta))
         score += residual @ x
-    return NewtonSums(score, information, loglik, middle)
+    return NewtonSums(score, information, loglik, middle, pearson)
+
+
+def _squares(residual: Floats, variance: Floats) -> Floats:
+    """(n,): squared residuals over their variance."""
+    with np.errstate(over="ignore"):
+        squares: Floats = np.minimum(residual * residual / np.maximum(variance, 1e-300), MOST_SQUARE)
+    return squares
 
 
 def negative_binomial_sums(rows: Rows, theta: Floats, meat: bool) -> NewtonSums:
@@ -124,7 +138,8 @@ def negative_binomial_sums(rows: Rows, theta: Floats, meat: bool) -> NewtonSums:
         middle[:p, :p] = gram(rows.x, residual**2)
         middle[p, :p] = middle[:p, p] = by_x[2]
         middle[p, p] = float(last @ last)
-    return NewtonSums(score, information, float((prior * loglik).sum()), middle)
+    pearson = float(prior @ _squares(y - mean, mean * share))
+    return NewtonSums(score, information, float((prior * loglik).sum()), middle, pearson)
 
 
 def profiled(family: Family, rows: Rows, beta: Floats, meat: bool) -> NewtonSums:
@@ -143,7 +158,11 @@ def profiled(family: Family, rows: Rows, beta: Floats, meat: bool) -> NewtonSums
     information = whole.information[1:, 1:] - np.outer(mean, mean) * total
     score = centre @ whole.score
     return NewtonSums(
-        score, information, whole.loglik, centre @ whole.meat @ centre.T if meat else whole.meat
+        score,
+        information,
+        whole.loglik,
+        centre @ whole.meat @ centre.T if meat else whole.meat,
+        whole.pearson,
     )
 
 

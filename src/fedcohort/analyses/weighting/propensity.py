@@ -36,6 +36,11 @@ class Propensity(Regression):
         return False
 
     @property
+    def pearson(self) -> bool:
+        """How well scores fit is judged by balance."""
+        return False
+
+    @property
     def is_share(self) -> bool:
         """Whether the outcome is a yes or no, such as an event."""
         return isinstance(self.cohort.every_column[self.asked.read], Categorical)
