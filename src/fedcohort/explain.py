@@ -35,6 +35,7 @@ def explain(
     filled: Cohort | None = None,
     rules: Disclosure | None = None,
     release_seconds: int = 0,
+    by_site: bool | None = None,
     sites: int = SITES,
     patients: Sequence[int] = PATIENTS,
     language: str = "en",
@@ -46,6 +47,7 @@ def explain(
         filled: the study's cohort with what that hospital declares, where the study says nothing.
         rules: of disclosure, that hospital's own; None: the default.
         release_seconds: how long an answer waits there for a person who lets it go; 0: none is asked.
+        by_site: whether that hospital lets figures of itself be told; None: it is any hospital.
         sites, patients: for which the results of a private study are foreseen (`expect`).
         language: of the reader (`texts.look_up.languages`).
     Returns:
@@ -62,6 +64,7 @@ def explain(
         filled=filled,
         rules=rules,
         release_seconds=release_seconds,
+        by_site=by_site,
         sites=sites,
         patients=patients,
     )
@@ -78,20 +81,22 @@ def sections(
     filled: Cohort | None = None,
     rules: Disclosure | None = None,
     release_seconds: int = 0,
+    by_site: bool | None = None,
     sites: int = SITES,
     patients: Sequence[int] = PATIENTS,
 ) -> list[Section]:
     """The question, patients and columns, what leaves, how it is protected, and what to expect of privacy.
 
     Args:
-        units, filled, rules, release_seconds, sites, patients: as of `explain`.
+        units, filled, rules, release_seconds, by_site, sites, patients: as of `explain`.
     """
     sentences = import_module(f"fedcohort.analyses.{study.analysis.kind}.explain")
     never = say("Never a row: each release is one vector of sums over this hospital's patients.")
+    leaves = [never, *sentences.released(study, study.analysis), *by_site_words(study, by_site)]
     found = [
         Section(say("What is asked"), sentences.asked(study, study.analysis)),
         Section(say("Which patients and columns"), _cohort(study, units or {}, filled or study.cohort)),
-        Section(say("What leaves the hospital"), [never, *sentences.released(study, study.analysis)]),
+        Section(say("What leaves the hospital"), leaves),
         Section(say("How it is protected"), [*_protection(study, rules), *release_words(release_seconds)]),
     ]
     whole = study if filled is None else study.model_copy(update={"cohort": filled})
@@ -219,6 +224,29 @@ def disclosure_words(study: Study, rules: Disclosure | None = None) -> list[Text
     else:
         seen = say("The coordinator sees the sum before that, and deletes it at the study's end.")
     return [shown, seen]
+
+
+def by_site_words(study: Study, by_site: bool | None) -> list[Text]:
+    """Whose figures a study by hospital tells (docs/statistics.md).
+
+    Args:
+        by_site: of the hospital that reads this, whether it lets its own be told; None: it is any hospital.
+    """
+    if not study.analysis.by_hospital:
+        return []
+    if by_site is None:
+        template = (
+            "Figures of one hospital are told where its site.toml has by_site = true; the patients of any "
+            "other count in the figures of all together only."
+        )
+        return [say(template)]
+    if by_site:
+        return [say("Figures of this hospital by itself are told: its site.toml has by_site = true.")]
+    template = (
+        "Figures of this hospital by itself are not told: its patients count in the figures of all together "
+        "only, as its site.toml has no by_site = true."
+    )
+    return [say(template)]
 
 
 def release_words(seconds: int) -> list[Text]:

@@ -7,6 +7,7 @@ later version refuses is refused here and not there.
 import math
 
 from fedcohort.analyses.build import build_analysis
+from fedcohort.analyses.validate.question import Validate
 from fedcohort.columns import Number, Numeric
 from fedcohort.errors import CohortError, RulesError, StudyError
 from fedcohort.protection.words import WORDS
@@ -47,6 +48,11 @@ def check_handed_in(study: Study) -> None:
             study.analysis.model.check(study.cohort)
         except ValueError as error:
             raise StudyError(str(error)) from None
+    question = study.analysis
+    if isinstance(question, Validate) and question.asks_of_hospitals(study) and not question.sites:
+        raise StudyError(
+            'analysis.sites: by = "site" asks of each hospital; name them, such as ["north", "south"]'
+        )
     if isinstance(study.analysis, Train) and _is_compiled(study.analysis.model):
         raise StudyError(
             "analysis.model: its configuration says how it was compiled (compile_config), which training "

@@ -1,6 +1,6 @@
 """What a study asks and what it promises: what every kind of question has, and `[privacy]`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -30,6 +30,19 @@ class Question(Frozen):
     splits: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
     tells_causes: ClassVar[bool] = False
+
+    @property
+    def by_hospital(self) -> bool:
+        """Whether it asks for figures of each hospital by itself."""
+        return False
+
+    def at_hospitals(self, study: "Study", sites: Sequence[str]) -> "Question":
+        """The same, with the hospitals that it asks of where it names none.
+
+        Args:
+            sites: all of the federation.
+        """
+        return self
 
     @property
     def one_sum(self) -> bool:

@@ -21,11 +21,13 @@ class Rows:
     Attributes:
         most: rows of a patient that count, under privacy; None: all rows count.
         site_state: what the site remembers of earlier rounds.
+        told_as: the site's name, where its approval lets figures of it be told by themselves.
     """
 
     table: Table
     most: int | None = None
     site_state: SiteState = field(default_factory=dict)
+    told_as: str = ""
     made: dict[object, object] = field(default_factory=dict, repr=False)
 
     def once(self, key: object, make: Callable[[], Made]) -> Made:

@@ -258,7 +258,8 @@ def approve(
     units = units_of(policy.data, asked.cohort.table)
     rules, seconds = policy.disclosure, policy.release_seconds
     who = (proposal.researcher, proposal.researcher_key)
-    text = explain(asked, *who, units, rules=rules, release_seconds=seconds)
+    by_site = policy.by_site
+    text = explain(asked, *who, units, rules=rules, release_seconds=seconds, by_site=by_site)
     console.print(text, markup=False, highlight=False)
     for line in () if refuse else (*countersigning_lines(policy, asked), *differencing_lines(policy, asked)):
         if line.verdict != "ready":

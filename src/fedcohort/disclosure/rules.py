@@ -58,9 +58,18 @@ def _stricter(one: Disclosure, other: Disclosure) -> Disclosure:
     )
 
 
-def rules_text(rules: Disclosure) -> str:
-    """As an approval carries them; the default is said by nothing, as by sites of earlier versions."""
+BY_SITE = "by_site"
+"""The word, beside the rules of an approval, by which a site lets figures of itself be told."""
+
+
+def rules_text(rules: Disclosure, *, by_site: bool = False) -> str:
+    """As an approval carries them; the default is said by nothing, as by sites of earlier versions.
+
+    Args:
+        by_site: whether the study may tell figures of this site by itself.
+    """
     changed = rules.model_dump(mode="json", exclude_defaults=True)
+    changed |= {BY_SITE: True} if by_site else {}
     return json.dumps(changed, sort_keys=True, separators=(",", ":")) if changed else ""
 
 
@@ -70,10 +79,24 @@ def read_rules(text: str) -> Disclosure:
     Raises:
         WireError: it is none.
     """
-    if not text:
-        return Disclosure()
+    said = _said(text)
+    if isinstance(said, dict) and said.get(BY_SITE) is True:
+        del said[BY_SITE]
+    return validated(Disclosure, said, "an approval's rules of disclosure", WireError)
+
+
+def tells_by_site(text: str) -> bool:
+    """Whether an approval lets figures of its site be told by themselves.
+
+    Raises:
+        WireError: it is none that `rules_text` wrote.
+    """
+    said = _said(text)
+    return isinstance(said, dict) and said.get(BY_SITE) is True
+
+
+def _said(text: str) -> object:
     try:
-        said = json.loads(text)
+        return json.loads(text) if text else {}
     except (ValueError, RecursionError):
         raise WireError("an approval whose rules of disclosure are not JSON") from None
-    return validated(Disclosure, said, "an approval's rules of disclosure", WireError)

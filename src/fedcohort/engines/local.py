@@ -15,6 +15,7 @@ from fedcohort.analyses.contract import Analysis, Report, Row, State
 from fedcohort.analyses.disclosing import Control, asked_under, reported
 from fedcohort.coordinator.plan import Plan, Receive
 from fedcohort.coordinator.run_study import run_study
+from fedcohort.disclosure.rules import Disclosure, rules_text
 from fedcohort.errors import FedcohortError, StudyFailedError
 from fedcohort.node.answer import Node, answer, prepare
 from fedcohort.node.keys import Keys, signed
@@ -94,7 +95,10 @@ def simulated_node(
     min_patients: int = 0,
 ) -> Node:
     """A node in memory whose site has approved this study, and knows the federation's other sites."""
-    approval = Approval(study.hash, site, approved=True, max_rounds=FAR_FUTURE, expires_at=FAR_FUTURE)
+    approval = Approval(
+        study.hash, site, approved=True, max_rounds=FAR_FUTURE, expires_at=FAR_FUTURE,
+        disclosure=rules_text(Disclosure(), by_site=True),
+    )  # fmt: skip
     store = MemoryNodeStore()
     store.propose(StoredProposal(study.hash, study.canonical, "local", b"", b""))
     store.decide(study.hash, "approved", b"approved")

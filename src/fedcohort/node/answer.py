@@ -18,7 +18,7 @@ from fedcohort.analyses.contract import Analysis, Draw, SiteState, Stage, State,
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.site_sum import site_sum
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
-from fedcohort.disclosure.rules import OPEN, Disclosure, strictest
+from fedcohort.disclosure.rules import OPEN, Disclosure, strictest, tells_by_site
 from fedcohort.errors import (
     ApprovalExpiredError,
     AuthenticationError,
@@ -424,14 +424,14 @@ def _new(node: Node, task: Task, before: Stored | None, approval: Approval) -> S
     airlock = node.airlock
     seconds = approval.release_seconds or (0 if airlock is None else airlock.seconds)
     if not seconds and not (airlock is not None and airlock.store.has(task.study_hash)):
-        computed = _compute(node, task, before)
+        computed = _compute(node, task, before, approval)
         node.store.keep(computed.stored, computed.cost, computed.spending)
         return computed.stored
     if airlock is None:
         raise NotReleasedError("this node asks nobody, and the study was approved to be asked about")
     held = airlock.held_for(task)
     if held is None:
-        airlock.hold(_compute(node, task, before).stored, seconds)
+        airlock.hold(_compute(node, task, before, approval).stored, seconds)
         return None
     stored = airlock.let_go(held)
     if stored is not None:
@@ -449,7 +449,7 @@ class _Computed:
     spending: Spending | None
 
 
-def _compute(node: Node, task: Task, before: Stored | None) -> _Computed:
+def _compute(node: Node, task: Task, before: Stored | None, approval: Approval) -> _Computed:
     prepared = prepare(node, task.study_hash)
     if before is not None:
         _check_roster(before, task.roster_lines)
@@ -466,6 +466,8 @@ def _compute(node: Node, task: Task, before: Stored | None) -> _Computed:
         draw = Draw(secrets.randbits(62), node.site, task.round, drawn.inside, poisson_sample)
         cost = added_cost(study, node.store.cost(task.study_hash), drawn.releases)
     rows = replace(prepared.rows, site_state=kept) if kept else prepared.rows
+    if study.analysis.by_hospital and tells_by_site(approval.disclosure):
+        rows = replace(rows, told_as=node.site)
     contributed = stage.contribute(state, rows, draw)
     vector = site_sum(stage.blocks, contributed, rows, study.privacy is not None)
     ring = to_ring(layout, vector, n_sites, drawn.noise)

@@ -19,7 +19,7 @@ from fedcohort.node.differencing import is_held, keep_selected
 from fedcohort.node.ledger import reserve
 from fedcohort.node.policy import SECONDS_PER_DAY, SitePolicy, check_study
 from fedcohort.node.records import NodeStore, StoredProposal
-from fedcohort.study import parse_study
+from fedcohort.study import Study, parse_study
 from fedcohort.versions import RULES
 from fedcohort.wire.codec import decode, encode
 from fedcohort.wire.identity import Identity, verify
@@ -166,10 +166,17 @@ def approve(site: LocalSite, study_hash: str, by: str = "") -> Approval:
         approved=True,
         max_rounds=site.policy.max_rounds,
         expires_at=int(time.time()) + site.policy.approval_days * SECONDS_PER_DAY,
-        disclosure=rules_text(site.policy.disclosure) if study.privacy is None else "",
+        disclosure=_rules_text(site.policy, study),
         release_seconds=site.policy.release_seconds,
     )
     return _decide(site, approval, "approved", by)
+
+
+def _rules_text(policy: SitePolicy, study: Study) -> str:
+    """What an approval says of what may be shown."""
+    if study.privacy is not None:
+        return ""
+    return rules_text(policy.disclosure, by_site=policy.by_site and study.analysis.by_hospital)
 
 
 def _check_rate(site: LocalSite, proposal: StoredProposal) -> None:

@@ -127,6 +127,8 @@ class SitePolicy(Frozen):
     """How long rows that a study without [privacy] was answered from are kept, to answer again; 0: not."""
     opened_at: Literal["coordinator", "site"] = "coordinator"
     """`site`: no exact sum that this site is part of is opened where the coordinator sees it."""
+    by_site: Annotated[bool, Field(strict=True)] = False
+    """Whether a study that asks by hospital may tell figures of this one by itself."""
     approval: Literal["ask", "auto"] = "ask"
     approval_days: Whole = 30
     release: Literal["auto", "person"] = "auto"

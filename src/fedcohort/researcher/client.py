@@ -84,7 +84,8 @@ def explicit(study: Study, catalogues: Mapping[str, Mapping[str, Any]], *, take_
         StudyError: the study could be read, and cannot be handed in.
     """
     cohort = resolve_cohort(study.cohort, catalogues, take_units=take_units)
-    resolved = study.model_copy(update={"cohort": cohort})
+    question = study.analysis.at_hospitals(study, sorted(catalogues))
+    resolved = study.model_copy(update={"cohort": cohort, "analysis": question})
     whole = parse_study(resolved.canonical)
     check_handed_in(whole)
     return whole

@@ -13,7 +13,9 @@ from fedcohort.texts import Text, say
 def asked(study: Study, question: Validate) -> list[Text]:
     """The question."""
     lines = [question.model.said]
-    if question.by is not None:
+    if question.sites:
+        lines.append(say("Together, and for each hospital of {sites}.", sites=", ".join(question.sites)))
+    elif question.by is not None:
         lines.append(say("Together, and for each group of {by}.", by=question.by))
     if question.part(study) == "test":
         lines.append(say("Of held-out patients alone."))

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fedcohort.analyses.validate.question import ALL
 from fedcohort.figures import Axis, Column, Curve, Figure, Key, Line, Point, Row, Said, Table, Value
 from fedcohort.known import MOST
 
 SECTION = "validate"
-ALL = "all"
 FIGURES = ("auc", "brier", "oe", "intercept", "slope")
 SHARES = ("auc", "brier")
 AT_THRESHOLD = ("net_benefit", "treat_all", "sensitivity", "specificity", "ppv", "npv")
@@ -30,7 +30,11 @@ def figures(report: Json, study: Json) -> tuple[Figure, ...]:
 
 
 def _name(found: Json, level: str) -> Said:
-    return Key("validate.everyone") if level == ALL else f"{found['by']} = {level}"
+    if level == ALL:
+        return Key("validate.everyone")
+    if "hospitals" not in found:
+        return f"{found['by']} = {level}"
+    return level if found["groups"][level]["n"] is not None else Key("validate.not_told", {"site": level})
 
 
 def _value(group: Json, name: str) -> Value:

@@ -20,6 +20,7 @@ from fedcohort.analyses.contract import (
     Disclosed,
     Draw,
     Floats,
+    Proved,
     Report,
     Stage,
     State,
@@ -48,18 +49,16 @@ from fedcohort.analyses.score_tables import (
 from fedcohort.analyses.subjects import TrainedSubject
 from fedcohort.analyses.tails import chi_squared_p
 from fedcohort.analyses.trained.at_work import AtWork, at_work
-from fedcohort.analyses.validate.question import FARTHEST, Validate
+from fedcohort.analyses.validate.question import ALL, FARTHEST, OTHERS, Validate
 from fedcohort.disclosure.cells import hidden_table, rounded
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.disclosure.shown import ROUNDING, count_of, finite, rounding_of
 from fedcohort.disclosure.verdicts import Suppressed, gathered
 from fedcohort.disclosure.windows import windows
 from fedcohort.errors import StudyError
-from fedcohort.questions import levels_of
 from fedcohort.study import Coefficients, Privacy, Study, missing_bounds
 from fedcohort.vector import Array, Block, counts
 
-ALL = "all"
 ON_GRID = 1e-6
 """Of log-odds: a score that lies no farther from a step is at it."""
 COARSE = np.array([*(-edge for edge in reversed(LOG_ODDS)), 0.0, *LOG_ODDS])
@@ -75,6 +74,7 @@ class ScoresStage:
 
     Attributes:
         part: of which patients: `all`, or a split.
+        sites: hospitals, where groups are by hospital; the last group is of all others.
     """
 
     study: Study
@@ -83,6 +83,7 @@ class ScoresStage:
     levels: tuple[str | int, ...]
     by: str | None
     part: str
+    sites: tuple[str, ...] = ()
     name: str = "scores"
     times: int = 1
 
@@ -97,7 +98,9 @@ class ScoresStage:
         scores = counts("scores", math.prod(self.shape) + 1, part=self.part, once=True)
         if self.subject.private:
             return (scores,)
-        return scores, counts("between", 1, part=self.part, once=True)
+        between = counts("between", 1, part=self.part, once=True)
+        others = Block("others", (1,), resolution=1.0, bound=1.0)
+        return (scores, between, others) if self.sites else (scores, between)
 
     def contribute(self, state: State, rows: Rows, draw: Draw) -> Mapping[str, Contribution]:
         """Each patient's cell."""
@@ -107,7 +110,10 @@ class ScoresStage:
         with np.errstate(divide="ignore"):
             score = np.clip(np.log(p) - np.log1p(-p), -FARTHEST, FARTHEST)
         group, outcome = np.zeros(len(ours)), y[ours].astype(np.float64)
-        if self.by is not None:
+        if self.sites:
+            told = rows.told_as in self.sites
+            group += self.sites.index(rows.told_as) if told else len(self.sites)
+        elif self.by is not None:
             group = values_of(rows.table, self.study.cohort, self.by)[ours]
         known = ~(np.isnan(group) | np.isnan(outcome))
         place = np.searchsorted(self.scale.edges, score, side="right")
@@ -119,6 +125,8 @@ class ScoresStage:
         if not self.subject.private:
             off = np.abs(score - self.scale.middles[place]) > ON_GRID
             parts["between"] = Tally((off & known)[:, None], rows=ours)
+        if self.sites:
+            parts["others"] = Proved(np.array([not told and known.any()], np.int64))
         return parts
 
     def update(self, state: State, sums: Sums) -> State:
@@ -140,6 +148,7 @@ class ValidateAnalysis(Analysis):
     question: Validate
     model: AtWork
     levels: tuple[str | int, ...]
+    sites: tuple[str, ...] = ()
     privacy: Privacy | None = None
 
     def for_privacy(self, privacy: Privacy) -> "ValidateAnalysis":
@@ -164,7 +173,7 @@ class ValidateAnalysis(Analysis):
         """The one sum."""
         subject = TrainedSubject(self.study.cohort, self.model, self.privacy is not None)
         part = self.question.part(self.study)
-        return ScoresStage(self.study, subject, self.scale, self.levels, self.question.by, part)
+        return ScoresStage(self.study, subject, self.scale, self.levels, self.question.by, part, self.sites)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -204,7 +213,10 @@ class ValidateAnalysis(Analysis):
         lost = hidden_table(own, rules.min_cell).any(1) | (
             (own.sum(1) > 0) & (own.sum(1) < rules.min_dof + 2)
         )
-        if self.levels:
+        if self.sites:
+            lost, alone = _lost_hospitals(own.sum(1), lost, int(sums["others"][0]))
+            lost = np.append(lost, alone or ((sizes[-1] > 0) & (sizes[-1] < rules.min_cell)).any())
+        elif self.levels:
             few = ((sizes[-1] > 0) & (sizes[-1] < rules.min_cell)).any()
             # All together, less the groups that are shown, would be the one that is not.
             lost = np.append(lost, few or lost.sum() == 1)
@@ -221,7 +233,11 @@ class ValidateAnalysis(Analysis):
             "shown/cuts": cuts,
             ROUNDING: np.array([rules.rounding]),
         }
-        found = [Suppressed(self.names[place], "min_cell", len(FIGURES)) for place in np.flatnonzero(lost)]
+        found = [
+            Suppressed(self.names[place], "min_cell", len(FIGURES))
+            for place in np.flatnonzero(lost & (sizes.sum(1) > 0))
+            if self.names[place] != OTHERS
+        ]
         found += [Suppressed("missing", "min_cell", int(np.isnan(told[0])))]
         found += [Suppressed("curves", "min_cell", hidden)]
         return Disclosed(replace(state, sums=replace(sums, values=values)), gathered(found))
@@ -252,7 +268,11 @@ class ValidateAnalysis(Analysis):
         sums = state.sums or Sums({})
         groups = self.groups(sums)
         figures = self._exact(groups, sums) if self.privacy is None else self._private(sums)
-        told = {name: self._group(place, groups, figures, sums) for place, name in enumerate(self.names)}
+        told = {
+            name: self._group(place, groups, figures, sums)
+            for place, name in enumerate(self.names)
+            if name != OTHERS
+        }
         found: dict[str, object] = {
             "model": "coefficients" if isinstance(self.question.model, Coefficients) else "trained",
             "part": self.scores.part,
@@ -261,6 +281,8 @@ class ValidateAnalysis(Analysis):
         }
         if self.levels:
             found |= {"by": self.question.by, "differences": self._differences(figures, sums)}
+        if self.sites:
+            found |= {"hospitals": list(self.sites)}
         found |= self._recalibrated(told[ALL])
         missing = count_of(sums["shown/missing"][0] if "shown/missing" in sums else sums["scores"][-1])
         return {"patients": told[ALL]["n"], "missing": missing, "validate": finite(found)}
@@ -422,7 +444,8 @@ class ValidateAnalysis(Analysis):
 
     def _differences(self, figures: Estimates, sums: Sums) -> dict[str, object]:
         """Of each figure, whether groups differ in it."""
-        lost = sums["shown/lost"][:-1] if "shown/lost" in sums else np.zeros(len(self.levels), np.bool_)
+        others = np.array([bool(self.sites) and level == OTHERS for level in self.levels])
+        lost = sums["shown/lost"][:-1] if "shown/lost" in sums else others
         found: dict[str, object] = {}
         for name in ("auc", "brier", "intercept", "slope"):
             values, errors = (np.where(lost, np.nan, figures[one][:-1]) for one in (name, f"{name}_se"))
@@ -446,6 +469,27 @@ class ValidateAnalysis(Analysis):
                 "coefficients": {name: slope * value for name, value in model.coefficients.items()},
             }
         }
+
+
+def _lost_hospitals(sizes: Floats, lost: NDArray[np.bool_], n_others: int) -> tuple[NDArray[np.bool_], bool]:
+    """Of which hospitals nothing is told; and whether all together would give the one of them away.
+
+    Of one alone all figures together, less those of the hospitals that are told, would be its own: so the
+    smallest of these is not told either.
+
+    Args:
+        sizes: (sites and others,) patients of each.
+        lost: of those, which have few of an outcome.
+        n_others: how many hospitals tell nothing of themselves.
+    """
+    lost = lost | (sizes == 0)
+    lost[-1] = True
+    unknown = int((lost & (sizes > 0))[:-1].sum()) + n_others
+    shown = np.flatnonzero(~lost)
+    if unknown == 1 and shown.size:
+        lost[shown[np.argmin(sizes[shown])]] = True
+        unknown = 2
+    return lost, unknown == 1
 
 
 def private_scale(thresholds: Floats) -> Scale:
@@ -473,5 +517,5 @@ def build(study: Study) -> ValidateAnalysis:
     question = study.analysis
     if not isinstance(question, Validate):
         raise StudyError("analysis: not a validation")
-    levels = () if question.by is None else levels_of(study, "by", question.by) or ()
-    return ValidateAnalysis(study, question, at_work(study, question.model), levels)
+    levels = tuple(question.groups(study))
+    return ValidateAnalysis(study, question, at_work(study, question.model), levels, tuple(question.sites))

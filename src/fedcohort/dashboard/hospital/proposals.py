@@ -87,8 +87,12 @@ def proposal_view(proposal: StoredProposal, policy: SitePolicy | None = None) ->
     study = parse_study(proposal.study)
     units = {} if policy is None else units_of(policy.data, study.cohort.table)
     rules, seconds = (None, 0) if policy is None else (policy.disclosure, policy.release_seconds)
+    by_site = None if policy is None else policy.by_site
     language, asked_by = spoken()["language"], (proposal.researcher, proposal.researcher_key)
-    words = explain(study, *asked_by, units, rules=rules, release_seconds=seconds, language=language)
+    words = explain(
+        study, *asked_by, units,
+        rules=rules, release_seconds=seconds, by_site=by_site, language=language,
+    )  # fmt: skip
     return {
         "name": study.name,
         "hash": proposal.study_hash,
