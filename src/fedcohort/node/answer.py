@@ -18,7 +18,7 @@ from fedcohort.analyses.contract import Analysis, Draw, SiteState, Stage, State,
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.site_sum import site_sum
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
-from fedcohort.disclosure.rules import OPEN, Disclosure, strictest, tells_by_site
+from fedcohort.disclosure.rules import Disclosure, strictest, tells_by_site
 from fedcohort.errors import (
     ApprovalExpiredError,
     AuthenticationError,
@@ -105,7 +105,8 @@ class Node:
         read_approval: decodes this site's approval and verifies its signature by the site's own key.
         allow: raises where site.toml, as it is now, does not offer what a study asks for, and gives the
             budget that its releases are held to.
-        rules: the site's, of what may be shown where its own sum can be seen.
+        rules: the site's, of what may be shown where its own sum can be seen; None: of a simulation, where
+            nobody sees it.
         airlock: holds answers for a person; without one a study that was approved for it is not answered.
         suppresses: of a sum of `opened_at = "site"` that it opens it sends what may be shown; a simulation,
             which is one process, shows and hides at its end.
@@ -125,7 +126,7 @@ class Node:
     allow: Callable[[Study], Spending | None] = lambda _: None
     noisy_minimum: bool = False
     airlock: Airlock | None = None
-    rules: Disclosure = OPEN
+    rules: Disclosure | None = None
     suppresses: bool = False
     remember: Callable[[Study, Table], None] = lambda _study, _table: None
     studies: dict[str, Study] = field(default_factory=dict)
@@ -471,8 +472,8 @@ def _compute(node: Node, task: Task, before: Stored | None, approval: Approval) 
     contributed = stage.contribute(state, rows, draw)
     vector = site_sum(stage.blocks, contributed, rows, study.privacy is not None)
     ring = to_ring(layout, vector, n_sites, drawn.noise)
-    if study.privacy is None and not WORDS[study.protection].hides:
-        _check_alone(node, prepared, state, Sums(from_ring(layout, ring, n_sites)))
+    if node.rules is not None and study.privacy is None and not WORDS[study.protection].hides:
+        _check_alone(node.rules, prepared, state, Sums(from_ring(layout, ring, n_sites)))
     stored = Stored(
         task.study_hash,
         task.round,
@@ -485,7 +486,7 @@ def _compute(node: Node, task: Task, before: Stored | None, approval: Approval) 
     return _Computed(stored, cost, prepared.spending)
 
 
-def _check_alone(node: Node, prepared: Prepared, state: State, own: Sums) -> None:
+def _check_alone(rules: Disclosure, prepared: Prepared, state: State, own: Sums) -> None:
     """Judge this site's own sum by the rules, where the coordinator sees it alone.
 
     Under a protection that hides it, it is not judged: a refusal would tell what nobody sees.
@@ -494,8 +495,8 @@ def _check_alone(node: Node, prepared: Prepared, state: State, own: Sums) -> Non
         DisclosureError: it tells of single patients.
     """
     study = prepared.study
-    rules = strictest([node.rules, *([] if study.disclosure is None else [study.disclosure])])
-    why = prepared.analysis.under(rules).objection_at_site(state, own, rules)
+    held = strictest([rules, *([] if study.disclosure is None else [study.disclosure])])
+    why = prepared.analysis.under(held).objection_at_site(state, own, held)
     if why is not None:
         raise DisclosureError(
             "disclosure: of this site's patients alone, whose sums protection = {protection!r} shows: {why}",
