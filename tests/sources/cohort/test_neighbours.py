@@ -189,6 +189,7 @@ def neighbours(postgres_server: Postgres) -> str:
     return postgres_server.create("neighbours")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("chunk_rows")
 @pytest.mark.parametrize("kind", DUCKDB)
 def test_in_duckdb_one_patient_changes_no_other(tmp_path: Path, kind: str) -> None:
