@@ -18,6 +18,8 @@ from fedcohort.table import Table
 Floats = NDArray[np.float64]
 HELD = 2**25
 """Numbers that are held: 256 MiB."""
+WEIGHTED = 2**11
+"""Rows that are weighted together: they are in the processor's cache with what is made of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,19 +28,25 @@ class DesignRows:
 
     Attributes:
         make: the first so many columns of some rows of a table.
-        places: (n,) which of the table's rows are meant; None: all.
+        places: (n,) which of the table's rows are meant, in which order; None: all.
+        first: the first column that is meant.
+        scaling: centre and scale of the columns that are meant.
     """
 
     shape: tuple[int, int]
     make: Callable[[slice | NDArray[np.int64], int], Floats]
     places: NDArray[np.int64] | None = None
+    first: int = 0
+    scaling: tuple[Floats, Floats] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> Floats:
         begin, end, _ = rows.indices(len(self))
-        return self.make(slice(begin, end) if self.places is None else self.places[begin:end], self.shape[1])
+        at = slice(begin, end) if self.places is None else self.places[begin:end]
+        part = self.make(at, self.first + self.shape[1])[:, self.first :]
+        return part if self.scaling is None else _standardised(part, *self.scaling)
 
 
 Matrix: TypeAlias = Floats | DesignRows
@@ -52,10 +60,10 @@ def design_rows(design: Design, table: Table, cohort: Cohort, held: bool = False
     return DesignRows(shape, lambda rows, k: design.part(table, cohort, rows, k, held))
 
 
-def parts(x: Matrix) -> Iterator[tuple[slice, Floats]]:
+def parts(x: Matrix, at_once: int = CHUNK) -> Iterator[tuple[slice, Floats]]:
     """All rows, some thousand at a time."""
-    for begin in range(0, len(x), CHUNK):
-        rows = slice(begin, min(begin + CHUNK, len(x)))
+    for begin in range(0, len(x), at_once):
+        rows = slice(begin, min(begin + at_once, len(x)))
         yield rows, x[rows]
 
 
@@ -67,24 +75,40 @@ def complete(x: Matrix) -> NDArray[np.bool_]:
     return there
 
 
-def chosen(x: Matrix, which: NDArray[np.bool_]) -> Matrix:
-    """Some of the rows."""
+def pieces(x: Matrix) -> list[slice]:
+    """Rows that are looked at together: all that are held, or some thousand."""
+    if isinstance(x, DesignRows):
+        return [slice(begin, min(begin + CHUNK, len(x))) for begin in range(0, len(x), CHUNK)]
+    return [slice(0, len(x))]
+
+
+def taken(x: Matrix, rows: NDArray[np.int64]) -> Matrix:
+    """Some of the rows, in this order."""
     if not isinstance(x, DesignRows):
-        return x[which]
-    places = np.flatnonzero(which) if x.places is None else x.places[which]
+        return x.take(rows, axis=0)
+    places = rows if x.places is None else x.places[rows]
     return replace(x, shape=(len(places), x.shape[1]), places=places)
 
 
 def leading(x: Matrix, k: int) -> Matrix:
     """The first k columns."""
-    return replace(x, shape=(len(x), k)) if isinstance(x, DesignRows) else x[:, :k]
+    if not isinstance(x, DesignRows):
+        return x[:, :k]
+    scaling = None if x.scaling is None else (x.scaling[0][:k], x.scaling[1][:k])
+    return replace(x, shape=(len(x), k), scaling=scaling)
+
+
+def without_intercept(x: Matrix) -> Matrix:
+    """All columns but the first, before they are standardised."""
+    if not isinstance(x, DesignRows):
+        return x[:, 1:]
+    return replace(x, shape=(len(x), x.shape[1] - 1), first=1)
 
 
 def scaled(x: Matrix, centre: Floats, scale: Floats) -> Matrix:
     """Standardised columns; an array is changed where it stands."""
     if isinstance(x, DesignRows):
-        make = x.make
-        return replace(x, make=lambda rows, k: _standardised(make(rows, k), centre[:k], scale[:k]))
+        return replace(x, scaling=(centre, scale))
     for _, part in parts(x):
         _standardised(part, centre, scale)
     return x
@@ -117,6 +141,6 @@ def totals(x: Matrix, weights: Floats) -> Floats:
 def gram(x: Matrix, weights: Floats | None = None) -> Floats:
     """(p, p): x' diag(weights) x."""
     found = np.zeros((x.shape[1], x.shape[1]))
-    for rows, part in parts(x):
+    for rows, part in parts(x, WEIGHTED):
         found += part.T @ (part if weights is None else part * weights[rows, None])
     return found

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import frexp, isnan, ldexp
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.errors import ValueRangeError
 from fedcohort.vector import Block
+
+if TYPE_CHECKING:
+    from fedcohort.analyses.design_rows import Matrix
 
 LIMB_BITS = 32
 LARGEST = 2.0**127
@@ -48,7 +52,7 @@ def limbs(name: str, n: int, grid: Grid) -> Block:
     return Block(name, (n, grid.n_limbs), resolution=1.0, bound=2.0**LIMB_BITS)
 
 
-def sum_values(columns: Floats) -> Ints:
+def sum_values(columns: "Matrix") -> Ints:
     """(n_columns, n_limbs): limbs of the sum of each column of (n_rows, n_columns), NaN left out.
 
     Raises:
@@ -57,7 +61,7 @@ def sum_values(columns: Floats) -> Ints:
     return _summed(columns, (VALUES, _Part.value_sum))[0]
 
 
-def sum_squares(columns: Floats) -> Ints:
+def sum_squares(columns: "Matrix") -> Ints:
     """(n_columns, n_limbs): the sum of each column's squares, as `sum_values`."""
     return _summed(columns, (SQUARES, _Part.square_sum))[0]
 
@@ -112,13 +116,13 @@ def _wholes(limbs: NDArray[np.floating | np.integer]) -> list[int]:
     return wholes
 
 
-def sum_both(columns: Floats) -> tuple[Ints, Ints]:
+def sum_both(columns: "Matrix") -> tuple[Ints, Ints]:
     """`sum_values` and `sum_squares`, which share most of their work."""
     values, squares = _summed(columns, (VALUES, _Part.value_sum), (SQUARES, _Part.square_sum))
     return values, squares
 
 
-def _summed(columns: Floats, *asked: "tuple[Grid, Callable[[_Part], int]]") -> list[Ints]:
+def _summed(columns: "Matrix", *asked: "tuple[Grid, Callable[[_Part], int]]") -> list[Ints]:
     p = columns.shape[1]
     sums = [[0] * p for _ in asked]
     for begin in range(0, len(columns), _AT_ONCE):

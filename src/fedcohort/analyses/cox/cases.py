@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.contract import Contribution, State
-from fedcohort.analyses.design import CHUNK, Design
+from fedcohort.analyses.design import Design
+from fedcohort.analyses.design_rows import Matrix, complete, design_rows, scaled, taken, without_intercept
 from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.told_by_design import ToldByDesign
 from fedcohort.columns import Categorical
@@ -25,17 +26,22 @@ class Cases:
     """Complete cases, a row a patient.
 
     Attributes:
-        x: (n, p) the formula's columns, without the intercept.
+        design: (n, 1 + p) the formula's columns, the intercept first.
         stratum: (n,) which combination of levels each has; 0 where there are none.
         rows: (n,) in the table; `missing` those of the other patients.
     """
 
-    x: Floats
+    design: Matrix
     time: Floats
     event: Floats
     stratum: Ints
     rows: Ints
     missing: Ints
+
+    @property
+    def x(self) -> Matrix:
+        """(n, p) the columns without the intercept."""
+        return without_intercept(self.design)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +85,8 @@ class Asked:
     def told_sums(self, rows: Rows) -> dict[str, Contribution]:
         """Of complete cases."""
         cases = self.cases(rows)
-        x = np.column_stack([np.ones(len(cases.x)), cases.x])
-        return self.told.contribute(x, self.told.cells_of(rows.table)[cases.rows], cases.event == 1)
+        cells = self.told.cells_of(rows.table)[cases.rows]
+        return self.told.contribute(cases.design, cells, cases.event == 1)
 
     def cases(self, rows: Rows) -> Cases:
         """A site's, made once.
@@ -95,18 +101,18 @@ class Asked:
         if table.label is None or table.event is None:
             raise StudyError("cohort.label: cox needs fc.Survival(time, event)")
         with np.errstate(over="ignore", invalid="ignore"):
-            x = self.design.matrix(table, self.cohort, self.held)[:, 1:]
-            x = x if rows.once_each else x[ours]
+            design = design_rows(self.design, table, self.cohort, self.held)
+            design = design if rows.once_each else taken(design, ours)
+            known = complete(design)
         time, event = rows.firsts(table.label), rows.firsts(table.event)
         stratum = np.zeros(len(ours))
         for name, n_levels in self.strata:
             stratum = stratum * n_levels + values_of(table, self.cohort, name)[ours]
-        known = np.isfinite(time) & np.isfinite(event) & np.isfinite(stratum) & (np.nan_to_num(time) >= 0)
-        known &= np.isfinite(x).all(1)
+        known &= np.isfinite(time) & np.isfinite(event) & np.isfinite(stratum) & (np.nan_to_num(time) >= 0)
         if known.all():
-            return Cases(x, time, event, stratum.astype(np.int64), ours, ours[:0])
+            return Cases(design, time, event, stratum.astype(np.int64), ours, ours[:0])
         return Cases(
-            x[known],
+            taken(design, np.flatnonzero(known)),
             time[known],
             event[known],
             stratum[known].astype(np.int64),
@@ -136,19 +142,13 @@ class Scaling:
         """What tells it from another."""
         return self.centre.tobytes() + self.scale.tobytes()
 
-    def __call__(self, x: Floats) -> Floats:
-        """(n, p) columns, scaled."""
-        scaled = np.array(x)
-        self.scale_here(scaled)
-        return scaled
+    def __call__(self, x: Matrix) -> Floats:
+        """(n, p) columns, scaled, as one array."""
+        return self.of_own(np.array(x[:]))[:]
 
-    def scale_here(self, x: Floats) -> None:
-        """Scale (n, p) columns where they stand, in pieces that the processor's cache holds."""
-        scale = np.where(self.scale > 0, self.scale, 1.0)
-        for begin in range(0, len(x), CHUNK):
-            part = x[begin : begin + CHUNK]
-            part -= self.centre
-            part /= scale
+    def of_own(self, x: Matrix) -> Matrix:
+        """(n, p) columns, scaled; an array is changed where it stands."""
+        return scaled(x, self.centre, np.where(self.scale > 0, self.scale, 1.0))
 
 
 def array_of(state: State, name: str, shape: Sequence[int]) -> Floats:

@@ -85,7 +85,7 @@ class Private:
     def scaled(self, cases: Cases) -> Floats:
         """(n, p) in these units."""
         middle, unit = self.scaling
-        found: Floats = (cases.x - middle) / unit
+        found: Floats = (cases.x[:] - middle) / unit
         return found
 
     def followed(self, cases: Cases) -> Followed:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fedcohort.analyses.cox.cases import Scaling
 from fedcohort.analyses.cox.concordance import pairs_in_order
 from fedcohort.analyses.cox.newton import Likelihood, symmetric
+from fedcohort.analyses.design_rows import Matrix, gram, pieces, taken, times, totals
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -28,8 +29,6 @@ Ints = NDArray[np.int64]
 
 FARTHEST = 300.0
 """Of a row's logarithm of risk below the largest of its stratum: the square of e^-300 is still a number."""
-AT_ONCE = 1 << 11
-"""Rows that are weighted together: they stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class RiskSets:
         efron: how tied events count; else after Breslow.
     """
 
-    x: Floats
+    x: Matrix
     died: Floats
     times: Floats
     place: Ints
@@ -84,7 +83,7 @@ class RiskSets:
     @classmethod
     def of(
         cls,
-        x: Floats,
+        x: Matrix,
         time: Floats,
         event: Floats,
         stratum: Ints,
@@ -107,10 +106,10 @@ class RiskSets:
         n_times = int(first.sum())
         strata = np.append(place[begins], n_times)
         deaths = np.bincount(place, died, n_times).astype(np.int64)
-        ordered = x.take(order, axis=0)
-        if scaling is not None:
-            scaling.scale_here(ordered)
-        return cls(ordered, died, time, place, strata, deaths, efron)
+        ordered = taken(x, order)
+        return cls(
+            ordered if scaling is None else scaling.of_own(ordered), died, time, place, strata, deaths, efron
+        )
 
     @property
     def n_times(self) -> int:
@@ -120,7 +119,7 @@ class RiskSets:
     @cached_property
     def _died_x(self) -> Floats:
         """(p,): the covariates of all that had the event, added up."""
-        total: Floats = self.died @ self.x
+        total: Floats = totals(self.x, self.died[None])[0]
         return total
 
     @cached_property
@@ -133,15 +132,21 @@ class RiskSets:
         return at, (np.arange(len(at)) - first) / self.deaths[at]
 
     @cached_property
-    def _parts(self) -> tuple["csr_matrix", Ints]:
-        """A matrix that adds up the rows of each time, with the event and without; which each sum is of."""
+    def _parts(self) -> list[tuple[slice, "csr_matrix", Ints]]:
+        """By piece of rows, a matrix that adds up those of each time, with the event and without.
+
+        Beside it which time and event each sum is of.
+        """
         from scipy.sparse import csr_matrix
 
-        kind = 2 * self.place + (self.died == 0)
-        begins = np.flatnonzero(np.diff(kind, prepend=-1))
-        ends = np.append(begins, len(kind))
-        shape = (len(begins), len(kind))
-        return csr_matrix((np.ones(len(kind)), np.arange(len(kind)), ends), shape=shape), kind[begins]
+        found = []
+        for rows in pieces(self.x):
+            kind = 2 * self.place[rows] + (self.died[rows] == 0)
+            begins = np.flatnonzero(np.diff(kind, prepend=-1))
+            ends, shape = np.append(begins, len(kind)), (len(begins), len(kind))
+            adds = csr_matrix((np.ones(len(kind)), np.arange(len(kind)), ends), shape=shape)
+            found.append((rows, adds, kind[begins]))
+        return found
 
     def at(self, coefficients: Floats) -> Likelihood:
         """Log-likelihood, score and information at some coefficients, (p,)."""
@@ -157,7 +162,7 @@ class RiskSets:
             nothing = Proportions(np.zeros(p), np.zeros((p, p)), np.zeros((p, p)))
             return Likelihood(0.0, np.zeros(p), np.zeros((p, p))), nothing
         there, clock = _At(self, coefficients), self._clock
-        died = (self.died * clock[self.place]) @ self.x
+        died = totals(self.x, (self.died * clock[self.place])[None])[0]
         proportions = Proportions(
             died - there.expected(clock), there.information(clock), there.information(np.square(clock))
         )
@@ -165,7 +170,7 @@ class RiskSets:
 
     def pairs(self, coefficients: Floats) -> Ints:
         """(3,): pairs within strata in the expected order, of one risk, and all that are compared."""
-        died, risk = self.died > 0, self.x @ coefficients
+        died, risk = self.died > 0, times(self.x, coefficients)
         total = np.zeros(3, np.int64)
         ends = np.searchsorted(self.place, self.strata)
         for first, (begin, end) in zip(self.strata.tolist(), pairwise(ends.tolist()), strict=False):
@@ -201,7 +206,7 @@ class _At:
 
     def __init__(self, sets: RiskSets, coefficients: Floats) -> None:
         self.sets = sets
-        eta = sets.x @ coefficients
+        eta = times(sets.x, coefficients)
         begins = np.searchsorted(sets.place, sets.strata[:-1])
         highest = np.maximum.reduceat(eta, begins)
         sizes = np.diff(np.append(begins, len(eta)))
@@ -216,11 +221,10 @@ class _At:
 
     def _sum_by_time(self) -> None:
         """(events, p): the covariates of those at risk, and of those with the event, weighted by risk."""
-        parts, kind = self.sets._parts
-        parts.data = self.risk
-        sums = parts @ self.sets.x
         by_time = np.zeros((2 * self.sets.n_times, self.sets.x.shape[1]))
-        by_time[kind] = sums
+        for rows, adds, kind in self.sets._parts:
+            adds.data = self.risk[rows]
+            by_time[kind] += adds @ self.sets.x[rows]
         died, others = by_time[0::2], by_time[1::2]
         events = np.flatnonzero(self.sets.deaths)
         self.events, self.tied1 = events, died[events]
@@ -252,18 +256,9 @@ class _At:
             self.tied1 * tied_square[:, None]
         ).T @ self.tied1
         mixed = (self.all1 * cross[:, None]).T @ self.tied1
-        found: Floats = _weighted(self.sets.x, weight) - means + mixed + mixed.T
+        found: Floats = gram(self.sets.x, weight) - means + mixed + mixed.T
         return found
 
 
 def _binned(place: Ints, values: Floats, n: int) -> Floats:
     return np.bincount(place, values, n).astype(np.float64, copy=False)
-
-
-def _weighted(x: Floats, weight: Floats) -> Floats:
-    """x' diag(weight) x, in pieces that the processor's cache holds."""
-    total = np.zeros((x.shape[1], x.shape[1]))
-    for begin in range(0, len(x), AT_ONCE):
-        part = x[begin : begin + AT_ONCE]
-        total += part.T @ (part * weight[begin : begin + AT_ONCE, None])
-    return total

@@ -32,6 +32,7 @@ from fedcohort.analyses.cox.question import Cox
 from fedcohort.analyses.cox.report import Fit, fit_report, shown_of_fit
 from fedcohort.analyses.cox.risk_sets import RiskSets
 from fedcohort.analyses.design import design_of
+from fedcohort.analyses.design_rows import times
 from fedcohort.analyses.exact_sums import (
     SQUARES,
     VALUES,
@@ -234,8 +235,8 @@ class FitStage:
     def _eta(self, state: State, cases: Cases, at: Floats) -> Floats:
         shape = at.shape
         centre, scale = (array_of(state, name, shape) for name in ("centre", "scale"))
-        eta: Floats = (cases.x - centre) @ (at / np.where(scale > 0, scale, 1.0))
-        return eta
+        by_column = at / np.where(scale > 0, scale, 1.0)
+        return times(cases.x, by_column) - float(centre @ by_column)
 
     def update(self, state: State, sums: Sums) -> State:
         """The report reads the sums."""

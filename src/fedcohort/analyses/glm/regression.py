@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fedcohort.analyses.columns_of import values_of
 from fedcohort.analyses.contract import Contribution
 from fedcohort.analyses.design import Design, design_of
-from fedcohort.analyses.design_rows import chosen, complete, design_rows, scaled
+from fedcohort.analyses.design_rows import complete, design_rows, scaled, taken
 from fedcohort.analyses.glm.families import COUNTS, FAMILIES, Family
 from fedcohort.analyses.glm.newton import Scaling
 from fedcohort.analyses.glm.question import GLM
@@ -131,7 +131,9 @@ class Regression:
         # A row whose weight is 0 hides no other.
         there = ours.weights > 0
         given = [each[there] for each in given]
-        return self.told.contribute(chosen(ours.x, there), cells[there], ours.y[there] > 0, given)
+        return self.told.contribute(
+            taken(ours.x, np.flatnonzero(there)), cells[there], ours.y[there] > 0, given
+        )
 
     def complete(self, rows: Rows) -> tuple[Complete, int, int]:
         """A site's complete rows as they stand, how many lack a value, and of how many patients they are."""
@@ -154,7 +156,7 @@ class Regression:
         n_missing, cells = int(len(y) - there.sum()), self.told.cells_of(table)
         n_patients = n_patients_of(table.patient_ids[there] if n_missing else table.patient_ids)
         if n_missing:
-            x, y, cells = chosen(x, there), y[there], cells[there]
+            x, y, cells = taken(x, np.flatnonzero(there)), y[there], cells[there]
             offset = None if offset is None else offset[there]
             weights = None if weights is None else weights[there]
         return Complete(x, y, offset, weights, cells), n_missing, n_patients
