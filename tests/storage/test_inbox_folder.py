@@ -38,6 +38,11 @@ def test_beyond_its_limit_nothing_is_taken_until_it_is_imported(tmp_path: Path) 
     with pytest.raises(StoreError):
         made.take(6)
     made.take(5)
+    (made.refused / "b").unlink()
+    made.settle()
+    made.take(10)
+    made.settle()
+    (made.folder / "c").write_bytes(b"12345")
     again = InboxFolder(tmp_path / "in", InboxLimits(total_bytes=10, free_bytes=0))
     again.take(5)
     with pytest.raises(StoreError):
