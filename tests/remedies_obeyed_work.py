@@ -49,6 +49,36 @@ def write(name: str, text: str) -> Path:
 
 
 OBEYED: dict[str, tuple[str, ...]] = {
+    "engines/test_opened_at_site.py::test_what_cannot_be_opened_at_a_site_is_refused_when_it_is_handed_in": (
+        "opened_at: under [privacy] noise protects, and no rule of disclosure applies; leave it out",
+        "opened_at: under {} no site opens a sum by itself; take protection = {}, or leave it out",
+        "the coordinator needs each whole to ask for the next; ask a question of one sum, or leave it out",
+    ),
+    "engines/test_opened_at_site.py"
+    "::test_a_hospital_refuses_studies_whose_exact_sums_the_coordinator_would_see": (
+        'the coordinator would see the exact sum; let the study have opened_at = "site", or [privacy]',
+    ),
+    "node/test_airlock.py::test_private_studies_and_long_ones_are_refused_where_a_person_lets_answers_go": (
+        "the person's no would tell of patients; let the study leave out [privacy], or say release = "
+        '"auto" in site.toml',
+        'let it ask for fewer rounds, or say release = "auto" in site.toml',
+    ),
+    "node/test_airlock.py::test_a_site_toml_that_contradicts_its_person_is_refused_in_words": (
+        "and {} asks for such studies; leave one of them out",
+    ),
+    "node/test_airlock.py::test_a_time_for_nobody_is_refused_and_the_time_is_three_days_where_none_is_said": (
+        'release_hours: it has an effect with release = "person" only; leave it out',
+    ),
+    "node/test_airlock.py"
+    "::test_a_vector_that_was_changed_before_it_was_looked_at_goes_once_node_db_is_restored": (
+        "the answer is not the one that was computed; node.db was changed: restore a backup",
+    ),
+    "node/test_airlock.py::test_a_decision_is_taken_once": (
+        "this answer waits no longer; load the list again",
+    ),
+    "dashboard/test_held.py::test_an_answer_is_found_by_what_the_list_says": (
+        "{} answers wait of studies that begin with {}; `fedcohort release` lists them",
+    ),
     "cli/data/test_cli_fhir.py::test_what_cannot_be_imported_is_told_and_imported_once_it_is_right": (
         "{}: no event was imported, and none was there before: correct what was refused, and import again",
         "--time-zone {}: unknown; write such as Europe/Berlin, or UTC",
@@ -325,6 +355,7 @@ ELSEWHERE: dict[str, str] = {
 """Remedies that no test here can obey, and why."""
 
 FACTS: dict[str, str] = {
+    "the answer is not the one that a person has let go; node.db was changed": "nothing can be done",
     "steps before this site's count of patients; it comes first": "a peer's fault",
     "it takes several sites to open this sum; a total has no business here": "a peer's fault",
     "round {} was asked before, of another state; a round has one answer": "a peer's fault",

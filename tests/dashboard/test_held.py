@@ -14,6 +14,8 @@ from fedcohort.cli.app import app as commands
 from fedcohort.dashboard import Settings
 from fedcohort.dashboard.hospital.app import build_hospital_page
 from fedcohort.dashboard.shared.application import close_app
+from fedcohort.errors import NotFoundError
+from fedcohort.node.airlock import find_held
 from fedcohort.node.answer import answer
 from fedcohort.node.consent import approve
 from fedcohort.node.policy import SitePolicy
@@ -201,6 +203,14 @@ def test_the_command_lists_shows_and_lets_go(ward: Ward) -> None:
     code, text = command(ward, ward.asked[:8], "--yes")
     assert (code, "let go; the running node sends it" in text, ward.state) == (0, True, "released")
     assert "no answer waits" in command(ward)[1]
+
+
+def test_an_answer_is_found_by_what_the_list_says(ward: Ward) -> None:
+    words = "0 answers wait of studies that begin with 'x'; `fedcohort release` lists them"
+    with pytest.raises(NotFoundError, match=words):
+        find_held(ward.running.store.held, "x")
+    listed = command(ward)[1].split()[0]
+    assert find_held(ward.running.store.held, listed).stored.study_hash == ward.asked
 
 
 def test_the_command_withholds(ward: Ward) -> None:

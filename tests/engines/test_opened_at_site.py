@@ -204,6 +204,7 @@ def test_what_cannot_be_opened_at_a_site_is_refused_when_it_is_handed_in() -> No
     ):
         with pytest.raises(StudyError, match=words):
             check_handed_in(study)
+        check_handed_in(study.model_copy(update={"opened_at": "coordinator"}))
     assert good.hash != good.model_copy(update={"opened_at": "coordinator"}).hash
     assert b"opened_at" not in CASES["crosstab"].study.canonical
 
@@ -215,6 +216,6 @@ def test_a_hospital_refuses_studies_whose_exact_sums_the_coordinator_would_see()
         (CASES["crosstab"].study, True),
         (CASES["crosstab"].study.model_copy(update={"privacy": fc.Privacy(epsilon=1.0)}), False),
     ):
-        told = [str(one.text) for word, one in rules(policy, study) if word == "opened at" and one]
-        assert bool(told) is refused
-        assert not told or 'let the study have opened_at = "site", or [privacy]' in told[0]
+        words = [str(one.text) for word, one in rules(policy, study) if word == "opened at" and one]
+        assert bool(words) is refused
+        assert not words or 'let the study have opened_at = "site", or [privacy]' in words[0]
