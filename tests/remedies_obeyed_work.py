@@ -287,6 +287,13 @@ OBEYED: dict[str, tuple[str, ...]] = {
         "--into: a database needs --inbox FOLDER, where images wait for their import",
         "--options, --deidentify and --key are for a database: give --inbox FOLDER",
     ),
+    "cli/data/test_cli_hl7.py::test_an_import_of_which_nothing_is_stored_fails": (
+        "{}: no event was imported, and none was there before: correct what was refused, and import again",
+    ),
+    "cli/data/test_cli_hl7.py::test_off_this_machine_it_wants_certificates_or_a_plain_word_and_addresses": (
+        "has no [hl7]",
+        "or plain = true and the engines' addresses in allow",
+    ),
     "analyses/cox/test_cox.py::test_wrong_words_are_refused_with_what_to_write": (
         "analysis.formula: the label is what is explained; write the right-hand side alone",
         "formula: name what the hazard depends on, such as age + C(sex), without - 1",

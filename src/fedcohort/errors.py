@@ -120,7 +120,7 @@ class Hl7Error(DataError):
         reason: what is wrong and what to do.
     """
 
-    code = "hl7-invalid"
+    code = "event-message-invalid"
 
     def __init__(self, field: str, fault: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")

@@ -95,6 +95,9 @@ def test_an_import_of_which_nothing_is_stored_fails(tmp_path: Path) -> None:
     done = cli("data", "import", "hl7", "--from", "a.hl7", "--into", "hospital.db", cwd=tmp_path)
     assert done.returncode == 1
     assert "no event was imported" in done.stderr
+    (tmp_path / "a.hl7").write_bytes(result(1))
+    done = cli("data", "import", "hl7", "--from", "a.hl7", "--into", "hospital.db", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_node_receives_imports_and_ends_by_a_signal(tmp_path: Path) -> None:
@@ -164,6 +167,13 @@ def test_off_this_machine_it_wants_certificates_or_a_plain_word_and_addresses(tm
         assert words in done.stderr, (more, done.stderr)
     path.write_text(path.read_text(encoding="utf-8").partition("[hl7]")[0], encoding="utf-8")
     assert "has no [hl7]" in cli("node", "hl7", "--site", path, cwd=tmp_path).stderr
+    engines = 'host = "0.0.0.0"\nplain = true\nallow = ["127.0.0.1"]\n'
+    process = receiver(tmp_path, port := free_port(), engines).start()
+    try:
+        listening(process)
+        assert b"MSA|AA|1" in ask(port, result(1))
+    finally:
+        process.kill()
 
 
 def test_with_certificates_it_serves_who_has_one_of_the_engines_ca(tmp_path: Path) -> None:
