@@ -152,9 +152,36 @@ def import_file(path: Path) -> int:
     return report.written.total()
 
 
-def compare_import(folder: Path, count: int, repeats: int) -> None:
-    """An import against reading the same file."""
-    path = written(folder, count)
+KEYS = {
+    "PID": (2, 3, 18),
+    "PV1": (19,),
+    "ORC": (2, 3),
+    "OBR": (2, 3),
+    "DG1": (20,),
+    "PR1": (19,),
+    "TXA": (12,),
+}
+
+
+def varied(data: bytes, number: int) -> bytes:
+    """A sample as of another patient and order: its identifiers are followed by a number."""
+    lines = []
+    for line in data.replace(b"\n", b"\r").split(b"\r"):
+        fields = line.split(b"|")
+        for index in KEYS.get(fields[0].decode("ascii", "replace"), ()):
+            if index < len(fields) and fields[index]:
+                first, mark, rest = fields[index].partition(b"^")
+                fields[index] = first + b"-%d" % number + mark + rest
+        lines.append(b"|".join(fields))
+    return b"\r".join(lines) + b"\r"
+
+
+def compare_import(folder: Path, found: list[bytes], count: int, repeats: int) -> None:
+    """An import against reading the same file: the samples over and over, each time of other patients."""
+    path = folder / "samples.hl7"
+    with path.open("wb") as file:
+        for number in range(count):
+            file.write(varied(found[number % len(found)], number // len(found)))
 
     def read_all() -> None:
         with path.open("rb") as file:
@@ -291,10 +318,11 @@ def main() -> None:
         import_file(arguments.import_only)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
-    compare_reading(samples(data_folder(arguments.data)), arguments.repeats)
+    found = samples(data_folder(arguments.data))
+    compare_reading(found, arguments.repeats)
     with tempfile.TemporaryDirectory() as folder:
         compare_mllp(Path(folder), arguments.seconds, arguments.repeats)
-        compare_import(Path(folder), arguments.messages, arguments.repeats)
+        compare_import(Path(folder), found, arguments.messages, arguments.repeats)
         compare_memory(Path(folder), arguments.few, arguments.many)
 
 

@@ -166,7 +166,7 @@ def test_off_this_machine_it_wants_certificates_or_a_plain_word_and_addresses(tm
         assert done.returncode == 1, more
         assert words in done.stderr, (more, done.stderr)
     path.write_text(path.read_text(encoding="utf-8").partition("[hl7]")[0], encoding="utf-8")
-    assert "has no [hl7]" in cli("node", "hl7", "--site", path, cwd=tmp_path).stderr
+    assert "has no [hl7]; write one" in cli("node", "hl7", "--site", path, cwd=tmp_path).stderr
     engines = 'host = "0.0.0.0"\nplain = true\nallow = ["127.0.0.1"]\n'
     process = receiver(tmp_path, port := free_port(), engines).start()
     try:

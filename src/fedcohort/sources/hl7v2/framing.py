@@ -14,10 +14,13 @@ MAX_MESSAGE_BYTES = 32 * 2**20
 """Of one message of a file; documents are embedded in some."""
 
 _PUNCTUATION = rb"[!-/:-@\[-`{-~]"
-_START = re.compile(
-    rb"(?:\A|(?<=[\r\n\x0b\x1c]))(?:\xef\xbb\xbf)?"
+_HEAD = (
+    rb"(?:\xef\xbb\xbf)?"
     rb"(?:MSH(" + _PUNCTUATION + rb")" + _PUNCTUATION + rb"{1,5}\1|[FB](?:HS|TS)(?=[|\r\n]|\Z))"
 )
+_BEGINNING = re.compile(_HEAD)
+_START = re.compile(rb"[\r\n\x0b\x1c]" + _HEAD)
+"""With the end of line before it, by which places are found fast."""
 _LONGEST_START = 16
 """More than the pattern may match, with the end of line before it."""
 _CHUNK = 2**18
@@ -72,7 +75,7 @@ class _Piece:
 
 def _pieces(file: BinaryIO, limit: int) -> Iterator[_Piece]:
     """What stands from one beginning to the next, and before the first."""
-    held, searched, skipping = bytearray(), 0, False
+    held, searched, skipping = bytearray(b"\n"), 0, False
     while True:
         chunk = file.read(_CHUNK)
         held += chunk
@@ -95,7 +98,7 @@ def _pieces(file: BinaryIO, limit: int) -> Iterator[_Piece]:
                 yield _Piece(b"", _too_long(limit))
             skipping = True
             del held[: -_LONGEST_START - 1]
-        searched = max(1 if begin or skipping else 0, len(held) - _LONGEST_START)
+        searched = max(0, len(held) - _LONGEST_START)
     if held and not skipping:
         yield from _whole(bytes(held), limit)
 
@@ -105,10 +108,10 @@ def _too_long(limit: int) -> str:
 
 
 def _whole(data: bytes, limit: int) -> Iterator[_Piece]:
-    data = data.removeprefix(b"\xef\xbb\xbf").strip(_AROUND)
+    data = data.strip(_AROUND).removeprefix(b"\xef\xbb\xbf")
     if len(data) > limit:
         yield _Piece(b"", _too_long(limit))
-    elif _START.match(data):
+    elif _BEGINNING.match(data):
         yield _Piece(data)
     elif data:
         if data.startswith(_UTF_16):

@@ -88,6 +88,20 @@ class Message:
             value = _part(value, self.subcomponent, sub - 1)
         return self.unescape(value) if self.escape in value else value
 
+    def components(self, segment: Segment, field: int, repetition: int = 0) -> list[str]:
+        """The components of a value, of each the first sub-component, without blanks around."""
+        value = segment[field] if field < len(segment) else ""
+        if not value:
+            return []
+        if repetition or self.repetition in value:
+            value = _part(value, self.repetition, repetition)
+        parts = value.split(self.component)
+        if self.subcomponent in value:
+            parts = [part.split(self.subcomponent, 1)[0] for part in parts]
+        if self.escape in value:
+            parts = [self.unescape(part) for part in parts]
+        return [part.strip() for part in parts]
+
     def repetitions(self, segment: Segment, field: int) -> int:
         """How many values a field has; 0 where it is empty."""
         if field >= len(segment) or not segment[field]:

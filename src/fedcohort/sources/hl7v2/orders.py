@@ -112,7 +112,7 @@ def _add_report(reading: Reading, obr: Segment, order: str) -> None:
     codings = reading.codings(obr, OBR_CODE)
     if not codings:
         return
-    time, precision = reading.first_moment((obr, OBR_TIME, 1, 1))
+    time, precision = reading.first_moment((obr, OBR_TIME, 1))
     status = reading.word(obr, OBR_STATUS, meanings.REPORT_STATUS)
     key = f"{order}|{codings[0][1]}"
     base: Mapping[str, Value] = {
@@ -131,9 +131,7 @@ def _add_order(reading: Reading, orc: Segment, obr: Segment, order: str) -> None
     if not codings:
         reading.refuse(obr, OBR_CODE, "no-code", "has no code; an order in words is left out")
         return
-    time, precision = reading.first_moment(
-        (orc, ORC_ORDERED, 1, 1), (obr, OBR_REQUESTED, 1, 1), (obr, OBR_TIME, 1, 1)
-    )
+    time, precision = reading.first_moment((orc, ORC_ORDERED, 1), (obr, OBR_REQUESTED, 1), (obr, OBR_TIME, 1))
     key = f"{order}|{codings[0][1]}"
     base: Mapping[str, Value] = {
         "order_id": order,
@@ -163,9 +161,9 @@ def _add_request(reading: Reading, first: Mapping[str, Segment], order: str) -> 
         segment, code, dose, unit = rxo, RXO_CODE, RXO_DOSE, RXO_UNIT
     old = (segment, RXE_QUANTITY) if rxe is not None else (orc, ORC_QUANTITY)
     time, precision = reading.first_moment(
-        (tq1, TQ1_START, 1, 1), (*old, 4, 1), (orc, ORC_EFFECTIVE, 1, 1), (orc, ORC_ORDERED, 1, 1)
+        (tq1, TQ1_START, 1), (*old, 4), (orc, ORC_EFFECTIVE, 1), (orc, ORC_ORDERED, 1)
     )
-    end, _ = reading.first_moment((tq1, TQ1_END, 1, 1), (*old, 5, 1))
+    end, _ = reading.first_moment((tq1, TQ1_END, 1), (*old, 5))
     fields: dict[str, Value] = {"time": time, "end": end, "precision": precision, "kind": "request"}
     fields["status"] = _order_status(reading, orc)
     _add_medication(reading, first, order, (segment, code, dose, unit), fields)
@@ -173,7 +171,7 @@ def _add_request(reading: Reading, first: Mapping[str, Segment], order: str) -> 
 
 def _add_dispense(reading: Reading, first: Mapping[str, Segment], order: str) -> None:
     rxd = first["RXD"]
-    time, precision = reading.first_moment((rxd, RXD_TIME, 1, 1))
+    time, precision = reading.first_moment((rxd, RXD_TIME, 1))
     own = f"{reading.value(rxd, RXD_NUMBER)}|{reading.value(rxd, RXD_COUNTER)}|{reading.value(rxd, RXD_TIME)}"
     fields: dict[str, Value] = {
         "time": time,
@@ -188,7 +186,7 @@ def _add_dispense(reading: Reading, first: Mapping[str, Segment], order: str) ->
 def _add_administration(reading: Reading, first: Mapping[str, Segment], order: str) -> None:
     """RXA: of a vaccine in VXU, of any medication elsewhere."""
     rxa = first["RXA"]
-    time, precision = reading.first_moment((rxa, RXA_TIME, 1, 1))
+    time, precision = reading.first_moment((rxa, RXA_TIME, 1))
     said = reading.value(rxa, RXA_STATUS)
     fields: dict[str, Value] = {
         "time": time,
@@ -253,7 +251,7 @@ def read_document(reading: Reading, txa: Segment) -> str:
     parent = reading.identifier(txa, TXA_PARENT)
     if parent and parent != key and reading.event in ("T09", "T10"):  # it replaces the other
         reading.add("reports", parent, [], (txa, TXA_PARENT))
-    time, precision = reading.first_moment((txa, TXA_DATE, 1, 1), (txa, TXA_ACTIVITY, 1, 1))
+    time, precision = reading.first_moment((txa, TXA_DATE, 1), (txa, TXA_ACTIVITY, 1))
     status = reading.word(txa, TXA_STATUS, meanings.DOCUMENT_STATUS)
     codings = reading.codings(txa, TXA_TYPE, default="HL70270")
     base: Mapping[str, Value] = {
@@ -272,16 +270,15 @@ def read_observations(
     reading: Reading, segments: Segments, order: str, obr: Segment | None, specimen: Segment | None
 ) -> None:
     """OBX segments below one order, or below none."""
+    later: list[tuple[Segment, int, int]] = [] if obr is None else [(obr, OBR_TIME, 1)]
+    later += [] if specimen is None else [(specimen, SPM_COLLECTED, 1)]
+    of_order = reading.first_moment(*later) if segments else (None, None)
     for obx in segments:
         codings = reading.codings(obx, OBX_CODE)
         if not codings:
             reading.refuse(obx, OBX_CODE, "no-code", "has no code; an observation in words is left out")
             continue
-        time, precision = reading.first_moment(
-            (obx, OBX_TIME, 1, 1),
-            *(() if obr is None else ((obr, OBR_TIME, 1, 1),)),
-            *(() if specimen is None else ((specimen, SPM_COLLECTED, 1, 1),)),
-        )
+        time, precision = reading.first_moment((obx, OBX_TIME, 1))
         # What a correction or deletion replaces has the same order, code and sub-identifier (7.4.2.4).
         owner = order or f"{reading.visit or reading.patient}|{reading.family}|{reading.value(obx, OBX_TIME)}"
         key = f"{owner}|{codings[0][1]}|{reading.value(obx, OBX_SUB)}"
@@ -292,18 +289,23 @@ def read_observations(
         base: Mapping[str, Value] = {
             "order_id": order or None,
             "encounter_id": reading.visit or None,
-            "time": time,
+            "time": of_order[0] if time is None else time,
             "interpretation": _flag(reading, obx),
             "status": meanings.OBSERVATION_STATUS.get(status),
-            "precision": precision,
+            "precision": of_order[1] if time is None else precision,
         }
-        values = _values(reading, obx, status)
-        rows = [
-            {**row, "observation_id": key if index == 0 else f"{key}|{index}"}
-            for index, value in enumerate(values)
-            for row in _coded({**base, **value}, codings)
+        rows: list[Mapping[str, Value]] = [
+            {
+                **base,
+                **value,
+                "observation_id": key if index == 0 else f"{key}|{index}",
+                "system": system,
+                "code": code,
+            }
+            for index, value in enumerate(_values(reading, obx, status))
+            for system, code in codings
         ]
-        reading.add("observations", key, [*rows], (obx, OBX_CODE))
+        reading.add("observations", key, rows, (obx, OBX_CODE))
 
 
 def _flag(reading: Reading, obx: Segment) -> str | None:

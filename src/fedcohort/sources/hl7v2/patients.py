@@ -146,9 +146,7 @@ def _encounter(reading: Reading, pv1: Segment, key: str) -> Mapping[str, Value]:
 
 def _of_event(reading: Reading) -> tuple[Value, Precision | None]:
     """When what the message tells of happened, for an admission or discharge whose time is not in PV1."""
-    time, precision = reading.first_moment(
-        (reading.evn, EVN_OCCURRED, 1, 1), (reading.evn, EVN_RECORDED, 1, 1)
-    )
+    time, precision = reading.first_moment((reading.evn, EVN_OCCURRED, 1), (reading.evn, EVN_RECORDED, 1))
     return (KEEP, None) if time is None else (time, precision)
 
 
@@ -156,8 +154,8 @@ def read_diagnosis(reading: Reading, dg1: Segment) -> None:
     """DG1: one of the visit's diagnoses, or one that has an identifier of its own."""
     own = reading.identifier(dg1, DG1_ID)
     key = f"DG1|{own}" if own else _list_key(reading)
-    time, precision = reading.first_moment((dg1, DG1_TIME, 1, 1))
-    recorded, _ = reading.first_moment((dg1, DG1_RECORDED, 1, 1))
+    time, precision = reading.first_moment((dg1, DG1_TIME, 1))
+    recorded, _ = reading.first_moment((dg1, DG1_RECORDED, 1))
     role = reading.word(dg1, DG1_ROLE, meanings.DIAGNOSIS_ROLE)
     codings = _codings(reading, dg1, DG1_CODE, DG1_METHOD)
     if not codings and reading.text(dg1, DG1_CODE) != DELETE:
@@ -185,7 +183,7 @@ def read_procedure(reading: Reading, pr1: Segment) -> None:
     """PR1: one of the visit's procedures, or one that has an identifier of its own."""
     own = reading.identifier(pr1, PR1_ID)
     key = f"PR1|{own}" if own else _list_key(reading)
-    time, precision = reading.first_moment((pr1, PR1_TIME, 1, 1))
+    time, precision = reading.first_moment((pr1, PR1_TIME, 1))
     minutes = reading.number(pr1, PR1_MINUTES) if precision in _TIMES_OF_DAY else None
     codings = _codings(reading, pr1, PR1_CODE, PR1_METHOD)
     if not codings and reading.text(pr1, PR1_CODE) != DELETE:
@@ -220,9 +218,9 @@ def read_problem(reading: Reading, prb: Segment) -> None:
         reading.refuse(prb, PRB_CODE, "no-code", "has no code; a problem in words is left out")
         return
     key = f"PRB|{own}" if own else f"PRB|{reading.patient}|{codings[0][1]}"
-    time, precision = reading.first_moment((prb, PRB_ONSET, 1, 1))
-    end, _ = reading.first_moment((prb, PRB_RESOLVED, 1, 1))
-    recorded, _ = reading.first_moment((prb, PRB_ACTED, 1, 1))
+    time, precision = reading.first_moment((prb, PRB_ONSET, 1))
+    end, _ = reading.first_moment((prb, PRB_RESOLVED, 1))
+    recorded, _ = reading.first_moment((prb, PRB_ACTED, 1))
     status = reading.word(prb, PRB_STATUS)
     rows: list[Mapping[str, Value]] = [
         {

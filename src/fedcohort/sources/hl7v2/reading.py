@@ -11,6 +11,7 @@ from fedcohort.sources.events.times import (
     EARLIEST_DAYS,
     UTC,
     Precision,
+    Time,
     hl7_day,
     hl7_time,
     hl7_zone,
@@ -59,7 +60,7 @@ class _Draft:
     key: str
     patient: str
     as_of: float | None
-    place: str
+    place: tuple[Segment, int]
     rows: list[Mapping[str, Value]] = field(default_factory=list)
 
 
@@ -85,6 +86,8 @@ class Reading:
         self.as_of = time[0] if time else None
         self._drafts: dict[tuple[str, str], _Draft] = {}
         self._made: list[_Draft | Merge | Refusal] = []
+        self._times: dict[str, Time | None] = {}
+        """Those that were read; a message names one time often."""
 
     def text(self, segment: Segment, number: int, component: int = 1, repetition: int = 0) -> str:
         """A field's value without blanks around it."""
@@ -95,25 +98,25 @@ class Reading:
         found = self.text(segment, number, component)
         return "" if found == DELETE else found
 
-    def moment(
-        self, segment: Segment, number: int, component: int = 1, sub: int = 1
-    ) -> tuple[Value, Precision | None]:
+    def moment(self, segment: Segment, number: int, component: int = 1) -> tuple[Value, Precision | None]:
         """A time, and how exactly it is known; KEEP where the field is empty, None where it deletes."""
-        found = self.message.get(segment, number, component, sub=sub).strip()
+        found = self.text(segment, number, component)
         if not found:
             return KEEP, None
         if found == DELETE:
             return None, None
-        time = hl7_time(found, self.zone)
+        time = self._times.get(found)
+        if time is None:
+            time = self._times[found] = hl7_time(found, self.zone)
         if time is None:
             self.refuse(segment, number, "time", "is no time of the form YYYY[MM[DD[HH[MM[SS]]]]][+ZZZZ]")
             return KEEP, None
         return time
 
-    def first_moment(self, *places: tuple[Segment, int, int, int]) -> tuple[float | None, Precision | None]:
-        """The first of several fields (segment, field, component, sub-component) that holds a time."""
-        for place in places:
-            time, precision = self.moment(*place)
+    def first_moment(self, *places: tuple[Segment, int, int]) -> tuple[float | None, Precision | None]:
+        """The first of several fields (segment, field, component) that holds a time."""
+        for segment, number, component in places:
+            time, precision = self.moment(segment, number, component)
             if isinstance(time, float):
                 return time, precision
         return None, None
@@ -163,10 +166,13 @@ class Reading:
             default: the system's name where the field has none.
         """
         found: list[tuple[str | None, str]] = []
+        parts = self.message.components(segment, number, repetition)
         for code, name in _CODINGS:
-            text = self.text(segment, number, code, repetition)
+            if code > len(parts):
+                break
+            text = parts[code - 1]
             if text and text != DELETE:
-                coding = (system(self.text(segment, number, name, repetition) or default), text)
+                coding = (system((parts[name - 1] if name <= len(parts) else "") or default), text)
                 if coding not in found:
                     found.append(coding)
         return found
@@ -215,7 +221,7 @@ class Reading:
         draft = self._drafts.get((kind, key))
         if draft is None:
             when = self.as_of if as_of is None else as_of
-            draft = _Draft(kind, key, self.patient, when, self.place(*place))
+            draft = _Draft(kind, key, self.patient, when, place)
             self._drafts[kind, key] = draft
             self._made.append(draft)
         if kind in _ONE_ROW and draft.rows and rows:  # a message may name a visit twice
@@ -251,14 +257,13 @@ class Reading:
 
     def changes(self) -> tuple[Change, ...]:
         """All of it, in order."""
-        return tuple(_built(made) if isinstance(made, _Draft) else made for made in self._made)
+        return tuple(self._built(made) if isinstance(made, _Draft) else made for made in self._made)
 
-
-def _built(draft: _Draft) -> Change:
-    try:
-        return Group(draft.kind, draft.key, draft.as_of, draft.patient, tuple(draft.rows))
-    except ValueRangeError as error:
-        return Refusal(draft.place, "value", f"{error}; left out: correct it in the source")
+    def _built(self, draft: _Draft) -> Change:
+        try:
+            return Group(draft.kind, draft.key, draft.as_of, draft.patient, tuple(draft.rows))
+        except ValueRangeError as error:
+            return Refusal(self.place(*draft.place), "value", f"{error}; left out: correct it in the source")
 
 
 def _zone(written: str) -> datetime.tzinfo | None:
