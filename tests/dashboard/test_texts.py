@@ -33,7 +33,16 @@ SIGNS = frozenset(
         "glm.model",
         "impute.model",
     }
-    | {"glm.aic", "glm.i2", "glm.tau2", "glm.q", "table_one.welch", "table_one.kruskal", "validate.auc"}
+    | {
+        "glm.aic",
+        "glm.bic",
+        "glm.i2",
+        "glm.tau2",
+        "glm.q",
+        "table_one.welch",
+        "table_one.kruskal",
+        "validate.auc",
+    }
     | {"validate.statistic"}
 )
 """No words, or signs and names that statistics have in every language."""

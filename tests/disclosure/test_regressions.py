@@ -10,6 +10,7 @@ import pytest
 
 import fedcohort as fc
 from fedcohort.analyses.told_by_design import of_few
+from fedcohort.analyses.told_by_regression import told_by_size
 from fedcohort.disclosure.rules import OPEN
 from fedcohort.errors import DisclosureError
 
@@ -201,3 +202,11 @@ def test_a_number_of_few_is_seen_by_its_powers(values: list[float], few: bool) -
     powers = np.array([np.sum(np.array(values) ** power) for power in range(1, 5)])
     assert of_few(len(values), powers, 10) is few
     assert not of_few(0, np.zeros(4), 10)
+
+
+def test_sums_of_nobody_tell_of_nobody() -> None:
+    """So a hospital that never recorded a column refuses nothing, which would tell that it did not."""
+    rules = fc.Disclosure()
+    assert told_by_size(0, 4, rules) is None
+    assert "min_cell" in str(told_by_size(3, 1, rules))
+    assert "max_parameters" in str(told_by_size(30, 4, rules))

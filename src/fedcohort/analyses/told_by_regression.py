@@ -7,8 +7,10 @@ from fedcohort.texts import Text, say
 
 
 def told_by_size(n: float, n_parameters: int, rules: Disclosure) -> Text | None:
-    """A model of nearly as many parameters as patients repeats the patients."""
-    if 0 < n < rules.min_cell:
+    """A model of nearly as many parameters as patients repeats the patients; sums of nobody tell nothing."""
+    if not n:
+        return None
+    if n < rules.min_cell:
         return say(
             "fewer than min_cell = {least} patients at all hospitals together have all that the model "
             "needs; widen `where`, or leave out columns that are often missing",
