@@ -3,7 +3,7 @@
 Both sides parse the same NDJSON and apply the same views, in turns, in processor seconds: Synthea's bundles
 of 100 patients (FEDCOHORT_DATA), one resource a line, of the types that the views read, as a Bulk Data export
 has them. The views are those that the peer can apply: on the built-in ones it fails where a reference is
-missing.
+missing. An import is what the command does, into SQLite and de-identified.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import orjson
 from benchmarks.harness import (
     PEERS,
     at_least_times_faster,
+    at_most,
     data_folder,
     emit,
     median,
@@ -28,12 +29,29 @@ from benchmarks.harness import (
     reported,
     unavailable,
 )
-from fedcohort.sources.fhir.files import FhirOptions, records_of
+from fedcohort.sources.deidentify.rule_set import RuleSet
+from fedcohort.sources.deidentify.rules import Rules
+from fedcohort.sources.events.pipeline import import_events
+from fedcohort.sources.fhir.files import FhirOptions
+from fedcohort.sources.fhir.source import fhir_feed
 from fedcohort.sources.fhir.view import compile_view
 from fedcohort.sources.fhir.views import read_views
 
 REPEATS, PEER_LINES = 5, 3000
-FASTER = 10
+FASTER, IMPORT_TIMES, MEMORY_TIMES = 10, 8, 1.1
+MEMORY_COUNTS = (10_000, 100_000, 1_000_000)
+PEAK = (
+    "import sys; from pathlib import Path; "
+    "from fedcohort.sources.deidentify.rule_set import RuleSet; "
+    "from fedcohort.sources.deidentify.rules import Rules; "
+    "from fedcohort.sources.events.pipeline import import_events; "
+    "from fedcohort.sources.fhir.files import FhirOptions; "
+    "from fedcohort.sources.fhir.source import fhir_feed; "
+    "from fedcohort.sources.fhir.views import read_views; "
+    "feed = fhir_feed(Path(sys.argv[1]), FhirOptions(read_views()), 'fhir').feed; "
+    "import_events(feed, sys.argv[2], RuleSet(Rules(), b'k' * 32)); "
+    "print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) / 1024)"
+)
 
 
 def view(resource: str, coded: str, **paths: str) -> dict[str, Any]:
@@ -120,29 +138,85 @@ def theirs(python: str, path: Path, views: Path) -> tuple[float, list[int]]:
     return float(said["seconds"]), list(said["rows"])
 
 
-def events(path: Path) -> float:
-    """Processor seconds until every line is changes of event tables, by the built-in views."""
-    options = FhirOptions(read_views())
+def flattening(path: Path) -> float:
+    """Processor seconds of parsing each line and applying the built-in views to it."""
+    views = read_views()
     began = time.process_time()
-    for _ in records_of(path, options):
-        pass
+    with path.open("rb") as file:
+        for line in file:
+            resource = orjson.loads(line)
+            for kind in views.get(resource["resourceType"], ()):
+                for one in kind.views:
+                    one.rows(resource)
     return time.process_time() - began
+
+
+def importing(path: Path, folder: Path) -> float:
+    """Processor seconds of one import into a new database, de-identified."""
+    database = folder / "events.db"
+    database.unlink(missing_ok=True)
+    began = time.process_time()
+    feed = fhir_feed(path, FhirOptions(read_views()), "fhir").feed
+    import_events(feed, database, RuleSet(Rules(), b"k" * 32))
+    return time.process_time() - began
+
+
+def write_long(few: Path, path: Path, count: int) -> Path:
+    """The same resources over and over, each time of other patients under other ids."""
+    lines = few.read_text("utf-8").splitlines()
+    with path.open("w", encoding="utf-8") as file:
+        for first in range(0, count, len(lines)):
+            for line in lines[: count - first]:
+                file.write(
+                    line.replace("urn:uuid:", f"urn:uuid:{first}-").replace('"id":"', f'"id":"{first}-')
+                )
+                file.write("\n")
+    return path
+
+
+def peak(path: Path, folder: Path) -> float:
+    """MiB that a process of its own had at most while it imported a file."""
+    database = folder / "peak.db"
+    database.unlink(missing_ok=True)
+    command = [sys.executable, "-c", PEAK, str(path), str(database)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
     """Print all claims."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data")
+    parser.add_argument("--only", choices=["speed", "memory"])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        count = lines_of(data_folder(options.data), folder / "all.ndjson")
         few, views = folder / "few.ndjson", folder / "views.json"
+        count = lines_of(data_folder(options.data), folder / "all.ndjson")
         few.write_bytes(b"".join((folder / "all.ndjson").read_bytes().splitlines(keepends=True)[:PEER_LINES]))
         views.write_text(json.dumps(VIEWS), "utf-8")
-        flattened(few, views)
-        seconds = median([events(folder / "all.ndjson") for _ in range(REPEATS)])
-        emit(reported("fhir: NDJSON to event changes, built-in views", count / seconds, None, "resources/s"))
+        if options.only != "memory":
+            flattened(few, views)
+            imported(folder / "all.ndjson", folder, count)
+        if options.only != "speed":
+            memory(few, folder)
+
+
+def imported(path: Path, folder: Path, count: int) -> None:
+    """An import beside parsing and flattening the same lines."""
+    turns = [(importing(path, folder), flattening(path)) for _ in range(REPEATS)]
+    whole, flat = (median([turn[side] for turn in turns]) for side in (0, 1))
+    claim = f"fhir: {count:,} resources into SQLite, de-identified, against parsing and flattening them"
+    emit(at_most(claim, whole, flat, "CPU s", IMPORT_TIMES))
+
+
+def memory(few: Path, folder: Path) -> None:
+    """Peaks, each of a process of its own; the last beside the first."""
+    peaks = []
+    for count in MEMORY_COUNTS:
+        peaks.append(peak(write_long(few, folder / "memory.ndjson", count), folder))
+        emit(reported(f"fhir: peak memory of {count:,} resources", peaks[-1], None, "MiB"))
+    claim = f"fhir: peak memory of {MEMORY_COUNTS[-1]:,} resources against {MEMORY_COUNTS[0]:,}"
+    emit(at_most(claim, peaks[-1], peaks[0], "MiB", MEMORY_TIMES))
 
 
 def flattened(few: Path, views: Path) -> None:

@@ -121,6 +121,27 @@ def test_a_run_that_broke_off_goes_on_with_the_page_that_was_next(there: FakeSer
     assert sorted(ids(tmp_path / "in")) == EVERYTHING
 
 
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_page_that_the_server_has_forgotten_is_read_from_the_first_of_its_type(
+    there: FakeServer, tmp_path: Path, status: int
+) -> None:
+    there.before = lambda asked: (500, {}, b"") if asked.path == "/fhir" else None
+    with pytest.raises(DataError, match="Patient, page 2"):
+        fetched(there, tmp_path / "in", Wish(TYPES))
+    there.before = lambda asked: (status, {}, b"") if asked.path == "/fhir" else None
+    with pytest.raises(DataError, match="keeps this page no longer; fetch again, from Patient's first page"):
+        fetched(there, tmp_path / "in", Wish(TYPES))
+    there.before = lambda _asked: None
+    fetched(there, tmp_path / "in", Wish(TYPES))
+    assert sorted(ids(tmp_path / "in")) == EVERYTHING
+
+
+def test_an_export_asks_for_no_type_that_the_server_lacks(there: FakeServer, tmp_path: Path) -> None:
+    assert fetched(there, tmp_path / "in", Wish((*TYPES, "Immunization"), is_export=True)) == Fetched(
+        2, ("Immunization",)
+    )
+
+
 def test_an_interrupted_run_is_only_gone_on_with_as_it_was_asked(there: FakeServer, tmp_path: Path) -> None:
     there.before = lambda asked: (500, {}, b"") if asked.path == "/fhir/Observation" else None
     with pytest.raises(DataError):
@@ -254,7 +275,7 @@ def test_an_export_is_asked_after_downloaded_and_deleted(there: FakeServer, tmp_
     waits: list[float] = []
     assert fetched(there, tmp_path / "in", exporting(), waits) == Fetched(2)
     assert ids(tmp_path / "in") == EVERYTHING
-    kick_off = there.asked[0]
+    kick_off = there.asked[1]
     assert kick_off.path == "/fhir/Patient/$export"
     assert kick_off.headers["prefer"] == "respond-async"
     assert kick_off.query == {"_type": "Patient,Observation", "_outputFormat": "application/fhir+ndjson"}
@@ -262,8 +283,8 @@ def test_an_export_is_asked_after_downloaded_and_deleted(there: FakeServer, tmp_
     assert there.asked[-1].method == "DELETE"
     there.asked.clear()
     fetched(there, tmp_path / "in", exporting(since="last", group="g1"))
-    assert there.asked[0].query["_since"] == "2026-01-31T00:00:00Z"
-    assert there.asked[0].path == "/fhir/Group/g1/$export"
+    assert there.asked[1].query["_since"] == "2026-01-31T00:00:00Z"
+    assert there.asked[1].path == "/fhir/Group/g1/$export"
 
 
 def test_an_export_that_broke_off_goes_on_with_the_file_that_was_missing(

@@ -14,7 +14,9 @@ from fedcohort.errors import DataError
 from fedcohort.fetch_fhir.fetched import Fetched
 from fedcohort.fetch_fhir.inbox import Inbox
 from fedcohort.fetch_fhir.server import (
+    GONE,
     Server,
+    absent_types,
     check_status,
     is_same_origin,
     joined,
@@ -25,7 +27,6 @@ POLL_SECONDS = 10.0
 WAIT_SECONDS = 7 * 24 * 3600.0
 """For the server to prepare an export."""
 MAX_FILES = 100_000
-_GONE = (404, 410)
 _KINDS = (("output", ""), ("deleted", "deleted"), ("error", "error"))
 """Lists of a manifest, and how their files are called."""
 
@@ -63,18 +64,21 @@ def export(
             inbox.put(files_done=sorted(done))
     server.delete(status_url, "export")  # the server may keep what it exported; it has been read either way
     written = manifest.get("transactionTime")
+    absent = tuple(inbox.get("absent") or ())
     _forget(inbox, last=written if isinstance(written, str) else None, run=run + 1)
     errors = [file for file in files if "-error-" in file.name]
-    return Fetched(len(files) - len(errors), failed=len(errors))
+    return Fetched(len(files) - len(errors), absent, len(errors))
 
 
 def _forget(inbox: Inbox, **values: object) -> None:
-    inbox.put(status_url=None, manifest=None, files_done=None, asked=None, began=None, **values)
+    inbox.put(status_url=None, absent=None, manifest=None, files_done=None, asked=None, began=None, **values)
 
 
 def _begun(server: Server, inbox: Inbox, types: Sequence[str], since: str | None, group: str | None) -> str:
     """Kick the export off; the address of its status is on the disk when this returns."""
-    asked = {"_outputFormat": "application/fhir+ndjson", "_type": ",".join(types)}
+    absent = absent_types(server, types)
+    wanted = [name for name in types if name not in absent]
+    asked = {"_outputFormat": "application/fhir+ndjson", "_type": ",".join(wanted)}
     asked |= {"_since": since} if since else {}
     place = f"/Group/{quote(group, safe='')}" if group else "/Patient"
     answer = server.get(
@@ -86,7 +90,7 @@ def _begun(server: Server, inbox: Inbox, types: Sequence[str], since: str | None
             f"export: the server answers {answer.status} and not 202; leave --export out, to search"
         )
     url = joined(answer.url, answer.headers.get("content-location"), "export")
-    inbox.put(status_url=url)
+    inbox.put(status_url=url, absent=absent)
     return url
 
 
@@ -106,7 +110,7 @@ def _manifest(server: Server, inbox: Inbox, url: str) -> Mapping[str, Any]:
         if waited > WAIT_SECONDS:
             raise DataError("export: the server takes longer than a week; ask its operator")
         server.sleep(wait)
-    if answer.status in _GONE:
+    if answer.status in GONE:
         raise _expired(inbox)
     if answer.status >= 400:
         _forget(inbox)

@@ -12,7 +12,15 @@ from urllib.parse import urlencode
 from fedcohort.errors import DataError
 from fedcohort.fetch_fhir.fetched import Fetched
 from fedcohort.fetch_fhir.inbox import Inbox
-from fedcohort.fetch_fhir.server import Answer, Server, check_status, is_same_origin, joined
+from fedcohort.fetch_fhir.server import (
+    GONE,
+    Answer,
+    Server,
+    absent_types,
+    check_status,
+    is_same_origin,
+    joined,
+)
 
 MAX_PAGES = 200_000
 """Of one type."""
@@ -30,8 +38,7 @@ def search(server: Server, inbox: Inbox, types: Sequence[str], since: str | None
         StoreError: the inbox cannot be written.
     """
     run = inbox.get("run") or 1
-    offered = _offered(server)
-    absent = tuple(name for name in types if offered is not None and name not in offered)
+    absent = absent_types(server, types)
     done: list[str] = inbox.get("types_done") or []
     for name in types:
         if name not in done and name not in absent:
@@ -48,22 +55,6 @@ def _first(server: Server, name: str, since: str | None, count: int) -> str:
     return f"{server.base}/{name}?{urlencode(asked)}"
 
 
-def _offered(server: Server) -> frozenset[str] | None:
-    """The types that a server says it has; None where it does not say."""
-    answer = server.get(f"{server.base}/metadata", "metadata")
-    if answer.status != 200:
-        return None
-    rest = answer.json("metadata").get("rest")
-    found = [
-        resource.get("type")
-        for part in (rest if isinstance(rest, list) else [])
-        if isinstance(part, dict) and isinstance(part.get("resource"), list)
-        for resource in part["resource"]
-        if isinstance(resource, dict)
-    ]
-    return frozenset(name for name in found if isinstance(name, str)) or None
-
-
 def _type(server: Server, inbox: Inbox, name: str, url: str, run: int) -> None:
     """All pages of a type; the next one is known on the disk before this one is asked for."""
     number = 1
@@ -77,6 +68,11 @@ def _type(server: Server, inbox: Inbox, name: str, url: str, run: int) -> None:
         seen.add(hash(url))
         inbox.room()
         answer = server.get(url, label)
+        if answer.status in GONE and noted is not None:
+            inbox.put(next=None)
+            raise DataError(
+                f"{label}: the server keeps this page no longer; fetch again, from {name}'s first page"
+            )
         check_status(answer.status, label, answer.body)
         following, has_entries = _page(answer, server, label)
         if has_entries:

@@ -12,7 +12,7 @@ import re
 import ssl
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -34,6 +34,7 @@ LONGEST_WAIT_SECONDS = 600.0
 MAX_REDIRECTS = 3
 MAX_URL = 16_384
 BUSY = (429, 502, 503, 504)
+GONE = (404, 410)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BLOCK = 2**16
 _ISSUE = re.compile(r"[a-z][a-z-]{1,30}")
@@ -190,6 +191,20 @@ class Server:
                 return
             url, with_token = joined(url, location, label), False
         raise DataError(f"{label}: more than {MAX_REDIRECTS} redirects; ask the server's operator")
+
+
+def absent_types(server: Server, types: Sequence[str]) -> tuple[str, ...]:
+    """Those of some types that the server says it does not have; none where it does not say what it has."""
+    answer = server.get(f"{server.base}/metadata", "metadata")
+    rest = answer.json("metadata").get("rest") if answer.status == 200 else None
+    offered = {
+        resource.get("type")
+        for part in (rest if isinstance(rest, list) else [])
+        if isinstance(part, dict) and isinstance(part.get("resource"), list)
+        for resource in part["resource"]
+        if isinstance(resource, dict) and isinstance(resource.get("type"), str)
+    }
+    return tuple(name for name in types if offered and name not in offered)
 
 
 def check_base(base: str) -> None:
