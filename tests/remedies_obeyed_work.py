@@ -92,6 +92,11 @@ OBEYED: dict[str, tuple[str, ...]] = {
     "disclosure/test_rules.py::test_a_simulation_takes_rules_and_nothing_else": (
         "disclosure: give fc.Disclosure(...), or leave it out",
     ),
+    "node/test_snapshots.py::"
+    "test_a_snapshot_is_the_nodes_own_file_and_one_that_is_damaged_is_deleted_as_it_is_told": (
+        "{}: a damaged snapshot; delete it, and what would have been answered from it waits for a person of "
+        "this hospital",
+    ),
     "node/test_differencing.py::test_a_memory_that_is_damaged_is_restored_as_it_is_told": (
         "{}: {}; restore it from a backup of the folder state",
     ),

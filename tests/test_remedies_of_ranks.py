@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 import fedcohort as fc
+from fedcohort.handed_in import check_handed_in
 from fedcohort.study import parse_study
 
 from .remedy_rows import Row, obey
 
 AGE = fc.Numeric(18, 90)
 WARD = fc.Categorical(list(range(400)))
+TWO = fc.Categorical(["x", "y"])
 
 
 def quantiles(columns: dict[str, Any] | None = None, **words: Any) -> fc.Study:
@@ -59,8 +61,10 @@ ILL = fc.Binary("ill")
 WARDS: dict[str, Any] = {"age": AGE, "ward": fc.Categorical(list(range(100)))}
 
 
-def validation(label: Any = ILL, split: Any = None, privacy: Any = None, **words: Any) -> fc.Study:
-    cohort = fc.Cohort(columns=WARDS, label=label, split=split)
+def validation(
+    label: Any = ILL, split: Any = None, privacy: Any = None, columns: Any = None, **words: Any
+) -> fc.Study:
+    cohort = fc.Cohort(columns={**WARDS, **(columns or {})}, label=label, split=split)
     return fc.Study(name="x", cohort=cohort, analysis=fc.Validate(SCORE, **words), privacy=privacy)
 
 
@@ -90,6 +94,21 @@ VALIDATION = [
         lambda: validation(by="ward", grid=0.001), lambda: validation(by="ward", grid=0.05)),
     Row("cohort.label: a validation is of a yes-or-no label; take fc.Binary(column)",
         lambda: validation(fc.Number("days", 0, 10)), lambda: validation(fc.Binary("ill"))),
+    Row('sites: they go with by = "site"; leave them out',
+        lambda: validation(by="ward", sites=["north"]), lambda: validation(by="ward")),
+    Row("sites: name each hospital once, and none that is called all",
+        lambda: validation(by="site", sites=["north", "north"]),
+        lambda: validation(by="site", sites=["north", "south"])),
+    Row("analysis.sites: the cohort has a column site; leave the one or the other out",
+        lambda: validation(by="site", sites=["north"], columns={"site": TWO}),
+        lambda: (validation(by="site", sites=["north"]), validation(by="site", columns={"site": TWO}))),
+    Row('analysis.sites: by = "site" asks of each hospital; name them, such as ["north", "south"]',
+        lambda: check_handed_in(validation(by="site")),
+        lambda: check_handed_in(validation(by="site", sites=["north", "south"]))),
+    Row("analysis.by: figures of each hospital are not told under [privacy]; name a column of levels, or "
+        "leave [privacy] out",
+        lambda: validation(by="site", privacy=PRIVACY),
+        lambda: (validation(by="ward", privacy=PRIVACY), validation(by="site"))),
     Row("analysis.grid: private scores are counted in coarse parts; leave it out",
         lambda: validation(grid=0.1, privacy=PRIVACY), lambda: validation(privacy=PRIVACY)),
 ]  # fmt: skip

@@ -21,10 +21,11 @@ import numpy as np
 
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
 from fedcohort.columns import Numeric
-from fedcohort.errors import EmptyCohortError, FedcohortError, SchemaError, StoreError
+from fedcohort.errors import FedcohortError, SchemaError, StoreError
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.site_events import site_events
 from fedcohort.sources.cohort.held import Changes, Held, Use, changes, earlier, uses_of
+from fedcohort.sources.cohort.order import empty_cohort
 from fedcohort.sources.cohort.select import hold_cohort, load_cohort
 from fedcohort.sources.cohort.values import Coded
 from fedcohort.storage.files import write_whole
@@ -155,11 +156,7 @@ def answered_from(policy: SitePolicy, cohort: Cohort, offered: Offered) -> Answe
         # A column that the study does not ask for may have gone from the table.
         before, now = None, hold_cohort(policy.data, cohort, offered, ())
     if not now.patients.size:
-        raise EmptyCohortError(
-            "{table}: the cohort selects nothing, no row at all or none that has a label; widen cohort.where "
-            "if the study has one, or check that the table holds patients",
-            table=cohort.table,
-        )
+        raise empty_cohort(cohort.table)
     if before is None:
         return Answered(now, "first" if snapshot is None else "apart")
     return _compared(before, now, changes(before, now.only(before.columns)), uses, policy.disclosure.min_cell)
