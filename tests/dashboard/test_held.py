@@ -171,13 +171,22 @@ def test_a_form_of_another_page_decides_nothing(ward: Ward) -> None:
         assert (done.status_code, ward.state) == (403, "waiting")
 
 
-def test_it_is_said_in_chinese_and_without_accounts_the_command_is_named(ward: Ward) -> None:
+def test_it_is_said_in_chinese(ward: Ward) -> None:
+    browser = ward.browser()
+    browser.client.set_cookie("language", "zh")
+    text = browser.client.get(f"/held/{ward.asked}", headers={"Accept-Language": "zh"}).text
+    assert "规则的结论" in text
+    assert "个计数中有" in text
+
+
+def test_without_accounts_the_page_says_that_one_waits_and_shows_no_number(ward: Ward) -> None:
     client = ward.alone.test_client()
-    text = client.get(f"/held/{ward.asked}").text
-    assert f"fedcohort release {ward.asked[:12]}" in text
-    assert "<form" not in text
-    client.set_cookie("language", "zh")
-    assert "规则的结论" in client.get(f"/held/{ward.asked}", headers={"Accept-Language": "zh"}).text
+    text = client.get("/").text
+    assert "Answers that wait for a person" in text
+    assert "On the command line: fedcohort release" in text
+    assert ward.asked not in re.findall(r"/held/(\w+)", text)
+    assert client.get(f"/held/{ward.asked}").status_code == 403
+    assert client.get(f"/held/{ward.asked}.csv").status_code == 403
 
 
 def test_the_approver_is_told_before_the_first_round(ward: Ward) -> None:

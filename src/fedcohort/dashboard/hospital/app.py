@@ -97,6 +97,7 @@ def _add_pages(app: Flask, policy: SitePolicy, store: SqlNodeStore, predictions:
             ledger=_ledger(policy, store),
             proposals=proposals_view(store),
             held=waiting_answers(store),
+            decides=_is_data_owner(),
             answers=_may_answer(),
             releases=list_releases(store, SHOWN),
             tables=offered_tables(policy),
@@ -111,6 +112,12 @@ def _add_pages(app: Flask, policy: SitePolicy, store: SqlNodeStore, predictions:
     @app.get("/healthz")
     def health() -> ResponseReturnValue:
         return jsonify(status="ok", version=fedcohort.__version__)
+
+
+def _is_data_owner() -> bool:
+    """Whether this visitor may look at an answer that waits: nobody may without an account."""
+    asking = visitor()
+    return asking is not None and asking.role == "data-owner"
 
 
 def _may_answer() -> bool:

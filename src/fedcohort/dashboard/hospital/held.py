@@ -90,7 +90,6 @@ def _read(hospital: HospitalSite, study_hash: str) -> HeldAnswer:
 
 
 def _page(answer: HeldAnswer, problem: str = "", words: str = "") -> str:
-    asking = visitor()
     return render_template(
         "held.html",
         answer=answer,
@@ -98,7 +97,6 @@ def _page(answer: HeldAnswer, problem: str = "", words: str = "") -> str:
         digest=answer.held.digest.hex(),
         until=_until(answer.held),
         shown=SHOWN,
-        may_answer=asking is not None and asking.role == "data-owner",
         problem=problem,
         words=words,
     )
