@@ -23,6 +23,9 @@ from fedcohort.sources.deidentify.rules import Rules
 from fedcohort.sources.dicom.options import DicomOptions
 from fedcohort.sources.dicom.pixels import Rendering
 from fedcohort.sources.dicom.source import dicom_source
+from fedcohort.sources.events.change import Group, Record, Row
+from fedcohort.sources.events.feed import EventFeed, EventPart
+from fedcohort.sources.events.pipeline import import_events
 from fedcohort.sources.importer.batch import Source
 from fedcohort.sources.importer.csv.source import csv_source
 from fedcohort.sources.importer.deidentification import MADE_UP, DeidentifiedSource, Keys
@@ -212,6 +215,21 @@ def test_an_older_import_goes_on_in_its_form(older: tuple[Path, str], tmp_path: 
     assert stored(database) == [*before, *before]
     read = load_cohort(database, COHORT, 0, OFFERED).patient_ids
     assert len(np.unique(read)) == 5
+
+
+def test_events_of_the_same_patients_link_with_an_older_import(older: tuple[Path, str]) -> None:
+    """Whoever was imported as rows is the same patient as events, in the form of the database."""
+    database, name = older
+    orders: list[Row] = [{"code": "CBC", "time": 18_000.5}]
+    changes = [Group("orders", one, 1.0, one, tuple(orders)) for one in IDS]
+    record = Record("message 1", tuple(changes))
+    feed = EventFeed("adt", [EventPart("a", lambda: "a" * 64, lambda done: iter([record][done:]))])
+    report = import_events(feed, database, MADE_UP if name == "kept" else RULES)
+    assert report.refusals == []
+    with closing(sqlite3.connect(database)) as connection:
+        found = {row[0] for row in connection.execute("SELECT patient_id FROM orders")}
+    assert found == set(stored(database))
+    assert form_of(database) == 1
 
 
 def test_an_older_import_takes_no_patients_of_another_form(older: tuple[Path, str], tmp_path: Path) -> None:
