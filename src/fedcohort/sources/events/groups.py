@@ -49,6 +49,9 @@ _STORED: Executable = select(
     GROUPS_TABLE.c.id, GROUPS_TABLE.c[PATIENT_ID], GROUPS_TABLE.c.rows, GROUPS_TABLE.c.clock
 ).where(GROUPS_TABLE.c.kind == bindparam("kind"), GROUPS_TABLE.c.name == bindparam("name"))
 _HIGHEST = select(func.max(GROUPS_TABLE.c.id))
+AT_ONCE = 500
+StoredGroup = tuple[int, str | None, int, bytes]
+"""A group's id, patient, number of rows and sealed clock."""
 Stored = dict[str, object]
 """A row of an event table: column to value, of its kind's columns."""
 
@@ -66,6 +69,7 @@ class GroupState:
         rows: its rows now; None while they are those of the database.
         changed: whether anything is to be written.
         days: by how many days its patient's dates move.
+        held: its rows as they stand, where they were read ahead.
     """
 
     kind: EventKind
@@ -77,6 +81,7 @@ class GroupState:
     rows: list[Stored] | None = None
     changed: bool = False
     days: int = 0
+    held: list[Stored] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,15 +103,43 @@ class Incoming:
     keeps: frozenset[str] = frozenset()
 
 
-def load_group(
-    connection: Connection, kind: EventKind, name: str
-) -> tuple[int, str | None, int, bytes] | None:
-    """A group's id, patient, number of rows and sealed clock; None where it is not there."""
+def load_group(connection: Connection, kind: EventKind, name: str) -> StoredGroup | None:
+    """A group as it stands; None where it is not there."""
     row = run(connection, _STORED, {"kind": kind.name, "name": name}).fetchone()
-    if row is None:
-        return None
-    number, patient, rows, clock = tuple[Any, ...](row)
+    return None if row is None else _stored(tuple[Any, ...](row))
+
+
+def _stored(row: Sequence[Any]) -> StoredGroup:
+    number, patient, rows, clock = row
     return int(number), patient, int(rows), bytes(clock)
+
+
+def load_groups(connection: Connection, kind: EventKind, names: Sequence[str]) -> dict[str, StoredGroup]:
+    """As `load_group`, of many at once: what a server is asked for one by one takes a journey each."""
+    columns = GROUPS_TABLE.c
+    query = select(columns.name, columns.id, columns[PATIENT_ID], columns.rows, columns.clock).where(
+        columns.kind == kind.name, columns.name.in_(bindparam("names", expanding=True))
+    )
+    found = (
+        tuple[Any, ...](row)
+        for start in range(0, len(names), AT_ONCE)
+        for row in connection.execute(query, {"names": names[start : start + AT_ONCE]})
+    )
+    return {str(name): _stored(row) for name, *row in found}
+
+
+def load_rows_of(connection: Connection, kind: EventKind, numbers: Sequence[int]) -> dict[int, list[Stored]]:
+    """The rows of many groups as they stand, by the group's id."""
+    table, rows = kind.table, dict[int, list[Stored]]()
+    columns = [table.c[name] for name in kind.columns]
+    query = select(table.c.group_id, *columns).where(
+        table.c.group_id.in_(bindparam("numbers", expanding=True))
+    )
+    for start in range(0, len(numbers), AT_ONCE):
+        for row in connection.execute(query, {"numbers": numbers[start : start + AT_ONCE]}):
+            number, *values = tuple[Any, ...](row)
+            rows.setdefault(number, []).append(dict(zip(kind.columns, values, strict=True)))
+    return rows
 
 
 def highest(connection: Connection) -> int:
@@ -117,6 +150,8 @@ def highest(connection: Connection) -> int:
 
 def load_rows(connection: Connection, state: GroupState) -> list[Stored]:
     """A group's rows as they stand."""
+    if state.held is not None:
+        return state.held
     rows = run(connection, _rows_of(state.kind.name), {"number": state.number}).fetchall()
     return [dict(zip(state.kind.columns, tuple[Any, ...](row), strict=True)) for row in rows]
 

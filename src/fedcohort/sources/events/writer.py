@@ -6,7 +6,8 @@ is written once. A refused change is left out with its place, and the rest of it
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,22 +17,26 @@ from sqlalchemy import Connection, bindparam, delete, inspect
 from fedcohort.errors import StoreError, ValueRangeError
 from fedcohort.sources.catalogue.schema import PATIENT_ID
 from fedcohort.sources.events.change import KEEP, Group, Merge, Record, Refusal, Value
-from fedcohort.sources.events.clocks import At, decoded
+from fedcohort.sources.events.clocks import At, Clock, decoded
 from fedcohort.sources.events.groups import (
     GROUPS_TABLE,
     UPDATE,
     GroupState,
     Incoming,
     Stored,
+    StoredGroup,
     highest,
     load_group,
+    load_groups,
     load_rows,
+    load_rows_of,
     put,
 )
 from fedcohort.sources.events.merges import (
     MERGES_TABLE,
     NAMES_TABLE,
     Edge,
+    all_known_as,
     days_from,
     edges_of,
     known_as,
@@ -97,15 +102,44 @@ class EventWriter:
     _states: dict[tuple[str, str], GroupState] = field(default_factory=dict)
     _known: dict[str, Named] = field(default_factory=dict)
 
-    def write(self, connection: Connection, records: Iterable[Record]) -> Written:
+    def write(self, connection: Connection, records: Sequence[Record]) -> Written:
         """Write records, in the caller's transaction, which nobody else's interrupts."""
         written = Written()
         self._known.clear()
+        if connection.dialect.name != "sqlite":
+            self._read_ahead(connection, records)
         for record in records:
             for change in record.changes:
                 self._change(connection, record.place, change, written)
         self._flush(connection, written)
         return written
+
+    def _read_ahead(self, connection: Connection, records: Sequence[Record]) -> None:
+        """Read all that a batch is about at once: from a server, each question is a journey."""
+        groups = [change for record in records for change in record.changes if isinstance(change, Group)]
+        named: dict[str, Named] = {}
+        by_kind: dict[str, dict[str, bool]] = {}
+        for group in groups:
+            with suppress(ValueRangeError):  # which is refused in its turn
+                if group.patient is not None:
+                    named[group.patient] = self.names.patient(group.patient)
+                name = self._stand_in(f"{group.kind} group", group.key)
+                keeps = any(value is KEEP for row in group.rows for value in row.values())
+                names = by_kind.setdefault(group.kind, {})
+                names[name] = names.get(name, False) or keeps
+        known = all_known_as(connection, list(named.values()))
+        self._known.update({identifier: known[own.name] for identifier, own in named.items()})
+        for kind_name, names in by_kind.items():
+            kind = KINDS[kind_name]
+            stored = load_groups(connection, kind, list(names))
+            for name in names:
+                self._states[kind_name, name] = self._opened(kind, name, stored.get(name))
+            keeping = [number for name, (number, *_) in stored.items() if names[name]]
+            rows = load_rows_of(connection, kind, keeping)
+            for name, keeps in names.items():
+                state = self._states[kind_name, name]
+                if keeps and state.number is not None:
+                    state.held = rows.get(state.number, [])
 
     def _change(
         self, connection: Connection, place: str, change: Group | Merge | Refusal, written: Written
@@ -173,15 +207,17 @@ class EventWriter:
         name = self._stand_in(f"{kind.name} group", key)
         state = self._states.get((kind.name, name))
         if state is None:
-            stored = load_group(connection, kind, name)
-            if stored is None:
-                state = GroupState(kind, name, None, None, 0, decoded(b"[null]"))
-            else:
-                number, patient, rows, clock = stored
-                opened = decoded(self.names.unseal(f"{kind.name}\x00{name}", clock))
-                state = GroupState(kind, name, number, patient, rows, opened)
+            state = self._opened(kind, name, load_group(connection, kind, name))
             self._states[kind.name, name] = state
         return state
+
+    def _opened(self, kind: EventKind, name: str, stored: StoredGroup | None) -> GroupState:
+        """A group as it stands, before a batch."""
+        if stored is None:
+            return GroupState(kind, name, None, None, 0, Clock(None))
+        number, patient, rows, clock = stored
+        opened = decoded(self.names.unseal(f"{kind.name}\x00{name}", clock))
+        return GroupState(kind, name, number, patient, rows, opened)
 
     def _merge(self, connection: Connection, merge: Merge) -> bool:
         """Note a merge, and give all of the patient's rows one name; whether two became one."""
