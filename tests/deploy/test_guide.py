@@ -181,7 +181,10 @@ def test_a_node_is_restored_from_its_newest_copy(federation: Federation) -> None
     federation.run()
     written = machine.run("node backup")[0].splitlines()
     names = [Path(line).name for line in written]
-    assert names == ["site.toml", "site.key", "agreement.key", "hospital_b.pub", "node.db"]
+    kept = ["site.toml", "site.key", "agreement.key", "cohorts.key", "hospital_b.pub", "node.db"]
+    assert [name for name in names if not name.endswith(".patients")] == kept
+    assert len(names) > len(kept)
+    assert not any(name.endswith(".snapshot") for name in names)
     machine.run("node restore")
     federation.group.wait_linked()
     assert machine.run("node restored")[-1].endswith("entries, the chain is whole")

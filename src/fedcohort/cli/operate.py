@@ -25,13 +25,16 @@ def backup_coordinator(into: Into, state: State = DEFAULT_STATE, database: Datab
 
 
 def backup_node(into: Into, site: SiteFile = Path("site.toml")) -> None:
-    """Copy a node's keys, roster and database while it runs; patients are in none of them."""
+    """Copy a node's keys, roster, database and whom it has answered of, as digests, while it runs."""
+    from fedcohort.node.differencing import FOLDER, KEY
     from fedcohort.node.policy import read_policy
     from fedcohort.storage.backup import back_up
 
     policy = read_policy(site)
     keys = [existing(policy.state / name, "start the node once") for name in ("site.key", "agreement.key")]
-    _tell(back_up(into, [site, *keys], policy.state / "node.db", policy.roster))
+    keys += [path for path in [policy.state / KEY] if path.exists()]
+    folders = [policy.roster, policy.state / FOLDER]
+    _tell(back_up(into, [site, *keys], policy.state / "node.db", folders))
 
 
 def forget(site: SiteFile = Path("site.toml")) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedcohort.arrays import arrays_from_bytes, arrays_to_bytes
 from fedcohort.columns import Numeric
@@ -269,10 +270,11 @@ def forget(policy: SitePolicy) -> None:
 
     What cannot be read now is looked at again the next day, and deleted when it is too old.
     """
+    there: dict[tuple[str, str], NDArray[np.str_]] = {}
     for path in _paths(policy.state / FOLDER):
         try:
             snapshot = _read(path)
-            gone = snapshot is not None and (_is_old(policy, snapshot) or _has_left(policy, snapshot))
+            gone = snapshot is not None and (_is_old(policy, snapshot) or _has_left(policy, snapshot, there))
         except FedcohortError as error:
             log.warning("%s: %s: %s", policy.id, path.name, error)
             gone = time.time() - path.stat().st_mtime > policy.snapshot_days * SECONDS_PER_DAY
@@ -281,12 +283,23 @@ def forget(policy: SitePolicy) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _has_left(policy: SitePolicy, snapshot: Snapshot) -> bool:
-    """Whether a patient of a snapshot is no longer in its table."""
+def _has_left(policy: SitePolicy, snapshot: Snapshot, read: dict[tuple[str, str], NDArray[np.str_]]) -> bool:
+    """Whether a patient of a snapshot is no longer in its table.
+
+    Args:
+        read: patients of tables that were read already.
+    """
+    table = snapshot.table, snapshot.patient_id
+    if table not in read:
+        read[table] = _patients(policy, snapshot)
+    # While a table is loaded anew nobody is in it.
+    return bool(read[table].size) and not bool(np.isin(snapshot.held.patients, read[table]).all())
+
+
+def _patients(policy: SitePolicy, snapshot: Snapshot) -> NDArray[np.str_]:
+    """All patients of a snapshot's table."""
     names = [name for _, name in snapshot.held.columns]
     cohort = Cohort(
         table=snapshot.table, columns={names[0]: Numeric()}, split=None, patient_id=snapshot.patient_id
     )
-    there = hold_cohort(policy.data, cohort, {snapshot.table: names}, checked=False).patients
-    # While a table is loaded anew nobody is in it.
-    return bool(there.size) and not bool(np.isin(snapshot.held.patients, there).all())
+    return hold_cohort(policy.data, cohort, {snapshot.table: names}, checked=False).patients

@@ -19,9 +19,9 @@ PAGES_AT_ONCE = 1000
 
 
 def back_up(
-    into: Path, files: Sequence[Path], database: Path | None, folder: Path | None = None
+    into: Path, files: Sequence[Path], database: Path | None, folders: Sequence[Path] = ()
 ) -> list[Path]:
-    """Copy files, a database and the files of a folder into a new or empty one.
+    """Copy files, a database and the files of folders into a new or empty one.
 
     Returns:
         what was written.
@@ -34,7 +34,7 @@ def back_up(
         if any(into.iterdir()):
             raise ConfigError(f"{into}: is not empty; name a new folder for each backup")
         written = [_copy(path, into / path.name) for path in files]
-        if folder is not None and folder.is_dir():
+        for folder in filter(Path.is_dir, folders):
             place = into / folder.name
             place.mkdir(mode=0o700)
             inside = sorted(path for path in folder.iterdir() if path.is_file())
