@@ -458,8 +458,8 @@ def kinds_of_label(label: Label | None) -> dict[str, Numeric | Categorical]:
     match label:
         case Binary(column=column, positive=positive, negative=negative):
             return {column: Categorical((negative, positive))}
-        case Number(column=column, low=low, high=high, unit=unit):
-            return {column: Numeric(low, high, unit=unit)}
+        case Number(column=column, low=low, high=high):
+            return {column: Numeric(low, high)}
         case Survival(time=time, event=event, events=events):
             return {time: Numeric(), event: Categorical(events)}
         case _:

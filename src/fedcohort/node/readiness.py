@@ -13,6 +13,7 @@ from fedcohort.errors import DataError, FedcohortError, PolicyError, SchemaError
 from fedcohort.node.differencing import differencing_lines
 from fedcohort.node.ledger import DEFAULT_DELTA, check_left, default_studies, left_of
 from fedcohort.node.policy import SitePolicy, rules
+from fedcohort.node.readiness_events import event_lines
 from fedcohort.node.readiness_rows import Observed, as_columns, observe, too_small
 from fedcohort.node.readiness_trust import countersigning_lines, roster_lines
 from fedcohort.node.readiness_words import Line, Verdict, column_lines, explicit_cohort
@@ -69,6 +70,11 @@ def check_readiness(
     """
     lines = [*_policy_lines(policy, study), *_budget_left(policy, study, reserved, {study.hash, *own})]
     lines += [*roster_lines(policy, study), *countersigning_lines(policy, study)]
+    if study.cohort.index is not None:
+        lines += event_lines(policy, study)
+        if all(line.verdict != "not ready" for line in lines):
+            lines += differencing_lines(policy, study)
+        return Readiness(study.name, policy.id, tuple(lines))
     try:
         described = describe_table(policy.data, study.cohort.table)
         lines += _data_lines(policy, study, described)

@@ -5,7 +5,7 @@ are those of the site's own `concept_ancestor`; a unit is UCUM's code of its con
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -88,6 +88,7 @@ class Model:
 
     connection: Connection
     names: Mapping[str, str]
+    read: dict[str, Table] = field(default_factory=dict, repr=False)
 
     def table(self, name: str) -> Table:
         """One table of the model.
@@ -101,7 +102,9 @@ class Model:
                 'layout = "omop" out of it',
                 table=name,
             )
-        return reflected(self.connection, self.names[name], None)
+        if name not in self.read:
+            self.read[name] = reflected(self.connection, self.names[name], None)
+        return self.read[name]
 
     def has(self, name: str) -> bool:
         """Whether the site has a table."""

@@ -2,12 +2,11 @@
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import Column, MetaData, Table
 
 pytest.importorskip("ucumvert", reason="units of events need the extra ucum")
 
@@ -15,17 +14,15 @@ from fedcohort.errors import EmptyCohortError, PolicyError, SchemaError
 from fedcohort.sources.cohort.events.cohort import Census, LocalCode, SiteEvents, table_of_events
 from fedcohort.sources.cohort.events.tables import in_event_tables
 from fedcohort.sources.cohort.select import load_cohort
-from fedcohort.sources.events.tables import KINDS
-from fedcohort.storage.database import writing
 from fedcohort.study import Cohort
 from fedcohort.table import Table as Rows
 from tests.postgres import Postgres
 
-LOINC, ICD10 = "http://loinc.org", "http://hl7.org/fhir/sid/icd-10"
+from .rows import Event, filled, ill, lab, person, stay
+
 HOUR = 1 / 24
 HERE = SiteEvents(in_event_tables({}))
 _number = iter(range(1000))
-Event = tuple[str, Mapping[str, object]]
 Fill = Callable[[Sequence[Event]], str]
 
 WORDS = """
@@ -76,21 +73,6 @@ def cohort(*changes: tuple[str, str]) -> Cohort:
     return Cohort(**tomllib.loads(text))
 
 
-def filled(database: str, rows: Sequence[Event]) -> str:
-    """A database with all event tables and these rows."""
-    with writing(database) as connection:
-        for kind in KINDS.values():
-            bare = Table(kind.name, MetaData(), *(Column(one.name, one.type) for one in kind.table.c))
-            (bare if database.startswith("duckdb") else kind.table).create(connection)
-            mine = [row for name, row in rows if name == kind.name]
-            if mine:
-                empty = dict.fromkeys(kind.table.c.keys())
-                connection.execute(
-                    bare.insert(), [{**empty, "source": "s", "group_id": 1, **row} for row in mine]
-                )
-    return database
-
-
 @pytest.fixture(params=("sqlite", "duckdb", "postgresql"))
 def fill(request: pytest.FixtureRequest, tmp_path: Path) -> Fill:
     """What fills an empty database of each engine."""
@@ -103,23 +85,6 @@ def fill(request: pytest.FixtureRequest, tmp_path: Path) -> Fill:
     else:
         address = str(tmp_path / "events.db")
     return lambda rows: filled(address, rows)
-
-
-def lab(patient: str, time: float, value: float, unit: str | None = "umol/L", code: str = "2160-0") -> Event:
-    row = {"patient_id": patient, "system": LOINC, "code": code, "time": time, "value": value, "unit": unit}
-    return "observations", row
-
-
-def stay(patient: str, start: float, end: float) -> Event:
-    return "encounters", {"patient_id": patient, "start": start, "end": end, "class": "IMP"}
-
-
-def ill(patient: str, time: float, code: str = "I21.0") -> Event:
-    return "conditions", {"patient_id": patient, "system": ICD10, "code": code, "time": time}
-
-
-def person(patient: str, birth: float | None, sex: str, death: float | None = None) -> Event:
-    return "patients", {"patient_id": patient, "birth_date": birth, "sex": sex, "death_time": death}
 
 
 FEW = [
