@@ -55,6 +55,24 @@ REMEDY = re.compile(
 """Something to do, as our messages tell it: at the beginning, or after what is wrong."""
 
 OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
+    "sources/cohort/events/test_cohort.py": {
+        "test_what_a_site_does_not_offer_is_refused_before_anything_is_read": (
+            "events: this site does not offer {}; add it to tables.events in its site.toml, or leave it",
+        ),
+        "test_lists_and_indexes_that_are_of_omop_alone_are_refused_with_what_to_add": (
+            "index.cohort_definition: generated cohorts are an OMOP site's",
+        ),
+    },
+    "processes/test_events.py": {
+        "test_a_kind_that_a_site_does_not_offer_is_told_before_the_study_is_sent": (
+            "site {}: does not offer events of {}; leave them out, or ask the site",
+        ),
+    },
+    "test_event_words.py": {
+        "test_a_simulation_reads_rows_and_no_events": (
+            "cohort.index: a data frame has a row a patient, and no events",
+        ),
+    },
     "test_remedies.py": {
         "test_a_reading_account_s_predictions_go_into_another_database": (
             "name another database by --into, such as --into predictions.db, or an account that may",
@@ -304,6 +322,7 @@ OBEYED: dict[str, dict[str, tuple[str, ...]]] = {
 """By file, the tests that obey remedies elsewhere than in the tables of the data rooms."""
 
 UNOBEYED = {
+    "units: a study of observations needs ucumvert": "a package would be installed",
     "{}: use an https address": "needs a server whose certificate the system trusts",
     "images need Pillow, which is not installed here: pip install": "a package would be installed",
     "local_unit: units need pint: pip install": "a package would be installed",

@@ -79,6 +79,15 @@ OBEYED: dict[str, tuple[str, ...]] = {
     "dashboard/test_held.py::test_an_answer_is_found_by_what_the_list_says": (
         "{} answers wait of studies that begin with {}; `fedcohort release` lists them",
     ),
+    "node/test_readiness_events.py::test_one_population_is_one_account": (
+        "budget: events and {} hold the same patients; name them in one group, not in {}",
+    ),
+    "node/test_readiness_events.py::test_events_are_in_one_place": (
+        'events: layout = "omop" says where all events are; keep one of the two',
+    ),
+    "test_event_words.py::test_the_rows_of_a_patient_are_those_that_privacy_counts": (
+        "privacy.rows_per_patient: a patient has up to {} rows by cohort.index; write rows_per_patient = {}",
+    ),
     "cli/data/test_cli_fhir.py::test_what_cannot_be_imported_is_told_and_imported_once_it_is_right": (
         "{}: no event was imported, and none was there before: correct what was refused, and import again",
         "--time-zone {}: unknown; write such as Europe/Berlin, or UTC",

@@ -3,6 +3,7 @@
 import tomllib
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import fedcohort as fc
@@ -178,6 +179,16 @@ def test_the_rows_of_a_patient_are_those_that_privacy_counts() -> None:
         check_handed_in(words(every, private))
     check_handed_in(words(every, (private[0], private[1].replace("= 2", "= 3"))))
     check_handed_in(words((private[0], private[1].replace("= 2", "= 1"))))
+
+
+def test_a_simulation_reads_rows_and_no_events() -> None:
+    frame = pd.DataFrame({"age": [40.0, 50.0] * 20, "label": [0, 1] * 20})
+    frames, asked = {"a": frame, "b": frame}, words()
+    with pytest.raises(StudyError, match=r"cohort\.index: a data frame has a row a patient, and no events"):
+        fc.simulate(frames).run(asked, progress=False)
+    rows = Cohort(columns={"age": Numeric(18, 100)}, label="label")
+    plain = asked.model_copy(update={"cohort": rows})
+    assert fc.simulate(frames).run(plain, progress=False).report["sites"] == ["a", "b"]
 
 
 def test_a_duration_is_whole_milliseconds() -> None:

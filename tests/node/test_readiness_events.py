@@ -119,6 +119,14 @@ def test_one_population_is_one_account(tmp_path: Path, database: str) -> None:
     assert policy(tmp_path, database, tables=tables, budget=together).group_of("events").name == "x"
 
 
+def test_events_are_in_one_place(tmp_path: Path, database: str) -> None:
+    named = {"conditions": {"table": "dx", "columns": {"code": "icd", "time": "at"}}}
+    with pytest.raises(FedcohortError, match='events: layout = "omop" says where all events are; keep one'):
+        policy(tmp_path, database, layout="omop", events=named)
+    assert policy(tmp_path, database, events=named).events["conditions"].table == "dx"
+    assert policy(tmp_path, database, layout="omop").layout == "omop"
+
+
 def test_omops_fatal_checks_are_told_by_their_names(tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     pytest.importorskip("duckdb_engine", reason="DuckDB needs the extra duckdb")

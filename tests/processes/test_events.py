@@ -140,6 +140,8 @@ def test_a_kind_that_a_site_does_not_offer_is_told_before_the_study_is_sent(grou
     asked = parse_study({"name": "d", **tomllib.loads(deaths + YES), "analysis": {"kind": "describe"}})
     with pytest.raises(SchemaError, match="site d: does not offer events of death"):
         group.connect().submit(asked)
+    without = parse_study({"name": "e", **tomllib.loads(WORDS + YES), "analysis": {"kind": "describe"}})
+    assert group.run(without).report["sites"]
 
 
 def test_the_hospital_reads_the_study_aloud_and_checks_it(group: Group) -> None:

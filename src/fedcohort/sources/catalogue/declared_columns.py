@@ -39,9 +39,13 @@ class DeclaredColumn:
         return self.bounds
 
 
-def lists_table(catalogue: Mapping[str, object], table: str) -> bool:
-    """Whether a catalogue has a table of that name."""
-    return bool(_tables(catalogue).keys() & {table, ANY_TABLE})
+def lists_table(catalogue: Mapping[str, object], table: str, *, any_table: bool = True) -> bool:
+    """Whether a catalogue has a table of that name.
+
+    Args:
+        any_table: a data frame, which stands for any, counts as well.
+    """
+    return bool(_tables(catalogue).keys() & ({table, ANY_TABLE} if any_table else {table}))
 
 
 def _tables(catalogue: Mapping[str, object]) -> Mapping[str, object]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 
 from fedcohort.columns import Binary, Categorical, Classes, Image, Label, Level, Number, Numeric, Survival
-from fedcohort.errors import SchemaError
+from fedcohort.errors import SchemaError, StudyError
 from fedcohort.sources.catalogue.declared_columns import (
     DeclaredColumn,
     check_agreement,
@@ -104,6 +104,11 @@ def _check_events(cohort: Cohort, catalogues: Mapping[str, Mapping[str, object]]
     kinds = kinds_of_events(cohort)
     for site, catalogue in catalogues.items():
         offered = columns_of(site, catalogue, cohort.table)
+        if not lists_table(catalogue, cohort.table, any_table=False):
+            raise StudyError(
+                "cohort.index: a data frame has a row a patient, and no events; run the study over sites, or "
+                "give frames with its columns and leave the words of events out"
+            )
         missing = [kind for kind in kinds if kind not in offered]
         if missing:
             raise SchemaError(

@@ -236,9 +236,14 @@ def test_what_a_site_does_not_offer_is_refused_before_anything_is_read(tmp_path:
     with pytest.raises(PolicyError, match="offers none to studies"):
         load_cohort(nowhere, cohort(), 0, {})
     with pytest.raises(PolicyError, match="does not offer observation"):
-        load_cohort(
-            nowhere, cohort(), 0, {}, events=SiteEvents(in_event_tables({}), {}, ("condition", "encounter"))
-        )
+        load_cohort(nowhere, cohort(), 0, {}, events=offering("condition", "encounter"))
+    there = filled(str(tmp_path / "there.db"), FEW)
+    more = offering("condition", "encounter", "observation")
+    assert load_cohort(there, cohort(), 0, {}, events=more).n_rows == 3
+
+
+def offering(*kinds: str) -> SiteEvents:
+    return SiteEvents(in_event_tables({}), {}, kinds)
 
 
 def test_lists_and_indexes_that_are_of_omop_alone_are_refused_with_what_to_add(tmp_path: Path) -> None:
@@ -249,3 +254,4 @@ def test_lists_and_indexes_that_are_of_omop_alone_are_refused_with_what_to_add(t
     generated = cohort(("encounter = true", "cohort_definition = 7"))
     with pytest.raises(SchemaError, match="generated cohorts are an OMOP site's"):
         load_cohort(database, generated, 0, {}, events=HERE)
+    assert load_cohort(database, cohort(), 0, {}, events=HERE).n_rows == 3
