@@ -3,9 +3,9 @@
 An acknowledgement has nothing but the names and the number that the sender gave, a code, and a word of ours.
 """
 
-import datetime
 import re
 import secrets
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +25,8 @@ _ERRORS = {
 }
 """HL7 table 0357."""
 _OTHER_ERROR = "102^Data type error"
+_NAMED = (3, 4, 5, 6, 9, 10, 11, 12, 18)
+"""Fields of MSH: who sent it to whom, its type, number, processing, version and characters."""
 _LONGEST = 250
 """Characters of a name or number that is told back."""
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f]")
@@ -54,7 +56,7 @@ def examine(data: bytes, charset: str) -> tuple[Header, Hl7Error | None]:
         its header, and what is wrong with it.
     """
     try:
-        message = Message(data, charset)
+        message = Message(data, charset, header_alone=True)
     except Hl7Error as error:
         return header_of(data), error
     header = Header(tuple(message.segments[0]), message.codec)
@@ -87,8 +89,8 @@ def acknowledgement(header: Header, verdict: Verdict, fault: str = "") -> bytes 
     if not are_separators(separator, marks):
         separator, marks = "|", "^~\\&"
     component = marks[0]
-    told = [_told(header.field(number), separator) for number in range(20)]
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d%H%M%S+0000")
+    told = {number: _told(header.field(number), separator) for number in _NAMED}
+    now = time.strftime("%Y%m%d%H%M%S+0000", time.gmtime())
     event = told[9].split(component)[1] if component in told[9] else ""
     kind = component.join(("ACK", event, "ACK")) if event else "ACK"
     version = told[12].split(component)[0] or "2.5"
@@ -127,5 +129,5 @@ def _is_wanted(condition: str, verdict: Verdict) -> bool:
 
 def _told(value: str, separator: str) -> str:
     """A name or number of the sender's, as it may be sent back."""
-    text = _UNSEEN.sub("", value)[:_LONGEST]
+    text = (value if value.isprintable() else _UNSEEN.sub("", value))[:_LONGEST]
     return "" if text == DELETE or separator in text else text

@@ -18,7 +18,6 @@ DELETE = '""'
 Segment = Sequence[str]
 """Fields by number, from the segment's name; in MSH too, whose first field is the separator."""
 
-_ENDS = re.compile(r"[\r\n]+")
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _DEFAULT_MARKS = "^~\\&"
 MAX_SEGMENTS = 100_000
@@ -42,12 +41,13 @@ class Message:
         "subcomponent",
     )
 
-    def __init__(self, data: bytes, default: str = DEFAULT) -> None:
+    def __init__(self, data: bytes, default: str = DEFAULT, *, header_alone: bool = False) -> None:
         """Read a message.
 
         Args:
             data: from MSH on, segments ended by carriage return, line feed or both.
             default: codec of a message without MSH-18.
+            header_alone: decode all of it, and keep MSH.
         Raises:
             Hl7Error: it has no MSH, or its separators or characters cannot be read.
         """
@@ -61,7 +61,7 @@ class Message:
         self.component, self.repetition, self.escape, self.subcomponent = every[:4]
         self._escapes = _escape_table(self.field, "".join(every), self.codec)
         self.segments: list[list[str]] = []
-        for line in lines:
+        for line in lines[:1] if header_alone else lines:
             if not _NAME.match(line) or (len(line) > 3 and line[3] != self.field):
                 self._continue(line)
                 continue
@@ -152,7 +152,7 @@ def _lines(data: bytes, default: str) -> tuple[str, list[str]]:
         if codec.startswith("iso2022"):  # whose escape sequences end with the segment
             lines = [line.decode(codec) for line in re.split(rb"[\r\n]+", data) if line]
         else:
-            lines = [line for line in _ENDS.split(data.decode(codec)) if line]
+            lines = [line for line in data.decode(codec).replace("\n", "\r").split("\r") if line]
     except UnicodeDecodeError:
         raise Hl7Error(
             "MSH-18", "charset", "it has bytes outside of its character set; correct MSH-18, or say --charset"
