@@ -7,6 +7,7 @@ patient, whose name is one that was merged into and never merged away, or of sev
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -14,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    Float,
     Integer,
     LargeBinary,
     MetaData,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    literal_column,
     or_,
     select,
     update,
@@ -52,6 +55,9 @@ NAMES_TABLE = Table(
     Column("days", Integer, nullable=False),
 )
 """Of a name that was merged away: under which its patient is known, and by how many days more that moves."""
+_EDGES: Executable = MERGES_TABLE.select().where(
+    or_(MERGES_TABLE.c.patient == bindparam("name"), MERGES_TABLE.c.into_patient == bindparam("name"))
+)
 _NAMED: Executable = select(NAMES_TABLE.c.known_as, NAMES_TABLE.c.days).where(
     NAMES_TABLE.c.patient == bindparam("name")
 )
@@ -115,17 +121,14 @@ def edges_of(connection: Connection, names: Iterable[str]) -> Iterator[Sequence[
     """The rows of all merges that any chain joins to these names."""
     known, waiting = set[str](), set(names)
     seen: set[tuple[object, object]] = set()
-    table = MERGES_TABLE.c
     while waiting:
         name = waiting.pop()
         known.add(name)
-        for row in connection.execute(
-            MERGES_TABLE.select().where(or_(table.patient == name, table.into_patient == name))
-        ):
-            if (row.patient, row.into_patient) not in seen:
-                seen.add((row.patient, row.into_patient))
-                yield tuple(row)
-            waiting |= {row.patient, row.into_patient} - known
+        for row in [tuple(row) for row in run(connection, _EDGES, {"name": name}).fetchall()]:
+            if row[:2] not in seen:
+                seen.add(row[:2])
+                yield row
+            waiting |= {*row[:2]} - known
 
 
 def rename(connection: Connection, days: Mapping[str, int], root: str, oldest_ms: int | None) -> None:
@@ -153,14 +156,29 @@ def rename(connection: Connection, days: Mapping[str, int], root: str, oldest_ms
 
 
 def _move(connection: Connection, name: str, root: str, days: int, oldest_ms: int | None) -> None:
-    for kind in KINDS.values():
-        table = kind.table
-        values: dict[str, object] = {PATIENT_ID: root}
-        for column in dated(kind):
-            values[column] = _moved(table.c[column], days, oldest_ms)
-        connection.execute(update(table).where(table.c[PATIENT_ID] == name).values(values))
-    groups = GROUPS_TABLE
-    connection.execute(update(groups).where(groups.c[PATIENT_ID] == name).values({PATIENT_ID: root}))
+    values: dict[str, object] = {"of": name, "root": root, "more": float(days * MILLISECONDS_PER_DAY)}
+    if oldest_ms is not None:
+        values["oldest"] = oldest_ms / MILLISECONDS_PER_DAY
+    for kind in KINDS:
+        run(connection, _moving(kind, oldest_ms is not None), values)
+    run(connection, _RENAMED, {"of": name, "root": root})
+
+
+@cache
+def _moving(kind: str, is_cut: bool) -> Executable:
+    """The update of one event table, built once."""
+    table = KINDS[kind].table
+    values: dict[str, ColumnElement[Any]] = {PATIENT_ID: bindparam("root")}
+    for column in dated(KINDS[kind]):
+        values[column] = _moved(table.c[column], is_cut)
+    return update(table).where(table.c[PATIENT_ID] == bindparam("of")).values(values)
+
+
+_RENAMED: Executable = (
+    update(GROUPS_TABLE)
+    .where(GROUPS_TABLE.c[PATIENT_ID] == bindparam("of"))
+    .values({PATIENT_ID: bindparam("root")})
+)
 
 
 def dated(kind: EventKind) -> list[str]:
@@ -168,10 +186,10 @@ def dated(kind: EventKind) -> list[str]:
     return ["as_of", *(name for name, role in kind.columns.items() if role in ("time", "day"))]
 
 
-def _moved(column: ColumnElement[Any], days: int, oldest_ms: int | None) -> ColumnElement[Any]:
+def _moved(column: ColumnElement[Any], is_cut: bool) -> ColumnElement[Any]:
     """As `moved` of a new row: whole milliseconds are added, so that the order of arrival leaves no trace."""
-    whole = func.round(column * float(MILLISECONDS_PER_DAY)) + float(days * MILLISECONDS_PER_DAY)
-    later = whole / float(MILLISECONDS_PER_DAY)
-    if oldest_ms is None:
+    a_day = literal_column(f"{float(MILLISECONDS_PER_DAY)}", Float(53))
+    later = (func.round(column * a_day) + bindparam("more", type_=Float(53))) / a_day
+    if not is_cut:
         return later
-    return case((column <= oldest_ms / MILLISECONDS_PER_DAY, column), else_=later)
+    return case((column <= bindparam("oldest", type_=Float(53)), column), else_=later)
