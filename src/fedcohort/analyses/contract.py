@@ -318,7 +318,7 @@ class Analysis:
         """
         return None
 
-    def objection_at_site(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+    def objection_at_site(self, state: State, sums: Sums, rows: "Rows", rules: Disclosure) -> Text | None:
         """Why a hospital does not send its own part where it can be seen by itself, without a protection.
 
         Here what would end the study if it were the first sum of all hospitals.

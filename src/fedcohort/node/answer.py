@@ -473,7 +473,7 @@ def _compute(node: Node, task: Task, before: Stored | None, approval: Approval) 
     vector = site_sum(stage.blocks, contributed, rows, study.privacy is not None)
     ring = to_ring(layout, vector, n_sites, drawn.noise)
     if node.rules is not None and study.privacy is None and not WORDS[study.protection].hides:
-        _check_alone(node.rules, prepared, state, Sums(from_ring(layout, ring, n_sites)))
+        _check_alone(node.rules, replace(prepared, rows=rows), state, Sums(from_ring(layout, ring, n_sites)))
     stored = Stored(
         task.study_hash,
         task.round,
@@ -496,7 +496,7 @@ def _check_alone(rules: Disclosure, prepared: Prepared, state: State, own: Sums)
     """
     study = prepared.study
     held = strictest([rules, *([] if study.disclosure is None else [study.disclosure])])
-    why = prepared.analysis.under(held).objection_at_site(state, own, held)
+    why = prepared.analysis.under(held).objection_at_site(state, own, prepared.rows, held)
     if why is not None:
         raise DisclosureError(
             "disclosure: of this site's patients alone, whose sums protection = {protection!r} shows: {why}",

@@ -17,6 +17,7 @@ from fedcohort.analyses.intervals import NORMAL, numbers
 from fedcohort.analyses.mean_tests import GroupMoments, anova, mean_intervals, student, welch
 from fedcohort.analyses.rank_tests import kruskal, mann_whitney, mean_ranks, rank_errors, u_error
 from fedcohort.analyses.redrawn_groups import RedrawnMoments, RedrawnRanks
+from fedcohort.analyses.rows import Rows
 from fedcohort.analyses.value_counts import ValuesStage, places_of
 from fedcohort.columns import Categorical, Numeric
 from fedcohort.disclosure.cells import small
@@ -75,7 +76,7 @@ class CompareAnalysis(Analysis):
         values = () if self.values is None else (self.values,)
         return (Parallel("compare", 1, (self.moments, *values)),)
 
-    def objection_at_site(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+    def objection_at_site(self, state: State, sums: Sums, rows: Rows, rules: Disclosure) -> Text | None:
         """Means and deviations of groups that are those of few."""
         return self.moments.told_alone(sums, rules)
 

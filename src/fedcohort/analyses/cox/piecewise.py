@@ -39,6 +39,7 @@ from fedcohort.analyses.cox.stages import (
 from fedcohort.analyses.exact_sums import VALUES, floats_of, limbs, limbs_of
 from fedcohort.analyses.intervals import NORMAL_EXACT
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.told_alone import told_by_leverage
 from fedcohort.disclosure.rules import Disclosure
 from fedcohort.disclosure.shown import count_of
 from fedcohort.errors import StudyError
@@ -213,6 +214,12 @@ class PiecewiseCox(Analysis):
         names = (f"{name}, the event" for name in self.model.names[: self.model.k])
         died = dict(zip(names, np.asarray(sums["died"], np.float64).tolist(), strict=True))
         return told_at_first(self.asked, sums, rules, self.model.k, died)
+
+    def objection_at_site(self, state: State, sums: Sums, rows: Rows, rules: Disclosure) -> Text | None:
+        """What the first sum tells, and a combination of columns that is one patient's."""
+        if told := super().objection_at_site(state, sums, rows, rules):
+            return told
+        return told_by_leverage(self.asked.cases(rows).x, rules) if state.round == 0 else None
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Who is left out."""

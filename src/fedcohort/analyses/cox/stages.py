@@ -46,6 +46,7 @@ from fedcohort.analyses.exits import GridPlaces
 from fedcohort.analyses.moments import moments_from_sums
 from fedcohort.analyses.moments_told import two_level_counts
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.told_alone import told_by_leverage
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
 from fedcohort.columns import Categorical, Survival
 from fedcohort.disclosure.cells import hidden
@@ -282,6 +283,12 @@ class CoxAnalysis(Analysis):
     def objection(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
         """A model of too many parameters, or of levels or events that few have."""
         return self.told_at_first(sums, rules) if state.round == 0 else None
+
+    def objection_at_site(self, state: State, sums: Sums, rows: Rows, rules: Disclosure) -> Text | None:
+        """What the first sum tells, and a combination of columns that is one patient's."""
+        if told := super().objection_at_site(state, sums, rows, rules):
+            return told
+        return told_by_leverage(self.asked.cases(rows).x, rules) if state.round == 0 else None
 
     def told_at_first(self, sums: Sums, rules: Disclosure) -> Text | None:
         """What the first sum tells of single patients."""

@@ -230,7 +230,7 @@ class DescribeAnalysis(Analysis):
             return (moments,)
         return moments, HistogramsStage(self.cohort, self.numeric, histograms)
 
-    def objection_at_site(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+    def objection_at_site(self, state: State, sums: Sums, rows: Rows, rules: Disclosure) -> Text | None:
         """Means and deviations that are those of few."""
         return told_by_moments(sums.values, self.numeric, rules) if "squares" in sums else None
 

@@ -49,6 +49,7 @@ from fedcohort.analyses.glm.scaled import scaling_in
 from fedcohort.analyses.glm.sums import NewtonSums, newton_sums, profiled
 from fedcohort.analyses.glm.sums import Rows as Complete
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.told_alone import told_by_leverage
 from fedcohort.analyses.told_by_design import SIZE
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
 from fedcohort.disclosure.cells import small
@@ -476,6 +477,15 @@ class GLMAnalysis(Analysis):
         moments = Moments.of(sums.values)
         by_moments = told_by_moments(moments, self.regression, rules)
         return by_moments or told_by_rows(moments, self.regression, sums.values, rules)
+
+    def objection_at_site(self, state: State, sums: Sums, rows: Rows, rules: Disclosure) -> Text | None:
+        """What the first sum tells, and a combination of columns that is one patient's."""
+        if told := super().objection_at_site(state, sums, rows, rules):
+            return told
+        if state.round:
+            return None
+        ours = self.regression.complete(rows)[0]
+        return told_by_leverage(ours.x, rules, ours.weights)
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Counts behind the figures; the figures are of as many patients as the first sum had to have."""

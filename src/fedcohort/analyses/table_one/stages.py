@@ -161,7 +161,7 @@ class TableOneAnalysis(Analysis):
         """Quartiles are looked for only where enough patients lie together."""
         return replace(self, rules=rules)
 
-    def objection_at_site(self, state: State, sums: Sums, rules: Disclosure) -> Text | None:
+    def objection_at_site(self, state: State, sums: Sums, rows: Rows, rules: Disclosure) -> Text | None:
         """Means and deviations of groups that are those of few."""
         return self.moments.told_alone(sums, rules) if state.round == 0 else None
 

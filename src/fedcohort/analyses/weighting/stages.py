@@ -26,6 +26,7 @@ from fedcohort.analyses.glm.estimates import coefficient_rows
 from fedcohort.analyses.glm.newton import Scaling
 from fedcohort.analyses.glm.stages import Moments, MomentsStage, NewtonStage, asked_of
 from fedcohort.analyses.rows import Rows
+from fedcohort.analyses.told_alone import told_by_leverage
 from fedcohort.analyses.told_by_regression import told_by_levels, told_by_size
 from fedcohort.analyses.weighting.estimates import balance, effects
 from fedcohort.analyses.weighting.propensity import Propensity, propensity_of
@@ -191,6 +192,12 @@ class WeightingAnalysis(Analysis):
             told_by_arm = (told_by_levels({asked.read: yes}, n, rules) for yes, n in parts)
             return next((why for why in told_by_arm if why is not None), None)
         return None
+
+    def objection_at_site(self, state: State, sums: Sums, rows: Rows, rules: Disclosure) -> Text | None:
+        """What the first sum tells, and a combination of columns that is one patient's."""
+        if told := super().objection_at_site(state, sums, rows, rules):
+            return told
+        return told_by_leverage(self.regression.complete(rows)[0].x, rules) if state.round == 0 else None
 
     def disclosed(self, state: State, rules: Disclosure) -> Disclosed:
         """Without columns that few of an arm have, and scores that few have."""
