@@ -9,11 +9,13 @@ import statsmodels.api as sm
 
 import fedcohort as fc
 from fedcohort.analyses.cox.filter import (
+    BENT,
     believed_information,
     blended,
     first_belief,
     gain_of,
     positive,
+    uncertain,
 )
 from fedcohort.dashboard.federation.document import Finished, results
 from fedcohort.errors import CohortTooSmallError
@@ -131,7 +133,7 @@ def test_what_is_believed_follows_scores_as_far_as_they_are_without_noise() -> N
     for sigma, near in ((0.0, True), (1e6, False)):
         belief = first_belief(2, 1)
         for _ in range(8):
-            belief = belief.after(information @ (maximum - belief.at), information, sigma)
+            belief, _ = belief.after(information @ (maximum - belief.at), information, sigma)
         assert np.allclose(belief.at, maximum if near else 0.0, atol=1e-3)
         assert (np.diag(belief.covariance) < 1e-3).all() == near
 
@@ -141,6 +143,29 @@ def test_a_gain_is_kalmans_where_the_likelihood_is_straight() -> None:
     gain, after = gain_of(np.array([[2.0]]), np.array([[3.0]]), 4.0)
     assert gain.item() == pytest.approx(2 * 3 / (2 * 9 * 1.25 + 16))
     assert after.item() == pytest.approx(2 - gain.item() * 3 * 2)
+
+
+def test_what_is_not_known_after_rounds_follows_from_the_information_that_there_is() -> None:
+    """Gains of a larger information than the true one find less than they believe."""
+    believed, true, sigma = np.diag([400.0, 90.0]), np.diag([40.0, 90.0]), 12.0
+    first, gains = np.diag([2.0, 2.0]), []
+    covariance = first
+    for _ in range(3):
+        gain, covariance = gain_of(covariance, believed, sigma)
+        gains.append(gain)
+    np.testing.assert_allclose(uncertain(first, gains, believed, sigma), covariance, rtol=1e-9)
+    found = np.diag(uncertain(first, gains, true, sigma))
+    draw, off = (
+        np.random.default_rng(3),
+        np.sqrt(2.0) * np.random.default_rng(4).standard_normal((200_000, 2)),
+    )
+    for gain in gains:
+        score = off @ true
+        bent = BENT * draw.standard_normal((len(off), 1)) * score  # of each direction by itself
+        off = off - (score + bent + sigma * draw.standard_normal(off.shape)) @ gain.T
+    np.testing.assert_allclose(off.var(0), found, rtol=0.02)
+    assert found[0] > 50 * covariance[0, 0]
+    assert found[1] == pytest.approx(covariance[1, 1])
 
 
 def test_a_noisy_information_counts_as_far_as_its_noise_is_small() -> None:

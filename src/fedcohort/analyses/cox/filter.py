@@ -6,6 +6,7 @@ for columns of deviation 1, and a little of the hazards' shape, which a noisy li
 of many patients goes as Newton's method would, and in one of few, noise as large as the scores moves little.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,10 +40,10 @@ class Belief:
     at: Floats
     covariance: Floats
 
-    def after(self, score: Floats, information: Floats, sigma: float) -> "Belief":
-        """What is believed once a score is known at `at`, with noise of deviation sigma."""
+    def after(self, score: Floats, information: Floats, sigma: float) -> tuple["Belief", Floats]:
+        """What is believed once a score is known at `at`, with noise of deviation sigma; and the gain."""
         gain, covariance = gain_of(self.covariance, information, sigma)
-        return Belief(self.at + held(gain @ score), covariance)
+        return Belief(self.at + held(gain @ score), covariance), gain
 
 
 def first_belief(n_pieces: int, p: int) -> Belief:
@@ -60,6 +61,23 @@ def gain_of(covariance: Floats, information: Floats, sigma: float) -> tuple[Floa
     gain: Floats = solved.swapaxes(-1, -2)
     after = covariance - gain @ information @ covariance
     return gain, (after + after.swapaxes(-1, -2)) / 2
+
+
+def uncertain(covariance: Floats, gains: Sequence[Floats], information: Floats, sigma: float) -> Floats:
+    """What is not known after rounds whose gains took another information for true; of one, or of many.
+
+    Where the true one is smaller, as in a direction whose rows are shortened, the rounds have found less of
+    the maximum than they believed, and later ones that believed it would hardly move.
+    """
+    for gain in gains:
+        off = np.eye(information.shape[-1]) - gain @ information
+        bent = BENT * gain @ information
+        covariance = (
+            off @ covariance @ off.swapaxes(-1, -2)
+            + bent @ covariance @ bent.swapaxes(-1, -2)
+            + sigma**2 * gain @ gain.swapaxes(-1, -2)
+        )
+    return covariance
 
 
 def held(step: Floats) -> Floats:
@@ -142,9 +160,13 @@ class Course:
         )
         root: Floats = np.linalg.cholesky(self.information).astype(np.float64)
         patients = draw.standard_normal((n, size)) @ root.T
-        off = np.tile(-self.found, (n, 1))
+        off, gains = np.tile(-self.found, (n, 1)), list[Floats]()
+        first = covariance
         for place in range(self.rounds):
+            if place == self.before:
+                covariance = uncertain(first, gains, later, self.sigma)
             gain, covariance = gain_of(covariance, early if place < self.before else later, self.sigma)
             score = patients - off @ self.information + wider * self.sigma * draw.standard_normal((n, size))
             off = off + held((gain @ score[..., None])[..., 0])
+            gains.append(gain)
         return self.found + off

@@ -29,7 +29,14 @@ from fedcohort.analyses.contract import (
     Tally,
 )
 from fedcohort.analyses.cox.cases import Asked, Cases, array_of
-from fedcohort.analyses.cox.filter import Belief, Course, believed_information, blended, first_belief
+from fedcohort.analyses.cox.filter import (
+    Belief,
+    Course,
+    believed_information,
+    blended,
+    first_belief,
+    uncertain,
+)
 from fedcohort.analyses.cox.pieces import LARGEST_LOG, Followed
 from fedcohort.analyses.cox.report import coefficient_rows
 from fedcohort.analyses.enough import check_enough
@@ -226,8 +233,10 @@ class ScoreStage:
             kept["information"] if "information" in kept else believed_information(at, kept["events"])
         )
         sigma = sums.noise("score")
-        belief = Belief(at, np.asarray(kept["covariance"])).after(sums["score"], information, sigma)
+        belief, gain = Belief(at, np.asarray(kept["covariance"])).after(sums["score"], information, sigma)
         kept = {**kept, "covariance": belief.covariance, "sigma": np.array([sigma])}
+        if "information" not in kept:
+            kept["gains"] = np.concatenate([kept.get("gains", np.zeros((0, *gain.shape))), gain[None]])
         return replace(state, arrays={**state.arrays, "at": belief.at}, kept=kept)
 
 
@@ -277,11 +286,17 @@ class InformationStage:
         sigma[k:, :k] = sigma[:k, k:].T
         sigma[k:, k:] = sums.noise("columns") * np.where(np.eye(p) > 0, 1.0, math.sqrt(0.5))
         believed = believed_information(np.asarray(state.arrays["at"]), np.asarray(state.kept["events"]))
+        information = blended(released, believed, sigma)
+        first, kept = first_belief(k, p), state.kept
         more = {
             "believed": believed,
-            "information": blended(released, believed, sigma),
+            "information": information,
             "sigma_information": sigma,
         }
+        if "gains" in kept:
+            more["covariance"] = uncertain(
+                first.covariance, list(kept["gains"]), information, float(kept["sigma"][0])
+            )
         return replace(state, kept={**state.kept, **more})
 
 
