@@ -41,7 +41,7 @@ def unprivileged() -> Iterator[None]:
 
 ROOMS = (
     "quickstart/", "sources/catalogue/", "sources/cohort/", "sources/datasets/", "sources/deidentify/",
-    "sources/dicom/", "sources/events/", "sources/importer/", "storage/",
+    "sources/dicom/", "sources/fhir/", "sources/events/", "sources/importer/", "storage/",
 )  # fmt: skip
 VERBS = (
     "ask|cast|change|check|choose|close|coarsen|compare|convert|copy|correct|declare|delete|drop|enable|fetch|free|get|"
@@ -330,6 +330,8 @@ UNOBEYED = {
     "Parquet needs pyarrow: pip install": "a package would be installed",
     "pip install -c constraints.txt '.[duckdb]' in fedcohort's folder": "a package would be installed",
     "pip install {}": "a package would be installed",
+    "FHIR needs orjson; pip install": "a package would be installed",
+    "which needs ijson; pip install": "a package would be installed",
     "{}: needs the Python package {}; pip install": "a package would be installed",
     "start the demo again on a quieter machine": "this machine is too quick to make the fault",
     "was imported by a later version of fedcohort; install that version here": "there is no later version",

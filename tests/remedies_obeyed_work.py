@@ -16,7 +16,7 @@ from .remedy_rows import refusal
 ROOMS = (
     "study", "columns", "questions", "field_faults", "handed_in", "explain", "local_token", "refusals",
     "models", "analyses", "privacy", "protection", "wire", "node", "coordinator", "engines", "researcher",
-    "dashboard", "cli",
+    "dashboard", "cli", "fetch_fhir",
 )  # fmt: skip
 
 
@@ -354,6 +354,19 @@ OBEYED: dict[str, tuple[str, ...]] = {
 """By test, below tests/, the remedies that it obeys beside the tables."""
 
 ELSEWHERE: dict[str, str] = {
+    "export manifest: lists no output; ask the server's operator": "a FHIR server's fault",
+    "export manifest: {} is no list; ask the server's operator": "a FHIR server's fault",
+    "export manifest: {}: more than is read, or no file; ask its operator": "a FHIR server's fault",
+    "export: the server takes longer than a week; ask its operator": "a FHIR server's fault",
+    "{}: the server's pages lead in a circle; ask its operator": "a FHIR server's fault",
+    "{}: more than {} redirects; ask the server's operator": "a FHIR server's fault",
+    "{}: the server refers to what is no address; ask its operator": "a FHIR server's fault",
+    "{}: the server refers to another server; ask its operator": "a FHIR server's fault",
+    "the server packs its answer in a way that was not asked for; ask its operator": "a FHIR server's fault",
+    "{}: the server's answer is no JSON object; ask its operator": "a FHIR server's fault",
+    "the server's answer holds no bearer token; ask its operator": "a FHIR server's fault",
+    "{}: takes longer than {} s; ask for less by --count": "a server that takes ten minutes",
+    "{}: {}; check the folder's free space": "a disk would have to be full",
     "{} has handed in {} studies within 24 hours": "a day goes by; tests of the coordinator's store bound it",
     "this study has had {} keys, and no more are taken; give it another name":
         "another name is another study, which begins with no key",
@@ -376,6 +389,8 @@ ELSEWHERE: dict[str, str] = {
 """Remedies that no test here can obey, and why."""
 
 FACTS: dict[str, str] = {
+    "{}: {}: no answer after {} attempts; {}": "why a FHIR server did not answer, which says what to do",
+    "{}: no answer; {}": "why a server of tokens did not answer, which says what to do",
     "the answer is not the one that a person has let go; node.db was changed": "nothing can be done",
     "steps before this site's count of patients; it comes first": "a peer's fault",
     "it takes several sites to open this sum; a total has no business here": "a peer's fault",

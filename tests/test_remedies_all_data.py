@@ -11,12 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from . import test_remedies_of_databases, test_remedies_of_images, test_remedies_of_imports
+from . import (
+    test_remedies_of_databases,
+    test_remedies_of_fhir,
+    test_remedies_of_images,
+    test_remedies_of_imports,
+)
 from .remedies import PLACE, said
 from .remedies_obeyed_data import NO_REMEDY, OBEYED, REMEDY, ROOMS, UNOBEYED
 
 TESTS = Path(__file__).parent
-TABLES = (test_remedies_of_databases, test_remedies_of_images, test_remedies_of_imports)
+TABLES = (
+    test_remedies_of_databases,
+    test_remedies_of_fhir,
+    test_remedies_of_images,
+    test_remedies_of_imports,
+)
 
 
 @cache

@@ -15,7 +15,7 @@ from .remedies import PLACE, errors_said
 from .remedies_obeyed_work import ELSEWHERE, FACTS, OBEYED, ROOMS
 
 HERE = Path(__file__).parent
-WORK = ("work", "nodes", "pages", "models", "formulas", "ranks", "regressions")
+WORK = ("fetch", "work", "nodes", "pages", "models", "formulas", "ranks", "regressions")
 TABLES = [HERE / f"test_remedies_of_{name}.py" for name in WORK]
 VERBS = (
     "approve ask begin call cancel change check choose clean clear compare confirm convert correct declare "

@@ -102,12 +102,14 @@ class FakeServer:
         else:
             name, start = asked.path.rpartition("/")[2], 0
         found = self.resources.get(name, [])
-        entries = [{"resource": one, "search": {"mode": "match"}} for one in found[start : start + self.page]]
+        end = start + min(self.page, int(asked.query.get("_count", self.page)))
+        entries = [{"resource": one, "search": {"mode": "match"}} for one in found[start:end]]
         bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "entry": entries}
-        if start + self.page < len(found):
+        if end < len(found):
             link = secrets.token_urlsafe(8)
-            self.links[link] = (name, start + self.page)
-            bundle["link"] = [{"relation": "next", "url": f"{self.base}?page={link}"}]
+            self.links[link] = (name, end)
+            url = f"{self.base}?page={link}&_count={end - start}"
+            bundle["link"] = [{"relation": "next", "url": url}]
         return _json(200, bundle)
 
     def _status(self, asked: Asked) -> Answered:
@@ -138,6 +140,8 @@ class FakeServer:
 
     def _give_token(self, asked: Asked) -> Answered:
         form = {name: values[0] for name, values in parse_qs(asked.body.decode()).items()}
+        if kid_of(form["client_assertion"]) not in self.expected:
+            return _json(400, {"error": "invalid_client"})
         header, claims = verified(form["client_assertion"], self.expected)
         self.assertions.append({"header": header, "claims": claims, "form": form})
         self.token = secrets.token_urlsafe(16)
@@ -151,6 +155,12 @@ def outcome(code: str, text: str = "Zebedee") -> dict[str, Any]:
 
 def _json(status: int, content: object) -> Answered:
     return status, {"Content-Type": "application/fhir+json"}, json.dumps(content).encode()
+
+
+def kid_of(assertion: str) -> str:
+    """Which key a JWT says that it was signed by."""
+    part = assertion.partition(".")[0]
+    return str(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["kid"])
 
 
 def verified(assertion: str, expected: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

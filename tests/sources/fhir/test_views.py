@@ -51,7 +51,7 @@ def test_a_hospital_s_own_view_replaces_those_of_its_kind_and_resource(tmp_path:
     [
         ({"name": "labs"}, "a view is named for what it fills, one of patients, encounters"),
         ({"name": "reports"}, None),
-        ({"select": [{"column": [{"name": "time", "path": "issued"}]}]}, "column patient_id is missing"),
+        ({"select": [{"column": [{"name": "time", "path": "issued"}]}]}, "column patient_id: missing"),
         ({"select": [*OWN["select"], {"column": [{"name": "note", "path": "id"}]}]}, "column note"),
         ({"resource": ""}, "resource: name the type"),
     ],

@@ -37,11 +37,7 @@ LONGEST_MENTION = 100
 PROBED_LINES = 20
 _NO_JSON = Refusal("", "json", "is no JSON object; export the file again, or correct it there")
 _NO_RESOURCE = Refusal("resourceType", "json", "is no FHIR resource; give Bundles or NDJSON of resources")
-_NO_BUNDLE = Refusal(
-    "",
-    "json",
-    "a document of this size is read as a Bundle, and this is none, or is cut off; export it again",
-)
+_NO_BUNDLE = Refusal("", "json", "is read as a Bundle for its size, and is none; give it as NDJSON")
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def event_view(definition: Any) -> View:  # noqa: ANN401 - JSON
     if kind is None:
         raise ConfigError(f"name: a view is named for what it fills, one of {', '.join(KINDS)}")
     if PATIENT_ID not in view.columns:
-        raise ConfigError(f"column {PATIENT_ID} is missing; add it, such as subject.getReferenceKey(Patient)")
+        raise ConfigError(f"column {PATIENT_ID}: missing; write it, such as subject.getReferenceKey(Patient)")
     unknown = [name for name in view.columns if name != PATIENT_ID and name not in kind.columns]
     if unknown:
         raise ConfigError(
