@@ -6,7 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 import fedcohort as fc
+from fedcohort.analyses.build import build_analysis
 from fedcohort.dashboard import Settings
 from fedcohort.dashboard.hospital.app import build_hospital_page
 from fedcohort.dashboard.login.passwords import Passwords
@@ -18,6 +21,7 @@ from fedcohort.node.ledger import added_cost
 from fedcohort.node.records import HelpGiven, Reservation, Stored
 from fedcohort.node.store import SqlNodeStore
 from fedcohort.privacy.events import GaussianRelease
+from fedcohort.protection.fixed_point import shape_of, to_ring
 from fedcohort.wire.identity import load_or_create
 from tests.build import cohort, frame_of, ward_rows
 
@@ -25,7 +29,7 @@ from .accounts import NAMES, PASSWORD, session_for
 from .browser import Watched
 from .hospital_site import ask, asking_policy, ward_study
 
-PRIVATE, EXACT = "who-is-ill", "how-old"
+PRIVATE, EXACT, WAITS = "who-is-ill", "how-old", "not-looked-at"
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,23 @@ def fill(site: LocalSite, store: SqlNodeStore) -> list[str]:
     return hashes
 
 
+def hold(site: LocalSite, store: SqlNodeStore) -> str:
+    """One more study, whose answer waits for a person until long after the test."""
+    asked, analysis = ask(site, WAITS), build_analysis(ward_study(WAITS))
+    layout = analysis.layout(analysis.start())
+    ring = to_ring(layout, {block.name: np.full(block.shape, 3.0) for block in layout}, 3)
+    held = Stored(asked, 0, bytes(32), ring.to_bytes(), shape_of(layout, 3).text, "a\nb\nc")
+    store.held.hold(held, until_ms=4_000_000_000_000)
+    return asked
+
+
 @contextmanager
 def served_ward(folder: Path) -> Iterator[ServedWard]:
     """Serve it for the length of a with block."""
     policy, people = asking_policy(folder, 3.0), write_passwords(folder / "people.db")
     store = SqlNodeStore(folder / "node.db")
     site = LocalSite(policy, load_or_create(folder / "site.key", "a"), store)
-    hashes = fill(site, store)
+    hashes, waits = fill(site, store), hold(site, store)
     train = fc.Train(model="logistic", rounds=1, importance=False)
     study = fc.Study(name="ward-model", cohort=cohort(), analysis=train)
     frames = {name: frame_of(ward_rows(index)) for index, name in enumerate("ab")}
@@ -81,7 +95,7 @@ def served_ward(folder: Path) -> Iterator[ServedWard]:
     server = open_server(app, settings, listen)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    pages = ("", f"studies/{hashes[0]}", "data/ward", f"models/{predictor.study.hash[:12]}")
+    pages = ("", f"studies/{hashes[0]}", f"held/{waits}", "data/ward", f"models/{predictor.study.hash[:12]}")
     try:
         yield ServedWard(address_of(listen, server.port), people, store, pages)
     finally:

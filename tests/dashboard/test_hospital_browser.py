@@ -7,7 +7,7 @@ from playwright.sync_api import Browser
 
 from .accounts import NAMES, PASSWORD
 from .browser import Theme, Watched, watched
-from .served_ward import EXACT, PRIVATE, ServedWard, served_ward
+from .served_ward import EXACT, PRIVATE, WAITS, ServedWard, served_ward
 from .test_languages import untranslated
 from .test_pictures import take
 from .test_readers import CONTRASTS, NAMELESS, NARROW
@@ -15,8 +15,9 @@ from .test_readers import CONTRASTS, NAMELESS, NARROW
 pytestmark = pytest.mark.browser
 
 NAMED = {
-    *NAMES.values(), PRIVATE, EXACT, "ward", "age", "sex", "bmi", "ill", "bp", "ward-model", "site", "data",
-    "check", "UTC", "SHA-", "FLOAT", "VARCHAR", "INTEGER", "years", "mmHg", "patient_id",
+    *NAMES.values(), PRIVATE, EXACT, WAITS, "ward", "age", "sex", "bmi", "ill", "bp", "ward-model", "site",
+    "data", "check", "UTC", "SHA-", "FLOAT", "VARCHAR", "INTEGER", "years", "mmHg", "patient_id",
+    "rows", "patients", "sum", "squares", "histograms", "levels", "min_cell",
 }  # fmt: skip
 NO_LINK = "Failed to load resource: the server responded with a status of 404 (NOT FOUND)"
 """Of the page that sets a password, without a link."""

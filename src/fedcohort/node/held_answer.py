@@ -122,7 +122,7 @@ def _few_lines(shown: tuple[ShownBlock, ...], rules: Disclosure) -> Iterator[Lin
     for block in shown:
         if block.few:
             found = say(
-                "{n} of {all} counts are from 1 to below min_cell = {least}",
+                "counts from 1 to below min_cell = {least}: {n} of {all}",
                 n=len(block.few),
                 all=block.values.size,
                 least=rules.min_cell,
@@ -144,7 +144,7 @@ def _judged(analysis: Analysis, sums: Sums, rules: Disclosure) -> Iterator[Line]
 
 
 def _hidden(one: Suppressed) -> str:
-    return say("of this hospital alone {n} numbers would be hidden, by {rule}", n=one.n, rule=one.why)
+    return say("{n} of the numbers of this hospital alone would be hidden, by {rule}", n=one.n, rule=one.why)
 
 
 def as_csv(answer: HeldAnswer) -> str:
