@@ -7,12 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.duration.survfunc import SurvfuncRight
 
 import fedcohort as fc
 from fedcohort.analyses.build import build_analysis
 from fedcohort.analyses.contract import Draw, State
 from fedcohort.analyses.weighting.curves import Curve, Windows
+from fedcohort.analyses.weighting.hazard import TwoGroups
+from fedcohort.analyses.weighting.weights import Treated
 from fedcohort.dashboard.federation.document import Finished, results
 from fedcohort.errors import DisclosureError, StudyError, WireError
 from fedcohort.explain import explain
@@ -442,3 +445,25 @@ def test_page_report_and_plot_show_the_effect_and_the_curves(language: str) -> N
         assert said[f"weighting.{name}"] in text
     assert said["weighting.survival_difference"].format(time="365") in text
     result.plot()
+
+
+def test_whole_weights_count_as_so_many_patients_do_in_statsmodels() -> None:
+    """In its Cox regression, whose ties are after Breslow; and score residuals are its own of single ones."""
+    frame = made_up()
+    x, weight = frame[["treated"]].to_numpy(float), np.resize([1.0, 2.0, 3.0], len(frame))
+    rows = Treated(np.ones((len(frame), 1)), x[:, 0], frame["died"].to_numpy(float), frame["time"].to_numpy())
+    again = np.repeat(np.arange(len(frame)), weight.astype(int))
+    time, died = frame["time"].to_numpy(), frame["died"].to_numpy()
+    model = PHReg(time[again], x[again], status=died[again], ties="breslow")
+    for at in (-0.4, 0.0, 0.7):
+        value, slope, information = TwoGroups.of(rows, weight).likelihood(at)
+        # Each of so many patients brings a constant, the logarithm of one weight, that has no slope.
+        zero = TwoGroups.of(rows, weight).likelihood(0.0)[0]
+        differences = model.loglike(np.array([at])) - model.loglike(np.zeros(1))
+        assert value - zero == pytest.approx(differences, rel=1e-10, abs=1e-10)
+        assert slope == pytest.approx(model.score(np.array([at]))[0], rel=1e-10)
+        assert information == pytest.approx(-model.hessian(np.array([at]))[0, 0], rel=1e-10)
+    single = PHReg(time, x, status=died, ties="breslow").fit(disp=0)
+    at = float(single.params[0])
+    changes = TwoGroups.of(rows, np.ones(len(frame))).changes(rows, at)
+    np.testing.assert_allclose(changes, single.score_residuals[:, 0], atol=1e-7)
