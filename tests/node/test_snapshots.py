@@ -1,5 +1,6 @@
 """The same question on data that have changed by few patients: answered as before."""
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 
 from fedcohort.errors import PolicyError, StoreError
-from fedcohort.node import snapshots
+from fedcohort.node import process, snapshots
 from fedcohort.node.consent import LocalSite
-from fedcohort.node.differencing import is_held
+from fedcohort.node.differencing import differencing_lines, is_held
 from fedcohort.node.policy import SitePolicy
 from fedcohort.node.snapshots import FOLDER, Snapshot, answered_from, forget, load_answered
 from fedcohort.node.store import SqlNodeStore
@@ -24,6 +25,7 @@ from fedcohort.table import Table
 from fedcohort.wire.identity import new_identity
 from tests.build import TABLE, ward_rows, write_ward
 from tests.node.test_differencing import asked
+from tests.patience import PATIENCE_SECONDS
 
 ROWS = ward_rows(0)
 OFFERED = {TABLE: ["age", "bp", "sex", "ill"]}
@@ -93,6 +95,9 @@ def test_an_attack_by_one_patient_of_the_next_day_succeeds_without_snapshots_and
     assert not asked(site, study("one day"))
     first = answered(site, study("one day"))
     tomorrow = later(site, grown)
+    (line,) = differencing_lines(tomorrow.policy, study("the next day"))
+    assert line.verdict == "ready"
+    assert "it is answered from the rows of then" in line.found
     assert not asked(tomorrow, study("the next day"))
     assert same(answered(tomorrow, study("the next day")), first)
 
@@ -207,6 +212,21 @@ def test_a_patient_whom_the_database_no_longer_has_is_forgotten(site: LocalSite)
     forget(later(site, [row for place, row in enumerate(ROWS) if place != young]).policy)
     (path,) = (site.policy.state / FOLDER).iterdir()
     assert Snapshot.from_bytes(path.read_bytes()).conditions.count("age > 60") == 1
+
+
+def test_a_node_that_runs_forgets_by_itself(site: LocalSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a day; here every hundredth of a second."""
+    answered(site, study("all"))
+    monkeypatch.setattr(process, "SECONDS_PER_DAY", 0.01)
+
+    async def run() -> None:
+        forgetting = asyncio.create_task(process._forget_daily(later(site, ROWS[1:]).policy))
+        while list((site.policy.state / FOLDER).iterdir()):
+            assert not forgetting.done()
+            await asyncio.sleep(0.01)
+        forgetting.cancel()
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_SECONDS))
 
 
 def test_while_a_table_is_loaded_anew_nobody_is_forgotten(site: LocalSite) -> None:

@@ -195,21 +195,26 @@ def is_held(policy: SitePolicy, study: Study) -> bool:
 
     One whose cohort cannot be read is compared when it is approved and read.
     """
+    return _judged(policy, study)[0]
+
+
+def _judged(policy: SitePolicy, study: Study) -> tuple[bool, Answered | None]:
+    """Whether a study is held, and which rows it would be answered from."""
     earlier = list(kept(policy.state)) if is_compared(policy, study) else []
     if not earlier:
-        return False
+        return False, None
     try:
         selected, answered = _asked(policy, study)
     except FedcohortError:
-        return False
+        return False, None
     if answered is not None and answered.verdict == "apart":
-        return True
+        return True, answered
     if answered is not None and answered.verdict == "enough" and answered.before is not None:
         # Of these not only who is there has changed, which was compared with every value.
         compared = selected_of(policy.state, study, answered.before)
         earlier = [before for before in earlier if before.name != compared.name]
     told = partial(differs_by_few, selected, min_cell=policy.disclosure.min_cell)
-    return any(told(before=before) for before in earlier)
+    return any(told(before=before) for before in earlier), answered
 
 
 def keep_selected(policy: SitePolicy, study: Study) -> None:
@@ -240,7 +245,7 @@ def differencing_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
         return
     least = policy.disclosure.min_cell
     try:
-        held = is_held(policy, study)
+        held, answered = _judged(policy, study)
     except FedcohortError as error:
         yield Line(say("earlier studies"), "warning", str(error), "")
         return
@@ -252,6 +257,13 @@ def differencing_lines(policy: SitePolicy, study: Study) -> Iterator[Line]:
         )
         remedy = say("refuse it, or let it have the conditions of the earlier one, or [privacy]")
         yield Line(say("earlier studies"), "warning", found, remedy)
+    elif answered is not None and answered.verdict == "few":
+        found = say(
+            "fewer than min_cell = {least} patients have changed since the same was asked: it is answered "
+            "from the rows of then",
+            least=least,
+        )
+        yield Line(say("earlier studies"), "ready", found, "")
     else:
         found = say(
             "it differs from each by min_cell = {least} patients or more, or asks of the same", least=least
