@@ -122,6 +122,19 @@ def told(report: Mapping[str, Any]) -> Any:
     return read
 
 
+def test_a_coordinator_that_was_killed_gets_the_same_report_and_no_second_one() -> None:
+    federation = Federation(study_of("crosstab"))
+    federation.run()
+    report = federation.log.kept[KEPT]
+    first = [one for one in federation.heard if isinstance(one, Help)]
+    # Killed before the round was saved: what is to be opened is known, and the same is asked again.
+    del federation.log.kept[KEPT]
+    federation.heard.clear()
+    federation.run()
+    assert federation.log.kept[KEPT] == report
+    assert federation.heard == first
+
+
 def test_without_the_room_the_small_counts_are_heard() -> None:
     """The attack: who opens the sum at the coordinator reads the cells that the report hides."""
     study = CASES["crosstab"].study.model_copy(update={**AT_SITE, "opened_at": "coordinator"})

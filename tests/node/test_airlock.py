@@ -14,7 +14,7 @@ from fedcohort.node.airlock import Airlock, Held, decide, find_held
 from fedcohort.node.answer import HELD, Node, answer
 from fedcohort.node.consent import LocalSite, approve, stored_answer
 from fedcohort.node.held_answer import as_csv, held_answer
-from fedcohort.node.policy import MOST_RELEASES, SitePolicy, check_study, read_policy
+from fedcohort.node.policy import MOST_RELEASES, SECONDS_PER_DAY, SitePolicy, check_study, read_policy
 from fedcohort.node.published_rules import objections, published_rules
 from fedcohort.node.records import Stored
 from fedcohort.node.running import open_node
@@ -169,6 +169,17 @@ def test_a_decision_is_taken_once(ward: Ward) -> None:
     with pytest.raises(NotFoundError, match="this answer waits no longer; load the list again"):
         ward.say("released", held)
     assert ward.store.held.waiting(int(NOW * 1000)) == []
+
+
+def test_what_was_let_go_and_is_never_asked_for_is_deleted_in_the_end(ward: Ward) -> None:
+    node = ward.approved()
+    answer(node, task())
+    ward.say("released")
+    assert node.airlock is not None
+    for days, kept in ((29, True), (31, False)):
+        ward.clock.now = NOW + HOUR + days * SECONDS_PER_DAY
+        node.airlock.end_overdue()
+        assert ward.store.held.has(STUDY.hash) is kept
 
 
 def test_each_round_waits_for_itself(ward: Ward) -> None:

@@ -21,7 +21,7 @@ from fedcohort.errors import NotFoundError, NotReleasedError, StoreError, WireEr
 from fedcohort.node.records import Stored
 from fedcohort.storage.durable import DurableStore, EventLog, PreparedStatement
 from fedcohort.wire.identity import Identity, verify
-from fedcohort.wire.messages import Task
+from fedcohort.wire.messages import MOST_RELEASE_SECONDS, Task
 from fedcohort.wire.signing import release_signing_bytes
 
 Decision = Literal["released", "withheld"]
@@ -119,10 +119,12 @@ class HeldStore:
         return True
 
     def end_overdue(self, now_ms: int) -> None:
-        """Delete the vectors of what nobody has let go in time."""
+        """Delete the vectors of what nobody has let go in time, or asked for long after it was let go."""
         found = self.table.c
+        forgotten = (found.state == "released") & (found.until_ms <= now_ms - MOST_RELEASE_SECONDS * 1000)
         overdue = (found.until_ms <= now_ms) & found.state.in_(("waiting", "withheld"))
         with self.database.transaction() as connection:
+            connection.execute(delete(self.table).where(forgotten))
             for row in connection.execute(select(self.table).where(overdue)).mappings().all():
                 held = _held(row)
                 mine = found.study_hash == held.stored.study_hash
