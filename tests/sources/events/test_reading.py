@@ -1,12 +1,14 @@
 """Reading events: the same arrays from SQLite, PostgreSQL and DuckDB, a chunk of patients at a time."""
 
 import datetime
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import Column, Date, DateTime, Float, Integer, MetaData, String, Table
+from sqlalchemy import Column, Date, DateTime, Float, Integer, MetaData, Numeric, String, Table, quoted_name
 
 from fedcohort.errors import SchemaError
 from fedcohort.sources.events.reading import Chunk, Code, EventReader, Wanted, opened
@@ -86,6 +88,49 @@ def test_events_come_by_patient_millisecond_and_value(database: str) -> None:
     assert events.sets.tolist() == [3, 2, 3, 3, 3, 3]
     assert events.columns["code"].tolist() == ["2345-7", "other", *["2345-7"] * 4]
     assert set(events.columns["unit"]) == {"mmol/L"}
+
+
+def test_duckdb_without_arrow_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("duckdb_engine", reason="DuckDB needs the extra duckdb")
+    pytest.importorskip("pyarrow", reason="needs the extra arrow")
+    table = Table(
+        "labs",
+        MetaData(),
+        Column("patient_id", Integer),
+        Column(quoted_name("at", quote=True), DateTime),  # a word of DuckDB's
+        Column("day", Date),
+        Column("n", Integer),
+        Column("size", Numeric(9, 3)),
+        Column("code", String(8)),
+    )
+    at = datetime.datetime(2020, 2, 29, 12, 30, 0, 123456)
+    rows: list[dict[str, object]] = [
+        {"patient_id": i // 3, "at": at + datetime.timedelta(i), "n": i if i % 2 else None, "code": "a"}
+        | {"day": None if i % 4 == 1 else at.date(), "size": Decimal(i) / 8 if i % 5 else None}
+        for i in range(30)
+    ]
+    database = f"duckdb:///{tmp_path}/labs.duckdb"
+    fill(database, table, rows)
+    asked = [Wanted("conditions", {"a": (Code(None, "a"),)}, ("code", "end", "recorded"))]
+    asked += [Wanted("observations", {"any": None})]
+    columns = {"time": "at", "end": "day", "code": "code", "recorded": "day"}
+    mapped = {
+        "conditions": EventTable(table="labs", columns=columns),
+        "observations": EventTable(table="labs", columns={"time": "at", "value": "size"}),
+    }
+    with_arrow = chunks(database, asked, mapped, block_rows=7)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    without = chunks(database, asked, mapped, block_rows=7)
+    assert [part.patients for part in with_arrow] == [part.patients for part in without]
+    for one, other in zip(with_arrow, without, strict=True):
+        for events, same in zip(one.events, other.events, strict=True):
+            np.testing.assert_array_equal(events.milliseconds, same.milliseconds)
+            np.testing.assert_array_equal(events.value, same.value)
+            np.testing.assert_array_equal(events.patient, same.patient)
+            assert {*events.columns} == {*same.columns}
+            for name, column in events.columns.items():
+                assert column.dtype == same.columns[name].dtype
+                np.testing.assert_array_equal(column, same.columns[name])
 
 
 def test_any_block_size_gives_the_same_events_of_whole_patients(database: str) -> None:

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcohort.sources.events.tables import Role
-from fedcohort.sources.events.times import EARLIEST_DAYS, LATEST_DAYS, day_number, days_of, iso_time
+from fedcohort.sources.events.times import (
+    EARLIEST_DAYS,
+    LATEST_DAYS,
+    MICROSECONDS_PER_DAY,
+    day_number,
+    days_of,
+    iso_time,
+)
 
 Column = NDArray[np.float64] | NDArray[np.object_]
 _NUMBERS = frozenset((float, int, bool, Decimal, type(None)))
@@ -19,7 +26,7 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?\s*", re.
 
 
 def column_of(
-    values: Sequence[object], role: Role, per_day: float, unread: Counter[str], name: str
+    values: Sequence[object] | NDArray[Any], role: Role, per_day: float, unread: Counter[str], name: str
 ) -> Column:
     """One column of a block.
 
@@ -35,14 +42,25 @@ def column_of(
         made = _numbers(values)
     else:
         return _texts(values)
-    lost = sum(value is not None for value in values) - int(np.count_nonzero(~np.isnan(made)))
+    lost = _present(values) - int(np.count_nonzero(~np.isnan(made)))
     if lost:
         unread[name] += lost
     return made
 
 
-def _numbers(values: Sequence[object]) -> NDArray[np.float64]:
-    if _NUMBERS.issuperset(map(type, values)):
+def _present(values: Sequence[object] | NDArray[Any]) -> int:
+    """How many values are not missing."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fM":
+        return int(np.count_nonzero(~np.isnan(values)))
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        return len(values)
+    return sum(value is not None for value in values)
+
+
+def _numbers(values: Sequence[object] | NDArray[Any]) -> NDArray[np.float64]:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
+        made = values.astype(np.float64)
+    elif _NUMBERS.issuperset(map(type, values)):
         made = np.array(values, np.float64)
     else:
         made = np.array([_number(value) for value in values], np.float64)
@@ -58,8 +76,14 @@ def _number(value: object) -> float:
     return np.nan
 
 
-def _times(values: Sequence[object], per_day: float) -> NDArray[np.float64]:
-    if _NUMBERS.issuperset(map(type, values)):
+def _times(values: Sequence[object] | NDArray[Any], per_day: float) -> NDArray[np.float64]:
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        microseconds = values.astype("datetime64[us]")
+        made = microseconds.astype(np.int64) / MICROSECONDS_PER_DAY
+        made[np.isnat(microseconds)] = np.nan
+    elif isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
+        made = values.astype(np.float64) / per_day
+    elif _NUMBERS.issuperset(map(type, values)):
         made = np.array(values, np.float64) / per_day
     else:
         known: dict[object, float] = {}
@@ -83,7 +107,7 @@ def _time(value: Any, per_day: float) -> float:  # noqa: ANN401  whatever a driv
     return _number(value) / per_day
 
 
-def _texts(values: Sequence[object]) -> NDArray[np.object_]:
+def _texts(values: Sequence[object] | NDArray[Any]) -> NDArray[np.object_]:
     made = np.empty(len(values), np.object_)
     made[:] = [
         value if isinstance(value, str) or value is None else None if isinstance(value, bytes) else str(value)

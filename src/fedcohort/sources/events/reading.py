@@ -1,7 +1,7 @@
 """Reading events: one filtered SELECT a kind in the order of patients, on every engine; then arrays.
 
-An engine filters and sorts by patient, and nothing else: what a time or a number is, and the order within
-a patient, is decided here, so that SQLite, PostgreSQL and DuckDB give the same bits. All kinds that a study
+An engine filters and sorts, and nothing else: what a time or a number is, and what the order within a
+patient is, is decided here, so that SQLite, PostgreSQL and DuckDB give the same bits. All kinds that a study
 asks for are read side by side, a chunk of the same patients from each: memory does not grow with the rows.
 
     with opened(database, tables, ["encounters", "observations"]) as reader:
@@ -10,6 +10,8 @@ asks for are read side by side, a chunk of the same patients from each: memory d
             events = chunk.events[0]       # sorted by patient, millisecond and value
 """
 
+import importlib.util
+import operator
 import sqlite3
 import threading
 from bisect import bisect_right
@@ -17,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,8 +161,8 @@ class EventReader:
     def _blocks(self, wanted: Wanted, block_rows: int, *, as_text: bool) -> "Generator[_Block]":
         view = self.views[wanted.kind]
         query = query_of(view, wanted, as_text=as_text, engine=self.connection.dialect.name)
-        for rows in _rows(self.connection, query, block_rows):
-            block = _block(rows, view, wanted, self.unread)
+        for columns in _fetch(self.connection, query, block_rows):
+            block = _block(columns, view, wanted, self.unread)
             if block.keys:
                 yield block
 
@@ -205,7 +206,11 @@ def query_of(view: KindView, wanted: Wanted, *, as_text: bool, engine: str) -> S
     query = query.where(view.patient.is_not(None), or_(false(), *tests) if tests else true())
     if view.kind.time is not None:
         query = query.where(time.is_not(None))
-    return query.order_by(patient)
+    # What an engine makes of times and values is looked at, and sorted here where it is another order.
+    order = [time] if view.kind.time is not None or view.as_of is not None else []
+    if view.kind.value in view.columns:
+        order.append(value.nulls_last())
+    return query.order_by(patient, *order)
 
 
 def _time(view: KindView) -> ColumnElement[Any]:
@@ -265,47 +270,67 @@ def _begins(column: ColumnElement[Any] | None, text: str) -> ColumnElement[bool]
     return written.startswith(text, autoescape=True)
 
 
-def _rows(
-    connection: Connection, query: Select[Any], block_rows: int
-) -> Generator[Sequence[Sequence[object]]]:
-    """Rows as they come; several queries of one connection at once."""
+Fetched = Sequence[Sequence[object] | NDArray[Any]]
+"""A block's columns, as they come from a driver."""
+
+
+def _fetch(connection: Connection, query: Select[Any], block_rows: int) -> Generator[Fetched]:
+    """Columns as they come, a block of rows at a time; several queries of one connection at once."""
     raw: Any = connection.connection.driver_connection
     if isinstance(raw, sqlite3.Connection):
         statement = query.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
         cursor = raw.execute(str(statement), _in_place(statement))
         while rows := cursor.fetchmany(block_rows):
-            yield rows
+            yield list(zip(*rows, strict=True))
     elif connection.dialect.name == "duckdb":
-        yield from _duckdb_rows(connection, raw, query, block_rows)
+        yield from _duckdb_columns(connection, raw, query, block_rows)
     else:
         options = {"stream_results": True, "yield_per": block_rows}
         with connection.execution_options(**options).execute(query) as result:
-            yield from result.partitions(block_rows)
+            for partition in result.partitions(block_rows):
+                yield list(zip(*partition, strict=True))
 
 
 def _in_place(statement: Any) -> list[object]:  # noqa: ANN401  SQLCompiler has no types for it
     return [statement.params[name] for name in statement.positiontup or ()]
 
 
-def _duckdb_rows(
+def _duckdb_columns(
     connection: Connection,
     raw: Any,  # noqa: ANN401  duckdb-engine has no types
     query: Select[Any],
     block_rows: int,
-) -> Generator[Sequence[Sequence[object]]]:
-    """A connection of its own for each query: one of DuckDB holds one result."""
+) -> Generator[Fetched]:
+    """A connection of its own for each query: one of DuckDB holds one result.
+
+    Where Arrow is installed no Python object is made for a number or a time, and the result is streamed.
+    """
     statement = query.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
-    own = raw.duplicate()
+    text, values, own = str(statement), _in_place(statement), raw.duplicate()
     timer = threading.Timer(timeouts.QUERY_SECONDS, own.interrupt)
     timer.daemon = True
     timer.start()
     try:
-        own.execute(str(statement), _in_place(statement))
-        while rows := own.fetchmany(block_rows):
-            yield rows
+        if importlib.util.find_spec("pyarrow") is not None:
+            for batch in own.sql(text, params=values).to_arrow_reader(block_rows):
+                for begin in range(0, batch.num_rows, block_rows):
+                    yield [_of_arrow(one) for one in batch.slice(begin, block_rows).columns]
+        else:
+            own.execute(text, values)
+            while rows := own.fetchmany(block_rows):
+                yield list(zip(*rows, strict=True))
     finally:
         timer.cancel()
         own.close()
+
+
+def _of_arrow(array: Any) -> Sequence[object] | NDArray[Any]:  # noqa: ANN401  pyarrow has no types
+    """Numbers, times and texts as an array of NumPy; what is neither, such as decimals, as objects."""
+    name = str(array.type)
+    if name.startswith(("int", "uint", "double", "float", "timestamp", "date32", "string")):
+        made: NDArray[Any] = array.to_numpy(zero_copy_only=False)
+        return made
+    return cast(list[object], array.to_pylist())
 
 
 @dataclass(frozen=True)
@@ -363,31 +388,38 @@ def _before(one: Key, other: Key) -> bool:
     raise SchemaError(_UNORDERED)
 
 
-def _block(rows: Sequence[Sequence[object]], view: KindView, wanted: Wanted, unread: Counter[str]) -> _Block:
-    by_column = list(zip(*rows, strict=True))
+def _block(columns: Fetched, view: KindView, wanted: Wanted, unread: Counter[str]) -> _Block:
     per_day, kind = PER_DAY[view.times], view.kind
 
     def column(place: int, name: str) -> Column:
-        return column_of(by_column[place], kind.columns[name], per_day, unread, f"{kind.name}.{name}")
+        return column_of(columns[place], kind.columns[name], per_day, unread, f"{kind.name}.{name}")
 
-    n = len(rows)
+    n = len(columns[0])
     values = np.full(n, np.nan) if kind.value is None else column(2, kind.value)
-    times = column_of(by_column[1], "time", per_day, unread, f"{kind.name}.{kind.time or 'as_of'}")
+    times = column_of(columns[1], "time", per_day, unread, f"{kind.name}.{kind.time or 'as_of'}")
     if kind.time is None:
         times = np.nan_to_num(times.astype(np.float64), nan=EARLIEST_DAYS)
     others = {name: column(4 + place, name) for place, name in enumerate(wanted.columns)}
     dated = ~np.isnan(times.astype(np.float64))
-    patients = np.empty(n, np.object_)
-    patients[:] = by_column[0]
-    sets = np.array(by_column[3], np.int64)
+    patients = _patients(columns[0])
+    sets = np.array(columns[3], np.int64)
     if not dated.all():
         patients, sets, times, values = patients[dated], sets[dated], times[dated], values[dated]
         others = {name: other[dated] for name, other in others.items()}
     return _apart(patients, milliseconds(times.astype(np.float64)), values.astype(np.float64), sets, others)
 
 
+def _patients(values: Sequence[object] | NDArray[Any]) -> NDArray[Any]:
+    """Identifiers as they are ordered: whole numbers, or texts as objects."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        return values
+    made = np.empty(len(values), np.object_)
+    made[:] = values
+    return made
+
+
 def _apart(
-    patients: NDArray[np.object_],
+    patients: NDArray[Any],
     at: NDArray[np.int64],
     values: NDArray[np.float64],
     sets: NDArray[np.int64],
@@ -403,17 +435,10 @@ def _apart(
     if n:
         new[1:] = patients[1:] != patients[:-1]
     begins = np.flatnonzero(new)
-    keys: list[Key] = [_key(patients[place]) for place in begins.tolist()]
-    for one, other in pairwise(keys):
-        if not _before(one, other):
-            raise SchemaError(_UNORDERED)
+    keys: list[Key] = patients[begins].tolist()
+    if set(map(type, keys)) not in (set(), {str}, {int}) or not all(map(operator.lt, keys, keys[1:])):
+        raise SchemaError(_UNORDERED)
     return _Block(keys, np.append(begins, n).astype(np.int64), at, values, sets, others)
-
-
-def _key(value: object) -> Key:
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise SchemaError(_UNORDERED)
 
 
 @dataclass

@@ -19,7 +19,7 @@ Precision = Literal["year", "month", "day", "hour", "minute", "second", "millise
 PRECISIONS: tuple[Precision, ...] = ("year", "month", "day", "hour", "minute", "second", "millisecond")
 UTC = datetime.UTC
 MILLISECONDS_PER_DAY = 86_400_000
-_MICROSECONDS_PER_DAY = 1000 * MILLISECONDS_PER_DAY
+MICROSECONDS_PER_DAY = 1000 * MILLISECONDS_PER_DAY
 
 EARLIEST_DAYS = float(datetime.date(1800, 1, 1).toordinal() - DAY_0)
 LATEST_DAYS = float(datetime.date(2200, 1, 1).toordinal() - DAY_0)
@@ -56,7 +56,7 @@ def days_of(moment: datetime.datetime, zone: datetime.tzinfo = UTC) -> float:
         moment = moment.replace(tzinfo=zone)
     since = moment.astimezone(UTC) - _EPOCH
     microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    return microseconds / _MICROSECONDS_PER_DAY
+    return microseconds / MICROSECONDS_PER_DAY
 
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=UTC)

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, Connection, FromClause, inspect, literal
+from sqlalchemy import ColumnElement, Connection, FromClause, column, inspect, literal, quoted_name
+from sqlalchemy import table as sql_table
 from sqlalchemy import types as sql
 from sqlalchemy.exc import NoSuchTableError
 
@@ -166,9 +167,10 @@ def _mapped(connection: Connection, kind: EventKind, mapped: EventTable) -> Kind
             kind=kind.name,
             table=mapped.table,
         )
-    columns: dict[str, ColumnElement[object]] = {
-        name: table.c[column] for name, column in mapped.columns.items()
-    }
+    # Every name in quotes: what is a word of SQL differs by engine, such as DuckDB's AT.
+    quoted = {name: column(quoted_name(name, quote=True), table.c[name].type) for name in wanted}
+    found = sql_table(quoted_name(mapped.table, quote=True), *quoted.values())
+    columns: dict[str, ColumnElement[Any]] = {name: found.c[one] for name, one in mapped.columns.items()}
     if mapped.system is not None:
         columns["system"] = literal(mapped.system, sql.String())
-    return KindView(kind, table, table.c[mapped.patient_id], columns, mapped.times)
+    return KindView(kind, found, found.c[mapped.patient_id], columns, mapped.times)
