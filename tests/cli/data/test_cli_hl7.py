@@ -101,12 +101,12 @@ def test_an_import_of_which_nothing_is_stored_fails(tmp_path: Path) -> None:
 
 
 def test_a_node_receives_imports_and_ends_by_a_signal(tmp_path: Path) -> None:
-    process = receiver(tmp_path, port := free_port()).start()
+    process = receiver(tmp_path, port := free_port(), 'into = "events.db"\n').start()
     try:
         listening(process)
         assert b"MSA|AA|1" in ask(port, result(1))
         assert b"MSA|AR|M1|type" in ask(port, message("REF^I12", PID))
-        until(lambda: values(tmp_path / "hospital.db") == [1.0], "the receiver")
+        until(lambda: values(tmp_path / "events.db") == [1.0], "the receiver")
         inbox = tmp_path / "hl7-inbox"
         until(lambda: not list(inbox.glob("*.hl7")), "the receiver")
         process.signal(signal.SIGTERM)
@@ -114,7 +114,7 @@ def test_a_node_receives_imports_and_ends_by_a_signal(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert "MARKER" not in process.text
-    assert b"MARKER" not in (tmp_path / "hospital.db").read_bytes()
+    assert b"MARKER" not in (tmp_path / "events.db").read_bytes()
 
 
 def test_nothing_that_was_acknowledged_is_lost_or_stands_twice_whenever_the_node_is_killed(

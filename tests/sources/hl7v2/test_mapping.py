@@ -204,6 +204,12 @@ def test_every_coding_of_a_diagnosis_is_a_row_of_one_event() -> None:
     assert [row["system"] for row in both] == ["http://hl7.org/fhir/sid/icd-10", "http://snomed.info/sct"]
 
 
+def test_words_of_no_code_system_are_no_code() -> None:
+    data = message("ADT^A08", PID, PV1, "DG1|1||MARKER PATIENT", "DG1|2||chest pain^x^L", "DG1|3||R07")
+    assert [row["code"] for row in rows(data, "conditions")] == ["chest pain", "R07"]
+    assert refusals(data) == [("DG1[1]-3", "no-code")]
+
+
 def test_procedures_end_after_their_minutes() -> None:
     (row,) = rows(message("ADT^A08", PID, PV1, "PR1|1||47.0^x^I9C||202601061200||90"), "procedures")
     assert (row["time"], row["end"], row["encounter_id"]) == (20459.5, 20459.5625, "V1")

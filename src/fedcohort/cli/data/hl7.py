@@ -72,9 +72,8 @@ def receive_hl7(
         raise ConfigError(f"{site}: has no [hl7]; write one, even an empty one, to receive HL7 v2")
     deidentification = event_deidentification(ImportOptions(rules, key, keep_identifiers), ())
     context = context_of(options_of(policy.hl7))
-    import_all = partial(
-        import_events, database=policy.data, deidentification=deidentification, context=context
-    )
+    database = policy.hl7.into or policy.data
+    import_all = partial(import_events, database=database, deidentification=deidentification, context=context)
     listening = partial(_say_where, policy.hl7, log_format)
     asyncio.run(serve_hl7(policy.hl7, import_all, listening))
 

@@ -332,7 +332,7 @@ def _value(reading: Reading, obx: Segment, repetition: int) -> Mapping[str, Valu
         return _structured(reading, obx, repetition)
     if kind in _CODED:
         codings = reading.codings(obx, OBX_VALUE, repetition)
-        if codings and (codings[0][0] or len(codings[0][1].split()) == 1):
+        if codings:
             return {"value_system": codings[0][0], "value_code": codings[0][1]}
     return {}
 

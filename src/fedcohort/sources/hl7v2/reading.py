@@ -162,6 +162,8 @@ class Reading:
     ) -> list[tuple[str | None, str]]:
         """A coded field as system and code: itself, and its alternates.
 
+        Several words of no code system are a text, which nobody has checked for names.
+
         Args:
             default: the system's name where the field has none.
         """
@@ -171,10 +173,10 @@ class Reading:
             if code > len(parts):
                 break
             text = parts[code - 1]
-            if text and text != DELETE:
-                coding = (system((parts[name - 1] if name <= len(parts) else "") or default), text)
-                if coding not in found:
-                    found.append(coding)
+            of = system((parts[name - 1] if name <= len(parts) else "") or default)
+            is_code = text and text != DELETE and (of or len(text.split()) == 1)
+            if is_code and (of, text) not in found:
+                found.append((of, text))
         return found
 
     def identifier(self, segment: Segment, number: int, authority: int = 2, repetition: int = 0) -> str:

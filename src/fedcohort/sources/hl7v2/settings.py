@@ -25,6 +25,7 @@ class Hl7Settings(Frozen):
     """Where a node receives HL7 v2, and what that may cost.
 
     Attributes:
+        into: the database, by an account that may write; the site's `data` without.
         certificate, key, ca_file: PEM; the CA is that of the interface engines' own certificates.
         plain: without TLS, from the addresses of `allow` alone.
         charset: a name of HL7 table 0211, for messages without MSH-18.
@@ -33,6 +34,7 @@ class Hl7Settings(Frozen):
         import_seconds: between imports of what has come.
     """
 
+    into: str | None = None
     inbox: Path = Path("hl7-inbox")
     host: str = "127.0.0.1"
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 2575
@@ -72,4 +74,7 @@ class Hl7Settings(Frozen):
     def anchored(self, folder: Path) -> "Hl7Settings":
         """With relative paths taken as relative to site.toml's folder."""
         files = {name: getattr(self, name) for name in ("inbox", "certificate", "key", "ca_file")}
-        return self.model_copy(update={name: folder / path for name, path in files.items() if path})
+        moved: dict[str, object] = {name: folder / path for name, path in files.items() if path}
+        if self.into is not None and "://" not in self.into:
+            moved["into"] = str(folder / self.into)
+        return self.model_copy(update=moved)
