@@ -171,6 +171,20 @@ def test_the_inbox_is_for_its_account_alone(there: FakeServer, tmp_path: Path) -
         fetched(there, tmp_path / "in", Wish(TYPES))
 
 
+def test_an_inbox_knows_what_it_holds_and_looks_again_where_it_seems_full(tmp_path: Path) -> None:
+    with open_inbox(tmp_path / "in", 100_000) as inbox:
+        left = inbox.room()
+        inbox.write("0001-Patient-000001.json", b" " * 1000)
+        with inbox.writing("0001-Patient-000002.ndjson") as file:
+            file.write(b" " * 2000)
+        assert inbox.room() == left - 3000
+        inbox.write("0001-Patient-000003.json", b" " * left)
+        with pytest.raises(DataError):
+            inbox.room()
+        (tmp_path / "in" / "0001-Patient-000003.json").unlink()
+        assert inbox.room() > left - 3000 - 8192
+
+
 def test_an_inbox_holds_only_so_much(there: FakeServer, tmp_path: Path) -> None:
     with connected(there) as server, open_inbox(tmp_path / "in", 20_000) as inbox:
         inbox.write("0001-Patient-000001.json", b" " * 20_000)

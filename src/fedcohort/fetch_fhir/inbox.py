@@ -22,18 +22,20 @@ TOTAL_BYTES = 50 * 2**30
 """Of all files of an inbox, unless --most-gib says another."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Inbox:
     """An inbox that one process fetches into.
 
     Attributes:
         most_bytes: of its files together.
         state: what has been done; held by this process alone.
+        used_bytes: of its files, as far as is known; None before they were looked at.
     """
 
     folder: Path
     most_bytes: int
     state: sqlite3.Connection
+    used_bytes: int | None = None
 
     def get(self, key: str) -> Any:  # noqa: ANN401 - JSON
         """What was put last, or None."""
@@ -58,18 +60,20 @@ class Inbox:
             raise StoreError(f"{self.folder}: {error}; check the folder's free space") from error
 
     def room(self) -> int:
-        """Bytes that may still come.
+        """Bytes that may still come; the folder is looked at once, and where it seems full.
 
         Raises:
             DataError: none.
         """
-        used = sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(self.folder))
-        if used >= self.most_bytes:
+        if self.used_bytes is None or self.used_bytes >= self.most_bytes:
+            with os.scandir(self.folder) as entries:
+                self.used_bytes = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+        if self.used_bytes >= self.most_bytes:
             raise DataError(
-                f"{self.folder}: holds {used:,} bytes; run `fedcohort data import fhir --from {self.folder} "
-                "--into DATABASE --delete-imported`, and fetch again, or raise --most-gib"
+                f"{self.folder}: holds {self.used_bytes:,} bytes; run `fedcohort data import fhir --from "
+                f"{self.folder} --into DATABASE --delete-imported`, and fetch again, or raise --most-gib"
             )
-        return self.most_bytes - used
+        return self.most_bytes - self.used_bytes
 
     def write(self, name: str, content: bytes) -> None:
         """A page, whole or not at all.
@@ -79,6 +83,7 @@ class Inbox:
         """
         try:
             write_whole(self.folder / name, content, mode=0o600, sync_folder=True)
+            self._grow(len(content))
         except OSError as error:
             raise StoreError(f"{self.folder}: {error.strerror}; check the folder's free space") from error
 
@@ -93,8 +98,13 @@ class Inbox:
                 os.fsync(file.fileno())
             os.replace(scratch, self.folder / name)
             sync_directory(self.folder)
+            self._grow((self.folder / name).stat().st_size)
         except OSError as error:
             raise StoreError(f"{self.folder}: {error.strerror}; check the folder's free space") from error
+
+    def _grow(self, size: int) -> None:
+        if self.used_bytes is not None:
+            self.used_bytes += size
 
 
 @contextmanager
