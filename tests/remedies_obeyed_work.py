@@ -91,6 +91,7 @@ OBEYED: dict[str, tuple[str, ...]] = {
     "cli/data/test_cli_fhir.py::test_what_cannot_be_imported_is_told_and_imported_once_it_is_right": (
         "{}: no event was imported, and none was there before: correct what was refused, and import again",
         "--time-zone {}: unknown; write such as Europe/Berlin, or UTC",
+        "--source: write a short name of letters, digits and signs, such as lab-2",
     ),
     "cli/data/test_cli_fhir.py::test_a_file_that_cannot_be_deleted_is_once_its_folder_is_writable": (
         "{}: {}; make its folder writable",

@@ -88,11 +88,14 @@ def test_what_cannot_be_imported_is_told_and_imported_once_it_is_right() -> None
     done = run(*words, "--time-zone", "Mars/Base")
     assert "--time-zone Mars/Base: unknown; write such as Europe/Berlin, or UTC" in said(done)
     assert "nothing.json" in said(run(*words, "--view", "nothing.json"))
+    for source in ("", "the lab of Mei Ng", "x" * 65):
+        told = said(run(*words, "--source", source))
+        assert "--source: write a short name of letters, digits and signs, such as lab-2" in told
     done = run(*words, "--time-zone", "Europe/Berlin")
     assert done.exit_code != 0
     assert "no event was imported, and none was there before: correct what was refused" in said(done)
     written(Path("in"), "o.ndjson", observation())
-    assert run(*words, "--time-zone", "Europe/Berlin").exit_code == 0
+    assert run(*words, "--time-zone", "Europe/Berlin", "--source", "lab-2").exit_code == 0
 
 
 def test_a_file_that_cannot_be_deleted_is_once_its_folder_is_writable() -> None:

@@ -1,12 +1,13 @@
 """What the imports of events share, whatever format they read."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedcohort.cli.data.deidentify import ImportOptions, explain_stand_ins, identifiers_kept, key_of
 from fedcohort.cli.data.import_report import listing, print_report
 from fedcohort.cli.support import console
-from fedcohort.errors import DataError
+from fedcohort.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from fedcohort.sources.events.feed import EventFeed
     from fedcohort.sources.events.naming import EventDeidentification
     from fedcohort.sources.importer.report import Imported
+
+_SOURCE = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 
 
 def import_events_or_fail(
@@ -31,12 +34,16 @@ def import_events_or_fail(
         context: what else decides the outcome, beside the rules.
         typed: names of files that the engineer typed; a folder's were given by somebody else.
     Raises:
+        ConfigError: the feed's source is no short name.
         DataError: something came, but no record of it is in the database, and none was before.
         StoreError: the database cannot be written.
     """
     from rich.text import Text
 
     from fedcohort.sources.events.pipeline import import_events
+
+    if not _SOURCE.fullmatch(feed.source):
+        raise ConfigError("--source: write a short name of letters, digits and signs, such as lab-2")
 
     deidentification = event_deidentification(import_options, typed)
     with listing(refused) as note, console.status("") as status:
