@@ -108,6 +108,8 @@ def _time(value: Any, per_day: float) -> float:  # noqa: ANN401  whatever a driv
 
 
 def _texts(values: Sequence[object] | NDArray[Any]) -> NDArray[np.object_]:
+    if isinstance(values, np.ndarray) and values.dtype == np.object_:
+        return values  # Arrow's texts, and None
     made = np.empty(len(values), np.object_)
     made[:] = [
         value if isinstance(value, str) or value is None else None if isinstance(value, bytes) else str(value)
