@@ -65,11 +65,19 @@ def _read(predictor: "Predictor", name: str, text: str) -> object:
 def _predict_cohort(predictor: "Predictor", site: Path, into: str | None) -> None:
     from fedcohort.node.policy import read_policy
     from fedcohort.node.running import offered_columns
+    from fedcohort.node.site_events import site_events
     from fedcohort.sources.cohort.select import load_cohort
 
     policy = read_policy(site)
     cohort = predictor.cohort.model_copy(update={"where": predictor.study.cohort.where})
-    table = load_cohort(policy.data, cohort, predictor.study.seed, offered_columns(policy), policy.state)
+    table = load_cohort(
+        policy.data,
+        cohort,
+        predictor.study.seed,
+        offered_columns(policy),
+        policy.state,
+        events=site_events(policy),
+    )
     count = predictor.predict_cohort(table, into or policy.data)
     console.print(f"{count} rows predicted, in table fedcohort_predictions of {into or policy.data}")
 

@@ -17,7 +17,10 @@ pytest.importorskip("duckdb_engine", reason="DuckDB needs the extra duckdb")
 import duckdb
 from sqlalchemy import BigInteger, Column, Date, DateTime, Float, MetaData, String, Table
 
+import fedcohort as fc
+from fedcohort.engines.local import run_local
 from fedcohort.errors import SchemaError
+from fedcohort.explain import explain
 from fedcohort.sources.cohort.events.cohort import SiteEvents
 from fedcohort.sources.cohort.select import load_cohort
 from fedcohort.sources.omop.views import in_omop
@@ -112,6 +115,20 @@ def test_celecoxib_and_then_a_bleed_are_the_patients_of_aces(eunomia: Path) -> N
         f"{one}={int(label)};" for one, label in sorted(zip(table.patient_ids, table.label, strict=True))
     )
     assert hashlib.sha256(labels.encode()).hexdigest()[:16] == "fd49ebfaf6f212d2"
+
+
+def test_the_example_study_runs_on_it(eunomia: Path) -> None:
+    study = fc.load_study(Path(__file__).parents[3] / "examples" / "celecoxib_bleed.toml")
+    assert "time zero is when the first medication of celecoxib begins" in explain(study)
+
+    def load(cohort: Cohort, seed: int, private: bool) -> Rows:
+        return load_cohort(f"duckdb:///{eunomia}", cohort, seed, {}, private=private, events=HERE)
+
+    report = run_local(study, {"a": load, "b": load}, lambda rows: None).report
+    described = report["describe"]
+    assert isinstance(described, dict)
+    assert described["label"]["levels"] == {"0": 2 * (1844 - 355), "1": 2 * 355}
+    assert described["sinusitis"]["n"] == 2 * 1844
 
 
 def test_plain_sql_selects_the_same(eunomia: Path) -> None:

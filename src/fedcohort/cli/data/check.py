@@ -88,6 +88,7 @@ def mock(
     """
     from fedcohort.researcher.client import explicit, load_study
     from fedcohort.sources.datasets.mock import make_mock
+    from fedcohort.sources.datasets.mock_events import make_mock_events
 
     asked = load_study(study)
     if site is not None:
@@ -97,5 +98,6 @@ def mock(
 
         policy = read_policy(site)
         asked = explicit(asked, {policy.id: offered_catalogue(policy, offered_columns(policy))})
-    report = make_mock(into, asked.cohort, patients, missing, seed)
+    make = make_mock if asked.cohort.index is None else make_mock_events
+    report = make(into, asked.cohort, patients, missing, seed)
     console.print(str(report), markup=False, highlight=False)
