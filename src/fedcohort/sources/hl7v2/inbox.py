@@ -12,6 +12,7 @@ import contextlib
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +30,10 @@ _BLOCK = 2**20
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
+_Batch = list[tuple[bytes, "asyncio.Future[None]"]]
+"""Messages, and who waits for each."""
+
+
 class Inbox:
     """A folder of received messages, of one process; `close` it at the end."""
 
@@ -43,9 +48,11 @@ class Inbox:
         self.folder, self.refused = folder, self._place.refused
         self._descriptor: int | None = None
         self._path, self._size = folder, 0
+        self._writer = ThreadPoolExecutor(1, "hl7-inbox")
+        self._is_writing = False
         self._lock = threading.Lock()
         """Held while a file is written or ended: an import ends files from another thread."""
-        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._waiting: _Batch = []
         try:
             for path in sorted(folder.glob(f"*{OPEN}")):
                 _end(path)
@@ -62,31 +69,40 @@ class Inbox:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._write_waiting)
         self._waiting.append((data, future))
+        if not self._is_writing:
+            self._is_writing = True
+            loop.call_soon(self._write_waiting, loop)
         return future
 
-    def _write_waiting(self) -> None:
-        """Write what has come by now, with one sync.
+    def _write_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write what has come by now, with one sync; then what has come meanwhile.
 
-        In the loop itself, which has nothing to answer before: a thread of its own costs more than it saves,
-        and what comes meanwhile shares the next sync.
+        In a thread of its own: while it waits for the disk, messages of other connections are read.
         """
         batch, self._waiting = self._waiting, []
-        error: Exception | None = None
-        try:
-            with self._lock:
-                self._write([data for data, _ in batch])
-        except StoreError as caught:
-            error = caught
-        except OSError as caught:
-            error = _store_error(self.folder, caught)
+        if not batch:
+            self._is_writing = False
+            return
+        writing = loop.run_in_executor(self._writer, self._write_locked, [data for data, _ in batch])
+        writing.add_done_callback(lambda outcome: self._written(loop, outcome, batch))
+
+    def _written(
+        self, loop: asyncio.AbstractEventLoop, outcome: "asyncio.Future[None]", batch: _Batch
+    ) -> None:
+        """Tell who waits for these messages, after the next are on their way."""
+        error = outcome.exception()
+        told = _store_error(self.folder, error) if isinstance(error, OSError) else error
+        self._write_waiting(loop)
         for _, future in batch:
-            if error is None:
+            if told is None:
                 future.set_result(None)
             else:
-                future.set_exception(error)
+                future.set_exception(told)
+
+    def _write_locked(self, messages: list[bytes]) -> None:
+        with self._lock:
+            self._write(messages)
 
     def _write(self, messages: list[bytes]) -> None:
         data = b"".join(part for message in messages for part in (START, message, END))
@@ -173,6 +189,8 @@ class Inbox:
 
     def close(self) -> None:
         """End the file that is being written, and let another process have the folder."""
+        self._waiting = []  # not acknowledged: their senders keep them
+        self._writer.shutdown()
         with contextlib.suppress(StoreError):
             self.rotate()
         self._held.close()
