@@ -69,9 +69,10 @@ def parts(x: Matrix, at_once: int = CHUNK) -> Iterator[tuple[slice, Floats]]:
 
 def complete(x: Matrix) -> NDArray[np.bool_]:
     """(n,): rows of which every column has a value."""
-    there = np.ones(len(x), np.bool_)
-    for rows, part in parts(x):
-        there[rows] = np.isfinite(part).all(1)
+    there, nothing = np.ones(len(x), np.bool_), np.zeros(x.shape[1])
+    with np.errstate(invalid="ignore"):
+        for rows, part in parts(x):
+            there[rows] = np.isfinite(part @ nothing)  # 0 but where a value is none
     return there
 
 

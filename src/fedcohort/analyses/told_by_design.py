@@ -191,11 +191,11 @@ def _powers(x: Matrix, middle: Floats, half: Floats) -> Floats:
             scaled = part - middle
             scaled /= half
             np.clip(scaled, -LARGEST, LARGEST, out=scaled)
-            squares = scaled * scaled
-            sums[:, 0] += np.ones(len(scaled)) @ scaled
-            sums[:, 1] += np.ones(len(scaled)) @ squares
-            sums[:, 2] += np.einsum("ij,ij->j", squares, scaled)
-            sums[:, 3] += np.einsum("ij,ij->j", squares, squares)
+            squares, ones = scaled * scaled, np.ones(len(scaled))
+            sums[:, 0] += ones @ scaled
+            sums[:, 1] += ones @ squares
+            sums[:, 2] += ones @ np.multiply(squares, scaled, out=scaled)
+            sums[:, 3] += ones @ np.multiply(squares, squares, out=squares)
     return sums
 
 

@@ -152,8 +152,9 @@ def moment_sums(ours: Complete, family: Family) -> Floats:
     w = np.ones_like(y) if ours.weights is None else ours.weights
     both, squares = np.zeros((2, x.shape[1])), np.zeros(x.shape[1])
     for rows, part in parts(x):
-        both += np.stack([np.ones(len(part)), y[rows]]) @ part
-        squares += np.einsum("ij,ij->j", part, part)
+        ones = np.ones(len(part))
+        both += np.stack([ones, y[rows]]) @ part
+        squares += ones @ (part * part)
     sums = [both[0], squares, both[1]]
     totals = [y.sum(), y @ y, w.sum(), w @ y, w @ family.constant(y), w @ family.saturated(y)]
     if family.name == "gaussian":
