@@ -1,8 +1,10 @@
 """A cohort of events from event tables, as an ordinary Table with the same bits on each engine."""
 
 import hashlib
+import sqlite3
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -255,3 +257,12 @@ def test_lists_and_indexes_that_are_of_omop_alone_are_refused_with_what_to_add(t
     with pytest.raises(SchemaError, match="generated cohorts are an OMOP site's"):
         load_cohort(database, generated, 0, {}, events=HERE)
     assert load_cohort(database, cohort(), 0, {}, events=HERE).n_rows == 3
+
+
+def test_a_text_that_is_no_utf_8_tells_nothing_of_whose_it_is(tmp_path: Path) -> None:
+    """As of an ordinary cohort: a study that failed would tell that somebody in its code list has it."""
+    address = filled(str(tmp_path / "events.db"), FEW)
+    with closing(sqlite3.connect(address)) as raw, raw:
+        raw.execute("UPDATE observations SET unit = CAST(x'ff' AS TEXT) WHERE patient_id = 'a'")
+        raw.execute("INSERT INTO observations SELECT * FROM observations WHERE patient_id = 'a' LIMIT 1")
+    assert table_of_events(address, cohort(), 0, HERE).patient_ids.tolist() == ["a", "b", "c"]

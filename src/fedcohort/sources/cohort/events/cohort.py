@@ -33,7 +33,8 @@ from fedcohort.sources.events import reading as events_reading
 from fedcohort.sources.events.reading import Code, EventReader, Events, Test, Wanted, test_of
 from fedcohort.sources.events.times import milliseconds
 from fedcohort.sources.events.views import KindView
-from fedcohort.storage.database import reading
+from fedcohort.storage.database import reading, select_only
+from fedcohort.storage.drivers import read_every_value
 from fedcohort.study import Cohort
 from fedcohort.table import Table
 from fedcohort.texts import say
@@ -133,6 +134,8 @@ def rows_of_events(
     if any(one.value for one in asked):
         ucum.check_installed()
     source = events.find(connection, asked)
+    select_only(connection)
+    read_every_value(connection)  # whether a study fails would tell that one of its events has such a value
     wanted = [_wanted(one, cohort, source, events.local.get(one.kind, ())) for one in asked]
     site = Site({one.kind: one for one in asked}, source.periods)
     needed = needed_columns(cohort)
