@@ -333,3 +333,41 @@ def test_what_stands_between_messages_is_left_out(tmp_path: Path) -> None:
             assert stored(inbox) == [ONE, ONE]
 
     run(test)
+
+
+def test_a_sender_that_reads_no_answers_is_read_no_further(tmp_path: Path) -> None:
+    """Else the answers to what is not taken, which no inbox bounds, would fill the memory."""
+    many = (START + message("ADT^A01", PID, processing="T") + END) * 1000
+
+    async def send_on(peer: Peer) -> None:
+        for _ in range(200):
+            peer.writer.write(many)
+            await asyncio.wait_for(peer.writer.drain(), PATIENCE_SECONDS)
+
+    async def test() -> None:
+        deaf = replace(LIMITS, message_seconds=0.2)
+        async with serving(tmp_path / "inbox", deaf) as (_, port), connected(port) as peer:
+            with pytest.raises(ConnectionError):
+                await send_on(peer)
+
+    run(test)
+
+
+def test_a_sender_that_reads_late_has_all_its_answers(tmp_path: Path) -> None:
+    refused = message("ADT^A01", PID, processing="T")
+    n = 60_000
+
+    async def test() -> None:
+        async with serving(tmp_path / "inbox") as (_, port), connected(port) as peer:
+            sent = asyncio.create_task(_send(peer, (START + refused + END) * n))
+            await asyncio.wait({sent}, timeout=0.2)  # patience: so long it reads nothing
+            for _ in range(n):
+                await peer.reader.readuntil(END)
+            await asyncio.wait_for(sent, PATIENCE_SECONDS)
+
+    run(test)
+
+
+async def _send(peer: Peer, data: bytes) -> None:
+    peer.writer.write(data)
+    await peer.writer.drain()

@@ -114,6 +114,8 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._peer = "?"
         self._received, self._searched = bytearray(), 0
+        self._is_heard = True
+        """The sender reads its answers."""
         self._header: Header | None = None
         """Of the message that is being stored."""
         self._deadline = self._loop.time() + self._limits.idle_seconds
@@ -146,22 +148,32 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what comes; a sender that does not wait for answers is read no further than one message."""
         self._received += data
-        if self._header is None:
+        if self._header is None and self._is_heard:
             self._take_messages()
         elif len(self._received) > self._limits.message_bytes:
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
-        """The sender does not read its answers."""
+        """The sender does not read its answers: nothing more is taken, or they would fill the memory."""
+        self._is_heard = False
+        self._transport.pause_reading()
         self._deadline = self._loop.time() + self._limits.message_seconds
 
     def resume_writing(self) -> None:
         """It does again."""
+        self._is_heard = True
         self._deadline = self._loop.time() + self._limits.idle_seconds
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Read and take on, where nothing is being stored and the sender reads its answers."""
+        if self._header is None and self._is_heard:
+            self._transport.resume_reading()
+            self._take_messages()
 
     def _take_messages(self) -> None:
         """Take whole messages until one is being stored."""
-        while self._header is None and not self._transport.is_closing():
+        while self._header is None and self._is_heard and not self._transport.is_closing():
             data = self._next()
             if data is None:
                 return
@@ -210,8 +222,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._answer(acknowledgement(header, "A"))
-        self._transport.resume_reading()
-        self._take_messages()
+        self._go_on()
 
     def _answer(self, answer: bytes | None) -> None:
         if answer is not None and not self._transport.is_closing():
