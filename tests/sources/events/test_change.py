@@ -58,6 +58,7 @@ def test_codes_in_any_script_and_units_with_a_blank_are_codes() -> None:
         ("notes", "K", 1.0, "P1", ()),
         ("orders", "", 1.0, "P1", ()),
         ("orders", "k" * 513, 1.0, "P1", ()),
+        ("orders", "K\ud800", 1.0, "P1", ()),  # half a character, which no database can hold
         ("orders", "K", math.inf, "P1", ()),
         ("orders", "K", 1.0, None, ({"code": "a"},)),
         ("orders", "K", 1.0, " ", ({"code": "a"},)),

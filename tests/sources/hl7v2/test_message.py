@@ -3,9 +3,9 @@
 import pytest
 
 from fedcohort.errors import Hl7Error
-from fedcohort.sources.hl7v2.message import DELETE, Message
+from fedcohort.sources.hl7v2.message import DELETE, MAX_REPETITIONS, MAX_SEGMENTS, Message
 
-from .build import PID, message
+from .build import PID, message, refusals
 
 
 def read(data: bytes) -> Message:
@@ -152,3 +152,24 @@ def test_a_line_that_is_no_segment_goes_on_with_the_text_before_it() -> None:
     )
     assert [one[0] for one in told.segments] == ["MSH", "NTE", "OBX"]
     assert told.get(told.segments[1], 3) == "first\nsecond line"
+
+
+def test_a_text_of_many_lines_is_put_together_once() -> None:
+    """Line by line it would be copied for each: sixteen megabytes took a minute and more."""
+    lines = ["x" * 800] * 20_000
+    told = read(message("ORU^R01", PID, "NTE|1||first", *lines))
+    assert told.get(told.segments[2], 3) == "\n".join(["first", *lines])
+
+
+def test_a_field_of_too_many_repetitions_is_refused_before_rows_are_made_of_it() -> None:
+    most = read(message("ADT^A01", "PID|1||" + "~".join(["P1^^^HOSP^MR"] * MAX_REPETITIONS)))
+    assert most.repetitions(most.segments[1], 3) == MAX_REPETITIONS
+    assert most.get(most.segments[1], 3, 5, repetition=MAX_REPETITIONS - 1) == "MR"
+    assert refusals(message("ADT^A01", "PID|1||" + "~" * MAX_REPETITIONS)) == [("PID-3", "too-large")]
+    observation = "OBX|1|NM|1^T^L||" + "~".join("1" * (MAX_REPETITIONS + 1))
+    assert refusals(message("ORU^R01", PID, observation)) == [("OBX-5", "too-large")]
+
+
+def test_too_many_lines_are_refused_before_they_are_split() -> None:
+    with pytest.raises(Hl7Error, match="100,000 segments"):
+        read(message("ADT^A01", PID) + b"a\r" * (2 * MAX_SEGMENTS))

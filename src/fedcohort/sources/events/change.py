@@ -34,7 +34,7 @@ Row = Mapping[str, Value]
 LONGEST_KEY = LENGTHS["id"]
 MOST_ROWS = 20_000
 """Rows of one group; a longer list is refused, and never cut."""
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff]")
 _WORD = re.compile(r"[A-Za-z0-9<>=+~*/_.:-]+")
 _PLACE, _SENTENCE = 400, 1000
 

@@ -57,9 +57,9 @@ def read_message(data: bytes, options: Hl7Options) -> tuple[Change, ...]:
         message = Message(data, options.charset)
         check_header(message)
         reading = Reading(message, options)
+        _read_all(reading)
     except Hl7Error as error:
         return (Refusal(error.field, error.fault, error.reason),)
-    _read_all(reading)
     return reading.changes()
 
 

@@ -21,6 +21,8 @@ Segment = Sequence[str]
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _DEFAULT_MARKS = "^~\\&"
 MAX_SEGMENTS = 100_000
+MAX_REPETITIONS = 10_000
+"""Of one field; each may become a row."""
 
 
 class Message:
@@ -32,6 +34,7 @@ class Message:
 
     __slots__ = (
         "_escapes",
+        "_repeated",
         "codec",
         "component",
         "escape",
@@ -60,19 +63,25 @@ class Message:
         every = (*marks, *_DEFAULT_MARKS[len(marks) :])
         self.component, self.repetition, self.escape, self.subcomponent = every[:4]
         self._escapes = _escape_table(self.field, "".join(every), self.codec)
+        self._repeated: dict[str, list[str]] = {}
         self.segments: list[list[str]] = []
+        text: list[str] = []
         for line in lines[:1] if header_alone else lines:
             if not _NAME.match(line) or (len(line) > 3 and line[3] != self.field):
-                self._continue(line)
+                text.append(line)
                 continue
+            self._continue(text)
             fields = line.split(self.field)
             if fields[0] == "MSH":
                 fields.insert(1, self.field)
             self.segments.append(fields)
+        self._continue(text)
 
-    def _continue(self, line: str) -> None:
-        """A line that is no segment is the rest of a text in which an end of line was not escaped."""
-        self.segments[-1][-1] += "\n" + line
+    def _continue(self, text: list[str]) -> None:
+        """Lines that are no segments are the rest of a text in which ends of lines were not escaped."""
+        if text:
+            self.segments[-1][-1] = "\n".join((self.segments[-1][-1], *text))
+            text.clear()
 
     def get(self, segment: Segment, field: int, component: int = 1, repetition: int = 0, sub: int = 1) -> str:
         """A value, unescaped; empty where there is none, and DELETE where it says so.
@@ -83,7 +92,7 @@ class Message:
         """
         value = segment[field] if field < len(segment) else ""
         if value:
-            value = _part(value, self.repetition, repetition)
+            value = self._repetition(value, repetition)
             value = _part(value, self.component, component - 1)
             value = _part(value, self.subcomponent, sub - 1)
         return self.unescape(value) if self.escape in value else value
@@ -94,7 +103,7 @@ class Message:
         if not value:
             return []
         if repetition or self.repetition in value:
-            value = _part(value, self.repetition, repetition)
+            value = self._repetition(value, repetition)
         parts = value.split(self.component)
         if self.subcomponent in value:
             parts = [part.split(self.subcomponent, 1)[0] for part in parts]
@@ -103,10 +112,26 @@ class Message:
         return [part.strip() for part in parts]
 
     def repetitions(self, segment: Segment, field: int) -> int:
-        """How many values a field has; 0 where it is empty."""
+        """How many values a field has; 0 where it is empty.
+
+        Raises:
+            Hl7Error: it has more than MAX_REPETITIONS.
+        """
         if field >= len(segment) or not segment[field]:
             return 0
-        return segment[field].count(self.repetition) + 1
+        count = segment[field].count(self.repetition) + 1
+        if count > MAX_REPETITIONS:
+            raise Hl7Error(f"{segment[0]}-{field}", "too-large", "it has more than 10,000 repetitions")
+        return count
+
+    def _repetition(self, value: str, index: int) -> str:
+        """One of a field's values; a field is split once, however many of them are asked for."""
+        if self.repetition not in value:
+            return "" if index else value
+        parts = self._repeated.get(value)
+        if parts is None:
+            parts = self._repeated[value] = value.split(self.repetition)
+        return parts[index] if index < len(parts) else ""
 
     def unescape(self, value: str) -> str:
         """Text without escape sequences; highlighting and local ones are left out."""
@@ -131,6 +156,9 @@ def _part(value: str, separator: str, index: int) -> str:
     return "" if index else value
 
 
+_TOO_MANY = "it has more than 100,000 segments"
+
+
 def _lines(data: bytes, default: str) -> tuple[str, list[str]]:
     """The message's codec, and its lines, decoded.
 
@@ -143,6 +171,8 @@ def _lines(data: bytes, default: str) -> tuple[str, list[str]]:
         raise Hl7Error("MSH", "no-message", "there is no MSH segment with its separators")
     if b"\x00" in data:
         raise Hl7Error("MSH-18", "charset", "it has bytes of zero, as UTF-16 has; send it in UTF-8")
+    if max(data.count(b"\r"), data.count(b"\n")) > 2 * MAX_SEGMENTS:  # before a list of them is made
+        raise Hl7Error("MSH", "too-large", _TOO_MANY)
     codec = codec_of(head, default)
     if codec is None:
         raise Hl7Error(
@@ -160,7 +190,7 @@ def _lines(data: bytes, default: str) -> tuple[str, list[str]]:
     if len(lines[0]) < SHORTEST_MSH:
         raise Hl7Error("MSH", "no-message", "there is no MSH segment with its separators")
     if len(lines) > MAX_SEGMENTS:
-        raise Hl7Error("MSH", "too-large", "it has more than 100,000 segments")
+        raise Hl7Error("MSH", "too-large", _TOO_MANY)
     return codec, lines
 
 
