@@ -288,15 +288,33 @@ def test_identifiers_of_two_types_are_compared_as_texts(database: str) -> None:
     assert [part.events[1].milliseconds.tolist() for part in found] == [[172_800_000], [86_400_000]]
 
 
-def test_numbers_and_texts_in_one_column_of_patients_are_refused(tmp_path: Path) -> None:
-    database = str(tmp_path / "mixed.db")
-    stays = Table("stays", MetaData(), Column("subject", Integer), Column("t", Float(53)))
+NAMES = {
+    Integer(): ("1", "'x7'", "x'ff'", "1.5", "2"),
+    String(8): ("'a'", "x'ff'", "CAST(x'ff' AS TEXT)", "CAST(x'80' AS TEXT)", "'\u00e9'"),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES, ids=str)
+def test_an_identifier_of_another_kind_is_nobody_s_and_tells_nothing_of_its_events(
+    tmp_path: Path, kind: Integer | String
+) -> None:
+    """A study that failed would tell that somebody so named has an event of its code list."""
+    database, names = str(tmp_path / "mixed.db"), NAMES[kind]
+    stays = Table("stays", MetaData(), Column("subject", kind), Column("t", Float(53)))
     with writing(database) as connection:
         stays.create(connection)
-        connection.exec_driver_sql("INSERT INTO stays VALUES (1, 1.0), ('x', 1.0)")
+        for name in names:
+            connection.exec_driver_sql(f"INSERT INTO stays VALUES ({name}, 1.0), ({name}, 2.0)")
     mapped = EventTable(table="stays", patient_id="subject", columns={"start": "t"})
-    with pytest.raises(SchemaError, match="numbers and texts in one column"):
-        chunks(database, [Wanted("encounters", {"any": None})], {"encounters": mapped})
+    for rows in (1, 2, 3, 100):
+        with opened(database, {"encounters": mapped}, ["encounters"]) as reader:
+            found = list(reader.chunks([Wanted("encounters", {"any": None})], rows))
+            assert [one for part in found for one in part.patients] == [
+                names[0].strip("'"),
+                names[4].strip("'"),
+            ]
+            assert sum(len(part.events[0].sets) for part in found) == 4
+            assert dict(reader.unread) == {"encounters.patient_id": 6}
 
 
 def test_what_is_not_there_is_told_with_the_line_to_correct(database: str) -> None:

@@ -126,7 +126,8 @@ class EventReader:
     Attributes:
         connection: to it.
         views: kind to where it stands.
-        unread: by kind and column, values that are no time or number: their events have none.
+        unread: by kind and column, values that are no time or number: their events have none; and identifiers
+            that are not of their column's kind: their events are nobody's.
     """
 
     connection: Connection
@@ -162,7 +163,7 @@ class EventReader:
         view = self.views[wanted.kind]
         query = query_of(view, wanted, as_text=as_text, engine=self.connection.dialect.name)
         for columns in _fetch(self.connection, query, block_rows):
-            block = _block(columns, view, wanted, self.unread)
+            block = _block(columns, view, wanted, str if as_text else int, self.unread)
             if block.keys:
                 yield block
 
@@ -377,8 +378,8 @@ class _Block:
 
 
 _UNORDERED = (
-    "the patients' identifiers are numbers and texts in one column, or are ordered otherwise by the database "
-    "than by their letters; make a view in which they are texts"
+    "the database orders the patients' identifiers otherwise than by their letters; make a view in which "
+    "they are texts"
 )
 
 
@@ -388,7 +389,7 @@ def _before(one: Key, other: Key) -> bool:
     raise SchemaError(_UNORDERED)
 
 
-def _block(columns: Fetched, view: KindView, wanted: Wanted, unread: Counter[str]) -> _Block:
+def _block(columns: Fetched, view: KindView, wanted: Wanted, key: type[Key], unread: Counter[str]) -> _Block:
     per_day, kind = PER_DAY[view.times], view.kind
 
     def column(place: int, name: str) -> Column:
@@ -403,6 +404,10 @@ def _block(columns: Fetched, view: KindView, wanted: Wanted, unread: Counter[str
     dated = ~np.isnan(times.astype(np.float64))
     patients = _patients(columns[0])
     sets = np.array(columns[3], np.int64)
+    named = _named(patients, key)
+    if not named.all():
+        unread[f"{kind.name}.patient_id"] += n - int(np.count_nonzero(named))
+        dated &= named
     if not dated.all():
         patients, sets, times, values = patients[dated], sets[dated], times[dated], values[dated]
         others = {name: other[dated] for name, other in others.items()}
@@ -416,6 +421,32 @@ def _patients(values: Sequence[object] | NDArray[Any]) -> NDArray[Any]:
     made = np.empty(len(values), np.object_)
     made[:] = values
     return made
+
+
+def _named(patients: NDArray[Any], key: type[Key]) -> NDArray[np.bool_]:
+    """Rows whose identifier is of the column's kind; others are nobody's, on their own account alone.
+
+    SQLite holds any value in any column. A study that failed of one would tell that its patient is among the
+    events of the code lists.
+    """
+    new = np.ones(len(patients), np.bool_)
+    if patients.dtype.kind in "iu" or not len(patients):
+        return new
+    new[1:] = patients[1:] != patients[:-1]
+    begins = np.flatnonzero(new)
+    good = [type(one) is key and _is_whole(one) for one in patients[begins].tolist()]
+    if all(good):
+        return np.ones(len(patients), np.bool_)
+    return np.repeat(np.array(good), np.diff(np.append(begins, len(patients))))
+
+
+def _is_whole(key: Key) -> bool:
+    """Not a text that is no UTF-8, whose order SQLite and Python do not agree about."""
+    if isinstance(key, int) or key.isascii():
+        return True
+    with suppress(UnicodeEncodeError):
+        return bool(key.encode())
+    return False
 
 
 def _apart(
