@@ -259,18 +259,19 @@ def _codes(model: Model, codes: CodeSet) -> Test | None:
         return None
     whole = sorted({int(code.removesuffix("+")) for code in listed})
     above = sorted({int(code[:-1]) for code in listed if code.endswith("+")})
-    return partial(_is_concept, model, whole, above)
+    # Looked up before anything is read: from then on the connection may only SELECT.
+    ancestry = columns_of(model.table("concept_ancestor")) if above else {}
+    return partial(_is_concept, ancestry, whole, above)
 
 
 def _is_concept(
-    model: Model, whole: Sequence[int], above: Sequence[int], view: KindView
+    ancestry: Mapping[str, ColumnElement[Any]], whole: Sequence[int], above: Sequence[int], view: KindView
 ) -> ColumnElement[bool]:
     code = view.columns["code"]
     is_text = isinstance(code.type, sql.String)
     tests = [code.in_([str(one) for one in whole] if is_text else list(whole))]
     if above:
-        columns = columns_of(model.table("concept_ancestor"))
-        ancestor, descendant = columns["ancestor_concept_id"], columns["descendant_concept_id"]
+        ancestor, descendant = ancestry["ancestor_concept_id"], ancestry["descendant_concept_id"]
         ancestors = [str(one) for one in above] if isinstance(ancestor.type, sql.String) else list(above)
         below = _whole(descendant)
         if is_text and not isinstance(descendant.type, sql.String):

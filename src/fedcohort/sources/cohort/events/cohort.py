@@ -134,9 +134,9 @@ def rows_of_events(
     if any(one.value for one in asked):
         ucum.check_installed()
     source = events.find(connection, asked)
+    wanted = [_wanted(one, cohort, source, events.local.get(one.kind, ())) for one in asked]
     select_only(connection)
     read_every_value(connection)  # whether a study fails would tell that one of its events has such a value
-    wanted = [_wanted(one, cohort, source, events.local.get(one.kind, ())) for one in asked]
     site = Site({one.kind: one for one in asked}, source.periods)
     needed = needed_columns(cohort)
     for read in EventReader(connection, source.views).chunks(wanted):
