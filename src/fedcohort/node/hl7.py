@@ -104,3 +104,5 @@ def _import(inbox: Inbox, options: Hl7Options, source: str, import_all: ImportAl
         import_inbox(inbox, options, source, import_all)
     except FedcohortError as error:
         log.error("received messages wait for their import: %s", error)  # noqa: TRY400
+    except Exception as error:  # noqa: BLE001  whatever one message does, others are received and acknowledged
+        log.error("received messages wait for their import: %s", type(error).__name__)  # noqa: TRY400

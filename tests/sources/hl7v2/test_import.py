@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedcohort.errors import ConfigError, StoreError
+from fedcohort.node.hl7 import _import
 from fedcohort.sources.deidentify.pseudonym import alias
 from fedcohort.sources.deidentify.rule_set import RuleSet
 from fedcohort.sources.deidentify.rules import Rules
@@ -249,3 +250,20 @@ def test_what_decides_how_messages_are_read_decides_whether_a_file_is_read_anew(
         hl7_options(types=("PI",)),
     ]
     assert len({context_of(one) for one in every}) == len(every)
+
+
+def test_whatever_one_message_does_to_its_import_receiving_goes_on_and_no_value_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox = Inbox(tmp_path / "inbox", InboxLimits(free_bytes=0))
+
+    def fails(feed: object) -> None:
+        raise RecursionError("MARKER")
+
+    _import(inbox, Hl7Options(), "hl7v2", fails)
+    (inbox.folder / "1.hl7").write_bytes(message("ADT^A01", PID))
+    _import(inbox, Hl7Options(), "hl7v2", fails)
+    inbox.close()
+    assert "wait for their import: RecursionError" in caplog.text
+    assert "MARKER" not in caplog.text
+    assert (inbox.folder / "1.hl7").exists()

@@ -136,6 +136,7 @@ def test_many_connections_share_what_is_written(tmp_path: Path) -> None:
     ("data", "code"),
     [
         (message("REF^I12", PID), b"MSA|AR|M1|type"),
+        (message("ORU^R01", PID, "NTE|1||said\n" + "MSH|^~\\&|X|Y"), b"MSA|AE|M1|second-header"),
         (message("ADT^A01", PID, charset="UNICODE UTF-16"), b"MSA|AR|M1|charset"),
         (message("ADT^A01", PID).replace(b"PATIENT", b"\xff"), b"MSA|AR|M1|charset"),
         (message("ADT^A01", PID, processing="D"), b"MSA|AR|M1|not-production"),

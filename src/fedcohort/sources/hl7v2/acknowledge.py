@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedcohort.errors import Hl7Error
+from fedcohort.sources.hl7v2.framing import holds_another
 from fedcohort.sources.hl7v2.mapping import check_header
 from fedcohort.sources.hl7v2.message import DELETE, Message, are_separators
 
@@ -20,6 +21,7 @@ _ERRORS = {
     "type": "200^Unsupported message type",
     "not-production": "202^Unsupported processing id",
     "charset": "103^Table value not found",
+    "second-header": "100^Segment sequence error",
     "no-message": "100^Segment sequence error",
     "too-large": "207^Application internal error",
 }
@@ -64,6 +66,10 @@ def examine(data: bytes, charset: str) -> tuple[Header, Hl7Error | None]:
         check_header(message)
     except Hl7Error as error:
         return header, error
+    if holds_another(data):
+        # Whoever can write a text could write a message of any patient; in the inbox it would begin one.
+        sentence = "a second header begins within the message; escape ends of lines in texts"
+        return header, Hl7Error("MSH", "second-header", sentence)
     return header, None
 
 

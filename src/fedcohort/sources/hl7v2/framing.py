@@ -63,6 +63,11 @@ def messages(file: BinaryIO, limit: int = MAX_MESSAGE_BYTES) -> Iterator[Framed]
                 yield Framed(number, b"", _count_fault(int(said[:9]), in_batch))
 
 
+def holds_another(data: bytes) -> bool:
+    """Whether a second header begins within a message, as by an end of line in a text that is not escaped."""
+    return _START.search(data) is not None
+
+
 def _count_fault(said: int, seen: int) -> str:
     return f"the batch ends with a count of {said} messages and holds {seen}; ask for the file again"
 

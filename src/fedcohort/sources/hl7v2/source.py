@@ -98,7 +98,9 @@ def _records(path: Path, options: Hl7Options, done: int) -> Iterator[Record]:
                     yield Record(f"message {number}", changes)
     except (DataError, OSError) as error:
         if number >= done:
-            yield Record(f"message {number + 1}", _fault(str(error).removeprefix(f"{path}: ")))
+            # An OSError's own text names the file, and so perhaps a patient.
+            said = (error.strerror or "") if isinstance(error, OSError) else str(error)
+            yield Record(f"message {number + 1}", _fault(said.removeprefix(f"{path}: ")))
 
 
 def _fault(sentence: str) -> tuple[Refusal, ...]:
