@@ -404,8 +404,8 @@ class TimeSeries(Frozen):
     """A time series: of each step of the window the last value of some columns, for models of sequences.
 
     Step s of column c is an ordinary column `t000.c`; sorted by name they are steps by columns, as
-    `keras.layers.Reshape((steps, columns))` puts them. With `hold = "last"` a step without a value has that
-    of the step before.
+    `keras.layers.Reshape((steps, columns))` puts them. Column c stays one, too. With `hold = "last"` a step
+    without a value has that of the step before.
     """
 
     window: Window
