@@ -1,5 +1,6 @@
 """Derived tables: one SELECT that only reads, tells the same each time, and is held to its declarations."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -306,15 +307,17 @@ def test_one_module_writes_rows_into_a_site_s_tables() -> None:
     inserting = {
         path.relative_to(house).as_posix()
         for path in house.rglob("*.py")
-        if any(
-            word in path.read_text(encoding="utf-8") for word in (".insert(", "executemany(", "INSERT INTO")
-        )
+        # A list's insert begins with a place, a table's does not.
+        if re.search(r"\.insert\((?!\d)|executemany\(|INSERT INTO", path.read_text(encoding="utf-8"))
     }
     own = {"checkpoint", "identity", "transactions", "written_rows"}
     assert inserting - {f"importer/{name}.py" for name in own} == {
         "catalogue/derived_tables.py",
         "catalogue/schema.py",
         "cohort/predictions.py",
+        "datasets/mock_events.py",
+        "events/merges.py",
+        "events/writer.py",
         "importer/writer.py",
     }
 
