@@ -46,14 +46,16 @@ def faults(connection: Connection, cohort: Cohort) -> Iterator[Fault]:
     model = model_of(connection)
     kinds = [one.kind for one in asked_of(cohort)]
     places = [place for kind in kinds for place in PLACES.get(kind, ())]
-    yield from _fields(model, "person")
+    people = list(_fields(model, "person"))
+    yield from people
+    is_person = not any(fault.fatal for fault in people)
     for place in dict.fromkeys(places):
         if not model.has(place.table):
             yield Fault("cdmTable", place.table, fatal=place.table != "observation")
             continue
         found = list(_fields(model, place.table))
         yield from found
-        if not any(fault.fatal for fault in found):
+        if is_person and not any(fault.fatal for fault in found):
             yield from _rows(model, place)
     if OBSERVED in kinds and model.has("observation_period"):
         yield from _overlaps(model)
@@ -61,7 +63,7 @@ def faults(connection: Connection, cohort: Cohort) -> Iterator[Fault]:
         yield from _values(model)
     if any(code.endswith("+") for codes in cohort.codes.values() for code in codes.get(OMOP, ())):
         yield from _ancestors(model)
-    if PATIENTS in kinds:
+    if is_person and PATIENTS in kinds:
         yield from _nulls(model, "person", ["year_of_birth", "gender_concept_id"])
 
 
@@ -136,6 +138,8 @@ def _overlaps(model: Model) -> Iterator[Fault]:
         "observation_period_end_date",
         "observation_period_id",
     )
+    if not {"person_id", begin, end, key} <= a.keys():
+        return  # which has been told
     both = and_(a["person_id"] == b["person_id"], a[key] < b[key], a[begin] <= b[end], b[begin] <= a[end])
     query = select(func.count(a["person_id"].distinct())).select_from(one.join(other, both))
     yield from _counted(model, "measureObservationPeriodOverlap", "observation_period", query, fatal=False)

@@ -77,6 +77,8 @@ _ROLES: Mapping[str, Role] = {
 }  # fmt: skip
 _TIMED = EventKind("omop", _ROLES, end="end", value="value")
 _PEOPLE = EventKind("person", _ROLES, time=None)
+NUMBER = "cohort_definition_id"
+ANCESTOR, DESCENDANT = "ancestor_concept_id", "descendant_concept_id"
 SEXES: Mapping[int, str] = {8507: "male", 8532: "female", 8521: "other"}
 """Concepts of OMOP's vocabulary Gender."""
 MOST_UNITS = 20_000
@@ -121,6 +123,18 @@ def model_of(connection: Connection) -> Model:
 def columns_of(table: Table) -> dict[str, ColumnElement[object]]:
     """A table's columns by their names in small letters."""
     return {column.name.lower(): column for column in table.columns}
+
+
+def _with(model: Model, name: str, *needed: str) -> dict[str, ColumnElement[object]]:
+    """A table's columns.
+
+    Raises:
+        SchemaError: the site has no such table, or it lacks one of these.
+    """
+    columns = columns_of(model.table(name))
+    if missing := [each for each in needed if each not in columns]:
+        raise SchemaError("omop: table {table} has no field {names}", table=name, names=", ".join(missing))
+    return columns
 
 
 def in_omop(connection: Connection, asked: Sequence[Asked]) -> Source:
@@ -173,13 +187,8 @@ def _nothing() -> KindView:
 
 
 def _select(model: Model, place: Place, asked: Asked) -> Select[Any]:
-    table = model.table(place.table)
-    columns = columns_of(table)
     needed = [place.patient, *([place.concept] if place.concept else [])]
-    if missing := [name for name in needed if name not in columns]:
-        raise SchemaError(
-            "omop: table {table} has no field {names}", table=place.table, names=", ".join(missing)
-        )
+    columns = _with(model, place.table, *needed, *([NUMBER] if asked.number is not None else []))
     time = _moment(columns, place.time, place.table)
     selected: list[ColumnElement[Any]] = [
         _whole(columns[place.patient]).label("patient"),
@@ -191,7 +200,9 @@ def _select(model: Model, place: Place, asked: Asked) -> Select[Any]:
     ]
     query = select(*selected)
     if asked.number is not None:
-        query = query.where(_whole(columns["cohort_definition_id"]) == asked.number)
+        number = columns[NUMBER]
+        is_text = isinstance(number.type, sql.String)
+        query = query.where(number == str(asked.number) if is_text else _whole(number) == asked.number)
     return query
 
 
@@ -260,7 +271,7 @@ def _codes(model: Model, codes: CodeSet) -> Test | None:
     whole = sorted({int(code.removesuffix("+")) for code in listed})
     above = sorted({int(code[:-1]) for code in listed if code.endswith("+")})
     # Looked up before anything is read: from then on the connection may only SELECT.
-    ancestry = columns_of(model.table("concept_ancestor")) if above else {}
+    ancestry = _with(model, "concept_ancestor", ANCESTOR, DESCENDANT) if above else {}
     return partial(_is_concept, ancestry, whole, above)
 
 
@@ -271,21 +282,19 @@ def _is_concept(
     is_text = isinstance(code.type, sql.String)
     tests = [code.in_([str(one) for one in whole] if is_text else list(whole))]
     if above:
-        ancestor, descendant = ancestry["ancestor_concept_id"], ancestry["descendant_concept_id"]
+        ancestor, descendant = ancestry[ANCESTOR], ancestry[DESCENDANT]
         ancestors = [str(one) for one in above] if isinstance(ancestor.type, sql.String) else list(above)
         below = _whole(descendant)
         if is_text and not isinstance(descendant.type, sql.String):
             below = cast(below, sql.String)
+        elif isinstance(descendant.type, sql.String) and not is_text:
+            code = cast(code, sql.String)
         tests.append(code.in_(select(below).where(_whole(ancestor).in_(ancestors))))
     return or_(*tests)
 
 
 def _people(model: Model) -> KindView:
-    columns = columns_of(model.table("person"))
-    if missing := [
-        name for name in ("person_id", "gender_concept_id", "year_of_birth") if name not in columns
-    ]:
-        raise SchemaError("omop: table person has no field {names}", names=", ".join(missing))
+    columns = _with(model, "person", "person_id", "gender_concept_id", "year_of_birth")
     year = cast(_whole(columns["year_of_birth"]), sql.String)
     month, day = (_two_digits(columns.get(name)) for name in ("month_of_birth", "day_of_birth"))
     sex = cast(_whole(columns["gender_concept_id"]), sql.String)
