@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from fedcohort.errors import DataError, FedcohortError
 from fedcohort.fetch_fhir import search
 from fedcohort.fetch_fhir.export import files_of
-from fedcohort.fetch_fhir.server import Answer, is_same_origin, joined, retry_after, without_secrets
+from fedcohort.fetch_fhir.server import (
+    Answer,
+    check_not_here,
+    is_same_origin,
+    joined,
+    retry_after,
+    without_secrets,
+)
 from fedcohort.fetch_fhir.smart import _token_of
 
 BASE = "https://fhir.example/r4"
@@ -107,3 +114,14 @@ def test_another_server_is_told_from_this_one_however_it_is_written(link: str) -
 
 def test_an_address_is_told_without_what_is_secret() -> None:
     assert without_secrets("https://user:s3cret@fhir.example/r4?token=s3cret") == "fhir.example/r4"
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["http://127.0.0.1:9200/", "http://localhost/", "https://[::1]/x", "http://[::ffff:127.0.0.1]/"],
+)
+def test_a_server_elsewhere_refers_to_nothing_on_this_machine(link: str) -> None:
+    with pytest.raises(DataError, match="refers to this machine"):
+        check_not_here(link, BASE, "x")
+    check_not_here("https://files.example/1.ndjson", BASE, "x")
+    check_not_here("http://127.0.0.1:9200/1.ndjson", "http://localhost:8080/r4", "x")

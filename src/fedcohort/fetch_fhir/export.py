@@ -17,6 +17,7 @@ from fedcohort.fetch_fhir.server import (
     GONE,
     Server,
     absent_types,
+    check_not_here,
     check_status,
     is_same_origin,
     joined,
@@ -161,6 +162,7 @@ def _download(server: Server, inbox: Inbox, file: ExportFile, manifest: Mapping[
     """
     if _has_expired(manifest.get("expires")):
         raise _expired(inbox)
+    check_not_here(file.url, server.base, file.label)
     needs_token = manifest.get("requiresAccessToken") is True or is_same_origin(file.url, server.base)
     lines = 0
     with inbox.writing(file.name) as out:

@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from fedcohort.errors import AuthenticationError, ConfigError, DataError, LinkClosedError
-from fedcohort.wire.address import check_http
+from fedcohort.wire.address import check_http, is_loopback_name
 from fedcohort.wire.proxy import environment_proxy, reason
 
 PAGE_BYTES = 2**26
@@ -257,6 +257,20 @@ def is_same_origin(url: str, base: str) -> bool:
         return origin(url) == origin(base) and "@" not in urlsplit(url).netloc
     except ValueError:
         return False
+
+
+def check_not_here(url: str, base: str, label: str) -> None:
+    """Refuse an address of this machine that a server elsewhere names: it would have us ask our own services.
+
+    Raises:
+        DataError: it is one.
+    """
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None  # is told as no address when it is asked
+    if is_loopback_name(host) and not is_loopback_name(urlsplit(base).hostname):
+        raise DataError(f"{label}: the server refers to this machine; ask its operator")
 
 
 def joined(url: str, link: object, label: str) -> str:
