@@ -363,6 +363,7 @@ ELSEWHERE: dict[str, str] = {
     "{}: more than {} redirects; ask the server's operator": "a FHIR server's fault",
     "{}: the server refers to what is no address; ask its operator": "a FHIR server's fault",
     "{}: the server refers to another server; ask its operator": "a FHIR server's fault",
+    "{}: the server refers to this machine; ask its operator": "a FHIR server's fault",
     "the server packs its answer in a way that was not asked for; ask its operator": "a FHIR server's fault",
     "{}: the server's answer is no JSON object; ask its operator": "a FHIR server's fault",
     "the server's answer holds no bearer token; ask its operator": "a FHIR server's fault",
