@@ -30,8 +30,8 @@ def test_events_that_stand_elsewhere_are_found_once_site_toml_is_corrected(tmp_p
         connection.executescript(
             """CREATE TABLE notes (patient_id TEXT, pid INTEGER, at FLOAT, packed JSON);
             INSERT INTO notes VALUES ('p1', 1, 1.0, '2.0');
-            CREATE TABLE mixed (who INTEGER, at FLOAT);
-            INSERT INTO mixed VALUES (1, 1.0), ('x', 1.0);"""
+            CREATE TABLE mixed (who TEXT COLLATE NOCASE, at FLOAT);
+            INSERT INTO mixed VALUES ('a', 1.0), ('B', 1.0);"""
         )
     right = {"reports": EventTable(table="notes", columns={"time": "at"})}
     wrong: list[tuple[dict[str, EventTable], str]] = [
@@ -56,11 +56,11 @@ def test_events_that_stand_elsewhere_are_found_once_site_toml_is_corrected(tmp_p
     with closing(sqlite3.connect(database)) as connection:
         connection.executescript(
             """CREATE VIEW unpacked AS SELECT patient_id, CAST(packed AS FLOAT) AS at FROM notes;
-            CREATE VIEW texts AS SELECT CAST(who AS TEXT) AS patient_id, at FROM mixed;
+            CREATE VIEW texts AS SELECT who || '' AS patient_id, at FROM mixed;
             CREATE TABLE reports (patient_id TEXT, at FLOAT); INSERT INTO reports VALUES ('p9', 1.0);"""
         )
     assert read(database, {"reports": EventTable(table="unpacked", columns={"time": "at"})}) == ["p1"]
-    assert read(database, {"reports": EventTable(table="texts", columns={"time": "at"})}) == ["1", "x"]
+    assert read(database, {"reports": EventTable(table="texts", columns={"time": "at"})}) == ["B", "a"]
     with pytest.raises(SchemaError, match=r"name the table of these events under \[events.reports\]"):
         read(database, {})
     assert read(database, {"reports": EventTable(table="reports", columns={"time": "at"})}) == ["p9"]
